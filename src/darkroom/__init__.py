@@ -1,0 +1,1 @@
+"""Darkroom: what the stage scripts of `src/` are made of."""

@@ -1,0 +1,50 @@
+"""The two kinds of expected failure, and how every command turns them into one line and an exit status."""
+
+import sys
+import warnings
+from collections.abc import Callable
+from typing import NoReturn
+
+
+class InputError(ValueError):
+    """Something that a person gave is wrong: the message is `<file or key>: <what>; <what to do>` (exit status 2)."""
+
+
+class RunError(RuntimeError):
+    """The run itself failed, with input that was right: full disk, missing device, … (exit status 1)."""
+
+
+def one_line(error: BaseException | str) -> str:
+    r"""Return a message on one printable line: control characters become `\x0a`-like escapes."""
+    text = str(error) or type(error).__name__
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def warn(message: str) -> None:
+    """Tell the user, on one line of standard error, of something that does not stop the command."""
+    print(f"warning: {one_line(message)}", file=sys.stderr, flush=True)
+
+
+def fail(error: BaseException | str, status: int) -> NoReturn:
+    """Print `error: …` on one line of standard error and leave with the given exit status."""
+    sys.stdout.flush()
+    print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+    sys.exit(status)
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a command's `main`; an expected failure ends in one line, an unexpected one keeps its traceback."""
+    # Deprecations inside the libraries are for this project's tests, not for the person at the terminal.
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    try:
+        main()
+    except InputError as error:
+        fail(error, 2)
+    except RunError as error:
+        fail(error, 1)
+    except KeyboardInterrupt:
+        fail("interrupted; nothing was recorded, run the same command again", 130)
+    except OSError as error:
+        # Files that people name are checked where they enter; what is left is the machine: disk full, no permission.
+        fail(f"{error.filename or 'system'}: {error.strerror or error}; free the disk or mend its permissions", 1)

@@ -1,0 +1,365 @@
+"""The typed, strict form of params.yaml: every key, what it means and what it may be. The README's table is made from it."""
+
+import difflib
+import json
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from darkroom.errors import InputError, warn
+
+
+def _only_json(value: Any) -> Any:
+    """Refuse what JSON cannot hold (dates, sets, NaN, keys that are no text): these mappings are recorded in model.json."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError(f"the key {key!r} is not text; put it in quotes")
+            _only_json(item)
+    elif isinstance(value, list):
+        for item in value:
+            _only_json(item)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
+    elif not isinstance(value, str | int | float | None):
+        raise ValueError(f"{value!r} is a {type(value).__name__}; use text, numbers, true/false, null, lists or mappings")
+    return value
+
+
+Arguments = Annotated[dict[str, Any], AfterValidator(_only_json)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A mapping of params.yaml in which only known keys of the right type are allowed."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+
+class Target(BaseModel):
+    """An import path under `_target_`, with the arguments of what it names beside it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    target: Annotated[str, Field(alias="_target_", pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+    """Import path of a class or function, such as `torch.optim.SGD`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _only_json(self.arguments)
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments that stand beside `_target_`."""
+        return dict(self.model_extra or {})
+
+
+class Network(Section):
+    """A network by its name in a library; `_target_` with arguments in place of these keys names a network of your own."""
+
+    provider: Literal["builtin", "timm", "torchvision"]
+    """Where `name` is looked up: `builtin` (small networks for pictures up to 64 px), `timm` or `torchvision`."""
+    name: Annotated[str, Field(min_length=1)]
+    """Name of the network, such as `small_cnn`, `resnet18`, `vit_tiny_patch16_224`."""
+    pretrained: bool
+    """Start from the provider's pretrained weights, with a new last layer and the weights' own normalisation."""
+    kwargs: Arguments
+    """Further arguments of the network, such as `{drop_rate: 0.1}`."""
+
+
+class EarlyStopping(Section):
+    """Stop when the monitored metric no longer improves."""
+
+    patience: PositiveInt
+    """Epochs without improvement before training stops."""
+    min_delta: Annotated[float, Field(ge=0)]
+    """Least change that counts as an improvement."""
+
+
+def _network_or_target(value: Any) -> str:
+    return "target" if isinstance(value, Target) or (isinstance(value, dict) and "_target_" in value) else "network"
+
+
+NetworkChoice = Annotated[
+    Annotated[Network, Tag("network")] | Annotated[Target, Tag("target")], Discriminator(_network_or_target)
+]
+
+
+class BaseParams(Section):
+    """What several stages use."""
+
+    seed: Seed
+    """Seed of the split, the initial weights, the order of the pictures, augmentation and dropout."""
+    allow_targets: list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]]
+    """Packages that `_target_` may name beside torch, torchvision, timm, torchmetrics, pytorch_lightning, darkroom and plugins."""
+
+
+class DownloadParams(Section):
+    """Where the pictures come from, and how much of a source is believed."""
+
+    source: Literal["digits", "torchvision", "folder", "archive"]
+    """`digits` (1 797 real 8×8 scans that come with scikit-learn), a `torchvision` data set, a `folder`, or an `archive`."""
+    dataset: str | None
+    """For `torchvision`: class name of the data set, such as `CIFAR10`."""
+    arguments: Arguments
+    """For `torchvision`: arguments of that class, such as `{split: balanced}` for EMNIST."""
+    folder: str
+    """For `folder`: a folder with one folder of pictures per class, or with train/, val/, test/ above the classes."""
+    archive: str | None
+    """For `archive`: path, `file:` or `http(s):` address of a .zip or .tar.* laid out like a folder."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    """For `archive`: its SHA-256; `python src/download.py --checksum` prints it."""
+    redirect_hosts: list[str]
+    """For `archive`: hosts that a server may redirect to, beside its own."""
+    timeout_seconds: PositiveFloat
+    """For `archive`: give up on a server that sends less than 1 kB/s for this long."""
+    max_bad: Annotated[int, Field(ge=0)]
+    """Number of unreadable pictures that are skipped and listed in data/raw/dataset.json before download fails."""
+    max_pixels: PositiveInt
+    """A picture of more pixels counts as unreadable (a decompression bomb needs gigabytes of memory)."""
+    max_files: PositiveInt
+    """For `archive`: an archive with more members is refused."""
+    max_gigabytes: PositiveFloat
+    """For `archive`: an archive larger than this, packed or unpacked, is refused."""
+    max_ratio: PositiveFloat
+    """For `archive`: an archive that unpacks to more than this many times its size is refused."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        needed = {"torchvision": ["dataset"], "archive": ["archive"]}.get(self.source, [])
+        for key in needed:
+            if getattr(self, key) is None:
+                raise ValueError(f"download.{key}: is null, but download.source is {self.source}; set it")
+        owners = {"dataset": "torchvision", "arguments": "torchvision", "archive": "archive", "sha256": "archive"}
+        for key, owner in owners.items():
+            if getattr(self, key) and self.source != owner:
+                warn(f"params.yaml: download.{key} has no effect while download.source is {self.source}")
+        return self
+
+
+class SplitParams(Section):
+    """How the pictures are divided; a validation or test set that the source brings is kept."""
+
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    """Fraction of the source's training pictures that becomes the validation split, if the source has none."""
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    """Fraction of the source's training pictures that becomes the test split, if the source has none."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"split.val_fraction and split.test_fraction: are {self.val_fraction} and {self.test_fraction}, "
+                "which leaves nothing to train on; let them add up to less than 1"
+            )
+        return self
+
+
+class TrainParams(Section):
+    """The network and how it is trained."""
+
+    model: NetworkChoice
+    """The network: `provider`, `name`, `pretrained`, `kwargs`, or `_target_` and its arguments."""
+    image_size: Annotated[int, Field(ge=1, le=4096)] | None
+    """Side in pixels of the square that the network sees; null: the size of the pictures if all are equal squares, else 224."""
+    lr: PositiveFloat
+    """Learning rate, the highest of the schedule."""
+    epochs: PositiveInt
+    """Times that every training picture is seen, at most."""
+    batch_size: PositiveInt
+    """Pictures per optimizer step, over all devices together."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
+    """Lightning's precision; mixed ones are faster where the device has them."""
+    loss: Target
+    """Loss on (logits, labels), such as `torch.nn.CrossEntropyLoss`."""
+    optimizer: Target
+    """Optimizer; it gets the parameters and `train.lr`."""
+    scheduler: Target | None
+    """Learning-rate schedule; arguments named total_steps, T_max and max_lr are filled in unless given."""
+    augment: list[Target]
+    """Transforms of the training pictures, in order; they see uint8 pictures."""
+    monitor: Literal["val/loss", "val/accuracy", "val/balanced_accuracy", "val/f1_macro"]
+    """Validation metric that picks the published epoch and stops early; a loss is minimised, the others maximised."""
+    early_stopping: EarlyStopping | None
+    """`patience` and `min_delta`, or null to train all epochs."""
+    gradient_clip: PositiveFloat | None
+    """Largest norm of the gradient, or null."""
+    trainer: Arguments
+    """Further arguments of Lightning's Trainer, such as `{limit_train_batches: 10}`."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if "lr" in self.optimizer.arguments:
+            raise ValueError("train.optimizer.lr: is not allowed here; set train.lr")
+        return self
+
+
+class EvaluateParams(Section):
+    """How the model is measured on the validation and the test split."""
+
+    batch_size: PositiveInt
+    """Pictures per step; changes speed and memory, not results."""
+    ece_bins: PositiveInt
+    """Bins of confidence in the expected calibration error and the reliability plot."""
+    num_pictures: PositiveInt
+    """Pictures on each sheet of sample pictures."""
+
+
+class PredictParams(Section):
+    """What is predicted, and how it is written."""
+
+    input: Annotated[str, Field(min_length=1)]
+    """`data/split` predicts the test split; else a picture or a folder of pictures, which DVC then watches."""
+    batch_size: PositiveInt
+    """Pictures per step; changes speed and memory, not results."""
+    top_k: PositiveInt
+    """Number of most probable classes in the CSV and JSON Lines."""
+    max_bad: Annotated[int, Field(ge=0)]
+    """Number of unreadable pictures that are skipped and named before predict fails."""
+    max_pixels: PositiveInt
+    """A picture of more pixels counts as unreadable."""
+
+
+class HardwareParams(Section):
+    """The machine. No stage depends on it: moving to another machine leaves results valid."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
+    """`auto` takes a GPU if there is one; naming one that is missing is an error."""
+    devices: Literal["auto"] | PositiveInt
+    """Number of devices to train on."""
+    num_nodes: PositiveInt
+    """Number of machines to train on."""
+    strategy: Annotated[str, Field(min_length=1)]
+    """Lightning's strategy, such as `auto` or `ddp`."""
+    num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
+    """Processes that read and augment pictures; `auto`: none for small packed pictures, else one per core, four at most."""
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    base: BaseParams
+    download: DownloadParams
+    split: SplitParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    predict: PredictParams
+    hardware: HardwareParams
+
+
+def load_params(path: Path) -> Params:
+    """Read and check params.yaml as a whole.
+
+    Raises
+    ------
+    InputError
+        Naming the file and the key or line, and for an unknown key the nearest known one.
+    """
+    name = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    return check_params(read_yaml(path), name)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML 1.2 file into plain dicts, lists and scalars.
+
+    PyYAML is not used: it reads `1e-3` as text, `on` as true and `010` as 8, while DVC writes YAML 1.2.
+    """
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.name}: does not exist; restore it with 'git checkout -- {path.name}'") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path.name}: is not UTF-8 at byte {error.start}; save it as UTF-8") from None
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise InputError(f"{path.name}:{line}: {str(error.problem).split(' with value')[0]}; remove one of the two") from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise InputError(f"{path.name}:{line}: is not YAML ({error.problem}); mend that line") from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path.name}: is not YAML ({type(error).__name__}: {error}); mend it") from None
+
+
+def check_params(content: Any, name: str = "params.yaml") -> Params:
+    """Check the content of a params.yaml that was read; `name` stands in front of every error."""
+    if not isinstance(content, dict):
+        raise InputError(f"{name}: holds no mapping; restore it with 'git checkout -- params.yaml'")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        # A misspelt key shows as one unknown and one missing key: the unknown one is the one to name.
+        details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
+        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+        raise InputError(f"{name}: {_explain(details[0])}{more}") from None
+
+
+def _explain(detail: ErrorDetails) -> str:
+    # The tags of unions ("network", "int", "literal['auto']") are pydantic's own and no keys of the file.
+    location: list[str | int] = []
+    section: Any = Params
+    for part in detail["loc"]:
+        known = section.model_fields if isinstance(section, type) and issubclass(section, Section) else None
+        if known is None and not isinstance(part, int) and detail["type"] != "extra_forbidden" and location:
+            break
+        if part in ("network", "target") and location[-1:] == ["model"]:
+            section = Network if part == "network" else Target
+            continue
+        location.append(part)
+        section = _section_of(known[part].annotation) if known and isinstance(part, str) and part in known else None
+    key = ".".join(str(part) for part in location)
+    value = detail["input"]
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    match detail["type"]:
+        case "extra_forbidden":
+            known_keys = _keys_beside(location)
+            near = difflib.get_close_matches(str(location[-1]), known_keys, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(known_keys)}"
+            return f"{key}: unknown key; {hint}"
+        case "missing":
+            return f"{key}: is missing; add it (the README's table of parameters says what it may be)"
+        case "value_error":
+            message = str(detail["ctx"]["error"])
+            return message if message.split(":")[0].count(".") else f"{key}: {message}"
+        case _:
+            allowed = detail["msg"].removeprefix("Input ").replace("Input ", "")
+            return f"{key}: is {shown}, but {allowed[0].lower()}{allowed[1:]}"
+
+
+def _section_of(annotation: Any) -> Any:
+    """Return the Section that a field's type holds, seen through `X | None`."""
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Section)), None)
+
+
+def _keys_beside(location: list[str | int]) -> list[str]:
+    section: Any = Params
+    for part in location[:-1]:
+        if part == "model":
+            section = Network
+        elif isinstance(part, str) and section is not None and part in section.model_fields:
+            section = _section_of(section.model_fields[part].annotation)
+    return list(section.model_fields) if section is not None else []

@@ -1,0 +1,28 @@
+"""The paths that dvc.yaml names, once. All stand in the checkout whose code is running, wherever the command is called from."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PARAMS = ROOT / "params.yaml"
+PRESETS = ROOT / "conf"
+RAW = ROOT / "data" / "raw"
+SPLIT = ROOT / "data" / "split"
+PREDICTIONS = ROOT / "data" / "predictions"
+MODELS = ROOT / "models"
+TRAIN_METRICS = ROOT / "metrics" / "train"
+EVALUATE_METRICS = ROOT / "metrics" / "evaluate"
+
+
+def shown(path: Path) -> str:
+    """Return the path as people know it: relative to the repository where it stands inside."""
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+
+
+def cache_dir() -> Path:
+    """Return the folder outside the repository that keeps downloads: `$DARKROOM_CACHE`, else the user's cache folder."""
+    chosen = os.environ.get("DARKROOM_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "darkroom"
