@@ -42,6 +42,15 @@ def _only_json(value: Any) -> Any:
     return value
 
 
+IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
+PACKAGE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+SHA256 = r"^[0-9a-f]{64}$"
+PATTERNS = {
+    IMPORT_PATH: "an import path such as torch.optim.SGD",
+    PACKAGE: "the name of a package or module",
+    SHA256: "64 hexadecimal digits",
+}
+
 Arguments = Annotated[dict[str, Any], AfterValidator(_only_json)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -62,7 +71,7 @@ class Target(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    target: Annotated[str, Field(alias="_target_", pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+    target: Annotated[str, Field(alias="_target_", pattern=IMPORT_PATH)]
     """Import path of a class or function, such as `torch.optim.SGD`."""
 
     @model_validator(mode="after")
@@ -112,15 +121,15 @@ class BaseParams(Section):
 
     seed: Seed
     """Seed of the split, the initial weights, the order of the pictures, augmentation and dropout."""
-    allow_targets: list[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")]]
-    """Packages that `_target_` may name beside torch, torchvision, timm, torchmetrics, pytorch_lightning, darkroom and plugins."""
+    allow_targets: list[Annotated[str, Field(pattern=PACKAGE)]]
+    """Packages that `_target_` may name, beside torch, torchvision, timm, torchmetrics, pytorch_lightning and plugins."""
 
 
 class DownloadParams(Section):
     """Where the pictures come from, and how much of a source is believed."""
 
     source: Literal["digits", "torchvision", "folder", "archive"]
-    """`digits` (1 797 real 8×8 scans that come with scikit-learn), a `torchvision` data set, a `folder`, or an `archive`."""
+    """`digits` (1 797 real scans of 8 by 8 pixels of scikit-learn), a `torchvision` data set, a `folder`, or an `archive`."""
     dataset: str | None
     """For `torchvision`: class name of the data set, such as `CIFAR10`."""
     arguments: Arguments
@@ -129,7 +138,7 @@ class DownloadParams(Section):
     """For `folder`: a folder with one folder of pictures per class, or with train/, val/, test/ above the classes."""
     archive: str | None
     """For `archive`: path, `file:` or `http(s):` address of a .zip or .tar.* laid out like a folder."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None
+    sha256: Annotated[str, Field(pattern=SHA256)] | None
     """For `archive`: its SHA-256; `python src/download.py --checksum` prints it."""
     redirect_hosts: list[str]
     """For `archive`: hosts that a server may redirect to, beside its own."""
@@ -309,57 +318,57 @@ def check_params(content: Any, name: str = "params.yaml") -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        # A misspelt key shows as one unknown and one missing key: the unknown one is the one to name.
-        details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
-        more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-        raise InputError(f"{name}: {_explain(details[0])}{more}") from None
+        raise InputError(f"{name}: {_explain(error.errors(include_url=False), content)}") from None
 
 
-def _explain(detail: ErrorDetails) -> str:
-    # The tags of unions ("network", "int", "literal['auto']") are pydantic's own and no keys of the file.
-    location: list[str | int] = []
-    section: Any = Params
-    for part in detail["loc"]:
-        known = section.model_fields if isinstance(section, type) and issubclass(section, Section) else None
-        if known is None and not isinstance(part, int) and detail["type"] != "extra_forbidden" and location:
-            break
-        if part in ("network", "target") and location[-1:] == ["model"]:
-            section = Network if part == "network" else Target
-            continue
-        location.append(part)
-        section = _section_of(known[part].annotation) if known and isinstance(part, str) and part in known else None
-    key = ".".join(str(part) for part in location)
-    value = detail["input"]
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    match detail["type"]:
+def _explain(details: list[ErrorDetails], content: Any) -> str:
+    """Say on one line what is wrong with the first key, and how many more there are."""
+    # A misspelt key shows as one unknown and one missing key: the unknown one is the one to name.
+    details = sorted(details, key=lambda detail: detail["type"] != "extra_forbidden")
+    locations = [_location(detail, content) for detail in details]
+    # A field that may be of several types gives one error for each of them.
+    alternatives = [detail for detail, location in zip(details, locations, strict=True) if location == locations[0]]
+    key = ".".join(str(part) for part in locations[0])
+    others = len({tuple(location) for location in locations}) - 1
+    more = f" (and {others} more)" if others else ""
+    match details[0]["type"]:
         case "extra_forbidden":
-            known_keys = _keys_beside(location)
-            near = difflib.get_close_matches(str(location[-1]), known_keys, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(known_keys)}"
-            return f"{key}: unknown key; {hint}"
+            return f"{key}: unknown key; {_nearest_key(locations[0])}{more}"
         case "missing":
-            return f"{key}: is missing; add it (the README's table of parameters says what it may be)"
+            return f"{key}: is missing; add it (the README's table of parameters says what it may be){more}"
         case "value_error":
-            message = str(detail["ctx"]["error"])
-            return message if message.split(":")[0].count(".") else f"{key}: {message}"
+            message = str(details[0]["ctx"]["error"])
+            return (message if "." in message.split(":")[0] else f"{key}: {message}") + more
         case _:
-            allowed = detail["msg"].removeprefix("Input ").replace("Input ", "")
-            return f"{key}: is {shown}, but {allowed[0].lower()}{allowed[1:]}"
+            shown = json.dumps(details[-1]["input"], ensure_ascii=False, default=str)
+            allowed = " or ".join(_allowed(detail) for detail in alternatives)
+            return f"{key}: is {shown if len(shown) <= 80 else shown[:77] + '...'}, but should be {allowed}{more}"
 
 
-def _section_of(annotation: Any) -> Any:
-    """Return the Section that a field's type holds, seen through `X | None`."""
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    return next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, Section)), None)
+def _allowed(detail: ErrorDetails) -> str:
+    if detail["type"] == "string_pattern_mismatch":
+        return PATTERNS[detail["ctx"]["pattern"]]
+    if detail["type"] in ("model_type", "dict_type"):
+        return "a mapping"
+    return detail["msg"].removeprefix("Input ").removeprefix("should be ")
 
 
-def _keys_beside(location: list[str | int]) -> list[str]:
-    section: Any = Params
+def _location(detail: ErrorDetails, content: Any) -> list[str | int]:
+    """Return the keys of an error; pydantic's own names for the members of a union are not in the file and left out."""
+    keys: list[str | int] = []
+    for part in detail["loc"]:
+        if isinstance(part, int) or (isinstance(content, dict) and part in content):
+            keys.append(part)
+            content = content[part]
+    return [*keys, detail["loc"][-1]] if detail["type"] == "missing" else keys
+
+
+def _nearest_key(location: list[str | int]) -> str:
+    section: type[BaseModel] = Params
     for part in location[:-1]:
-        if part == "model":
-            section = Network
-        elif isinstance(part, str) and section is not None and part in section.model_fields:
-            section = _section_of(section.model_fields[part].annotation)
-    return list(section.model_fields) if section is not None else []
+        members: list[Any] = [section.model_fields[str(part)].annotation]
+        while members and not (isinstance(members[0], type) and issubclass(members[0], BaseModel)):
+            members = [*getattr(members[0], "__args__", ()), *members[1:]]
+        section = members[0]
+    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(section.model_fields)}"

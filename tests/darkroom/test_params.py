@@ -1,0 +1,113 @@
+"""Every mistake in params.yaml is one line that names the key and the way out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkroom.errors import InputError
+from darkroom.params import Network, Params, Target, check_params, load_params
+
+REMOVED = object()
+
+
+def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> None:
+    params = make_params()
+    assert isinstance(params.train.model, Network)
+    assert params.train.loss.target == "torch.nn.CrossEntropyLoss"
+    assert params.train.loss.arguments == {"label_smoothing": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.lrr", 1, "params.yaml: train.lrr: unknown key; did you mean 'lr'?"),
+        ("train.qqqq", 1, "params.yaml: train.qqqq: unknown key; known keys here: model, image_size, lr"),
+        ("hardwar", {}, "params.yaml: hardwar: unknown key; did you mean 'hardware'?"),
+        ("train.model.nam", "x", "params.yaml: train.model.nam: unknown key; did you mean 'name'?"),
+        ("train.early_stopping.patienc", 1, "train.early_stopping.patienc: unknown key; did you mean 'patience'?"),
+        ("train.lr", REMOVED, "params.yaml: train.lr: is missing; add it"),
+        ("train.model.name", REMOVED, "params.yaml: train.model.name: is missing; add it"),
+        ("hardware", REMOVED, "params.yaml: hardware: is missing; add it"),
+        ("train.augment", [{"pixels": 1}], "params.yaml: train.augment.0._target_: is missing"),
+        ("train.lr", -1, "params.yaml: train.lr: is -1, but should be greater than 0"),
+        ("train.lr", "1e-3", 'params.yaml: train.lr: is "1e-3", but should be a valid number'),
+        ("train.lr", float("nan"), "params.yaml: train.lr: is NaN, but should be a finite number"),
+        ("train.lr", float("inf"), "params.yaml: train.lr: is Infinity, but should be a finite number"),
+        ("train.epochs", 1.5, "params.yaml: train.epochs: is 1.5, but should be a valid integer"),
+        ("train.epochs", True, "params.yaml: train.epochs: is true, but should be a valid integer"),
+        ("train.epochs", None, "params.yaml: train.epochs: is null, but should be a valid integer"),
+        ("train.model.provider", "keras", "train.model.provider: is \"keras\", but should be 'builtin', 'timm' or 'torchvision'"),
+        ("train.model", {"_target_": "os"}, 'params.yaml: train.model._target_: is "os", but should be an import path'),
+        ("train.model", 3, "params.yaml: train.model: is 3, but should be a mapping"),
+        ("train.monitor", "val/acc", "params.yaml: train.monitor: is \"val/acc\", but should be 'val/loss'"),
+        ("train.optimizer.lr", 1, "params.yaml: train.optimizer.lr: is not allowed here; set train.lr"),
+        ("train.trainer", {"x": float("inf")}, "params.yaml: train.trainer: inf is not a finite number"),
+        ("train.trainer", {3: "x"}, "should be a valid string"),
+        ("hardware.num_workers", -1, "hardware.num_workers: is -1, but should be 'auto' or greater than or equal to 0"),
+        ("split.val_fraction", 1.9, "params.yaml: split.val_fraction: is 1.9, but should be less than 1"),
+        ("split.val_fraction", 0.9, "which leaves nothing to train on"),
+        ("download.source", "archive", "params.yaml: download.archive: is null, but download.source is archive; set it"),
+        ("download.sha256", "xx", 'params.yaml: download.sha256: is "xx", but should be 64 hexadecimal digits'),
+        ("base.seed", -1, "params.yaml: base.seed: is -1, but should be greater than or equal to 0"),
+    ],
+)
+def test_mistakes_name_the_key_and_the_way_out(content: dict[str, Any], key: str, value: Any, message: str) -> None:
+    *sections, last = key.split(".")
+    place = content
+    for section in sections:
+        place = place[section]
+    if value is REMOVED:
+        del place[last]
+    else:
+        place[last] = value
+    with pytest.raises(InputError) as caught:
+        check_params(content)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_further_mistakes_are_counted(content: dict[str, Any]) -> None:
+    content["train"]["lr"] = -1
+    content["train"]["epochs"] = 0
+    with pytest.raises(InputError, match=r"train\.lr: .* \(and 1 more\)$"):
+        check_params(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: 1\na: 2\n", 'params.yaml:2: found duplicate key "a"; remove one of the two'),
+        ("a: [1\n", "params.yaml:2: is not YAML"),
+        ("a: !!python/object/apply:os.system ['true']\n", "params.yaml:1: is not YAML"),
+        ("- 1\n", "params.yaml: holds no mapping"),
+        ("", "params.yaml: holds no mapping"),
+        ("train:\n\tlr: 1\n", "is not YAML"),
+    ],
+)
+def test_text_that_is_no_parameters(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_params(tmp_path / "params.yaml")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bytes_that_are_no_text_and_no_file(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes(b"a: \xff\n")
+    with pytest.raises(InputError, match="is not UTF-8 at byte 3"):
+        load_params(tmp_path / "params.yaml")
+    with pytest.raises(InputError, match="does not exist; restore it"):
+        load_params(tmp_path / "nothing.yaml")
+
+
+def test_yaml_1_2_numbers(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(text.replace("lr: 0.01", "lr: 3e-05"), encoding="utf-8")
+    assert load_params(tmp_path / "params.yaml").train.lr == 3e-5
+
+
+def test_a_target_keeps_its_arguments_apart() -> None:
+    target = Target.model_validate({"_target_": "torch.optim.SGD", "momentum": 0.9})
+    assert (target.target, target.arguments) == ("torch.optim.SGD", {"momentum": 0.9})
