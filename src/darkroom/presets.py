@@ -1,0 +1,97 @@
+"""Presets: overlays of params.yaml in conf/, turned into the `-S` arguments of `dvc exp run`.
+
+A preset's value of `section.key` takes the place of the whole value in params.yaml, whatever mapping stands there.
+"""
+
+import copy
+import difflib
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from darkroom.errors import InputError
+from darkroom.params import check_params, read_yaml
+
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+WORDS_WITH_MEANING = ("null", "true", "false", "nan", "inf")
+
+
+def preset_names(folder: Path) -> list[str]:
+    """Return the names of all presets, such as `cifar10` and `model/vit_tiny`."""
+    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+
+
+def summary(folder: Path, name: str) -> str:
+    """Return the first line of a preset's opening comment, which says what it is."""
+    return (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+
+
+def read_preset(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    """Read one preset.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, naming the nearest, or if it is no mapping of sections.
+    """
+    known = preset_names(folder)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+        raise InputError(f"conf/{name}.yaml: there is no such preset; {hint}")
+    overlay = read_yaml(folder / f"{name}.yaml")
+    if not isinstance(overlay, dict) or not all(isinstance(section, dict) for section in overlay.values()):
+        raise InputError(f"conf/{name}.yaml: is not a mapping of sections; write it like params.yaml")
+    return overlay
+
+
+def overlaid(content: dict[str, Any], overlay: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return params.yaml's content with the values of a preset in place of its own."""
+    result = copy.deepcopy(content)
+    for section, values in overlay.items():
+        result.setdefault(section, {}).update(copy.deepcopy(values))
+    return result
+
+
+def set_arguments(content: dict[str, Any], overlays: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """Return the words to put behind `dvc exp run`, for presets by name, of which later ones win.
+
+    None of the words holds white space or a character that a shell would change, so `$(…)` passes them on as they are.
+
+    Raises
+    ------
+    InputError
+        If params.yaml with the presets laid over it would not be valid.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    for name, overlay in overlays.items():
+        content = overlaid(content, overlay)
+        check_params(content, f"conf/{name}.yaml")
+        merged = overlaid(merged, overlay)
+    words = []
+    for section, values in merged.items():
+        for key, value in values.items():
+            # A mapping given with `-S key={…}` would be merged into the old one (docs/decisions/0004).
+            whole = isinstance(value, dict | list)
+            words += ["-S", f"~{section}.{key}", "-S", f"+{section}.{key}={_word(value)}"] if whole else []
+            words += [] if whole else ["-S", f"{section}.{key}={_word(value)}"]
+    return words
+
+
+def _word(value: Any) -> str:
+    """Return a value in the grammar of `-S`, which is Hydra's: https://hydra.cc/docs/advanced/override_grammar/basic/."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_word(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(_word(item) for item in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        assert math.isfinite(value)
+        return repr(value)
+    if PLAIN.fullmatch(value) and value.lower() not in WORDS_WITH_MEANING:
+        return str(value)
+    if re.search(r"[\s'\"\\$`*?]", value):
+        raise InputError(f"conf: the text {value!r} cannot be passed through a shell; set it in params.yaml")
+    return f"'{value}'"

@@ -1,0 +1,109 @@
+"""Predictions as files: CSV for people, Parquet with every probability, JSON Lines for programs. N pictures, K classes."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom import files
+from darkroom.errors import InputError
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of some pictures.
+
+    Attributes
+    ----------
+    classes : list of K str
+    paths : list of N str
+        Printable names of the pictures.
+    probabilities : (N, K) float64
+    actual : list of N str, or None
+        The true classes, where they are known.
+    """
+
+    classes: list[str]
+    paths: list[str]
+    probabilities: NDArray[np.float64]
+    actual: list[str] | None = None
+
+    def most_probable(self, count: int) -> Iterator[list[tuple[str, float]]]:
+        """Yield for each picture its `count` most probable (class, probability); the first class of equals comes first."""
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
+        for labels, row in zip(order.tolist(), self.probabilities, strict=True):
+            yield [(self.classes[label], float(row[label])) for label in labels]
+
+
+def write_predictions(path: Path, predictions: Predictions, top_k: int) -> None:
+    """Write one file, in the format that its name ends with, in one step.
+
+    Raises
+    ------
+    InputError
+        If the name ends with none of .csv, .jsonl and .parquet, or its folder does not exist.
+    """
+    check_out(path)
+    with files.replaced_file(path) as temporary:
+        WRITERS[path.suffix.lower()](temporary, predictions, top_k)
+
+
+def check_out(path: Path) -> None:
+    """Refuse a file that cannot be written, before anything is computed for it."""
+    if path.suffix.lower() not in WRITERS:
+        raise InputError(f"--out: {path} ends with none of {', '.join(WRITERS)}; give it one of these endings")
+    if not path.parent.is_dir():
+        raise InputError(f"--out: the folder {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise InputError(f"--out: {path} is a folder; name a file")
+
+
+def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
+    """Write path, actual (where known), class, probability, then class_2, probability_2, … in four digits."""
+    top_k = min(top_k, len(predictions.classes))
+    known = ["actual"] if predictions.actual else []
+    further = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("class", "probability")]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", *known, "class", "probability", *further])
+        for number, top in enumerate(predictions.most_probable(top_k)):
+            actual = [files.csv_text(predictions.actual[number])] if predictions.actual else []
+            cells = [cell for name, value in top for cell in (files.csv_text(name), f"{value:.4f}")]
+            writer.writerow([files.csv_text(predictions.paths[number]), *actual, *cells])
+
+
+def _write_jsonl(path: Path, predictions: Predictions, top_k: int) -> None:
+    """Write an object per line: path, actual (where known), class, probability, top (a list of class and probability)."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for number, top in enumerate(predictions.most_probable(top_k)):
+            known = {"actual": predictions.actual[number]} if predictions.actual else {}
+            ranked = [{"class": name, "probability": value} for name, value in top]
+            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **ranked[0], "top": ranked}
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _write_parquet(path: Path, predictions: Predictions, top_k: int) -> None:  # noqa: ARG001
+    """Write path, actual (where known), class, probability, and a column `p_<class>` for every class."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    first = [top[0] for top in predictions.most_probable(1)]
+    columns: dict[str, Any] = {"path": pa.array(predictions.paths, pa.string())}
+    if predictions.actual:
+        columns["actual"] = pa.array(predictions.actual, pa.string())
+    columns["class"] = pa.array([name for name, _ in first], pa.string())
+    columns["probability"] = pa.array([value for _, value in first], pa.float64())
+    columns |= {f"p_{name}": predictions.probabilities[:, label] for label, name in enumerate(predictions.classes)}
+    pq.write_table(pa.table(columns), path)
+
+
+WRITERS: dict[str, Callable[[Path, Predictions, int], None]] = {
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}

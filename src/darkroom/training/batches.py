@@ -1,0 +1,171 @@
+"""Batches of packed pictures as uint8 tensors. Order and augmentation are functions of seed, epoch and picture alone.
+
+N pictures in a batch, C channels, H by W pixels, R random numbers per picture.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from darkroom.data.pack import Pack
+from darkroom.data.pictures import fit
+from darkroom.training.augment import BatchAugmentation
+
+Rows = NDArray[np.int64]
+BatchKey = tuple[int, Rows]
+# One tensor (N, C, H, W) where all are of one size, else a (C, h, w) each; always uint8.
+Pictures = Tensor | list[Tensor]
+# Independent streams of random numbers from one seed.
+ORDER, AUGMENT, STEP = 1, 2, 3
+
+
+class Batch(TypedDict):
+    """What a network is trained on and measured on."""
+
+    images: Tensor
+    """(N, C, H, W) uint8"""
+    labels: Tensor
+    """(N,) int64"""
+
+
+def generator(seed: int, stream: int, *counters: int) -> np.random.Generator:
+    """Return random numbers that depend on nothing but the arguments.
+
+    References
+    ----------
+    Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox).
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, stream, *counters))))
+
+
+class ShuffledRows(Sampler[BatchKey]):
+    """The rows of each batch of an epoch, in an order given by seed and epoch.
+
+    Under several processes each takes its part of every global batch. A last batch too small for batch normalisation
+    (fewer than two pictures per process) is left out; another order leaves out other pictures.
+    """
+
+    def __init__(self, rows: Rows, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1):
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that is iterated next; Lightning calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.rows), self.batch_size)
+        return full + (rest >= 2 * self.world_size or full == 0)
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        order = generator(self.seed, ORDER, self.epoch).permutation(self.rows)
+        for number in range(len(self)):
+            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
+            yield self.epoch, batch[self.rank :: self.world_size]
+
+
+class OrderedRows(Sampler[BatchKey]):
+    """The rows of each batch in their own order, for measuring and predicting; each process takes every so manieth row."""
+
+    def __init__(self, rows: Rows, *, batch_size: int, rank: int = 0, world_size: int = 1):
+        self.rows, self.batch_size = rows[rank::world_size], batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        for start in range(0, len(self.rows), self.batch_size):
+            yield 0, self.rows[start : start + self.batch_size]
+
+
+class PictureBatches(Dataset[Batch]):
+    """Batches of the pack by (epoch, rows), augmented if there are transforms, fitted to the network's square.
+
+    Parameters
+    ----------
+    pack
+        The pictures.
+    image_size, channels
+        What the network sees.
+    transforms
+        Batch augmentations and callables on single pictures (C, H, W) uint8, in the order of train.augment.
+    seed
+        Seed of the augmentations.
+    """
+
+    def __init__(self, pack: Pack, *, image_size: int, channels: int, transforms: Sequence[Any] = (), seed: int = 0):
+        self.pack, self.image_size, self.channels = pack, image_size, channels
+        self.transforms, self.seed = transforms, seed
+        self._numbers: dict[int, tuple[int, NDArray[np.float32]]] = {}
+
+    def __getitem__(self, key: BatchKey) -> Batch:
+        epoch, rows = key
+        pictures: Pictures
+        if self.pack.size is None:
+            pictures = [_to_tensor(self.pack[int(row)]) for row in rows]
+        else:
+            pictures = torch.from_numpy(self.pack.batch(rows)).permute(0, 3, 1, 2)
+        for number, transform in enumerate(self.transforms):
+            if isinstance(transform, BatchAugmentation):
+                numbers = self._random_numbers(epoch, number, transform.num_random)
+                pictures = transform(self._fitted(pictures), torch.from_numpy(numbers[rows]))
+            else:
+                keys = [(epoch, number, int(row)) for row in rows]
+                pictures = [self._transform_one(transform, *pair) for pair in zip(pictures, keys, strict=True)]
+        return Batch(images=self._fitted(pictures), labels=torch.from_numpy(self.pack.labels[rows]))
+
+    def _random_numbers(self, epoch: int, number: int, num_random: int) -> NDArray[np.float32]:
+        """Return (len(pack), R) numbers for one transform and epoch; kept, since every batch of the epoch needs its rows."""
+        known_epoch, numbers = self._numbers.get(number, (None, None))
+        if numbers is None or known_epoch != epoch:
+            numbers = generator(self.seed, AUGMENT, epoch, number).random((len(self.pack), num_random), np.float32)
+            self._numbers[number] = (epoch, numbers)
+        return numbers
+
+    def _transform_one(self, transform: Any, picture: Tensor, counters: tuple[int, ...]) -> Tensor:
+        # Transforms of other libraries draw from the global generators, so these are set for each picture.
+        seed = int(np.random.SeedSequence((self.seed, AUGMENT, *counters)).generate_state(1)[0])
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        transformed: Tensor = transform(picture)
+        return transformed
+
+    def _fitted(self, pictures: Pictures) -> Tensor:
+        """Return pictures as one (N, C, H, W) uint8 tensor of the size and channels that the network sees."""
+        size, channels = self.image_size, self.channels
+        if isinstance(pictures, Tensor) and pictures.shape[2:] == (size, size):
+            return pictures if pictures.shape[1] == channels else pictures.expand(-1, channels, -1, -1)
+        shape = (channels, size, size)
+        fitted = [image if image.shape == shape else _to_tensor(fit(_to_array(image), size, channels)) for image in pictures]
+        return torch.stack(fitted)
+
+
+def make_loader(
+    batches: PictureBatches, order: Sampler[BatchKey], *, num_workers: int, pin_memory: bool = False
+) -> "DataLoader[Batch]":
+    """Return a DataLoader whose workers make whole batches; pictures never travel one by one."""
+    return DataLoader(
+        batches,
+        sampler=order,
+        batch_size=None,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        persistent_workers=num_workers > 0,
+    )
+
+
+def _to_tensor(picture: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+
+
+def _to_array(picture: Tensor) -> NDArray[np.uint8]:
+    return picture.permute(1, 2, 0).numpy()
+

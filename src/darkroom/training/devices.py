@@ -1,0 +1,59 @@
+"""Which device computes, and what it is able to do."""
+
+import os
+
+import torch
+
+from darkroom.errors import InputError
+from darkroom.params import HardwareParams
+
+AVAILABLE = {
+    "cpu": lambda: True,
+    "cuda": torch.cuda.is_available,
+    "mps": torch.backends.mps.is_available,
+    "gpu": lambda: torch.cuda.is_available() or torch.backends.mps.is_available(),
+}
+
+
+def check_accelerator(hardware: HardwareParams) -> None:
+    """Refuse a device that is not there, rather than compute on another one in silence.
+
+    Raises
+    ------
+    InputError
+        Naming hardware.accelerator or hardware.devices.
+    """
+    name = hardware.accelerator
+    if name != "auto" and not AVAILABLE[name]():
+        raise InputError(f"params.yaml: hardware.accelerator: is {name}, but this machine has none; set it to auto or cpu")
+    count = torch.cuda.device_count()
+    if name in ("auto", "gpu", "cuda") and count and isinstance(hardware.devices, int) and hardware.devices > count:
+        raise InputError(f"params.yaml: hardware.devices: is {hardware.devices}, but this machine has {count} GPU(s); lower it")
+
+
+def choose_device(hardware: HardwareParams) -> torch.device:
+    """Return the one device that evaluate and predict compute on."""
+    check_accelerator(hardware)
+    for name in ("cuda", "mps"):
+        if hardware.accelerator in ("auto", "gpu", name) and AVAILABLE[name]():
+            return torch.device(name)
+    return torch.device("cpu")
+
+
+def check_precision(precision: str, hardware: HardwareParams) -> None:
+    """Refuse a precision that the device has not, rather than compute in another one in silence."""
+    device = choose_device(hardware).type
+    unfit = (
+        (precision == "16-mixed" and device == "cpu")
+        or (precision == "64-true" and device == "mps")
+        or (precision.startswith("bf16") and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False))
+    )
+    if unfit:
+        raise InputError(f"params.yaml: train.precision: is {precision}, which {device} cannot do here; set 32-true or bf16-mixed")
+
+
+def worker_count(hardware: HardwareParams, *, in_memory: bool) -> int:
+    """Return the number of reading processes: none where whole batches are sliced from memory, which is faster than sending."""
+    if hardware.num_workers != "auto":
+        return hardware.num_workers
+    return 0 if in_memory else min(4, os.cpu_count() or 1)

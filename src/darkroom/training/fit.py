@@ -1,0 +1,239 @@
+"""From parameters to a trained classifier: everything is built and checked first, then Lightning trains."""
+
+import difflib
+import inspect
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from dvclive.lightning import DVCLiveLogger
+from pytorch_lightning.callbacks import EarlyStopping
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from darkroom.build import Builder
+from darkroom.data.pack import Pack
+from darkroom.data.splits import Rows, Split
+from darkroom.errors import InputError, RunError
+from darkroom.params import Params
+from darkroom.training import devices, networks
+from darkroom.training.augment import BatchAugmentation
+from darkroom.training.batches import OrderedRows, PictureBatches, ShuffledRows, generator, make_loader
+from darkroom.training.best import KeepBest
+from darkroom.training.classifier import Classifier
+from darkroom.training.networks import Normalized, Preprocessing
+from darkroom.training.progress import ProgressReport
+
+# Enough to know the mean and standard deviation of encoded pictures to three digits without decoding all of them.
+NORMALISATION_SAMPLE = 2000
+# Set by other keys of params.yaml, or by this module.
+OWNED_BY_OTHERS = {
+    "accelerator": "hardware.accelerator",
+    "devices": "hardware.devices",
+    "num_nodes": "hardware.num_nodes",
+    "strategy": "hardware.strategy",
+    "precision": "train.precision",
+    "max_epochs": "train.epochs",
+    "gradient_clip_val": "train.gradient_clip",
+    "logger": None,
+    "callbacks": None,
+    "enable_checkpointing": None,
+    "enable_progress_bar": None,
+    "enable_model_summary": None,
+    "use_distributed_sampler": None,
+    "default_root_dir": None,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that was checked and can start."""
+
+    params: Params
+    classifier: Classifier
+    preprocessing: Preprocessing
+    transforms: list[Any]
+    num_classes: int
+
+
+def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
+    """Build everything that params.yaml names and check that it fits together and fits the machine.
+
+    Raises
+    ------
+    InputError
+        Naming the key; nothing has been trained or written then.
+    """
+    train, allow = params.train, params.base.allow_targets
+    devices.check_accelerator(params.hardware)
+    devices.check_precision(train.precision, params.hardware)
+    _check_trainer_arguments(train.trainer)
+    torch.manual_seed(params.base.seed)
+    num_classes, channels = len(pack.classes), networks.network_channels(train.model, pack.channels)
+    network = networks.build_network(train.model, num_classes=num_classes, channels=channels, allow=allow)
+    image_size = train.image_size or _natural_size(pack)
+    mean, std = networks.pretrained_normalisation(train.model, network, channels) or _measure(pack, train_rows, channels)
+    preprocessing = Preprocessing(image_size, channels, mean, std)
+    normalized = Normalized(network, preprocessing).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    networks.check_network(normalized, preprocessing, num_classes)
+    loss = Builder("train.loss", (nn.Module,), allow).build(train.loss)
+    _check_loss(loss, train.loss.target, num_classes)
+    make_scheduler(params, make_optimizer(params, normalized), total_steps=train.epochs)
+    augmentations = Builder("train.augment", (BatchAugmentation, nn.Module), allow)
+    classifier = Classifier(
+        normalized,
+        loss=loss,
+        make_optimizer=lambda module: make_optimizer(params, module),
+        make_scheduler=lambda optimizer, steps: make_scheduler(params, optimizer, total_steps=steps),
+        num_classes=num_classes,
+        monitor=train.monitor,
+        seed=params.base.seed,
+    )
+    return Plan(params, classifier, preprocessing, [augmentations.build(target) for target in train.augment], num_classes)
+
+
+def fit(plan: Plan, pack: Pack, split: Split, log_dir: Path) -> KeepBest:
+    """Train, logging to `log_dir`, and return the callback that holds the weights of the best epoch.
+
+    Raises
+    ------
+    RunError
+        If the training fails, or is interrupted.
+    """
+    train, hardware = plan.params.train, plan.params.hardware
+    best = KeepBest(train.monitor)
+    callbacks: list[pl.Callback] = [best, ProgressReport(train.monitor, train.batch_size)]
+    if train.early_stopping:
+        mode = "min" if train.monitor.endswith("loss") else "max"
+        stopping = train.early_stopping
+        callbacks.append(EarlyStopping(train.monitor, min_delta=stopping.min_delta, patience=stopping.patience, mode=mode))
+    _quieten_lightning()
+    trainer = pl.Trainer(
+        accelerator=hardware.accelerator,
+        devices=hardware.devices,
+        num_nodes=hardware.num_nodes,
+        strategy=hardware.strategy,
+        precision=train.precision,
+        max_epochs=train.epochs,
+        gradient_clip_val=train.gradient_clip,
+        logger=DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False),
+        callbacks=callbacks,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **({"num_sanity_val_steps": 0, "log_every_n_steps": 1} | train.trainer),
+    )
+    _check_world(trainer, train.batch_size)
+    loaders = _loaders(plan, pack, split, trainer)
+    try:
+        trainer.fit(plan.classifier, *loaders)
+    except torch.OutOfMemoryError:
+        raise RunError(f"train.batch_size: {train.batch_size} pictures do not fit in the device's memory; lower it") from None
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if not best.weights:
+        _no_epoch(train.monitor)
+    return best
+
+
+def make_optimizer(params: Params, network: nn.Module) -> Optimizer:
+    """Return the optimizer that `train.optimizer` names, with `train.lr`."""
+    # One kernel for all parameters, where the optimizer has one: faster, with the same result.
+    fused = {} if {"foreach", "differentiable"} & set(params.train.optimizer.arguments) else {"fused": True}
+    builder = Builder("train.optimizer", (Optimizer,), params.base.allow_targets, {"lr": params.train.lr, **fused})
+    optimizer: Optimizer = builder.build(params.train.optimizer, [value for value in network.parameters() if value.requires_grad])
+    return optimizer
+
+
+def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int) -> LRScheduler | None:
+    """Return the schedule that `train.scheduler` names; lengths and peak that it asks for by name are filled in."""
+    if params.train.scheduler is None:
+        return None
+    filled = {"total_steps": total_steps, "T_max": params.train.epochs, "max_lr": params.train.lr}
+    builder = Builder("train.scheduler", (LRScheduler,), params.base.allow_targets, filled)
+    scheduler: LRScheduler = builder.build(params.train.scheduler, optimizer)
+    return scheduler
+
+
+def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer) -> tuple[Any, Any]:
+    params, preprocessing = plan.params, plan.preprocessing
+    size = {"image_size": preprocessing.image_size, "channels": preprocessing.channels}
+    rank = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+    batch_size, seed = params.train.batch_size, params.base.seed
+    train = PictureBatches(pack, **size, transforms=plan.transforms, seed=seed)
+    val = PictureBatches(pack, **size)
+    whole_batches = pack.size is not None and all(isinstance(transform, BatchAugmentation) for transform in plan.transforms)
+    workers = {"num_workers": devices.worker_count(params.hardware, in_memory=whole_batches)}
+    workers["pin_memory"] = trainer.strategy.root_device.type == "cuda"
+    order = ShuffledRows(split.rows["train"], batch_size=batch_size, seed=seed, **rank)
+    val_order = OrderedRows(split.rows["val"], batch_size=-(-batch_size // trainer.world_size), **rank)
+    return make_loader(train, order, **workers), make_loader(val, val_order, **workers)
+
+
+def _natural_size(pack: Pack) -> int:
+    """Return the pictures' own side if all are equal squares, else the 224 pixels that most networks were designed for."""
+    return pack.size[0] if pack.size and pack.size[0] == pack.size[1] else 224
+
+
+def _measure(pack: Pack, rows: Rows, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation per channel of training pictures, scaled to 0..1; of a sample if there are many."""
+    if len(rows) > NORMALISATION_SAMPLE:
+        rows = np.sort(generator(0, 0).choice(rows, NORMALISATION_SAMPLE, replace=False))
+    sums = np.zeros((3, pack.channels))
+    for row in rows:
+        values = pack[int(row)].reshape(-1, pack.channels) / 255
+        sums += [np.full(pack.channels, len(values)), values.sum(0), (values**2).sum(0)]
+    mean = sums[1] / sums[0]
+    # A set of equal pixels has no deviation; dividing by 1 leaves it as it is.
+    std = np.sqrt(np.maximum(sums[2] / sums[0] - mean**2, 0))
+    std[std < 1e-6] = 1
+    repeat = channels // pack.channels
+    return tuple(mean.tolist() * repeat), tuple(std.tolist() * repeat)
+
+
+def _check_loss(loss: nn.Module, path: str, num_classes: int) -> None:
+    logits, labels = torch.zeros(2, num_classes), torch.tensor([0, num_classes - 1])
+    try:
+        value = loss(logits, labels)
+    except Exception as error:
+        raise InputError(f"params.yaml: train.loss: {path} does not take (logits, labels) ({error}); name another") from error
+    if not isinstance(value, Tensor) or value.shape != ():
+        raise InputError(f"params.yaml: train.loss: {path} does not return one number; let it take the mean")
+
+
+def _check_trainer_arguments(arguments: dict[str, Any]) -> None:
+    known = [name for name in inspect.signature(pl.Trainer).parameters if name not in OWNED_BY_OTHERS]
+    for name in arguments:
+        if name in OWNED_BY_OTHERS:
+            other = OWNED_BY_OTHERS[name]
+            raise InputError(f"params.yaml: train.trainer.{name}: is not set here; " + (f"set {other}" if other else "remove it"))
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
+            raise InputError(f"params.yaml: train.trainer.{name}: Lightning's Trainer takes no such argument; {hint}")
+
+
+def _check_world(trainer: pl.Trainer, batch_size: int) -> None:
+    if batch_size % trainer.world_size:
+        raise InputError(
+            f"params.yaml: train.batch_size: is {batch_size}, which cannot be divided among {trainer.world_size} devices; "
+            f"make it a multiple of {trainer.world_size}"
+        )
+
+
+def _no_epoch(monitor: str) -> NoReturn:
+    raise RunError(f"train: ended before {monitor} was measured once; let train.trainer allow at least one epoch")
+
+
+def _quieten_lightning() -> None:
+    """Silence what Lightning says at every start (devices, tips, logging intervals); what matters is said by this project."""
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")

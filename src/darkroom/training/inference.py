@@ -1,0 +1,67 @@
+"""A trained network on pictures: probabilities, without Lightning. N pictures, K classes."""
+
+import sys
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from darkroom.data.pack import Pack
+from darkroom.data.splits import Rows
+from darkroom.errors import RunError
+from darkroom.params import HardwareParams
+from darkroom.training.batches import OrderedRows, PictureBatches, make_loader
+from darkroom.training.devices import choose_device, worker_count
+from darkroom.training.published import Published
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    network: nn.Module, batches: Iterable[Tensor], device: torch.device, *, total: int
+) -> NDArray[np.float64]:
+    """Return the probability of every class for every picture.
+
+    Parameters
+    ----------
+    network
+        From (n, C, H, W) uint8 to logits (n, K), in evaluation mode.
+    batches
+        Pictures (n, C, H, W) uint8.
+    device
+        Where to compute.
+    total
+        Number of batches, for the bar that a terminal shows.
+
+    Returns
+    -------
+    probabilities : (N, K) float64
+        Each row sums to 1.
+
+    Raises
+    ------
+    RunError
+        If the device's memory does not hold a batch, or the network answers with no finite numbers.
+    """
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    shown = track(batches, "pictures", total, console=Console(), transient=True, disable=not sys.stdout.isatty())
+    try:
+        # Softmax in double precision on the CPU: sums are 1 and ties are the same on every device.
+        logits = torch.cat([network(images.to(device)).cpu().double() for images in shown])
+    except torch.OutOfMemoryError:
+        raise RunError("batch_size: a batch does not fit in the device's memory; lower it in params.yaml") from None
+    if not torch.isfinite(logits).all():
+        raise RunError("models/model.safetensors: answers with NaN or infinity; train with a lower train.lr or 32-true")
+    probabilities: NDArray[np.float64] = logits.softmax(dim=1).numpy()
+    return probabilities
+
+
+def predict_rows(model: Published, pack: Pack, rows: Rows, hardware: HardwareParams, *, batch_size: int) -> NDArray[np.float64]:
+    """Return the probabilities (len(rows), K) of rows of the pack."""
+    pictures = PictureBatches(pack, image_size=model.preprocessing.image_size, channels=model.preprocessing.channels)
+    workers = worker_count(hardware, in_memory=pack.size is not None)
+    loader = make_loader(pictures, OrderedRows(rows, batch_size=batch_size), num_workers=workers)
+    return predict_probabilities(model.network, (batch["images"] for batch in loader), choose_device(hardware), total=len(loader))

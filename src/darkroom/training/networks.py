@@ -1,0 +1,195 @@
+"""Networks by name from timm, torchvision and this repository, or by `_target_`: always uint8 pictures in, logits out.
+
+N pictures, C channels, H by W pixels, K classes.
+"""
+
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from darkroom.build import Builder
+from darkroom.errors import InputError
+from darkroom.params import Network, Target
+from darkroom.training.small_cnn import SmallCNN
+
+BUILTIN: dict[str, Callable[..., nn.Module]] = {"small_cnn": SmallCNN}
+# Mean and standard deviation of ImageNet's training pictures in RGB, on which torchvision's weights were trained:
+# https://docs.pytorch.org/vision/stable/models.html
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation per channel, of values between 0 and 1."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a picture becomes what the network sees: shorter side resized, centre cropped, scaled to 0..1, normalised.
+
+    Attributes
+    ----------
+    image_size
+        Side of the square in pixels.
+    channels
+        C, 1 (grey) or 3 (RGB).
+    mean, std
+        Per channel, of values between 0 and 1.
+    """
+
+    image_size: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what model.json records."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+class Normalized(nn.Module):
+    """A network with its normalisation in front, so that pictures travel to the device as bytes."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing):
+        super().__init__()
+        self.network = network
+        for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+            self.register_buffer(name, 255 * torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, K) of pictures (N, C, H, W) uint8."""
+        logits: Tensor = self.network((images - self.mean) / self.std)
+        return logits
+
+
+def build_network(model: Network | Target, *, num_classes: int, channels: int, allow: Sequence[str] = ()) -> nn.Module:
+    """Build the network that `train.model` asks for, with a last layer of `num_classes` outputs.
+
+    Raises
+    ------
+    InputError
+        If there is no such network, or it does not take its arguments.
+    """
+    if isinstance(model, Target):
+        filled = {"num_classes": num_classes, "in_channels": channels, "in_chans": channels}
+        network: nn.Module = Builder("train.model", (nn.Module,), allow, filled).build(model)
+        return network
+    try:
+        match model.provider:
+            case "builtin":
+                return _builtin(model, num_classes, channels)
+            case "timm":
+                return _timm(model, num_classes, channels)
+            case "torchvision":
+                return _torchvision(model, num_classes)
+    except InputError:
+        raise
+    except Exception as error:
+        what = "pretrained weights of " if model.pretrained else ""
+        raise InputError(
+            f"params.yaml: train.model: {what}{model.provider}'s {model.name} cannot be made "
+            f"({type(error).__name__}: {error}); correct name and kwargs"
+            + (", or check the connection" if model.pretrained else "")
+        ) from error
+
+
+def network_channels(model: Network | Target, channels: int) -> int:
+    """Return the channels that the network sees of pictures with `channels`: torchvision's networks only know RGB."""
+    return 3 if isinstance(model, Network) and model.provider == "torchvision" else channels
+
+
+def pretrained_normalisation(model: Network | Target, network: nn.Module, channels: int) -> Normalisation | None:
+    """Return the mean and std that pretrained weights expect, or None for a network that starts from scratch."""
+    if isinstance(model, Target) or not model.pretrained:
+        return None
+    config = getattr(network, "pretrained_cfg", None) or {}
+    mean, std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
+    if len(mean) != channels:  # timm sums the first layer's weights over RGB for grey pictures
+        mean, std = [sum(mean) / len(mean)] * channels, [sum(std) / len(std)] * channels
+    return tuple(mean), tuple(std)
+
+
+def check_network(network: nn.Module, preprocessing: Preprocessing, num_classes: int) -> None:
+    """Send two black pictures through, so that a network unfit for size, channels or classes fails before training."""
+    size = preprocessing.image_size
+    images = torch.zeros(2, preprocessing.channels, size, size, dtype=torch.uint8)
+    was_training = network.training
+    try:
+        with torch.inference_mode():
+            logits = network.eval()(images)
+    except Exception as error:
+        raise InputError(
+            f"params.yaml: train.model: does not take pictures of {size} pixels and {preprocessing.channels} channel(s) "
+            f"({type(error).__name__}: {error}); change train.image_size or train.model"
+        ) from error
+    finally:
+        network.train(was_training)
+    if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"params.yaml: train.model: returns {found}, not logits (2, {num_classes}); name a classifier")
+
+
+def _builtin(model: Network, num_classes: int, channels: int) -> nn.Module:
+    if model.name not in BUILTIN:
+        raise _unknown_name(model, list(BUILTIN))
+    if model.pretrained:
+        raise InputError("params.yaml: train.model.pretrained: is true, but built-in networks have no weights; set it to false")
+    network_class = BUILTIN[model.name]
+    known = [name for name in inspect.signature(network_class).parameters if name not in ("num_classes", "in_channels")]
+    _check_kwargs(model, known)
+    return network_class(num_classes, channels, **model.kwargs)
+
+
+def _timm(model: Network, num_classes: int, channels: int) -> nn.Module:
+    import timm
+
+    if not timm.is_model(model.name):
+        raise _unknown_name(model, timm.list_models())
+    network: nn.Module = timm.create_model(
+        model.name, pretrained=model.pretrained, num_classes=num_classes, in_chans=channels, **model.kwargs
+    )
+    return network
+
+
+def _torchvision(model: Network, num_classes: int) -> nn.Module:
+    from torchvision import models
+
+    if model.name not in models.list_models(module=models):
+        raise _unknown_name(model, models.list_models(module=models))
+    network: nn.Module = models.get_model(model.name, weights=None, num_classes=num_classes, **model.kwargs)
+    if model.pretrained:
+        weights = models.get_model_weights(model.name).DEFAULT.get_state_dict(check_hash=True, weights_only=True)
+        _load_all_but_head(network, weights)
+    return network
+
+
+def _load_all_but_head(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load pretrained weights, except into the last layers, whose shapes differ because the classes do."""
+    own = network.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    missing = [name for name in own if name not in fitting]
+    heads = {name.rpartition(".")[0] for name in missing}
+    if any(not isinstance(network.get_submodule(head), nn.Linear | nn.Conv2d) for head in heads):
+        raise ValueError(f"the weights do not fit {', '.join(sorted(heads))}")
+    network.load_state_dict(fitting, strict=False)
+
+
+def _check_kwargs(model: Network, known: list[str]) -> None:
+    for name in model.kwargs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
+            raise InputError(f"params.yaml: train.model.kwargs.{name}: {model.name} takes no such argument; {hint}")
+
+
+def _unknown_name(model: Network, known: list[str]) -> InputError:
+    near = difflib.get_close_matches(model.name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "check the spelling"
+    return InputError(f"params.yaml: train.model.name: {model.provider} has no network '{model.name}'; {hint}")

@@ -1,0 +1,88 @@
+"""What a person sees while training: a bar on a terminal, one line per epoch elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.types import STEP_OUTPUT
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+# Reading the loss waits for the device, so it is read at most this often.
+REFRESH_SECONDS = 0.25
+
+
+class ProgressReport(pl.Callback):
+    """Shows epoch, loss, the monitored metric, images per second and time left."""
+
+    def __init__(self, monitor: str, batch_size: int):
+        self.monitor, self.batch_size = monitor, batch_size
+        self.bar: Progress | None = None
+        self.task = TaskID(0)
+        self.epoch_start = self.epoch_seconds = self.last_refresh = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Open the bar if standard output is a terminal."""
+        if trainer.is_global_zero and sys.stdout.isatty():
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(None),
+                TextColumn("{task.fields[values]}"),
+                TimeRemainingColumn(),
+                console=Console(),
+                refresh_per_second=1 / REFRESH_SECONDS,
+            )
+            self.task = self.bar.add_task("", total=trainer.estimated_stepping_batches, values="")
+            self.bar.start()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Print the line of the epoch before, and start this one's clock."""
+        self._print_epoch(trainer, trainer.current_epoch)
+        self.epoch_start = time.perf_counter()
+        if self.bar is not None:
+            self.bar.update(self.task, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        outputs: STEP_OUTPUT,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        """Refresh the bar a few times a second."""
+        now = time.perf_counter()
+        if self.bar is None or now - self.last_refresh < REFRESH_SECONDS:
+            return
+        self.last_refresh = now
+        speed = (batch_idx + 1) * self.batch_size / (now - self.epoch_start)
+        loss = float(outputs["loss"] if isinstance(outputs, dict) else outputs)  # type: ignore[arg-type]
+        score = trainer.callback_metrics.get(self.monitor)
+        shown = f"{self.monitor} {float(score):.4f}  " if score is not None else ""
+        self.bar.update(self.task, completed=trainer.global_step, values=f"loss {loss:.3f}  {shown}{speed:,.0f} images/s")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Stop the epoch's clock."""
+        self.epoch_seconds = time.perf_counter() - self.epoch_start
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Print the line of the last epoch."""
+        self._print_epoch(trainer, trainer.current_epoch)
+
+    def _print_epoch(self, trainer: pl.Trainer, epoch: int) -> None:
+        # The module logs an epoch's training metrics after the callbacks were called for its end.
+        if not trainer.is_global_zero or self.bar is not None or not self.epoch_seconds:
+            return
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        names = dict.fromkeys(("train/loss", "val/loss", "val/accuracy", self.monitor))
+        values = "  ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
+        speed = trainer.num_training_batches * self.batch_size / self.epoch_seconds
+        print(f"epoch {epoch}/{trainer.max_epochs}  {values}  {speed:,.0f} images/s", flush=True)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Close the bar, also after an error."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=trainer.global_step)
+            self.bar.stop()
+            self.bar = None

@@ -1,0 +1,133 @@
+"""The published model: `model.safetensors` and `model.json`, all that evaluate and predict need. Opening it runs no code."""
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from darkroom import files
+from darkroom.data.splits import Split
+from darkroom.errors import InputError
+from darkroom.params import Network, NetworkChoice, Params, Target
+from darkroom.training.networks import Normalized, Preprocessing, build_network
+
+RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
+WAY_OUT = "run 'dvc checkout', or 'dvc repro train' to train it anew"
+
+
+class Card(BaseModel):
+    """What model.json holds: all there is to know of a model beside its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal[1]
+    network: NetworkChoice
+    """As `train.model` of params.yaml."""
+    classes: list[str]
+    """Class names; a label is an index into it."""
+    preprocessing: dict[str, Any]
+    """Fields of `Preprocessing`."""
+    weights_sha256: str
+    """Hash of model.safetensors."""
+    epoch: int
+    """The published epoch, from 1."""
+    monitor: str
+    score: float
+    """Value of the monitored metric in that epoch."""
+    data_sha256: dict[str, str]
+    """Hashes of data/raw/dataset.json and data/split/manifest.csv."""
+    params: dict[str, Any]
+    """The sections of params.yaml that the weights depend on."""
+    packages: dict[str, str]
+    """Versions that it was trained with."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model that was opened: the network in evaluation mode, and what is known of it."""
+
+    network: nn.Module
+    card: Card
+    preprocessing: Preprocessing
+
+    def check_data(self, data_sha256: dict[str, str]) -> None:
+        """Refuse to be measured on other pictures, or another split of them, than the model was trained on.
+
+        Raises
+        ------
+        InputError
+            Naming the folder that changed: training pictures could be among those of the new test split.
+        """
+        for name, recorded in self.card.data_sha256.items():
+            if data_sha256.get(name) != recorded:
+                raise InputError(f"models/model.json: was trained on another data/{name} than is here; run 'dvc repro'")
+
+
+def data_hashes(raw: Path, split: Split) -> dict[str, str]:
+    """Return the hashes by which a model and its data know each other."""
+    return {"raw": files.sha256(raw / "dataset.json"), "split": split.sha256}
+
+
+def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write the weights of a `Normalized` network, then the card with their hash, each in one step.
+
+    `card` holds the fields of `Card`, but for `format`, `weights_sha256` and `packages`.
+    """
+    path = directory / "model.safetensors"
+    with files.replaced_file(path) as temporary:
+        save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+    packages = {name: version(name) for name in RECORDED_PACKAGES}
+    files.write_json(directory / "model.json", {"format": 1, **card, "weights_sha256": files.sha256(path), "packages": packages})
+
+
+def load_model(directory: Path, params: Params) -> Published:
+    """Open the published model.
+
+    A network that was named by `_target_` is built from params.yaml, never from the file: somebody's model names no code.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or if params.yaml names another network than a model by `_target_` was trained with.
+    """
+    card = read_card(directory / "model.json")
+    path = directory / "model.safetensors"
+    if not path.exists():
+        raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}")
+    if files.sha256(path) != card.weights_sha256:
+        raise InputError(f"models/{path.name}: is not the file that model.json describes (its SHA-256 differs); {WAY_OUT}")
+    model = card.network
+    if isinstance(model, Target) and model != params.train.model:
+        raise InputError(
+            f"models/model.json: was trained with {model.target}, but params.yaml names another train.model; "
+            "set train.model to what it was, or run 'dvc repro train'"
+        )
+    if isinstance(model, Network):
+        model = model.model_copy(update={"pretrained": False})  # its weights come from the file
+    try:
+        preprocessing = Preprocessing(**{
+            name: tuple(value) if isinstance(value, list) else value for name, value in card.preprocessing.items()
+        })
+        channels, allow = preprocessing.channels, params.base.allow_targets
+        network = Normalized(build_network(model, num_classes=len(card.classes), channels=channels, allow=allow), preprocessing)
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"models: model.safetensors does not fit model.json ({reason}); {WAY_OUT}") from error
+    return Published(network.eval(), card, preprocessing)
+
+
+def read_card(path: Path) -> Card:
+    """Read and check model.json."""
+    try:
+        return Card.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}") from None
+    except (ValueError, ValidationError, RecursionError) as error:
+        raise InputError(f"models/{path.name}: is damaged ({str(error).splitlines()[0]}); {WAY_OUT}") from None

@@ -1,0 +1,62 @@
+"""Presets become words that the shell passes on and that DVC turns into the parameters meant."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkroom import paths
+from darkroom.errors import InputError
+from darkroom.params import check_params, read_yaml
+from darkroom.presets import overlaid, preset_names, read_preset, set_arguments, summary
+
+PRESETS = preset_names(paths.PRESETS)
+
+
+def test_the_promised_presets_are_there() -> None:
+    assert {"mnist", "fashion_mnist", "cifar10", "cifar100", "flowers", "debug"} <= set(PRESETS)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_says_source_result_and_cost(name: str) -> None:
+    text = (paths.PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
+    assert all(f"{word}:" in text for word in ("Source", "Expected result", "Cost"))
+    assert len(summary(paths.PRESETS, name)) > 20
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_dvc_makes_of_the_arguments_what_the_preset_says(name: str, content: dict[str, Any], tmp_path: Path) -> None:
+    from dvc.utils.hydra import apply_overrides
+
+    overlay = read_preset(paths.PRESETS, name)
+    words = set_arguments(content, {name: overlay})
+    # Through a real shell, unquoted, as people type it.
+    listing = tmp_path / "words"
+    listing.write_text(" ".join(words), encoding="utf-8")
+    passed = subprocess.run(
+        ["bash", "-c", f'printf "%s\\n" $(cat {listing})'], capture_output=True, text=True, check=True
+    ).stdout.split("\n")[:-1]
+    assert passed == words
+    shutil.copy(paths.PARAMS, tmp_path / "params.yaml")
+    apply_overrides(tmp_path / "params.yaml", [word for word in passed if word != "-S"])
+    written = read_yaml(tmp_path / "params.yaml")
+    assert check_params(written) == check_params(overlaid(content, overlay))
+
+
+def test_a_later_preset_wins_and_a_replaced_mapping_leaves_nothing_behind(content: dict[str, Any]) -> None:
+    first = {"train": {"lr": 0.1, "model": {"provider": "timm", "name": "resnet18", "pretrained": False, "kwargs": {"a": 1}}}}
+    second = {"train": {"lr": 0.2}}
+    words = set_arguments(content, {"first": first, "second": second})
+    assert "train.lr=0.2" in words
+    assert words[words.index("~train.model") + 2] == "+train.model={provider:timm,name:resnet18,pretrained:false,kwargs:{a:1}}"
+
+
+def test_mistakes_in_presets(content: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"conf/cifar.yaml: there is no such preset; did you mean 'cifar10"):
+        read_preset(paths.PRESETS, "cifar")
+    with pytest.raises(InputError, match=r"conf/mine.yaml: train.lrr: unknown key; did you mean 'lr'"):
+        set_arguments(content, {"mine": {"train": {"lrr": 1}}})
+    with pytest.raises(InputError, match="cannot be passed through a shell"):
+        set_arguments(content, {"mine": {"download": {"folder": "my photos"}}})
