@@ -168,4 +168,3 @@ def _to_tensor(picture: NDArray[np.uint8]) -> Tensor:
 
 def _to_array(picture: Tensor) -> NDArray[np.uint8]:
     return picture.permute(1, 2, 0).numpy()
-

@@ -35,7 +35,9 @@ class KeepBest(pl.Callback):
             raise InputError(f"params.yaml: train.monitor: is {self.monitor}, which was not measured; let train.trainer validate")
         score = float(trainer.callback_metrics[self.monitor])
         if not math.isfinite(score):
-            raise RunError(f"{self.monitor}: is {score} in epoch {trainer.current_epoch + 1}; lower train.lr or clip the gradient")
+            raise RunError(
+                f"{self.monitor}: is {score} in epoch {trainer.current_epoch + 1}; lower train.lr or clip the gradient"
+            )
         if self.score is None or self.sign * score > self.sign * self.score:
             self.score, self.epoch = score, trainer.current_epoch + 1
             self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}  # type: ignore[union-attr,operator]

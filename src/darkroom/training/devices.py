@@ -49,7 +49,9 @@ def check_precision(precision: str, hardware: HardwareParams) -> None:
         or (precision.startswith("bf16") and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False))
     )
     if unfit:
-        raise InputError(f"params.yaml: train.precision: is {precision}, which {device} cannot do here; set 32-true or bf16-mixed")
+        raise InputError(
+            f"params.yaml: train.precision: is {precision}, which {device} cannot do here; set 32-true or bf16-mixed"
+        )
 
 
 def worker_count(hardware: HardwareParams, *, in_memory: bool) -> int:

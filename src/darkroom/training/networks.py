@@ -133,7 +133,9 @@ def check_network(network: nn.Module, preprocessing: Preprocessing, num_classes:
         network.train(was_training)
     if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"params.yaml: train.model: returns {found}, not logits (2, {num_classes}); name a classifier")
+        raise InputError(
+            f"params.yaml: train.model: returns {found}, not logits (2, {num_classes}); let it have {num_classes} outputs"
+        )
 
 
 def _builtin(model: Network, num_classes: int, channels: int) -> nn.Module:

@@ -111,9 +111,9 @@ def load_model(directory: Path, params: Params) -> Published:
     if isinstance(model, Network):
         model = model.model_copy(update={"pretrained": False})  # its weights come from the file
     try:
-        preprocessing = Preprocessing(**{
-            name: tuple(value) if isinstance(value, list) else value for name, value in card.preprocessing.items()
-        })
+        preprocessing = Preprocessing(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in card.preprocessing.items()}
+        )
         channels, allow = preprocessing.channels, params.base.allow_targets
         network = Normalized(build_network(model, num_classes=len(card.classes), channels=channels, allow=allow), preprocessing)
         network.load_state_dict(load_file(path))

@@ -1,0 +1,119 @@
+"""Sheets of sample pictures with captions, drawn with Pillow. N pictures of H by W pixels in C channels, K classes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+SIDE = 96  # pixels of a picture: a whole multiple of 8, 32 and 96
+FRAME = 3  # pixels
+GAP = 8  # pixels between cells
+FONT_SIZE = 12  # pixels
+LINE = 15  # pixels from one line of a caption to the next
+CELL_WIDTH = SIDE + 2 * FRAME + GAP
+CELL_HEIGHT = SIDE + 2 * FRAME + 2 * LINE + GAP
+
+WHITE, GREY, INK, RED = "#ffffff", "#e5e7eb", "#1f2937", "#dc2626"
+
+
+def contact_sheet(
+    pictures: Sequence[NDArray[np.uint8]],
+    captions: Sequence[tuple[str, str]],
+    wrong: Sequence[bool],
+    *,
+    columns: int = 8,
+    empty: str = "no mistakes",
+) -> Image.Image:
+    """Draw pictures in rows of equal cells, each with two lines of text under it; wrong ones get a red frame.
+
+    Parameters
+    ----------
+    pictures : N arrays (H, W, C) uint8
+        C is 1 (grey) or 3 (red, green, blue); sizes may differ.
+    captions
+        Two lines for every picture; what is too long ends in an ellipsis.
+    wrong
+        Whether the model was wrong on each picture.
+    columns
+        Pictures in a row.
+    empty
+        What the sheet says when there is no picture.
+
+    Returns
+    -------
+    sheet
+        In at most 256 colours, so that saved as PNG it is small enough for Git; the same bytes for the same content.
+    """
+    rows = max(1, -(-len(pictures) // columns))
+    sheet = Image.new("RGB", (GAP + columns * CELL_WIDTH, GAP + rows * CELL_HEIGHT), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    font = _font()
+    if not pictures:
+        draw.text((sheet.width / 2, sheet.height / 2), empty, fill=INK, font=font, anchor="mm")
+    for place, (picture, caption, is_wrong) in enumerate(zip(pictures, captions, wrong, strict=True)):
+        row, column = divmod(place, columns)
+        left, top = GAP + column * CELL_WIDTH, GAP + row * CELL_HEIGHT
+        _draw_picture(sheet, picture, (left, top), RED if is_wrong else GREY)
+        for number, line in enumerate(caption):
+            baseline = top + SIDE + 2 * FRAME + (number + 1) * LINE - 2
+            colour = RED if is_wrong and number == 1 else INK
+            draw.text((left, baseline), _shortened(line, font, SIDE + 2 * FRAME), fill=colour, font=font, anchor="ls")
+    return sheet.quantize(256, method=Image.Quantize.MEDIANCUT)
+
+
+def most_confident_mistakes(probabilities: NDArray[np.float64], labels: NDArray[np.int64], count: int) -> NDArray[np.intp]:
+    """Return at most `count` rows of probabilities (N, K) whose prediction is wrong, the most confident first."""
+    rows = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    order = np.argsort(-probabilities[rows].max(axis=1), kind="stable")
+    return rows[order[:count]]
+
+
+def evenly_sampled(labels: NDArray[np.int64], count: int) -> NDArray[np.intp]:
+    """Return at most `count` rows, sorted by class: the first of every class, then the second, …
+
+    If there are more classes than `count`, classes are taken at equal distances along the class list.
+    """
+    present = np.unique(labels)
+    if len(present) > count:
+        chosen = present[np.arange(count) * len(present) // count]
+        return np.array([np.flatnonzero(labels == label)[0] for label in chosen])
+    by_class = np.argsort(labels, kind="stable")
+    place_in_class = np.arange(len(labels)) - np.searchsorted(labels[by_class], labels[by_class])
+    taken = np.argsort(place_in_class, kind="stable")[:count]
+    return by_class[np.sort(taken)]
+
+
+def _draw_picture(sheet: Image.Image, picture: NDArray[np.uint8], corner: tuple[int, int], frame: str) -> None:
+    """Paint a square with a frame, and the picture in the middle of it."""
+    left, top = corner
+    outer = SIDE + 2 * FRAME
+    ImageDraw.Draw(sheet).rectangle((left, top, left + outer - 1, top + outer - 1), fill=WHITE, outline=frame, width=FRAME)
+    image = _fitted(picture)
+    sheet.paste(image, (left + (outer - image.width) // 2, top + (outer - image.height) // 2))
+
+
+def _fitted(picture: NDArray[np.uint8]) -> Image.Image:
+    """Return the picture with its longer side at most SIDE: small ones enlarged in whole steps, so that every pixel stays a square."""
+    image = Image.fromarray(picture.squeeze(axis=2) if picture.shape[2] == 1 else picture).convert("RGB")
+    longer = max(image.size)
+    if longer <= SIDE:
+        factor = SIDE // longer
+        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    width, height = (max(1, round(side * SIDE / longer)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    # Pillow brings this font with it, so that sheets are the same on every machine; it knows Latin letters only.
+    font = ImageFont.load_default(FONT_SIZE)
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+    return font
+
+
+def _shortened(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(line + "…") > width:
+        line = line[:-1]
+    return line + "…"

@@ -1,0 +1,98 @@
+"""What evaluate writes for `dvc metrics` and `dvc plots`: metrics.json and CSV tables, drawn by the templates in .dvc/plots."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom import files
+from darkroom.reporting import scores
+
+
+class Answers(NamedTuple):
+    """What the model says of the N pictures of a split, and what is true.
+
+    Attributes
+    ----------
+    probabilities : (N, K) float64
+    labels : (N,) int64
+    """
+
+    probabilities: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+
+def write_tables(
+    directory: Path, splits: Mapping[str, Answers], classes: Sequence[str], *, bins: int
+) -> dict[str, dict[str, float]]:
+    """Write metrics.json, reliability_<split>.csv, and for the test split confusion.csv and per_class.csv.
+
+    Parameters
+    ----------
+    directory
+        Where to write.
+    splits
+        The model's answers on `val` and `test`.
+    classes
+        The K class names.
+    bins
+        Number of bins of confidence.
+
+    Returns
+    -------
+    metrics
+        The content of metrics.json: for each split, its metrics.
+    """
+    metrics = {name: scores.score(*answers, bins=bins) for name, answers in splits.items()}
+    files.write_json(directory / "metrics.json", metrics)
+    for name, answers in splits.items():
+        write_reliability(directory / f"reliability_{name}.csv", scores.reliability(*answers, bins=bins))
+    write_confusion(directory / "confusion.csv", scores.confusion_matrix(*splits["test"]), classes)
+    write_per_class(directory / "per_class.csv", scores.per_class(*splits["test"]), classes)
+    return metrics
+
+
+def write_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]) -> None:
+    """Write label, actual, predicted, count: the diagonal, then the other cells that are not 0, most frequent first.
+
+    The diagonal names every class once, in the order of the class list: plots take over that order. Leaving out zeros keeps the table
+    of a thousand classes small.
+    """
+    names = [plain_text(name) for name in classes]
+    mistakes = matrix - np.diag(np.diag(matrix))
+    order = np.argsort(-mistakes, axis=None, kind="stable")[: np.count_nonzero(mistakes)]
+    cells = [(label, label) for label in range(len(names))] + [divmod(cell, len(names)) for cell in order.tolist()]
+    rows = ((actual, names[actual], names[predicted], int(matrix[actual, predicted])) for actual, predicted in cells)
+    _write_csv(path, ("label", "actual", "predicted", "count"), rows)
+
+
+def write_per_class(path: Path, per_class: scores.PerClass, classes: Sequence[str]) -> None:
+    """Write class, precision, recall, f1, support, in the order of the class list."""
+    columns = (column.tolist() for column in per_class)
+    rows = zip(map(plain_text, classes), *columns, strict=True)
+    _write_csv(path, ("class", "precision", "recall", "f1", "support"), rows)
+
+
+def write_reliability(path: Path, diagram: scores.Reliability) -> None:
+    """Write bin (from 1), confidence, accuracy, count of the bins that hold pictures."""
+    columns = (column.tolist() for column in diagram)
+    rows = (row for row in zip(range(1, len(diagram.count) + 1), *columns, strict=True) if row[-1])
+    _write_csv(path, ("bin", "confidence", "accuracy", "count"), rows)
+
+
+def plain_text(name: str) -> str:
+    """Return a class name that neither a spreadsheet nor a web page runs.
+
+    DVC copies the text of tables into a script of its page as it is, where `</script>` would end the script.
+    """
+    return files.csv_text(name.replace("<", "‹").replace(">", "›"))
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with files.replaced_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,139 @@
+"""Networks by name take the pictures and classes that are there; unfit ones fail with the key and the way out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from darkroom.errors import InputError
+from darkroom.params import Network, Target
+from darkroom.training.networks import (
+    Normalized,
+    Preprocessing,
+    build_network,
+    check_network,
+    network_channels,
+    pretrained_normalisation,
+)
+
+
+def named(provider: Any, name: str, *, pretrained: bool = False, **kwargs: Any) -> Network:
+    return Network(provider=provider, name=name, pretrained=pretrained, kwargs=kwargs)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "channels"),
+    [
+        (named("builtin", "small_cnn", width=4), 8, 1),
+        (named("builtin", "small_cnn", width=4, stages=4, depth=2), 64, 3),
+        (named("timm", "test_resnet"), 32, 1),
+        (named("timm", "vit_tiny_patch16_224", img_size=32, depth=1), 32, 3),
+        (named("torchvision", "mobilenet_v3_small"), 32, 3),
+        (Target.model_validate({"_target_": "torchvision.models.resnet18", "num_classes": 5}), 32, 3),
+    ],
+)
+def test_logits_of_every_provider(model: Network | Target, size: int, channels: int) -> None:
+    preprocessing = Preprocessing(size, channels, (0.5,) * channels, (0.25,) * channels)
+    network = Normalized(build_network(model, num_classes=5, channels=channels), preprocessing)
+    check_network(network, preprocessing, 5)
+
+
+def test_pictures_are_normalised_in_front_of_the_network() -> None:
+    network = Normalized(nn.Identity(), Preprocessing(1, 3, (0.0, 0.5, 1.0), (0.5, 0.25, 1.0)))
+    assert network(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)).flatten().tolist() == pytest.approx([2, 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (named("timm", "resnet1"), "train.model.name: timm has no network 'resnet1'; did you mean resnet1"),
+        (named("torchvision", "resnet19"), "train.model.name: torchvision has no network 'resnet19'; did you mean"),
+        (named("builtin", "smallcnn"), "builtin has no network 'smallcnn'; did you mean small_cnn?"),
+        (
+            named("builtin", "small_cnn", widht=3),
+            "train.model.kwargs.widht: small_cnn takes no such argument; did you mean 'width'?",
+        ),
+        (
+            named("builtin", "small_cnn", pretrained=True),
+            "train.model.pretrained: is true, but built-in networks have no weights",
+        ),
+        (named("timm", "test_resnet", nonsense=1), "timm's test_resnet cannot be made (TypeError"),
+        (named("torchvision", "resnet18", nonsense=1), "torchvision's resnet18 cannot be made"),
+    ],
+)
+def test_mistakes_name_the_key(model: Network, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build_network(model, num_classes=5, channels=3)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "message"),
+    [
+        (named("builtin", "small_cnn", stages=4), 4, "does not take pictures of 4 pixels and 3 channel(s)"),
+        (Target.model_validate({"_target_": "torch.nn.Flatten"}), 4, "returns (2, 48), not logits (2, 5)"),
+        (named("torchvision", "googlenet", init_weights=False), 96, "not logits (2, 5)"),
+    ],
+)
+def test_unfit_networks_fail_before_training(model: Network | Target, size: int, message: str) -> None:
+    preprocessing = Preprocessing(size, 3, (0.5,) * 3, (0.25,) * 3)
+    if isinstance(model, Network) and model.name == "googlenet":
+        network: nn.Module = Normalized(Pair(), preprocessing)
+    else:
+        network = Normalized(build_network(model, num_classes=5, channels=3), preprocessing)
+    with pytest.raises(InputError) as caught:
+        check_network(network, preprocessing, 5)
+    assert message in str(caught.value)
+
+
+class Pair(nn.Module):
+    """Answers with two tensors, as networks with auxiliary heads do."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return images, images
+
+
+def test_timm_weights_of_a_file_are_loaded_but_for_the_head(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    taught = timm.create_model("test_resnet", num_classes=10)
+    torch.save(taught.state_dict(), tmp_path / "weights.pth")
+    overlay = {"file": str(tmp_path / "weights.pth"), "num_classes": 10}
+    model = named("timm", "test_resnet", pretrained=True, pretrained_cfg_overlay=overlay)
+    network = build_network(model, num_classes=3, channels=3)
+    assert torch.equal(network.state_dict()["conv1.0.weight"], taught.state_dict()["conv1.0.weight"])
+    assert network.get_classifier().out_features == 3  # type: ignore[operator]
+    mean, _ = pretrained_normalisation(model, network, 3) or ((), ())
+    assert mean == tuple(taught.pretrained_cfg["mean"])
+    grey, _ = pretrained_normalisation(model, build_network(model, num_classes=3, channels=1), 1) or ((), ())
+    assert grey == pytest.approx((sum(mean) / 3,))
+
+
+def test_torchvision_weights_are_loaded_but_for_the_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision import models
+
+    torch.manual_seed(0)
+    taught = models.mobilenet_v3_small()
+    (tmp_path / "checkpoints").mkdir()
+    url = models.MobileNet_V3_Small_Weights.DEFAULT.url
+    file = tmp_path / "checkpoints" / url.rpartition("/")[2]
+    torch.save(taught.state_dict(), file)
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    network = build_network(named("torchvision", "mobilenet_v3_small", pretrained=True), num_classes=3, channels=3)
+    assert torch.equal(network.features[0][0].weight, taught.features[0][0].weight)  # type: ignore[index,union-attr]
+    assert network.classifier[3].out_features == 3  # type: ignore[index,union-attr]
+
+
+def test_weights_out_of_reach_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="pretrained weights of torchvision's resnet18 cannot be made .*check the connection"):
+        build_network(named("torchvision", "resnet18", pretrained=True), num_classes=3, channels=3)
+
+
+def test_torchvision_networks_see_grey_pictures_as_rgb() -> None:
+    assert network_channels(named("torchvision", "resnet18"), 1) == 3
+    assert network_channels(named("timm", "resnet18"), 1) == 1

@@ -1,0 +1,42 @@
+"""Epoch metrics from counts equal scikit-learn's on all predictions at once."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+from darkroom.training.tally import Tally
+
+
+def test_metrics_equal_those_of_all_pictures_at_once() -> None:
+    numbers = np.random.default_rng(0)
+    logits = torch.from_numpy(numbers.normal(size=(103, 7)))
+    labels = torch.from_numpy(numbers.integers(0, 6, 103))  # class 6 has no picture
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    tally = Tally(7)
+    for start in (0, 10, 60):  # batches of different sizes: averaging their means would be wrong
+        part = slice(start, {0: 10, 10: 60, 60: 103}[start])
+        tally.add(logits[part], labels[part], losses[part].mean())
+    metrics = tally.metrics()
+    predicted = logits.argmax(1)
+    assert metrics["loss"].item() == pytest.approx(losses.mean().item())
+    assert metrics["accuracy"].item() == pytest.approx(accuracy_score(labels, predicted))
+    present = predicted.numpy() < 6
+    assert present.sum() < 103
+    recall = [(predicted[labels == k] == k).double().mean().item() for k in range(6)]
+    assert metrics["balanced_accuracy"].item() == pytest.approx(np.mean(recall))
+    assert metrics["f1_macro"].item() == pytest.approx(
+        f1_score(labels, predicted, labels=range(7), average="macro", zero_division=0)
+    )
+    only = predicted < 6
+    restricted = Tally(7)
+    restricted.add(logits[only], labels[only], losses[only].mean())
+    expected = balanced_accuracy_score(labels[only], predicted[only])
+    assert restricted.metrics()["balanced_accuracy"].item() == pytest.approx(expected)
+
+
+def test_reset_forgets() -> None:
+    tally = Tally(2)
+    tally.add(torch.eye(2), torch.tensor([0, 1]), torch.tensor(1.0))
+    tally.reset()
+    assert tally.metrics() == {}
