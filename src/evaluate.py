@@ -5,6 +5,8 @@ from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
 from darkroom.errors import run_command
 from darkroom.params import load_params
+from darkroom.reporting.evaluation import write_evaluation
+from darkroom.reporting.tables import Answers
 
 
 def main() -> None:
@@ -13,18 +15,19 @@ def main() -> None:
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)
 
-    from darkroom.reporting.evaluation import write_evaluation
     from darkroom.training.inference import predict_rows
     from darkroom.training.published import data_hashes, load_model
 
     model = load_model(paths.MODELS, params)
     model.check_data(data_hashes(paths.RAW, split))
-    probabilities = {
-        name: predict_rows(model, pack, split.rows[name], params.hardware, batch_size=params.evaluate.batch_size)
-        for name in ("val", "test")
-    }
+    answers = {}
+    for name in ("val", "test"):
+        rows = split.rows[name]
+        probabilities = predict_rows(model, pack, rows, params.hardware, batch_size=params.evaluate.batch_size)
+        answers[name] = Answers(probabilities, pack.labels[rows])
     with files.replaced_dir(paths.EVALUATE_METRICS) as directory:
-        metrics = write_evaluation(directory, pack, split, probabilities, params.evaluate)
+        test_rows = split.rows["test"]
+        metrics = write_evaluation(directory, answers, split.classes, lambda place: pack[test_rows[place]], params.evaluate)
     for name, values in metrics.items():
         print(f"evaluate: {name}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in values.items()))
 

@@ -4,8 +4,12 @@ import argparse
 from pathlib import Path
 
 from darkroom import files, paths
+from darkroom.data.pack import Pack
+from darkroom.data.photos import Photos, find_photos
+from darkroom.data.splits import Split
 from darkroom.errors import run_command
-from darkroom.params import load_params
+from darkroom.params import Params, load_params
+from darkroom.reporting.predictions import WRITERS, Predictions, check_out, write_predictions
 
 
 def main() -> None:
@@ -15,25 +19,48 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a .csv, .jsonl or .parquet file; none: all three in data/predictions")
     arguments = parser.parse_args()
     params = load_params(paths.PARAMS)
-
-    from darkroom.reporting.predictions import WRITERS, check_out, write_predictions
-
     if arguments.out:
         check_out(arguments.out)
-
-    from darkroom.training.inference import predict_photos, predict_test_split
-    from darkroom.training.published import load_model
-
-    model = load_model(paths.MODELS, params)
     chosen = arguments.pictures or [paths.ROOT / params.predict.input]
-    predictions = predict_test_split(model, params) if chosen == [paths.SPLIT] else predict_photos(model, chosen, params)
+    predictions = predict_test_split(params) if chosen == [paths.SPLIT] else predict_photos(params, chosen)
     if arguments.out:
         write_predictions(arguments.out, predictions, params.predict.top_k)
     else:
         with files.replaced_dir(paths.PREDICTIONS) as directory:
             for ending in WRITERS:
                 write_predictions(directory / f"predictions{ending}", predictions, params.predict.top_k)
-    print(f"predict: {len(predictions.paths)} pictures in {arguments.out or paths.shown(paths.PREDICTIONS)}")
+    print(f"predict: {len(predictions.paths)} pictures -> {arguments.out or paths.shown(paths.PREDICTIONS)}")
+
+
+def predict_test_split(params: Params) -> Predictions:
+    """Predict the pictures that training never saw."""
+    pack = Pack.open(paths.RAW)
+    split = Split.open(paths.SPLIT, pack)
+
+    from darkroom.training.inference import predict_rows
+    from darkroom.training.published import data_hashes, load_model
+
+    model = load_model(paths.MODELS, params)
+    model.check_data(data_hashes(paths.RAW, split))
+    rows = split.rows["test"]
+    probabilities = predict_rows(model, pack, rows, params.hardware, batch_size=params.predict.batch_size)
+    actual = [pack.classes[label] for label in pack.labels[rows]]
+    return Predictions(model.card.classes, [pack.ids[row] for row in rows], probabilities, actual)
+
+
+def predict_photos(params: Params, chosen: list[Path]) -> Predictions:
+    """Predict pictures from files."""
+    found = find_photos(chosen)
+
+    from darkroom.training import inference
+    from darkroom.training.published import load_model
+
+    model = load_model(paths.MODELS, params)
+    seen = model.card.preprocessing
+    photos = Photos(found, params.predict, image_size=seen.image_size, channels=seen.channels)
+    probabilities = inference.predict_photos(model, photos, params.hardware)
+    photos.check(params.predict.max_bad)
+    return Predictions(model.card.classes, [paths.shown(path) for path in photos.read], probabilities)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main() -> None:
     card = {
         "network": params.train.model.model_dump(by_alias=True),
         "classes": split.classes,
-        "preprocessing": plan.preprocessing.as_json(),
+        "preprocessing": plan.preprocessing.model_dump(mode="json"),
         "epoch": best.epoch,
         "monitor": best.monitor,
         "score": best.score,

@@ -74,7 +74,7 @@ class Builder:
         found = _import(path, where)
         if inspect.isclass(found) and issubclass(found, self.kinds):
             return found
-        is_function = inspect.isfunction(found) and _within(found.__module__, (*FUNCTION_PACKAGES, *self.allow))
+        is_function: bool = inspect.isfunction(found) and _within(found.__module__, (*FUNCTION_PACKAGES, *self.allow))
         if is_function:
             return found
         raise InputError(f"{where}: {path} cannot be used here; {self._wanted()}")

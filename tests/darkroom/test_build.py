@@ -74,7 +74,7 @@ def test_what_is_refused_and_how(path: str, arguments: dict[str, Any], message: 
 def test_other_packages_need_permission(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "somebodys.py").write_text("from torch import nn\nclass Loss(nn.MSELoss): pass\ndef make(): return Loss()\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(InputError, match="add somebodys to base.allow_targets"):
+    with pytest.raises(InputError, match=r"add somebodys to base.allow_targets"):
         MODULES.build(target("somebodys.Loss"))
     assert "somebodys" not in sys.modules
     allowed = Builder("train.loss", (nn.Module,), allow=["somebodys"])

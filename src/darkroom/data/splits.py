@@ -81,7 +81,7 @@ def divide(pack: Pack, params: SplitParams, seed: int) -> NDArray[np.str_]:
     InputError
         If a class has too few pictures to stand in every split.
     """
-    splits = pack.splits.astype("<U8")
+    splits: NDArray[np.str_] = pack.splits.astype("<U8")
     train = np.flatnonzero(splits == "train")
     pictures = np.array([pack.pixel_hashes[row] for row in range(len(pack))], dtype=object)
     held_out = {pictures[row] for row in np.flatnonzero(splits != "train")}

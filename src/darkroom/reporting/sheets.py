@@ -1,5 +1,6 @@
 """Sheets of sample pictures with captions, drawn with Pillow. N pictures of H by W pixels in C channels, K classes."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,7 +33,7 @@ def contact_sheet(
     pictures : N arrays (H, W, C) uint8
         C is 1 (grey) or 3 (red, green, blue); sizes may differ.
     captions
-        Two lines for every picture; what is too long ends in an ellipsis.
+        Two lines for every picture; what is too long loses its middle, letters lose their accents.
     wrong
         Whether the model was wrong on each picture.
     columns
@@ -58,7 +59,7 @@ def contact_sheet(
         for number, line in enumerate(caption):
             baseline = top + SIDE + 2 * FRAME + (number + 1) * LINE - 2
             colour = RED if is_wrong and number == 1 else INK
-            draw.text((left, baseline), _shortened(line, font, SIDE + 2 * FRAME), fill=colour, font=font, anchor="ls")
+            draw.text((left, baseline), _drawable(line, font, SIDE + 2 * FRAME), fill=colour, font=font, anchor="ls")
     return sheet.quantize(256, method=Image.Quantize.MEDIANCUT)
 
 
@@ -105,15 +106,17 @@ def _fitted(picture: NDArray[np.uint8]) -> Image.Image:
 
 
 def _font() -> ImageFont.FreeTypeFont:
-    # Pillow brings this font with it, so that sheets are the same on every machine; it knows Latin letters only.
+    # Pillow brings this font with it, so that sheets are the same on every machine; it knows the letters of ASCII only.
     font = ImageFont.load_default(FONT_SIZE)
     assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
     return font
 
 
-def _shortened(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(line + "…") > width:
-        line = line[:-1]
-    return line + "…"
+def _drawable(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """Return the line without accents and, where it is wider than so many pixels, without its middle: the end may be a number."""
+    line = "".join(character for character in unicodedata.normalize("NFKD", line) if not unicodedata.combining(character))
+    shown, kept = line, len(line)
+    while kept and font.getlength(shown) > width:
+        kept -= 1
+        shown = line[: kept - kept // 2] + "…" + line[len(line) - kept // 2 :]
+    return shown

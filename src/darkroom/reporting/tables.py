@@ -56,17 +56,17 @@ def write_tables(
 
 
 def write_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]) -> None:
-    """Write label, actual, predicted, count: the diagonal, then the other cells that are not 0, most frequent first.
+    """Write actual, predicted, count, num_classes: the diagonal, then the other cells that are not 0, most frequent first.
 
-    The diagonal names every class once, in the order of the class list: plots take over that order. Leaving out zeros keeps the table
-    of a thousand classes small.
+    The diagonal names every class once, in the order of the class list, and plots take over that order and their size from
+    `num_classes`. Leaving out zeros keeps the table of a thousand classes small.
     """
     names = [plain_text(name) for name in classes]
     mistakes = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-mistakes, axis=None, kind="stable")[: np.count_nonzero(mistakes)]
     cells = [(label, label) for label in range(len(names))] + [divmod(cell, len(names)) for cell in order.tolist()]
-    rows = ((actual, names[actual], names[predicted], int(matrix[actual, predicted])) for actual, predicted in cells)
-    _write_csv(path, ("label", "actual", "predicted", "count"), rows)
+    rows = ((names[actual], names[predicted], int(matrix[actual, predicted]), len(names)) for actual, predicted in cells)
+    _write_csv(path, ("actual", "predicted", "count", "num_classes"), rows)
 
 
 def write_per_class(path: Path, per_class: scores.PerClass, classes: Sequence[str]) -> None:

@@ -105,6 +105,10 @@ class PictureBatches(Dataset[Batch]):
         self.transforms, self.seed = transforms, seed
         self._numbers: dict[int, tuple[int, NDArray[np.float32]]] = {}
 
+    def augmented(self, transforms: Sequence[Any], seed: int) -> "PictureBatches":
+        """Return the same batches, augmented."""
+        return PictureBatches(self.pack, image_size=self.image_size, channels=self.channels, transforms=transforms, seed=seed)
+
     def __getitem__(self, key: BatchKey) -> Batch:
         epoch, rows = key
         pictures: Pictures

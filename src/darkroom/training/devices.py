@@ -1,13 +1,14 @@
 """Which device computes, and what it is able to do."""
 
 import os
+from collections.abc import Callable
 
 import torch
 
 from darkroom.errors import InputError
 from darkroom.params import HardwareParams
 
-AVAILABLE = {
+AVAILABLE: dict[str, Callable[[], bool]] = {
     "cpu": lambda: True,
     "cuda": torch.cuda.is_available,
     "mps": torch.backends.mps.is_available,

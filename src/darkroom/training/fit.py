@@ -79,8 +79,8 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
     network = networks.build_network(train.model, num_classes=num_classes, channels=channels, allow=allow)
     image_size = train.image_size or _natural_size(pack)
     mean, std = networks.pretrained_normalisation(train.model, network, channels) or _measure(pack, train_rows, channels)
-    preprocessing = Preprocessing(image_size, channels, mean, std)
-    normalized = Normalized(network, preprocessing).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    preprocessing = Preprocessing(image_size=image_size, channels=channels, mean=mean, std=std)
+    normalized = Normalized(network, preprocessing).to(memory_format=torch.channels_last)
     networks.check_network(normalized, preprocessing, num_classes)
     loss = Builder("train.loss", (nn.Module,), allow).build(train.loss)
     _check_loss(loss, train.loss.target, num_classes)
@@ -113,6 +113,7 @@ def fit(plan: Plan, pack: Pack, split: Split, log_dir: Path) -> KeepBest:
         mode = "min" if train.monitor.endswith("loss") else "max"
         stopping = train.early_stopping
         callbacks.append(EarlyStopping(train.monitor, min_delta=stopping.min_delta, patience=stopping.patience, mode=mode))
+    further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **train.trainer}
     _quieten_lightning()
     trainer = pl.Trainer(
         accelerator=hardware.accelerator,
@@ -128,7 +129,7 @@ def fit(plan: Plan, pack: Pack, split: Split, log_dir: Path) -> KeepBest:
         enable_progress_bar=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        **({"num_sanity_val_steps": 0, "log_every_n_steps": 1} | train.trainer),
+        **further,
     )
     _check_world(trainer, train.batch_size)
     loaders = _loaders(plan, pack, split, trainer)
@@ -164,17 +165,19 @@ def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int) ->
 
 def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer) -> tuple[Any, Any]:
     params, preprocessing = plan.params, plan.preprocessing
-    size = {"image_size": preprocessing.image_size, "channels": preprocessing.channels}
-    rank = {"rank": trainer.global_rank, "world_size": trainer.world_size}
     batch_size, seed = params.train.batch_size, params.base.seed
-    train = PictureBatches(pack, **size, transforms=plan.transforms, seed=seed)
-    val = PictureBatches(pack, **size)
+    rank, world_size = trainer.global_rank, trainer.world_size
+    val = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
+    train = val.augmented(plan.transforms, seed)
     whole_batches = pack.size is not None and all(isinstance(transform, BatchAugmentation) for transform in plan.transforms)
-    workers = {"num_workers": devices.worker_count(params.hardware, in_memory=whole_batches)}
-    workers["pin_memory"] = trainer.strategy.root_device.type == "cuda"
-    order = ShuffledRows(split.rows["train"], batch_size=batch_size, seed=seed, **rank)
-    val_order = OrderedRows(split.rows["val"], batch_size=-(-batch_size // trainer.world_size), **rank)
-    return make_loader(train, order, **workers), make_loader(val, val_order, **workers)
+    num_workers = devices.worker_count(params.hardware, in_memory=whole_batches)
+    pin_memory = trainer.strategy.root_device.type == "cuda"
+    order = ShuffledRows(split.rows["train"], batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)
+    val_order = OrderedRows(split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size)
+    return (
+        make_loader(train, order, num_workers=num_workers, pin_memory=pin_memory),
+        make_loader(val, val_order, num_workers=num_workers, pin_memory=pin_memory),
+    )
 
 
 def _natural_size(pack: Pack) -> int:

@@ -11,6 +11,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from darkroom.data.pack import Pack
+from darkroom.data.photos import Photos
 from darkroom.data.splits import Rows
 from darkroom.errors import RunError
 from darkroom.params import HardwareParams
@@ -18,11 +19,13 @@ from darkroom.training.batches import OrderedRows, PictureBatches, make_loader
 from darkroom.training.devices import choose_device, worker_count
 from darkroom.training.published import Published
 
+Probabilities = NDArray[np.float64]
+
 
 @torch.inference_mode()
 def predict_probabilities(
     network: nn.Module, batches: Iterable[Tensor], device: torch.device, *, total: int
-) -> NDArray[np.float64]:
+) -> Probabilities:
     """Return the probability of every class for every picture.
 
     Parameters
@@ -50,18 +53,26 @@ def predict_probabilities(
     shown = track(batches, "pictures", total, console=Console(), transient=True, disable=not sys.stdout.isatty())
     try:
         # Softmax in double precision on the CPU: sums are 1 and ties are the same on every device.
-        logits = torch.cat([network(images.to(device)).cpu().double() for images in shown])
+        parts = [network(images.to(device)).cpu().double() for images in shown]
     except torch.OutOfMemoryError:
         raise RunError("batch_size: a batch does not fit in the device's memory; lower it in params.yaml") from None
+    logits = torch.cat(parts) if parts else torch.zeros(0, 1)
     if not torch.isfinite(logits).all():
         raise RunError("models/model.safetensors: answers with NaN or infinity; train with a lower train.lr or 32-true")
-    probabilities: NDArray[np.float64] = logits.softmax(dim=1).numpy()
+    probabilities: Probabilities = logits.softmax(dim=1).numpy()
     return probabilities
 
 
-def predict_rows(model: Published, pack: Pack, rows: Rows, hardware: HardwareParams, *, batch_size: int) -> NDArray[np.float64]:
+def predict_rows(model: Published, pack: Pack, rows: Rows, hardware: HardwareParams, *, batch_size: int) -> Probabilities:
     """Return the probabilities (len(rows), K) of rows of the pack."""
-    pictures = PictureBatches(pack, image_size=model.preprocessing.image_size, channels=model.preprocessing.channels)
+    pictures = PictureBatches(pack, image_size=model.card.preprocessing.image_size, channels=model.card.preprocessing.channels)
     workers = worker_count(hardware, in_memory=pack.size is not None)
     loader = make_loader(pictures, OrderedRows(rows, batch_size=batch_size), num_workers=workers)
-    return predict_probabilities(model.network, (batch["images"] for batch in loader), choose_device(hardware), total=len(loader))
+    images = (batch["images"] for batch in loader)
+    return predict_probabilities(model.network, images, choose_device(hardware), total=len(loader))
+
+
+def predict_photos(model: Published, photos: Photos, hardware: HardwareParams) -> Probabilities:
+    """Return the probabilities (len(photos.read), K) of pictures from files."""
+    images = (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos)
+    return predict_probabilities(model.network, images, choose_device(hardware), total=len(photos))

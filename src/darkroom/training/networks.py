@@ -6,15 +6,13 @@ N pictures, C channels, H by W pixels, K classes.
 import difflib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from darkroom.build import Builder
 from darkroom.errors import InputError
-from darkroom.params import Network, Target
+from darkroom.params import Network, Section, Target
 from darkroom.training.small_cnn import SmallCNN
 
 BUILTIN: dict[str, Callable[..., nn.Module]] = {"small_cnn": SmallCNN}
@@ -27,28 +25,17 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation per channel, of values between 0 and 1."""
 
 
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a picture becomes what the network sees: shorter side resized, centre cropped, scaled to 0..1, normalised.
-
-    Attributes
-    ----------
-    image_size
-        Side of the square in pixels.
-    channels
-        C, 1 (grey) or 3 (RGB).
-    mean, std
-        Per channel, of values between 0 and 1.
-    """
+class Preprocessing(Section):
+    """How a picture becomes what the network sees: shorter side resized, centre cropped, scaled to 0..1, normalised."""
 
     image_size: int
+    """Side of the square in pixels."""
     channels: int
+    """C, 1 (grey) or 3 (RGB)."""
     mean: tuple[float, ...]
+    """Per channel, of values between 0 and 1."""
     std: tuple[float, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what model.json records."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+    """Per channel, likewise."""
 
 
 class Normalized(nn.Module):

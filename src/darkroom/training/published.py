@@ -1,6 +1,5 @@
 """The published model: `model.safetensors` and `model.json`, all that evaluate and predict need. Opening it runs no code."""
 
-import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -31,8 +30,8 @@ class Card(BaseModel):
     """As `train.model` of params.yaml."""
     classes: list[str]
     """Class names; a label is an index into it."""
-    preprocessing: dict[str, Any]
-    """Fields of `Preprocessing`."""
+    preprocessing: Preprocessing
+    """What the network expects of a picture."""
     weights_sha256: str
     """Hash of model.safetensors."""
     epoch: int
@@ -54,7 +53,6 @@ class Published:
 
     network: nn.Module
     card: Card
-    preprocessing: Preprocessing
 
     def check_data(self, data_sha256: dict[str, str]) -> None:
         """Refuse to be measured on other pictures, or another split of them, than the model was trained on.
@@ -111,22 +109,21 @@ def load_model(directory: Path, params: Params) -> Published:
     if isinstance(model, Network):
         model = model.model_copy(update={"pretrained": False})  # its weights come from the file
     try:
-        preprocessing = Preprocessing(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in card.preprocessing.items()}
+        channels, allow = card.preprocessing.channels, params.base.allow_targets
+        network = Normalized(
+            build_network(model, num_classes=len(card.classes), channels=channels, allow=allow), card.preprocessing
         )
-        channels, allow = preprocessing.channels, params.base.allow_targets
-        network = Normalized(build_network(model, num_classes=len(card.classes), channels=channels, allow=allow), preprocessing)
         network.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"models: model.safetensors does not fit model.json ({reason}); {WAY_OUT}") from error
-    return Published(network.eval(), card, preprocessing)
+    return Published(network.eval(), card)
 
 
 def read_card(path: Path) -> Card:
     """Read and check model.json."""
     try:
-        return Card.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return Card.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}") from None
     except (ValueError, ValidationError, RecursionError) as error:

@@ -24,6 +24,10 @@ def named(provider: Any, name: str, *, pretrained: bool = False, **kwargs: Any) 
     return Network(provider=provider, name=name, pretrained=pretrained, kwargs=kwargs)
 
 
+def around_grey(size: int, channels: int) -> Preprocessing:
+    return Preprocessing(image_size=size, channels=channels, mean=(0.5,) * channels, std=(0.25,) * channels)
+
+
 @pytest.mark.parametrize(
     ("model", "size", "channels"),
     [
@@ -36,13 +40,13 @@ def named(provider: Any, name: str, *, pretrained: bool = False, **kwargs: Any) 
     ],
 )
 def test_logits_of_every_provider(model: Network | Target, size: int, channels: int) -> None:
-    preprocessing = Preprocessing(size, channels, (0.5,) * channels, (0.25,) * channels)
+    preprocessing = around_grey(size, channels)
     network = Normalized(build_network(model, num_classes=5, channels=channels), preprocessing)
     check_network(network, preprocessing, 5)
 
 
 def test_pictures_are_normalised_in_front_of_the_network() -> None:
-    network = Normalized(nn.Identity(), Preprocessing(1, 3, (0.0, 0.5, 1.0), (0.5, 0.25, 1.0)))
+    network = Normalized(nn.Identity(), Preprocessing(image_size=1, channels=3, mean=(0.0, 0.5, 1.0), std=(0.5, 0.25, 1.0)))
     assert network(torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)).flatten().tolist() == pytest.approx([2, 2, 0])
 
 
@@ -80,7 +84,7 @@ def test_mistakes_name_the_key(model: Network, message: str) -> None:
     ],
 )
 def test_unfit_networks_fail_before_training(model: Network | Target, size: int, message: str) -> None:
-    preprocessing = Preprocessing(size, 3, (0.5,) * 3, (0.25,) * 3)
+    preprocessing = around_grey(size, 3)
     if isinstance(model, Network) and model.name == "googlenet":
         network: nn.Module = Normalized(Pair(), preprocessing)
     else:
@@ -94,6 +98,7 @@ class Pair(nn.Module):
     """Answers with two tensors, as networks with auxiliary heads do."""
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return two tensors."""
         return images, images
 
 
@@ -130,7 +135,7 @@ def test_torchvision_weights_are_loaded_but_for_the_head(tmp_path: Path, monkeyp
 def test_weights_out_of_reach_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match="pretrained weights of torchvision's resnet18 cannot be made .*check the connection"):
+    with pytest.raises(InputError, match=r"pretrained weights of torchvision's resnet18 cannot be made .*check the connection"):
         build_network(named("torchvision", "resnet18", pretrained=True), num_classes=3, channels=3)
 
 

@@ -36,5 +36,5 @@ def test_schedules_are_stepped_as_they_need() -> None:
 
 
 def test_the_fraction_is_checked() -> None:
-    with pytest.raises(ValueError, match="warmup_fraction is 1.5"):
+    with pytest.raises(ValueError, match=r"warmup_fraction is 1.5"):
         WarmupCosine(optimizer(), 10, 1.5)

@@ -1,0 +1,214 @@
+"""From the names in a folder or an archive to classes, splits and pictures; the same rules for both, and no pixel is read."""
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from darkroom.data.listing import SPLITS, Item, Listing, Sample, printable
+from darkroom.data.pictures import EXTENSIONS, PictureError
+from darkroom.errors import InputError, warn
+
+JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
+LEVELS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+MAX_FILE_BYTES = 1 << 30
+
+
+class Entry(NamedTuple):
+    """A name in a folder or an archive, with `/` between its parts."""
+
+    name: str
+    kind: Literal["file", "folder", "link"]
+    """`link` is a link to a folder; one to a file is a file."""
+    read: Callable[[], bytes] | None = None
+    """For files; raises `PictureError`."""
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of the folders, then its own."""
+        return self.name.split("/")
+
+
+def scan(root: Path) -> Iterator[Entry]:
+    """Yield all that stands below a folder; links to folders are not followed, and nothing is opened."""
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(root / folder) as found:
+                entries = list(found)
+        except OSError as error:
+            place = printable(str(root / folder))
+            raise InputError(f"{place}: cannot be listed ({error.strerror}); mend its permissions or remove it") from None
+        for entry in entries:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(name)
+                yield Entry(name, "folder")
+            elif entry.is_symlink() and Path(entry.path).is_dir():
+                yield Entry(name, "link")
+            else:
+                yield Entry(name, "file", partial(_read_file, entry.path))
+
+
+def list_pictures(entries: Iterable[Entry], where: str, info: dict[str, Any]) -> Listing:
+    """Find the classes and pictures among the names of a folder or archive.
+
+    Below the root, or below a single folder that wraps it all, stand the classes, or train, val and test with the same classes
+    in each. Folders inside a class belong to it. Every file of a class counts as a picture.
+
+    Raises
+    ------
+    InputError
+        Where a naive reader would guess: fewer than two classes, an empty or hidden one, a picture outside any class, a class
+        that stands in one split only.
+    """
+    ignored: set[str] = set()
+    kept = _without_wrapper(list(_without_junk(entries, ignored)), where)
+    levels = _find_levels(kept, where)
+    pictures = _group(kept, levels, where, ignored)
+    classes = _check_classes(pictures, where)
+    labels = {name: label for label, name in enumerate(classes)}
+    items = [
+        Item(printable(entry.name), split, partial(_read_sample, entry.read, labels[printable(name)]))
+        for (split, name), members in pictures.items()
+        for entry in members
+        if entry.read
+    ]
+
+    def name_classes(present: Sequence[int]) -> list[str]:
+        for label, name in enumerate(classes):
+            if label not in present:
+                raise InputError(f"{where}: no picture of class '{name}' can be read; mend them or remove the class")
+        return classes
+
+    return Listing(where, items, name_classes, info, sorted(printable(name) for name in ignored))
+
+
+def _without_junk(entries: Iterable[Entry], ignored: set[str]) -> Iterator[Entry]:
+    """Leave out what desktops write beside people's files."""
+    for entry in entries:
+        parts = entry.parts
+        junk = next((depth for depth, part in enumerate(parts, 1) if part in JUNK or part.startswith("._")), None)
+        if junk is None:
+            yield entry
+        else:
+            ignored.add("/".join(parts[:junk]))
+
+
+def _without_wrapper(entries: list[Entry], where: str) -> list[Entry]:
+    """Take away a single folder around everything, as archives have it."""
+    tops = _tops(entries)
+    (top,) = tops if len(tops) == 1 else (None,)
+    if top is None or top.casefold() in LEVELS or top not in _holding_folders(entries):
+        return entries
+    for entry in entries:
+        outside = not entry.name.startswith(f"{top}/")
+        if entry.kind == "file" and (outside or entry.name.count("/") == 1) and _looks_like_picture(entry.name):
+            raise _stray(entry, where)
+    return [entry._replace(name=entry.name.removeprefix(f"{top}/")) for entry in entries if entry.name != top]
+
+
+def _find_levels(entries: list[Entry], where: str) -> dict[str, str]:
+    """Return the split of each top folder if these are train, val and test; a class may have such a name among others."""
+    tops = _tops(entries)
+    levels = {top: LEVELS[top.casefold()] for top in sorted(tops) if top.casefold() in LEVELS}
+    if not levels or (tops - set(levels) and not _holding_folders(entries) & set(levels)):
+        return {}
+    for top in sorted(tops - set(levels)):
+        raise InputError(f"{where}: '{printable(top)}' stands beside '{next(iter(levels))}'; move it out of the set, or into it")
+    for split in SPLITS:
+        names = [top for top, level in levels.items() if level == split]
+        if len(names) > 1:
+            raise InputError(f"{where}: '{names[0]}' and '{names[1]}' both mean {split}; merge them")
+    if "train" not in levels.values():
+        raise InputError(f"{where}: has '{next(iter(levels))}' but no 'train'; add it, or put the classes at the top")
+    return levels
+
+
+def _group(
+    entries: Iterable[Entry], levels: dict[str, str], where: str, ignored: set[str]
+) -> dict[tuple[str, str], list[Entry]]:
+    """Return the files by split and class folder; a class folder without files has an empty list."""
+    depth = 1 if levels else 0
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in entries:
+        parts = entry.parts
+        folders = parts if entry.kind == "folder" else parts[:-1]
+        if entry.kind == "link":
+            warn(f"{where}: '{printable(entry.name)}' is a link to a folder, which is not followed")
+            ignored.add(entry.name)
+        elif len(folders) > depth:
+            hidden = next((place for place, part in enumerate(folders) if part.startswith(".")), None)
+            if hidden == depth:
+                name = printable("/".join(parts[: depth + 1]))
+                raise InputError(f"{where}: '{name}' is a hidden folder among the classes; remove it")
+            members = groups.setdefault((levels[parts[0]] if levels else "train", parts[depth]), [])
+            if hidden is not None:
+                ignored.add("/".join(parts[: hidden + 1]))
+            elif entry.kind == "file":
+                members.append(entry)
+        elif entry.kind == "file":
+            if _looks_like_picture(entry.name):
+                raise _stray(entry, where)
+            ignored.add(entry.name)
+    return groups
+
+
+def _check_classes(groups: dict[tuple[str, str], list[Entry]], where: str) -> list[str]:
+    """Return the class names, by code point, once every class is known to stand with files in every split."""
+    for (split, name), members in sorted(groups.items()):
+        if not members:
+            raise InputError(f"{where}: the folder of class '{printable(name)}' ({split}) is empty; add pictures or remove it")
+    classes = sorted({printable(name) for _, name in groups})
+    if len(classes) < 2:
+        found = f"only one class folder, '{classes[0]}'" if classes else "no class folders"
+        raise InputError(f"{where}: holds {found}; put the pictures of each class, of two at least, into a folder of its own")
+    splits = {split: {printable(name) for other, name in groups if other == split} for split, _ in groups}
+    for name in classes:
+        lacking = sorted(split for split, names in splits.items() if name not in names)
+        if lacking:
+            having = min(split for split, names in splits.items() if name in names)
+            raise InputError(
+                f"{where}: class '{name}' stands in {having} but not in {lacking[0]}; add pictures of it there, or remove it"
+            )
+    return classes
+
+
+def _tops(entries: Iterable[Entry]) -> set[str]:
+    return {entry.parts[0] for entry in entries if entry.kind == "folder" or "/" in entry.name}
+
+
+def _holding_folders(entries: Iterable[Entry]) -> set[str]:
+    """Return the top folders that hold folders."""
+    return {entry.parts[0] for entry in entries if entry.name.count("/") + (entry.kind == "folder") >= 2}
+
+
+def _looks_like_picture(name: str) -> bool:
+    return name.casefold().endswith(EXTENSIONS)
+
+
+def _stray(entry: Entry, where: str) -> InputError:
+    return InputError(
+        f"{where}: the picture '{printable(entry.name)}' stands outside of any class folder; move it into one, or remove it"
+    )
+
+
+def _read_sample(read: Callable[[], bytes], label: int) -> Sample:
+    return read(), label
+
+
+def _read_file(path: str) -> bytes:
+    """Read a regular file; anything else is not even opened, for opening a named pipe waits until somebody writes."""
+    try:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError("is no regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise PictureError("is larger than 1 GiB")
+        return Path(path).read_bytes()
+    except OSError as error:
+        dangling = isinstance(error, FileNotFoundError) and Path(path).is_symlink()
+        raise PictureError("is a link to nothing" if dangling else f"cannot be read ({error.strerror})") from None

@@ -1,0 +1,63 @@
+"""What every source gives: a list of pictures that are read one by one, and the names that stand for them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from darkroom.data.pictures import Decoded
+
+SPLITS = ("train", "val", "test")
+Sample = tuple[bytes | Decoded, int]
+
+
+class Item(NamedTuple):
+    """One picture of a source, which `read` gives as an encoded file or decoded, with its label.
+
+    `read` raises `PictureError` where the picture cannot be used, and may be called from any thread, more than once.
+    """
+
+    id: str
+    split: str
+    read: Callable[[], Sample]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The pictures of a source.
+
+    Attributes
+    ----------
+    where
+        What error messages call the source: a folder, an archive, a data set.
+    items
+        The pictures, in any order.
+    name_classes
+        Given the ascending labels that occur, returns their class names; raises `InputError` if a class has lost its pictures.
+    info
+        What `dataset.json` tells of the source: no secrets, no paths of this machine.
+    ignored
+        Ids of files that are no part of the set.
+    """
+
+    where: str
+    items: Sequence[Item]
+    name_classes: Callable[[Sequence[int]], list[str]]
+    info: dict[str, Any]
+    ignored: list[str] = field(default_factory=list)
+
+
+def printable(name: str) -> str:
+    r"""Return a file name as printable text from which it can be restored.
+
+    A backslash becomes `\\`; the bytes of what cannot be printed or is not UTF-8 (surrogate escapes) become `\xNN`. Different
+    names stay different: bytes that are not UTF-8 never follow each other so that together they are.
+    """
+    return "".join(_printable_character(character) for character in name)
+
+
+def _printable_character(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))

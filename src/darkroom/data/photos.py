@@ -1,0 +1,98 @@
+"""Pictures that a person names to have them predicted: finding them, and reading them a batch at a time."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.data.pictures import EXTENSIONS, PictureError, decode, fit
+from darkroom.errors import InputError
+from darkroom.params import PredictParams
+
+
+def find_photos(chosen: Sequence[Path]) -> list[Path]:
+    """Return the pictures named, and those in the folders named and below, in the order of their names.
+
+    In folders only files with a picture's ending count, hidden ones do not, and links to folders are not followed.
+
+    Raises
+    ------
+    InputError
+        If a path does not exist, is neither file nor folder, or a folder holds no picture.
+    """
+    found: list[Path] = []
+    for path in chosen:
+        if path.is_dir():
+            inside = sorted(_walk(path))
+            if not inside:
+                raise InputError(f"{path}: holds no picture ({', '.join(EXTENSIONS)}); name another folder")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(f"{path}: {'is no file or folder' if path.exists() else 'does not exist'}; name a picture or a folder")
+    return found
+
+
+class Photos:
+    """Batches of pictures as the network sees them; unreadable ones are skipped and remembered.
+
+    Attributes
+    ----------
+    read : list of Path
+        Pictures that were read so far, in order.
+    bad : list of (Path, str)
+        Pictures that could not be read, with the reason.
+    """
+
+    def __init__(self, paths: Sequence[Path], params: PredictParams, *, image_size: int, channels: int):
+        self.paths, self.batch_size, self.max_pixels = paths, params.batch_size, params.max_pixels
+        self.image_size, self.channels = image_size, channels
+        self.read: list[Path] = []
+        self.bad: list[tuple[Path, str]] = []
+
+    def __len__(self) -> int:
+        """Return the number of batches, if every picture can be read."""
+        return -(-len(self.paths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield batches (n, image_size, image_size, channels) uint8; decoding runs in threads, since Pillow releases the lock."""
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for start in range(0, len(self.paths), self.batch_size):
+                paths = self.paths[start : start + self.batch_size]
+                pictures = []
+                for path, picture in zip(paths, threads.map(self._read_one, paths), strict=True):
+                    if isinstance(picture, str):
+                        self.bad.append((path, picture))
+                    else:
+                        self.read.append(path)
+                        pictures.append(picture)
+                if pictures:
+                    yield np.stack(pictures)
+
+    def check(self, max_bad: int) -> None:
+        """Raise InputError if more pictures were bad than are allowed."""
+        if len(self.bad) > max_bad:
+            path, reason = self.bad[0]
+            more = f" (and {len(self.bad) - 1} more)" if len(self.bad) > 1 else ""
+            raise InputError(f"{path}: cannot be read ({reason}){more}; mend or remove it, or raise predict.max_bad")
+
+    def _read_one(self, path: Path) -> NDArray[np.uint8] | str:
+        try:
+            return fit(decode(path.read_bytes(), self.max_pixels).picture, self.image_size, self.channels)
+        except (PictureError, OSError) as error:
+            return str(error)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(Path(entry.path))
+            elif Path(entry.name).suffix.lower() in EXTENSIONS and entry.is_file():
+                yield Path(entry.path)

@@ -1,0 +1,61 @@
+"""All that the evaluate stage writes: the tables of both splits, and sheets of test pictures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.params import EvaluateParams
+from darkroom.reporting.sheets import contact_sheet, evenly_sampled, most_confident_mistakes
+from darkroom.reporting.tables import Answers, write_tables
+
+ReadPicture = Callable[[int], NDArray[np.uint8]]
+
+
+def write_evaluation(
+    directory: Path,
+    answers: Mapping[str, Answers],
+    classes: Sequence[str],
+    read_picture: ReadPicture,
+    params: EvaluateParams,
+) -> dict[str, dict[str, float]]:
+    """Write metrics.json, tables and `pictures/`, and return the metrics of every split.
+
+    Parameters
+    ----------
+    directory
+        Where to write.
+    answers
+        Of the model, on `val` and `test`.
+    classes
+        The K class names.
+    read_picture
+        Given the place of a picture in the test split, returns it as (H, W, C) uint8.
+    params
+        Number of bins and of pictures.
+    """
+    metrics = write_tables(directory, answers, classes, bins=params.ece_bins)
+    pictures = directory / "pictures"
+    pictures.mkdir()
+    test = answers["test"]
+    sheets = {
+        "mistakes": most_confident_mistakes(*test, params.num_pictures),
+        "samples": evenly_sampled(test.labels, params.num_pictures),
+    }
+    # Names that stay the same, so that the sheets of two revisions stand side by side.
+    for name, places in sheets.items():
+        _draw(test, places, classes, read_picture, pictures / f"{name}.png")
+    return metrics
+
+
+def _draw(test: Answers, places: NDArray[np.intp], classes: Sequence[str], read_picture: ReadPicture, path: Path) -> None:
+    predicted = test.probabilities[places].argmax(axis=1)
+    actual = test.labels[places]
+    confidence = test.probabilities[places, predicted]
+    captions = [
+        (f"is {classes[label]}", f"said {classes[said]} {sure:.2f}")
+        for label, said, sure in zip(actual, predicted, confidence, strict=True)
+    ]
+    shown = [read_picture(int(place)) for place in places]
+    contact_sheet(shown, captions, (predicted != actual).tolist()).save(path)

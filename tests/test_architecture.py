@@ -1,0 +1,154 @@
+"""The house stands as designed: who imports whom, what a stage depends on, what it costs to import. Every check has a twin that fails."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkroom.params import read_yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SRC = ROOT / "src"
+LAYERS = ("data", "training", "reporting")
+MAY_IMPORT = {
+    "base": {"base"},
+    "data": {"base", "data"},
+    "reporting": {"base", "reporting"},
+    "training": {"base", "data", "training"},
+    "script": {"base", "data", "reporting", "training"},
+    "plugins": {"base", "data", "reporting", "training", "plugins"},
+}
+BASE_PACKAGES = {"pydantic", "pydantic_core", "ruamel"}
+STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
+
+
+def imported(path: Path, source: str | None = None) -> set[str]:
+    """Return the dotted names that a module imports anywhere, also inside functions; `from a import b` gives a and a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source if source is not None else path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: write imports in full"
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def file_of(name: str) -> Path | None:
+    """Return the file of a first-party module, None for any other name."""
+    place = SRC.joinpath(*name.split("."))
+    candidates = (place.with_suffix(".py"), place / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def reached(script: Path) -> tuple[set[Path], set[str]]:
+    """Return the first-party files that a script reaches, and the top-level names of all other packages."""
+    files, packages, waiting = set(), set(), [script]
+    while waiting:
+        path = waiting.pop()
+        files.add(path)
+        for name in imported(path):
+            file = file_of(name)
+            if file is None and file_of(name.rpartition(".")[0]) is None:
+                packages.add(name.split(".")[0])
+            elif file and file not in files:
+                waiting.append(file)
+    return files, packages
+
+
+def layer_of(path: Path) -> str:
+    parts = path.relative_to(SRC).parts
+    if parts[0] == "plugins":
+        return "plugins"
+    if parts[0] != "darkroom":
+        return "script"
+    return parts[1] if parts[1] in LAYERS else "base"
+
+
+def layer_faults(path: Path, source: str | None = None) -> list[str]:
+    allowed = MAY_IMPORT[layer_of(path)]
+    others = {file for name in imported(path, source) if (file := file_of(name)) and file.name != "__init__.py"}
+    faults = [f"{path.name} imports {other.relative_to(SRC)}" for other in others if layer_of(other) not in allowed]
+    if layer_of(path) == "base":
+        stdlib = sys.stdlib_module_names | BASE_PACKAGES | {"darkroom"}
+        faults += [f"{path.name} imports {name}" for name in imported(path, source) if name.split(".")[0] not in stdlib]
+    return faults
+
+
+def missing_deps(stage: str, deps: list[str]) -> list[str]:
+    files, _ = reached(SRC / f"{stage}.py")
+    relative = [file.relative_to(ROOT).as_posix() for file in files if file.name != "__init__.py"]
+    return sorted(file for file in relative if not any(file == dep or file.startswith(dep + "/") for dep in deps))
+
+
+@pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda path: str(path.relative_to(SRC)))
+def test_nobody_imports_upwards(path: Path) -> None:
+    assert layer_faults(path) == []
+
+
+def test_an_import_upwards_is_seen() -> None:
+    assert layer_faults(SRC / "darkroom" / "data" / "pack.py", "def f():\n    from darkroom.training import fit") != []
+    assert layer_faults(SRC / "train.py", "import split") != []
+    assert layer_faults(SRC / "darkroom" / "files.py", "import numpy") != []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_module_a_stage_reaches_is_a_dependency(stage: str) -> None:
+    assert missing_deps(stage, STAGES[stage]["deps"]) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_missing_dependency_is_seen(stage: str) -> None:
+    for left_out in ("src/darkroom/data", "src/darkroom/params.py", f"src/{stage}.py"):
+        assert missing_deps(stage, [dep for dep in STAGES[stage]["deps"] if dep != left_out]) != []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_script_and_params_section_have_one_name(stage: str, content: dict[str, Any]) -> None:
+    assert STAGES[stage]["cmd"] == f"python src/{stage}.py"
+    assert stage in STAGES[stage]["params"]
+    assert stage in content
+    assert "hardware" not in STAGES[stage]["params"]
+
+
+HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "dvclive", "lightning"}
+LIGHTNING = {"pytorch_lightning", "dvclive", "torchmetrics", "lightning"}
+
+
+@pytest.mark.parametrize(("stage", "never"), [("download", HEAVY), ("split", HEAVY), ("evaluate", LIGHTNING), ("predict", LIGHTNING)])
+def test_stages_never_import_what_they_do_not_need(stage: str, never: set[str]) -> None:
+    assert reached(SRC / f"{stage}.py")[1] & never == set()
+
+
+def test_the_search_for_heavy_imports_finds_them() -> None:
+    assert {"torch", "pytorch_lightning", "dvclive"} <= reached(SRC / "train.py")[1]
+    assert "torch" in reached(SRC / "predict.py")[1]
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; sys.path.insert(0, {str(SRC)!r}); {statement}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in run.stdout.split()}
+
+
+@pytest.mark.slow
+def test_other_packages_do_not_bring_in_the_heavy_ones() -> None:
+    assert loaded_by("import darkroom.training.inference, darkroom.training.networks") & LIGHTNING == set()
+    assert loaded_by("import download, split, darkroom.reporting.evaluation") & HEAVY == set()
+    assert {"torch", "pytorch_lightning"} <= loaded_by("import darkroom.training.fit")
+
+
+@pytest.mark.parametrize("path", sorted(SRC.glob("*.py")), ids=lambda path: path.name)
+def test_scripts_are_short_recipes_without_classes(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 75
+    assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(text)))
+
+
+def test_lightning_stands_alone() -> None:
+    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    assert "\npytorch-lightning==" in pins
+    assert "\nlightning==" not in pins
