@@ -35,9 +35,10 @@ h1 { margin: 0 0 16px; font-size: 22px; font-weight: 600; }
 main { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; }
 /* DVC writes the borders of pictures into style attributes. */
 main > div { box-sizing: border-box; max-width: 100%; overflow-x: auto; padding: 16px !important;
-  border: 1px solid #e5e7eb !important; border-radius: 6px; white-space: normal !important; }
+  border: 1px solid #e5e7eb !important; border-radius: 6px; white-space: normal !important;
+  text-align: left !important; }
 main > div > div { border: 0 !important; margin: 0 16px 0 0 !important; vertical-align: top; }
-main p { margin: 0 0 8px; text-align: left; }
+main p { margin: 0 0 8px; }
 img { max-width: none; }
 .vega-embed.has-actions { padding-right: 34px; }
 .vega-bindings { color: #6b7280; font-size: 12px; }

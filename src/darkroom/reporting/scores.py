@@ -33,13 +33,13 @@ class Reliability(NamedTuple):
     ----------
     confidence, accuracy : (M,) float64
         Mean probability of the predicted class, and fraction that it was right; NaN in a bin without pictures.
-    count : (M,) int64
+    num_pictures : (M,) int64
         Number of pictures in the bin.
     """
 
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
-    count: NDArray[np.int64]
+    num_pictures: NDArray[np.int64]
 
 
 def score(probabilities: Probabilities, labels: Labels, *, bins: int) -> dict[str, float]:
@@ -103,7 +103,12 @@ def confusion_matrix(probabilities: Probabilities, labels: Labels) -> NDArray[np
 
 
 def reliability(probabilities: Probabilities, labels: Labels, *, bins: int) -> Reliability:
-    """Sort pictures into bins ((m - 1) / bins, m / bins] of confidence, the probability of the predicted class (Guo et al. 2017)."""
+    """Sort pictures into bins ((m - 1) / bins, m / bins] of confidence, the probability of the predicted class.
+
+    References
+    ----------
+    Guo et al. 2017 as in `score`, section 2.
+    """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     inner_edges = np.arange(1, bins) / bins
@@ -113,14 +118,14 @@ def reliability(probabilities: Probabilities, labels: Labels, *, bins: int) -> R
         return Reliability(
             confidence=np.bincount(place, confidence, minlength=bins) / count,
             accuracy=np.bincount(place, right, minlength=bins) / count,
-            count=count,
+            num_pictures=count,
         )
 
 
 def _calibration_error(diagram: Reliability) -> float:
-    filled = diagram.count > 0
+    filled = diagram.num_pictures > 0
     gaps = np.abs(diagram.accuracy - diagram.confidence)[filled]
-    return float(np.average(gaps, weights=diagram.count[filled]))
+    return float(np.average(gaps, weights=diagram.num_pictures[filled]))
 
 
 def _cross_entropy(probabilities: Probabilities, labels: Labels) -> float:

@@ -71,7 +71,7 @@ def most_confident_mistakes(probabilities: NDArray[np.float64], labels: NDArray[
 
 
 def evenly_sampled(labels: NDArray[np.int64], count: int) -> NDArray[np.intp]:
-    """Return at most `count` rows, sorted by class: the first of every class, then the second, …
+    """Return at most `count` rows, sorted by class: the first of every class, then the second, and so on.
 
     If there are more classes than `count`, classes are taken at equal distances along the class list.
     """
@@ -95,7 +95,7 @@ def _draw_picture(sheet: Image.Image, picture: NDArray[np.uint8], corner: tuple[
 
 
 def _fitted(picture: NDArray[np.uint8]) -> Image.Image:
-    """Return the picture with its longer side at most SIDE: small ones enlarged in whole steps, so that every pixel stays a square."""
+    """Return the picture as large as fits: small ones are enlarged in whole steps, so that every pixel stays a square."""
     image = Image.fromarray(picture.squeeze(axis=2) if picture.shape[2] == 1 else picture).convert("RGB")
     longer = max(image.size)
     if longer <= SIDE:

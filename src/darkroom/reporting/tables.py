@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom import files
+from darkroom.errors import one_line
 from darkroom.reporting import scores
 
 
@@ -79,16 +80,17 @@ def write_per_class(path: Path, per_class: scores.PerClass, classes: Sequence[st
 def write_reliability(path: Path, diagram: scores.Reliability) -> None:
     """Write bin (from 1), confidence, accuracy, count of the bins that hold pictures."""
     columns = (column.tolist() for column in diagram)
-    rows = (row for row in zip(range(1, len(diagram.count) + 1), *columns, strict=True) if row[-1])
+    rows = (row for row in zip(range(1, len(diagram.num_pictures) + 1), *columns, strict=True) if row[-1])
     _write_csv(path, ("bin", "confidence", "accuracy", "count"), rows)
 
 
 def plain_text(name: str) -> str:
-    """Return a class name that neither a spreadsheet nor a web page runs.
+    """Return a class name on one line that neither a spreadsheet nor a web page runs.
 
-    DVC copies the text of tables into a script of its page as it is, where `</script>` would end the script.
+    DVC copies the text of tables into a script of its page as it is, where `</script>` would end the script: so angle brackets
+    become angle quotation marks.
     """
-    return files.csv_text(name.replace("<", "‹").replace(">", "›"))
+    return files.csv_text(one_line(name).translate({ord("<"): "\u2039", ord(">"): "\u203a"}))
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
