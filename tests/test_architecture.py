@@ -118,7 +118,9 @@ HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "d
 LIGHTNING = {"pytorch_lightning", "dvclive", "torchmetrics", "lightning"}
 
 
-@pytest.mark.parametrize(("stage", "never"), [("download", HEAVY), ("split", HEAVY), ("evaluate", LIGHTNING), ("predict", LIGHTNING)])
+@pytest.mark.parametrize(
+    ("stage", "never"), [("download", HEAVY), ("split", HEAVY), ("evaluate", LIGHTNING), ("predict", LIGHTNING)]
+)
 def test_stages_never_import_what_they_do_not_need(stage: str, never: set[str]) -> None:
     assert reached(SRC / f"{stage}.py")[1] & never == set()
 

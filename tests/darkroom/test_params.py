@@ -16,7 +16,7 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
     params = make_params()
     assert isinstance(params.train.model, Network)
     assert params.train.loss.target == "torch.nn.CrossEntropyLoss"
-    assert params.train.loss.arguments == {"label_smoothing": 0.1}
+    assert params.train.loss.arguments == {"label_smoothing": 0.05}
 
 
 @pytest.mark.parametrize(

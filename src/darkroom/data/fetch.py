@@ -51,7 +51,7 @@ def checksum(params: DownloadParams) -> str:
 
     address = hashlib.sha256(str(params.archive).encode()).hexdigest()
     part = _archives() / f"{address}.url.part"
-    with _locked(part.with_suffix(".lock")):
+    with locked(part.with_suffix(".lock")):
         part.unlink(missing_ok=True)
         transfer(params, part, shown_archive(params))
         if hint := _html_hint(part):
@@ -104,7 +104,7 @@ def _check_address(archive: str) -> None:
 def _fetch_url(params: DownloadParams, expected: str) -> Path:
     target = _archives() / expected
     shown = shown_archive(params)
-    with _locked(target.with_suffix(".lock")):
+    with locked(target.with_suffix(".lock")):
         if target.exists():
             if files.sha256(target) == expected:
                 return target
@@ -137,7 +137,7 @@ def _archives() -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Keep other processes out while one downloads; the system opens the lock of a process that dies."""
     with path.open("w") as file:
         try:

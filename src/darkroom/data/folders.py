@@ -128,9 +128,7 @@ def _find_levels(entries: list[Entry], where: str) -> dict[str, str]:
     return levels
 
 
-def _group(
-    entries: Iterable[Entry], levels: dict[str, str], where: str, ignored: set[str]
-) -> dict[tuple[str, str], list[Entry]]:
+def _group(entries: Iterable[Entry], levels: dict[str, str], where: str, ignored: set[str]) -> dict[tuple[str, str], list[Entry]]:
     """Return the files by split and class folder; a class folder without files has an empty list."""
     depth = 1 if levels else 0
     groups: dict[tuple[str, str], list[Entry]] = {}

@@ -33,7 +33,9 @@ def find_photos(chosen: Sequence[Path]) -> list[Path]:
         elif path.is_file():
             found.append(path)
         else:
-            raise InputError(f"{path}: {'is no file or folder' if path.exists() else 'does not exist'}; name a picture or a folder")
+            raise InputError(
+                f"{path}: {'is no file or folder' if path.exists() else 'does not exist'}; name a picture or a folder"
+            )
     return found
 
 

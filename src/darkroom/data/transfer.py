@@ -2,12 +2,12 @@
 
 import re
 import time
-from collections.abc import Callable
+from http.client import responses as REASONS  # noqa: N812
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from darkroom.data.progress import progress_bar
 from darkroom.errors import InputError, RunError
@@ -19,37 +19,139 @@ LEAST_BYTES_PER_SECOND = 1000
 PROGRESS_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 18
 MAX_REDIRECTS = 5
-NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 class _TemporaryFault(Exception):
-    """Worth another try; the message says what happened, without the address."""
+    """Worth another try; the message says what happened, without the address, in which there may be a key."""
 
 
 def transfer(params: DownloadParams, part: Path, shown: str) -> None:
     """Append to `part` until it holds all that the server has behind `download.archive`.
+
+    Parameters
+    ----------
+    params
+        Their address, hosts, timeout and largest size are used.
+    part
+        What an earlier call got of the same archive, or nothing yet.
+    shown
+        What error messages call the archive.
 
     Raises
     ------
     InputError
         If the server refuses, sends too much, or redirects to where it may not.
     RunError
-        If it fails, breaks off or stalls time and again; the part is kept.
+        If it stalls, or fails or breaks off time and again; the part is kept.
     """
     failures = 0
-    with requests.Session() as session, progress_bar(f"download {shown}", None, of_bytes=True) as advance:
+    with requests.Session() as session:
+        # The file as it is: a server that says `Content-Encoding: gzip` of a .tar.gz means the file.
+        session.headers["Accept-Encoding"] = "identity"
         while True:
-            before = part.stat().st_size if part.exists() else 0
+            before = _size(part)
             try:
-                return _Attempt(session, params, part, shown, advance).run(before)
-            except _TemporaryFault as fault:
-                reason = str(fault)
-            except NETWORK_ERRORS as error:
-                if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and error.filename:
-                    raise
+                return _attempt(session, params, part, shown)
+            except (requests.Timeout, ReadTimeoutError):
+                raise _stalled(params, shown) from None
+            except (_TemporaryFault, requests.RequestException, HTTPError) as error:
                 reason = _explain(error)
-            gained = (part.stat().st_size if part.exists() else 0) - before
-            failures = 0 if gained >= PROGRESS_BYTES else failures + 1
+            failures = 0 if _size(part) - before >= PROGRESS_BYTES else failures + 1
             if failures > len(BACKOFF_SECONDS):
                 raise RunError(f"{shown}: {reason}, {failures} times; run the same command later, it goes on where it was")
             time.sleep(BACKOFF_SECONDS[max(failures - 1, 0)])
+
+
+def _attempt(session: requests.Session, params: DownloadParams, part: Path, shown: str) -> None:
+    start = _size(part)
+    with _open(session, params, start, shown) as response:
+        status, content_range = response.status_code, response.headers.get("Content-Range")
+        if status == 416 and start and content_range in (None, f"bytes */{start}"):
+            # Nothing behind the part: it is whole, as the checksum will tell.
+            return
+        if status == 416 or (status == 206 and not (content_range or "").startswith(f"bytes {start}-")):
+            part.unlink(missing_ok=True)
+            raise _TemporaryFault("the server sends another range than was asked for")
+        _check_status(status, shown)
+        _receive(response, params, part, shown, start=0 if status == 200 else start)
+
+
+def _open(session: requests.Session, params: DownloadParams, start: int, shown: str) -> requests.Response:
+    url = str(params.archive)
+    hosts = {urlsplit(url).hostname, *params.redirect_hosts}
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    for _ in range(MAX_REDIRECTS + 1):
+        response = session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=params.timeout_seconds)
+        if not response.is_redirect:
+            return response
+        response.close()
+        url = _redirected(url, response.headers["Location"], hosts, shown)
+    raise InputError(f"{shown}: redirects more than {MAX_REDIRECTS} times; give the address of the file itself")
+
+
+def _redirected(url: str, location: str, hosts: set[str | None], shown: str) -> str:
+    target = urljoin(url, location)
+    try:
+        scheme, host = urlsplit(target).scheme, urlsplit(target).hostname
+    except ValueError:
+        scheme, host = "", None
+    if scheme not in ("http", "https") or (url.startswith("https:") and scheme == "http"):
+        raise InputError(f"{shown}: redirects to {scheme or 'an invalid address'}, which is not safe; give another address")
+    if host not in hosts:
+        raise InputError(f"{shown}: redirects to the host '{host}'; if you trust it, add it to download.redirect_hosts")
+    return target
+
+
+def _check_status(status: int, shown: str) -> None:
+    if status in (200, 206):
+        return
+    answer = f"the server answers {status} {REASONS.get(status, '')}".rstrip()
+    if status >= 500 or status in (408, 425, 429):
+        raise _TemporaryFault(answer)
+    advice = "give an address that needs no login" if status in (401, 403, 407) else "correct download.archive"
+    raise InputError(f"{shown}: {answer}; {advice}")
+
+
+def _receive(response: requests.Response, params: DownloadParams, part: Path, shown: str, *, start: int) -> None:
+    announced = response.headers.get("Content-Length", "")
+    total = start + int(announced) if announced.isdecimal() else None
+    limit = params.max_gigabytes * 1e9
+    received, window_start, window_end = start, start, time.monotonic() + params.timeout_seconds
+    with part.open("ab" if start else "wb") as file, progress_bar(f"download {shown}", total, of_bytes=True) as advance:
+        advance(start)
+        while True:
+            if max(received, total or 0) > limit:
+                raise InputError(f"{shown}: is larger than {limit / 1e9:g} GB; if that is right, raise download.max_gigabytes")
+            # read1 gives what has come; `iter_content` would wait for a whole block, however slowly it drips.
+            block = response.raw.read1(BLOCK_BYTES, decode_content=False)
+            if not block:
+                break
+            file.write(block)
+            advance(len(block))
+            received += len(block)
+            if time.monotonic() > window_end:
+                if received - window_start < LEAST_BYTES_PER_SECOND * params.timeout_seconds:
+                    raise _stalled(params, shown)
+                window_start, window_end = received, time.monotonic() + params.timeout_seconds
+    if total is not None and received < total:
+        raise _TemporaryFault(f"the body broke off after {received} of {total} bytes")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _stalled(params: DownloadParams, shown: str) -> RunError:
+    return RunError(
+        f"{shown}: the server sends nothing, or less than 1 kB/s, for {params.timeout_seconds:g} s; "
+        "run the same command later, it goes on where it was, or raise download.timeout_seconds"
+    )
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, _TemporaryFault):
+        return str(error)
+    # The text of the libraries' errors holds the whole address; only the system's reason is shown.
+    reason = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))
+    kind = "TLS failed" if isinstance(error, requests.exceptions.SSLError) else "the connection failed"
+    return f"{kind} ({reason[1] if reason else type(error).__name__})"

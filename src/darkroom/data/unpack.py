@@ -170,9 +170,7 @@ class _CountedStream:
 def _tar_members(stream: IO[bytes], counter: _Counter) -> Iterator[_Member]:
     counted = _CountedStream(stream, counter)
     # tarfile reads ahead in blocks of `bufsize`; the mode "r|" never seeks.
-    with tarfile.open(
-        fileobj=cast(IO[bytes], counted), mode="r|", bufsize=BLOCK_BYTES, tarinfo=_Header, encoding="utf-8"
-    ) as tar:
+    with tarfile.open(fileobj=cast(IO[bytes], counted), mode="r|", bufsize=BLOCK_BYTES, tarinfo=_Header, encoding="utf-8") as tar:
         for info in tar:
             if info.isdir():
                 yield _Member(info.name, None)

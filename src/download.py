@@ -1,0 +1,40 @@
+"""Stage download: read the pictures of params.yaml's source, check every one, and pack them into data/raw."""
+
+import argparse
+
+from darkroom import files, paths
+from darkroom.data.fetch import checksum, shown_archive
+from darkroom.data.packing import summary, write_pack
+from darkroom.data.sources import read_source
+from darkroom.errors import InputError, run_command
+from darkroom.params import DownloadParams, load_params
+
+
+def main() -> None:
+    """Run the stage, or print a checksum."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--checksum", action="store_true", help="print the SHA-256 of download.archive; nothing is unpacked or written to data"
+    )
+    only_checksum = parser.parse_args().checksum
+    params = load_params(paths.PARAMS).download
+    if only_checksum:
+        print_checksum(params)
+        return
+    with files.replaced_dir(paths.RAW) as directory, read_source(params, directory) as listing:
+        dataset = write_pack(listing, directory, params)
+        line = summary(dataset, directory)
+    print(f"download: {line}")
+
+
+def print_checksum(params: DownloadParams) -> None:
+    """Print the checksum of the archive that stands behind its address now, and how to set it."""
+    if params.archive is None:
+        raise InputError("params.yaml: download.archive: is null; set it to a path or an address")
+    digest = checksum(params)
+    print(f"{digest}  {shown_archive(params)}")
+    print(f"If that is the archive you mean: dvc exp run -S download.sha256={digest}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,358 @@
+"""The whole pipeline as a person runs it: a clone of this repository, `dvc repro`, experiments, predictions."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from darkroom.params import read_yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = ["download", "split", "train", "evaluate", "predict"]
+SHORT = {"epochs: 20": "epochs: 3", "kwargs: {}": "kwargs: {width: 8}"}
+pytestmark = pytest.mark.slow
+
+
+class Clone:
+    """A repository of its own with this checkout's files, where commands run as a person types them."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        bin_dir = str(Path(sys.executable).parent)
+        self.env = os.environ | {
+            "PATH": bin_dir + os.pathsep + os.environ["PATH"],
+            "DARKROOM_CACHE": str(path.parent / "cache"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+        for name in ("AUTHOR", "COMMITTER"):
+            self.env |= {f"GIT_{name}_NAME": "Tester", f"GIT_{name}_EMAIL": "tester@localhost"}
+
+    def run(self, command: str, *, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(["bash", "-c", command], cwd=self.path, env=self.env, capture_output=True, text=True)
+        assert status is None or done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def stages_that_would_run(self) -> list[str]:
+        return re.findall(r"Running stage '(\w+)'", self.run("dvc repro --dry").stdout)
+
+    def edit(self, changes: dict[str, str]) -> None:
+        text = (self.path / "params.yaml").read_text(encoding="utf-8")
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new, 1)
+        (self.path / "params.yaml").write_text(text, encoding="utf-8")
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        content: dict[str, dict[str, float]] = json.loads((self.path / "metrics/evaluate/metrics.json").read_text())
+        return content
+
+
+def make_clone(path: Path) -> Clone:
+    """Copy what Git knows of this checkout (with uncommitted changes) to a new repository whose training is short."""
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, files):
+        if (ROOT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, path / name)
+    clone = Clone(path)
+    clone.edit(SHORT)
+    clone.run("git init -q && git add -A && git commit -qm start")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which `dvc repro` ran and was committed."""
+    made = make_clone(tmp_path_factory.mktemp("clone") / "darkroom")
+    made.run("dvc repro && git add -A && git commit -qm results")
+    return made
+
+
+def outs(lock: Path) -> dict[str, str]:
+    return {out["path"]: out["md5"] for stage in read_yaml(lock)["stages"].values() for out in stage["outs"]}
+
+
+def test_a_second_repro_runs_nothing_and_git_is_clean(clone: Clone) -> None:
+    again = clone.run("dvc repro").stdout
+    assert "Running stage" not in again
+    assert all(f"Stage '{stage}' didn't change" in again for stage in STAGES)
+    assert clone.run("git status --porcelain").stdout == ""
+
+
+def test_two_clones_give_equal_results(clone: Clone, tmp_path: Path) -> None:
+    other = make_clone(tmp_path / "elsewhere" / "other name")
+    other.run("dvc repro")
+    assert outs(other.path / "dvc.lock") == outs(clone.path / "dvc.lock")
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"top_k: 3": "top_k: 4"}, ["predict"]),
+        ({"ece_bins: 15": "ece_bins: 10"}, ["evaluate"]),
+        ({"lr: 0.01": "lr: 0.02"}, ["train", "evaluate", "predict"]),
+        ({"devices: 1": "devices: auto", "num_workers: auto": "num_workers: 1"}, []),
+        ({"val_fraction: 0.1": "val_fraction: 0.2"}, ["split", "train", "evaluate", "predict"]),
+        ({"max_bad: 0": "max_bad: 1"}, ["download", "split", "train", "evaluate", "predict"]),
+    ],
+)
+def test_a_change_runs_what_it_reaches(clone: Clone, change: dict[str, str], stages: list[str]) -> None:
+    try:
+        clone.edit(change)
+        # --dry takes every stage behind a changed one for changed as well, which is what a real run may find.
+        assert clone.stages_that_would_run() == stages
+    finally:
+        clone.run("git checkout -q params.yaml")
+
+
+def test_metrics_and_tables_are_complete(clone: Clone) -> None:
+    names = {"loss", "accuracy", "balanced_accuracy", "f1_macro", "ece", "top5_accuracy"}
+    metrics = clone.metrics()
+    assert set(metrics) == {"val", "test"}
+    assert all(set(values) == names for values in metrics.values())
+    assert metrics["test"]["accuracy"] > 0.5
+    folder = clone.path / "metrics" / "evaluate"
+    with (folder / "per_class.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == [str(label) for label in range(10)]
+    assert sum(int(row["support"]) for row in rows) == 359
+    for name in ("mistakes", "samples"):
+        Image.open(folder / "pictures" / f"{name}.png").verify()
+
+
+def test_the_published_epoch_is_the_one_that_was_measured(clone: Clone) -> None:
+    card = json.loads((clone.path / "models/model.json").read_text())
+    with (clone.path / "metrics/train/plots/metrics/val/accuracy.tsv").open() as file:
+        history = {int(row["step"]): float(row["accuracy"]) for row in csv.DictReader(file, delimiter="\t")}
+    assert card["score"] == max(history.values()) == history[card["epoch"]]
+    assert clone.metrics()["val"]["accuracy"] == card["score"]
+
+
+def test_predictions_agree_in_three_formats(clone: Clone) -> None:
+    folder = clone.path / "data" / "predictions"
+    with (folder / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    columns = pq.read_table(folder / "predictions.parquet").to_pydict()
+    assert len(table) == len(lines) == len(columns["path"]) == 359
+    assert [row["class"] for row in table] == [line["class"] for line in lines] == columns["class"]
+    every = np.array([columns[f"p_{label}"] for label in range(10)])
+    assert np.allclose(every.sum(axis=0), 1)
+    assert np.allclose(every.max(axis=0), [line["probability"] for line in lines])
+    right = np.mean([row["class"] == row["actual"] for row in table])
+    assert right == pytest.approx(clone.metrics()["test"]["accuracy"])
+
+
+def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
+    try:
+        clone.run("dvc exp run -n slow -S train.lr=0.001")
+        clone.run("dvc exp run -n fast -S train.lr=0.02")
+        header = clone.run("dvc exp show --csv").stdout.splitlines()[0].split(",")
+        assert len(header) == len(set(header))
+        assert {"val.accuracy", "test.accuracy", "test.ece", "train.lr"} <= set(header)
+        assert not any(".json" in column for column in header)
+        assert "train.lr" in clone.run("dvc params diff").stdout
+        assert "test.accuracy" in clone.run("dvc metrics diff --all").stdout
+        clone.run("dvc plots diff HEAD slow fast -o plots")
+        page = (clone.path / "plots" / "index.html").read_text(encoding="utf-8")
+        assert not re.search(r"""<(script|link|img)[^>]*(src|href)=["']https?:""", page)
+        assert all(f'"{revision}"' in page for revision in ("HEAD", "slow", "fast"))
+        assert all(title in page for title in ("Loss", "Validation accuracy", "Confusion", "F1 of every class", "Reliability"))
+    finally:
+        clone.run("git checkout -q -f . && rm -rf plots && dvc checkout -q")
+
+
+def test_an_experiment_in_a_temporary_folder_leaves_the_workspace_alone(clone: Clone) -> None:
+    clone.run("dvc exp run --temp -n aside $(python src/preset.py debug) -S base.seed=3")
+    assert clone.run("git status --porcelain").stdout == ""
+    assert "aside" in clone.run("dvc exp list").stdout
+
+
+def test_photos_are_predicted(clone: Clone, tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0)
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    for name in ("one photo.jpg", "folder/two.png", "folder/deep/=three.png"):
+        Image.fromarray(numbers.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "folder" / "notes.txt").write_text("no picture")
+    clone.run(f"cd {tmp_path} && python {clone.path}/src/predict.py 'one photo.jpg' folder/ --out result.csv")
+    with (tmp_path / "result.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["one photo.jpg", "folder/deep/=three.png", "folder/two.png"]
+    assert {"class", "probability", "class_2", "probability_2", "class_3", "probability_3"} <= set(rows[0])
+
+
+def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> None:
+    picture = Image.fromarray(np.zeros((9, 9), np.uint8))
+    picture.save(tmp_path / "a.png")
+    try:
+        clone.edit({"input: data/split ": f"input: {tmp_path} "})
+        assert clone.stages_that_would_run() == ["predict"]
+        clone.run("dvc repro")
+        assert clone.stages_that_would_run() == []
+        picture.save(tmp_path / "b.png")
+        assert clone.stages_that_would_run() == ["predict"]
+    finally:
+        clone.run("git checkout -q -f . && dvc checkout -q")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("python src/predict.py nothing.jpg", "error: nothing.jpg: does not exist; name a picture or a folder"),
+        ("python src/predict.py src", "error: src: holds no picture"),
+        ("python src/predict.py README.md --out r.csv", "error: README.md: cannot be read (is no JPEG"),
+        ("python src/predict.py README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
+        ("python src/predict.py README.md --out no/r.csv", "error: --out: the folder no does not exist"),
+        ("python src/preset.py mnits", "error: conf/mnits.yaml: there is no such preset; did you mean 'mnist'?"),
+    ],
+)
+def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) -> None:
+    done = clone.run(command, status=2)
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+    assert clone.run("git status --porcelain").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "stage", "message"),
+    [
+        ("lr: 0.01", "lrr: 0.01", "download", "error: params.yaml: train.lrr: unknown key; did you mean 'lr'?"),
+        ("lr: 0.01", "lr: -1", "train", "error: params.yaml: train.lr: is -1, but should be greater than 0"),
+        (
+            "name: small_cnn",
+            "name: smal_cnn",
+            "train",
+            "train.model.name: builtin has no network 'smal_cnn'; did you mean small_cnn?",
+        ),
+        ("torch.optim.AdamW", "torch.optim.AdamX", "train", "train.optimizer._target_: torch.optim has no AdamX; did you mean"),
+        (
+            "weight_decay: 0.01",
+            "wait_decay: 0.01",
+            "train",
+            "train.optimizer.wait_decay: torch.optim.AdamW takes no such argument",
+        ),
+        (
+            "torch.nn.CrossEntropyLoss",
+            "torch.nn.L1Loss",
+            "train",
+            "train.loss.label_smoothing: torch.nn.L1Loss takes no such argument",
+        ),
+        ("image_size: null", "image_size: 2", "train", "train.model: does not take pictures of 2 pixels"),
+        ("accelerator: auto", "accelerator: mps", "train", "hardware.accelerator: is mps, but this machine has none"),
+        ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which this cpu cannot do"),
+        ("trainer: {}", "trainer: {max_epoch: 3}", "train", "train.trainer.max_epoch: is not set here; set train.epochs"),
+        ("trainer: {}", "trainer: {limit_val_batch: 3}", "train", "no such argument; did you mean 'limit_val_batches'?"),
+        ("pixels: 1\n", "pixels: -1\n", "train", "train.augment: darkroom.training.augment.RandomShift refuses its arguments"),
+        ("test_fraction: 0.2", "test_fraction: 0.001", "split", "params.yaml: split.test_fraction: gives 2 of 1797 pictures"),
+    ],
+)
+def test_mistakes_in_params_leave_earlier_results_alone(clone: Clone, old: str, new: str, stage: str, message: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (clone.path / "models").iterdir()}
+    text = (clone.path / "params.yaml").read_text(encoding="utf-8")
+    try:
+        (clone.path / "params.yaml").write_text(text.replace(old, new), encoding="utf-8")
+        done = clone.run(f"python src/{stage}.py", status=2)
+    finally:
+        clone.run("git checkout -q params.yaml")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert clone.run("git status --porcelain").stdout == ""
+    assert {path: path.stat().st_mtime_ns for path in (clone.path / "models").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("rm models/model.json", "error: models/model.json: does not exist; run 'dvc checkout'"),
+        ("rm models/model.safetensors", "error: models/model.safetensors: does not exist"),
+        (
+            "truncate -s 100 models/model.safetensors",
+            "error: models/model.safetensors: is not the file that model.json describes",
+        ),
+        ("echo '{}' > models/model.json", "error: models/model.json: is damaged"),
+        ("rm -r data/split", "error: data/split/manifest.csv: does not exist"),
+        ("sed -i 2d data/split/manifest.csv", "error: data/split/manifest.csv: is of other pictures than data/raw"),
+        ("rm -r data/raw", "error: data/raw"),
+        (
+            "sed -i 's/^5,test/5,train/; s/^5,val/5,test/; s/^5,train,/5,val,/' data/split/manifest.csv",
+            "was trained on another data/split",
+        ),
+    ],
+)
+def test_damaged_results_are_found(clone: Clone, damage: str, message: str) -> None:
+    try:
+        # DVC's copies may be links to its cache, which must not be damaged.
+        clone.run(
+            f"cp -r data/split s && rm -rf data/split && mv s data/split; cp -r models m && rm -r models && mv m models; {damage}"
+        )
+        done = clone.run("python src/evaluate.py", status=2)
+        assert message in done.stderr
+        assert done.stderr.count("\n") == 1
+    finally:
+        clone.run("git checkout -q -f . && dvc checkout -q -f")
+
+
+def test_running_a_stage_by_hand_does_not_write_into_the_cache(clone: Clone) -> None:
+    cache = {path: path.read_bytes() for path in (clone.path / ".dvc/cache/files").rglob("*") if path.is_file()}
+    try:
+        clone.edit({"lr: 0.01": "lr: 0.03", "seed: 0": "seed: 1"})
+        for stage in STAGES:
+            clone.run(f"python src/{stage}.py")
+        assert all(path.read_bytes() == content for path, content in cache.items())
+    finally:
+        clone.run("git checkout -q -f . && dvc checkout -q -f")
+
+
+def test_no_stage_before_train_imports_torch(clone: Clone) -> None:
+    for stage in ("download", "split"):
+        code = f"import sys; sys.path.insert(0, 'src'); import {stage}; {stage}.main(); print('torch' in sys.modules)"
+        assert clone.run(f'python -c "{code}"').stdout.endswith("False\n")
+
+
+def served(clone: Clone, folder: Path) -> Any:
+    return subprocess.Popen(
+        [sys.executable, "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=clone.env | {"PYTHONUNBUFFERED": "1"},
+    )
+
+
+def test_an_archive_of_photos_from_a_server(clone: Clone, tmp_path: Path) -> None:
+    numbers = np.random.default_rng(0)
+    for label, name in enumerate(("daisy", "rose")):
+        for split, count in (("train", 12), ("test", 4)):
+            folder = tmp_path / "flowers" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = numbers.integers(0, 100, (50 + number, 60, 3), dtype=np.uint8)
+                pixels[..., label] += 150
+                Image.fromarray(pixels).save(folder / f"{number}.jpg")
+    clone.run(f"cd {tmp_path} && tar czf flowers.tar.gz flowers")
+    sha256 = clone.run(f"sha256sum {tmp_path}/flowers.tar.gz").stdout.split()[0]
+    server = served(clone, tmp_path)
+    try:
+        port = re.search(r"port (\d+)", server.stdout.readline())[1]
+        clone.run(
+            "dvc exp run -n photos $(python src/preset.py flowers debug) -S train.image_size=32 -S train.batch_size=8 "
+            "-S train.model.name=test_resnet "
+            f"-S download.archive=http://127.0.0.1:{port}/flowers.tar.gz -S download.sha256={sha256}"
+        )
+        assert clone.metrics()["test"]["accuracy"] >= 0
+        assert len((clone.path / "data/predictions/predictions.jsonl").read_text().splitlines()) == 8
+    finally:
+        server.terminate()
+        server.wait()
+        server.stdout.close()
+        clone.run("git checkout -q -f . && dvc checkout -q -f")
