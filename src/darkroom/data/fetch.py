@@ -1,4 +1,4 @@
-"""An archive by its path or address and its SHA-256 to a file on this machine; addresses through a cache outside the repository."""
+"""From the path or address of an archive, and its SHA-256, to a file; downloads stay in a cache outside the repository."""
 
 import fcntl
 import hashlib

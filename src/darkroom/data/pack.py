@@ -88,7 +88,7 @@ class Pack:
             complete = bool((self._offsets >= 0).all()) and int(ends.max(initial=0)) == len(self._images)
         if not (len(self.labels) == num_images == count and complete):
             raise ValueError("dataset.json, the index and the images do not belong together")
-        if len(self.labels) and not (0 <= self.labels.min() and self.labels.max() < len(self.classes)):
+        if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
             raise ValueError("a label has no class")
         if not np.isin(self.splits, SPLITS).all():
             raise ValueError("a picture is in an unknown split")
@@ -111,7 +111,7 @@ class Pack:
     def __getitem__(self, row: int) -> Picture:
         """Return a copy of one picture, (H, W, C) uint8."""
         if self.size is not None:
-            return self._images[row].copy()
+            return np.array(self._images[row])
         start, length = int(self._offsets[row]), int(self._lengths[row])
         try:
             picture = decode(self._images[start : start + length].tobytes(), int(self.sizes[row].prod(dtype=np.int64))).picture
@@ -124,7 +124,7 @@ class Pack:
     def batch(self, rows: NDArray[np.int64]) -> Picture:
         """Return copies of the pictures of (n,) rows as (n, H, W, C) uint8; only for pictures of one `size`."""
         assert self.size is not None, "these pictures are not stored as pixels of one size"
-        return self._images[rows]
+        return np.asarray(self._images[rows])
 
     def __reduce__(self) -> tuple[Any, tuple[Path]]:
         return type(self).open, (self.directory,)
@@ -133,10 +133,10 @@ class Pack:
 def _map_images(directory: Path, form: str) -> NDArray[np.uint8]:
     """Return the pixels (N, H, W, C), or the bytes of encoded pictures one after the other."""
     if form == "raw":
-        images = np.load(directory / "images.npy", mmap_mode="r", allow_pickle=False)
+        images: NDArray[np.uint8] = np.load(directory / "images.npy", mmap_mode="r", allow_pickle=False)
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(f"images.npy holds {images.dtype} of shape {images.shape}")
     else:
         images = np.memmap(directory / "images.bin", np.uint8, mode="r")
     # As a plain view: indexing a memmap makes a memmap, which is slower.
-    return images.view(np.ndarray)
+    return np.asarray(images)

@@ -123,11 +123,12 @@ def pixel_hash(picture: Picture) -> bytes:
     Parameters
     ----------
     picture : (H, W) or (H, W, 3) uint8
+        As `decode` gives it.
     """
     if picture.ndim == 3 and all((part == part[..., :1]).all() for part in (picture[:1], picture)):
         picture = picture[..., 0]
     digest = hashlib.blake2b(repr(picture.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(picture))
+    digest.update(picture.tobytes())
     return digest.digest()
 
 
@@ -180,7 +181,7 @@ def _in_order(pack: partial[_Packed | PictureError], items: Sequence[Item]) -> I
     try:
         while True:
             while len(waiting) < 2 * workers and (chunk := list(islice(remaining, size))):
-                waiting.append((chunk, pool.submit(lambda chunk=chunk: [pack(item) for item in chunk])))
+                waiting.append((chunk, pool.submit(lambda items: list(map(pack, items)), chunk)))
             if not waiting:
                 return
             chunk, future = waiting.popleft()

@@ -11,7 +11,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from threading import Lock
 from typing import Any
 from urllib.error import URLError
@@ -59,6 +58,8 @@ def list_torchvision(params: DownloadParams) -> Listing:
     own = {key: value for key, value in {"root": str(root), "download": True}.items() if key in taken}
     with locked(root / ".lock"), _quiet(params.timeout_seconds):
         sets = _make_splits(partial(_make, made_by, params.arguments | own), taken, params)
+    if "train" not in sets:
+        raise InputError(f"{KEY}.dataset: {name} has no split called train; name one in download.arguments: {{split: …}}")
     # One at a time: FakeData, for one, seeds torch's global generator for each picture.
     lock = Lock()
     items = [
@@ -71,7 +72,7 @@ def list_torchvision(params: DownloadParams) -> Listing:
     return Listing(name, items, lambda present: [names.get(label, str(label)) for label in present], info)
 
 
-def _find_class(name: str) -> type[Any]:
+def _find_class(name: str) -> Any:
     module = importlib.import_module("torchvision.datasets")
     base = module.VisionDataset
     found = {key: getattr(module, key) for key in module.__all__ if inspect.isclass(getattr(module, key))}
@@ -85,13 +86,13 @@ def _find_class(name: str) -> type[Any]:
     return known[name]
 
 
-def _signature(made_by: type[Any]) -> dict[str, inspect.Parameter]:
+def _signature(made_by: Any) -> dict[str, inspect.Parameter]:
     """Return the arguments of a class; those of its bases too as long as it hands `**kwargs` on, as EMNIST does to MNIST."""
     taken: dict[str, inspect.Parameter] = {}
     for base in inspect.getmro(made_by):
         if "__init__" not in vars(base):
             continue
-        own = list(inspect.signature(base.__init__).parameters.values())[1:]
+        own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
         named = [each for each in own if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
         taken = {each.name: each for each in named} | taken
         if not any(each.kind is each.VAR_KEYWORD for each in own):
@@ -150,7 +151,7 @@ def _probe_splits(make: Callable[..., Any]) -> dict[str, Any]:
     return {split: pictures for split, pictures in sets.items() if pictures is not None}
 
 
-def _make(made_by: type[Any], arguments: dict[str, Any], **chosen: Any) -> Any:
+def _make(made_by: Any, arguments: dict[str, Any], **chosen: Any) -> Any:
     try:
         return made_by(**arguments, **chosen)
     except ValueError as error:

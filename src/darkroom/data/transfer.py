@@ -21,7 +21,7 @@ BLOCK_BYTES = 1 << 18
 MAX_REDIRECTS = 5
 
 
-class _TemporaryFault(Exception):
+class _TemporaryError(Exception):
     """Worth another try; the message says what happened, without the address, in which there may be a key."""
 
 
@@ -54,7 +54,7 @@ def transfer(params: DownloadParams, part: Path, shown: str) -> None:
                 return _attempt(session, params, part, shown)
             except (requests.Timeout, ReadTimeoutError):
                 raise _stalled(params, shown) from None
-            except (_TemporaryFault, requests.RequestException, HTTPError) as error:
+            except (_TemporaryError, requests.RequestException, HTTPError) as error:
                 reason = _explain(error)
             failures = 0 if _size(part) - before >= PROGRESS_BYTES else failures + 1
             if failures > len(BACKOFF_SECONDS):
@@ -71,7 +71,7 @@ def _attempt(session: requests.Session, params: DownloadParams, part: Path, show
             return
         if status == 416 or (status == 206 and not (content_range or "").startswith(f"bytes {start}-")):
             part.unlink(missing_ok=True)
-            raise _TemporaryFault("the server sends another range than was asked for")
+            raise _TemporaryError("the server sends another range than was asked for")
         _check_status(status, shown)
         _receive(response, params, part, shown, start=0 if status == 200 else start)
 
@@ -107,7 +107,7 @@ def _check_status(status: int, shown: str) -> None:
         return
     answer = f"the server answers {status} {REASONS.get(status, '')}".rstrip()
     if status >= 500 or status in (408, 425, 429):
-        raise _TemporaryFault(answer)
+        raise _TemporaryError(answer)
     advice = "give an address that needs no login" if status in (401, 403, 407) else "correct download.archive"
     raise InputError(f"{shown}: {answer}; {advice}")
 
@@ -134,7 +134,7 @@ def _receive(response: requests.Response, params: DownloadParams, part: Path, sh
                     raise _stalled(params, shown)
                 window_start, window_end = received, time.monotonic() + params.timeout_seconds
     if total is not None and received < total:
-        raise _TemporaryFault(f"the body broke off after {received} of {total} bytes")
+        raise _TemporaryError(f"the body broke off after {received} of {total} bytes")
 
 
 def _size(part: Path) -> int:
@@ -149,7 +149,7 @@ def _stalled(params: DownloadParams, shown: str) -> RunError:
 
 
 def _explain(error: Exception) -> str:
-    if isinstance(error, _TemporaryFault):
+    if isinstance(error, _TemporaryError):
         return str(error)
     # The text of the libraries' errors holds the whole address; only the system's reason is shown.
     reason = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))

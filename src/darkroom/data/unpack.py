@@ -42,6 +42,8 @@ def unpack(archive: Path, spool: IO[bytes], limits: Limits, where: str) -> list[
         What it is shows in its first bytes, not in its name.
     spool
         An open, empty file; it has to stay open as long as the entries are read.
+    limits
+        More than that is not unpacked.
     where
         What error messages call the archive.
 
@@ -151,7 +153,10 @@ class _Header(tarfile.TarInfo):
         """Read a header; tarfile takes a damaged one in mid-archive for the end, and drops the rest in silence."""
         try:
             return super().frombuf(buf, encoding, errors)
-        except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:
+        except tarfile.HeaderError as error:
+            # At the end there is nothing, or a block of zeros.
+            if not buf or not any(buf):
+                raise
             raise ValueError(str(error)) from error
 
 
@@ -169,8 +174,8 @@ class _CountedStream:
 
 def _tar_members(stream: IO[bytes], counter: _Counter) -> Iterator[_Member]:
     counted = _CountedStream(stream, counter)
-    # tarfile reads ahead in blocks of `bufsize`; the mode "r|" never seeks.
-    with tarfile.open(fileobj=cast(IO[bytes], counted), mode="r|", bufsize=BLOCK_BYTES, tarinfo=_Header, encoding="utf-8") as tar:
+    # The mode "r|" never seeks. A larger `bufsize` than its own is far slower: it copies what is left for each header.
+    with tarfile.open(fileobj=cast(IO[bytes], counted), mode="r|", tarinfo=_Header, encoding="utf-8") as tar:
         for info in tar:
             if info.isdir():
                 yield _Member(info.name, None)
