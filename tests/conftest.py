@@ -1,21 +1,31 @@
-"""What tests share: the repository's own params.yaml, shrunk and changed, and the src/ of this checkout on the path."""
+"""What tests share: the repository's own params.yaml with changes, and small data to work on."""
 
 import copy
+import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from darkroom.data.listing import Item, Listing
+from darkroom.data.pack import Pack
+from darkroom.data.packing import write_pack
+from darkroom.data.sources import read_source
+from darkroom.data.splits import Split, divide, write_split
 from darkroom.params import Params, check_params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+CONTENT = read_yaml(ROOT / "params.yaml")
 
 
 @pytest.fixture
 def content() -> dict[str, Any]:
     """A fresh copy of the repository's params.yaml, as plain mappings."""
-    return copy.deepcopy(read_yaml(ROOT / "params.yaml"))
+    return copy.deepcopy(CONTENT)
 
 
 @pytest.fixture
@@ -32,3 +42,47 @@ def make_params(content: dict[str, Any]) -> Callable[..., Params]:
         return check_params(content)
 
     return make
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the stages download and split have made."""
+
+    raw: Path
+    pack: Pack
+    split: Split
+
+
+def make_data(folder: Path, listing: Listing) -> Data:
+    params = check_params(CONTENT)
+    raw, split = folder / "raw", folder / "split"
+    raw.mkdir()
+    split.mkdir()
+    write_pack(listing, raw, params.download)
+    pack = Pack.open(raw)
+    write_split(split, pack, divide(pack, params.split, 0), params.split, 0)
+    return Data(raw, pack, Split.open(split, pack))
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Scikit-learn's scans: grey, 8 by 8 pixels, ten classes."""
+    folder = tmp_path_factory.mktemp("digits")
+    with read_source(check_params(CONTENT).download, folder) as listing:
+        return make_data(folder, listing)
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Reddish and bluish JPEGs of random noise in many sizes, 30 of each."""
+    numbers = np.random.default_rng(0)
+    items = []
+    for number in range(60):
+        label = number % 2
+        pixels = numbers.integers(0, 120, (70 + number, 90 - number // 2, 3), dtype=np.uint8)
+        pixels[..., 2 * label] += 120
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "JPEG")
+        items.append(Item(f"{number:02d}", "train", lambda data=file.getvalue(), label=label: (data, label)))
+    listing = Listing("photos", items, lambda _: ["red", "blue"], {"source": "test"})
+    return make_data(tmp_path_factory.mktemp("photos"), listing)

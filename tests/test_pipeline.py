@@ -100,16 +100,16 @@ def test_two_clones_give_equal_results(clone: Clone, tmp_path: Path) -> None:
     [
         ({"top_k: 3": "top_k: 4"}, ["predict"]),
         ({"ece_bins: 15": "ece_bins: 10"}, ["evaluate"]),
-        ({"lr: 0.01": "lr: 0.02"}, ["train", "evaluate", "predict"]),
+        ({"lr: 0.01": "lr: 0.02"}, ["train"]),
         ({"devices: 1": "devices: auto", "num_workers: auto": "num_workers: 1"}, []),
-        ({"val_fraction: 0.1": "val_fraction: 0.2"}, ["split", "train", "evaluate", "predict"]),
-        ({"max_bad: 0": "max_bad: 1"}, ["download", "split", "train", "evaluate", "predict"]),
+        ({"val_fraction: 0.1": "val_fraction: 0.2"}, ["split"]),
+        ({"max_bad: 0": "max_bad: 1"}, ["download"]),
     ],
 )
 def test_a_change_runs_what_it_reaches(clone: Clone, change: dict[str, str], stages: list[str]) -> None:
     try:
         clone.edit(change)
-        # --dry takes every stage behind a changed one for changed as well, which is what a real run may find.
+        # A dry run names the stages whose own inputs changed; those behind them run if what they read comes out different.
         assert clone.stages_that_would_run() == stages
     finally:
         clone.run("git checkout -q params.yaml")
@@ -160,7 +160,7 @@ def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
         header = clone.run("dvc exp show --csv").stdout.splitlines()[0].split(",")
         assert len(header) == len(set(header))
         assert {"val.accuracy", "test.accuracy", "test.ece", "train.lr"} <= set(header)
-        assert not any(".json" in column for column in header)
+        assert not any("metrics.json" in column for column in header)
         assert "train.lr" in clone.run("dvc params diff").stdout
         assert "test.accuracy" in clone.run("dvc metrics diff --all").stdout
         clone.run("dvc plots diff HEAD slow fast -o plots")
@@ -169,7 +169,7 @@ def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
         assert all(f'"{revision}"' in page for revision in ("HEAD", "slow", "fast"))
         assert all(title in page for title in ("Loss", "Validation accuracy", "Confusion", "F1 of every class", "Reliability"))
     finally:
-        clone.run("git checkout -q -f . && rm -rf plots && dvc checkout -q")
+        clone.run("git reset -q --hard && rm -rf plots && dvc checkout -q")
 
 
 def test_an_experiment_in_a_temporary_folder_leaves_the_workspace_alone(clone: Clone) -> None:
@@ -202,7 +202,7 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
         picture.save(tmp_path / "b.png")
         assert clone.stages_that_would_run() == ["predict"]
     finally:
-        clone.run("git checkout -q -f . && dvc checkout -q")
+        clone.run("git reset -q --hard && dvc checkout -q")
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,8 @@ def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) 
         ),
         ("image_size: null", "image_size: 2", "train", "train.model: does not take pictures of 2 pixels"),
         ("accelerator: auto", "accelerator: mps", "train", "hardware.accelerator: is mps, but this machine has none"),
-        ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which this cpu cannot do"),
-        ("trainer: {}", "trainer: {max_epoch: 3}", "train", "train.trainer.max_epoch: is not set here; set train.epochs"),
+        ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which cpu cannot do here"),
+        ("trainer: {}", "trainer: {max_epochs: 3}", "train", "train.trainer.max_epochs: is not set here; set train.epochs"),
         ("trainer: {}", "trainer: {limit_val_batch: 3}", "train", "no such argument; did you mean 'limit_val_batches'?"),
         ("pixels: 1\n", "pixels: -1\n", "train", "train.augment: darkroom.training.augment.RandomShift refuses its arguments"),
         ("test_fraction: 0.2", "test_fraction: 0.001", "split", "params.yaml: split.test_fraction: gives 2 of 1797 pictures"),
@@ -299,7 +299,7 @@ def test_damaged_results_are_found(clone: Clone, damage: str, message: str) -> N
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
     finally:
-        clone.run("git checkout -q -f . && dvc checkout -q -f")
+        clone.run("git reset -q --hard && dvc checkout -q -f")
 
 
 def test_running_a_stage_by_hand_does_not_write_into_the_cache(clone: Clone) -> None:
@@ -310,7 +310,7 @@ def test_running_a_stage_by_hand_does_not_write_into_the_cache(clone: Clone) -> 
             clone.run(f"python src/{stage}.py")
         assert all(path.read_bytes() == content for path, content in cache.items())
     finally:
-        clone.run("git checkout -q -f . && dvc checkout -q -f")
+        clone.run("git reset -q --hard && dvc checkout -q -f")
 
 
 def test_no_stage_before_train_imports_torch(clone: Clone) -> None:
@@ -355,4 +355,4 @@ def test_an_archive_of_photos_from_a_server(clone: Clone, tmp_path: Path) -> Non
         server.terminate()
         server.wait()
         server.stdout.close()
-        clone.run("git checkout -q -f . && dvc checkout -q -f")
+        clone.run("git reset -q --hard && dvc checkout -q -f")

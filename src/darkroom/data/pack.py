@@ -72,7 +72,7 @@ class Pack:
             index = pq.read_table(directory / "index.parquet")
             pack = cls(directory, dataset, index, _map_images(directory, dataset["format"]))
             pack._check(dataset["count"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, pa.ArrowException) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, pa.ArrowException) as error:
             raise InputError(
                 f"{name}: is damaged ({type(error).__name__}: {error}); run 'dvc checkout', or 'dvc repro --force download'"
             ) from error

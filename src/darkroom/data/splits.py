@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom import files
+from darkroom.data.listing import SPLITS
 from darkroom.data.pack import Pack
 from darkroom.errors import InputError
 from darkroom.params import SplitParams
 
-SPLITS = ("train", "val", "test")
 LEFT_OUT = "left_out"
 Rows = NDArray[np.int64]
 
@@ -83,7 +83,7 @@ def divide(pack: Pack, params: SplitParams, seed: int) -> NDArray[np.str_]:
     """
     splits: NDArray[np.str_] = pack.splits.astype("<U8")
     train = np.flatnonzero(splits == "train")
-    pictures = np.array([pack.pixel_hashes[row] for row in range(len(pack))], dtype=object)
+    pictures = np.array(pack.pixel_hashes, dtype=object)
     held_out = {pictures[row] for row in np.flatnonzero(splits != "train")}
     leaked = np.array([pictures[row] in held_out for row in train], dtype=bool)
     splits[train[leaked]] = LEFT_OUT

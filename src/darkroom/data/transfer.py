@@ -25,6 +25,11 @@ class _TemporaryError(Exception):
     """Worth another try; the message says what happened, without the address, in which there may be a key."""
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Leave redirects to `_open`; requests would read the body of one to its end, which may never come."""
+
+
 def transfer(params: DownloadParams, part: Path, shown: str) -> None:
     """Append to `part` until it holds all that the server has behind `download.archive`.
 
@@ -45,7 +50,7 @@ def transfer(params: DownloadParams, part: Path, shown: str) -> None:
         If it stalls, or fails or breaks off time and again; the part is kept.
     """
     failures = 0
-    with requests.Session() as session:
+    with _Session() as session:
         # The file as it is: a server that says `Content-Encoding: gzip` of a .tar.gz means the file.
         session.headers["Accept-Encoding"] = "identity"
         while True:
@@ -90,13 +95,13 @@ def _open(session: requests.Session, params: DownloadParams, start: int, shown: 
 
 
 def _redirected(url: str, location: str, hosts: set[str | None], shown: str) -> str:
-    target = urljoin(url, location)
     try:
+        target = urljoin(url, location)
         scheme, host = urlsplit(target).scheme, urlsplit(target).hostname
     except ValueError:
-        scheme, host = "", None
+        raise InputError(f"{shown}: redirects to an invalid address; give another address") from None
     if scheme not in ("http", "https") or (url.startswith("https:") and scheme == "http"):
-        raise InputError(f"{shown}: redirects to {scheme or 'an invalid address'}, which is not safe; give another address")
+        raise InputError(f"{shown}: redirects to {scheme}, which is not safe; give another address")
     if host not in hosts:
         raise InputError(f"{shown}: redirects to the host '{host}'; if you trust it, add it to download.redirect_hosts")
     return target

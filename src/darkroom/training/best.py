@@ -6,7 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from darkroom.errors import InputError, RunError
+from darkroom.errors import RunError
 
 
 class KeepBest(pl.Callback):
@@ -31,8 +31,6 @@ class KeepBest(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare this epoch with the best one."""
-        if self.monitor not in trainer.callback_metrics:
-            raise InputError(f"params.yaml: train.monitor: is {self.monitor}, which was not measured; let train.trainer validate")
         score = float(trainer.callback_metrics[self.monitor])
         if not math.isfinite(score):
             raise RunError(

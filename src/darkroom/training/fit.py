@@ -48,6 +48,8 @@ OWNED_BY_OTHERS = {
     "enable_model_summary": None,
     "use_distributed_sampler": None,
     "default_root_dir": None,
+    # It validates on training pictures.
+    "overfit_batches": None,
 }
 
 
@@ -139,6 +141,7 @@ def fit(plan: Plan, pack: Pack, split: Split, log_dir: Path) -> KeepBest:
         raise RunError(f"train.batch_size: {train.batch_size} pictures do not fit in the device's memory; lower it") from None
     if trainer.interrupted:
         raise KeyboardInterrupt
+    log_dir.mkdir(parents=True, exist_ok=True)  # a promised output, also of a fast_dev_run, which logs nothing
     if not best.weights:
         _no_epoch(train.monitor)
     return best
@@ -221,6 +224,10 @@ def _check_trainer_arguments(arguments: dict[str, Any]) -> None:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
             raise InputError(f"params.yaml: train.trainer.{name}: Lightning's Trainer takes no such argument; {hint}")
+    if arguments.get("limit_val_batches") == 0:
+        raise InputError(
+            "params.yaml: train.trainer.limit_val_batches: is 0, but the best epoch is chosen by validation; raise it"
+        )
 
 
 def _check_world(trainer: pl.Trainer, batch_size: int) -> None:

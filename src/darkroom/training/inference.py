@@ -23,9 +23,7 @@ Probabilities = NDArray[np.float64]
 
 
 @torch.inference_mode()
-def predict_probabilities(
-    network: nn.Module, batches: Iterable[Tensor], device: torch.device, *, total: int
-) -> Probabilities:
+def predict_probabilities(network: nn.Module, batches: Iterable[Tensor], device: torch.device, *, total: int) -> Probabilities:
     """Return the probability of every class for every picture.
 
     Parameters

@@ -1,0 +1,91 @@
+"""Order and augmentation depend on seed, epoch and picture alone; batches are what the network expects."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from darkroom.data.pictures import fit
+from darkroom.training.augment import RandomShift
+from darkroom.training.batches import OrderedRows, PictureBatches, ShuffledRows, make_loader
+
+
+def rows_of(order: ShuffledRows, epoch: int) -> list[int]:
+    order.set_epoch(epoch)
+    return [int(row) for _, rows in order for row in rows]
+
+
+def test_every_picture_comes_once_an_epoch_in_an_order_of_its_own() -> None:
+    order = ShuffledRows(np.arange(10, 74), batch_size=16, seed=3)
+    first, second = rows_of(order, 0), rows_of(order, 1)
+    assert sorted(first) == sorted(second) == list(range(10, 74))
+    assert first != second
+    assert rows_of(ShuffledRows(np.arange(10, 74), batch_size=16, seed=3), 0) == first
+    assert rows_of(ShuffledRows(np.arange(10, 74), batch_size=16, seed=4), 0) != first
+
+
+@pytest.mark.parametrize(("count", "batch_size", "batches"), [(64, 16, 4), (66, 16, 5), (65, 16, 4), (3, 16, 1), (1, 16, 1)])
+def test_only_a_last_batch_of_one_is_left_out(count: int, batch_size: int, batches: int) -> None:
+    order = ShuffledRows(np.arange(count), batch_size=batch_size, seed=0)
+    assert len(order) == len(list(order)) == batches
+
+
+def test_processes_share_every_global_batch() -> None:
+    whole = list(ShuffledRows(np.arange(50), batch_size=8, seed=0))
+    parts = [list(ShuffledRows(np.arange(50), batch_size=8, seed=0, rank=rank, world_size=2)) for rank in (0, 1)]
+    for (_, rows), (_, even), (_, odd) in zip(whole, *parts, strict=False):
+        assert sorted([*even, *odd]) == sorted(rows)
+    halves = [
+        np.concatenate([rows for _, rows in OrderedRows(np.arange(7), batch_size=2, rank=rank, world_size=2)]) for rank in (0, 1)
+    ]
+    assert sorted(np.concatenate(halves)) == list(range(7))
+
+
+def test_pictures_of_one_size_are_taken_as_they_are(digits: Any) -> None:
+    batch = PictureBatches(digits.pack, image_size=8, channels=1)[0, np.array([5, 3])]
+    assert batch["images"].shape == (2, 1, 8, 8)
+    assert batch["images"].dtype == torch.uint8
+    assert np.array_equal(batch["images"][1, 0].numpy(), digits.pack[3][..., 0])
+    assert batch["labels"].tolist() == digits.pack.labels[[5, 3]].tolist()
+    colour = PictureBatches(digits.pack, image_size=16, channels=3)[0, np.array([5])]["images"]
+    assert colour.shape == (1, 3, 16, 16)
+    assert torch.equal(colour[:, 0], colour[:, 2])
+
+
+def test_photos_are_fitted_as_predict_fits_them(photos: Any) -> None:
+    images = PictureBatches(photos.pack, image_size=32, channels=3)[0, np.array([7])]["images"]
+    assert np.array_equal(images[0].permute(1, 2, 0).numpy(), fit(photos.pack[7], 32, 3))
+
+
+@pytest.mark.parametrize("data", ["digits", "photos"])
+@pytest.mark.parametrize("transforms", [[RandomShift(2)], [v2.RandomRotation(30), RandomShift(1)], [v2.RandomResizedCrop(12)]])
+def test_augmentation_is_a_function_of_seed_epoch_and_picture(data: str, transforms: list[Any], request: Any) -> None:
+    pack = request.getfixturevalue(data).pack
+
+    def augmented(epoch: int, rows: list[int], seed: int = 0) -> torch.Tensor:
+        return PictureBatches(pack, image_size=12, channels=pack.channels, transforms=transforms, seed=seed)[
+            epoch, np.array(rows)
+        ]["images"]
+
+    whole = augmented(0, list(range(20)))
+    torch.rand(5)  # what was drawn elsewhere has no say
+    assert torch.equal(augmented(0, [7, 3])[1], whole[3])
+    assert not torch.equal(augmented(1, list(range(20))), whole)
+    assert not torch.equal(augmented(0, list(range(20)), seed=1), whole)
+    assert whole.dtype == torch.uint8
+    assert whole.shape == (20, pack.channels, 12, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_bits_do_not_depend_on_the_number_of_workers(photos: Any, num_workers: int) -> None:
+    def images(workers: int) -> torch.Tensor:
+        batches = PictureBatches(
+            photos.pack, image_size=16, channels=3, transforms=[v2.RandomResizedCrop(16), v2.RandomHorizontalFlip()]
+        )
+        loader = make_loader(batches, ShuffledRows(np.arange(40), batch_size=8, seed=0), num_workers=workers)
+        return torch.cat([batch["images"] for batch in loader])
+
+    assert torch.equal(images(0), images(num_workers))

@@ -1,0 +1,179 @@
+"""Training learns, publishes its best epoch, and gives the same bits twice; what cannot work fails before it starts."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from darkroom.data.splits import Split
+from darkroom.errors import InputError, RunError
+from darkroom.params import Params
+from darkroom.training.best import KeepBest
+from darkroom.training.fit import fit, make_plan
+from darkroom.training.inference import predict_rows
+
+# Lightning speaks of few workers and short epochs to whoever listens; these are for the person at the terminal, not for tests.
+pytestmark = pytest.mark.filterwarnings("ignore")
+SMALL = {"train.model.kwargs": {"width": 8, "stages": 2}, "train.epochs": 2, "hardware.accelerator": "cpu"}
+
+
+def train(params: Params, data: Any, folder: Path, split: Split | None = None) -> KeepBest:
+    split = split or data.split
+    return fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, folder)
+
+
+def test_it_learns_32_pictures_by_heart(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    rows = digits.split.rows["train"][:32]
+    split = Split(digits.split.classes, {"train": rows, "val": rows, "test": rows}, "")
+    params = make_params(SMALL | {"train.model.kwargs": {}, "train.epochs": 60, "train.batch_size": 16, "train.augment": []})
+    assert train(params, digits, tmp_path, split).score == 1.0
+
+
+def test_the_same_seed_gives_the_same_bits(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    first = train(make_params(SMALL), digits, tmp_path / "first")
+    torch.rand(3)
+    second = train(make_params(SMALL), digits, tmp_path / "second")
+    assert all(torch.equal(value, second.weights[name]) for name, value in first.weights.items())
+    names = [path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()]
+    assert len(names) >= 7
+    assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in names)
+    other = train(make_params({"base.seed": 1}), digits, tmp_path / "third")
+    assert not all(torch.equal(value, other.weights[name]) for name, value in first.weights.items())
+
+
+def test_the_best_epoch_is_kept_not_the_last(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    # A rate that grows a hundredfold every epoch: the first epochs are the good ones.
+    scheduler = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 100.0}
+    params = make_params(SMALL | {"train.epochs": 4, "train.lr": 0.003, "train.scheduler": scheduler, "train.gradient_clip": 1.0})
+    best = train(params, digits, tmp_path)
+    table = (tmp_path / "plots/metrics/val/accuracy.tsv").read_text().splitlines()[1:]
+    history = [float(line.split("\t")[1]) for line in table]
+    assert best.score == max(history)
+    assert best.epoch == history.index(max(history)) + 1 < 4
+
+
+def test_early_stopping_stops(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    params = make_params(
+        SMALL | {"train.epochs": 50, "train.lr": 1e-9, "train.early_stopping": {"patience": 2, "min_delta": 0.5}}
+    )
+    train(params, digits, tmp_path)
+    assert len((tmp_path / "plots/metrics/val/accuracy.tsv").read_text().splitlines()) == 1 + 3
+
+
+def test_a_fast_dev_run_publishes_after_one_batch(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    assert train(make_params(SMALL | {"train.trainer": {"fast_dev_run": True}}), digits, tmp_path / "log").epoch == 1
+    assert (tmp_path / "log").is_dir()
+
+
+def test_one_line_per_epoch_where_there_is_no_terminal(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(make_params(SMALL), digits, tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert f"train/loss {metrics['train']['loss']:.4f}  val/loss {metrics['val']['loss']:.4f}" in lines[-1]
+    assert lines[-1].endswith("images/s")
+
+
+def test_photos_of_many_sizes_are_learnt(make_params: Callable[..., Params], photos: Any, tmp_path: Path) -> None:
+    augment = [{"_target_": "torchvision.transforms.v2.RandomResizedCrop", "size": 16}]
+    params = make_params(SMALL | {"train.image_size": 16, "train.epochs": 6, "train.augment": augment, "train.batch_size": 8})
+    best = train(params, photos, tmp_path)
+    assert best.score == 1.0
+
+
+def test_a_loss_that_explodes_is_never_best(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    optimizer = {"_target_": "torch.optim.SGD"}
+    with pytest.raises(RunError, match=r"is nan in epoch 1; lower train.lr"):
+        train(
+            make_params(SMALL | {"train.lr": 1e30, "train.optimizer": optimizer, "train.monitor": "val/loss"}), digits, tmp_path
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train.trainer": {"limit_val_batches": 0}},
+            "train.trainer.limit_val_batches: is 0, but the best epoch is chosen by validation",
+        ),
+        ({"train.trainer": {"max_epochs": 3}}, "train.trainer.max_epochs: is not set here; set train.epochs"),
+        ({"train.trainer": {"callbacks": []}}, "train.trainer.callbacks: is not set here; remove it"),
+        (
+            {"train.trainer": {"max_tim": 3}},
+            "train.trainer.max_tim: Lightning's Trainer takes no such argument; did you mean 'max_time'?",
+        ),
+        (
+            {"train.loss": {"_target_": "torch.nn.CrossEntropyLoss", "reduction": "none"}},
+            "train.loss: torch.nn.CrossEntropyLoss does not return one number",
+        ),
+        ({"train.loss": {"_target_": "torch.nn.MSELoss"}}, "train.loss: torch.nn.MSELoss does not take (logits, labels)"),
+        ({"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR"}}, "missing a required argument: 'step_size'"),
+        (
+            {"train.scheduler": {"_target_": "torch.optim.SGD"}},
+            "train.scheduler._target_: torch.optim.SGD cannot be used here; name a LRScheduler",
+        ),
+        ({"train.augment": [{"_target_": "torch.optim.SGD"}]}, "train.augment._target_: torch.optim.SGD cannot be used here"),
+        ({"hardware.accelerator": "cuda"}, "hardware.accelerator: is cuda, but this machine has none; set it to auto or cpu"),
+        ({"train.precision": "16-mixed"}, "train.precision: is 16-mixed, which cpu cannot do here"),
+        ({"train.image_size": 2}, "train.model: does not take pictures of 2 pixels and 1 channel(s)"),
+    ],
+)
+def test_what_cannot_work_is_one_line(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    if torch.cuda.is_available() and changes.get("hardware.accelerator") == "cuda":
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(InputError) as caught:
+        train(make_params({"train.epochs": 1, "hardware.accelerator": "cpu"} | changes), digits, tmp_path)
+    assert message in str(caught.value)
+
+
+def test_every_schedule_of_the_readme_can_be_built(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    for scheduler in (
+        {"_target_": "torch.optim.lr_scheduler.OneCycleLR"},
+        {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR"},
+        {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 1},
+        None,
+    ):
+        assert train(make_params(SMALL | {"train.epochs": 1, "train.scheduler": scheduler}), digits, tmp_path).epoch == 1
+
+
+def test_normalisation_is_measured_on_training_pictures_only(make_params: Callable[..., Params], digits: Any) -> None:
+    rows = digits.split.rows["train"]
+    preprocessing = make_plan(make_params(SMALL), digits.pack, rows).preprocessing
+    pixels = digits.pack.batch(rows) / 255
+    assert preprocessing.mean == pytest.approx((pixels.mean(),))
+    assert preprocessing.std == pytest.approx((pixels.std(),))
+    assert (preprocessing.image_size, preprocessing.channels) == (8, 1)
+
+
+def test_what_is_measured_later_is_what_was_best(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    from darkroom.training.published import data_hashes, load_model, save_model
+
+    params = make_params(SMALL | {"train.epochs": 3})
+    plan = make_plan(params, digits.pack, digits.split.rows["train"])
+    best = fit(plan, digits.pack, digits.split, tmp_path / "log")
+    card = {
+        "network": params.train.model.model_dump(by_alias=True),
+        "classes": digits.split.classes,
+        "preprocessing": plan.preprocessing.model_dump(mode="json"),
+        "epoch": best.epoch,
+        "monitor": best.monitor,
+        "score": best.score,
+        "data_sha256": data_hashes(digits.raw, digits.split),
+        "params": params.model_dump(by_alias=True, include={"base", "train"}),
+    }
+    save_model(tmp_path, best.weights, card)
+    model = load_model(tmp_path, params)
+    model.check_data(data_hashes(digits.raw, digits.split))
+    rows = digits.split.rows["val"]
+    probabilities = predict_rows(model, digits.pack, rows, params.hardware, batch_size=50)
+    assert np.mean(probabilities.argmax(1) == digits.pack.labels[rows]) == pytest.approx(best.score)
+    with pytest.raises(InputError, match=r"was trained on another data/split than is here; run 'dvc repro'"):
+        model.check_data(data_hashes(digits.raw, digits.split) | {"split": "0" * 64})

@@ -1,0 +1,67 @@
+"""The stage download as it is called: what it prints, writes and leaves alone."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    return tmp_path
+
+
+def run(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-X", "importtime", "src/download.py", *arguments]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+
+
+def said(result: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in result.stderr.splitlines() if not line.startswith("import time:")]
+
+
+def set_params(checkout: Path, **changes: str) -> None:
+    path = checkout / "params.yaml"
+    lines = path.read_text().splitlines()
+    for key, value in changes.items():
+        (row,) = [row for row, line in enumerate(lines) if line.startswith(f"  {key}: ")]
+        lines[row] = f"  {key}: {value}"
+    path.write_text("\n".join(lines))
+
+
+def test_digits_then_a_mistake_then_an_archive(checkout: Path) -> None:
+    result = run(checkout)
+    assert (result.returncode, said(result)) == (0, [])
+    assert result.stdout == "download: 1797 pictures of 10 classes (1797 train), 0.2 MB\n"
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in result.stderr.splitlines()}
+    assert not {"torch", "torchvision", "sklearn", "requests", "rich"} & imported
+    before = {path.name: path.read_bytes() for path in (checkout / "data" / "raw").iterdir()}
+    assert json.loads(before["dataset.json"])["name"].startswith("Optical recognition")
+
+    (checkout / "set.zip").write_bytes(b"no archive")
+    set_params(checkout, source="archive", archive="set.zip")
+    result = run(checkout)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(said(result)) == 1
+    assert said(result)[0].startswith("error: params.yaml: download.sha256: is null, so nothing tells a wrong archive")
+
+    digest = hashlib.sha256(b"no archive").hexdigest()
+    result = run(checkout, "--checksum")
+    assert (result.returncode, said(result)) == (0, [])
+    assert result.stdout.splitlines()[0] == f"{digest}  set.zip"
+    assert f"-S download.sha256={digest}" in result.stdout
+
+    set_params(checkout, sha256=f'"{digest}"')
+    result = run(checkout)
+    assert result.returncode == 2
+    assert said(result)[0].startswith("error: set.zip: is no .zip or .tar.* archive, or is damaged (")
+    assert {path.name: path.read_bytes() for path in (checkout / "data" / "raw").iterdir()} == before
+    assert [path.name for path in (checkout / "data").iterdir()] == ["raw"]
