@@ -136,7 +136,9 @@ def _map_images(directory: Path, form: str) -> NDArray[np.uint8]:
         images: NDArray[np.uint8] = np.load(directory / "images.npy", mmap_mode="r", allow_pickle=False)
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(f"images.npy holds {images.dtype} of shape {images.shape}")
-    else:
+    elif form == "encoded":
         images = np.memmap(directory / "images.bin", np.uint8, mode="r")
+    else:
+        raise ValueError(f"dataset.json has the unknown format {form!r}")
     # As a plain view: indexing a memmap makes a memmap, which is slower.
     return np.asarray(images)

@@ -123,18 +123,18 @@ def _make_splits(make: Callable[..., Any], taken: dict[str, inspect.Parameter], 
         if "split" not in taken or "split" in params.arguments:
             return {"train": make()}
         return _probe_splits(make)
-    except NETWORK_ERRORS as error:
-        raise RunError(f"{params.dataset}: its download failed ({error}); run the same command later") from error
-    except (InputError, RunError):
-        raise
     except Exception as error:
-        # torchvision wraps what the network did in a RuntimeError; a full disk is no fault of the arguments.
-        if isinstance(error, RuntimeError) and ("Error downloading" in str(error) or "corrupted" in str(error)):
-            raise RunError(f"{params.dataset}: its download failed ({error}); run the same command later") from error
+        reason = " ".join(str(error).split())
+        # torchvision wraps some of what the network did.
+        wrapped = isinstance(error, RuntimeError) and ("Error downloading" in reason or "corrupted" in reason)
+        if wrapped or isinstance(error, NETWORK_ERRORS):
+            raise RunError(f"{params.dataset}: its download failed ({reason}); run the same command later") from error
+        # A full disk is no fault of the arguments.
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise
+        reason = f"{type(error).__name__}: {reason}"
         raise InputError(
-            f"{KEY}.dataset: {params.dataset} cannot be made ({type(error).__name__}: {error}); correct download.arguments"
+            f"{KEY}.dataset: {params.dataset} cannot be made ({reason}); correct download.arguments, or do as it says"
         ) from error
 
 

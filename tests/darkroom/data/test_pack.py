@@ -1,0 +1,139 @@
+"""A pack gives the pictures that were written, in any process; a damaged one is named before it is used."""
+
+import json
+import multiprocessing
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from darkroom.data.listing import Item, Listing
+from darkroom.data.pack import Pack
+from darkroom.data.packing import write_pack
+from darkroom.data.pictures import Decoded
+from darkroom.errors import InputError
+from darkroom.params import DownloadParams
+
+RAW = [np.full((4, 6), row, np.uint8) for row in range(10)]
+ENCODED = [np.full((80, 70 + row, 3), row, np.uint8) for row in range(10)]
+
+
+@pytest.fixture(params=[RAW, ENCODED], ids=["raw", "encoded"])
+def pictures(request: pytest.FixtureRequest) -> list[Any]:
+    chosen: list[Any] = request.param
+    return chosen
+
+
+@pytest.fixture
+def raw(root: Path, pictures: list[Any], download: Callable[..., DownloadParams]) -> Path:
+    items = [
+        Item(f"{row}", "train", lambda row=row, picture=picture: (Decoded(picture), row % 2))
+        for row, picture in enumerate(pictures)
+    ]
+    directory = root / "data" / "raw"
+    directory.mkdir(parents=True)
+    write_pack(Listing("set", items, lambda _: ["even", "odd"], {}), directory, download())
+    return directory
+
+
+def test_rows(raw: Path, pictures: list[Any]) -> None:
+    pack = Pack.open(raw)
+    assert len(pack) == 10
+    assert pack.labels.dtype == np.int64
+    assert pack.labels.tolist() == [0, 1] * 5
+    assert pack.ids == [str(row) for row in range(10)]
+    assert len(set(pack.pixel_hashes)) == 10
+    for row, picture in enumerate(pictures):
+        np.testing.assert_array_equal(pack[row].squeeze(), picture)
+        # A copy, which a transform may change.
+        pack[row][:] = 0
+
+
+def test_batches_of_pixels(raw: Path) -> None:
+    pack = Pack.open(raw)
+    if pack.size:
+        batch = pack.batch(np.array([3, 1, 3]))
+        assert batch.shape == (3, 4, 6, 1)
+        assert batch[:, 0, 0, 0].tolist() == [3, 1, 3]
+        assert batch.flags.writeable
+        assert type(batch) is np.ndarray
+
+
+def first_value(pack: Pack, row: int, answers: Any) -> None:
+    answers.put(int(pack[row][0, 0, 0]))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_other_processes(raw: Path, method: str) -> None:
+    pack = Pack.open(raw)
+    if method == "spawn":
+        # What a spawned process does with it, without the second that starting Python takes.
+        assert len(pickle.dumps(pack)) < 1000
+        assert int(pickle.loads(pickle.dumps(pack))[7][0, 0, 0]) == 7
+        return
+    context = multiprocessing.get_context(method)
+    answers = context.SimpleQueue()
+    process = context.Process(target=first_value, args=(pack, 7, answers))
+    process.start()
+    process.join(10)
+    assert answers.get() == 7
+
+
+def test_nothing_there(root: Path) -> None:
+    with pytest.raises(InputError, match=r"data/raw: holds no pictures; run 'dvc repro download', or 'dvc checkout'"):
+        Pack.open(root / "data" / "raw")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def changed(key: str, value: Any) -> Callable[[Path], None]:
+    def change(raw: Path) -> None:
+        content = json.loads((raw / "dataset.json").read_text())
+        (raw / "dataset.json").write_text(json.dumps(content | {key: value}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: cut(next(raw.glob("images.*"))),
+        lambda raw: next(raw.glob("images.*")).unlink(),
+        lambda raw: next(raw.glob("images.*")).write_bytes(b""),
+        lambda raw: cut(raw / "index.parquet"),
+        lambda raw: (raw / "index.parquet").unlink(),
+        lambda raw: cut(raw / "dataset.json"),
+        lambda raw: (raw / "dataset.json").write_text("[]"),
+        changed("count", 11),
+        changed("classes", ["even"]),
+        changed("format", "of another kind"),
+    ],
+)
+def test_damage_is_named(damage: Callable[[Path], None], raw: Path) -> None:
+    damage(raw)
+    with pytest.raises(InputError, match=r"^data/raw: is damaged .*; run 'dvc checkout', or 'dvc repro --force download'"):
+        Pack.open(raw)
+
+
+def test_a_damaged_picture_is_named(raw: Path) -> None:
+    path = raw / "images.bin"
+    if path.exists():
+        data = bytearray(path.read_bytes())
+        data[:64] = bytes(64)
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=r"data/raw/images\.bin: '0' is no JPEG.*; the file is damaged, run 'dvc checkout'"):
+            Pack.open(raw)[0]
+
+
+def test_the_files_of_another_set(raw: Path, root: Path) -> None:
+    other = root / "other"
+    shutil.copytree(raw, other)
+    changed("count", 9)(other)
+    with pytest.raises(InputError, match="do not belong together"):
+        Pack.open(other)

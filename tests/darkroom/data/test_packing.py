@@ -1,0 +1,173 @@
+"""data/raw holds every picture once, checked and hashed: the same bytes for the same set, and nothing where something is wrong."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkroom import files
+from darkroom.data.folders import list_pictures, scan
+from darkroom.data.listing import Item, Listing
+from darkroom.data.pack import Pack
+from darkroom.data.packing import pixel_hash, summary, write_pack
+from darkroom.data.pictures import Decoded, decode
+from darkroom.errors import InputError
+from darkroom.params import DownloadParams
+
+Write = Callable[..., Pack]
+MakePicture = Callable[..., bytes]
+
+
+@pytest.fixture
+def write(root: Path, download: Callable[..., DownloadParams]) -> Write:
+    """Write files as a folder, and pack it into data/raw."""
+
+    def run(content: dict[str, bytes], **changes: Any) -> Pack:
+        for name, data in content.items():
+            (root / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / "set" / name).write_bytes(data)
+        params = download(source="folder", folder="set", **changes)
+        with files.replaced_dir(root / "data" / "raw") as directory:
+            write_pack(list_pictures(scan(root / "set"), "set", {"source": "folder", "name": "set"}), directory, params)
+        return Pack.open(root / "data" / "raw")
+
+    return run
+
+
+def listing(pictures: list[np.ndarray[Any, Any]]) -> Listing:
+    def item(row: int) -> Item:
+        return Item(f"{row:05d}", "train", lambda: (Decoded(pictures[row]), row % 2))
+
+    return Listing("set", [item(row) for row in range(len(pictures))], lambda present: [str(label) for label in present], {})
+
+
+def dataset(root: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((root / "data" / "raw" / "dataset.json").read_text())
+    return content
+
+
+def test_small_pictures_become_pixels(write: Write, picture: MakePicture, root: Path) -> None:
+    content = {f"{split}/{name}/{row}.png": picture(row) for split in ("train", "test") for name in "ab" for row in range(3)}
+    pack = write(content)
+    assert (pack.size, pack.channels, len(pack), pack.classes) == ((8, 8), 3, 12, ["a", "b"])
+    assert pack.ids == sorted(content, key=lambda name: (not name.startswith("train"), name))
+    for row, name in enumerate(pack.ids):
+        np.testing.assert_array_equal(pack[row], decode(content[name], 100).picture)
+    assert pack.labels.tolist() == [0, 0, 0, 1, 1, 1] * 2
+    assert pack.splits.tolist() == ["train"] * 6 + ["test"] * 6
+    assert dataset(root)["counts"] == {"train": 6, "test": 6}
+    assert dataset(root)["counts_per_class"]["test"] == {"a": 3, "b": 3}
+    for name, digest in dataset(root)["files"].items():
+        assert files.sha256(root / "data" / "raw" / name) == digest
+
+
+def test_other_pictures_stay_as_they_were(write: Write, picture: MakePicture, root: Path) -> None:
+    content = {
+        "a/1.png": picture(1),
+        "a/2.jpg": picture(2, (90, 70, 3), "JPEG"),
+        "b/3.png": picture(3, (5, 7)),
+        "b/4.png": picture(4, (6, 6, 4)),
+    }
+    pack = write(content)
+    assert (pack.size, pack.channels) == (None, 3)
+    assert pack.sizes.tolist() == [[8, 8], [90, 70], [5, 7], [6, 6]]
+    raw = (root / "data" / "raw" / "images.bin").read_bytes()
+    assert raw.startswith(content["a/1.png"] + content["a/2.jpg"] + content["b/3.png"])
+    for row, name in enumerate(pack.ids):
+        expected = decode(content[name], 10_000).picture
+        np.testing.assert_array_equal(pack[row], np.broadcast_to(expected.reshape(*expected.shape[:2], -1), pack[row].shape))
+    assert dataset(root)["converted"] == {"alpha": 1}
+    assert (dataset(root)["format"], dataset(root)["height"]) == ("encoded", None)
+
+
+@pytest.mark.parametrize("size", [8, 70])
+def test_grey_pictures_have_one_channel_unless_others_have_colour(size: int, write: Write, picture: MakePicture) -> None:
+    grey = {f"{name}/1.png": picture(1, (size, size)) for name in "ab"}
+    assert write(grey)[0].shape == (size, size, 1)
+    pack = write({"a/2.png": picture(2, (size, size, 3))})
+    assert pack.channels == 3
+    np.testing.assert_array_equal(pack[0], np.repeat(decode(grey["a/1.png"], 10_000).picture[..., None], 3, axis=2))
+
+
+def test_rotated_pictures_are_packed_upright(write: Write, root: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.fromarray(np.arange(200 * 100, dtype=np.uint32).reshape(100, 200).astype(np.uint8)).save(file, "PNG", exif=exif)
+    pack = write({"a/1.png": file.getvalue(), "b/1.png": file.getvalue()})
+    assert pack.sizes.tolist() == [[200, 100]] * 2
+    assert pack[0].shape == (200, 100, 1)
+    assert dataset(root)["converted"] == {"exif_rotated": 2}
+
+
+def test_the_order_of_the_source_does_not_matter(root: Path, download: Callable[..., DownloadParams]) -> None:
+    pictures = [np.full((4, 4), row % 256, np.uint8) for row in range(300)]
+    written = []
+    for name, step in (("forward", 1), ("backward", -1)):
+        (root / name).mkdir()
+        one = listing(pictures)
+        write_pack(Listing("set", one.items[::step], one.name_classes, {}), root / name, download())
+        written.append({file.name: file.read_bytes() for file in (root / name).iterdir()})
+    assert written[0] == written[1]
+    assert sorted(written[0]) == ["dataset.json", "images.npy", "index.parquet"]
+
+
+def test_bad_pictures_fail_unless_allowed(write: Write, picture: MakePicture, root: Path) -> None:
+    content = {"a/1.png": picture(1), "a/2.png": b"", "a/notes.txt": b"words", "b/1.png": picture(2), "b/2.png": picture(3)[:60]}
+    with pytest.raises(InputError) as caught:
+        write(content, max_bad=2)
+    assert str(caught.value).startswith(
+        "set: 3 unreadable picture(s), but download.max_bad is 2 ('a/2.png' is empty; 'a/notes.txt' is no JPEG, PNG,"
+    )
+    assert str(caught.value).endswith("mend or remove them, or set download.max_bad to 3 to skip them")
+    assert not (root / "data" / "raw").exists()
+    assert len(write({}, max_bad=3)) == 2
+    assert [each["id"] for each in dataset(root)["skipped"]] == ["a/2.png", "a/notes.txt", "b/2.png"]
+    assert dataset(root)["skipped"][0]["reason"] == "is empty"
+    assert summary(dataset(root), root / "data" / "raw").endswith("; 3 skipped, see dataset.json")
+
+
+def test_a_bomb_is_a_bad_picture(write: Write, picture: MakePicture) -> None:
+    with pytest.raises(InputError, match=r"'b/1\.png' has 30 x 20 pixels, more than max_pixels \(100\)"):
+        write({"a/1.png": picture(1), "b/1.png": picture(1, (20, 30))}, max_pixels=100)
+
+
+def test_a_class_that_lost_all_its_pictures(write: Write, picture: MakePicture) -> None:
+    with pytest.raises(InputError, match="set: no picture of class 'b' can be read"):
+        write({"a/1.png": picture(1), "b/1.png": b""}, max_bad=1)
+
+
+def test_no_picture_at_all(write: Write) -> None:
+    with pytest.raises(InputError, match="set: holds no picture that can be read; add some"):
+        write({"a/1.png": b"", "b/1.png": b""}, max_bad=2)
+
+
+def test_labels_that_do_not_occur_leave_no_class(root: Path, download: Callable[..., DownloadParams]) -> None:
+    (root / "raw").mkdir()
+    items = [Item(str(label), "train", lambda label=label: (Decoded(np.zeros((2, 2), np.uint8)), label)) for label in (7, 3, 7)]
+    write_pack(Listing("set", items, lambda present: [f"class {label}" for label in present], {}), root / "raw", download())
+    pack = Pack.open(root / "raw")
+    assert (pack.classes, sorted(pack.labels.tolist())) == (["class 3", "class 7"], [0, 1, 1])
+
+
+def test_equal_pixels_have_equal_hashes() -> None:
+    grey = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    colour = np.dstack([grey] * 3)
+    assert pixel_hash(grey) == pixel_hash(colour) != pixel_hash(grey.reshape(2, 8))
+    colour[3, 3, 2] += 1
+    assert pixel_hash(colour) != pixel_hash(grey)
+    assert len(pixel_hash(grey)) == 16
+
+
+def test_errors_of_a_source_stop_the_packing(root: Path, download: Callable[..., DownloadParams]) -> None:
+    def refuse() -> Any:
+        raise InputError("no classes here")
+
+    items = [Item(f"{row:04d}", "train", refuse) for row in range(2000)]
+    with pytest.raises(InputError, match="no classes here"):
+        write_pack(Listing("set", items, lambda _: [], {}), root, download())

@@ -1,0 +1,101 @@
+"""Every kind of source, from params to a pack."""
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkroom.data.packing import write_pack
+from darkroom.data.sources import read_source
+from darkroom.errors import InputError
+from darkroom.params import DownloadParams
+
+Download = Callable[..., DownloadParams]
+
+
+@pytest.fixture
+def packed(root: Path, download: Download) -> Callable[..., dict[str, Any]]:
+    def run(**changes: Any) -> dict[str, Any]:
+        directory = root / "raw"
+        directory.mkdir()
+        params = download(**changes)
+        with read_source(params, directory) as listing:
+            dataset = write_pack(listing, directory, params)
+        assert sorted(path.name for path in directory.iterdir()) == sorted(["dataset.json", *dataset["files"]])
+        return dataset
+
+    return run
+
+
+def archive_of(picture: Callable[..., bytes]) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for row, name in enumerate(["set/train/a/1.png", "set/train/b/1.png", "set/test/a/1.png", "set/test/b/1.png"]):
+            info, data = tarfile.TarInfo(name), picture(row)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return file.getvalue()
+
+
+def test_digits(packed: Any) -> None:
+    dataset = packed(source="digits")
+    assert (dataset["count"], dataset["channels"], dataset["height"], dataset["width"]) == (1797, 1, 8, 8)
+    assert dataset["licence"] == "CC BY 4.0"
+    assert "Alpaydin" in dataset["citation"]
+
+
+def test_a_folder(packed: Any, picture: Callable[..., bytes], root: Path) -> None:
+    for name in ("a", "b"):
+        (root / "photos" / name).mkdir(parents=True)
+        (root / "photos" / name / "1.png").write_bytes(picture())
+    dataset = packed(source="folder", folder="photos")
+    assert (dataset["source"], dataset["name"], dataset["classes"]) == ("folder", "photos", ["a", "b"])
+    assert str(root) not in str(dataset)
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("nowhere", "params.yaml: download.folder: nowhere does not exist; correct it, or make the folder"),
+        ("file", "params.yaml: download.folder: file is no folder; correct it, or make the folder"),
+    ],
+)
+def test_no_folder(folder: str, message: str, packed: Any, root: Path) -> None:
+    (root / "file").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        packed(source="folder", folder=folder)
+    assert str(caught.value) == message
+
+
+def test_an_archive_behind_an_address(packed: Any, picture: Callable[..., bytes], server: Any) -> None:
+    data = archive_of(picture)
+    server.answers["/set.tgz"] = [server.body(data)]
+    address = server.address.replace("//", "//user:word@") + "/set.tgz?key=secret"
+    dataset = packed(source="archive", archive=address, sha256=hashlib.sha256(data).hexdigest())
+    assert dataset["name"] == f"{server.address}/set.tgz"
+    assert dataset["counts"] == {"train": 2, "test": 2}
+    assert "secret" not in str(dataset)
+    assert "word" not in str(dataset)
+
+
+def test_an_archive_on_this_machine(packed: Any, picture: Callable[..., bytes], root: Path) -> None:
+    data = archive_of(picture)
+    (root / "set.tgz").write_bytes(data)
+    dataset = packed(source="archive", archive=str(root / "set.tgz"), sha256=hashlib.sha256(data).hexdigest())
+    assert dataset["name"] == "set.tgz"
+    assert str(root) not in str(dataset)
+
+
+def test_an_archive_that_is_too_large(download: Download, root: Path) -> None:
+    data = bytes(2000)
+    (root / "set.tgz").write_bytes(data)
+    params = download(source="archive", archive="set.tgz", sha256=hashlib.sha256(data).hexdigest(), max_gigabytes=1e-6)
+    with (
+        pytest.raises(InputError, match=r"set\.tgz: is larger than 1e-06 GB; if that is right, raise download\.max_gigabytes"),
+        read_source(params, root),
+    ):
+        pass
