@@ -7,7 +7,8 @@ from darkroom.data.fetch import checksum, shown_archive
 from darkroom.data.packing import summary, write_pack
 from darkroom.data.sources import read_source
 from darkroom.errors import InputError, run_command
-from darkroom.params import DownloadParams, load_params
+from darkroom.params import DownloadParams
+from darkroom.params_file import load_params
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from darkroom import files, paths
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
 from darkroom.errors import run_command
-from darkroom.params import load_params
+from darkroom.params_file import load_params
 from darkroom.reporting.evaluation import write_evaluation
 from darkroom.reporting.tables import Answers
 

@@ -8,7 +8,8 @@ from darkroom.data.pack import Pack
 from darkroom.data.photos import Photos, find_photos
 from darkroom.data.splits import Split
 from darkroom.errors import run_command
-from darkroom.params import Params, load_params
+from darkroom.params import Params
+from darkroom.params_file import load_params
 from darkroom.reporting.predictions import WRITERS, Predictions, check_out, write_predictions
 
 

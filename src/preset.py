@@ -4,7 +4,7 @@ import argparse
 
 from darkroom import paths
 from darkroom.errors import run_command
-from darkroom.params import read_yaml
+from darkroom.params_file import read_yaml
 from darkroom.presets import preset_names, read_preset, set_arguments, summary
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 
 from darkroom import files, paths
-from darkroom.data.pack import Pack
 from darkroom.data.listing import SPLITS
+from darkroom.data.pack import Pack
 from darkroom.data.splits import divide, write_split
 from darkroom.errors import run_command
-from darkroom.params import load_params
+from darkroom.params_file import load_params
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from darkroom import paths
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
 from darkroom.errors import run_command
-from darkroom.params import load_params
+from darkroom.params_file import load_params
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import copy
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from darkroom.data.pack import Pack
 from darkroom.data.packing import write_pack
 from darkroom.data.sources import read_source
 from darkroom.data.splits import Split, divide, write_split
-from darkroom.params import Params, check_params, read_yaml
+from darkroom.params import Params
+from darkroom.params_file import check_params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = read_yaml(ROOT / "params.yaml")
@@ -83,6 +85,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Data:
         pixels[..., 2 * label] += 120
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "JPEG")
-        items.append(Item(f"{number:02d}", "train", lambda data=file.getvalue(), label=label: (data, label)))
+        items.append(Item(f"{number:02d}", "train", partial(lambda data, label: (data, label), file.getvalue(), label)))
     listing = Listing("photos", items, lambda _: ["red", "blue"], {"source": "test"})
     return make_data(tmp_path_factory.mktemp("photos"), listing)

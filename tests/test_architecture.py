@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from darkroom.params import read_yaml
+from darkroom.params_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from darkroom.params import read_yaml
+from darkroom.params_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ["download", "split", "train", "evaluate", "predict"]

@@ -71,13 +71,12 @@ class Builder:
                 f"{where}: {path} is in none of {', '.join((*PACKAGES, *self.allow))}; "
                 f"name another, or add {package} to base.allow_targets if you trust it"
             )
-        found = _import(path, where)
-        if inspect.isclass(found) and issubclass(found, self.kinds):
-            return found
-        is_function: bool = inspect.isfunction(found) and _within(found.__module__, (*FUNCTION_PACKAGES, *self.allow))
-        if is_function:
-            return found
-        raise InputError(f"{where}: {path} cannot be used here; {self._wanted()}")
+        found: Callable[..., Any] = _import(path, where)
+        is_class = inspect.isclass(found) and issubclass(found, self.kinds)
+        is_function = inspect.isfunction(found) and _within(found.__module__, (*FUNCTION_PACKAGES, *self.allow))
+        if not (is_class or is_function):
+            raise InputError(f"{where}: {path} cannot be used here; {self._wanted()}")
+        return found
 
     def _wanted(self) -> str:
         return f"name a {' or '.join(kind.__name__ for kind in self.kinds)}"

@@ -1,10 +1,6 @@
 """The typed, strict form of params.yaml: every key, what it means and what it may be. The README's table is made from it."""
 
-import difflib
-import json
 import math
-import os
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -14,15 +10,10 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from darkroom.errors import InputError, warn
+from darkroom.errors import warn
 
 
 def _only_json(value: Any) -> Any:
@@ -276,99 +267,3 @@ class Params(Section):
     evaluate: EvaluateParams
     predict: PredictParams
     hardware: HardwareParams
-
-
-def load_params(path: Path) -> Params:
-    """Read and check params.yaml as a whole.
-
-    Raises
-    ------
-    InputError
-        Naming the file and the key or line, and for an unknown key the nearest known one.
-    """
-    name = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-    return check_params(read_yaml(path), name)
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML 1.2 file into plain dicts, lists and scalars.
-
-    PyYAML is not used: it reads `1e-3` as text, `on` as true and `010` as 8, while DVC writes YAML 1.2.
-    """
-    try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path.name}: does not exist; restore it with 'git checkout -- {path.name}'") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path.name}: is not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise InputError(f"{path.name}:{line}: {str(error.problem).split(' with value')[0]}; remove one of the two") from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise InputError(f"{path.name}:{line}: is not YAML ({error.problem}); mend that line") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{path.name}: is not YAML ({type(error).__name__}: {error}); mend it") from None
-
-
-def check_params(content: Any, name: str = "params.yaml") -> Params:
-    """Check the content of a params.yaml that was read; `name` stands in front of every error."""
-    if not isinstance(content, dict):
-        raise InputError(f"{name}: holds no mapping; restore it with 'git checkout -- params.yaml'")
-    try:
-        return Params.model_validate(content)
-    except ValidationError as error:
-        raise InputError(f"{name}: {_explain(error.errors(include_url=False), content)}") from None
-
-
-def _explain(details: list[ErrorDetails], content: Any) -> str:
-    """Say on one line what is wrong with the first key, and how many more there are."""
-    # A misspelt key shows as one unknown and one missing key: the unknown one is the one to name.
-    details = sorted(details, key=lambda detail: detail["type"] != "extra_forbidden")
-    locations = [_location(detail, content) for detail in details]
-    # A field that may be of several types gives one error for each of them.
-    alternatives = [detail for detail, location in zip(details, locations, strict=True) if location == locations[0]]
-    key = ".".join(str(part) for part in locations[0])
-    others = len({tuple(location) for location in locations}) - 1
-    more = f" (and {others} more)" if others else ""
-    match details[0]["type"]:
-        case "extra_forbidden":
-            return f"{key}: unknown key; {_nearest_key(locations[0])}{more}"
-        case "missing":
-            return f"{key}: is missing; add it (the README's table of parameters says what it may be){more}"
-        case "value_error":
-            message = str(details[0]["ctx"]["error"])
-            return (message if "." in message.split(":")[0] else f"{key}: {message}") + more
-        case _:
-            shown = json.dumps(details[-1]["input"], ensure_ascii=False, default=str)
-            allowed = " or ".join(_allowed(detail) for detail in alternatives)
-            return f"{key}: is {shown if len(shown) <= 80 else shown[:77] + '...'}, but should be {allowed}{more}"
-
-
-def _allowed(detail: ErrorDetails) -> str:
-    if detail["type"] == "string_pattern_mismatch":
-        return PATTERNS[detail["ctx"]["pattern"]]
-    if detail["type"] in ("model_type", "dict_type"):
-        return "a mapping"
-    return detail["msg"].removeprefix("Input ").removeprefix("should be ")
-
-
-def _location(detail: ErrorDetails, content: Any) -> list[str | int]:
-    """Return the keys of an error; pydantic's own names for the members of a union are not in the file and left out."""
-    keys: list[str | int] = []
-    for part in detail["loc"]:
-        if isinstance(part, int) or (isinstance(content, dict) and part in content):
-            keys.append(part)
-            content = content[part]
-    return [*keys, detail["loc"][-1]] if detail["type"] == "missing" else keys
-
-
-def _nearest_key(location: list[str | int]) -> str:
-    section: type[BaseModel] = Params
-    for part in location[:-1]:
-        members: list[Any] = [section.model_fields[str(part)].annotation]
-        while members and not (isinstance(members[0], type) and issubclass(members[0], BaseModel)):
-            members = [*getattr(members[0], "__args__", ()), *members[1:]]
-        section = members[0]
-    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(section.model_fields)}"

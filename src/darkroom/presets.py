@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.errors import InputError
-from darkroom.params import check_params, read_yaml
+from darkroom.params_file import check_params, read_yaml
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 WORDS_WITH_MEANING = ("null", "true", "false", "nan", "inf")

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from darkroom.errors import InputError
-from darkroom.params import Network, Params, Target, check_params, load_params
+from darkroom.params import Network, Params, Target
+from darkroom.params_file import check_params, load_params
 
 REMOVED = object()
 

@@ -9,7 +9,7 @@ import pytest
 
 from darkroom import paths
 from darkroom.errors import InputError
-from darkroom.params import check_params, read_yaml
+from darkroom.params_file import check_params, read_yaml
 from darkroom.presets import overlaid, preset_names, read_preset, set_arguments, summary
 
 PRESETS = preset_names(paths.PRESETS)
