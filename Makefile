@@ -4,7 +4,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help repro test check lock plots-page clean
+.PHONY: help repro test check lock generated clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -26,6 +26,10 @@ lock: $(VENV)/dev.stamp  ## Renew requirements*.txt from the ranges in pyproject
 		pyproject.toml --output-file requirements.txt
 	uv pip compile --upgrade --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command 'make lock' \
 		--group dev --constraint requirements.txt pyproject.toml --output-file requirements-dev.txt
+
+generated: $(VENV)/dev.stamp  ## Renew what is generated: the README's table of parameters, the page of plots (needs npm)
+	python tools/parameters_table.py
+	python tools/plots_page.py
 
 clean:  ## Remove .venv and the caches of the tools; results stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache

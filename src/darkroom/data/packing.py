@@ -69,8 +69,9 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
     """Write dataset.json, index.parquet and the pictures of a source into an empty folder.
 
     Pictures that are all of one size, up to 64 px, become `images.npy`: (N, H, W, C) uint8. Others stay as they were in
-    `images.bin`, one after the other; only what `decode` had to convert is encoded anew, as PNG. The same pictures give the same
-    bytes, whatever the order in which the source lists them.
+    `images.bin`, one after the other, to be read with `decode`; animations, of which that gives the first frame, and pictures
+    that came decoded are encoded as PNG. The same pictures give the same bytes, whatever the order in which the source lists
+    them.
 
     Returns
     -------
@@ -164,7 +165,8 @@ def _pack(item: Item, max_pixels: int, raw: bool) -> _Packed | PictureError:
         # Nothing of a large picture is wanted but its size.
         content = picture.tobytes() if max(picture.shape[:2]) <= MAX_RAW_SIDE else b""
     else:
-        content = data if isinstance(data, bytes) and not decoded.conversions else encode(picture)
+        # As it was, since `decode` reads it again: upright photos of a phone would be ten times as large as PNG.
+        content = data if isinstance(data, bytes) and "animation" not in decoded.conversions else encode(picture)
     return _Packed(label, picture.shape, pixel_hash(picture), content, decoded.conversions)
 
 
@@ -180,7 +182,9 @@ def _in_order(pack: partial[_Packed | PictureError], items: Sequence[Item]) -> I
     pool = ThreadPoolExecutor(workers)
     try:
         while True:
-            while len(waiting) < 2 * workers and (chunk := list(islice(remaining, size))):
+            # More threads on small pictures would only wait for Python's lock.
+            ahead = 2 if size == MAX_CHUNK else 2 * workers
+            while len(waiting) < ahead and (chunk := list(islice(remaining, size))):
                 waiting.append((chunk, pool.submit(lambda items: list(map(pack, items)), chunk)))
             if not waiting:
                 return

@@ -16,6 +16,7 @@ from darkroom.errors import InputError
 from darkroom.params import SplitParams
 
 LEFT_OUT = "left_out"
+PLACES = (*SPLITS, LEFT_OUT)
 Rows = NDArray[np.int64]
 
 
@@ -49,19 +50,19 @@ class Split:
         path = directory / "manifest.csv"
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                entries = [(int(row["row"]), row["split"], int(row["label"])) for row in csv.DictReader(file)]
+                entries = [(int(row["row"]), PLACES.index(row["split"]), int(row["label"])) for row in csv.DictReader(file)]
         except FileNotFoundError:
             raise InputError("data/split/manifest.csv: does not exist; run 'dvc repro split' or 'dvc checkout'") from None
         except (ValueError, KeyError, TypeError, csv.Error) as error:
             raise InputError(f"data/split/manifest.csv: is damaged ({error}); run 'dvc checkout'") from None
         rows = np.array([entry[0] for entry in entries], np.int64)
         labels = np.array([entry[2] for entry in entries], np.int64)
-        names = np.array([entry[1] for entry in entries])
+        places = np.array([entry[1] for entry in entries], np.int64)
         if not np.array_equal(rows, np.arange(len(pack))) or not np.array_equal(labels, pack.labels):
             raise InputError("data/split/manifest.csv: is of other pictures than data/raw; run 'dvc repro split'")
         return cls(
             classes=pack.classes,
-            rows={split: rows[names == split] for split in SPLITS},
+            rows={split: rows[places == PLACES.index(split)] for split in SPLITS},
             sha256=files.sha256(path),
         )
 

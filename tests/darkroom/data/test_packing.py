@@ -77,12 +77,22 @@ def test_other_pictures_stay_as_they_were(write: Write, picture: MakePicture, ro
     assert (pack.size, pack.channels) == (None, 3)
     assert pack.sizes.tolist() == [[8, 8], [90, 70], [5, 7], [6, 6]]
     raw = (root / "data" / "raw" / "images.bin").read_bytes()
-    assert raw.startswith(content["a/1.png"] + content["a/2.jpg"] + content["b/3.png"])
+    assert raw == b"".join(content[name] for name in pack.ids)
     for row, name in enumerate(pack.ids):
         expected = decode(content[name], 10_000).picture
         np.testing.assert_array_equal(pack[row], np.broadcast_to(expected.reshape(*expected.shape[:2], -1), pack[row].shape))
     assert dataset(root)["converted"] == {"alpha": 1}
     assert (dataset(root)["format"], dataset(root)["height"]) == ("encoded", None)
+
+
+def test_of_an_animation_only_the_first_frame_is_kept(write: Write, root: Path) -> None:
+    file = io.BytesIO()
+    frames = [Image.new("RGB", (70, 70), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
+    pack = write({"a/1.gif": file.getvalue(), "b/1.gif": file.getvalue()})
+    assert (pack[0] == (255, 0, 0)).all()
+    assert (root / "data" / "raw" / "images.bin").read_bytes().startswith(b"\x89PNG")
+    assert dataset(root)["converted"]["animation"] == 2
 
 
 @pytest.mark.parametrize("size", [8, 70])

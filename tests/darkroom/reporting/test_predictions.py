@@ -1,0 +1,74 @@
+"""Predictions in three formats agree, survive any name, and start no formula."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from darkroom.errors import InputError
+from darkroom.reporting.predictions import Predictions, check_out, write_predictions
+
+NAMES = [
+    "plain.jpg",
+    "=cmd|'/C calc'!A1",
+    'a,"b".png',
+    "@x",
+    "花.png",
+    r"line\x0abreak.png",
+    "-1",
+    "+2",
+    "<img onerror=alert(1)>",
+]
+
+
+def predictions(actual: bool = False) -> Predictions:
+    scores = np.random.default_rng(0).dirichlet(np.ones(4), len(NAMES))
+    classes = ["rose", "=tulip", "c,d", "d"]
+    return Predictions(classes, NAMES, scores, [classes[number % 4] for number in range(len(NAMES))] if actual else None)
+
+
+@pytest.mark.parametrize("actual", [False, True])
+def test_the_formats_agree(tmp_path: Path, actual: bool) -> None:
+    made = predictions(actual)
+    for ending in ("csv", "jsonl", "parquet"):
+        write_predictions(tmp_path / f"p.{ending}", made, top_k=3)
+    with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
+    columns = pq.read_table(tmp_path / "p.parquet").to_pydict()
+    assert [line["path"] for line in lines] == columns["path"] == NAMES
+    assert [row["path"].removeprefix("'") for row in rows] == NAMES
+    assert ("actual" in rows[0]) == ("actual" in lines[0]) == ("actual" in columns) == actual
+    for number, row in enumerate(rows):
+        order = np.argsort(-made.probabilities[number])
+        best = [made.classes[label] for label in order[:3]]
+        assert [entry["class"] for entry in lines[number]["top"]] == best
+        assert [row[key].removeprefix("'") for key in ("class", "class_2", "class_3")] == best
+        assert float(row["probability"]) == pytest.approx(columns["probability"][number], abs=5e-5)
+        assert [columns[f"p_{name}"][number] for name in made.classes] == made.probabilities[number].tolist()
+
+
+def test_no_cell_is_a_formula(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.csv", predictions(actual=True), top_k=4)
+    with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
+        assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for row in csv.reader(file) for cell in row)
+
+
+def test_fewer_classes_than_places(tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.csv", Predictions(["a", "b"], ["x"], np.array([[0.5, 0.5]])), top_k=3)
+    assert (tmp_path / "p.csv").read_text() == "path,class,probability,class_2,probability_2\nx,a,0.5000,b,0.5000\n"
+
+
+def test_bad_places_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").mkdir()
+    for path, message in (
+        (tmp_path / "r.txt", "ends with none of .csv, .jsonl, .parquet"),
+        (tmp_path / "no" / "r.csv", "does not exist; create it first"),
+        (tmp_path / "d.csv", "is a folder; name a file"),
+    ):
+        with pytest.raises(InputError) as caught:
+            check_out(path)
+        assert message in str(caught.value)

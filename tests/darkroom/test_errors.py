@@ -1,0 +1,49 @@
+"""Every expected failure ends a command with one line and its exit status."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[2] / "src"
+
+
+def run(body: str) -> subprocess.CompletedProcess[str]:
+    code = (
+        f"import sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.errors import *\ndef main():\n    {body}\nrun_command(main)"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "line"),
+    [
+        ("raise InputError('params.yaml: x: is bad; mend it')", 2, "error: params.yaml: x: is bad; mend it"),
+        ("raise InputError('a\\nb\\x1b[31m')", 2, r"error: a\nb\x1b[31m"),
+        ("raise RunError('disk: is full; free it')", 1, "error: disk: is full; free it"),
+        ("raise KeyboardInterrupt", 130, "error: interrupted"),
+        ("open('/nothing/here')", 1, "error: /nothing/here: No such file or directory"),
+        (
+            "raise OSError(28, 'No space left on device', 'models/x')",
+            1,
+            "error: models/x: No space left on device; free the disk",
+        ),
+    ],
+)
+def test_one_line_and_a_status(body: str, status: int, line: str) -> None:
+    done = run(body)
+    assert done.returncode == status
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+
+
+def test_our_own_faults_keep_their_traceback() -> None:
+    done = run("raise ZeroDivisionError('ours')")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_success_loses_no_output() -> None:
+    done = run("print('x' * 100_000); warn('careful')")
+    assert (done.returncode, len(done.stdout), done.stderr) == (0, 100_001, "warning: careful\n")

@@ -1,0 +1,62 @@
+"""A file or folder that is written is there whole or not at all; what stood there is never written into."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from darkroom import files
+
+
+def listed(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(ZeroDivisionError), files.replaced_file(path) as temporary:
+        temporary.write_text(str(1 / 0))
+    with pytest.raises(ValueError, match="JSON compliant"):
+        files.write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert listed(tmp_path) == ["result.json"]
+
+
+def test_a_link_to_the_cache_is_replaced_not_written_into(tmp_path: Path) -> None:
+    cached, path = tmp_path / "cached", tmp_path / "result"
+    cached.write_text("old")
+    path.hardlink_to(cached)
+    files.write_text(path, "new")
+    assert (cached.read_text(), path.read_text()) == ("old", "new")
+
+
+@pytest.mark.parametrize("before", ["folder", "file", "nothing"])
+def test_a_folder_takes_the_place_of_what_was_there(tmp_path: Path, before: str) -> None:
+    path = tmp_path / "results"
+    if before == "folder":
+        path.mkdir()
+        (path / "old").write_text("old")
+    elif before == "file":
+        path.write_text("old")
+    with files.replaced_dir(path) as temporary:
+        (temporary / "new").write_text("new")
+    assert [entry.name for entry in path.iterdir()] == ["new"]
+    assert listed(tmp_path) == ["results"]
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(ZeroDivisionError), files.replaced_dir(path) as temporary:
+        (temporary / "new").write_text(str(1 / 0))
+    assert [entry.name for entry in path.iterdir()] == ["old"]
+    assert listed(tmp_path) == ["results"]
+
+
+def test_files_are_as_readable_as_others(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    files.write_text(tmp_path / "result", "")
+    assert (tmp_path / "result").stat().st_mode == plain.stat().st_mode
