@@ -89,10 +89,11 @@ def divide(pack: Pack, params: SplitParams, seed: int) -> NDArray[np.str_]:
     leaked = np.array([pictures[row] in held_out for row in train], dtype=bool)
     splits[train[leaked]] = LEFT_OUT
     train = train[~leaked]
+    # Fractions are of the different pictures that the source calls train, before anything was carved from them.
+    different = len(set(pictures[train]))
     for name, fraction in (("test", params.test_fraction), ("val", params.val_fraction)):
         if not (splits == name).any():
-            # Fractions are of what the source calls train, before anything was carved from it.
-            count = round(fraction * int((pack.splits == "train").sum()))
+            count = round(fraction * different)
             splits[_carve(pack, train, pictures, count, key=f"split.{name}_fraction", seed=seed)] = name
             train = np.flatnonzero(splits == "train")
     _check_every_class(pack, splits)
