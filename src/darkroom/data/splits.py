@@ -70,7 +70,8 @@ class Split:
 def divide(pack: Pack, params: SplitParams, seed: int) -> NDArray[np.str_]:
     """Name the split of every picture: the source's own val and test are kept, missing ones are carved from its train.
 
-    Identical pictures stay together: a picture of train that also stands in the source's own val or test is left out.
+    Identical pictures stay together: a picture of train that also stands in the source's own val or test is left out of train,
+    one of val that also stands in test is left out of val. The source's test set is never altered.
 
     Returns
     -------
@@ -83,12 +84,13 @@ def divide(pack: Pack, params: SplitParams, seed: int) -> NDArray[np.str_]:
         If a class has too few pictures to stand in every split.
     """
     splits: NDArray[np.str_] = pack.splits.astype("<U8")
-    train = np.flatnonzero(splits == "train")
     pictures = np.array(pack.pixel_hashes, dtype=object)
-    held_out = {pictures[row] for row in np.flatnonzero(splits != "train")}
-    leaked = np.array([pictures[row] in held_out for row in train], dtype=bool)
-    splits[train[leaked]] = LEFT_OUT
-    train = train[~leaked]
+    held_out: set[bytes] = set()
+    for name in ("test", "val", "train"):
+        rows = np.flatnonzero(splits == name)
+        splits[[row for row in rows if pictures[row] in held_out]] = LEFT_OUT
+        held_out.update(pictures[rows])
+    train = np.flatnonzero(splits == "train")
     # Fractions are of the different pictures that the source calls train, before anything was carved from them.
     different = len(set(pictures[train]))
     for name, fraction in (("test", params.test_fraction), ("val", params.val_fraction)):

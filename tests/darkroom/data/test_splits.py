@@ -99,6 +99,13 @@ def test_a_training_picture_that_is_also_tested_on_is_left_out(
     assert report["pictures"] == {name: len(rows) for name, rows in opened.rows.items()}
 
 
+def test_what_is_tested_on_chooses_no_epoch(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
+    own = [("train", range(40)), ("val", range(30, 60)), ("test", range(50, 80))]
+    pack = make_pack([(value % 2, split, value) for split, values in own for value in values])
+    counts = Counter(divide(pack, make_params().split, 0).tolist())
+    assert counts == {"train": 30, "val": 20, "test": 30, "left_out": 20}
+
+
 @pytest.mark.parametrize(
     ("counts", "changes", "message"),
     [
