@@ -173,8 +173,8 @@ def _pack(item: Item, max_pixels: int, raw: bool) -> _Packed | PictureError:
 def _in_order(pack: partial[_Packed | PictureError], items: Sequence[Item]) -> Iterator[tuple[Item, _Packed | PictureError]]:
     """Yield the items packed by threads, in their order; few are under way at a time, so that memory stays bounded.
 
-    Threads, since Pillow decodes outside of Python's lock: on 2 cores, photos pack twice as fast; small pictures as fast as
-    in one thread, and forked processes would save 2 s of 60 000.
+    Threads, since Pillow decodes photos outside of Python's lock; small pictures go as fast as in one thread, and forked
+    processes would save 2 s of 60 000 on 2 cores.
     """
     workers = min(MAX_WORKERS, os.cpu_count() or 1)
     remaining, size = iter(items), 1
