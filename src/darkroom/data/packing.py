@@ -23,7 +23,7 @@ from darkroom.data.progress import progress_bar
 from darkroom.errors import InputError
 from darkroom.params import DownloadParams
 
-# Larger pictures stay encoded: a thousand photos of 224 px are 150 MB of pixels, but 20 MB of JPEG.
+# Larger pictures stay encoded: a thousand photos of 224 px are 150 MB of pixels, but 10 MB of JPEG.
 MAX_RAW_SIDE = 64
 # Small pictures are handed to threads by the hundred (one by one, 60 000 JPEGs of 32 px take 12 s in place of 7), photos singly.
 CHUNK_BYTES = 1 << 20

@@ -13,7 +13,7 @@ from darkroom.errors import one_line
 
 Picture = NDArray[np.uint8]
 
-# Pillow knows 40 more formats; some of them start other programs or have seen no fuzzing.
+# Pillow knows 36 more formats, one of which starts another program (EPS, Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 ORIENTATION = 0x0112  # tag of EXIF 2.32, section 4.6.4
@@ -137,7 +137,7 @@ def fit(picture: Picture, size: int, channels: int) -> Picture:
 def encode(picture: Picture) -> bytes:
     """Return (H, W) or (H, W, 3) uint8 as PNG, without loss."""
     file = io.BytesIO()
-    # Level 1 is three times as fast as the default 6 on photos, for 5 % more bytes.
+    # On 100 photos of 224 px, level 1 takes 0.7 s and the default, 6, takes 3.6 s for 6 % fewer bytes.
     Image.fromarray(picture).save(file, "PNG", compress_level=1)
     return file.getvalue()
 
