@@ -19,6 +19,8 @@ def main() -> None:
 
     plan = make_plan(params, pack, split.rows["train"])
     best = fit(plan, pack, split, paths.TRAIN_METRICS)
+    if not best.publishes:
+        return
     card = {
         "network": params.train.model.model_dump(by_alias=True),
         "classes": split.classes,

@@ -20,6 +20,8 @@ class KeepBest(pl.Callback):
         Its epoch, from 1.
     weights : dict of Tensor
         Copies on the CPU.
+    publishes : bool
+        Whether this is the process, of several, that writes the model.
     """
 
     def __init__(self, monitor: str):
@@ -28,6 +30,11 @@ class KeepBest(pl.Callback):
         self.score: float | None = None
         self.epoch = 0
         self.weights: dict[str, Tensor] = {}
+        self.publishes = True
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Learn which process this is."""
+        self.publishes = trainer.is_global_zero
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare this epoch with the best one."""
