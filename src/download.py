@@ -1,6 +1,7 @@
 """Stage download: read the pictures of params.yaml's source, check every one, and pack them into data/raw."""
 
 import argparse
+from pathlib import Path
 
 from darkroom import files, paths
 from darkroom.data.fetch import checksum, shown_archive
@@ -15,12 +16,16 @@ def main() -> None:
     """Run the stage, or print a checksum."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--checksum", action="store_true", help="print the SHA-256 of download.archive; nothing is unpacked or written to data"
+        "--checksum",
+        nargs="?",
+        const="",
+        metavar="ARCHIVE",
+        help="only print the SHA-256 of a path or address; without one, of download.archive",
     )
-    only_checksum = parser.parse_args().checksum
+    archive = parser.parse_args().checksum
     params = load_params(paths.PARAMS).download
-    if only_checksum:
-        print_checksum(params)
+    if archive is not None:
+        print_checksum(params, archive)
         return
     with files.replaced_dir(paths.RAW) as directory, read_source(params, directory) as listing:
         dataset = write_pack(listing, directory, params)
@@ -28,13 +33,18 @@ def main() -> None:
     print(f"download: {line}")
 
 
-def print_checksum(params: DownloadParams) -> None:
+def print_checksum(params: DownloadParams, archive: str) -> None:
     """Print the checksum of the archive that stands behind its address now, and how to set it."""
+    if archive:
+        # Paths on the command line are relative to where it is typed, those in params.yaml to the repository.
+        where = str(Path(archive).resolve()) if Path(archive).exists() else archive
+        params = params.model_copy(update={"archive": where})
     if params.archive is None:
-        raise InputError("params.yaml: download.archive: is null; set it to a path or an address")
+        raise InputError("params.yaml: download.archive: is null; set it to a path or an address, or name one behind --checksum")
     digest = checksum(params)
+    chosen = f" -S download.source=archive -S download.archive={params.archive}" if archive else ""
     print(f"{digest}  {shown_archive(params)}")
-    print(f"If that is the archive you mean: dvc exp run -S download.sha256={digest}")
+    print(f"If that is the archive you mean: dvc exp run{chosen} -S download.sha256={digest}")
 
 
 if __name__ == "__main__":

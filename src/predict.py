@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from darkroom import files, paths
+from darkroom.data.listing import printable
 from darkroom.data.pack import Pack
 from darkroom.data.photos import Photos, find_photos
 from darkroom.data.splits import Split
@@ -61,7 +62,7 @@ def predict_photos(params: Params, chosen: list[Path]) -> Predictions:
     photos = Photos(found, params.predict, image_size=seen.image_size, channels=seen.channels)
     probabilities = inference.predict_photos(model, photos, params.hardware)
     photos.check(params.predict.max_bad)
-    return Predictions(model.card.classes, [paths.shown(path) for path in photos.read], probabilities)
+    return Predictions(model.card.classes, [printable(paths.shown(path)) for path in photos.read], probabilities)
 
 
 if __name__ == "__main__":

@@ -58,6 +58,9 @@ def test_digits_then_a_mistake_then_an_archive(checkout: Path) -> None:
     assert (result.returncode, said(result)) == (0, [])
     assert result.stdout.splitlines()[0] == f"{digest}  set.zip"
     assert f"-S download.sha256={digest}" in result.stdout
+    named = run(checkout, "--checksum", "set.zip")
+    assert (named.returncode, named.stdout.splitlines()[0]) == (0, f"{digest}  set.zip")
+    assert f"-S download.archive={checkout / 'set.zip'} -S download.sha256={digest}" in named.stdout
 
     set_params(checkout, sha256=f'"{digest}"')
     result = run(checkout)

@@ -185,7 +185,8 @@ def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer) -> tuple
 
 def _natural_size(pack: Pack) -> int:
     """Return the pictures' own side if all are equal squares, else the 224 pixels that most networks were designed for."""
-    return pack.size[0] if pack.size and pack.size[0] == pack.size[1] else 224
+    side = int(pack.sizes[0, 0])
+    return side if (pack.sizes == side).all() else 224
 
 
 def _measure(pack: Pack, rows: Rows, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -144,6 +144,15 @@ def test_every_schedule_of_the_readme_can_be_built(make_params: Callable[..., Pa
         assert train(make_params(SMALL | {"train.epochs": 1, "train.scheduler": scheduler}), digits, tmp_path).epoch == 1
 
 
+def test_the_network_sees_equal_squares_as_they_are(make_params: Callable[..., Params], digits: Any, photos: Any) -> None:
+    model = {"provider": "builtin", "name": "small_cnn", "pretrained": False, "kwargs": {"width": 4}}
+    sizes = [
+        make_plan(make_params({"train.model": model}), data.pack, data.split.rows["train"]).preprocessing.image_size
+        for data in (digits, photos)
+    ]
+    assert sizes == [8, 224]
+
+
 def test_normalisation_is_measured_on_training_pictures_only(make_params: Callable[..., Params], digits: Any) -> None:
     rows = digits.split.rows["train"]
     preprocessing = make_plan(make_params(SMALL), digits.pack, rows).preprocessing
