@@ -58,17 +58,24 @@ class ProgressReport(pl.Callback):
         self.last_refresh = now
         speed = (batch_idx + 1) * self.batch_size / (now - self.epoch_start)
         loss = float(outputs["loss"] if isinstance(outputs, dict) else outputs)  # type: ignore[arg-type]
-        score = trainer.callback_metrics.get(self.monitor)
-        shown = f"{self.monitor} {float(score):.4f}  " if score is not None else ""
-        self.bar.update(self.task, completed=trainer.global_step, values=f"loss {loss:.3f}  {shown}{speed:,.0f} images/s")
+        self._refresh(trainer, loss, speed)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Stop the epoch's clock."""
         self.epoch_seconds = time.perf_counter() - self.epoch_start
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Print the line of the last epoch."""
+        """Print the line of the last epoch, or leave its metrics in the bar."""
         self._print_epoch(trainer, trainer.current_epoch)
+        if self.bar is not None and self.epoch_seconds:
+            speed = trainer.num_training_batches * self.batch_size / self.epoch_seconds
+            self._refresh(trainer, float(trainer.callback_metrics["train/loss"]), speed)
+
+    def _refresh(self, trainer: pl.Trainer, loss: float, speed: float) -> None:
+        assert self.bar is not None
+        score = trainer.callback_metrics.get(self.monitor)
+        shown = f"{self.monitor} {float(score):.4f}  " if score is not None else ""
+        self.bar.update(self.task, completed=trainer.global_step, values=f"loss {loss:.3f}  {shown}{speed:,.0f} images/s")
 
     def _print_epoch(self, trainer: pl.Trainer, epoch: int) -> None:
         # The module logs an epoch's training metrics after the callbacks were called for its end.
@@ -83,6 +90,5 @@ class ProgressReport(pl.Callback):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
         """Close the bar, also after an error."""
         if self.bar is not None:
-            self.bar.update(self.task, completed=trainer.global_step)
             self.bar.stop()
             self.bar = None
