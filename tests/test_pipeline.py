@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -298,6 +299,30 @@ def test_damaged_results_are_found(clone: Clone, damage: str, message: str) -> N
         done = clone.run("python src/evaluate.py", status=2)
         assert message in done.stderr
         assert done.stderr.count("\n") == 1
+    finally:
+        clone.run("git reset -q --hard && dvc checkout -q -f")
+
+
+def test_an_interrupted_training_is_not_recorded(clone: Clone) -> None:
+    try:
+        clone.edit({"epochs: 3": "epochs: 100000", "patience: 10": "patience: 100000"})
+        process = subprocess.Popen(
+            [sys.executable, "src/train.py"],
+            cwd=clone.path,
+            env=clone.env | {"PYTHONUNBUFFERED": "1"},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # A shell without job control starts what runs in the background deaf to SIGINT.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        assert process.stdout
+        assert process.stdout.readline().startswith("epoch 1/100000")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert errors == "error: interrupted; nothing was recorded, run the same command again\n"
+        assert clone.stages_that_would_run() == ["train"]
     finally:
         clone.run("git reset -q --hard && dvc checkout -q -f")
 

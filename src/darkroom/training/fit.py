@@ -139,8 +139,11 @@ def fit(plan: Plan, pack: Pack, split: Split, log_dir: Path) -> KeepBest:
         trainer.fit(plan.classifier, *loaders)
     except torch.OutOfMemoryError:
         raise RunError(f"train.batch_size: {train.batch_size} pictures do not fit in the device's memory; lower it") from None
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    except SystemExit:
+        # Lightning answers Ctrl-C with exit(1), without a word.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
     log_dir.mkdir(parents=True, exist_ok=True)  # a promised output, also of a fast_dev_run, which logs nothing
     if not best.weights:
         _no_epoch(train.monitor)
