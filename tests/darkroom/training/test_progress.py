@@ -16,8 +16,10 @@ from pathlib import Path
 from conftest import CONTENT, make_data
 from darkroom.data.sources import read_source
 from darkroom.params_file import check_params
+from darkroom.training import progress
 from darkroom.training.fit import fit, make_plan
 
+progress.REFRESH_SECONDS = 0.02  # a fast machine ends before the bar's own quarter of a second
 CONTENT["train"]["epochs"] = 3
 CONTENT["hardware"]["accelerator"] = "cpu"
 params = check_params(CONTENT)
