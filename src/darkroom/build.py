@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from darkroom.errors import InputError
+from darkroom.errors import InputError, described
 from darkroom.params import Target
 
 PACKAGES = ("torch", "torchvision", "timm", "torchmetrics", "pytorch_lightning", "darkroom", "plugins")
@@ -56,7 +56,7 @@ class Builder:
             raise
         except Exception as error:
             raise InputError(
-                f"params.yaml: {self.key}: {target.target} refuses its arguments ({type(error).__name__}: {error}); correct them"
+                f"params.yaml: {self.key}: {target.target} refuses its arguments ({described(error)}); correct them"
             ) from error
         if not isinstance(made, self.kinds):
             raise InputError(f"params.yaml: {self.key}._target_: {target.target} makes a {type(made).__name__}; {self._wanted()}")
@@ -126,7 +126,7 @@ def _import(path: str, where: str) -> Any:
                 raise InputError(f"{where}: {name} cannot be imported ({error}); install what it needs") from error
             break
         except Exception as error:
-            raise InputError(f"{where}: {name} cannot be imported ({type(error).__name__}: {error}); mend it") from error
+            raise InputError(f"{where}: {name} cannot be imported ({described(error)}); mend it") from error
         depth = count
     if module is None:
         raise InputError(f"{where}: there is no module {parts[0]}; check the spelling")

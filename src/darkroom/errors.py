@@ -2,9 +2,13 @@
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
+
+from darkroom import paths
 
 
 class InputError(ValueError):
@@ -19,6 +23,18 @@ def one_line(error: BaseException | str) -> str:
     r"""Return a message on one printable line: control characters become `\x0a`-like escapes."""
     text = str(error) or type(error).__name__
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def described(error: BaseException) -> str:
+    """Return kind and message of an error that another library or a plug-in raised, and the plug-in's line if it was one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f", {paths.shown(Path(frame.filename))}:{frame.lineno}" for frame in frames if _is_plugin(frame.filename)]
+    text = str(error).strip()
+    return type(error).__name__ + (f": {text}" if text else "") + (places[-1] if places else "")
+
+
+def _is_plugin(filename: str) -> bool:
+    return Path(filename).is_relative_to(paths.PLUGINS)
 
 
 def warn(message: str) -> None:
@@ -49,6 +65,10 @@ def run_command(main: Callable[[], None]) -> None:
     except OSError as error:
         # Files that people name are checked where they enter; what is left is the machine: disk full, no permission.
         fail(f"{error.filename or 'system'}: {error.strerror or error}; free the disk or mend its permissions", 1)
+    except Exception as error:
+        if not any(_is_plugin(frame.filename) for frame in traceback.extract_tb(error.__traceback__)):
+            raise  # a fault of this project, which its maintainers want to see whole
+        fail(f"plug-in: {described(error)}; mend it", 1)
     # All is written and closed. What would follow is Python taking torch and Lightning apart, for more than a second.
     sys.stdout.flush()
     sys.stderr.flush()

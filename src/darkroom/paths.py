@@ -7,6 +7,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PARAMS = ROOT / "params.yaml"
 PRESETS = ROOT / "conf"
+PLUGINS = ROOT / "src" / "plugins"
 RAW = ROOT / "data" / "raw"
 SPLIT = ROOT / "data" / "split"
 PREDICTIONS = ROOT / "data" / "predictions"

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from darkroom.data.pack import Pack
 from darkroom.data.pictures import fit
+from darkroom.errors import InputError, described
 from darkroom.training.augment import BatchAugmentation
 
 Rows = NDArray[np.int64]
@@ -139,7 +140,17 @@ class PictureBatches(Dataset[Batch]):
         torch.default_generator.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed)
-        transformed: Tensor = transform(picture)
+        where = f"params.yaml: train.augment: {type(transform).__name__}"
+        try:
+            transformed = transform(picture)
+        except Exception as error:
+            raise InputError(f"{where} cannot transform a picture ({described(error)}); correct or remove it") from error
+        if not (isinstance(transformed, Tensor) and transformed.dtype == torch.uint8 and transformed.ndim == 3):
+            found = f"a {transformed.dtype} {tuple(transformed.shape)}" if isinstance(transformed, Tensor) else transformed
+            raise InputError(
+                f"{where} makes {found} of a picture, not uint8 (channels, height, width); "
+                "leave conversion and normalisation out, the network has its own"
+            )
         return transformed
 
     def _fitted(self, pictures: Pictures) -> Tensor:

@@ -1,12 +1,9 @@
 """Keeping the weights of the best epoch, in memory and in the trainer's state."""
 
-import math
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
-
-from darkroom.errors import RunError
 
 
 class KeepBest(pl.Callback):
@@ -39,10 +36,6 @@ class KeepBest(pl.Callback):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare this epoch with the best one."""
         score = float(trainer.callback_metrics[self.monitor])
-        if not math.isfinite(score):
-            raise RunError(
-                f"{self.monitor}: is {score} in epoch {trainer.current_epoch + 1}; lower train.lr or clip the gradient"
-            )
         if self.score is None or self.sign * score > self.sign * self.score:
             self.score, self.epoch = score, trainer.current_epoch + 1
             self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}  # type: ignore[union-attr]

@@ -3,6 +3,7 @@
 N pictures, K classes.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from darkroom.errors import RunError
 from darkroom.training.batches import STEP, Batch, generator
 from darkroom.training.schedules import interval
 from darkroom.training.tally import Tally
@@ -96,5 +98,11 @@ class Classifier(pl.LightningModule):
     def _log_epoch(self, split: str, tally: Tally, names: tuple[str, ...]) -> None:
         metrics = tally.metrics(self.all_gather)
         tally.reset()
+        loss = float(metrics["loss"])
+        if not math.isfinite(loss):
+            raise RunError(
+                f"{split}/loss: is {loss} in epoch {self.current_epoch + 1} (step {self.global_step}); "
+                "lower train.lr or set train.gradient_clip"
+            )
         # Lightning takes a value named `step` for the step of all that is logged beside it: epochs from 1.
         self.log_dict({f"{split}/{name}": metrics[name] for name in names} | {"step": float(self.current_epoch + 1)})

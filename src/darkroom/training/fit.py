@@ -1,26 +1,21 @@
 """From parameters to a trained classifier: everything is built and checked first, then Lightning trains."""
 
-import difflib
-import inspect
-import logging
-import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from dvclive.lightning import DVCLiveLogger
-from pytorch_lightning.callbacks import EarlyStopping
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from darkroom.build import Builder
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Rows, Split
-from darkroom.errors import InputError, RunError
+from darkroom.errors import RunError
 from darkroom.params import Params
 from darkroom.training import devices, networks
 from darkroom.training.augment import BatchAugmentation
@@ -29,28 +24,11 @@ from darkroom.training.best import KeepBest
 from darkroom.training.classifier import Classifier
 from darkroom.training.networks import Normalized, Preprocessing
 from darkroom.training.progress import ProgressReport
+from darkroom.training.rehearsal import check_network, check_step
+from darkroom.training.trainer import check_trainer_arguments, make_trainer
 
 # Enough to know the mean and standard deviation of encoded pictures to three digits without decoding all of them.
 NORMALISATION_SAMPLE = 2000
-# Set by other keys of params.yaml, or by this module.
-OWNED_BY_OTHERS = {
-    "accelerator": "hardware.accelerator",
-    "devices": "hardware.devices",
-    "num_nodes": "hardware.num_nodes",
-    "strategy": "hardware.strategy",
-    "precision": "train.precision",
-    "max_epochs": "train.epochs",
-    "gradient_clip_val": "train.gradient_clip",
-    "logger": None,
-    "callbacks": None,
-    "enable_checkpointing": None,
-    "enable_progress_bar": None,
-    "enable_model_summary": None,
-    "use_distributed_sampler": None,
-    "default_root_dir": None,
-    # It validates on training pictures.
-    "overfit_batches": None,
-}
 
 
 @dataclass(frozen=True)
@@ -75,29 +53,35 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
     train, allow = params.train, params.base.allow_targets
     devices.check_accelerator(params.hardware)
     devices.check_precision(train.precision, params.hardware)
-    _check_trainer_arguments(train.trainer)
+    check_trainer_arguments(params)
     torch.manual_seed(params.base.seed)
     num_classes, channels = len(pack.classes), networks.network_channels(train.model, pack.channels)
     network = networks.build_network(train.model, num_classes=num_classes, channels=channels, allow=allow)
     image_size = train.image_size or _natural_size(pack)
     mean, std = networks.pretrained_normalisation(train.model, network, channels) or _measure(pack, train_rows, channels)
     preprocessing = Preprocessing(image_size=image_size, channels=channels, mean=mean, std=std)
-    normalized = Normalized(network, preprocessing).to(memory_format=torch.channels_last)
-    networks.check_network(normalized, preprocessing, num_classes)
-    loss = Builder("train.loss", (nn.Module,), allow).build(train.loss)
-    _check_loss(loss, train.loss.target, num_classes)
-    make_scheduler(params, make_optimizer(params, normalized), total_steps=train.epochs)
+    normalized = Normalized(network, preprocessing)
+    loss: nn.Module = Builder("train.loss", (nn.Module,), allow).build(train.loss)
     augmentations = Builder("train.augment", (BatchAugmentation, nn.Module), allow)
+    transforms = [augmentations.build(target) for target in train.augment]
+    pictures = PictureBatches(pack, image_size=image_size, channels=channels, transforms=transforms, seed=params.base.seed)
+    # Not as many as there are classes: a loss that takes labels for logits would broadcast them and not be noticed.
+    few = pictures[0, train_rows[: 3 if num_classes == 2 else 2]]
+    check_network(normalized, few["images"], num_classes)
+    normalized = normalized.to(memory_format=torch.channels_last)
+    optimizer_of = partial(make_optimizer, params)
+    check_step(normalized, loss, optimizer_of, few, num_classes)
+    make_scheduler(params, optimizer_of(normalized), total_steps=train.epochs)
     classifier = Classifier(
         normalized,
         loss=loss,
-        make_optimizer=lambda module: make_optimizer(params, module),
+        make_optimizer=optimizer_of,
         make_scheduler=lambda optimizer, steps: make_scheduler(params, optimizer, total_steps=steps),
         num_classes=num_classes,
         monitor=train.monitor,
         seed=params.base.seed,
     )
-    return Plan(params, classifier, preprocessing, [augmentations.build(target) for target in train.augment], num_classes)
+    return Plan(params, classifier, preprocessing, transforms, num_classes)
 
 
 def fit(plan: Plan, pack: Pack, split: Split, log_dir: Path) -> KeepBest:
@@ -108,32 +92,9 @@ def fit(plan: Plan, pack: Pack, split: Split, log_dir: Path) -> KeepBest:
     RunError
         If the training fails, or is interrupted.
     """
-    train, hardware = plan.params.train, plan.params.hardware
+    train = plan.params.train
     best = KeepBest(train.monitor)
-    callbacks: list[pl.Callback] = [best, ProgressReport(train.monitor, train.batch_size)]
-    if train.early_stopping:
-        mode = "min" if train.monitor.endswith("loss") else "max"
-        stopping = train.early_stopping
-        callbacks.append(EarlyStopping(train.monitor, min_delta=stopping.min_delta, patience=stopping.patience, mode=mode))
-    further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **train.trainer}
-    _quieten_lightning()
-    trainer = pl.Trainer(
-        accelerator=hardware.accelerator,
-        devices=hardware.devices,
-        num_nodes=hardware.num_nodes,
-        strategy=hardware.strategy,
-        precision=train.precision,
-        max_epochs=train.epochs,
-        gradient_clip_val=train.gradient_clip,
-        logger=DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False),
-        callbacks=callbacks,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        **further,
-    )
-    _check_world(trainer, train.batch_size)
+    trainer = make_trainer(plan.params, [best, ProgressReport(train.monitor, train.batch_size)], log_dir)
     loaders = _loaders(plan, pack, split, trainer)
     try:
         trainer.fit(plan.classifier, *loaders)
@@ -208,46 +169,5 @@ def _measure(pack: Pack, rows: Rows, channels: int) -> tuple[tuple[float, ...], 
     return tuple(mean.tolist() * repeat), tuple(std.tolist() * repeat)
 
 
-def _check_loss(loss: nn.Module, path: str, num_classes: int) -> None:
-    logits, labels = torch.zeros(2, num_classes), torch.tensor([0, num_classes - 1])
-    try:
-        value = loss(logits, labels)
-    except Exception as error:
-        raise InputError(f"params.yaml: train.loss: {path} does not take (logits, labels) ({error}); name another") from error
-    if not isinstance(value, Tensor) or value.shape != ():
-        raise InputError(f"params.yaml: train.loss: {path} does not return one number; let it take the mean")
-
-
-def _check_trainer_arguments(arguments: dict[str, Any]) -> None:
-    known = [name for name in inspect.signature(pl.Trainer).parameters if name not in OWNED_BY_OTHERS]
-    for name in arguments:
-        if name in OWNED_BY_OTHERS:
-            other = OWNED_BY_OTHERS[name]
-            raise InputError(f"params.yaml: train.trainer.{name}: is not set here; " + (f"set {other}" if other else "remove it"))
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
-            raise InputError(f"params.yaml: train.trainer.{name}: Lightning's Trainer takes no such argument; {hint}")
-    if arguments.get("limit_val_batches") == 0:
-        raise InputError(
-            "params.yaml: train.trainer.limit_val_batches: is 0, but the best epoch is chosen by validation; raise it"
-        )
-
-
-def _check_world(trainer: pl.Trainer, batch_size: int) -> None:
-    if batch_size % trainer.world_size:
-        raise InputError(
-            f"params.yaml: train.batch_size: is {batch_size}, which cannot be divided among {trainer.world_size} devices; "
-            f"make it a multiple of {trainer.world_size}"
-        )
-
-
 def _no_epoch(monitor: str) -> NoReturn:
     raise RunError(f"train: ended before {monitor} was measured once; let train.trainer allow at least one epoch")
-
-
-def _quieten_lightning() -> None:
-    """Silence what Lightning says at every start (devices, tips, logging intervals); what matters is said by this project."""
-    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="pytorch_lightning")

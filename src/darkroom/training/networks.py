@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.build import Builder
-from darkroom.errors import InputError
+from darkroom.errors import InputError, RunError, described
 from darkroom.params import Network, Section, Target
 from darkroom.training.small_cnn import SmallCNN
 
@@ -63,6 +63,8 @@ def build_network(model: Network | Target, *, num_classes: int, channels: int, a
     ------
     InputError
         If there is no such network, or it does not take its arguments.
+    RunError
+        If pretrained weights cannot be had.
     """
     if isinstance(model, Target):
         filled = {"num_classes": num_classes, "in_channels": channels, "in_chans": channels}
@@ -76,14 +78,12 @@ def build_network(model: Network | Target, *, num_classes: int, channels: int, a
                 return _timm(model, num_classes, channels)
             case "torchvision":
                 return _torchvision(model, num_classes)
-    except InputError:
+    except (InputError, RunError):
         raise
     except Exception as error:
-        what = "pretrained weights of " if model.pretrained else ""
         raise InputError(
-            f"params.yaml: train.model: {what}{model.provider}'s {model.name} cannot be made "
-            f"({type(error).__name__}: {error}); correct name and kwargs"
-            + (", or check the connection" if model.pretrained else "")
+            f"params.yaml: train.model: {model.provider}'s {model.name} cannot be made ({described(error)}); "
+            "correct name and kwargs"
         ) from error
 
 
@@ -103,28 +103,6 @@ def pretrained_normalisation(model: Network | Target, network: nn.Module, channe
     return tuple(mean), tuple(std)
 
 
-def check_network(network: nn.Module, preprocessing: Preprocessing, num_classes: int) -> None:
-    """Send two black pictures through, so that a network unfit for size, channels or classes fails before training."""
-    size = preprocessing.image_size
-    images = torch.zeros(2, preprocessing.channels, size, size, dtype=torch.uint8)
-    was_training = network.training
-    try:
-        with torch.inference_mode():
-            logits = network.eval()(images)
-    except Exception as error:
-        raise InputError(
-            f"params.yaml: train.model: does not take pictures of {size} pixels and {preprocessing.channels} channel(s) "
-            f"({type(error).__name__}: {error}); change train.image_size or train.model"
-        ) from error
-    finally:
-        network.train(was_training)
-    if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(
-            f"params.yaml: train.model: returns {found}, not logits (2, {num_classes}); let it have {num_classes} outputs"
-        )
-
-
 def _builtin(model: Network, num_classes: int, channels: int) -> nn.Module:
     if model.name not in BUILTIN:
         raise _unknown_name(model, list(BUILTIN))
@@ -141,6 +119,8 @@ def _timm(model: Network, num_classes: int, channels: int) -> nn.Module:
 
     if not timm.is_model(model.name):
         raise _unknown_name(model, timm.list_models())
+    if model.pretrained:
+        _check_hub(model)
     network: nn.Module = timm.create_model(
         model.name, pretrained=model.pretrained, num_classes=num_classes, in_chans=channels, **model.kwargs
     )
@@ -152,11 +132,39 @@ def _torchvision(model: Network, num_classes: int) -> nn.Module:
 
     if model.name not in models.list_models(module=models):
         raise _unknown_name(model, models.list_models(module=models))
-    network: nn.Module = models.get_model(model.name, weights=None, num_classes=num_classes, **model.kwargs)
+    # GoogLeNet and Inception would answer with further logits while they train, meant for a loss of their own.
+    own = {"aux_logits": False, "init_weights": True} if model.name in ("googlenet", "inception_v3") else {}
+    network: nn.Module = models.get_model(model.name, weights=None, num_classes=num_classes, **own | model.kwargs)
     if model.pretrained:
-        weights = models.get_model_weights(model.name).DEFAULT.get_state_dict(check_hash=True, weights_only=True)
+        try:
+            weights = models.get_model_weights(model.name).DEFAULT.get_state_dict(check_hash=True, weights_only=True)
+        except OSError as error:
+            raise _no_weights(model, error) from error
         _load_all_but_head(network, weights)
     return network
+
+
+def _check_hub(model: Network) -> None:
+    """Ask for weights that are not in the cache once, with a time limit: timm itself tries for a minute, aloud."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(model.name)
+    repository = config.hf_hub_id if config else None
+    given = {"pretrained_cfg", "pretrained_cfg_overlay"} & set(model.kwargs)
+    if given or not repository or isinstance(try_to_load_from_cache(repository, "model.safetensors"), str):
+        return
+    try:
+        HfApi().model_info(repository, timeout=20)
+    except Exception as error:
+        raise _no_weights(model, error) from error
+
+
+def _no_weights(model: Network, error: Exception) -> RunError:
+    return RunError(
+        f"params.yaml: train.model.pretrained: the weights of {model.provider}'s {model.name} cannot be had "
+        f"({described(error)}); check the connection, or set it to false"
+    )
 
 
 def _load_all_but_head(network: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -1,5 +1,6 @@
 """Networks by name take the pictures and classes that are there; unfit ones fail with the key and the way out."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +9,17 @@ import timm
 import torch
 from torch import nn
 
-from darkroom.errors import InputError
+from darkroom.errors import InputError, RunError
 from darkroom.params import Network, Target
+from darkroom.training.batches import Batch
 from darkroom.training.networks import (
     Normalized,
     Preprocessing,
     build_network,
-    check_network,
     network_channels,
     pretrained_normalisation,
 )
+from darkroom.training.rehearsal import check_step
 
 
 def named(provider: Any, name: str, *, pretrained: bool = False, **kwargs: Any) -> Network:
@@ -28,6 +30,14 @@ def around_grey(size: int, channels: int) -> Preprocessing:
     return Preprocessing(image_size=size, channels=channels, mean=(0.5,) * channels, std=(0.25,) * channels)
 
 
+def two_pictures(size: int, channels: int) -> Batch:
+    return Batch(images=torch.zeros(2, channels, size, size, dtype=torch.uint8), labels=torch.tensor([0, 4]))
+
+
+def sgd(network: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(network.parameters(), lr=0.1)
+
+
 @pytest.mark.parametrize(
     ("model", "size", "channels"),
     [
@@ -36,13 +46,14 @@ def around_grey(size: int, channels: int) -> Preprocessing:
         (named("timm", "test_resnet"), 32, 1),
         (named("timm", "vit_tiny_patch16_224", img_size=32, depth=1), 32, 3),
         (named("torchvision", "mobilenet_v3_small"), 32, 3),
+        (named("torchvision", "googlenet", init_weights=False), 32, 3),
         (Target.model_validate({"_target_": "torchvision.models.resnet18", "num_classes": 5}), 32, 3),
     ],
 )
 def test_logits_of_every_provider(model: Network | Target, size: int, channels: int) -> None:
     preprocessing = around_grey(size, channels)
     network = Normalized(build_network(model, num_classes=5, channels=channels), preprocessing)
-    check_network(network, preprocessing, 5)
+    check_step(network, nn.CrossEntropyLoss(), sgd, two_pictures(size, channels), 5)
 
 
 def test_pictures_are_normalised_in_front_of_the_network() -> None:
@@ -75,33 +86,6 @@ def test_mistakes_name_the_key(model: Network, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("model", "size", "message"),
-    [
-        (named("builtin", "small_cnn", stages=4), 4, "does not take pictures of 4 pixels and 3 channel(s)"),
-        (Target.model_validate({"_target_": "torch.nn.Flatten"}), 4, "returns (2, 48), not logits (2, 5)"),
-        (named("torchvision", "googlenet", init_weights=False), 96, "not logits (2, 5)"),
-    ],
-)
-def test_unfit_networks_fail_before_training(model: Network | Target, size: int, message: str) -> None:
-    preprocessing = around_grey(size, 3)
-    if isinstance(model, Network) and model.name == "googlenet":
-        network: nn.Module = Normalized(Pair(), preprocessing)
-    else:
-        network = Normalized(build_network(model, num_classes=5, channels=3), preprocessing)
-    with pytest.raises(InputError) as caught:
-        check_network(network, preprocessing, 5)
-    assert message in str(caught.value)
-
-
-class Pair(nn.Module):
-    """Answers with two tensors, as networks with auxiliary heads do."""
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return two tensors."""
-        return images, images
-
-
 def test_timm_weights_of_a_file_are_loaded_but_for_the_head(tmp_path: Path) -> None:
     torch.manual_seed(0)
     taught = timm.create_model("test_resnet", num_classes=10)
@@ -132,11 +116,18 @@ def test_torchvision_weights_are_loaded_but_for_the_head(tmp_path: Path, monkeyp
     assert network.classifier[3].out_features == 3  # type: ignore[index,union-attr]
 
 
-def test_weights_out_of_reach_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("provider", "name"), [("torchvision", "resnet18"), ("timm", "resnet18")])
+def test_weights_out_of_reach_are_one_line_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str], provider: str, name: str
+) -> None:
     monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match=r"pretrained weights of torchvision's resnet18 cannot be made .*check the connection"):
-        build_network(named("torchvision", "resnet18", pretrained=True), num_classes=3, channels=3)
+    for variable in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    start = time.monotonic()
+    with pytest.raises(RunError, match=rf"pretrained: the weights of {provider}'s {name} cannot be had .*check the connection"):
+        build_network(named(provider, name, pretrained=True), num_classes=3, channels=3)
+    assert time.monotonic() - start < 10
+    assert "Retrying" not in "".join(capfd.readouterr())
 
 
 def test_torchvision_networks_see_grey_pictures_as_rgb() -> None:

@@ -1,0 +1,147 @@
+"""Lightning's Trainer from parameters: what it does not take fails here, on one line."""
+
+import difflib
+import inspect
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from dvclive.lightning import DVCLiveLogger
+from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.plugins import environments
+from pytorch_lightning.strategies import StrategyRegistry
+
+from darkroom.errors import InputError, described
+from darkroom.params import Params
+
+# Set by other keys of params.yaml, or by this module.
+OWNED_BY_OTHERS = {
+    "accelerator": "hardware.accelerator",
+    "devices": "hardware.devices",
+    "num_nodes": "hardware.num_nodes",
+    "strategy": "hardware.strategy",
+    "precision": "train.precision",
+    "max_epochs": "train.epochs",
+    "gradient_clip_val": "train.gradient_clip",
+    "logger": None,
+    "callbacks": None,
+    "enable_checkpointing": None,
+    "enable_progress_bar": None,
+    "enable_model_summary": None,
+    "use_distributed_sampler": None,
+    "default_root_dir": None,
+    # It validates on training pictures.
+    "overfit_batches": None,
+}
+CLUSTERS = ("TorchElastic", "SLURM", "MPI", "LSF")
+
+
+def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path) -> pl.Trainer:
+    """Return the Trainer for `train` and `hardware`, which logs to `log_dir`, with early stopping among its callbacks.
+
+    Raises
+    ------
+    InputError
+        Naming the key that Lightning does not take.
+    """
+    train, hardware = params.train, params.hardware
+    if train.early_stopping:
+        mode = "min" if train.monitor.endswith("loss") else "max"
+        stopping = train.early_stopping
+        # Only after a validation: a training that ends within its first epoch has nothing to compare.
+        early = EarlyStopping(
+            train.monitor,
+            min_delta=stopping.min_delta,
+            patience=stopping.patience,
+            mode=mode,
+            check_finite=False,
+            check_on_train_epoch_end=False,
+        )
+        callbacks = [*callbacks, early]
+    further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **train.trainer}
+    _quieten_lightning()
+    try:
+        trainer = pl.Trainer(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.num_nodes,
+            strategy=hardware.strategy,
+            precision=train.precision,
+            max_epochs=train.epochs,
+            gradient_clip_val=train.gradient_clip,
+            logger=DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False),
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            **further,
+        )
+    except Exception as error:
+        keys = "train.trainer" if train.trainer else "hardware"
+        raise InputError(f"params.yaml: {keys}: Lightning does not take it ({described(error)}); correct it") from error
+    _check_world(trainer, train.batch_size)
+    return trainer
+
+
+def check_trainer_arguments(params: Params) -> None:
+    """Refuse arguments of the Trainer that it has not or that are set elsewhere, and a start that nobody would join.
+
+    Raises
+    ------
+    InputError
+        Naming the key under train.trainer or hardware.
+    """
+    arguments, hardware = params.train.trainer, params.hardware
+    known = [name for name in inspect.signature(pl.Trainer).parameters if name not in OWNED_BY_OTHERS]
+    for name in arguments:
+        if name in OWNED_BY_OTHERS:
+            other = OWNED_BY_OTHERS[name]
+            raise InputError(f"params.yaml: train.trainer.{name}: is not set here; " + (f"set {other}" if other else "remove it"))
+        if name not in known:
+            raise InputError(
+                f"params.yaml: train.trainer.{name}: Lightning's Trainer takes no such argument; {_nearest(name, known)}"
+            )
+    if arguments.get("limit_val_batches") == 0:
+        raise InputError(
+            "params.yaml: train.trainer.limit_val_batches: is 0, but the best epoch is chosen by validation; raise it"
+        )
+    strategies = ["auto", *StrategyRegistry.available_strategies()]
+    if hardware.strategy not in strategies:
+        raise InputError(
+            f"params.yaml: hardware.strategy: Lightning has no '{hardware.strategy}'; {_nearest(hardware.strategy, strategies)}"
+        )
+    if hardware.num_nodes > 1 and "MASTER_ADDR" not in os.environ and not _in_cluster():
+        raise InputError(
+            f"params.yaml: hardware.num_nodes: is {hardware.num_nodes}, but nothing here tells where the other machines are; "
+            "start with torchrun or srun, set MASTER_ADDR, MASTER_PORT and NODE_RANK, or set it to 1"
+        )
+
+
+def _in_cluster() -> bool:
+    return any(getattr(environments, f"{name}Environment").detect() for name in CLUSTERS)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
+
+
+def _check_world(trainer: pl.Trainer, batch_size: int) -> None:
+    if batch_size % trainer.world_size:
+        raise InputError(
+            f"params.yaml: train.batch_size: is {batch_size}, which cannot be divided among {trainer.world_size} devices; "
+            f"make it a multiple of {trainer.world_size}"
+        )
+
+
+def _quieten_lightning() -> None:
+    """Silence what Lightning says at every start (devices, tips, processes); what matters is said by this project."""
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("lightning_fabric", "lightning_fabric.utilities.distributed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
