@@ -3,7 +3,7 @@
 import argparse
 
 from darkroom import paths
-from darkroom.errors import run_command
+from darkroom.errors import InputError, run_command
 from darkroom.params_file import read_yaml
 from darkroom.presets import preset_names, read_preset, set_arguments, summary
 
@@ -14,8 +14,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="a preset of conf/; none: list them")
     names = parser.parse_args().names
     if names:
-        overlays = {name: read_preset(paths.PRESETS, name) for name in names}
-        print(*set_arguments(read_yaml(paths.PARAMS), overlays))
+        try:
+            overlays = {name: read_preset(paths.PRESETS, name) for name in names}
+            print(*set_arguments(read_yaml(paths.PARAMS), overlays))
+        except InputError:
+            # Without a word here, `dvc exp run $(…)` would run what params.yaml says and call it this preset.
+            print("preset-failed")
+            raise
         return
     for name in preset_names(paths.PRESETS):
         print(f"{name:<16}{summary(paths.PRESETS, name)}")

@@ -79,7 +79,7 @@ class Builder:
         return found
 
     def _wanted(self) -> str:
-        return f"name a {' or '.join(kind.__name__ for kind in self.kinds)}"
+        return f"name a subclass of {' or '.join(kind.__name__ for kind in self.kinds)}"
 
     def _nested(self, value: Any) -> Any:
         """Build the targets inside arguments, such as the transforms of torchvision's RandomApply."""

@@ -9,6 +9,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    StringConstraints,
     Tag,
     model_validator,
 )
@@ -35,7 +36,7 @@ def _only_json(value: Any) -> Any:
 
 IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
 PACKAGE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
-SHA256 = r"^[0-9a-f]{64}$"
+SHA256 = r"^[0-9a-fA-F]{64}$"
 PATTERNS = {
     IMPORT_PATH: "an import path such as torch.optim.SGD",
     PACKAGE: "the name of a package or module",
@@ -129,7 +130,7 @@ class DownloadParams(Section):
     """For `folder`: a folder with one folder of pictures per class, or with train/, val/, test/ above the classes."""
     archive: str | None
     """For `archive`: path, `file:` or `http(s):` address of a .zip or .tar.* laid out like a folder."""
-    sha256: Annotated[str, Field(pattern=SHA256)] | None
+    sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)] | None
     """For `archive`: its SHA-256; `python src/download.py --checksum` prints it."""
     redirect_hosts: list[str]
     """For `archive`: hosts that a server may redirect to, beside its own."""

@@ -69,6 +69,11 @@ def test_mistakes_name_the_key_and_the_way_out(content: dict[str, Any], key: str
     assert "\n" not in str(caught.value)
 
 
+def test_checksums_may_be_written_in_capitals(content: dict[str, Any]) -> None:
+    content["download"] |= {"source": "archive", "archive": "x.zip", "sha256": "AB" * 32}
+    assert check_params(content).download.sha256 == "ab" * 32
+
+
 def test_further_mistakes_are_counted(content: dict[str, Any]) -> None:
     content["train"]["lr"] = -1
     content["train"]["epochs"] = 0

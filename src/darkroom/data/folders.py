@@ -12,7 +12,15 @@ from darkroom.data.pictures import EXTENSIONS, PictureError
 from darkroom.errors import InputError, warn
 
 JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
-LEVELS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+LEVELS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
 MAX_FILE_BYTES = 1 << 30
 
 
@@ -70,6 +78,7 @@ def list_pictures(entries: Iterable[Entry], where: str, info: dict[str, Any]) ->
     levels = _find_levels(kept, where)
     pictures = _group(kept, levels, where, ignored)
     classes = _check_classes(pictures, where)
+    _check_depth(pictures, 1 if levels else 0, where)
     labels = {name: label for label, name in enumerate(classes)}
     items = [
         Item(printable(entry.name), split, partial(_read_sample, entry.read, labels[printable(name)]))
@@ -173,6 +182,23 @@ def _check_classes(groups: dict[tuple[str, str], list[Entry]], where: str) -> li
                 f"{where}: class '{name}' stands in {having} but not in {lacking[0]}; add pictures of it there, or remove it"
             )
     return classes
+
+
+def _check_depth(groups: dict[tuple[str, str], list[Entry]], depth: int, where: str) -> None:
+    """Refuse what may be classes one level further down: the same folders in each class folder, and no picture beside them."""
+    inner = {
+        (split, name): {entry.parts[depth + 1] if entry.name.count("/") > depth + 1 else "" for entry in members}
+        for (split, name), members in groups.items()
+    }
+    first, *others = inner.values()
+    if len(first) > 1 and "" not in first and all(other == first for other in others):
+        a, b = sorted({name for _, name in groups})[:2]
+        c, d = sorted(first)[:2]
+        raise InputError(
+            f"{where}: '{printable(a)}' and '{printable(b)}' hold the same folders, such as '{printable(c)}' and "
+            f"'{printable(d)}', and no picture, so it is unclear which are the classes; put the pictures of a class "
+            "into its folder itself, or name the upper folders train, val and test"
+        )
 
 
 def _tops(entries: Iterable[Entry]) -> set[str]:

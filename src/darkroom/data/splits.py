@@ -112,11 +112,16 @@ def _carve(pack: Pack, rows: Rows, pictures: NDArray[np.object_], count: int, *,
     present = np.bincount(labels, minlength=len(pack.classes))
     if present.min() < 2:
         name = pack.classes[int(present.argmin())]
-        raise InputError(f"data/raw: class '{name}' has {present.min()} different picture(s) to split; add some, or remove it")
-    if count < len(pack.classes) or len(firsts) - count < len(pack.classes):
+        others = "" if present.min() else ": all that it has in train stand in val or test as well"
         raise InputError(
-            f"params.yaml: {key}: gives {count} of {len(firsts)} pictures, fewer than one for each of the "
-            f"{len(pack.classes)} classes on one side; change it"
+            f"data/raw: class '{name}' has {present.min()} different picture(s) to split{others}; add some, or remove it"
+        )
+    rest = len(firsts) - count
+    if min(count, rest) < len(pack.classes):
+        which = f"gives {count} of {len(firsts)}" if count < rest else f"leaves {rest} of {len(firsts)}"
+        raise InputError(
+            f"params.yaml: {key}: {which} pictures, fewer than one for each of the {len(pack.classes)} classes; "
+            f"{'raise' if count < rest else 'lower'} it, or add pictures"
         )
     _, carved = train_test_split(firsts, test_size=count, stratify=labels, random_state=seed)
     chosen = {pictures[row] for row in carved}

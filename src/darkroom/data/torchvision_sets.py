@@ -32,6 +32,45 @@ OWN_ARGUMENTS = ("root", "download", "transform", "transforms", "target_transfor
 NETWORK_ERRORS = (URLError, ConnectionError, TimeoutError, http.client.HTTPException)
 
 
+# By https://docs.pytorch.org/vision/stable/datasets.html: videos, or pictures with boxes, masks, captions, pairs or flow.
+OTHER_TASKS = (
+    "CREStereo",
+    "CarlaStereo",
+    "Cityscapes",
+    "CocoCaptions",
+    "CocoDetection",
+    "ETH3DStereo",
+    "FallingThingsStereo",
+    "Flickr30k",
+    "Flickr8k",
+    "FlyingChairs",
+    "FlyingThings3D",
+    "HD1K",
+    "HMDB51",
+    "InStereo2k",
+    "Kinetics",
+    "Kitti",
+    "Kitti2012Stereo",
+    "Kitti2015Stereo",
+    "KittiFlow",
+    "LFWPairs",
+    "Middlebury2014Stereo",
+    "MovingMNIST",
+    "PhotoTour",
+    "SBDataset",
+    "SBU",
+    "SceneFlowStereo",
+    "Sintel",
+    "SintelStereo",
+    "UCF101",
+    "VOCDetection",
+    "VOCSegmentation",
+    "WIDERFace",
+)
+# How torchvision says that people have to fetch files themselves.
+BY_HAND = ("externally", "not found in", "manually")
+
+
 class _UnknownSplitError(Exception):
     pass
 
@@ -79,8 +118,11 @@ def _find_class(name: str) -> Any:
     known = {key: value for key, value in found.items() if issubclass(value, base) and value is not base}
     if issubclass(known.get(name, object), module.DatasetFolder) and name in ("ImageFolder", "DatasetFolder"):
         raise InputError(f"{KEY}.dataset: {name} is for folders; set download.source to folder and name it in download.folder")
+    if name in OTHER_TASKS:
+        raise InputError(f"{KEY}.dataset: {name} has no pictures with one class each; take a classification set, such as CIFAR10")
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        lower = {key.casefold(): key for key in known}
+        near = [lower[key] for key in difflib.get_close_matches(name.casefold(), lower, n=1, cutoff=0.4)]
         advice = f"did you mean {near[0]}?" if near else "take a class of torchvision.datasets, such as CIFAR10"
         raise InputError(f"{KEY}.dataset: torchvision has no data set {name}; {advice}")
     return known[name]
@@ -125,6 +167,11 @@ def _make_splits(make: Callable[..., Any], taken: dict[str, inspect.Parameter], 
         return _probe_splits(make)
     except Exception as error:
         reason = " ".join(str(error).split())
+        if any(words in reason for words in BY_HAND):
+            raise InputError(
+                f"{KEY}.dataset: {params.dataset} cannot be downloaded ({reason}); "
+                f"put its files into {paths.cache_dir() / 'torchvision'} as that says"
+            ) from error
         # torchvision wraps some of what the network did.
         wrapped = isinstance(error, RuntimeError) and ("Error downloading" in reason or "corrupted" in reason)
         if wrapped or isinstance(error, NETWORK_ERRORS):

@@ -77,6 +77,16 @@ def found(listing: Listing) -> dict[str, tuple[str, str]]:
             {"a/1.jpg": ("train", "a"), "b/1.jpg": ("train", "b")},
             [".gitignore", "__MACOSX", "a/.DS_Store", "a/.cache", "b/._1.jpg"],
         ),
+        (
+            ["Training/a/1.jpg", "Training/b/1.jpg", "Testing/a/1.jpg", "Testing/b/1.jpg"],
+            {
+                "Testing/a/1.jpg": ("test", "a"),
+                "Testing/b/1.jpg": ("test", "b"),
+                "Training/a/1.jpg": ("train", "a"),
+                "Training/b/1.jpg": ("train", "b"),
+            },
+            [],
+        ),
         # Among other classes, `train` is a vehicle.
         (["bus/1.jpg", "train/1.jpg"], {"bus/1.jpg": ("train", "bus"), "train/1.jpg": ("train", "train")}, []),
         (["a/1.jpg", "b/notes.txt"], {"a/1.jpg": ("train", "a"), "b/notes.txt": ("train", "b")}, []),
@@ -113,6 +123,10 @@ def test_layouts(listed: Lister, names: list[str], expected: dict[str, tuple[str
         (
             ["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "validation/a/1.jpg", "validation/b/1.jpg"],
             "set: 'val' and 'validation' both mean val; merge them",
+        ),
+        (
+            ["2023/a/1.jpg", "2023/b/1.jpg", "2024/a/1.jpg", "2024/b/1.jpg"],
+            "set: '2023' and '2024' hold the same folders, such as 'a' and 'b', and no picture, so it is unclear which are the",
         ),
     ],
 )

@@ -110,8 +110,16 @@ def test_what_is_tested_on_chooses_no_epoch(make_pack: Callable[..., Pack], make
     ("counts", "changes", "message"),
     [
         ([20, 1], {}, "data/raw: class 'class 1' has 1 different picture(s) to split; add some, or remove it"),
-        ([20, 20], {"test_fraction": 0.01}, "params.yaml: split.test_fraction: gives 0 of 40 pictures"),
-        ([20, 20], {"test_fraction": 0.5, "val_fraction": 0.499}, "params.yaml: split.val_fraction: gives 20 of 20 pictures"),
+        (
+            [20, 20],
+            {"test_fraction": 0.01},
+            "params.yaml: split.test_fraction: gives 0 of 40 pictures, fewer than one for each of the 2 classes; raise it",
+        ),
+        (
+            [20, 20],
+            {"test_fraction": 0.5, "val_fraction": 0.499},
+            "params.yaml: split.val_fraction: leaves 0 of 20 pictures, fewer than one for each of the 2 classes; lower it",
+        ),
         ([200, 3], {"test_fraction": 0.1}, "class 'class 1' has"),
     ],
 )
@@ -123,6 +131,16 @@ def test_too_few_pictures(
     with pytest.raises(InputError) as caught:
         divide(pack, make_params({f"split.{key}": value for key, value in changes.items()}).split, 0)
     assert message in str(caught.value)
+
+
+def test_a_class_whose_pictures_are_all_tested_on(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
+    pack = make_pack(
+        [(number % 2, "train", number) for number in range(20)] + [(1, "test", number) for number in range(1, 20, 2)]
+    )
+    with pytest.raises(
+        InputError, match=r"class 'class 1' has 0 different picture\(s\) to split: all that it has in train stand"
+    ):
+        divide(pack, make_params().split, 0)
 
 
 def test_a_manifest_of_other_pictures_is_refused(

@@ -112,6 +112,9 @@ def test_a_set_without_splits(listed: Any) -> None:
     ("name", "arguments", "message"),
     [
         ("CIFAR11", {}, "params.yaml: download.dataset: torchvision has no data set CIFAR11; did you mean CIFAR10?"),
+        ("cifar10", {}, "params.yaml: download.dataset: torchvision has no data set cifar10; did you mean CIFAR10?"),
+        ("CocoDetection", {}, "params.yaml: download.dataset: CocoDetection has no pictures with one class each; take a"),
+        ("FER2013", {}, "params.yaml: download.dataset: FER2013 cannot be downloaded (train.csv not found in"),
         ("Qqqqqqq", {}, "params.yaml: download.dataset: torchvision has no data set Qqqqqqq; take a class of"),
         ("VisionDataset", {}, "params.yaml: download.dataset: torchvision has no data set VisionDataset"),
         ("ImageFolder", {}, "params.yaml: download.dataset: ImageFolder is for folders; set download.source to folder"),

@@ -122,7 +122,7 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
         ({"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR"}}, "missing a required argument: 'step_size'"),
         (
             {"train.scheduler": {"_target_": "torch.optim.SGD"}},
-            "train.scheduler._target_: torch.optim.SGD cannot be used here; name a LRScheduler",
+            "train.scheduler._target_: torch.optim.SGD cannot be used here; name a subclass of LRScheduler",
         ),
         ({"train.augment": [{"_target_": "torch.optim.SGD"}]}, "train.augment._target_: torch.optim.SGD cannot be used here"),
         ({"hardware.accelerator": "cuda"}, "hardware.accelerator: is cuda, but this machine has none; set it to auto or cpu"),
