@@ -179,6 +179,28 @@ def test_an_experiment_in_a_temporary_folder_leaves_the_workspace_alone(clone: C
     assert "aside" in clone.run("dvc exp list").stdout
 
 
+def test_pictures_that_a_temporary_folder_has_not(clone: Clone) -> None:
+    done = clone.run("dvc exp run --temp -S download.source=folder", status=None)
+    assert done.returncode != 0
+    assert "download.folder: data/photos is empty in this experiment's temporary folder" in done.stderr
+    assert "name it by its absolute path" in done.stderr
+
+
+def test_a_preset_with_a_typo_runs_nothing(clone: Clone) -> None:
+    done = clone.run("dvc exp run $(python src/preset.py mnits) -S train.lr=0.5", status=None)
+    assert done.returncode != 0
+    assert "there is no such preset; did you mean 'mnist'?" in done.stderr
+    assert clone.run("git status --porcelain").stdout == ""
+
+
+def test_the_way_back_from_a_failed_experiment(clone: Clone) -> None:
+    done = clone.run("dvc exp run -S train.lr=-1", status=None)
+    assert "error: params.yaml: train.lr: is -1, but should be greater than 0" in done.stderr
+    clone.run("git checkout . && dvc checkout")
+    assert clone.run("git status --porcelain").stdout == ""
+    assert clone.stages_that_would_run() == []
+
+
 def test_photos_are_predicted(clone: Clone, tmp_path: Path) -> None:
     numbers = np.random.default_rng(0)
     (tmp_path / "folder" / "deep").mkdir(parents=True)

@@ -54,6 +54,12 @@ def _list_folder(params: DownloadParams) -> Listing:
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
         raise InputError(f"params.yaml: download.folder: {params.folder} {what}; correct it, or make the folder")
+    # DVC runs experiments of `--temp` and the queue in .dvc/tmp/exps, with a copy of what Git knows.
+    if ".dvc/tmp/exps" in paths.ROOT.as_posix() and not any(entry.is_dir() for entry in folder.iterdir()):
+        raise InputError(
+            f"params.yaml: download.folder: {params.folder} is empty in this experiment's temporary folder, which has only what "
+            "Git knows; name it by its absolute path"
+        )
     info = {"source": "folder", "name": params.folder, "licence": None}
     return list_pictures(scan(folder), params.folder, info)
 

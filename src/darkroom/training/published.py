@@ -114,6 +114,10 @@ def load_model(directory: Path, params: Params) -> Published:
             build_network(model, num_classes=len(card.classes), channels=channels, allow=allow), card.preprocessing
         )
         network.load_state_dict(load_file(path))
+    except InputError as error:
+        if isinstance(model, Target):
+            raise
+        raise InputError(f"models/model.json: names a network that cannot be made ({error}); {WAY_OUT}") from error
     except (SafetensorError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"models: model.safetensors does not fit model.json ({reason}); {WAY_OUT}") from error
@@ -126,5 +130,9 @@ def read_card(path: Path) -> Card:
         return Card.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}") from None
-    except (ValueError, ValidationError, RecursionError) as error:
-        raise InputError(f"models/{path.name}: is damaged ({str(error).splitlines()[0]}); {WAY_OUT}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"models/{path.name}: is damaged ({key}: {first['msg']}); {WAY_OUT}") from None
+    except RecursionError:
+        raise InputError(f"models/{path.name}: is damaged (nested too deeply); {WAY_OUT}") from None

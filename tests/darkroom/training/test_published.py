@@ -79,14 +79,20 @@ def flip(path: Path, place: int) -> None:
         (lambda folder: (folder / "model.json").write_text("[" * 10000), "models/model.json: is damaged"),
         (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe"), "models/model.json: is damaged"),
         (lambda folder: edit(folder, format=2), "models/model.json: is damaged"),
-        (lambda folder: edit(folder, surprise=1), "models/model.json: is damaged"),
+        (
+            lambda folder: edit(folder, surprise=1),
+            "models/model.json: is damaged (surprise: Extra inputs are not permitted); run",
+        ),
         (lambda folder: edit(folder, classes=["a", "b"]), "models: model.safetensors does not fit model.json"),
         (
             lambda folder: edit(folder, network=SMALL | {"kwargs": {"width": 8}}),
             "models: model.safetensors does not fit model.json",
         ),
         (lambda folder: edit(folder, network=SMALL | {"provider": "os"}), "models/model.json: is damaged"),
-        (lambda folder: edit(folder, network=SMALL | {"name": "system"}), "has no network 'system'"),
+        (
+            lambda folder: edit(folder, network=SMALL | {"name": "system"}),
+            "models/model.json: names a network that cannot be made (",
+        ),
     ],
 )
 def test_damage_is_one_line(
