@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
-from darkroom import files, paths
+from darkroom import paths
 from darkroom.data.fetch import checksum, shown_archive
 from darkroom.data.packing import summary, write_pack
 from darkroom.data.sources import read_source
 from darkroom.errors import InputError, run_command
 from darkroom.params import DownloadParams
 from darkroom.params_file import load_params
+from darkroom.workspace import running
 
 
 def main() -> None:
@@ -23,13 +24,14 @@ def main() -> None:
         help="only print the SHA-256 of a path or address; without one, of download.archive",
     )
     archive = parser.parse_args().checksum
-    params = load_params(paths.PARAMS).download
     if archive is not None:
-        print_checksum(params, archive)
+        print_checksum(load_params(paths.PARAMS).download, archive)
         return
-    with files.replaced_dir(paths.RAW) as directory, read_source(params, directory) as listing:
-        dataset = write_pack(listing, directory, params)
-        line = summary(dataset, directory)
+    with running("download") as stage:
+        params = load_params(paths.PARAMS).download
+        with stage.replaced_dir(paths.RAW) as directory, read_source(params, directory) as listing:
+            dataset = write_pack(listing, directory, params)
+            line = summary(dataset, directory)
     print(f"download: {line}")
 
 

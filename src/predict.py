@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from darkroom import files, paths
+from darkroom import paths
 from darkroom.data.listing import printable
 from darkroom.data.pack import Pack
 from darkroom.data.photos import Photos, find_photos
@@ -12,6 +12,7 @@ from darkroom.errors import run_command
 from darkroom.params import Params
 from darkroom.params_file import load_params
 from darkroom.reporting.predictions import WRITERS, Predictions, check_out, write_predictions
+from darkroom.workspace import running
 
 
 def main() -> None:
@@ -20,18 +21,25 @@ def main() -> None:
     parser.add_argument("pictures", nargs="*", type=Path, help="pictures or folders of them; none: predict.input of params.yaml")
     parser.add_argument("--out", type=Path, help="a .csv, .jsonl or .parquet file; none: all three in data/predictions")
     arguments = parser.parse_args()
-    params = load_params(paths.PARAMS)
     if arguments.out:
         check_out(arguments.out)
-    chosen = arguments.pictures or [paths.ROOT / params.predict.input]
-    predictions = predict_test_split(params) if chosen == [paths.SPLIT] else predict_photos(params, chosen)
-    if arguments.out:
+        params = load_params(paths.PARAMS)
+        predictions = predict(params, arguments.pictures)
         write_predictions(arguments.out, predictions, params.predict.top_k)
     else:
-        with files.replaced_dir(paths.PREDICTIONS) as directory:
-            for ending in WRITERS:
-                write_predictions(directory / f"predictions{ending}", predictions, params.predict.top_k)
+        with running("predict") as stage:
+            params = load_params(paths.PARAMS)
+            predictions = predict(params, arguments.pictures)
+            with stage.replaced_dir(paths.PREDICTIONS) as directory:
+                for ending in WRITERS:
+                    write_predictions(directory / f"predictions{ending}", predictions, params.predict.top_k)
     print(f"predict: {len(predictions.paths)} pictures -> {arguments.out or paths.shown(paths.PREDICTIONS)}")
+
+
+def predict(params: Params, pictures: list[Path]) -> Predictions:
+    """Predict pictures, or what predict.input names."""
+    chosen = pictures or [paths.ROOT / params.predict.input]
+    return predict_test_split(params) if chosen == [paths.SPLIT] else predict_photos(params, chosen)
 
 
 def predict_test_split(params: Params) -> Predictions:

@@ -1,14 +1,18 @@
 """The two kinds of expected failure, and how every command turns them into one line and an exit status."""
 
 import os
+import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from darkroom import paths
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
 class InputError(ValueError):
@@ -17,6 +21,14 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """The run itself failed, with input that was right: full disk, missing device, … (exit status 1)."""
+
+
+class Interrupted(BaseException):
+    """A signal asked the command to end; `message` says what is kept (exit status 128 and the signal's number)."""
+
+    def __init__(self, number: int, message: str = "nothing was recorded, run the same command again"):
+        super().__init__(f"interrupted by {signal.Signals(number).name}; {message}")
+        self.number = number
 
 
 def one_line(error: BaseException | str) -> str:
@@ -49,19 +61,27 @@ def fail(error: BaseException | str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's `main`; an expected failure ends in one line, an unexpected one keeps its traceback."""
     # Deprecations inside the libraries are for this project's tests, not for the person at the terminal.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+    for number in SIGNALS:
+        # One that is ignored (nohup, a shell's background job) stays ignored.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         main()
+    except Interrupted as error:
+        fail(error, 128 + error.number)
     except InputError as error:
         fail(error, 2)
     except RunError as error:
         fail(error, 1)
-    except KeyboardInterrupt:
-        fail("interrupted; nothing was recorded, run the same command again", 130)
     except OSError as error:
         # Files that people name are checked where they enter; what is left is the machine: disk full, no permission.
         fail(f"{error.filename or 'system'}: {error.strerror or error}; free the disk or mend its permissions", 1)

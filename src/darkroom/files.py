@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# Names of what is being written begin with this: what a killed process left behind can be told from people's files.
+WRITING = ".writing-"
+
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
@@ -17,33 +20,52 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
     A file that stands there is never written into: DVC may have linked it to its cache.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
+    with _temporary_file(path) as temporary:
         yield temporary
-        # mkstemp makes files private, but what a stage writes is as readable as any other file.
-        temporary.chmod(0o666 & ~_umask())
-        _sync(temporary)
+        _finish(temporary)
         temporary.replace(path)
         _sync(path.parent)
+
+
+@contextmanager
+def hash_named_file(directory: Path, stem: str, suffix: str) -> Iterator[Path]:
+    """Yield a temporary path that becomes `<stem>-<its SHA-256><suffix>` when the block succeeds: file and hash in one step."""
+    with _temporary_file(directory / f"{stem}{suffix}") as temporary:
+        yield temporary
+        _finish(temporary)
+        temporary.replace(directory / f"{stem}-{sha256(temporary)}{suffix}")
+        _sync(directory)
+
+
+@contextmanager
+def _temporary_file(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f"{WRITING}{path.name}.", dir=path.parent)
+    os.close(descriptor)
+    try:
+        yield Path(name)
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+
+
+def _finish(temporary: Path) -> None:
+    # mkstemp makes files private, but what a stage writes is as readable as any other file.
+    temporary.chmod(0o666 & ~_umask())
+    _sync(temporary)
 
 
 @contextmanager
 def replaced_dir(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path` that takes its place when the block succeeds; on failure `path` stays as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = Path(tempfile.mkdtemp(prefix=f"{WRITING}{path.name}.", dir=path.parent))
     try:
         yield temporary
         for file in temporary.rglob("*"):
             _sync(file)
         temporary.chmod(0o777 & ~_umask())
         if path.is_dir() and not path.is_symlink():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+            old = Path(tempfile.mkdtemp(prefix=f"{WRITING}{path.name}.", dir=path.parent))
             path.replace(old / "old")
             temporary.replace(path)
             shutil.rmtree(old)
@@ -53,6 +75,12 @@ def replaced_dir(path: Path) -> Iterator[Path]:
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(directory: Path) -> None:
+    """Remove what killed processes were writing in a folder; only for who knows that nobody writes there now."""
+    for rest in directory.glob(f"{WRITING}*"):
+        shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

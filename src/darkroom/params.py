@@ -99,6 +99,13 @@ class EarlyStopping(Section):
     """Least change that counts as an improvement."""
 
 
+class Checkpoint(Section):
+    """When the state of the training is saved, from which it goes on after an interruption."""
+
+    every_minutes: PositiveFloat
+    """Minutes after which the state is saved within an epoch; it is saved at the end of every epoch as well."""
+
+
 def _network_or_target(value: Any) -> str:
     return "target" if isinstance(value, Target) or (isinstance(value, dict) and "_target_" in value) else "network"
 
@@ -205,6 +212,8 @@ class TrainParams(Section):
     """Validation metric that picks the published epoch and stops early; a loss is minimised, the others maximised."""
     early_stopping: EarlyStopping | None
     """`patience` and `min_delta`, or null to train all epochs."""
+    checkpoint: Checkpoint
+    """When the state is saved from which an interrupted training goes on."""
     gradient_clip: PositiveFloat | None
     """Largest norm of the gradient, or null."""
     trainer: Arguments
@@ -254,6 +263,8 @@ class HardwareParams(Section):
     """Number of machines to train on."""
     strategy: Annotated[str, Field(min_length=1)]
     """Lightning's strategy, such as `auto` or `ddp`."""
+    worker_timeout_seconds: PositiveFloat
+    """Give up on reading processes that deliver no batch for this long."""
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
     """Processes that read and augment pictures; `auto`: none for small packed pictures, else one per core, four at most."""
 

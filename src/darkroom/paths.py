@@ -5,6 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
+PIPELINE = ROOT / "dvc.yaml"
 PARAMS = ROOT / "params.yaml"
 PRESETS = ROOT / "conf"
 PLUGINS = ROOT / "src" / "plugins"
@@ -19,6 +20,14 @@ EVALUATE_METRICS = ROOT / "metrics" / "evaluate"
 def shown(path: Path) -> str:
     """Return the path as people know it: relative to the repository where it stands inside."""
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+
+
+def states_dir() -> Path:
+    """Return the folder for the states of unfinished trainings: in the main repository, also when `--temp` runs elsewhere.
+
+    It is no output of a stage: DVC deletes outputs before each run, or brings back those of another experiment.
+    """
+    return Path(os.environ.get("DVC_ROOT") or ROOT) / ".resume"
 
 
 def cache_dir() -> Path:

@@ -56,6 +56,8 @@ class ShuffledRows(Sampler[BatchKey]):
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self.resume_at = (0, 0)
+        """Epoch, and the batch of it, that a resumed training begins with."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that is iterated next; Lightning calls it."""
@@ -67,7 +69,8 @@ class ShuffledRows(Sampler[BatchKey]):
 
     def __iter__(self) -> Iterator[BatchKey]:
         order = generator(self.seed, ORDER, self.epoch).permutation(self.rows)
-        for number in range(len(self)):
+        first = self.resume_at[1] if self.epoch == self.resume_at[0] else 0
+        for number in range(first, len(self)):
             batch = order[number * self.batch_size : (number + 1) * self.batch_size]
             yield self.epoch, batch[self.rank :: self.world_size]
 
@@ -164,14 +167,15 @@ class PictureBatches(Dataset[Batch]):
 
 
 def make_loader(
-    batches: PictureBatches, order: Sampler[BatchKey], *, num_workers: int, pin_memory: bool = False
+    batches: PictureBatches, order: Sampler[BatchKey], *, num_workers: int, timeout: float = 0, pin_memory: bool = False
 ) -> "DataLoader[Batch]":
-    """Return a DataLoader whose workers make whole batches; pictures never travel one by one."""
+    """Return a DataLoader whose workers make whole batches, pictures never travel one by one; `timeout` is in seconds."""
     return DataLoader(
         batches,
         sampler=order,
         batch_size=None,
         num_workers=num_workers,
+        timeout=timeout if num_workers else 0,
         pin_memory=pin_memory,
         persistent_workers=num_workers > 0,
     )

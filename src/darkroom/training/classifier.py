@@ -95,6 +95,14 @@ class Classifier(pl.LightningModule):
         optimizer: Any = self.optimizers()
         self.log("lr", float(optimizer.param_groups[0]["lr"]), rank_zero_only=True)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what was counted of an unfinished epoch, over all processes."""
+        checkpoint["train_tally"] = self.train_tally.state(self.all_gather)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the counts; one process has them for all."""
+        self.train_tally.take_up(checkpoint["train_tally"] if self.trainer.is_global_zero else None)
+
     def _log_epoch(self, split: str, tally: Tally, names: tuple[str, ...]) -> None:
         metrics = tally.metrics(self.all_gather)
         tally.reset()

@@ -1,8 +1,8 @@
 """From parameters to a trained classifier: everything is built and checked first, then Lightning trains."""
 
+import shutil
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,6 +25,8 @@ from darkroom.training.classifier import Classifier
 from darkroom.training.networks import Normalized, Preprocessing
 from darkroom.training.progress import ProgressReport
 from darkroom.training.rehearsal import check_network, check_step
+from darkroom.training.resume import KeepState, State, describe, write_files
+from darkroom.training.states import StateStore
 from darkroom.training.trainer import check_trainer_arguments, make_trainer
 
 # Enough to know the mean and standard deviation of encoded pictures to three digits without decoding all of them.
@@ -84,28 +86,44 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
     return Plan(params, classifier, preprocessing, transforms, num_classes)
 
 
-def fit(plan: Plan, pack: Pack, split: Split, log_dir: Path) -> KeepBest:
-    """Train, logging to `log_dir`, and return the callback that holds the weights of the best epoch.
+def fit(plan: Plan, pack: Pack, split: Split, store: StateStore) -> KeepBest:
+    """Train, or go on from the state in `store`, and return the callback that holds the weights of the best epoch.
+
+    The log is written to `store.log_dir`.
 
     Raises
     ------
     RunError
-        If the training fails, or is interrupted.
+        If the training fails.
+    Interrupted
+        If a signal ended it; the state is saved then.
     """
     train = plan.params.train
-    best = KeepBest(train.monitor)
-    trainer = make_trainer(plan.params, [best, ProgressReport(train.monitor, train.batch_size)], log_dir)
-    loaders = _loaders(plan, pack, split, trainer)
+    best, keep = KeepBest(train.monitor), KeepState(store, train.checkpoint.every_minutes)
+    state = store.latest()
+    shutil.rmtree(store.log_dir, ignore_errors=True)
+    store.log_dir.mkdir()  # a promised output, also of a fast_dev_run, which logs nothing
+    if state is not None:
+        write_files(store.log_dir, state["darkroom"]["log"])
+    callbacks: list[pl.Callback] = [best, ProgressReport(train.monitor, train.batch_size), keep]
+    trainer = make_trainer(plan.params, callbacks, store.log_dir, state)
+    if trainer.is_global_zero and (line := describe(state, store)):
+        print(line, flush=True)
+    if state is not None and state["darkroom"]["finished"]:
+        best.load_state_dict(state["callbacks"]["KeepBest"])
+        best.publishes = trainer.is_global_zero
+        return best
+    store.check_space(sum(value.nbytes for value in plan.classifier.network.state_dict().values()))
     try:
-        trainer.fit(plan.classifier, *loaders)
+        trainer.fit(plan.classifier, *_loaders(plan, pack, split, trainer, state), ckpt_path="state" if state else None)
     except torch.OutOfMemoryError:
-        raise RunError(f"train.batch_size: {train.batch_size} pictures do not fit in the device's memory; lower it") from None
-    except SystemExit:
-        # Lightning answers Ctrl-C with exit(1), without a word.
-        if trainer.interrupted:
-            raise KeyboardInterrupt from None
+        raise RunError(
+            f"params.yaml: train.batch_size: {train.batch_size} pictures do not fit in the device's memory; lower it, "
+            "or let train.trainer.accumulate_grad_batches make up for it"
+        ) from None
+    except RuntimeError as error:
+        _explain_workers(error, plan.params)
         raise
-    log_dir.mkdir(parents=True, exist_ok=True)  # a promised output, also of a fast_dev_run, which logs nothing
     if not best.weights:
         _no_epoch(train.monitor)
     return best
@@ -130,21 +148,25 @@ def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int) ->
     return scheduler
 
 
-def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer) -> tuple[Any, Any]:
+def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: State | None) -> tuple[Any, Any]:
     params, preprocessing = plan.params, plan.preprocessing
     batch_size, seed = params.train.batch_size, params.base.seed
     rank, world_size = trainer.global_rank, trainer.world_size
     val = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
     train = val.augmented(plan.transforms, seed)
     whole_batches = pack.size is not None and all(isinstance(transform, BatchAugmentation) for transform in plan.transforms)
-    num_workers = devices.worker_count(params.hardware, in_memory=whole_batches)
-    pin_memory = trainer.strategy.root_device.type == "cuda"
-    order = ShuffledRows(split.rows["train"], batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)
-    val_order = OrderedRows(split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size)
-    return (
-        make_loader(train, order, num_workers=num_workers, pin_memory=pin_memory),
-        make_loader(val, val_order, num_workers=num_workers, pin_memory=pin_memory),
+    loader = partial(
+        make_loader,
+        num_workers=devices.worker_count(params.hardware, in_memory=whole_batches),
+        timeout=params.hardware.worker_timeout_seconds,
+        pin_memory=trainer.strategy.root_device.type == "cuda",
     )
+    order = ShuffledRows(split.rows["train"], batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)
+    if state is not None:
+        order.set_epoch(state["darkroom"]["epoch"])
+        order.resume_at = (state["darkroom"]["epoch"], state["darkroom"]["batch"])
+    val_order = OrderedRows(split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size)
+    return loader(train, order), loader(val, val_order)
 
 
 def _natural_size(pack: Pack) -> int:
@@ -167,6 +189,21 @@ def _measure(pack: Pack, rows: Rows, channels: int) -> tuple[tuple[float, ...], 
     std[std < 1e-6] = 1
     repeat = channels // pack.channels
     return tuple(mean.tolist() * repeat), tuple(std.tolist() * repeat)
+
+
+def _explain_workers(error: RuntimeError, params: Params) -> None:
+    """Turn what a DataLoader says of its reading processes into one line."""
+    if "DataLoader timed out" in str(error):
+        seconds = params.hardware.worker_timeout_seconds
+        raise RunError(
+            f"params.yaml: hardware.worker_timeout_seconds: the reading processes delivered nothing for {seconds:g} s; raise it, "
+            "or set hardware.num_workers to 0: the same command goes on from the last state"
+        ) from error
+    if "DataLoader worker" in str(error):
+        raise RunError(
+            f"params.yaml: hardware.num_workers: a reading process died ({str(error).splitlines()[0]}); "
+            "lower it if memory ran out: the same command goes on from the last state"
+        ) from error
 
 
 def _no_epoch(monitor: str) -> NoReturn:

@@ -21,6 +21,8 @@ class ProgressReport(pl.Callback):
         self.bar: Progress | None = None
         self.task = TaskID(0)
         self.epoch_start = self.epoch_seconds = self.last_refresh = 0.0
+        self.num_batches = 0
+        """Batches since `epoch_start`: a resumed epoch begins in its middle."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Open the bar if standard output is a terminal."""
@@ -35,11 +37,15 @@ class ProgressReport(pl.Callback):
             )
             self.task = self.bar.add_task("", total=trainer.estimated_stepping_batches, values="")
             self.bar.start()
+        self._begin_epoch(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Print the line of the epoch before, and start this one's clock."""
         self._print_epoch(trainer, trainer.current_epoch)
-        self.epoch_start = time.perf_counter()
+        self._begin_epoch(trainer)
+
+    def _begin_epoch(self, trainer: pl.Trainer) -> None:
+        self.epoch_start, self.num_batches = time.perf_counter(), 0
         if self.bar is not None:
             self.bar.update(self.task, description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
@@ -49,14 +55,15 @@ class ProgressReport(pl.Callback):
         pl_module: pl.LightningModule,  # noqa: ARG002
         outputs: STEP_OUTPUT,
         batch: Any,  # noqa: ARG002
-        batch_idx: int,
+        batch_idx: int,  # noqa: ARG002
     ) -> None:
         """Refresh the bar a few times a second."""
+        self.num_batches += 1
         now = time.perf_counter()
         if self.bar is None or now - self.last_refresh < REFRESH_SECONDS:
             return
         self.last_refresh = now
-        speed = (batch_idx + 1) * self.batch_size / (now - self.epoch_start)
+        speed = self.num_batches * self.batch_size / (now - self.epoch_start)
         loss = float(outputs["loss"] if isinstance(outputs, dict) else outputs)  # type: ignore[arg-type]
         self._refresh(trainer, loss, speed)
 
@@ -68,7 +75,7 @@ class ProgressReport(pl.Callback):
         """Print the line of the last epoch, or leave its metrics in the bar."""
         self._print_epoch(trainer, trainer.current_epoch)
         if self.bar is not None and self.epoch_seconds:
-            speed = trainer.num_training_batches * self.batch_size / self.epoch_seconds
+            speed = self.num_batches * self.batch_size / self.epoch_seconds
             self._refresh(trainer, float(trainer.callback_metrics["train/loss"]), speed)
 
     def _refresh(self, trainer: pl.Trainer, loss: float, speed: float) -> None:
@@ -84,7 +91,7 @@ class ProgressReport(pl.Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         names = dict.fromkeys(("train/loss", "val/loss", "val/accuracy", self.monitor))
         values = "  ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
-        speed = trainer.num_training_batches * self.batch_size / self.epoch_seconds
+        speed = self.num_batches * self.batch_size / self.epoch_seconds
         print(f"epoch {epoch}/{trainer.max_epochs}  {values}  {speed:,.0f} images/s", flush=True)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002

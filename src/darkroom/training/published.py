@@ -3,21 +3,29 @@
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from darkroom import files
+from darkroom import files, paths
 from darkroom.data.splits import Split
-from darkroom.errors import InputError
+from darkroom.errors import InputError, RunError
 from darkroom.params import Network, NetworkChoice, Params, Target
 from darkroom.training.networks import Normalized, Preprocessing, build_network
 
 RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
 WAY_OUT = "run 'dvc checkout', or 'dvc repro train' to train it anew"
+
+
+class Best(Protocol):
+    """What a card says of the published epoch, as `KeepBest` has it; this module does without Lightning."""
+
+    monitor: str
+    epoch: int
+    score: float | None
 
 
 class Card(BaseModel):
@@ -72,16 +80,46 @@ def data_hashes(raw: Path, split: Split) -> dict[str, str]:
     return {"raw": files.sha256(raw / "dataset.json"), "split": split.sha256}
 
 
+def make_card(
+    params: Params, preprocessing: Preprocessing, classes: list[str], data_sha256: dict[str, str], best: Best
+) -> dict[str, Any]:
+    """Return the fields of a `Card`, but for `format`, `weights_sha256` and `packages`."""
+    return {
+        "network": params.train.model.model_dump(by_alias=True),
+        "classes": classes,
+        "preprocessing": preprocessing.model_dump(mode="json"),
+        "epoch": best.epoch,
+        "monitor": best.monitor,
+        "score": best.score,
+        "data_sha256": data_sha256,
+        "params": params.model_dump(by_alias=True, include={"base", "train"}),
+    }
+
+
 def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
     """Write the weights of a `Normalized` network, then the card with their hash, each in one step.
 
-    `card` holds the fields of `Card`, but for `format`, `weights_sha256` and `packages`.
+    `card` is what `make_card` returns.
+
+    Raises
+    ------
+    RunError
+        If the disk is full or fails; what stood there is untouched.
     """
     path = directory / "model.safetensors"
-    with files.replaced_file(path) as temporary:
-        save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
-    packages = {name: version(name) for name in RECORDED_PACKAGES}
-    files.write_json(directory / "model.json", {"format": 1, **card, "weights_sha256": files.sha256(path), "packages": packages})
+    try:
+        with files.replaced_file(path) as temporary:
+            save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+    except SafetensorError as error:
+        raise RunError(f"{paths.shown(path)}: cannot be written ({error}); free the disk or mend its permissions") from error
+    files.write_json(
+        directory / "model.json", {"format": 1, **card, "weights_sha256": files.sha256(path), "packages": packages()}
+    )
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the packages that a result depends on."""
+    return {name: version(name) for name in RECORDED_PACKAGES}
 
 
 def load_model(directory: Path, params: Params) -> Published:

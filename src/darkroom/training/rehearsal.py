@@ -105,7 +105,7 @@ def _step(network: nn.Module, optimizer: Optimizer, measure: Callable[[], Tensor
         optimizer.zero_grad()
         value = measure()
         value.backward()  # type: ignore[no-untyped-call]
-        return float(value)
+        return float(value.detach())
 
     try:
         optimizer.step(closure)

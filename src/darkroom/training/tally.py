@@ -31,8 +31,22 @@ class Tally:
             [torch.bincount(which, minlength=self.num_classes + 1)[: self.num_classes] for which in (right, labels, predicted)]
         )
         loss = mean_loss.float() * len(labels)
-        self.counts = count if self.counts is None else self.counts + count
-        self.loss = loss if self.loss is None else self.loss + loss
+        # What was taken up is on the CPU.
+        self.counts = count if self.counts is None else self.counts.to(count.device) + count
+        self.loss = loss if self.loss is None else self.loss.to(loss.device) + loss
+
+    def state(self, gather: Callable[[Any], Any]) -> dict[str, Tensor] | None:
+        """Return the counts and losses over all processes, on the CPU; None if there are none."""
+        if self.counts is None or self.loss is None:
+            return None
+        counts = gather(self.counts).reshape(-1, 3, self.num_classes).sum(0).cpu()
+        return {"counts": counts, "loss": gather(self.loss).reshape(-1).sum().cpu()}
+
+    def take_up(self, state: dict[str, Tensor] | None) -> None:
+        """Go on from counts and losses that `state` returned."""
+        self.reset()
+        if state is not None:
+            self.counts, self.loss = state["counts"], state["loss"]
 
     def metrics(self, gather: Callable[[Any], Any] = lambda value: value) -> dict[str, Tensor]:
         """Return loss, accuracy, balanced_accuracy and f1_macro of all pictures added, over all processes.

@@ -16,6 +16,7 @@ from pytorch_lightning.strategies import StrategyRegistry
 
 from darkroom.errors import InputError, described
 from darkroom.params import Params
+from darkroom.training.resume import State, StateInMemory
 
 # Set by other keys of params.yaml, or by this module.
 OWNED_BY_OTHERS = {
@@ -33,14 +34,17 @@ OWNED_BY_OTHERS = {
     "enable_model_summary": None,
     "use_distributed_sampler": None,
     "default_root_dir": None,
+    "plugins": None,
     # It validates on training pictures.
     "overfit_batches": None,
 }
 CLUSTERS = ("TorchElastic", "SLURM", "MPI", "LSF")
 
 
-def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path) -> pl.Trainer:
+def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path, state: State | None = None) -> pl.Trainer:
     """Return the Trainer for `train` and `hardware`, which logs to `log_dir`, with early stopping among its callbacks.
+
+    With a state, `fit` with any `ckpt_path` goes on from it, and the log goes on from what stands in `log_dir`.
 
     Raises
     ------
@@ -60,7 +64,7 @@ def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path) ->
             check_finite=False,
             check_on_train_epoch_end=False,
         )
-        callbacks = [*callbacks, early]
+        callbacks = [early, *callbacks]
     further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **train.trainer}
     _quieten_lightning()
     try:
@@ -72,12 +76,13 @@ def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path) ->
             precision=train.precision,
             max_epochs=train.epochs,
             gradient_clip_val=train.gradient_clip,
-            logger=DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False),
+            logger=DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None),
             callbacks=callbacks,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             use_distributed_sampler=False,
+            plugins=[StateInMemory(state)] if state is not None else None,
             **further,
         )
     except Exception as error:

@@ -1,0 +1,180 @@
+"""States of unfinished trainings on disk: which one belongs to these parameters, code and data, and whether it is whole."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from darkroom import files, paths
+from darkroom.errors import RunError, warn
+from darkroom.params import Params
+from darkroom.training.published import packages
+from darkroom.workspace import Stage, is_main_process, locked
+
+# The newest two, so that one that the disk has spoilt does not cost the whole training.
+KEPT_PER_TRAINING = 2
+# Of trainings that nobody went on with.
+KEPT_TRAININGS, KEPT_DAYS = 5, 14
+# Phases of a step: its batch was trained on; its epoch, with validation, is over; the training is.
+WITHIN_EPOCH, EPOCH_OVER, FINISHED = 0, 1, 2
+# A checkpoint holds weights, two moments of the optimizer and the best weights.
+COPIES_IN_STATE = 4
+
+
+class StateStore:
+    """The states of one training, in a folder of `.resume` that is named by all that its result depends on.
+
+    Parameters
+    ----------
+    root
+        The folder `.resume`.
+    about
+        What the result depends on, as plain JSON: parameters, code, data, packages.
+
+    Attributes
+    ----------
+    folder : Path
+        `root` / the first digits of the hash of `about`.
+    """
+
+    def __init__(self, root: Path, about: Mapping[str, Any]):
+        self.root, self.about = root, json.loads(json.dumps(about, sort_keys=True))
+        fingerprint = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()
+        self.folder = root / fingerprint[:16]
+        self.log_dir = self.folder / "log"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep out other processes that train the same, in other workspaces, and clear away what is too old."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not is_main_process():
+            yield
+            return
+        with locked(self.folder / "lock", "train"):
+            files.sweep(self.folder)
+            files.write_json(self.folder / "about.json", self.about)
+            self._collect()
+            yield
+
+    def latest(self) -> dict[str, Any] | None:
+        """Return the newest state that is whole, on the CPU, or None.
+
+        A state is opened only after its content was found to have the SHA-256 in its name, and never runs code.
+        """
+        for path in self._states():
+            if files.sha256(path) == _recorded_hash(path):
+                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                return state
+            warn(f"{paths.shown(path)}: is damaged (its SHA-256 differs); an earlier state is used, or none")
+            path.unlink()
+        return None
+
+    def save(self, state: Mapping[str, Any], *, step: int, phase: int) -> None:
+        """Write a state, and remove all but the newest; `phase` orders those of the same step.
+
+        Raises
+        ------
+        RunError
+            If the disk is full or fails; the states before are untouched.
+        """
+        try:
+            with files.hash_named_file(self.folder, f"{step:012d}-{phase}", ".ckpt") as temporary, temporary.open("wb") as file:
+                torch.save(dict(state), file)
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise RunError(
+                f"{paths.shown(self.folder)}: the state of step {step} cannot be saved ({reason}); "
+                "free the disk or mend its permissions: the same command goes on from the state before"
+            ) from error
+        for old in self._states()[KEPT_PER_TRAINING:]:
+            old.unlink()
+
+    def forget(self) -> None:
+        """Remove all states."""
+        for path in self._states():
+            path.unlink()
+
+    def check_space(self, weights_bytes: int) -> None:
+        """Refuse to start what the disk could not hold to its end.
+
+        Raises
+        ------
+        RunError
+            Saying how much is needed and how much is there.
+        """
+        needed = weights_bytes * COPIES_IN_STATE * (KEPT_PER_TRAINING + 1) + weights_bytes
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise RunError(
+                f"{paths.shown(self.root)}: training needs {needed / 1e9:.1f} GB for its states and model, "
+                f"but the disk has {free / 1e9:.1f} GB free; free some"
+            )
+
+    def why_fresh(self) -> str | None:
+        """Say in what the newest unfinished other training differs, or None if there is none."""
+        others = [folder for folder in self._others() if any(folder.glob("*.ckpt"))]
+        if not others:
+            return None
+        newest = max(others, key=_last_use)
+        try:
+            before = json.loads((newest / "about.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        then, now = dict(_flat(before)), dict(_flat(self.about))
+        changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        return f"the state in {paths.shown(newest)} is of other {changed[0]}{more}" if changed else None
+
+    def _states(self) -> list[Path]:
+        """Return the states, newest first; names sort by step, for clocks can go backwards."""
+        return sorted(self.folder.glob("[0-9]*.ckpt"), reverse=True)
+
+    def _others(self) -> list[Path]:
+        return [folder for folder in self.root.iterdir() if folder.is_dir() and folder != self.folder]
+
+    def _collect(self) -> None:
+        others = sorted(self._others(), key=_last_use, reverse=True)
+        for number, folder in enumerate(others):
+            if number >= KEPT_TRAININGS or time.time() - _last_use(folder) > KEPT_DAYS * 86400:
+                try:
+                    with locked(folder / "lock", "train", patient=False):
+                        shutil.rmtree(folder)
+                except RunError:
+                    continue  # it is being trained
+
+
+def depends_on(stage: Stage, params: Params, data_sha256: dict[str, str]) -> dict[str, Any]:
+    """Return all that the bits of a training depend on; where and how often its state is saved is not among it."""
+    sections = params.model_dump(by_alias=True, include={"base": True, "train": True})
+    del sections["train"]["checkpoint"]
+    code = {name: value for name, value in stage.inputs.items() if name.startswith("src/")}
+    return {"params": sections, "data": data_sha256, "code": code, "packages": packages()}
+
+
+def forget_finished(root: Path) -> None:
+    """Remove the states of trainings that came to their end: DVC has recorded them, or no later stage would run."""
+    for path in root.glob(f"*/*-{FINISHED}-*.ckpt"):
+        for state in path.parent.glob("*.ckpt"):
+            state.unlink()
+
+
+def _recorded_hash(path: Path) -> str:
+    return path.stem.rpartition("-")[2]
+
+
+def _last_use(folder: Path) -> float:
+    return folder.stat().st_mtime
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else name)
+    else:
+        yield key, value

@@ -1,0 +1,192 @@
+"""A training that was interrupted anywhere, any number of times, ends with the bits of one that was not."""
+
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from darkroom.data.splits import Split
+from darkroom.errors import Interrupted
+from darkroom.params import Params
+from darkroom.training.best import KeepBest
+from darkroom.training.fit import fit, make_plan
+from darkroom.training.resume import KeepState
+from darkroom.training.states import StateStore
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+STEPS, EPOCHS = 6, 3
+CHANGES = {
+    "train.model.kwargs": {"width": 4, "stages": 2, "dropout": 0.5},
+    "train.epochs": EPOCHS,
+    "train.batch_size": 16,
+    "hardware.accelerator": "cpu",
+    "train.augment": [
+        {"_target_": "darkroom.training.augment.RandomShift", "pixels": 1},
+        {"_target_": "torchvision.transforms.v2.RandomErasing", "p": 0.5},
+    ],
+}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing is saved."""
+
+
+class Stop(NamedTuple):
+    """Where a training ends early, counted in what is trained or validated since it was started."""
+
+    how: str
+    """`asked` (a signal) or `killed`."""
+    where: str
+    """`step`, `validation` or `epoch`."""
+    number: int
+
+
+class Result(NamedTuple):
+    """What must be equal."""
+
+    weights: dict[str, torch.Tensor]
+    log: dict[str, bytes]
+    card: tuple[int, float | None]
+
+
+@pytest.fixture
+def few(digits: Any) -> Any:
+    """A split of which an epoch has six steps."""
+    rows = digits.split.rows
+    split = Split(digits.split.classes, {"train": rows["train"][: 16 * STEPS], "val": rows["val"][:40], "test": rows["test"]}, "")
+    return digits, split
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, stop: Stop | None) -> None:
+    """Let a signal, or death, come when a step, a batch of a validation or an epoch begins or ends."""
+    hooks = {"step": "on_train_batch_end", "validation": "on_validation_batch_start", "epoch": "on_train_epoch_start"}
+    count = 0
+    originals = {name: vars(KeepState)[name] for name in hooks.values()}
+
+    def make(name: str, where: str) -> Any:
+        def hook(self: KeepState, *arguments: Any, **named: Any) -> None:
+            nonlocal count
+            if stop is not None and where == stop.where:
+                count += 1
+                if count == stop.number:
+                    if stop.how == "killed":
+                        raise Killed
+                    signal.raise_signal(signal.SIGTERM)
+            originals[name](self, *arguments, **named)
+
+        return hook
+
+    for where, name in hooks.items():
+        monkeypatch.setattr(KeepState, name, make(name, where))
+
+
+def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None]) -> Result:
+    """Start the same training once for every stop, and read what the last one, with None, ends with."""
+    digits, split = few
+    for stop in stops:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            stop_at(monkeypatch, stop)
+            store = StateStore(folder, {"same": "always"})
+            try:
+                with store.held():
+                    best = fit(make_plan(params, digits.pack, split.rows["train"]), digits.pack, split, store)
+            except (Interrupted, Killed) as error:
+                assert stop is not None
+                assert isinstance(error, Killed if stop.how == "killed" else Interrupted)
+                assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+            else:
+                assert stop is None, f"{stop} never came"
+    return result(best, store.log_dir)
+
+
+def result(best: KeepBest, log_dir: Path) -> Result:
+    log = {str(path.relative_to(log_dir)): path.read_bytes() for path in log_dir.rglob("*") if path.is_file()}
+    return Result(best.weights, log, (best.epoch, best.score))
+
+
+def assert_equal(first: Result, second: Result) -> None:
+    assert first.card == second.card
+    assert first.log == second.log
+    assert all(torch.equal(value, second.weights[name]) for name, value in first.weights.items())
+
+
+@pytest.fixture
+def whole(make_params: Callable[..., Params], few: Any, tmp_path: Path) -> Callable[..., tuple[Params, Result]]:
+    """Return parameters with changes, and what comes out if nothing interrupts."""
+
+    def make(changes: dict[str, Any] | None = None) -> tuple[Params, Result]:
+        params = make_params(CHANGES | (changes or {}))
+        return params, run(params, few, tmp_path / "whole", [None])
+
+    return make
+
+
+def test_asked_to_end_at_any_step(whole: Any, few: Any, tmp_path: Path) -> None:
+    params, expected = whole()
+    assert len(expected.log) >= 7
+    for step in range(1, STEPS * EPOCHS + 1):
+        assert_equal(run(params, few, tmp_path / str(step), [Stop("asked", "step", step), None]), expected)
+
+
+def test_killed_at_any_step(whole: Any, few: Any, tmp_path: Path) -> None:
+    params, expected = whole()
+    for step in (1, 6, 7, 12, 13, 18):
+        assert_equal(run(params, few, tmp_path / str(step), [Stop("killed", "step", step), None]), expected)
+
+
+CHAINS = [
+    [Stop("asked", "step", 3), Stop("asked", "step", 3), Stop("asked", "step", 6), None],
+    [Stop("asked", "step", 6), Stop("asked", "step", 6), Stop("killed", "step", 2), None],
+    [Stop("asked", "validation", 1), Stop("asked", "validation", 2), Stop("asked", "step", 1), None],
+    [Stop("killed", "validation", 4), Stop("asked", "epoch", 1), Stop("asked", "step", 5), None],
+    [Stop("asked", "epoch", 2), Stop("killed", "epoch", 2), Stop("asked", "validation", 3), None],
+    [Stop("asked", "step", 1), Stop("asked", "step", 1), Stop("asked", "step", 1), None],
+]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"hardware.num_workers": 1},
+        {"hardware.num_workers": 2},
+        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "factor": 0.5}},
+        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.OneCycleLR"}, "train.optimizer": {"_target_": "torch.optim.SGD"}},
+        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "train.trainer": {"accumulate_grad_batches": 2}},
+        {"train.precision": "bf16-mixed", "train.monitor": "val/loss"},
+    ],
+    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16"],
+)  # fmt: skip
+def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
+    params, expected = whole(changes)
+    for number, stops in enumerate(CHAINS):
+        assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+
+
+def test_early_stopping_goes_on_waiting(whole: Any, few: Any, tmp_path: Path) -> None:
+    params, expected = whole({"train.epochs": 9, "train.lr": 1e-9, "train.early_stopping": {"patience": 3, "min_delta": 0.5}})
+    assert len(expected.log["plots/metrics/val/loss.tsv"].splitlines()) == 1 + 4
+    stops = [Stop("asked", "step", 8), Stop("killed", "epoch", 2), Stop("asked", "validation", 1), None]
+    assert_equal(run(params, few, tmp_path / "chain", stops), expected)
+
+
+def test_a_finished_training_is_only_published(
+    whole: Any, few: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, expected = whole()
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
+    assert_equal(run(params, few, tmp_path / "whole", [None]), expected)
+    assert "was finished before with the same parameters, data and code" in capsys.readouterr().out
+
+
+def test_what_is_taken_up_is_said(whole: Any, few: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params, _ = whole()
+    capsys.readouterr()
+    run(params, few, tmp_path / "chain", [Stop("asked", "step", 8), None])
+    lines = capsys.readouterr().out.splitlines()
+    assert "train: resuming at epoch 2, step 8: same parameters, data, code" in lines
+    assert not any(line.startswith("train: starting fresh") for line in lines)
