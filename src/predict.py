@@ -1,6 +1,7 @@
 """Stage predict, and `python src/predict.py photo.jpg folder/ --out result.csv`: classes and probabilities of pictures."""
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 from darkroom import paths
@@ -23,23 +24,18 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.out:
         check_out(arguments.out)
+    # Whoever predicts into a file of their own may do so while a stage is at work.
+    with nullcontext() if arguments.out else running("predict") as stage:
         params = load_params(paths.PARAMS)
-        predictions = predict(params, arguments.pictures)
-        write_predictions(arguments.out, predictions, params.predict.top_k)
-    else:
-        with running("predict") as stage:
-            params = load_params(paths.PARAMS)
-            predictions = predict(params, arguments.pictures)
+        chosen = arguments.pictures or [paths.ROOT / params.predict.input]
+        predictions = predict_test_split(params) if chosen == [paths.SPLIT] else predict_photos(params, chosen)
+        if stage is None:
+            write_predictions(arguments.out, predictions, params.predict.top_k)
+        else:
             with stage.replaced_dir(paths.PREDICTIONS) as directory:
                 for ending in WRITERS:
                     write_predictions(directory / f"predictions{ending}", predictions, params.predict.top_k)
     print(f"predict: {len(predictions.paths)} pictures -> {arguments.out or paths.shown(paths.PREDICTIONS)}")
-
-
-def predict(params: Params, pictures: list[Path]) -> Predictions:
-    """Predict pictures, or what predict.input names."""
-    chosen = pictures or [paths.ROOT / params.predict.input]
-    return predict_test_split(params) if chosen == [paths.SPLIT] else predict_photos(params, chosen)
 
 
 def predict_test_split(params: Params) -> Predictions:

@@ -343,7 +343,10 @@ def test_an_interrupted_training_is_not_recorded(clone: Clone) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
-        assert errors == "error: interrupted; nothing was recorded, run the same command again\n"
+        assert re.fullmatch(
+            r"error: interrupted by SIGINT; the state of epoch \d+, step \d+ is saved, the same command goes on from there\n",
+            errors,
+        )
         assert clone.stages_that_would_run() == ["train"]
     finally:
         clone.run("git reset -q --hard && dvc checkout -q -f")

@@ -10,9 +10,7 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 
 
 def run(body: str) -> subprocess.CompletedProcess[str]:
-    code = (
-        f"import sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.errors import *\ndef main():\n    {body}\nrun_command(main)"
-    )
+    code = f"import os, sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.errors import *\ndef main():\n    {body}\nrun_command(main)"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
@@ -22,7 +20,10 @@ def run(body: str) -> subprocess.CompletedProcess[str]:
         ("raise InputError('params.yaml: x: is bad; mend it')", 2, "error: params.yaml: x: is bad; mend it"),
         ("raise InputError('a\\nb\\x1b[31m')", 2, r"error: a\nb\x1b[31m"),
         ("raise RunError('disk: is full; free it')", 1, "error: disk: is full; free it"),
-        ("raise KeyboardInterrupt", 130, "error: interrupted"),
+        ("os.kill(os.getpid(), 2)", 130, "error: interrupted by SIGINT; nothing was recorded"),
+        ("os.kill(os.getpid(), 15)", 143, "error: interrupted by SIGTERM; nothing was recorded"),
+        ("os.kill(os.getpid(), 1)", 129, "error: interrupted by SIGHUP; nothing was recorded"),
+        ("os.kill(os.getpid(), 10)", 138, "error: interrupted by SIGUSR1; nothing was recorded"),
         ("open('/nothing/here')", 1, "error: /nothing/here: No such file or directory"),
         (
             "raise OSError(28, 'No space left on device', 'models/x')",
@@ -42,6 +43,20 @@ def test_our_own_faults_keep_their_traceback() -> None:
     done = run("raise ZeroDivisionError('ours')")
     assert done.returncode == 1
     assert "Traceback" in done.stderr
+
+
+def test_a_signal_that_the_shell_ignores_stays_ignored() -> None:
+    done = subprocess.run(
+        [
+            "nohup",
+            sys.executable,
+            "-c",
+            f"import os, sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.errors import *\n"
+            "run_command(lambda: os.kill(os.getpid(), 1))",
+        ],
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_success_loses_no_output() -> None:

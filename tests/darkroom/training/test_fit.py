@@ -15,6 +15,7 @@ from darkroom.params import Params
 from darkroom.training.best import KeepBest
 from darkroom.training.fit import fit, make_plan
 from darkroom.training.inference import predict_rows
+from darkroom.training.states import StateStore
 
 # Lightning speaks of few workers and short epochs to whoever listens; these are for the person at the terminal, not for tests.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -23,7 +24,13 @@ SMALL = {"train.model.kwargs": {"width": 8, "stages": 2}, "train.epochs": 2, "ha
 
 def train(params: Params, data: Any, folder: Path, split: Split | None = None) -> KeepBest:
     split = split or data.split
-    return fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, folder)
+    store = StateStore(folder, {})
+    with store.held():
+        return fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+
+
+def log_of(folder: Path) -> Path:
+    return StateStore(folder, {}).log_dir
 
 
 def test_it_learns_32_pictures_by_heart(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
@@ -38,9 +45,10 @@ def test_the_same_seed_gives_the_same_bits(make_params: Callable[..., Params], d
     torch.rand(3)
     second = train(make_params(SMALL), digits, tmp_path / "second")
     assert all(torch.equal(value, second.weights[name]) for name, value in first.weights.items())
-    names = [path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*") if path.is_file()]
+    logs = [log_of(tmp_path / "first"), log_of(tmp_path / "second")]
+    names = [path.relative_to(logs[0]) for path in logs[0].rglob("*") if path.is_file()]
     assert len(names) >= 7
-    assert all((tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes() for name in names)
+    assert all((logs[0] / name).read_bytes() == (logs[1] / name).read_bytes() for name in names)
     other = train(make_params({"base.seed": 1}), digits, tmp_path / "third")
     assert not all(torch.equal(value, other.weights[name]) for name, value in first.weights.items())
 
@@ -50,7 +58,7 @@ def test_the_best_epoch_is_kept_not_the_last(make_params: Callable[..., Params],
     scheduler = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 20.0}
     params = make_params(SMALL | {"train.epochs": 4, "train.lr": 0.003, "train.scheduler": scheduler, "train.gradient_clip": 1.0})
     best = train(params, digits, tmp_path)
-    table = (tmp_path / "plots/metrics/val/accuracy.tsv").read_text().splitlines()[1:]
+    table = (log_of(tmp_path) / "plots/metrics/val/accuracy.tsv").read_text().splitlines()[1:]
     history = [float(line.split("\t")[1]) for line in table]
     assert best.score == max(history)
     assert best.epoch == history.index(max(history)) + 1 < 4
@@ -61,12 +69,12 @@ def test_early_stopping_stops(make_params: Callable[..., Params], digits: Any, t
         SMALL | {"train.epochs": 50, "train.lr": 1e-9, "train.early_stopping": {"patience": 2, "min_delta": 0.5}}
     )
     train(params, digits, tmp_path)
-    assert len((tmp_path / "plots/metrics/val/accuracy.tsv").read_text().splitlines()) == 1 + 3
+    assert len((log_of(tmp_path) / "plots/metrics/val/accuracy.tsv").read_text().splitlines()) == 1 + 3
 
 
 def test_a_fast_dev_run_publishes_after_one_batch(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
     assert train(make_params(SMALL | {"train.trainer": {"fast_dev_run": True}}), digits, tmp_path / "log").epoch == 1
-    assert (tmp_path / "log").is_dir()
+    assert log_of(tmp_path / "log").is_dir()
 
 
 def test_one_line_per_epoch_where_there_is_no_terminal(
@@ -75,7 +83,7 @@ def test_one_line_per_epoch_where_there_is_no_terminal(
     train(make_params(SMALL), digits, tmp_path)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    metrics = json.loads((log_of(tmp_path) / "metrics.json").read_text())
     assert f"train/loss {metrics['train']['loss']:.4f}  val/loss {metrics['val']['loss']:.4f}" in lines[-1]
     assert lines[-1].endswith("images/s")
 
@@ -176,22 +184,13 @@ def test_normalisation_is_measured_on_training_pictures_only(make_params: Callab
 
 
 def test_what_is_measured_later_is_what_was_best(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
-    from darkroom.training.published import data_hashes, load_model, save_model
+    from darkroom.training.published import data_hashes, load_model, make_card, save_model
 
     params = make_params(SMALL | {"train.epochs": 3})
     plan = make_plan(params, digits.pack, digits.split.rows["train"])
-    best = fit(plan, digits.pack, digits.split, tmp_path / "log")
-    card = {
-        "network": params.train.model.model_dump(by_alias=True),
-        "classes": digits.split.classes,
-        "preprocessing": plan.preprocessing.model_dump(mode="json"),
-        "epoch": best.epoch,
-        "monitor": best.monitor,
-        "score": best.score,
-        "data_sha256": data_hashes(digits.raw, digits.split),
-        "params": params.model_dump(by_alias=True, include={"base", "train"}),
-    }
-    save_model(tmp_path, best.weights, card)
+    best = train(params, digits, tmp_path / "log")
+    hashes = data_hashes(digits.raw, digits.split)
+    save_model(tmp_path, best.weights, make_card(params, plan.preprocessing, digits.split.classes, hashes, best))
     model = load_model(tmp_path, params)
     model.check_data(data_hashes(digits.raw, digits.split))
     rows = digits.split.rows["val"]

@@ -18,6 +18,7 @@ from darkroom.data.sources import read_source
 from darkroom.params_file import check_params
 from darkroom.training import progress
 from darkroom.training.fit import fit, make_plan
+from darkroom.training.states import StateStore
 
 progress.REFRESH_SECONDS = 0.02  # a fast machine ends before the bar's own quarter of a second
 CONTENT["train"]["epochs"] = 3
@@ -25,7 +26,10 @@ CONTENT["hardware"]["accelerator"] = "cpu"
 params = check_params(CONTENT)
 with read_source(params.download, Path(".")) as listing:
     data = make_data(Path("."), listing)
-fit(make_plan(params, data.pack, data.split.rows["train"]), data.pack, data.split, Path("log"))
+store = StateStore(Path("states"), {{}})
+with store.held():
+    fit(make_plan(params, data.pack, data.split.rows["train"]), data.pack, data.split, store)
+store.log_dir.rename("log")
 """
 
 

@@ -24,6 +24,7 @@ CHANGES = {
     "train.epochs": EPOCHS,
     "train.batch_size": 16,
     "hardware.accelerator": "cpu",
+    "hardware.num_workers": 0,
     "train.augment": [
         {"_target_": "darkroom.training.augment.RandomShift", "pixels": 1},
         {"_target_": "torchvision.transforms.v2.RandomErasing", "p": 0.5},
@@ -94,9 +95,8 @@ def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None]) ->
             try:
                 with store.held():
                     best = fit(make_plan(params, digits.pack, split.rows["train"]), digits.pack, split, store)
-            except (Interrupted, Killed) as error:
+            except Killed if stop and stop.how == "killed" else Interrupted:
                 assert stop is not None
-                assert isinstance(error, Killed if stop.how == "killed" else Interrupted)
                 assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
             else:
                 assert stop is None, f"{stop} never came"
@@ -154,7 +154,8 @@ CHAINS = [
         {},
         {"hardware.num_workers": 1},
         {"hardware.num_workers": 2},
-        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "factor": 0.5}},
+        # No epoch is better than the first by that much: every later one lowers the rate.
+        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "threshold": 10.0}},
         {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.OneCycleLR"}, "train.optimizer": {"_target_": "torch.optim.SGD"}},
         {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "train.trainer": {"accumulate_grad_batches": 2}},
         {"train.precision": "bf16-mixed", "train.monitor": "val/loss"},
@@ -163,7 +164,8 @@ CHAINS = [
 )  # fmt: skip
 def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     params, expected = whole(changes)
-    for number, stops in enumerate(CHAINS):
+    # Starting reading processes takes longer than all the rest.
+    for number, stops in enumerate(CHAINS[:2] if params.hardware.num_workers else CHAINS):
         assert_equal(run(params, few, tmp_path / str(number), stops), expected)
 
 
