@@ -95,7 +95,7 @@ def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None]) ->
             try:
                 with store.held():
                     best = fit(make_plan(params, digits.pack, split.rows["train"]), digits.pack, split, store)
-            except Killed if stop and stop.how == "killed" else Interrupted:
+            except (Interrupted, Killed):
                 assert stop is not None
                 assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
             else:
