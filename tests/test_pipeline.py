@@ -2,9 +2,7 @@
 
 import csv
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,61 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from clones import Clone, make_clone, outs
 from PIL import Image
 
-from darkroom.params_file import read_yaml
-
-ROOT = Path(__file__).resolve().parents[1]
 STAGES = ["download", "split", "train", "evaluate", "predict"]
-SHORT = {"epochs: 20": "epochs: 3", "kwargs: {}": "kwargs: {width: 8}"}
 pytestmark = pytest.mark.slow
-
-
-class Clone:
-    """A repository of its own with this checkout's files, where commands run as a person types them."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        bin_dir = str(Path(sys.executable).parent)
-        self.env = os.environ | {
-            "PATH": bin_dir + os.pathsep + os.environ["PATH"],
-            "DARKROOM_CACHE": str(path.parent / "cache"),
-            "DVC_NO_ANALYTICS": "1",
-        }
-        for name in ("AUTHOR", "COMMITTER"):
-            self.env |= {f"GIT_{name}_NAME": "Tester", f"GIT_{name}_EMAIL": "tester@localhost"}
-
-    def run(self, command: str, *, status: int | None = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(["bash", "-c", command], cwd=self.path, env=self.env, capture_output=True, text=True)
-        assert status is None or done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def stages_that_would_run(self) -> list[str]:
-        return re.findall(r"Running stage '(\w+)'", self.run("dvc repro --dry").stdout)
-
-    def edit(self, changes: dict[str, str]) -> None:
-        text = (self.path / "params.yaml").read_text(encoding="utf-8")
-        for old, new in changes.items():
-            assert old in text
-            text = text.replace(old, new, 1)
-        (self.path / "params.yaml").write_text(text, encoding="utf-8")
-
-    def metrics(self) -> dict[str, dict[str, float]]:
-        content: dict[str, dict[str, float]] = json.loads((self.path / "metrics/evaluate/metrics.json").read_text())
-        return content
-
-
-def make_clone(path: Path) -> Clone:
-    """Copy what Git knows of this checkout (with uncommitted changes) to a new repository whose training is short."""
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    for name in filter(None, files):
-        if (ROOT / name).is_file():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, path / name)
-    clone = Clone(path)
-    clone.edit(SHORT)
-    clone.run("git init -q && git add -A && git commit -qm start")
-    return clone
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +25,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     made = make_clone(tmp_path_factory.mktemp("clone") / "darkroom")
     made.run("dvc repro && git add -A && git commit -qm results")
     return made
-
-
-def outs(lock: Path) -> dict[str, str]:
-    return {out["path"]: out["md5"] for stage in read_yaml(lock)["stages"].values() for out in stage["outs"]}
 
 
 def test_a_second_repro_runs_nothing_and_git_is_clean(clone: Clone) -> None:
@@ -303,18 +247,19 @@ def test_mistakes_in_params_leave_earlier_results_alone(clone: Clone, old: str, 
             "error: models/model.safetensors: is not the file that model.json describes",
         ),
         ("echo '{}' > models/model.json", "error: models/model.json: is damaged"),
-        ("rm -r data/split", "error: data/split/manifest.csv: does not exist"),
-        ("sed -i 2d data/split/manifest.csv", "error: data/split/manifest.csv: is of other pictures than data/raw"),
-        ("rm -r data/raw", "error: data/raw"),
+        ("rm -r data/split", "error: data/split/split.json: does not exist"),
         (
-            "sed -i 's/^5,test/5,train/; s/^5,val/5,test/; s/^5,train,/5,val,/' data/split/manifest.csv",
-            "was trained on another data/split",
+            "sed -i 2d data/split/manifest.csv",
+            "error: data/split: is damaged (its SHA-256 is not the one that split.json records",
         ),
+        ("rm -r data/raw", "error: data/raw"),
+        ("python src/split.py", "was trained on another data/split"),
     ],
 )
 def test_damaged_results_are_found(clone: Clone, damage: str, message: str) -> None:
     try:
         # DVC's copies may be links to its cache, which must not be damaged.
+        clone.edit({"val_fraction: 0.1": "val_fraction: 0.11"})
         clone.run(
             f"cp -r data/split s && rm -rf data/split && mv s data/split; cp -r models m && rm -r models && mv m models; {damage}"
         )

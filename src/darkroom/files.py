@@ -12,6 +12,8 @@ from typing import Any
 
 # Names of what is being written begin with this: what a killed process left behind can be told from people's files.
 WRITING = ".writing-"
+# Key of the hash in a file that holds its own.
+SEAL = "content_sha256"
 
 
 @contextmanager
@@ -91,7 +93,39 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON that a person can read and that is the same bytes for the same content; NaN is refused."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, _json(content))
+
+
+def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON with the SHA-256 of its own bytes in it, so that `read_sealed_json` sees any change."""
+    before, mark, after = _json(content | {SEAL: ""}).rpartition(f'"{SEAL}": "')
+    write_text(path, before + mark + _text_sha256(before + mark + after) + after)
+
+
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """Read JSON that `write_sealed_json` wrote, without its seal.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is not what was written.
+    """
+    before, mark, after = path.read_bytes().decode("utf-8").rpartition(f'"{SEAL}": "')
+    if not mark or _text_sha256(before + mark + after[64:]) != after[:64]:
+        raise ValueError("its content does not have the SHA-256 that it records")
+    content: dict[str, Any] = json.loads(before + mark + after)
+    del content[SEAL]
+    return content
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _text_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def csv_text(text: str) -> str:

@@ -1,14 +1,13 @@
 """Reading data/raw: the pictures, labels and hashes that the stage download has packed."""
 
-import json
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom import paths
+from darkroom import files, paths
 from darkroom.data.listing import SPLITS
 from darkroom.data.pictures import Picture, PictureError, decode
 from darkroom.errors import InputError
@@ -52,8 +51,8 @@ class Pack:
             self._offsets, self._lengths = index["offset"].to_numpy(), index["length"].to_numpy()
 
     @classmethod
-    def open(cls, directory: Path) -> Self:
-        """Open what `write_pack` has written; the files' sizes are checked, but not their content.
+    def open(cls, directory: Path, *, verify: bool = True) -> Self:
+        """Open what `write_pack` has written, once its files were found to have the SHA-256 that dataset.json records.
 
         Raises
         ------
@@ -68,7 +67,9 @@ class Pack:
         import pyarrow.parquet as pq
 
         try:
-            dataset = json.loads((directory / "dataset.json").read_text(encoding="utf-8"))
+            dataset = files.read_sealed_json(directory / "dataset.json")
+            if verify:
+                _verify(directory, dataset["files"])
             index = pq.read_table(directory / "index.parquet")
             pack = cls(directory, dataset, index, _map_images(directory, dataset["format"]))
             pack._check(dataset["count"])
@@ -127,7 +128,13 @@ class Pack:
         return np.asarray(self._images[rows])
 
     def __reduce__(self) -> tuple[Any, tuple[Path]]:
-        return type(self).open, (self.directory,)
+        return partial(type(self).open, verify=False), (self.directory,)
+
+
+def _verify(directory: Path, recorded: dict[str, str]) -> None:
+    for name, digest in recorded.items():
+        if files.sha256(directory / name) != digest:
+            raise ValueError(f"{name} does not have the SHA-256 that dataset.json records")
 
 
 def _map_images(directory: Path, form: str) -> NDArray[np.uint8]:

@@ -106,7 +106,7 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
         spool.replace(images)
     _write_index(directory / "index.parquet", rows, labels, with_offsets=not is_raw)
     dataset = _describe(listing, rows, labels, classes, images)
-    files.write_json(directory / "dataset.json", dataset)
+    files.write_sealed_json(directory / "dataset.json", dataset)
     return dataset
 
 

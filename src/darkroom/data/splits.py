@@ -49,12 +49,17 @@ class Split:
         """
         path = directory / "manifest.csv"
         try:
+            report = files.read_sealed_json(directory / "split.json")
+            digest = files.sha256(path)
+            if digest != report["manifest_sha256"]:
+                raise ValueError("its SHA-256 is not the one that split.json records")
             with path.open(encoding="utf-8", newline="") as file:
                 entries = [(int(row["row"]), PLACES.index(row["split"]), int(row["label"])) for row in csv.DictReader(file)]
-        except FileNotFoundError:
-            raise InputError("data/split/manifest.csv: does not exist; run 'dvc repro split' or 'dvc checkout'") from None
+        except FileNotFoundError as error:
+            name = Path(error.filename).name
+            raise InputError(f"data/split/{name}: does not exist; run 'dvc repro split' or 'dvc checkout'") from None
         except (ValueError, KeyError, TypeError, csv.Error) as error:
-            raise InputError(f"data/split/manifest.csv: is damaged ({error}); run 'dvc checkout'") from None
+            raise InputError(f"data/split: is damaged ({error}); run 'dvc checkout', or 'dvc repro --force split'") from None
         rows = np.array([entry[0] for entry in entries], np.int64)
         labels = np.array([entry[2] for entry in entries], np.int64)
         places = np.array([entry[1] for entry in entries], np.int64)
@@ -63,7 +68,7 @@ class Split:
         return cls(
             classes=pack.classes,
             rows={split: rows[places == PLACES.index(split)] for split in SPLITS},
-            sha256=files.sha256(path),
+            sha256=digest,
         )
 
 
@@ -149,9 +154,10 @@ def write_split(directory: Path, pack: Pack, splits: NDArray[np.str_], params: S
             (row, split, label, files.csv_text(pack.classes[label]), files.csv_text(name))
             for row, (split, label, name) in enumerate(zip(splits.tolist(), labels, pack.ids, strict=True))
         )
-    files.write_json(
+    files.write_sealed_json(
         directory / "split.json",
         {
+            "manifest_sha256": files.sha256(directory / "manifest.csv"),
             "classes": pack.classes,
             "pictures": {split: int((splits == split).sum()) for split in SPLITS},
             "per_class": {split: _per_class(pack, splits == split) for split in SPLITS},

@@ -1,5 +1,6 @@
 """The published model: `model.safetensors` and `model.json`, all that evaluate and predict need. Opening it runs no code."""
 
+import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -92,8 +93,15 @@ def make_card(
         "monitor": best.monitor,
         "score": best.score,
         "data_sha256": data_sha256,
-        "params": params.model_dump(by_alias=True, include={"base", "train"}),
+        "params": science(params),
     }
+
+
+def science(params: Params) -> dict[str, Any]:
+    """Return the sections that the weights depend on; when a state is saved is not among that."""
+    sections = params.model_dump(by_alias=True, include={"base", "train"})
+    del sections["train"]["checkpoint"]
+    return sections
 
 
 def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
@@ -112,7 +120,7 @@ def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]
             save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
     except SafetensorError as error:
         raise RunError(f"{paths.shown(path)}: cannot be written ({error}); free the disk or mend its permissions") from error
-    files.write_json(
+    files.write_sealed_json(
         directory / "model.json", {"format": 1, **card, "weights_sha256": files.sha256(path), "packages": packages()}
     )
 
@@ -165,12 +173,13 @@ def load_model(directory: Path, params: Params) -> Published:
 def read_card(path: Path) -> Card:
     """Read and check model.json."""
     try:
-        return Card.model_validate_json(path.read_bytes())
+        # Through JSON once more: in strict mode pydantic takes lists for tuples from JSON alone.
+        return Card.model_validate_json(json.dumps(files.read_sealed_json(path)))
     except FileNotFoundError:
         raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InputError(f"models/{path.name}: is damaged ({key}: {first['msg']}); {WAY_OUT}") from None
-    except RecursionError:
-        raise InputError(f"models/{path.name}: is damaged (nested too deeply); {WAY_OUT}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"models/{path.name}: is damaged ({error}); {WAY_OUT}") from None

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ import torch
 from darkroom import files, paths
 from darkroom.errors import RunError, warn
 from darkroom.params import Params
-from darkroom.training.published import packages
+from darkroom.training.published import packages, science
 from darkroom.workspace import Stage, is_main_process, locked
 
 # The newest two, so that one that the disk has spoilt does not cost the whole training.
@@ -68,10 +69,15 @@ class StateStore:
         A state is opened only after its content was found to have the SHA-256 in its name, and never runs code.
         """
         for path in self._states():
+            fault = "is damaged (its SHA-256 differs)"
             if files.sha256(path) == _recorded_hash(path):
-                state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-                return state
-            warn(f"{paths.shown(path)}: is damaged (its SHA-256 differs); an earlier state is used, or none")
+                try:
+                    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                except pickle.UnpicklingError:
+                    fault = "cannot be opened without running code"
+                else:
+                    return state
+            warn(f"{paths.shown(path)}: {fault}; an earlier state is used, or none")
             path.unlink()
         return None
 
@@ -151,10 +157,8 @@ class StateStore:
 
 def depends_on(stage: Stage, params: Params, data_sha256: dict[str, str]) -> dict[str, Any]:
     """Return all that the bits of a training depend on; where and how often its state is saved is not among it."""
-    sections = params.model_dump(by_alias=True, include={"base": True, "train": True})
-    del sections["train"]["checkpoint"]
     code = {name: value for name, value in stage.inputs.items() if name.startswith("src/")}
-    return {"params": sections, "data": data_sha256, "code": code, "packages": packages()}
+    return {"params": science(params), "data": data_sha256, "code": code, "packages": packages()}
 
 
 def forget_finished(root: Path) -> None:

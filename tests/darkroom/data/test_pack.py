@@ -1,6 +1,5 @@
 """A pack gives the pictures that were written, in any process; a damaged one is named before it is used."""
 
-import json
 import multiprocessing
 import pickle
 import shutil
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from darkroom import files
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.data.packing import write_pack
@@ -94,8 +94,8 @@ def cut(path: Path) -> None:
 
 def changed(key: str, value: Any) -> Callable[[Path], None]:
     def change(raw: Path) -> None:
-        content = json.loads((raw / "dataset.json").read_text())
-        (raw / "dataset.json").write_text(json.dumps(content | {key: value}))
+        path = raw / "dataset.json"
+        files.write_sealed_json(path, files.read_sealed_json(path) | {key: value})
 
     return change
 
@@ -128,7 +128,21 @@ def test_a_damaged_picture_is_named(raw: Path) -> None:
         data[:64] = bytes(64)
         path.write_bytes(data)
         with pytest.raises(InputError, match=r"data/raw/images\.bin: '0' is no JPEG.*; the file is damaged, run 'dvc checkout'"):
-            Pack.open(raw)[0]
+            Pack.open(raw, verify=False)[0]
+
+
+def test_every_flipped_bit_is_found(raw: Path) -> None:
+    numbers = np.random.default_rng(0)
+    for path in sorted(raw.iterdir()):
+        content = path.read_bytes()
+        for place in numbers.integers(0, 8 * len(content), 50):
+            flipped = bytearray(content)
+            flipped[place // 8] ^= 1 << place % 8
+            path.write_bytes(flipped)
+            with pytest.raises(InputError, match="is damaged"):
+                Pack.open(raw)
+        path.write_bytes(content)
+    Pack.open(raw)
 
 
 def test_the_files_of_another_set(raw: Path, root: Path) -> None:

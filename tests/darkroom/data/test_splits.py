@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from darkroom import files
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.data.packing import write_pack
@@ -150,7 +151,7 @@ def test_a_manifest_of_other_pictures_is_refused(
     params = make_params().split
     folder = tmp_path / "split"
     folder.mkdir()
-    with pytest.raises(InputError, match=r"data/split/manifest\.csv: does not exist; run 'dvc repro split'"):
+    with pytest.raises(InputError, match=r"data/split/split\.json: does not exist; run 'dvc repro split'"):
         Split.open(folder, pack)
     write_split(folder, pack, divide(pack, params, 0), params, 0)
     text = (folder / "manifest.csv").read_text()
@@ -162,5 +163,9 @@ def test_a_manifest_of_other_pictures_is_refused(
         ("", "is of other pictures"),
     ):
         (folder / "manifest.csv").write_text(damaged)
+        with pytest.raises(InputError, match=r"is damaged .*its SHA-256 is not the one that split\.json records"):
+            Split.open(folder, pack)
+        sealed = files.read_sealed_json(folder / "split.json")
+        files.write_sealed_json(folder / "split.json", sealed | {"manifest_sha256": files.sha256(folder / "manifest.csv")})
         with pytest.raises(InputError, match=message):
             Split.open(folder, pack)

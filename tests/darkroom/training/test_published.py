@@ -1,6 +1,5 @@
 """A published model answers as the trained one did; a damaged or foreign one is refused, and none of them runs code."""
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from darkroom import files
 from darkroom.errors import InputError
 from darkroom.params import Network, Params, Target
 from darkroom.training.networks import Normalized, Preprocessing, build_network
@@ -74,6 +74,7 @@ def flip(path: Path, place: int) -> None:
         (lambda folder: flip(folder / "model.safetensors", 3), "(its SHA-256 differs); run 'dvc checkout', or 'dvc repro train'"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b""), "is not the file that model.json describes"),
         (lambda folder: (folder / "model.safetensors").unlink(), "models/model.safetensors: does not exist; run 'dvc checkout'"),
+        (lambda folder: flip(folder / "model.json", 99), "models/model.json: is damaged"),
         (lambda folder: (folder / "model.json").unlink(), "models/model.json: does not exist"),
         (lambda folder: (folder / "model.json").write_text(""), "models/model.json: is damaged"),
         (lambda folder: (folder / "model.json").write_text("[" * 10000), "models/model.json: is damaged"),
@@ -108,7 +109,7 @@ def test_damage_is_one_line(
 
 def edit(folder: Path, **changes: Any) -> None:
     path = folder / "model.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    files.write_sealed_json(path, files.read_sealed_json(path) | changes)
 
 
 def test_an_import_path_in_a_model_file_is_never_followed(

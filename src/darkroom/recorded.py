@@ -1,0 +1,172 @@
+"""Whether what lies here is what was recorded: everything is hashed anew, for DVC itself trusts file times and its cache."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from darkroom import files
+from darkroom.errors import InputError
+from darkroom.params_file import read_yaml
+
+CACHE = Path(".dvc/cache/files/md5")
+# Which file beside it a hash in a sealed file is of.
+PROMISES = {"manifest_sha256": "manifest.csv", "weights_sha256": "model.safetensors"}
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    right: bool
+    what: str
+    """A path."""
+    text: str
+    """What was found, and if it is not right how to get it back."""
+
+
+def verify(root: Path) -> Iterator[Finding]:
+    """Compare a repository with its dvc.lock: parameters, code, data, outputs, the objects of the cache, the files' own seals.
+
+    Raises
+    ------
+    InputError
+        If there is no dvc.lock, or it cannot be read.
+    """
+    path = root / "dvc.lock"
+    if not path.is_file():
+        raise InputError(
+            "dvc.lock: does not exist, so nothing is recorded here; run 'dvc repro', or check out a commit that has it"
+        )
+    try:
+        stages = read_yaml(path)["stages"]
+        recorded = {name: _Record.read(name, stage) for name, stage in stages.items()}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"dvc.lock: is damaged ({type(error).__name__}: {error}); run 'git checkout -- dvc.lock'") from None
+    yield from _check_chain(recorded)
+    hashes = _Hashes(root)
+    params = read_yaml(root / "params.yaml")
+    for record in recorded.values():
+        yield from _check_params(record, params)
+        for name, digest in record.deps.items():
+            if name not in {out for other in recorded.values() for out in other.outs}:
+                yield _compare(hashes, name, digest, f"has changed since {record.stage} ran; run 'dvc repro'")
+        for name, digest in record.outs.items():
+            yield _compare(hashes, name, digest, f"is not what {record.stage} made; run 'dvc checkout --force {name}'")
+            yield from _check_cache(root, record, name, digest)
+    yield from _check_seals(root)
+
+
+class _Record(NamedTuple):
+    stage: str
+    params: dict[str, Any]
+    deps: dict[str, str]
+    outs: dict[str, str]
+
+    @classmethod
+    def read(cls, name: str, stage: Mapping[str, Any]) -> "_Record":
+        deps, outs = ({item["path"]: item["md5"] for item in stage.get(kind, [])} for kind in ("deps", "outs"))
+        return cls(name, stage.get("params", {}).get("params.yaml", {}), deps, outs)
+
+
+class _Hashes:
+    """MD5 of files and folders as DVC has them, each computed once."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.known: dict[str, str | None] = {}
+
+    def of(self, name: str) -> str | None:
+        """Return the hash of what stands at a path, with `.dir` behind that of a folder; None if there is nothing."""
+        if name not in self.known:
+            path = self.root / name
+            self.known[name] = _folder_md5(path) if path.is_dir() else _md5(path) if path.is_file() else None
+        return self.known[name]
+
+
+def _compare(hashes: _Hashes, name: str, digest: str, otherwise: str) -> Finding:
+    found = hashes.of(name)
+    if found is None:
+        return Finding(False, name, "is missing; run 'dvc checkout', or 'dvc repro'")
+    return Finding(found == digest, name, "as recorded" if found == digest else otherwise)
+
+
+def _check_chain(recorded: Mapping[str, _Record]) -> Iterator[Finding]:
+    """What one stage has read is what another has made."""
+    made = {name: (record.stage, digest) for record in recorded.values() for name, digest in record.outs.items()}
+    for record in recorded.values():
+        for name, digest in record.deps.items():
+            if name in made and made[name][1] != digest:
+                text = f"{record.stage} ran on another {name} than {made[name][0]} made"
+                yield Finding(False, "dvc.lock", f"{text}; run 'dvc repro', or 'git checkout -- dvc.lock'")
+
+
+def _check_params(record: _Record, params: Any) -> Iterator[Finding]:
+    for section, value in record.params.items():
+        now = params.get(section) if isinstance(params, dict) else None
+        text = (
+            "as recorded" if now == value else f"{section} is not what {record.stage} ran with; run 'dvc repro', or put it back"
+        )
+        yield Finding(now == value, "params.yaml", text)
+
+
+def _check_cache(root: Path, record: _Record, name: str, digest: str) -> Iterator[Finding]:
+    """Hash the objects of an output in the cache; metrics, which Git keeps, have none."""
+    entries = [(name, digest)]
+    listing = _object(root, digest)
+    if digest.endswith(".dir") and listing.is_file() and _md5(listing) == digest.removesuffix(".dir"):
+        entries += [(f"{name}/{item['relpath']}", item["md5"]) for item in json.loads(listing.read_bytes())]
+    for path, known in entries:
+        stored = _object(root, known)
+        if stored.is_file():
+            right = _md5(stored) == known.removesuffix(".dir")
+            shown = stored.relative_to(root)
+            way_out = f"rm -f {shown}, then 'dvc pull {name}', or 'dvc repro --force {record.stage}'"
+            yield Finding(right, str(shown), f"holds {path}" if right else f"is damaged and no longer {path}; {way_out}")
+
+
+def _check_seals(root: Path) -> Iterator[Finding]:
+    """Check the hashes that the project's own files record of each other, which hold without DVC as well."""
+    for sealed, way_out in (
+        ("data/raw/dataset.json", "dvc repro --force download"),
+        ("data/split/split.json", "dvc repro --force split"),
+        ("models/model.json", "dvc repro --force train"),
+    ):
+        path = root / sealed
+        if path.is_file():
+            try:
+                fault = _broken_promise(path)
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+                fault = str(error)
+            yield Finding(not fault, sealed, f"{fault}; run 'dvc checkout --force', or '{way_out}'" if fault else "whole")
+
+
+def _broken_promise(path: Path) -> str | None:
+    content = files.read_sealed_json(path)
+    named = content.get("files", {}) | {name: content[key] for key, name in PROMISES.items() if key in content}
+    for name, digest in named.items():
+        if files.sha256(path.parent / name) != digest:
+            return f"{name} beside it is not the file that it describes"
+    return None
+
+
+def _object(root: Path, digest: str) -> Path:
+    return root / CACHE / digest[:2] / digest[2:]
+
+
+def _folder_md5(folder: Path) -> str:
+    """Return the hash of a folder's listing, made as DVC makes it."""
+    found = [path for path in folder.rglob("*") if path.is_file() and not _ignored(path.relative_to(folder))]
+    entries = [{"md5": _md5(path), "relpath": path.relative_to(folder).as_posix()} for path in found]
+    entries.sort(key=lambda entry: entry["relpath"].split("/"))
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _ignored(path: Path) -> bool:
+    """As .dvcignore has it."""
+    return path.suffix == ".pyc" or bool({"__pycache__", ".ipynb_checkpoints", ".DS_Store"} & set(path.parts))
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

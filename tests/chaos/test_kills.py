@@ -1,0 +1,88 @@
+"""Whatever is killed, whenever, however often: the next `dvc repro` ends with the bits of a run that nobody disturbed."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from clones import Clone, make_clone, outs
+
+pytestmark = pytest.mark.slow
+KILLS = 200 if os.environ.get("CHAOS") == "long" else 24
+MAX_CHAIN = 4 if os.environ.get("CHAOS") == "long" else 3
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+# A stage that finds the one before still saving its state waits for it.
+PATIENCE_SECONDS = 120
+
+
+class Undisturbed:
+    """A finished run: what it made, and how long it took."""
+
+    def __init__(self, clone: Clone):
+        start = time.monotonic()
+        clone.run("dvc repro")
+        self.seconds = time.monotonic() - start
+        self.outs = outs(clone.path / "dvc.lock")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return Undisturbed(make_clone(tmp_path_factory.mktemp("undisturbed") / "darkroom"))
+
+
+def kill_once(clone: Clone, numbers: random.Random, seconds: float) -> str | None:
+    """Start `dvc repro` and kill it, with or without its stage, at a random instant; None if it was over before."""
+    with (clone.path.parent / "log").open("a") as log:
+        process = subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=clone.path,
+            env=clone.env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+        time.sleep(numbers.uniform(0, seconds))
+        if process.poll() is not None:
+            return None
+        number, whom = numbers.choice(SIGNALS), numbers.choice(("dvc", "all", "stage"))
+        stages = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        if whom == "all":
+            os.killpg(process.pid, number)
+        elif whom == "stage" and stages:
+            subprocess.run(["kill", f"-{number}", *stages], check=False)
+        else:
+            process.send_signal(number)
+        # DVC does not hear SIGINT while a stage runs: it is over when the stage is.
+        process.wait(PATIENCE_SECONDS)
+    return f"{signal.Signals(number).name} to {whom}"
+
+
+def check_recorded(clone: Clone, expected: dict[str, str], told: list[str]) -> None:
+    """Whatever stands in dvc.lock was finished: its outputs are those of the undisturbed run."""
+    lock = clone.path / "dvc.lock"
+    if lock.exists():
+        recorded = outs(lock)
+        assert recorded == {path: expected[path] for path in recorded}, told
+
+
+def test_kills_at_random_instants(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    numbers = random.Random(0)
+    kills = runs = 0
+    while kills < KILLS:
+        clone = make_clone(tmp_path / str(runs) / "darkroom")
+        told: list[str] = []
+        for _ in range(numbers.randint(1, MAX_CHAIN)):
+            if done := kill_once(clone, numbers, undisturbed.seconds):
+                kills += 1
+                told.append(done)
+            check_recorded(clone, undisturbed.outs, told)
+        clone.run("dvc repro")
+        assert outs(clone.path / "dvc.lock") == undisturbed.outs, told
+        assert clone.run("dvc status --quiet", status=None).returncode == 0, told
+        assert not list(clone.path.rglob(".writing-*")), told
+        runs += 1
+    print(f"\nkills: {kills} over {runs} runs, 0 lost, 0 corrupt, bits equal")

@@ -1,0 +1,65 @@
+"""Clones of this repository in which tests run commands as a person types them."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from darkroom.params_file import read_yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SHORT = {"epochs: 20": "epochs: 3", "kwargs: {}": "kwargs: {width: 8}"}
+
+
+class Clone:
+    """A repository of its own with this checkout's files, where commands run as a person types them."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        bin_dir = str(Path(sys.executable).parent)
+        self.env = os.environ | {
+            "PATH": bin_dir + os.pathsep + os.environ["PATH"],
+            "DARKROOM_CACHE": str(path.parent / "cache"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+        for name in ("AUTHOR", "COMMITTER"):
+            self.env |= {f"GIT_{name}_NAME": "Tester", f"GIT_{name}_EMAIL": "tester@localhost"}
+
+    def run(self, command: str, *, status: int | None = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(["bash", "-c", command], cwd=self.path, env=self.env, capture_output=True, text=True)
+        assert status is None or done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def stages_that_would_run(self) -> list[str]:
+        return re.findall(r"Running stage '(\w+)'", self.run("dvc repro --dry").stdout)
+
+    def edit(self, changes: dict[str, str]) -> None:
+        text = (self.path / "params.yaml").read_text(encoding="utf-8")
+        for old, new in changes.items():
+            assert old in text
+            text = text.replace(old, new, 1)
+        (self.path / "params.yaml").write_text(text, encoding="utf-8")
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        content: dict[str, dict[str, float]] = json.loads((self.path / "metrics/evaluate/metrics.json").read_text())
+        return content
+
+
+def make_clone(path: Path) -> Clone:
+    """Copy what Git knows of this checkout (with uncommitted changes) to a new repository whose training is short."""
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, files):
+        if (ROOT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, path / name)
+    clone = Clone(path)
+    clone.edit(SHORT)
+    clone.run("git init -q && git add -A && git commit -qm start")
+    return clone
+
+
+def outs(lock: Path) -> dict[str, str]:
+    return {out["path"]: out["md5"] for stage in read_yaml(lock)["stages"].values() for out in stage["outs"]}
