@@ -4,7 +4,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help repro test check lock generated clean
+.PHONY: help repro test chaos check lock generated clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -15,6 +15,9 @@ repro: $(VENV)/run.stamp  ## Set up .venv and run the pipeline: download, split,
 
 test: $(VENV)/dev.stamp  ## Set up .venv and run the tests
 	pytest
+
+chaos: $(VENV)/dev.stamp  ## Run the long form of the tests that kill, damage and fuzz (hours)
+	CHAOS=long pytest -s tests/chaos
 
 check: $(VENV)/dev.stamp  ## Check style and types, as pre-commit does
 	ruff check .

@@ -270,6 +270,44 @@ def test_damaged_results_are_found(clone: Clone, damage: str, message: str) -> N
         clone.run("git reset -q --hard && dvc checkout -q -f")
 
 
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("true", None),
+        ("sed -i 's/lr: 0.01/lr: 0.02/' params.yaml", "FAIL  params.yaml: train is not what train ran with; run 'dvc repro'"),
+        ("echo '# more' >> src/train.py", "FAIL  src/train.py: has changed since train ran; run 'dvc repro'"),
+        ("rm models/model.safetensors", "FAIL  models/model.safetensors: is missing; run 'dvc checkout'"),
+        ("sed -i 's/0/1/' metrics/evaluate/metrics.json", "FAIL  metrics/evaluate: is not what evaluate made"),
+        (
+            "cp models/model.json m; flip m; mv m models/model.json",
+            "FAIL  models/model.json: its content does not have the SHA-256",
+        ),
+        (
+            "cp models/model.json m; flip m; mv m models/model.json",
+            "is not what train made; run 'dvc checkout --force models/model",
+        ),
+        ("flip $(readlink -f .dvc/cache/files/md5/*/*.dir | head -1)", ".dir: is damaged and no longer "),
+        ("sed -i '0,/md5: [0-9a-f]/s/md5: ./md5: z/' dvc.lock", "run 'dvc"),
+        ("rm dvc.lock", "error: dvc.lock: does not exist, so nothing is recorded here; run 'dvc repro'"),
+    ],
+)
+def test_what_is_not_as_recorded_is_found(clone: Clone, damage: str, told: str | None) -> None:
+    flip = 'flip() { python -c \'import sys; p = sys.argv[1]; b = bytearray(open(p, "rb").read()); b[9] ^= 4; open(p, "wb").write(b)\' $1; };'
+    clone.run("rm -rf ../kept && cp -r .dvc/cache ../kept")
+    try:
+        clone.run(f"{flip} chmod -R u+w .dvc/cache; {damage}")
+        done = clone.run("python src/verify.py", status=None)
+        if told is None:
+            assert done.returncode == 0, done.stdout
+            assert "0 wrong: everything is what was recorded" in done.stdout
+        else:
+            assert done.returncode in (1, 2)
+            assert told in done.stdout + done.stderr
+            assert "Traceback" not in done.stderr
+    finally:
+        clone.run("rm -rf .dvc/cache && mv ../kept .dvc/cache && git reset -q --hard && dvc checkout -q -f")
+
+
 def test_an_interrupted_training_is_not_recorded(clone: Clone) -> None:
     try:
         clone.edit({"epochs: 3": "epochs: 100000", "patience: 10": "patience: 100000"})
