@@ -31,6 +31,11 @@ class Interrupted(BaseException):
         self.number = number
 
 
+def is_main_process() -> bool:
+    """Return whether this is the process, of those that train together, that writes and speaks; it starts the others."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
 def one_line(error: BaseException | str) -> str:
     r"""Return a message on one printable line: control characters become `\x0a`-like escapes."""
     text = str(error) or type(error).__name__
@@ -77,6 +82,8 @@ def run_command(main: Callable[[], None]) -> None:
     try:
         main()
     except Interrupted as error:
+        if not is_main_process():
+            sys.exit(128 + error.number)
         fail(error, 128 + error.number)
     except InputError as error:
         fail(error, 2)

@@ -263,6 +263,8 @@ class HardwareParams(Section):
     """Number of machines to train on."""
     strategy: Annotated[str, Field(min_length=1)]
     """Lightning's strategy, such as `auto` or `ddp`."""
+    rank_timeout_seconds: PositiveFloat
+    """With several devices: end if one of the processes that train together does not answer for this long."""
     worker_timeout_seconds: PositiveFloat
     """Give up on reading processes that deliver no batch for this long."""
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]

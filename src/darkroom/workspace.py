@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from darkroom import files, paths
-from darkroom.errors import RunError, warn
+from darkroom.errors import RunError, is_main_process, warn
 from darkroom.params_file import read_yaml
 
 Inputs = dict[str, str]
@@ -78,11 +78,6 @@ def running(name: str) -> Iterator[Stage]:
         for folder in (paths.RAW.parent, paths.MODELS, paths.TRAIN_METRICS.parent):
             files.sweep(folder)
         yield Stage(name, read_inputs(name))
-
-
-def is_main_process() -> bool:
-    """Return whether this is the process, of those that train together, that writes; the others are started beside it."""
-    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def read_inputs(name: str) -> Inputs:
@@ -198,10 +193,14 @@ def _busy(holder: dict[str, Any], path: Path) -> str:
 
 
 def _die_with_dvc() -> None:
-    """Be told to end (SIGTERM) when the DVC that started this stage dies, instead of running on beside the next one."""
-    if "DVC_STAGE" not in os.environ or sys.platform != "linux":
+    """Be told to end (SIGTERM) when the DVC that started this stage dies, instead of running on beside the next one.
+
+    A process that trains beside the main one is killed with it: it has nothing to save, and may wait for the dead for ever.
+    """
+    if not ({"DVC_STAGE", "LOCAL_RANK"} & set(os.environ)) or sys.platform != "linux":
         return
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    number = signal.SIGTERM if is_main_process() else signal.SIGKILL
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it died before it could be asked for
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)

@@ -123,6 +123,7 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore) -> KeepBest:
         ) from None
     except RuntimeError as error:
         _explain_workers(error, plan.params)
+        _explain_ranks(error, trainer.world_size)
         raise
     if not best.weights:
         _no_epoch(train.monitor)
@@ -203,6 +204,18 @@ def _explain_workers(error: RuntimeError, params: Params) -> None:
         raise RunError(
             f"params.yaml: hardware.num_workers: a reading process died ({str(error).splitlines()[0]}); "
             "lower it if memory ran out: the same command goes on from the last state"
+        ) from error
+
+
+def _explain_ranks(error: RuntimeError, world_size: int) -> None:
+    """Turn what torch.distributed says of the other processes into one line."""
+    text = " ".join(str(error).split())
+    if "EADDRINUSE" in text:
+        raise RunError("MASTER_PORT: is taken by another program; set it to another port, or leave it out") from error
+    if world_size > 1 and any(word in text for word in ("gloo", "NCCL", "Timed out", "Connection closed", "Connection reset")):
+        raise RunError(
+            f"params.yaml: hardware.devices: one of {world_size} processes died or did not answer ({text[:120]}); "
+            "the same command goes on from the last state"
         ) from error
 
 

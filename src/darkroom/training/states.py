@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from darkroom import files, paths
-from darkroom.errors import RunError, warn
+from darkroom.errors import RunError, is_main_process, warn
 from darkroom.params import Params
 from darkroom.training.published import packages, science
-from darkroom.workspace import Stage, is_main_process, locked
+from darkroom.workspace import Stage, locked
 
 # The newest two, so that one that the disk has spoilt does not cost the whole training.
 KEPT_PER_TRAINING = 2

@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,8 @@ def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path, st
         keys = "train.trainer" if train.trainer else "hardware"
         raise InputError(f"params.yaml: {keys}: Lightning does not take it ({described(error)}); correct it") from error
     _check_world(trainer, train.batch_size)
+    if hasattr(trainer.strategy, "_timeout"):  # has no public name for strategies that are chosen by theirs
+        trainer.strategy._timeout = timedelta(seconds=hardware.rank_timeout_seconds)
     return trainer
 
 
