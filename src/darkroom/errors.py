@@ -70,6 +70,23 @@ def _interrupt(number: int, _: FrameType | None) -> NoReturn:
     raise Interrupted(number)
 
 
+def _outcome(error: BaseException) -> tuple[str | None, int]:
+    """Return the line that explains an error, if it is an expected one, and the exit status."""
+    match error:
+        case Interrupted():
+            return str(error), 128 + error.number
+        case InputError():
+            return str(error), 2
+        case RunError():
+            return str(error), 1
+        case OSError():
+            # Files that people name are checked where they enter; what is left is the machine: disk full, no permission.
+            return f"{error.filename or 'system'}: {error.strerror or error}; free the disk or mend its permissions", 1
+        case _ if any(_is_plugin(frame.filename) for frame in traceback.extract_tb(error.__traceback__)):
+            return f"plug-in: {described(error)}; mend it", 1
+    return None, 1
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's `main`; an expected failure ends in one line, an unexpected one keeps its traceback."""
     # Deprecations inside the libraries are for this project's tests, not for the person at the terminal.
@@ -81,21 +98,14 @@ def run_command(main: Callable[[], None]) -> None:
             signal.signal(number, _interrupt)
     try:
         main()
-    except Interrupted as error:
-        if not is_main_process():
-            sys.exit(128 + error.number)
-        fail(error, 128 + error.number)
-    except InputError as error:
-        fail(error, 2)
-    except RunError as error:
-        fail(error, 1)
-    except OSError as error:
-        # Files that people name are checked where they enter; what is left is the machine: disk full, no permission.
-        fail(f"{error.filename or 'system'}: {error.strerror or error}; free the disk or mend its permissions", 1)
-    except Exception as error:
-        if not any(_is_plugin(frame.filename) for frame in traceback.extract_tb(error.__traceback__)):
+    except (Interrupted, Exception) as error:
+        told, status = _outcome(error)
+        if told is None:
             raise  # a fault of this project, which its maintainers want to see whole
-        fail(f"plug-in: {described(error)}; mend it", 1)
+        # Every process of a training is interrupted, one of them says so.
+        if isinstance(error, Interrupted) and not is_main_process():
+            sys.exit(status)
+        fail(told, status)
     # All is written and closed. What would follow is Python taking torch and Lightning apart, for more than a second.
     sys.stdout.flush()
     sys.stderr.flush()

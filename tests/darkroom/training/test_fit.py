@@ -1,6 +1,9 @@
 """Training learns, publishes its best epoch, and gives the same bits twice; what cannot work fails before it starts."""
 
 import json
+import multiprocessing
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +156,45 @@ def test_what_cannot_work_is_one_line(
     with pytest.raises(InputError) as caught:
         train(make_params({"train.epochs": 1, "hardware.accelerator": "cpu"} | changes), digits, tmp_path)
     assert message in str(caught.value)
+
+
+class DyingAugmentation(torch.nn.Module):
+    """Ends, or stops, the process that reads pictures, as the system does when memory runs out or a disk hangs."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        """Return the picture in the main process."""
+        if torch.utils.data.get_worker_info() is not None:
+            os.kill(os.getpid(), self.number)
+        return picture
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (signal.SIGKILL, "hardware.num_workers: a reading process died (DataLoader worker (pid"),
+        (signal.SIGSTOP, "hardware.worker_timeout_seconds: the reading processes delivered nothing for 2 s; raise it, or set"),
+    ],
+)
+def test_reading_processes_that_die_or_hang(
+    make_params: Callable[..., Params],
+    digits: Any,
+    tmp_path: Path,
+    number: signal.Signals,
+    message: str,
+) -> None:
+    params = make_params(SMALL | {"hardware.num_workers": 1, "hardware.worker_timeout_seconds": 2.0})
+    plan = make_plan(params, digits.pack, digits.split.rows["train"])
+    plan.transforms.append(DyingAugmentation(number))
+    store = StateStore(tmp_path, {})
+    with pytest.raises(RunError) as caught, store.held():
+        fit(plan, digits.pack, digits.split, store)
+    assert message in str(caught.value)
+    for process in multiprocessing.active_children():
+        process.kill()
 
 
 def test_every_schedule_of_the_readme_can_be_built(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
