@@ -24,6 +24,7 @@ from darkroom.training.best import KeepBest
 from darkroom.training.classifier import Classifier
 from darkroom.training.networks import Normalized, Preprocessing
 from darkroom.training.progress import ProgressReport
+from darkroom.training.published import refuse_unsafe_loading
 from darkroom.training.rehearsal import check_network, check_step
 from darkroom.training.resume import KeepState, State, describe, write_files
 from darkroom.training.states import StateStore
@@ -53,6 +54,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
         Naming the key; nothing has been trained or written then.
     """
     train, allow = params.train, params.base.allow_targets
+    refuse_unsafe_loading()
     devices.check_accelerator(params.hardware)
     devices.check_precision(train.precision, params.hardware)
     check_trainer_arguments(params)

@@ -1,6 +1,7 @@
 """The published model: `model.safetensors` and `model.json`, all that evaluate and predict need. Opening it runs no code."""
 
 import json
+import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -130,6 +131,18 @@ def packages() -> dict[str, str]:
     return {name: version(name) for name in RECORDED_PACKAGES}
 
 
+def refuse_unsafe_loading() -> None:
+    """Refuse a setting under which opening weights may run code that they carry.
+
+    References
+    ----------
+    https://docs.pytorch.org/docs/stable/notes/serialization.html (torch.load with weights_only)
+    """
+    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    if os.environ.get(name, "0").lower() in ("1", "y", "yes", "true"):
+        raise InputError(f"{name}: is set, so that opening weights could run code; unset it")
+
+
 def load_model(directory: Path, params: Params) -> Published:
     """Open the published model.
 
@@ -140,6 +153,7 @@ def load_model(directory: Path, params: Params) -> Published:
     InputError
         If a file is missing or damaged, or if params.yaml names another network than a model by `_target_` was trained with.
     """
+    refuse_unsafe_loading()
     card = read_card(directory / "model.json")
     path = directory / "model.safetensors"
     if not path.exists():

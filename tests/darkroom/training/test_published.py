@@ -132,3 +132,12 @@ def test_a_network_by_target_opens_where_params_name_it_too(tmp_path: Path, make
     assert torch.equal(model.network(images), network(images))
     with pytest.raises(InputError, match=r"set train\.model to what it was"):
         load_model(tmp_path, make_params({"train.model": target | {"width": 5}}))
+
+
+def test_the_setting_that_lets_files_run_code_is_refused(
+    tmp_path: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, SMALL)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.raises(InputError, match=r"^TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD: is set, so that .*; unset it$"):
+        load_model(tmp_path, make_params())

@@ -1,0 +1,107 @@
+"""Two processes that train together: when one ends, dies or hangs, both are gone in half a minute, and the training goes on."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clones import Clone, make_clone
+
+pytestmark = pytest.mark.slow
+GONE_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone that trains in two processes on the CPU, for long."""
+    made = make_clone(tmp_path_factory.mktemp("ranks") / "darkroom")
+    # Two processes with a thread for each of two cores would stall one another.
+    made.env["OMP_NUM_THREADS"] = "1"
+    changes = {"devices: 1": "devices: 2", "strategy: auto": "strategy: ddp", "accelerator: auto": "accelerator: cpu"}
+    made.edit(
+        changes | {"epochs: 3": "epochs: 12", "patience: 10": "patience: 1000", "timeout_seconds: 25.0": "timeout_seconds: 8.0"}
+    )
+    made.run("python src/download.py && python src/split.py")
+    return made
+
+
+@pytest.fixture
+def training(clone: Clone) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """The main process and the number of the other one, while they train."""
+    clone.run("rm -rf .resume")
+    process = subprocess.Popen(
+        [sys.executable, "src/train.py"],
+        cwd=clone.path,
+        env=clone.env | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline().startswith("epoch 1/12")
+    other = int(subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()[0])
+    yield process, other
+    process.kill()
+    process.communicate()
+
+
+def is_gone(pid: int) -> bool:
+    """Return whether a process has ended, even if nobody has asked for its status yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def ended(training: tuple[subprocess.Popen[str], int]) -> tuple[int, str]:
+    process, other = training
+    _, told = process.communicate(timeout=GONE_SECONDS)
+    deadline = time.monotonic() + 5
+    while not is_gone(other) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert is_gone(other)
+    return process.returncode, told
+
+
+def test_a_signal_ends_both_and_the_bits_stay(clone: Clone, training: tuple[subprocess.Popen[str], int]) -> None:
+    training[0].send_signal(signal.SIGTERM)
+    status, told = ended(training)
+    assert status == 128 + signal.SIGTERM
+    assert told.startswith("error: interrupted by SIGTERM; the state of epoch ")
+    assert told.count("\n") == 1
+    assert "train: resuming at epoch " in clone.run("python src/train.py").stdout
+    resumed = (clone.path / "models/model.safetensors").read_bytes()
+    clone.run("rm -rf .resume && python src/train.py")
+    assert (clone.path / "models/model.safetensors").read_bytes() == resumed
+
+
+def test_the_other_one_dies(training: tuple[subprocess.Popen[str], int]) -> None:
+    os.kill(training[1], signal.SIGKILL)
+    status, told = ended(training)
+    # Lightning watches it, and may be the first to kill the main process.
+    assert status in (1, -signal.SIGKILL)
+    assert "Traceback" not in told
+
+
+def test_the_main_one_dies(training: tuple[subprocess.Popen[str], int]) -> None:
+    training[0].kill()
+    assert ended(training)[0] == -signal.SIGKILL
+
+
+def test_the_other_one_hangs(training: tuple[subprocess.Popen[str], int]) -> None:
+    os.kill(training[1], signal.SIGSTOP)
+    status, told = ended(training)
+    assert status == 1
+    assert told.startswith("error: params.yaml: hardware.devices: one of 2 processes died or did not answer")
+    assert told.count("\n") == 1
+
+
+def test_the_port_is_taken(clone: Clone) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = clone.run(f"rm -rf .resume; MASTER_PORT={server.getsockname()[1]} python src/train.py", status=1)
+    assert done.stderr == "error: MASTER_PORT: is taken by another program; set it to another port, or leave it out\n"
