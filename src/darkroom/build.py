@@ -5,27 +5,39 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
+
+from pydantic import ValidationError
 
 from darkroom.errors import InputError, described
 from darkroom.params import Target
 
-PACKAGES = ("torch", "torchvision", "timm", "torchmetrics", "pytorch_lightning", "darkroom", "plugins")
-# Of these, functions may be called as well as classes. Elsewhere a function could be torch.load or torch.hub.load.
-FUNCTION_PACKAGES = ("torchvision.models", "timm.models", "plugins")
+# Where a class must be defined to be named; that a module here imports it is not enough. Other modules are not even imported:
+# torch.hub, torch.jit, torch.fx, torchmetrics.text and their like make code, or download it, from their arguments.
+PLACES = (
+    *("torch.nn", "torch.optim", "torchvision.models", "torchvision.ops", "torchvision.transforms"),
+    *("timm.layers", "timm.loss", "timm.models", "timm.optim", "torchmetrics.classification"),
+    *("pytorch_lightning.callbacks", "pytorch_lightning.loggers", "darkroom.training", "plugins"),
+)
+# Of the libraries' functions, only the builders that these packages list; the others load checkpoints. Beside them stands
+# what returns the builder of a name.
+BUILDERS = {"torchvision.models": "get_model_builder", "timm.models": "model_entrypoint"}
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Builds what `_target_` names, if it is an instance of `kinds` and comes from an allowed package.
+    """Builds what `_target_` names, if it is an instance of `kinds` and defined in an allowed package.
+
+    That is a subclass of `kinds` in `PLACES` or `allow`, a function in plugins or `allow`, or a library's network builder.
 
     Parameters
     ----------
     key
         Where the target stands in params.yaml, for error messages: `train.optimizer`.
     kinds
-        Classes of which the object must be an instance.
+        Classes of which the object, and every object inside its arguments, must be an instance.
     allow
         Further packages that may be named: `base.allow_targets`.
     filled
@@ -64,28 +76,83 @@ class Builder:
 
     def find(self, path: str) -> Callable[..., Any]:
         """Return the class or function at an import path, refusing what is not allowed or of another kind."""
-        where = f"params.yaml: {self.key}._target_"
-        if not _within(path, (*PACKAGES, *self.allow)):
-            package = path.split(".")[0]
+        packages = dict.fromkeys(place.partition(".")[0] for place in self._places())
+        package = path.partition(".")[0]
+        if package not in packages:
             raise InputError(
-                f"{where}: {path} is in none of {', '.join((*PACKAGES, *self.allow))}; "
+                f"{self._where()}: {path} is in none of {', '.join(packages)}; "
                 f"name another, or add {package} to base.allow_targets if you trust it"
             )
-        found: Callable[..., Any] = _import(path, where)
-        is_class = inspect.isclass(found) and issubclass(found, self.kinds)
-        is_function = inspect.isfunction(found) and _within(found.__module__, (*FUNCTION_PACKAGES, *self.allow))
-        if not (is_class or is_function):
-            raise InputError(f"{where}: {path} cannot be used here; {self._wanted()}")
+        if "._" in path:
+            raise self._unusable(path)
+        parent, _, name = path.rpartition(".")
+        module = self._enter(parent, path)
+        self._check_name(module, name)
+        found: Callable[..., Any] = getattr(module, name)
+        if not self._allows(found):
+            raise self._unusable(path)
         return found
 
+    def _enter(self, name: str, path: str) -> ModuleType:
+        """Import a module on the way to `path`, after its parents, if it lies in or above one of the places."""
+        parent, _, last = name.rpartition(".")
+        owner = self._enter(parent, path) if parent else None
+        is_open = any(_within(name, place) or _within(place, name) for place in self._places())
+        if is_open:
+            try:
+                return importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                if error.name != name:
+                    raise InputError(f"{self._where()}: {name} cannot be imported ({error}); install what it needs") from error
+            except Exception as error:
+                raise InputError(f"{self._where()}: {name} cannot be imported ({described(error)}); mend it") from error
+        if owner is None:
+            raise InputError(f"{self._where()}: there is no module {name}; check the spelling")
+        if is_open or PathFinder.find_spec(name, getattr(owner, "__path__", ())) is None:  # it finds, and does not import
+            self._check_name(owner, last)
+        raise self._unusable(path)
+
+    def _check_name(self, module: ModuleType, name: str) -> None:
+        names = [known for known in dir(module) if not known.startswith("_")]
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else "check the spelling"
+            raise InputError(f"{self._where()}: {module.__name__} has no {name}; {hint}")
+
+    def _allows(self, found: Any) -> bool:
+        if inspect.isclass(found):
+            return issubclass(found, self.kinds) and any(_within(found.__module__, place) for place in self._places())
+        if not inspect.isfunction(found):
+            return False
+        # A lambda, a method or what a function returned has another name than the place where it is found.
+        is_own = found.__qualname__.isidentifier() and any(_within(found.__module__, place) for place in ("plugins", *self.allow))
+        return is_own or _builds_network(found)
+
+    def _places(self) -> tuple[str, ...]:
+        return (*PLACES, *self.allow)
+
+    def _where(self) -> str:
+        return f"params.yaml: {self.key}._target_"
+
+    def _unusable(self, path: str) -> InputError:
+        return InputError(f"{self._where()}: {path} cannot be used here; {self._wanted()}")
+
     def _wanted(self) -> str:
-        return f"name a subclass of {' or '.join(kind.__name__ for kind in self.kinds)}"
+        kinds = " or ".join(kind.__name__ for kind in self.kinds)
+        return f"name a subclass of {kinds} defined in {', '.join(self._places())}"
 
     def _nested(self, value: Any) -> Any:
         """Build the targets inside arguments, such as the transforms of torchvision's RandomApply."""
+        if isinstance(value, dict) and "_target_" in value:
+            try:
+                target = Target.model_validate(value)
+            except ValidationError:
+                wrong = value["_target_"]
+                raise InputError(
+                    f"params.yaml: {self.key}: {wrong!r} is no import path; write one such as torch.optim.SGD"
+                ) from None
+            return self.build(target)
         if isinstance(value, dict):
-            if "_target_" in value:
-                return self.build(Target.model_validate(value))
             return {name: self._nested(item) for name, item in value.items()}
         return [self._nested(item) for item in value] if isinstance(value, list) else value
 
@@ -94,50 +161,34 @@ class Builder:
     ) -> None:
         taken = _parameters(made_by)
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
-        for name in arguments:
+        for name, value in arguments.items():
             if name not in taken and not takes_any:
                 near = difflib.get_close_matches(name, taken, n=1, cutoff=0.5)
                 hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(taken)}"
                 raise InputError(f"params.yaml: {self.key}.{name}: {path} takes no such argument; {hint}")
+            if name.startswith("pretrained_cfg") and isinstance(value, dict) and _builds_network(made_by):
+                raise InputError(
+                    f"params.yaml: {self.key}.{name}: names where weights come from; "
+                    "give pretrained_cfg the tag of weights that timm lists"
+                )
         try:
             inspect.signature(made_by).bind(*positional, **arguments)
         except TypeError as error:
             raise InputError(f"params.yaml: {self.key}: {path}: {error}; add it beside _target_") from None
 
 
-def _within(path: str, packages: Iterable[str]) -> bool:
-    return any(path == package or path.startswith(package + ".") for package in packages)
+def _builds_network(function: Callable[..., Any]) -> bool:
+    """Tell whether torchvision or timm lists the function as the builder of the network of its name."""
+    for package, builder_of in BUILDERS.items():
+        if _within(function.__module__, package):
+            models, name = importlib.import_module(package), function.__name__
+            return name in models.list_models() and getattr(models, builder_of)(name) is function
+    return False
+
+
+def _within(path: str, package: str) -> bool:
+    return path == package or path.startswith(package + ".")
 
 
 def _parameters(made_by: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(made_by).parameters
-
-
-def _import(path: str, where: str) -> Any:
-    """Import the longest prefix that is a module, then walk attributes; a module of another package is never entered."""
-    parts = path.split(".")
-    module: ModuleType | None = None
-    for count in range(1, len(parts)):
-        name = ".".join(parts[:count])
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise InputError(f"{where}: {name} cannot be imported ({error}); install what it needs") from error
-            break
-        except Exception as error:
-            raise InputError(f"{where}: {name} cannot be imported ({described(error)}); mend it") from error
-        depth = count
-    if module is None:
-        raise InputError(f"{where}: there is no module {parts[0]}; check the spelling")
-    found: Any = module
-    for part in parts[depth:]:
-        names = [name for name in dir(found) if not name.startswith("_")]
-        if part not in names:
-            near = difflib.get_close_matches(part, names, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else "check the spelling"
-            raise InputError(f"{where}: {getattr(found, '__name__', path)} has no {part}; {hint}")
-        found = getattr(found, part)
-        if inspect.ismodule(found) and not found.__name__.startswith(parts[0]):
-            raise InputError(f"{where}: {path} leaves {parts[0]}; name a class by its own path")
-    return found

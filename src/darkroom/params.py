@@ -121,7 +121,7 @@ class BaseParams(Section):
     seed: Seed
     """Seed of the split, the initial weights, the order of the pictures, augmentation and dropout."""
     allow_targets: list[Annotated[str, Field(pattern=PACKAGE)]]
-    """Packages that `_target_` may name, beside torch, torchvision, timm, torchmetrics, pytorch_lightning and plugins."""
+    """Trusted packages whose classes and functions `_target_` may name, beside the usual ones (src/plugins/README.md)."""
 
 
 class DownloadParams(Section):

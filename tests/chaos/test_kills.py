@@ -11,7 +11,6 @@ import pytest
 from clones import Clone, make_clone, outs
 
 pytestmark = pytest.mark.slow
-KILLS = 200 if os.environ.get("CHAOS") == "long" else 24
 MAX_CHAIN = 3
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # A stage that finds the one before still saving its state waits for it.
@@ -69,10 +68,11 @@ def check_recorded(clone: Clone, expected: dict[str, str], told: list[str]) -> N
         assert recorded == {path: expected[path] for path in recorded}, told
 
 
-def test_kills_at_random_instants(undisturbed: Undisturbed, tmp_path: Path) -> None:
+def test_kills_at_random_instants(undisturbed: Undisturbed, tmp_path: Path, *, long: bool) -> None:
+    wanted = 200 if long else 24
     numbers = random.Random(0)
     kills = runs = 0
-    while kills < KILLS:
+    while kills < wanted:
         clone = make_clone(tmp_path / str(runs) / "darkroom")
         told: list[str] = []
         for _ in range(numbers.randint(2, MAX_CHAIN)):

@@ -1,6 +1,5 @@
 """Two runs in one workspace: one proceeds, the other is told which process holds it."""
 
-import os
 import random
 import re
 import subprocess
@@ -12,7 +11,6 @@ import pytest
 from clones import Clone, make_clone
 
 pytestmark = pytest.mark.slow
-ROUNDS = 100 if os.environ.get("CHAOS") == "long" else 15
 
 
 @pytest.fixture
@@ -29,9 +27,10 @@ def start(clone: Clone) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "src/train.py"], cwd=clone.path, env=clone.env, text=True, **pipes)
 
 
-def test_one_proceeds_and_the_other_is_told(clone: Clone) -> None:
+def test_one_proceeds_and_the_other_is_told(clone: Clone, *, long: bool) -> None:
+    rounds = 100 if long else 15
     numbers = random.Random(0)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         first = start(clone)
         time.sleep(numbers.uniform(0, 0.3))
         second = start(clone)
@@ -52,4 +51,4 @@ def test_one_proceeds_and_the_other_is_told(clone: Clone) -> None:
                 process.kill()
                 process.wait()
                 process.stderr.close()
-    print(f"\ntwo runs: {ROUNDS} rounds, one proceeded, the other was told the process")
+    print(f"\ntwo runs: {rounds} rounds, one proceeded, the other was told the process")

@@ -19,6 +19,8 @@ from darkroom.params import Network, NetworkChoice, Params, Target
 from darkroom.training.networks import Normalized, Preprocessing, build_network
 
 RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
+# Arguments of timm's and torchvision's networks that name files or addresses of weights.
+OTHER_WEIGHTS = ("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "weights", "weights_backbone")
 WAY_OUT = "run 'dvc checkout', or 'dvc repro train' to train it anew"
 
 
@@ -167,7 +169,9 @@ def load_model(directory: Path, params: Params) -> Published:
             "set train.model to what it was, or run 'dvc repro train'"
         )
     if isinstance(model, Network):
-        model = model.model_copy(update={"pretrained": False})  # its weights come from the file
+        # Its weights come from the file beside it; somebody's model is not to fetch, or to open, any other.
+        own = {name: value for name, value in model.kwargs.items() if name not in OTHER_WEIGHTS}
+        model = model.model_copy(update={"pretrained": False, "kwargs": own})
     try:
         channels, allow = card.preprocessing.channels, params.base.allow_targets
         network = Normalized(

@@ -141,3 +141,11 @@ def test_the_setting_that_lets_files_run_code_is_refused(
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     with pytest.raises(InputError, match=r"^TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD: is set, so that .*; unset it$"):
         load_model(tmp_path, make_params())
+
+
+def test_a_model_file_opens_no_other_weights(tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    network = {"provider": "timm", "name": "test_resnet", "pretrained": False, "kwargs": {}}
+    publish(tmp_path, network)
+    planted = {"checkpoint_path": str(tmp_path / "planted.pth"), "pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/x"}}
+    edit(tmp_path, network=network | {"pretrained": True, "kwargs": planted})
+    assert load_model(tmp_path, make_params()).network is not None
