@@ -118,12 +118,8 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore) -> KeepBest:
     store.check_space(sum(value.nbytes for value in plan.classifier.network.state_dict().values()))
     try:
         trainer.fit(plan.classifier, *_loaders(plan, pack, split, trainer, state), ckpt_path="state" if state else None)
-    except torch.OutOfMemoryError:
-        raise RunError(
-            f"params.yaml: train.batch_size: {train.batch_size} pictures do not fit in the device's memory; lower it, "
-            "or let train.trainer.accumulate_grad_batches make up for it"
-        ) from None
     except RuntimeError as error:
+        _explain_memory(error, train.batch_size)
         _explain_workers(error, plan.params)
         _explain_ranks(error, trainer.world_size)
         raise
@@ -192,6 +188,15 @@ def _measure(pack: Pack, rows: Rows, channels: int) -> tuple[tuple[float, ...], 
     std[std < 1e-6] = 1
     repeat = channels // pack.channels
     return tuple(mean.tolist() * repeat), tuple(std.tolist() * repeat)
+
+
+def _explain_memory(error: RuntimeError, batch_size: int) -> None:
+    """Turn what torch says of memory, a GPU's or the machine's, into one line."""
+    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+        raise RunError(
+            f"params.yaml: train.batch_size: {batch_size} pictures do not fit in the device's memory; lower it, "
+            "with train.trainer.accumulate_grad_batches to make up for it"
+        ) from error
 
 
 def _explain_workers(error: RuntimeError, params: Params) -> None:

@@ -158,6 +158,22 @@ def test_what_cannot_work_is_one_line(
     assert message in str(caught.value)
 
 
+def test_too_large_a_batch_is_one_line(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    class Hungry(torch.nn.Module):
+        def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            rows = 1 << 50 if len(labels) > 2 else 1
+            return torch.nn.functional.cross_entropy(logits, labels) + torch.empty(rows, dtype=torch.float64).sum()
+
+    plan = make_plan(make_params(SMALL), digits.pack, digits.split.rows["train"])
+    plan.classifier.loss = Hungry()
+    store = StateStore(tmp_path, {})
+    with (
+        pytest.raises(RunError, match=r"train\.batch_size: 64 pictures do not fit in the device's memory; lower it"),
+        store.held(),
+    ):
+        fit(plan, digits.pack, digits.split, store)
+
+
 class DyingAugmentation(torch.nn.Module):
     """Ends, or stops, the process that reads pictures, as the system does when memory runs out or a disk hangs."""
 

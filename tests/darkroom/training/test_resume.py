@@ -44,6 +44,7 @@ class Stop(NamedTuple):
     where: str
     """`step`, `validation` or `epoch`."""
     number: int
+    sent: signal.Signals = signal.SIGTERM
 
 
 class Result(NamedTuple):
@@ -76,7 +77,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, stop: Stop | None) -> None:
                 if count == stop.number:
                     if stop.how == "killed":
                         raise Killed
-                    signal.raise_signal(signal.SIGTERM)
+                    signal.raise_signal(stop.sent)
             originals[name](self, *arguments, **named)
 
         return hook
@@ -192,3 +193,21 @@ def test_what_is_taken_up_is_said(whole: Any, few: Any, tmp_path: Path, capsys: 
     lines = capsys.readouterr().out.splitlines()
     assert "train: resuming at epoch 2, step 8: same parameters, data, code" in lines
     assert not any(line.startswith("train: starting fresh") for line in lines)
+
+
+def test_a_slurm_job_is_put_back_into_its_queue(whole: Any, few: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, expected = whole()
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(scontrol.parent), prepend=":")
+    settings = {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "42", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    # Lightning would pick up a checkpoint of its own from the working directory.
+    monkeypatch.chdir(tmp_path)
+    stops = [Stop("asked", "step", 8, signal.SIGUSR1), None]
+    assert_equal(run(params, few, tmp_path / "chain", stops), expected)
+    assert (tmp_path / "told").read_text() == "requeue 42\n"
+    assert not list(tmp_path.glob("hpc_ckpt*"))
