@@ -1,16 +1,16 @@
 """Whether what lies here is what was recorded: everything is hashed anew, for DVC itself trusts file times and its cache."""
 
+import configparser
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darkroom import files
+from darkroom import files, paths
 from darkroom.errors import InputError
 from darkroom.params_file import read_yaml
 
-CACHE = Path(".dvc/cache/files/md5")
 # Which file beside it a hash in a sealed file is of.
 PROMISES = {"manifest_sha256": "manifest.csv", "weights_sha256": "model.safetensors"}
 
@@ -44,7 +44,7 @@ def verify(root: Path) -> Iterator[Finding]:
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"dvc.lock: is damaged ({type(error).__name__}: {error}); run 'git checkout -- dvc.lock'") from None
     yield from _check_chain(recorded)
-    hashes = _Hashes(root)
+    hashes, cache = _Hashes(root), _cache_dir(root)
     params = read_yaml(root / "params.yaml")
     for record in recorded.values():
         yield from _check_params(record, params)
@@ -53,7 +53,7 @@ def verify(root: Path) -> Iterator[Finding]:
                 yield _compare(hashes, name, digest, f"has changed since {record.stage} ran; run 'dvc repro'")
         for name, digest in record.outs.items():
             yield _compare(hashes, name, digest, f"is not what {record.stage} made; run 'dvc checkout --force {name}'")
-            yield from _check_cache(root, record, name, digest)
+            yield from _check_cache(cache, record, name, digest)
     yield from _check_seals(root)
 
 
@@ -110,19 +110,19 @@ def _check_params(record: _Record, params: Any) -> Iterator[Finding]:
         yield Finding(now == value, "params.yaml", text)
 
 
-def _check_cache(root: Path, record: _Record, name: str, digest: str) -> Iterator[Finding]:
+def _check_cache(cache: Path, record: _Record, name: str, digest: str) -> Iterator[Finding]:
     """Hash the objects of an output in the cache; metrics, which Git keeps, have none."""
     entries = [(name, digest)]
-    listing = _object(root, digest)
+    listing = _object(cache, digest)
     if digest.endswith(".dir") and listing.is_file() and _md5(listing) == digest.removesuffix(".dir"):
         entries += [(f"{name}/{item['relpath']}", item["md5"]) for item in json.loads(listing.read_bytes())]
     for path, known in entries:
-        stored = _object(root, known)
+        stored = _object(cache, known)
         if stored.is_file():
             right = _md5(stored) == known.removesuffix(".dir")
-            shown = stored.relative_to(root)
+            shown = paths.shown(stored)
             way_out = f"rm -f {shown}, then 'dvc pull {name}', or 'dvc repro --force {record.stage}'"
-            yield Finding(right, str(shown), f"holds {path}" if right else f"is damaged and no longer {path}; {way_out}")
+            yield Finding(right, shown, f"holds {path}" if right else f"is damaged and no longer {path}; {way_out}")
 
 
 def _check_seals(root: Path) -> Iterator[Finding]:
@@ -150,8 +150,16 @@ def _broken_promise(path: Path) -> str | None:
     return None
 
 
-def _object(root: Path, digest: str) -> Path:
-    return root / CACHE / digest[:2] / digest[2:]
+def _cache_dir(root: Path) -> Path:
+    """Return the folder of the objects, which DVC's settings may have moved."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    chosen = settings.get("cache", "dir", fallback="cache").strip("\"'")
+    return root / ".dvc" / chosen / "files" / "md5"
+
+
+def _object(cache: Path, digest: str) -> Path:
+    return cache / digest[:2] / digest[2:]
 
 
 def _folder_md5(folder: Path) -> str:
