@@ -76,16 +76,17 @@ class KeepState(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Save within the epoch, after an optimizer step, if it is time or if a signal came."""
-        loop = trainer.fit_loop.epoch_loop
-        if loop._should_accumulate():
+        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        assert fetcher is not None
+        validated = not loop._should_check_val_fx(fetcher)
+        # The gradients of an unfinished step are in no checkpoint; an epoch that is over is saved when the next one begins.
+        if loop._should_accumulate() or (validated and loop._num_ready_batches_reached()):
             return
         due = self.received is not None or time.monotonic() - self.saved > self.every_seconds
         if trainer.world_size > 1:
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
         if due:
-            fetcher = trainer.fit_loop._data_fetcher
-            assert fetcher is not None
-            self._save(trainer, WITHIN_EPOCH, batch=batch_idx + 1, validated=not loop._should_check_val_fx(fetcher))
+            self._save(trainer, WITHIN_EPOCH, batch=batch_idx + 1, validated=validated)
             self._end_if_asked(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
@@ -204,7 +205,7 @@ def _set_counters(loops: dict[str, Any], epoch: int, batch: int, *, validated: b
     train = loops["epoch_loop.batch_progress"]
     total = train["total"]["processed"]
     train["total"], train["current"] = _counts(total, total), _counts(batch, batch)
-    train["is_last_batch"] = not validated
+    train["is_last_batch"] = train["is_last_batch"] and batch > 0
     val = loops["epoch_loop.val_loop.batch_progress"]
     # One batch that was begun and not ended makes Lightning run a validation again.
     val["total"], val["current"], val["is_last_batch"] = _counts(int(not validated), 0), _counts(0, 0), False

@@ -160,14 +160,22 @@ CHAINS = [
         {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.OneCycleLR"}, "train.optimizer": {"_target_": "torch.optim.SGD"}},
         {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "train.trainer": {"accumulate_grad_batches": 2}},
         {"train.precision": "bf16-mixed", "train.monitor": "val/loss"},
+        {"train.trainer": {"val_check_interval": 0.5}},
     ],
-    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16"],
+    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch"],
 )  # fmt: skip
 def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     params, expected = whole(changes)
     # Starting reading processes takes longer than all the rest.
     for number, stops in enumerate(CHAINS[:2] if params.hardware.num_workers else CHAINS):
         assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+
+
+def test_epochs_without_validation(whole: Any, few: Any, tmp_path: Path) -> None:
+    params, expected = whole({"train.trainer": {"check_val_every_n_epoch": 3, "limit_train_batches": 5}})
+    for step in range(1, 5 * EPOCHS + 1, 2):
+        stops = [Stop("asked", "step", step), Stop("asked", "step", 1) if step < 5 * EPOCHS else None, None]
+        assert_equal(run(params, few, tmp_path / str(step), stops), expected)
 
 
 def test_early_stopping_goes_on_waiting(whole: Any, few: Any, tmp_path: Path) -> None:
