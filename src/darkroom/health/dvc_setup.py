@@ -1,0 +1,159 @@
+"""DVC as it is set up here: whether its files can be read, and its settings are those that the project needs."""
+
+import configparser
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from darkroom.errors import InputError
+from darkroom.health.findings import Finding, counted, first_of, install_command, installed_version
+from darkroom.health.repository import SECONDS, git
+
+HYDRA = "hydra.enabled"
+NEEDED = {
+    "core.autostage": "true",
+    "core.analytics": "false",
+    "cache.type": "reflink,hardlink,copy",
+    "plots.html_template": "plots_page.html",
+}
+# Ways of linking depend on the disk: another choice for one machine is its owner's.
+FREE_LOCALLY = {"cache.type"}
+LOCAL = ".dvc/config.local"
+
+Settings = dict[str, tuple[str, str]]
+"""DVC's settings that are in force: `core.autostage` to its value and the file that says so."""
+
+
+def check_pipeline(root: Path) -> Iterator[Finding]:
+    """See that dvc.yaml can be read and has stages."""
+    yield _stages_file(root, "dvc.yaml", "git checkout HEAD -- dvc.yaml")
+
+
+def check_results(root: Path) -> Iterator[Finding]:
+    """See that dvc.lock, which records the results, can be read and is in Git."""
+    if not (root / "dvc.lock").exists():
+        yield Finding("ok", "dvc.lock", "no results yet; 'dvc repro' makes them")
+        return
+    committed = git(root, "show", "HEAD:dvc.lock")
+    is_whole_there = not committed.returncode and committed.stdout.encode() != (root / "dvc.lock").read_bytes()
+    # Results that are still in the cache are not computed again.
+    found = _stages_file(root, "dvc.lock", "git checkout HEAD -- dvc.lock" if is_whole_there else "rm dvc.lock && dvc repro")
+    if found.mark == "ok" and git(root, "ls-files", "--error-unmatch", "dvc.lock").returncode == 1:
+        yield Finding("warn", "dvc.lock", f"{found.text}, but not in Git", "git add -f dvc.lock")
+    else:
+        yield found
+
+
+def _stages_file(root: Path, name: str, way_out: str) -> Finding:
+    from darkroom.params_file import read_yaml
+
+    try:
+        content = read_yaml(root / name)
+    except InputError as error:
+        return Finding("fail", name, str(error).split("; ")[0], way_out)
+    stages = content.get("stages") if isinstance(content, dict) else None
+    if not isinstance(stages, dict) or not stages:
+        return Finding("fail", name, "has no stages", way_out)
+    return Finding("ok", name, f"{counted(len(stages), 'stage')}: {', '.join(map(str, stages))}")
+
+
+def check_dvc(root: Path) -> Iterator[Finding]:
+    """Look at DVC, its settings, what this machine changes in them, and whether results can be shared."""
+    found = installed_version("dvc")
+    if not found:
+        yield Finding("fail", "dvc", "is not installed", install_command(root))
+    if not (root / ".dvc" / "config").exists():
+        yield Finding("fail", "dvc", ".dvc/config does not exist", "git checkout HEAD -- .dvc")
+        return
+    if found:
+        yield Finding("ok", "dvc", found)
+        try:
+            settings = read_settings(root)
+        except ValueError as error:
+            yield Finding("fail", "dvc settings", str(error), _mend_settings(root))
+            return
+        yield _needed_settings(root, settings)
+        yield _remote(settings)
+
+
+def _mend_settings(root: Path) -> str:
+    """Return the command that brings settings back which DVC can read; its error does not name the file."""
+    try:
+        configparser.RawConfigParser(strict=False).read(root / LOCAL, encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError):
+        return f"mv {LOCAL} {LOCAL}.damaged"
+    return "git checkout HEAD -- .dvc/config"
+
+
+@functools.cache
+def read_settings(root: Path) -> Settings:
+    """Ask DVC for its settings, of all levels.
+
+    Raises
+    ------
+    ValueError
+        With DVC's own words.
+    """
+    run = subprocess.run(
+        [sys.executable, "-m", "dvc", "config", "--list", "--show-origin"],
+        cwd=root,
+        env=os.environ | {"DVC_NO_ANALYTICS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    if run.returncode:
+        errors = [line for line in run.stderr.splitlines() if line.startswith("ERROR")]
+        # DVC says it twice on one line.
+        raise ValueError(errors[0].removeprefix("ERROR: ").split(".: ")[0] if errors else run.stderr.strip()[-200:])
+    settings = {}
+    for line in run.stdout.splitlines():  # from the system's file to this machine's for the project, which wins
+        origin, _, setting = line.partition("\t")
+        key, _, value = setting.partition("=")
+        settings[key] = (value, origin)
+    return settings
+
+
+def _needed_settings(root: Path, settings: Settings) -> Finding:
+    problems, commands = [], []
+    for key, needed in NEEDED.items():
+        value, origin = settings.get(key, ("not set", ""))
+        if value.replace(" ", "").lower() != needed and not (origin == LOCAL and key in FREE_LOCALLY):
+            problems.append(f"{key} is {value}, not {needed}" + (f" ({origin})" if origin == LOCAL else ""))
+            commands.append(f"dvc config --local --unset {key}" if origin == LOCAL else f"dvc config {key} {needed}")
+    value, origin = settings.get(HYDRA, ("false", ""))
+    if value.lower() == "true":
+        problems.insert(0, f"{HYDRA} is true ({origin}): 'dvc exp run' would overwrite edits of params.yaml")
+        commands.insert(0, f"dvc config --local --unset {HYDRA}" if origin == LOCAL else f"dvc config --project {HYDRA} false")
+    page = root / ".dvc" / NEEDED["plots.html_template"]
+    if not page.exists():
+        problems.append(f".dvc/{page.name} does not exist")
+        commands.append(f"git checkout HEAD -- .dvc/{page.name}")
+    if problems:
+        return Finding("fail" if HYDRA in problems[0] else "warn", "dvc settings", first_of(problems), " && ".join(commands))
+    local = sorted(key for key, (_, origin) in settings.items() if origin == LOCAL)
+    return Finding("ok", "dvc settings", "as the project needs them" + (f"; {LOCAL} sets {', '.join(local)}" if local else ""))
+
+
+def _remote(settings: Settings) -> Finding:
+    names = sorted(key.split(".")[1] for key in settings if key.startswith("remote.") and key.endswith(".url"))
+    default, _ = settings.get("core.remote", ("", ""))
+    if not names:
+        return Finding("ok", "dvc remote", "none: models and data stay on this machine until 'dvc remote add -d NAME PATH'")
+    if not default:
+        level = " --local" if settings[f"remote.{names[0]}.url"][1] == LOCAL else ""
+        return Finding(
+            "warn", "dvc remote", f"{', '.join(names)}, but none is the default", f"dvc remote default{level} {names[0]}"
+        )
+    return Finding("ok", "dvc remote", f"{default}: {settings.get(f'remote.{default}.url', ('', ''))[0]}")
+
+
+def setting(root: Path, key: str, default: str) -> str:
+    """Return a setting; the default where there is none, or DVC cannot be asked: what is wrong, the line on DVC says."""
+    try:
+        return read_settings(root).get(key, (default, ""))[0]
+    except (ValueError, OSError, subprocess.SubprocessError):
+        return default

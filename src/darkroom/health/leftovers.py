@@ -1,0 +1,128 @@
+"""What runs that were killed left behind: experiments that DVC believes to run, half-written and spoilt states."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from darkroom import files
+from darkroom.health.findings import Finding, counted, first_of, remove_command, shown_size, within
+from darkroom.health.locks import owner, owner_lives
+from darkroom.health.processes import is_locked
+
+# DVC 3.67: TaskStatus of a run that goes on, or whose result is being collected.
+UNFINISHED = range(4)
+# An experiment that is being prepared has no lock yet that would tell its process.
+PREPARING_SECONDS = 600.0
+# As darkroom.training.states has it, which imports torch; a test holds the two together.
+FINISHED = "2"
+# Hashing all of a large training's states takes minutes.
+HASHED_BYTES = 2_000_000_000
+
+
+def check_experiments(root: Path) -> Iterator[Finding]:
+    """Look for experiments of `dvc exp run --temp` that were killed: their rows would stay Running for ever.
+
+    DVC 3.67 lists `.dvc/tmp/exps/standalone/run/<revision>/<revision>.run` as running while the folder that it names exists,
+    whether or not anything runs in there.
+    """
+    exps = root / ".dvc" / "tmp" / "exps"
+    broken, ghosts, rest, num_running = [], [], [], 0
+    rows = {row: _row(row) for row in sorted(exps.glob("*/run/*")) if row.is_dir()}
+    noted = {Path(str(info.get("root_dir"))) for info in rows.values() if info}
+    for row, info in rows.items():
+        if info is None:
+            broken.append(row)
+            continue
+        folder = Path(str(info.get("root_dir")))
+        if info.get("status") in UNFINISHED and folder.is_dir():
+            if _runs(folder, since=row):
+                num_running += 1
+            else:
+                ghosts.append(str(info.get("name") or row.name[:7]))
+                # What DVC noted is believed only so far as to remove folders of its own.
+                rest += [row, folder] if folder.parent.parent == exps else [row]
+    rest += [
+        folder for folder in exps.glob("*/tmp*") if folder.is_dir() and folder not in noted and not _runs(folder, since=folder)
+    ]
+    yield _experiments(root, broken, ghosts, rest, num_running)
+
+
+def _experiments(root: Path, broken: list[Path], ghosts: list[str], rest: list[Path], num_running: int) -> Finding:
+    way_out = remove_command(root, broken + rest)
+    if broken:
+        text = f"{within(root, broken[0])} is damaged: 'dvc exp show' would fail"
+        return Finding("fail", "experiments", text, way_out)
+    if ghosts:
+        text = f"{first_of(ghosts)}: killed, but 'dvc exp show' says it is running"
+        return Finding("warn", "experiments", text, way_out)
+    if rest:
+        return Finding("warn", "experiments", f"{counted(len(rest), 'folder')} of killed experiments", way_out)
+    return Finding("ok", "experiments", f"{num_running or 'none'} running apart, nothing left over")
+
+
+def _row(folder: Path) -> dict[str, Any] | None:
+    """Return what DVC noted of an experiment, None if it cannot be read."""
+    try:
+        content = json.loads((folder / f"{folder.name}.run").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _runs(folder: Path, *, since: Path) -> bool:
+    """Return whether the DVC that made the folder of an experiment lives: its number is in the folder's own lock file."""
+    lock = folder / ".dvc" / "tmp" / "lock"
+    if lock.exists() and owner(lock):
+        return owner_lives(lock)
+    return time.time() - since.stat().st_mtime < PREPARING_SECONDS
+
+
+def check_states(root: Path, states_dir: Path) -> Iterator[Finding]:
+    """Look at the states of unfinished trainings: how many, how large, whether they are whole."""
+    states = _sizes(sorted(states_dir.glob("*/[0-9]*.ckpt"), key=lambda path: path.name, reverse=True))
+    writing = _sizes(rest for rest in sorted(states_dir.glob(f"*/{files.WRITING}*")) if not _in_use(rest.parent))
+    unfinished = {path.parent for path in states} - {path.parent for path in states if path.stem.split("-")[1] == FINISHED}
+    damaged, num_read = _damaged(states)
+    size = shown_size(sum(states.values()) + sum(writing.values()))
+    if damaged:
+        text = f"{first_of([within(root, path) for path in damaged])}: its content is not what was saved"
+        yield Finding("fail", "resume", text, remove_command(root, damaged))
+    elif writing:
+        text = f"{counted(len(writing), 'half-written state')} of killed trainings ({size} in all)"
+        yield Finding("warn", "resume", text, remove_command(root, writing))
+    elif unfinished:
+        read = "" if num_read == len(states) else f", {num_read} of {len(states)} states read"
+        yield Finding("ok", "resume", f"{counted(len(unfinished), 'unfinished training')}, {size}{read}")
+    else:
+        yield Finding("ok", "resume", "no unfinished training")
+
+
+def _sizes(found: Iterable[Path]) -> dict[Path, int]:
+    """Return the size of each file; one that a training has replaced meanwhile is left out."""
+    sizes = {}
+    for path in found:
+        with suppress(FileNotFoundError):
+            sizes[path] = path.stat().st_size
+    return sizes
+
+
+def _damaged(states: dict[Path, int]) -> tuple[list[Path], int]:
+    """Return the states whose content has not the SHA-256 in their name, and how many, from the first on, were read."""
+    damaged: list[Path] = []
+    left = HASHED_BYTES
+    for number, (path, size) in enumerate(states.items()):
+        left -= size
+        if left < 0 and number:
+            return damaged, number
+        with suppress(FileNotFoundError):
+            if files.sha256(path) != path.stem.rpartition("-")[2]:
+                damaged.append(path)
+    return damaged, len(states)
+
+
+def _in_use(folder: Path) -> bool:
+    lock = folder / "lock"
+    return lock.exists() and is_locked(lock, "fcntl")

@@ -1,0 +1,96 @@
+"""Who is at work here, and which locks were left behind by runs that were killed."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from darkroom.health.findings import Finding, remove_command, within
+from darkroom.health.processes import is_alive, is_locked, parent
+
+WRITING_SECONDS = 0.3
+
+
+def check_dvc_locks(root: Path, *, hardlink: bool) -> Iterator[Finding]:
+    """Look for DVC's locks of processes that ended; with `core.hardlink_lock`, a file that is there is a lock that is held."""
+    path = root / ".dvc" / "tmp" / "lock"
+    if not path.exists():
+        yield Finding("ok", "dvc lock", "free")
+    elif hardlink and not owner_lives(path):
+        text = "is left over, or held by a process that cannot be told; if no dvc runs now"
+        yield Finding("warn", "dvc lock", text, "rm -f .dvc/tmp/lock .dvc/tmp/rwlock.lock")
+    elif hardlink or is_locked(path, "flock"):
+        yield Finding("ok", "dvc lock", f"in use by process {owner(path) or 'that is starting'}")
+    else:
+        yield Finding("ok", "dvc lock", "free")
+    for path in (root / ".dvc" / "tmp" / "rwlock", root / ".dvc" / "tmp" / "exps" / "rwlock"):
+        if path.exists():
+            yield _rwlock(root, path)
+
+
+def owner(path: Path) -> int:
+    """Return the number of the process in a lock file, 0 for none."""
+    text = path.read_text(encoding="utf-8", errors="replace").strip()
+    return int(text) if text.isdecimal() else 0
+
+
+def owner_lives(path: Path) -> bool:
+    """Return whether the process in a lock file runs."""
+    return is_alive(owner(path), path.stat().st_mtime)
+
+
+def _rwlock(root: Path, path: Path) -> Finding:
+    subject = "dvc rwlock" if path.parent.name == "tmp" else "exp rwlock"
+    holders = _holders(path)
+    if holders is None:  # or DVC is just writing it, in place
+        time.sleep(WRITING_SECONDS)
+        holders = _holders(path)
+    if holders is None:
+        text = f"{within(root, path)} is damaged: DVC would refuse to run"
+        return Finding("fail", subject, text, remove_command(root, [path]))
+    alive = [pid for pid in holders if is_alive(pid, path.stat().st_mtime)]
+    if alive:
+        return Finding("ok", subject, f"in use by process {alive[0]} ({holders[alive[0]][:60]})")
+    if holders:
+        pid, command = next(iter(holders.items()))
+        text = f"left over by process {pid}, which has ended ({command[:60]})"
+        return Finding("warn", subject, text, remove_command(root, [path]))
+    return Finding("ok", subject, "free")
+
+
+def _holders(path: Path) -> dict[int, str] | None:
+    """Return the processes that hold something, with their commands; None if the file cannot be understood."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        readers = [info for infos in content.get("read", {}).values() for info in infos]
+        return {int(info["pid"]): str(info["cmd"]) for info in [*content.get("write", {}).values(), *readers]}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def check_stages(root: Path) -> Iterator[Finding]:
+    """Say which stages run, here and in the folders of experiments, and which of them DVC no longer waits for."""
+    tmp = root / ".dvc" / "tmp"
+    locks = [tmp / "darkroom.lock", *sorted((tmp / "exps").glob("tmp*/.dvc/tmp/darkroom.lock"))]
+    locks += sorted((tmp / "exps").glob("*/tmp*/.dvc/tmp/darkroom.lock"))
+    held = [path for path in locks if path.exists() and is_locked(path, "fcntl")]
+    for path in held:
+        yield _stage(root, path)
+    if not held:
+        yield Finding("ok", "stages", "none is running")
+
+
+def _stage(root: Path, path: Path) -> Finding:
+    place = within(root, path.parents[2])
+    where = "" if place == "." else f" in {place}"
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        pid, host, dvc = int(holder["pid"]), str(holder["host"]), int(holder["parent"])
+        since = time.strftime("%Y-%m-%d %H:%M", time.localtime(holder["since"]))
+        who = f"{holder['stage']} has been running{where} since {since} (process {pid} on {host})"
+    except (ValueError, TypeError, KeyError):
+        return Finding("ok", "stages", f"one has just begun{where}")
+    if host == socket.gethostname() and parent(pid) not in (dvc, None):
+        return Finding("warn", "stages", f"{who}, but what started it has ended", f"kill {pid}")
+    return Finding("ok", "stages", who)

@@ -1,0 +1,74 @@
+"""What people change: whether params.yaml is valid, and Git has, or could be given, what results were made with."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from darkroom.errors import InputError
+from darkroom.health.findings import Finding, first_of
+from darkroom.health.machine import EDIT_PARAMS
+
+SECONDS = 30
+
+
+def check_params(root: Path) -> Iterator[Finding]:
+    """See that params.yaml is valid as a whole."""
+    from darkroom.params_file import load_params
+
+    path = root / "params.yaml"
+    if not path.exists():
+        yield Finding("fail", "params.yaml", "does not exist", "git checkout HEAD -- params.yaml")
+        return
+    try:
+        load_params(path)
+    except InputError as error:
+        yield Finding("fail", "params.yaml", str(error), EDIT_PARAMS)
+    else:
+        yield Finding("ok", "params.yaml", "valid")
+
+
+def check_git(root: Path) -> Iterator[Finding]:
+    """See that there is a Git repository, who commits to it, and whether results stand beside changes."""
+    where = git(root, "rev-parse", "--show-toplevel")
+    if "dubious ownership" in where.stderr:
+        yield Finding("fail", "git", "the folder is another user's", f"git config --global --add safe.directory '{root}'")
+        return
+    if where.returncode:
+        yield Finding("fail", "git", "not a Git repository", 'git init && git add -A && git commit -m "Start"')
+        return
+    head = git(root, "log", "-1", "--format=%h %s")
+    if head.returncode:
+        yield Finding("fail", "git", "no commit yet, and experiments start from one", 'git add -A && git commit -m "Start"')
+    else:
+        yield Finding("ok", "git", f"last commit: {head.stdout.strip()[:60]}")
+    yield _identity(root)
+    yield _changes(root)
+
+
+def git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run Git without its taking locks."""
+    env = os.environ | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+    return subprocess.run(["git", *arguments], cwd=root, env=env, capture_output=True, text=True, timeout=SECONDS)
+
+
+def _identity(root: Path) -> Finding:
+    # Without the option Git makes a name up from user and host.
+    found = git(root, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
+    if found.returncode:
+        way_out = 'git config user.name "Your Name" && git config user.email you@example.com'
+        return Finding("warn", "git user", "user.name or user.email is not set, so nothing can be committed", way_out)
+    return Finding("ok", "git user", found.stdout.rpartition(">")[0] + ">")
+
+
+def _changes(root: Path) -> Finding:
+    lines = git(root, "status", "--porcelain", "--", "src", "params.yaml").stdout.splitlines()
+    if not lines:
+        return Finding("ok", "git changes", "none in src and params.yaml since the last commit")
+    names = [line[3:] for line in lines]
+    if not (root / "dvc.lock").exists():
+        return Finding(
+            "ok", "git changes", f"{first_of(names)} not committed; there are no results yet that it could differ from"
+        )
+    text = f"{first_of(names)} not committed: the last commit does not say what the results were made with"
+    return Finding("warn", "git changes", text, 'git add src params.yaml && git commit -m "Change src and params.yaml"')
