@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from clones import Clone, make_clone, outs
 
+from darkroom.errors import InputError
+from darkroom.params_file import read_yaml
+
 pytestmark = pytest.mark.slow
 MAX_CHAIN = 3
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -63,15 +66,29 @@ def kill_once(clone: Clone, numbers: random.Random, seconds: float) -> str | Non
 def check_recorded(clone: Clone, expected: dict[str, str], told: list[str]) -> None:
     """Whatever stands in dvc.lock was finished: its outputs are those of the undisturbed run."""
     lock = clone.path / "dvc.lock"
-    if lock.exists():
-        recorded = outs(lock)
-        assert recorded == {path: expected[path] for path in recorded}, told
+    try:
+        stages = read_yaml(lock)["stages"].values()
+    except (InputError, TypeError, KeyError):
+        return  # there is none yet, or DVC was killed while it wrote it, which it does in place
+    recorded = {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", []) if "md5" in out}
+    assert all(expected[path].startswith(md5) for path, md5 in recorded.items()), told
+
+
+def finish(clone: Clone) -> bool:
+    """Run what is left, and return whether DVC had torn its own dvc.lock, which is then removed as its message says."""
+    done = clone.run("dvc repro", status=None)
+    torn = done.returncode != 0 and "dvc.lock" in done.stderr
+    if torn:
+        (clone.path / "dvc.lock").unlink()
+        done = clone.run("dvc repro", status=None)
+    assert done.returncode == 0, done.stderr
+    return torn
 
 
 def test_kills_at_random_instants(undisturbed: Undisturbed, tmp_path: Path, *, long: bool) -> None:
     wanted = 200 if long else 24
     numbers = random.Random(0)
-    kills = runs = 0
+    kills = runs = torn = 0
     while kills < wanted:
         clone = make_clone(tmp_path / str(runs) / "darkroom")
         told: list[str] = []
@@ -80,9 +97,9 @@ def test_kills_at_random_instants(undisturbed: Undisturbed, tmp_path: Path, *, l
                 kills += 1
                 told.append(done)
             check_recorded(clone, undisturbed.outs, told)
-        clone.run("dvc repro")
+        torn += finish(clone)
         assert outs(clone.path / "dvc.lock") == undisturbed.outs, told
         assert clone.run("dvc status --quiet", status=None).returncode == 0, told
         assert not list(clone.path.rglob(".writing-*")), told
         runs += 1
-    print(f"\nkills: {kills} over {runs} runs, 0 lost, 0 corrupt, bits equal")
+    print(f"\nkills: {kills} over {runs} runs, 0 lost, 0 corrupt, bits equal; dvc.lock torn by DVC in {torn}")
