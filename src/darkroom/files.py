@@ -115,7 +115,12 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     before, mark, after = path.read_bytes().decode("utf-8").rpartition(f'"{SEAL}": "')
     if not mark or _text_sha256(before + mark + after[64:]) != after[:64]:
         raise ValueError("its content does not have the SHA-256 that it records")
-    content: dict[str, Any] = json.loads(before + mark + after)
+    try:
+        content: dict[str, Any] = json.loads(before + mark + after)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(content, dict):
+        raise ValueError("it holds no object")
     del content[SEAL]
     return content
 

@@ -9,8 +9,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent
 
 from darkroom.errors import InputError
 from darkroom.params import PATTERNS, Params
@@ -28,13 +30,27 @@ def load_params(path: Path) -> Params:
     return check_params(read_yaml(path), name)
 
 
+class _NoAliases(Composer):
+    """Refuses `*name`: a few of them can stand for gigabytes, or for a value that contains itself."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.parser.check_event(AliasEvent):
+            event = self.parser.peek_event()
+            raise MarkedYAMLError(
+                problem=f"the alias *{event.anchor} stands for a value elsewhere", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
 def read_yaml(path: Path) -> Any:
-    """Read a YAML 1.2 file into plain dicts, lists and scalars.
+    """Read a YAML 1.2 file into plain dicts, lists and scalars; aliases are refused.
 
     PyYAML is not used: it reads `1e-3` as text, `on` as true and `010` as 8, while DVC writes YAML 1.2.
     """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _NoAliases
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path.name}: does not exist; restore it with 'git checkout -- {path.name}'") from None
     except UnicodeDecodeError as error:
@@ -45,7 +61,8 @@ def read_yaml(path: Path) -> Any:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise InputError(f"{path.name}:{line}: is not YAML ({error.problem}); mend that line") from None
-    except (YAMLError, ValueError, RecursionError) as error:
+    # What ruamel itself stumbles over is no YAML that a person would write.
+    except (YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path.name}: is not YAML ({type(error).__name__}: {error}); mend it") from None
 
 
@@ -78,9 +95,16 @@ def _explain(details: list[ErrorDetails], content: Any) -> str:
             message = str(details[0]["ctx"]["error"])
             return (message if "." in message.split(":")[0] else f"{key}: {message}") + more
         case _:
-            shown = json.dumps(details[-1]["input"], ensure_ascii=False, default=str)
+            shown = _shown(details[-1]["input"])
             allowed = " or ".join(_allowed(detail) for detail in alternatives)
             return f"{key}: is {shown if len(shown) <= 80 else shown[:77] + '...'}, but should be {allowed}{more}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except (TypeError, ValueError):  # keys that are no text, a number of thousands of digits
+        return f"a {type(value).__name__}"
 
 
 def _allowed(detail: ErrorDetails) -> str:

@@ -111,7 +111,10 @@ def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
         for name, item in value.items():
             yield from _flat(item, f"{key}.{name}")
     else:
-        yield key, json.dumps(value, default=str)
+        try:
+            yield key, json.dumps(value, default=str)
+        except (TypeError, ValueError):  # no parameter, as load_params says
+            yield key, "unreadable"
 
 
 def _code_hash(path: Path) -> str:

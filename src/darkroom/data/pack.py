@@ -1,5 +1,6 @@
 """Reading data/raw: the pictures, labels and hashes that the stage download has packed."""
 
+import tokenize
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -80,6 +81,8 @@ class Pack:
         return pack
 
     def _check(self, count: int) -> None:
+        if missing := set(COLUMNS) - set(self._index.schema.names):
+            raise ValueError(f"the index has no {', '.join(sorted(missing))}")
         if self.size is not None:
             num_images = len(self._images)
             complete = self._images.shape[3] == self.channels
@@ -91,6 +94,8 @@ class Pack:
             raise ValueError("dataset.json, the index and the images do not belong together")
         if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
             raise ValueError("a label has no class")
+        if self.channels not in (1, 3) or not all(isinstance(name, str) for name in self.classes):
+            raise ValueError("the classes are no texts, or the channels neither 1 nor 3")
         if not np.isin(self.splits, SPLITS).all():
             raise ValueError("a picture is in an unknown split")
 
@@ -120,6 +125,10 @@ class Pack:
             name = paths.shown(self.directory / "images.bin")
             raise InputError(f"{name}: '{self.ids[row]}' {error}; the file is damaged, run 'dvc checkout'") from error
         picture = picture.reshape(*picture.shape[:2], -1)
+        if picture.shape[2] > self.channels:
+            raise InputError(
+                f"{paths.shown(self.directory)}: '{self.ids[row]}' is not grey; the folder is damaged, run 'dvc checkout'"
+            )
         return np.repeat(picture, 3, axis=2) if picture.shape[2] < self.channels else picture
 
     def batch(self, rows: NDArray[np.int64]) -> Picture:
@@ -137,10 +146,18 @@ def _verify(directory: Path, recorded: dict[str, str]) -> None:
             raise ValueError(f"{name} does not have the SHA-256 that dataset.json records")
 
 
+def _load_npy(path: Path) -> NDArray[np.uint8]:
+    try:
+        images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (tokenize.TokenError, SyntaxError, OverflowError) as error:  # the header is a Python literal
+        raise ValueError(f"{path.name} has no readable header ({error})") from error
+    return images
+
+
 def _map_images(directory: Path, form: str) -> NDArray[np.uint8]:
     """Return the pixels (N, H, W, C), or the bytes of encoded pictures one after the other."""
     if form == "raw":
-        images: NDArray[np.uint8] = np.load(directory / "images.npy", mmap_mode="r", allow_pickle=False)
+        images = _load_npy(directory / "images.npy")
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(f"images.npy holds {images.dtype} of shape {images.shape}")
     elif form == "encoded":

@@ -55,14 +55,14 @@ class Split:
                 raise ValueError("its SHA-256 is not the one that split.json records")
             with path.open(encoding="utf-8", newline="") as file:
                 entries = [(int(row["row"]), PLACES.index(row["split"]), int(row["label"])) for row in csv.DictReader(file)]
+            rows = np.array([entry[0] for entry in entries], np.int64)
+            labels = np.array([entry[2] for entry in entries], np.int64)
+            places = np.array([entry[1] for entry in entries], np.int64)
         except FileNotFoundError as error:
             name = Path(error.filename).name
             raise InputError(f"data/split/{name}: does not exist; run 'dvc repro split' or 'dvc checkout'") from None
-        except (ValueError, KeyError, TypeError, csv.Error) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
             raise InputError(f"data/split: is damaged ({error}); run 'dvc checkout', or 'dvc repro --force split'") from None
-        rows = np.array([entry[0] for entry in entries], np.int64)
-        labels = np.array([entry[2] for entry in entries], np.int64)
-        places = np.array([entry[1] for entry in entries], np.int64)
         if not np.array_equal(rows, np.arange(len(pack))) or not np.array_equal(labels, pack.labels):
             raise InputError("data/split/manifest.csv: is of other pictures than data/raw; run 'dvc repro split'")
         return cls(

@@ -1,6 +1,7 @@
 """From an archive to the bytes of its files in one spool file; nothing is ever written under a name that an archive gives."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -70,8 +71,8 @@ def unpack(archive: Path, spool: IO[bytes], limits: Limits, where: str) -> list[
         except InputError:
             raise
         except DAMAGE as error:
-            # A full disk is no fault of the archive.
-            if isinstance(error, OSError) and error.errno is not None:
+            # A full disk is no fault of the archive; a place before its beginning is.
+            if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             reason = str(error) or type(error).__name__
             raise InputError(f"{where}: is no .zip or .tar.* archive, or is damaged ({reason}); get it anew") from error

@@ -6,13 +6,15 @@ N pictures, C channels, H by W pixels, K classes.
 import difflib
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Annotated, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from darkroom.build import Builder
 from darkroom.errors import InputError, RunError, described
-from darkroom.params import Network, Section, Target
+from darkroom.params import Network, PositiveFloat, Section, Target
 from darkroom.training.small_cnn import SmallCNN
 
 BUILTIN: dict[str, Callable[..., nn.Module]] = {"small_cnn": SmallCNN}
@@ -28,14 +30,20 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 class Preprocessing(Section):
     """How a picture becomes what the network sees: shorter side resized, centre cropped, scaled to 0..1, normalised."""
 
-    image_size: int
+    image_size: Annotated[int, Field(ge=1, le=4096)]
     """Side of the square in pixels."""
-    channels: int
+    channels: Annotated[int, Field(ge=1, le=3)]
     """C, 1 (grey) or 3 (RGB)."""
     mean: tuple[float, ...]
     """Per channel, of values between 0 and 1."""
-    std: tuple[float, ...]
+    std: tuple[PositiveFloat, ...]
     """Per channel, likewise."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.channels:
+            raise ValueError(f"mean and std have {len(self.mean)} and {len(self.std)} values for {self.channels} channel(s)")
+        return self
 
 
 class Normalized(nn.Module):
