@@ -23,7 +23,7 @@ def main() -> None:
     from darkroom.health.checks import all_checks
     from darkroom.health.findings import counted
 
-    marks: Counter = Counter()
+    marks: Counter[str] = Counter()
     for check in all_checks(paths.ROOT, parse_requirement):
         for finding in check.findings(paths.ROOT):
             print(finding, flush=True)

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -74,7 +74,7 @@ def running(name: str) -> Iterator[Stage]:
     if not is_main_process():
         yield Stage(name, read_inputs(name))
         return
-    with locked(paths.ROOT / ".dvc" / "tmp" / "darkroom.lock", name):
+    with locked(paths.ROOT / ".dvc" / "tmp" / "darkroom.lock", name, of_workspace=True):
         for folder in (paths.RAW.parent, paths.MODELS, paths.TRAIN_METRICS.parent):
             files.sweep(folder)
         yield Stage(name, read_inputs(name))
@@ -127,8 +127,10 @@ def _signature(path: Path) -> str:
 
 
 @contextmanager
-def locked(path: Path, name: str, *, patient: bool = True) -> Iterator[None]:
+def locked(path: Path, name: str, *, patient: bool = True, of_workspace: bool = False) -> Iterator[None]:
     """Hold a lock file that says who holds it; the system frees the lock of a process that dies, however it dies.
+
+    In the lock of a workspace an orphan that does not know that it is one is asked to end.
 
     Raises
     ------
@@ -141,14 +143,24 @@ def locked(path: Path, name: str, *, patient: bool = True) -> Iterator[None]:
         waited = False
         while not _try_lock(file):
             holder = _read_holder(file)
-            if not (patient and _is_orphan(holder)) or time.monotonic() > deadline:
+            untold = of_workspace and _is_untold_orphan(holder, name)
+            if not (patient and (untold or _is_orphan(holder))) or time.monotonic() > deadline:
                 raise RunError(_busy(holder, path))
             if not waited:
                 warn(f"{paths.shown(path)}: waiting for {_who(holder)}, which was left behind, to save its state and end")
+                if untold:
+                    _end(holder["pid"])
             waited = True
             time.sleep(0.2)
         file.truncate(0)
-        about = {"stage": name, "pid": os.getpid(), "parent": os.getppid(), "host": socket.gethostname(), "since": time.time()}
+        about = {
+            "stage": name,
+            "pid": os.getpid(),
+            "parent": os.getppid(),
+            "by_dvc": "DVC_STAGE" in os.environ,
+            "host": socket.gethostname(),
+            "since": time.time(),
+        }
         file.write(json.dumps(about))
         file.flush()
         yield
@@ -181,6 +193,20 @@ def _is_orphan(holder: dict[str, Any]) -> bool:
     except (OSError, ValueError, IndexError):
         return not Path(f"/proc/{holder['pid']}").exists() and Path("/proc/self").exists()
     return bool(parent != holder["parent"])
+
+
+def _is_untold_orphan(holder: dict[str, Any], name: str) -> bool:
+    """Return whether the holder's DVC died before the holder could ask to be told (see `_die_with_dvc`).
+
+    In a workspace DVC lets nobody else run a stage while it does: where it runs this one, the DVC that ran it before is gone.
+    """
+    ours = holder.get("host") == socket.gethostname() and holder["stage"] == name
+    return ours and bool(holder.get("by_dvc")) and "DVC_STAGE" in os.environ
+
+
+def _end(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
 
 
 def _who(holder: dict[str, Any]) -> str:

@@ -133,6 +133,24 @@ def test_an_orphan_is_waited_for(
     assert "which was left behind, to save its state and end" in capsys.readouterr().err
 
 
+def test_an_orphan_that_nobody_told_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # DVC was killed in the instant between starting the stage and the stage asking to be told of it.
+    lock = tmp_path / "lock"
+    code = HOLD.format(src=str(SRC), lock=str(lock))
+    monkeypatch.setenv("DVC_STAGE", "train")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as orphan:
+        assert orphan.stdout
+        assert orphan.stdout.readline() == "held\n"
+        for name, of_workspace in (("evaluate", True), ("train", False)):
+            with (
+                pytest.raises(RunError, match=r"the stage train .* is at work here"),
+                locked(lock, name, of_workspace=of_workspace),
+            ):
+                pass
+        with locked(lock, "train", of_workspace=True):
+            assert orphan.wait(5) == -signal.SIGTERM
+
+
 def test_a_stage_ends_when_its_dvc_is_killed(tmp_path: Path) -> None:
     code = (
         f"import os, sys, time; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.workspace import _die_with_dvc\n"
