@@ -1,7 +1,5 @@
 """Stage train: train the network of params.yaml on data/split and publish the weights of the best epoch to models."""
 
-import shutil
-
 from darkroom import paths
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
@@ -20,6 +18,7 @@ def main() -> None:
 
         from darkroom.training.fit import fit, make_plan
         from darkroom.training.published import data_hashes, make_card, save_model
+        from darkroom.training.resume import read_files, write_files
         from darkroom.training.states import StateStore, depends_on
 
         plan = make_plan(params, pack, split.rows["train"])
@@ -32,7 +31,7 @@ def main() -> None:
             stage.check()
             save_model(paths.MODELS, best.weights, make_card(params, plan.preprocessing, split.classes, hashes, best))
             with stage.replaced_dir(paths.TRAIN_METRICS) as directory:
-                shutil.copytree(store.log_dir, directory, dirs_exist_ok=True)
+                write_files(directory, read_files(store.log_dir))
         print(f"train: published epoch {best.epoch} with {best.monitor} {best.score:.4f}")
 
 

@@ -1,17 +1,19 @@
 """Writing files so that a reader sees the old content or the new, never a part; hashing what was written."""
 
+import errno
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 # Names of what is being written begin with this: what a killed process left behind can be told from people's files.
 WRITING = ".writing-"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Key of the hash in a file that holds its own.
 SEAL = "content_sha256"
 
@@ -45,7 +47,8 @@ def _temporary_file(path: Path) -> Iterator[Path]:
     descriptor, name = tempfile.mkstemp(prefix=f"{WRITING}{path.name}.", dir=path.parent)
     os.close(descriptor)
     try:
-        yield Path(name)
+        with naming(path):
+            yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
 
@@ -62,21 +65,35 @@ def replaced_dir(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{WRITING}{path.name}.", dir=path.parent))
     try:
-        yield temporary
+        with naming(path):
+            yield temporary
         for file in temporary.rglob("*"):
             _sync(file)
         temporary.chmod(0o777 & ~_umask())
         if path.is_dir() and not path.is_symlink():
-            old = Path(tempfile.mkdtemp(prefix=f"{WRITING}{path.name}.", dir=path.parent))
-            path.replace(old / "old")
-            temporary.replace(path)
-            shutil.rmtree(old)
+            with _put_aside(path):
+                temporary.replace(path)
         else:
             path.unlink(missing_ok=True)
             temporary.replace(path)
         _sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _put_aside(path: Path) -> Iterator[None]:
+    """Remove a folder for good if the block succeeds; on failure it stands where it stood."""
+    aside = Path(tempfile.mkdtemp(prefix=f"{WRITING}{path.name}.", dir=path.parent))
+    try:
+        path.replace(aside / "old")
+        yield
+    except BaseException:
+        with suppress(FileNotFoundError):
+            (aside / "old").replace(path)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside)
 
 
 def sweep(directory: Path) -> None:
@@ -144,10 +161,24 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file or folder in what the system says of a full disk, for it names none when a file that is open is written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in FULL:
+            error.filename = str(path)
+        raise
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         os.close(descriptor)
 

@@ -161,8 +161,9 @@ def locked(path: Path, name: str, *, patient: bool = True, of_workspace: bool = 
             "host": socket.gethostname(),
             "since": time.time(),
         }
-        file.write(json.dumps(about))
-        file.flush()
+        # Not by way of a buffer, which would be tried once more, without a name in the error, when the file is closed.
+        with files.naming(path):
+            os.write(file.fileno(), json.dumps(about).encode())
         yield
         file.truncate(0)
 

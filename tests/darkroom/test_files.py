@@ -1,5 +1,6 @@
 """A file or folder that is written is there whole or not at all; what stood there is never written into."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -53,6 +54,33 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path) -> None:
         (temporary / "new").write_text(str(1 / 0))
     assert [entry.name for entry in path.iterdir()] == ["old"]
     assert listed(tmp_path) == ["results"]
+
+
+def test_a_folder_that_cannot_be_replaced_stands_where_it_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "results"
+    path.mkdir()
+    (path / "old").write_text("old")
+    replace = Path.replace
+
+    def fail_in_place(source: Path, target: Path) -> Path:
+        if target == path and source.name != "old":
+            raise OSError(errno.EIO, "Input/output error", str(source))
+        return replace(source, target)
+
+    monkeypatch.setattr(Path, "replace", fail_in_place)
+    with pytest.raises(OSError, match="Input/output"), files.replaced_dir(path):
+        pass
+    assert [entry.name for entry in path.iterdir()] == ["old"]
+    assert listed(tmp_path) == ["results"]
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"No space") as caught, files.replaced_file(tmp_path / "result"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "result")
+    with pytest.raises(OSError, match=r"refused") as caught, files.replaced_file(tmp_path / "result"):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    assert caught.value.filename is None
 
 
 def test_files_are_as_readable_as_others(tmp_path: Path) -> None:

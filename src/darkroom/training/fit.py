@@ -1,6 +1,7 @@
 """From parameters to a trained classifier: everything is built and checked first, then Lightning trains."""
 
 import shutil
+import sqlite3
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
@@ -8,10 +9,12 @@ from typing import Any, NoReturn
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from dvc.dirs import site_cache_dir
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from darkroom import files
 from darkroom.build import Builder
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Rows, Split
@@ -117,7 +120,13 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore) -> KeepBest:
         return best
     store.check_space(sum(value.nbytes for value in plan.classifier.network.state_dict().values()))
     try:
-        trainer.fit(plan.classifier, *_loaders(plan, pack, split, trainer, state), ckpt_path="state" if state else None)
+        with files.naming(store.log_dir):
+            trainer.fit(plan.classifier, *_loaders(plan, pack, split, trainer, state), ckpt_path="state" if state else None)
+    except sqlite3.Error as error:
+        raise RunError(
+            f"{site_cache_dir()}: DVC cannot write there ({error}); free the disk, mend its permissions "
+            "or set DVC_SITE_CACHE_DIR to another folder"
+        ) from error
     except RuntimeError as error:
         _explain_memory(error, train.batch_size)
         _explain_workers(error, plan.params)

@@ -180,7 +180,7 @@ def write_files(directory: Path, content: dict[str, Tensor]) -> None:
         if not path.resolve().is_relative_to(directory.resolve()):
             raise ValueError(f"{name} leads out of the folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        values.numpy().tofile(path)
+        path.write_bytes(values.numpy().data)
 
 
 def _set_counters(loops: dict[str, Any], epoch: int, batch: int, *, validated: bool) -> None:
