@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from darkroom.data.dividing import divide
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.data.packing import write_pack
 from darkroom.data.sources import read_source
-from darkroom.data.splits import Split, divide, write_split
+from darkroom.data.splits import Split, write_split
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 

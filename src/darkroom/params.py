@@ -1,6 +1,7 @@
 """The typed, strict form of params.yaml: every key, what it means and what it may be. The README's table is made from it."""
 
 import math
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -32,6 +33,16 @@ def _only_json(value: Any) -> Any:
     elif not isinstance(value, str | int | float | None):
         raise ValueError(f"{value!r} is a {type(value).__name__}; use text, numbers, true/false, null, lists or mappings")
     return value
+
+
+def _one_group(pattern: str) -> str:
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"is no regular expression ({error})") from None
+    if groups < 1:
+        raise ValueError("has no group in parentheses, which would be the name; write one such as '^([^_]+)_'")
+    return pattern
 
 
 IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
@@ -174,6 +185,18 @@ class SplitParams(Section):
     """Fraction of the source's training pictures that becomes the validation split, if the source has none."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     """Fraction of the source's training pictures that becomes the test split, if the source has none."""
+    method: Literal["stratified", "stable"]
+    """`stratified`: by chance, classes in equal shares; `stable`: by a hash of the pixels, and new pictures move no old one."""
+    folds: Annotated[int, Field(ge=2)] | None
+    """Divide the training pictures into this many folds, of which `fold` is the validation split; null: by `val_fraction`."""
+    fold: Annotated[int, Field(ge=0)]
+    """Number of the fold to validate on, from 0."""
+    group_pattern: Annotated[str, AfterValidator(_one_group)] | None
+    """Regular expression; what its parentheses find in a picture's id names what stays on one side, such as `^([^_]+)_`."""
+    duplicates: Literal["group", "drop", "report", "fail"]
+    """The same picture twice: `group` keeps it on one side, `drop` keeps one, `report` only lists it, `fail` refuses it."""
+    near_distance: Annotated[int, Field(ge=0, le=64)] | None
+    """Pictures of 32 px or more are the same if at most so many of the 256 bits of their hashes differ; null: equal pixels."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -182,6 +205,8 @@ class SplitParams(Section):
                 f"split.val_fraction and split.test_fraction: are {self.val_fraction} and {self.test_fraction}, "
                 "which leaves nothing to train on; let them add up to less than 1"
             )
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"split.fold: is {self.fold}, but folds are counted from 0 to {self.folds - 1}; lower it")
         return self
 
 

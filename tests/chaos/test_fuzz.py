@@ -41,12 +41,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from darkroom import files, paths, workspace
+from darkroom.data.dividing import divide
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.data.packing import write_pack
 from darkroom.data.pictures import PictureError, decode, fit
 from darkroom.data.sources import read_source
-from darkroom.data.splits import Split, divide, write_split
+from darkroom.data.splits import Split, write_split
 from darkroom.errors import InputError, RunError, one_line
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml

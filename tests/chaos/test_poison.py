@@ -25,10 +25,11 @@ import torch
 from PIL import Image
 
 from darkroom import files, paths
+from darkroom.data.dividing import divide
 from darkroom.data.pack import Pack
 from darkroom.data.packing import write_pack
 from darkroom.data.sources import read_source
-from darkroom.data.splits import divide, write_split
+from darkroom.data.splits import write_split
 from darkroom.errors import InputError
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml

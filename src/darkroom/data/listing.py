@@ -19,6 +19,8 @@ class Item(NamedTuple):
     id: str
     split: str
     read: Callable[[], Sample]
+    group: str | None = None
+    """Whose pictures must not be divided: a patient, a site, a burst."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom import files, paths
+from darkroom.data.duplicates import HASH_BYTES
 from darkroom.data.listing import SPLITS
 from darkroom.data.pictures import Picture, PictureError, decode
 from darkroom.errors import InputError
 
-COLUMNS = ("id", "label", "split", "pixel_hash", "height", "width")
+COLUMNS = ("id", "label", "split", "group", "pixel_hash", "near_hash", "height", "width")
 
 
 class Pack:
@@ -110,6 +111,19 @@ class Pack:
         """N hashes of 16 bytes, equal for equal pixels."""
         hashes: list[bytes] = self._index["pixel_hash"].to_pylist()
         return hashes
+
+    @cached_property
+    def near_hashes(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+        """Rows (M,) of the pictures that have a perceptual hash, and the hashes (M, 32)."""
+        column = self._index["near_hash"].combine_chunks()
+        rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        return rows, np.frombuffer(b"".join(column.drop_null().to_pylist()), np.uint8).reshape(len(rows), HASH_BYTES)
+
+    @cached_property
+    def groups(self) -> list[str | None]:
+        """What each picture belongs to (a patient, a site, a burst), if the source says so."""
+        names: list[str | None] = self._index["group"].to_pylist()
+        return names
 
     def __len__(self) -> int:
         return len(self.labels)

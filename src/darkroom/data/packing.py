@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom import files
+from darkroom.data.duplicates import HASH_BYTES, perceptual_hash
 from darkroom.data.listing import SPLITS, Item, Listing
 from darkroom.data.pictures import Picture, PictureError, decode, encode
 from darkroom.data.progress import progress_bar
@@ -36,6 +37,7 @@ class _Packed(NamedTuple):
     label: int
     shape: tuple[int, ...]
     pixel_hash: bytes
+    near_hash: bytes | None
     content: bytes
     conversions: tuple[str, ...]
 
@@ -48,6 +50,7 @@ class _Rows:
     labels: list[int] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     pixel_hashes: list[bytes] = field(default_factory=list)
+    near_hashes: list[bytes | None] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
     converted: Counter[str] = field(default_factory=Counter)
@@ -57,6 +60,7 @@ class _Rows:
         self.labels.append(packed.label)
         self.shapes.append(packed.shape)
         self.pixel_hashes.append(packed.pixel_hash)
+        self.near_hashes.append(packed.near_hash)
         self.lengths.append(len(packed.content))
         self.converted.update(packed.conversions)
 
@@ -167,7 +171,7 @@ def _pack(item: Item, max_pixels: int, raw: bool) -> _Packed | PictureError:
     else:
         # As it was, since `decode` reads it again: upright photos of a phone would be ten times as large as PNG.
         content = data if isinstance(data, bytes) and "animation" not in decoded.conversions else encode(picture)
-    return _Packed(label, picture.shape, pixel_hash(picture), content, decoded.conversions)
+    return _Packed(label, picture.shape, pixel_hash(picture), perceptual_hash(picture), content, decoded.conversions)
 
 
 def _in_order(pack: partial[_Packed | PictureError], items: Sequence[Item]) -> Iterator[tuple[Item, _Packed | PictureError]]:
@@ -232,7 +236,9 @@ def _write_index(path: Path, rows: _Rows, labels: NDArray[np.int64], *, with_off
         "id": pa.array([item.id for item in rows.items], pa.string()),
         "label": pa.array(labels.astype(np.int32)),
         "split": pa.array([item.split for item in rows.items], pa.string()),
+        "group": pa.array([item.group for item in rows.items], pa.string()),
         "pixel_hash": pa.array(rows.pixel_hashes, pa.binary(16)),
+        "near_hash": pa.array(rows.near_hashes, pa.binary(HASH_BYTES)),
         "height": pa.array(sizes[:, 0]),
         "width": pa.array(sizes[:, 1]),
     }

@@ -1,7 +1,7 @@
-"""Dividing the pictures into train, val and test, and the manifest that says which picture is where."""
+"""The manifest of data/split, which says where every picture stands: writing it and reading it."""
 
 import csv
-from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom import files
+from darkroom.data.dividing import LEFT_OUT, NO_FOLD, PLACES, Division, Rows
 from darkroom.data.listing import SPLITS
 from darkroom.data.pack import Pack
 from darkroom.errors import InputError
 from darkroom.params import SplitParams
 
-LEFT_OUT = "left_out"
-PLACES = (*SPLITS, LEFT_OUT)
-Rows = NDArray[np.int64]
+DUPLICATE_COLUMNS = ["kind", "distance", "split", "other_split", "class", "other_class", "row", "other_row", "id", "other_id"]
 
 
 @dataclass(frozen=True)
@@ -72,116 +71,82 @@ class Split:
         )
 
 
-def divide(pack: Pack, params: SplitParams, seed: int) -> NDArray[np.str_]:
-    """Name the split of every picture: the source's own val and test are kept, missing ones are carved from its train.
-
-    Identical pictures stay together: a picture of train that also stands in the source's own val or test is left out of train,
-    one of val that also stands in test is left out of val. The source's test set is never altered.
-
-    Returns
-    -------
-    splits : (N,) str
-        `train`, `val`, `test` or `left_out`.
-
-    Raises
-    ------
-    InputError
-        If a class has too few pictures to stand in every split.
-    """
-    splits: NDArray[np.str_] = pack.splits.astype("<U8")
-    pictures = np.array(pack.pixel_hashes, dtype=object)
-    held_out: set[bytes] = set()
-    for name in ("test", "val", "train"):
-        rows = np.flatnonzero(splits == name)
-        splits[[row for row in rows if pictures[row] in held_out]] = LEFT_OUT
-        held_out.update(pictures[rows])
-    train = np.flatnonzero(splits == "train")
-    # Fractions are of the different pictures that the source calls train, before anything was carved from them.
-    different = len(set(pictures[train]))
-    for name, fraction in (("test", params.test_fraction), ("val", params.val_fraction)):
-        if not (splits == name).any():
-            count = round(fraction * different)
-            splits[_carve(pack, train, pictures, count, key=f"split.{name}_fraction", seed=seed)] = name
-            train = np.flatnonzero(splits == "train")
-    _check_every_class(pack, splits)
-    return splits
-
-
-def _carve(pack: Pack, rows: Rows, pictures: NDArray[np.object_], count: int, *, key: str, seed: int) -> Rows:
-    """Return about `count` of the rows, stratified by label, identical pictures all inside or all outside."""
-    from sklearn.model_selection import train_test_split
-
-    first_of = {pictures[row]: row for row in rows[::-1]}
-    firsts = np.array(sorted(first_of.values()), np.int64)
-    labels = pack.labels[firsts]
-    present = np.bincount(labels, minlength=len(pack.classes))
-    if present.min() < 2:
-        name = pack.classes[int(present.argmin())]
-        others = "" if present.min() else ": all that it has in train stand in val or test as well"
-        raise InputError(
-            f"data/raw: class '{name}' has {present.min()} different picture(s) to split{others}; add some, or remove it"
-        )
-    rest = len(firsts) - count
-    if min(count, rest) < len(pack.classes):
-        which = f"gives {count} of {len(firsts)}" if count < rest else f"leaves {rest} of {len(firsts)}"
-        raise InputError(
-            f"params.yaml: {key}: {which} pictures, fewer than one for each of the {len(pack.classes)} classes; "
-            f"{'raise' if count < rest else 'lower'} it, or add pictures"
-        )
-    _, carved = train_test_split(firsts, test_size=count, stratify=labels, random_state=seed)
-    chosen = {pictures[row] for row in carved}
-    return np.array([row for row in rows if pictures[row] in chosen], np.int64)
-
-
-def _check_every_class(pack: Pack, splits: NDArray[np.str_]) -> None:
-    for split in SPLITS:
-        counts = np.bincount(pack.labels[splits == split], minlength=len(pack.classes))
-        if counts.min() == 0:
-            name = pack.classes[int(counts.argmin())]
-            raise InputError(
-                f"data/split: class '{name}' has no picture in {split}; add pictures of it, remove it, "
-                f"or raise split.{split if split != 'train' else 'val'}_fraction"
-            )
-
-
-def write_split(directory: Path, pack: Pack, splits: NDArray[np.str_], params: SplitParams, seed: int) -> None:
-    """Write `manifest.csv` (row, split, label, class, id) and `split.json` (counts, what was left out, duplicates)."""
-    with (directory / "manifest.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["row", "split", "label", "class", "id"])
-        labels = pack.labels.tolist()
-        writer.writerows(
-            (row, split, label, files.csv_text(pack.classes[label]), files.csv_text(name))
-            for row, (split, label, name) in enumerate(zip(splits.tolist(), labels, pack.ids, strict=True))
-        )
+def write_split(directory: Path, pack: Pack, division: Division, params: SplitParams, seed: int) -> None:
+    """Write `manifest.csv` (row, split, fold, label, class, id), `duplicates.csv` (pairs) and `split.json` (counts)."""
+    labels = pack.labels.tolist()
+    folds = ["" if fold == NO_FOLD else fold for fold in division.folds.tolist()]
+    _write_csv(
+        directory / "manifest.csv",
+        ["row", "split", "fold", "label", "class", "id"],
+        (
+            (row, split, fold, label, files.csv_text(pack.classes[label]), files.csv_text(name))
+            for row, (split, fold, label, name) in enumerate(zip(division.splits.tolist(), folds, labels, pack.ids, strict=True))
+        ),
+    )
+    _write_csv(directory / "duplicates.csv", DUPLICATE_COLUMNS, _duplicate_rows(pack, division))
     files.write_sealed_json(
         directory / "split.json",
         {
             "manifest_sha256": files.sha256(directory / "manifest.csv"),
             "classes": pack.classes,
-            "pictures": {split: int((splits == split).sum()) for split in SPLITS},
-            "per_class": {split: _per_class(pack, splits == split) for split in SPLITS},
-            "left_out": [pack.ids[row] for row in np.flatnonzero(splits == LEFT_OUT)],
-            "duplicates": _duplicates(pack),
+            "pictures": {place: int((division.splits == place).sum()) for place in PLACES},
+            "per_class": {split: _per_class(pack, division.splits == split) for split in SPLITS},
+            "duplicates": count_duplicates(pack, division),
             "seed": seed,
             "params": params.model_dump(),
         },
     )
 
 
+def count_duplicates(pack: Pack, division: Division) -> dict[str, int]:
+    """Return how many pairs have equal pixels, look alike, stand on two sides of what is used, and have two labels."""
+    found = division.duplicates
+    first, second = (division.splits[found.pairs[:, side]] for side in (0, 1))
+    across = (first != second) & (first != LEFT_OUT) & (second != LEFT_OUT)
+    return {
+        "equal": int((found.distances < 0).sum()),
+        "near": int((found.distances >= 0).sum()),
+        "across_splits": int(across.sum()),
+        "conflicts": int(found.conflicts(pack.labels).sum()),
+    }
+
+
+def summary(pack: Pack, division: Division) -> str:
+    """Return one line on where the pictures stand, and what is the matter with them."""
+    notes = [", ".join(f"{np.sum(division.splits == name)} {name}" for name in SPLITS), f"{len(pack.classes)} classes"]
+    if left_out := int(np.sum(division.splits == LEFT_OUT)):
+        notes.append(f"{left_out} left out as duplicates")
+    found = count_duplicates(pack, division)
+    if found["equal"] or found["near"]:
+        kinds = [f"{found[kind]} pair(s) of {kind} pictures" for kind in ("equal", "near") if found[kind]]
+        notes.append(" and ".join(kinds) + ", see data/split/duplicates.csv")
+    if found["across_splits"]:
+        notes.append(f"{found['across_splits']} of them in two splits")
+    if found["conflicts"]:
+        notes.append(f"{found['conflicts']} of them with two labels")
+    return "; ".join(notes)
+
+
+def _duplicate_rows(pack: Pack, division: Division) -> Iterator[tuple[object, ...]]:
+    found = division.duplicates
+    for pair, distance in zip(found.pairs.tolist(), found.distances.tolist(), strict=True):
+        yield (
+            "equal" if distance < 0 else "near",
+            max(distance, 0),
+            *(str(division.splits[row]) for row in pair),
+            *(files.csv_text(pack.classes[pack.labels[row]]) for row in pair),
+            *pair,
+            *(files.csv_text(pack.ids[row]) for row in pair),
+        )
+
+
+def _write_csv(path: Path, columns: list[str], rows: Iterable[tuple[object, ...]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
 def _per_class(pack: Pack, chosen: NDArray[np.bool_]) -> dict[str, int]:
     counts = np.bincount(pack.labels[chosen], minlength=len(pack.classes))
     return dict(zip(pack.classes, counts.tolist(), strict=True))
-
-
-def _duplicates(pack: Pack) -> list[dict[str, list[str]]]:
-    """Return the groups of pictures with identical pixels, and the classes that each group stands in."""
-    counts = Counter(pack.pixel_hashes)
-    groups: dict[bytes, list[int]] = {}
-    for row, picture in enumerate(pack.pixel_hashes):
-        if counts[picture] > 1:
-            groups.setdefault(picture, []).append(row)
-    return [
-        {"ids": [pack.ids[row] for row in rows], "classes": sorted({pack.classes[pack.labels[row]] for row in rows})}
-        for rows in groups.values()
-    ]

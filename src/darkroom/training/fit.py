@@ -16,8 +16,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from darkroom import files
 from darkroom.build import Builder
+from darkroom.data.dividing import Rows
 from darkroom.data.pack import Pack
-from darkroom.data.splits import Rows, Split
+from darkroom.data.splits import Split
 from darkroom.errors import RunError
 from darkroom.params import Params
 from darkroom.training import devices, networks

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
+from darkroom.data.dividing import Rows
 from darkroom.data.pack import Pack
 from darkroom.data.photos import Photos
-from darkroom.data.splits import Rows
 from darkroom.errors import RunError
 from darkroom.params import HardwareParams
 from darkroom.training.batches import OrderedRows, PictureBatches, make_loader

@@ -4,8 +4,9 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ import pytest
 from PIL import Image
 
 from darkroom import paths
+from darkroom.data.listing import Item, Listing
+from darkroom.data.pack import Pack
+from darkroom.data.packing import write_pack
+from darkroom.data.pictures import Decoded
 from darkroom.params import DownloadParams, Params
 
 
@@ -134,3 +139,22 @@ def server() -> Iterator[Server]:
     listener.shutdown()
     thread.join()
     listener.server_close()
+
+
+@pytest.fixture
+def make_pack(tmp_path: Path, download: Callable[..., DownloadParams]) -> Callable[..., Pack]:
+    """Return a pack of (label, split, pixels) pictures, a number standing for a small picture of its own."""
+
+    def make(pictures: Sequence[tuple[int, str, Any]], groups: Sequence[str | None] | None = None) -> Pack:
+        items = []
+        for number, (label, split, pixels) in enumerate(pictures):
+            if isinstance(pixels, int):
+                pixels = np.array([[pixels % 256, pixels // 256], [0, 1]], np.uint8)
+            read = partial(lambda pixels, label: (Decoded(pixels), label), pixels, label)
+            items.append(Item(f"{number:05d}", split, read, groups[number] if groups else None))
+        (tmp_path / "raw").mkdir()
+        listing = Listing("test", items, lambda labels: [f"class {label}" for label in labels], {})
+        write_pack(listing, tmp_path / "raw", download())
+        return Pack.open(tmp_path / "raw")
+
+    return make

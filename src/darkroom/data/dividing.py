@@ -1,0 +1,358 @@
+"""Deciding which pictures train, validate and test: what must not be divided, what the source has decided, and the rest."""
+
+import hashlib
+import re
+import warnings
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.data.duplicates import connected, near_pairs
+from darkroom.data.listing import SPLITS
+from darkroom.data.pack import Pack
+from darkroom.errors import InputError
+from darkroom.params import SplitParams
+
+LEFT_OUT = "left_out"
+PLACES = (*SPLITS, LEFT_OUT)
+# What is tested on is never altered, and what chooses the epoch is not trained on.
+PRIORITY = ("test", "val", "train")
+NO_FOLD = -1
+# A threshold that joins more of the pictures than this, and so many, has not found copies but what all pictures have in common.
+MAX_SET, MAX_SET_FRACTION = 100, 0.2
+# Groups are divided in parts of at least 1/20.
+FINEST = 20
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Pairs of pictures that are the same or nearly, in ascending order.
+
+    Attributes
+    ----------
+    pairs : (m, 2) int64
+        Rows of the pack, the lower first. A third picture that is the same is paired with the first.
+    distances : (m,) int64
+        Bits in which the perceptual hashes differ; -1 where the pixels are equal.
+    """
+
+    pairs: Rows
+    distances: NDArray[np.int64]
+
+    def conflicts(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which pairs (m,) are one picture under two labels."""
+        differ: NDArray[np.bool_] = labels[self.pairs[:, 0]] != labels[self.pairs[:, 1]]
+        return differ
+
+
+@dataclass(frozen=True)
+class Division:
+    """Where every picture of a pack stands.
+
+    Attributes
+    ----------
+    splits : (N,) str
+        `train`, `val`, `test` or `left_out`.
+    folds : (N,) int64
+        Part of the training pictures of the source when they are divided into `split.folds`, else -1.
+    duplicates
+        The same pictures that were found.
+    """
+
+    splits: NDArray[np.str_]
+    folds: NDArray[np.int64]
+    duplicates: Duplicates
+
+
+def divide(pack: Pack, params: SplitParams, seed: int) -> Division:
+    """Name the split of every picture: the source's own val and test are kept, missing ones are carved from its train.
+
+    Duplicates, unless they are only to be reported, and groups stand on one side. A picture of train that is the same as one of
+    the source's own val or test is left out of train, one of val that is the same as one of test is left out of val. The
+    source's test set is never altered.
+
+    Raises
+    ------
+    InputError
+        If a class has too few pictures to stand in every split, a group of the source stands in two of its splits, or duplicates
+        are not allowed.
+    """
+    duplicates = find_duplicates(pack, params.near_distance)
+    sets = _sets(pack, duplicates, params)
+    splits: NDArray[np.str_] = pack.splits.astype("<U8")
+    names = _group_names(pack, params.group_pattern)
+    groups = _numbered(names)
+    _check_groups(pack, groups)
+    _leave_out(splits, sets)
+    if params.duplicates == "drop":
+        _drop_repeats(splits, sets)
+    folds = np.full(len(pack), NO_FOLD)
+    if params.method == "stable":
+        _divide_by_content(pack, splits, folds, names, params, seed)
+        _leave_out(splits, sets)
+    else:
+        _divide_by_chance(pack, splits, folds, sets, groups, params, seed)
+    _check_every_class(pack, splits)
+    return Division(splits, folds, duplicates)
+
+
+def find_duplicates(pack: Pack, near_distance: int | None) -> Duplicates:
+    """Find equal pictures, and those whose perceptual hashes differ in at most so many bits; None: equal ones only."""
+    # A fixed width cuts off zeros at the end, which hashes of one length can do without.
+    _, firsts, inverse = np.unique(np.array(pack.pixel_hashes, "S16"), return_index=True, return_inverse=True)
+    equal = np.stack([firsts[inverse], np.arange(len(pack))], axis=1)
+    equal = equal[equal[:, 0] != equal[:, 1]]
+    near, distances = np.empty((0, 2), np.int64), np.empty(0, np.int64)
+    if near_distance is not None:
+        rows, hashes = pack.near_hashes
+        near, distances = near_pairs(hashes, near_distance)
+        near = rows[near]
+        different = inverse[near[:, 0]] != inverse[near[:, 1]]
+        near, distances = near[different], distances[different]
+    pairs = np.concatenate([equal, near])
+    order = np.lexsort(pairs.T[::-1])
+    return Duplicates(pairs[order], np.concatenate([np.full(len(equal), -1), distances])[order])
+
+
+def _sets(pack: Pack, duplicates: Duplicates, params: SplitParams) -> Rows:
+    """Return the number of the set of same pictures that each row belongs to; every row its own if they may be divided."""
+    found = len(duplicates.pairs)
+    if found and params.duplicates == "fail":
+        first, second = (pack.ids[row] for row in duplicates.pairs[0])
+        kind = "has the pixels of" if duplicates.distances[0] < 0 else "looks like"
+        raise InputError(
+            f"data/raw: '{second}' {kind} '{first}' ({found} such pair(s)), but split.duplicates is fail; remove them, "
+            "or set split.duplicates to group, drop or report"
+        )
+    if params.duplicates == "report":
+        return np.arange(len(pack))
+    sets = connected(len(pack), duplicates.pairs)
+    largest = int(np.bincount(sets).max(initial=0))
+    if largest > max(MAX_SET, MAX_SET_FRACTION * len(pack)) and (duplicates.distances >= 0).any():
+        raise InputError(
+            f"params.yaml: split.near_distance: {params.near_distance} bits join {largest} of {len(pack)} pictures into one set "
+            "of near duplicates; lower it, or set it to null if all pictures look alike"
+        )
+    return sets
+
+
+def _group_names(pack: Pack, pattern: str | None) -> list[str | None]:
+    """Return the group of each row, as the source or the pattern has it."""
+    if pattern is None:
+        return pack.groups
+    found = [re.search(pattern, name) for name in pack.ids]
+    missing = next((name for name, match in zip(pack.ids, found, strict=True) if not match), None)
+    if missing is not None:
+        raise InputError(f"params.yaml: split.group_pattern: '{missing}' does not match {pattern}; write one that all match")
+    return [match and match[1] for match in found]
+
+
+def _numbered(names: list[str | None]) -> Rows | None:
+    """Return the number of each row's group, those of none being alone; None if there are no groups."""
+    if all(name is None for name in names):
+        return None
+    # Keys of two types, so that no name is taken for a row.
+    numbers: dict[str | int, int] = {}
+    return np.array([numbers.setdefault(row if name is None else name, len(numbers)) for row, name in enumerate(names)])
+
+
+def _check_groups(pack: Pack, groups: Rows | None) -> None:
+    if groups is None:
+        return
+    _, firsts, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    torn = np.flatnonzero(pack.splits[firsts[inverse]] != pack.splits)
+    if len(torn):
+        one, other = int(firsts[inverse][torn[0]]), int(torn[0])
+        raise InputError(
+            f"data/raw: '{pack.ids[one]}' and '{pack.ids[other]}' are of one group, but of {pack.splits[one]} and "
+            f"{pack.splits[other]} in the source ({len(torn)} such picture(s)); correct it, or leave out its splits or its groups"
+        )
+
+
+def _leave_out(splits: NDArray[np.str_], sets: Rows) -> None:
+    """Leave out what is the same as a picture of a split that matters more."""
+    held = np.zeros(int(sets.max(initial=0)) + 1, np.bool_)
+    for name in PRIORITY:
+        members = splits == name
+        splits[members & held[sets]] = LEFT_OUT
+        held[sets[members]] = True
+
+
+def _drop_repeats(splits: NDArray[np.str_], sets: Rows) -> None:
+    """Keep the first of every set in train and val; a test set of the source is kept as it is."""
+    for name in ("val", "train"):
+        rows = np.flatnonzero(splits == name)
+        _, firsts = np.unique(sets[rows], return_index=True)
+        splits[np.delete(rows, firsts)] = LEFT_OUT
+
+
+def _divide_by_chance(
+    pack: Pack,
+    splits: NDArray[np.str_],
+    folds: NDArray[np.int64],
+    sets: Rows,
+    groups: Rows | None,
+    params: SplitParams,
+    seed: int,
+) -> None:
+    """Carve what is missing, stratified by label; `splits` and `folds` are changed in place."""
+    train = np.flatnonzero(splits == "train")
+    carver = _Carver(pack, _units(train, sets, groups), grouped=groups is not None, seed=seed)
+    # Fractions are of the different pictures that the source calls train, before anything was carved from them.
+    different = carver.count(train)
+    if not (splits == "test").any():
+        splits[carver.carve(train, params.test_fraction, different, "split.test_fraction")] = "test"
+        train = np.flatnonzero(splits == "train")
+    if params.folds is not None:
+        _check_no_val(splits)
+        folds[train] = carver.folds(train, params.folds)
+        splits[folds == params.fold] = "val"
+    elif not (splits == "val").any():
+        splits[carver.carve(train, params.val_fraction, different, "split.val_fraction")] = "val"
+
+
+def _units(train: Rows, sets: Rows, groups: Rows | None) -> Rows:
+    """Return the number of what must stay together, sets and groups and what they connect; rows outside train are alone."""
+    if groups is None:
+        return sets
+    pairs = []
+    for numbers in (sets, groups):
+        _, firsts, inverse = np.unique(numbers[train], return_index=True, return_inverse=True)
+        pairs.append(np.stack([train[firsts[inverse]], train], axis=1))
+    return connected(len(sets), np.concatenate(pairs))
+
+
+@dataclass(frozen=True)
+class _Carver:
+    """Takes parts of rows by chance, stratified by label, every unit inside or outside as a whole."""
+
+    pack: Pack
+    units: Rows
+    grouped: bool
+    seed: int
+
+    def count(self, rows: Rows) -> int:
+        return len(np.unique(self.units[rows]))
+
+    def carve(self, rows: Rows, fraction: float, whole: int, key: str) -> Rows:
+        """Return about `fraction` of `whole` units' rows."""
+        from sklearn.model_selection import train_test_split
+
+        firsts = self._firsts(rows)
+        self._check_classes(firsts)
+        count = round(fraction * whole)
+        rest = len(firsts) - count
+        if min(count, rest) < len(self.pack.classes) and not self.grouped:
+            which = f"gives {count} of {len(firsts)}" if count < rest else f"leaves {rest} of {len(firsts)}"
+            raise InputError(
+                f"params.yaml: {key}: {which} pictures, fewer than one for each of the {len(self.pack.classes)} classes; "
+                f"{'raise' if count < rest else 'lower'} it, or add pictures"
+            )
+        if self.grouped:
+            part = Fraction(fraction * whole / len(firsts)).limit_denominator(FINEST)
+            part = min(max(part, Fraction(1, FINEST)), Fraction(FINEST - 1, FINEST))
+            return rows[self._group_folds(rows, part.denominator, key) < part.numerator]
+        _, carved = train_test_split(firsts, test_size=count, stratify=self.pack.labels[firsts], random_state=self.seed)
+        return rows[np.isin(self.units[rows], self.units[carved])]
+
+    def folds(self, rows: Rows, count: int) -> NDArray[np.int64]:
+        """Return the fold, from 0, of each row."""
+        from sklearn.model_selection import StratifiedKFold
+
+        if self.grouped:
+            return self._group_folds(rows, count, "split.folds")
+        firsts = self._firsts(rows)
+        labels = self.pack.labels[firsts]
+        present = np.bincount(labels, minlength=len(self.pack.classes))
+        if present.min() < count:
+            name = self.pack.classes[int(present.argmin())]
+            raise InputError(
+                f"params.yaml: split.folds: is {count}, but class '{name}' has {present.min()} different picture(s) to train on; "
+                "lower it, or add pictures"
+            )
+        fold_of = np.full(len(self.units), NO_FOLD)
+        for fold, (_, part) in enumerate(StratifiedKFold(count, shuffle=True, random_state=self.seed).split(firsts, labels)):
+            fold_of[self.units[firsts[part]]] = fold
+        return fold_of[self.units[rows]]
+
+    def _group_folds(self, rows: Rows, count: int, key: str) -> NDArray[np.int64]:
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        available = self.count(rows)
+        if available < count:
+            raise InputError(
+                f"params.yaml: {key}: needs {count} parts, but the training pictures are of {available} group(s), which are "
+                "not divided; choose a larger fraction, fewer folds, or add groups"
+            )
+        folds = np.full(len(rows), NO_FOLD)
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=self.seed)
+        with warnings.catch_warnings():
+            # That a class has few members is told, with its name, once the parts are known.
+            warnings.simplefilter("ignore", UserWarning)
+            for fold, (_, part) in enumerate(splitter.split(rows, self.pack.labels[rows], self.units[rows])):
+                folds[part] = fold
+        return folds
+
+    def _firsts(self, rows: Rows) -> Rows:
+        _, places = np.unique(self.units[rows], return_index=True)
+        return rows[np.sort(places)]
+
+    def _check_classes(self, firsts: Rows) -> None:
+        present = np.bincount(self.pack.labels[firsts], minlength=len(self.pack.classes))
+        if present.min() < 2 and not self.grouped:
+            name = self.pack.classes[int(present.argmin())]
+            others = "" if present.min() else ": all that it has in train stand in val or test as well"
+            raise InputError(
+                f"data/raw: class '{name}' has {present.min()} different picture(s) to split{others}; add some, or remove it"
+            )
+
+
+def _divide_by_content(
+    pack: Pack,
+    splits: NDArray[np.str_],
+    folds: NDArray[np.int64],
+    groups: list[str | None],
+    params: SplitParams,
+    seed: int,
+) -> None:
+    """Give every picture a place that depends on its pixels, or its group's name, and the seed alone."""
+    names = [picture if name is None else name.encode() for name, picture in zip(groups, pack.pixel_hashes, strict=True)]
+    train = np.flatnonzero(splits == "train")
+    own_test, own_val = (splits == "test").any(), (splits == "val").any()
+    places = np.array([_place(names[row], seed, "split") for row in train])
+    if not own_test:
+        splits[train[places < params.test_fraction]] = "test"
+    if params.folds is not None:
+        _check_no_val(splits)
+        rest = np.flatnonzero(splits == "train")
+        folds[rest] = [int(params.folds * _place(names[row], seed, "fold")) for row in rest]
+        splits[folds == params.fold] = "val"
+    elif not own_val:
+        # From the other end, so that another test_fraction moves nothing out of val.
+        splits[train[places >= 1 - params.val_fraction]] = "val"
+
+
+def _place(name: bytes, seed: int, purpose: str) -> float:
+    """Return a number from 0 to 1 that looks drawn, and is always the same for the same arguments."""
+    digest = hashlib.blake2b(name, digest_size=8, key=str(seed).encode(), person=purpose.encode()).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _check_no_val(splits: NDArray[np.str_]) -> None:
+    if (splits == "val").any():
+        raise InputError("params.yaml: split.folds: the source has a validation set of its own; set it to null")
+
+
+def _check_every_class(pack: Pack, splits: NDArray[np.str_]) -> None:
+    for split in SPLITS:
+        counts = np.bincount(pack.labels[splits == split], minlength=len(pack.classes))
+        if counts.min() == 0:
+            name = pack.classes[int(counts.argmin())]
+            raise InputError(
+                f"data/split: class '{name}' has no picture in {split}; add pictures of it, remove it, "
+                f"or raise split.{split if split != 'train' else 'val'}_fraction"
+            )
