@@ -63,7 +63,7 @@ def predict_photos(params: Params, chosen: list[Path]) -> Predictions:
 
     model = load_model(paths.MODELS, params)
     seen = model.card.preprocessing
-    photos = Photos(found, params.predict, image_size=seen.image_size, channels=seen.channels)
+    photos = Photos(found, params.predict, image_size=seen.image_size, channels=seen.channels, resize=seen.resize)
     probabilities = inference.predict_photos(model, photos, params.hardware)
     photos.check(params.predict.max_bad)
     return Predictions(model.card.classes, [printable(paths.shown(path)) for path in photos.read], probabilities)

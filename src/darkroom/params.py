@@ -154,6 +154,10 @@ class DownloadParams(Section):
     """For `archive`: hosts that a server may redirect to, beside its own."""
     timeout_seconds: PositiveFloat
     """For `archive`: give up on a server that sends less than 1 kB/s for this long."""
+    resize: PositiveInt | None
+    """Shorter side in pixels to which larger pictures are resized when they are packed; null: pictures stay as they are."""
+    format: Literal["auto", "raw", "encoded"]
+    """`raw` packs pixels, `encoded` the files as they are; `auto`: pixels if all pictures are of one size up to 64 px."""
     max_bad: Annotated[int, Field(ge=0)]
     """Number of unreadable pictures that are skipped and listed in data/raw/dataset.json before download fails."""
     max_pixels: PositiveInt

@@ -14,6 +14,7 @@ from darkroom.data.listing import SPLITS
 from darkroom.data.pictures import Picture, PictureError, decode
 from darkroom.errors import InputError
 
+FORMATS = ("raw", "encoded")
 COLUMNS = ("id", "label", "split", "group", "pixel_hash", "near_hash", "height", "width")
 
 
@@ -32,6 +33,8 @@ class Pack:
         1 if every picture is grey, else 3.
     size : (H, W) or None
         The size of the pictures if they are stored as pixels, all of one size, so that `batch` can be used.
+    resize : int or None
+        The shorter side to which larger pictures were resized.
     sizes : (N, 2) int32
         Height and width of each picture.
     labels : (N,) int64
@@ -44,6 +47,8 @@ class Pack:
         self.directory = directory
         self.classes: list[str] = dataset["classes"]
         self.channels: int = dataset["channels"]
+        self.resize: int | None = dataset["resize"]
+        self._is_encoded = dataset["format"] == "encoded"
         self.size: tuple[int, int] | None = (images.shape[1], images.shape[2]) if images.ndim == 4 else None
         self.sizes = np.stack([index["height"].to_numpy(), index["width"].to_numpy()], axis=1)
         self.labels: NDArray[np.int64] = index["label"].to_numpy().astype(np.int64)
@@ -91,6 +96,9 @@ class Pack:
             num_images = count
             ends = self._offsets + self._lengths
             complete = bool((self._offsets >= 0).all()) and int(ends.max(initial=0)) == len(self._images)
+            if not self._is_encoded:
+                areas = self.sizes.prod(axis=1, dtype=np.int64)
+                complete &= bool(((self._lengths == areas) | (self._lengths == 3 * areas)).all())
         if not (len(self.labels) == num_images == count and complete):
             raise ValueError("dataset.json, the index and the images do not belong together")
         if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
@@ -130,11 +138,27 @@ class Pack:
 
     def __getitem__(self, row: int) -> Picture:
         """Return a copy of one picture, (H, W, C) uint8."""
+        return self.read(row)
+
+    def read(self, row: int, side: int | None = None) -> Picture:
+        """Return a copy of one picture, (H, W, C) uint8; smaller than it is, if `side` is the shorter side that is wanted.
+
+        A large JPEG is then decoded at a fraction of its size, see `decode`.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged.
+        """
         if self.size is not None:
             return np.array(self._images[row])
         start, length = int(self._offsets[row]), int(self._lengths[row])
+        content = self._images[start : start + length]
         try:
-            picture = decode(self._images[start : start + length].tobytes(), int(self.sizes[row].prod(dtype=np.int64))).picture
+            if self._is_encoded:
+                picture = decode(content.tobytes(), int(self.sizes[row].prod(dtype=np.int64)), side).picture
+            else:
+                picture = np.array(content).reshape(*self.sizes[row], -1)
         except PictureError as error:
             name = paths.shown(self.directory / "images.bin")
             raise InputError(f"{name}: '{self.ids[row]}' {error}; the file is damaged, run 'dvc checkout'") from error
@@ -169,14 +193,14 @@ def _load_npy(path: Path) -> NDArray[np.uint8]:
 
 
 def _map_images(directory: Path, form: str) -> NDArray[np.uint8]:
-    """Return the pixels (N, H, W, C), or the bytes of encoded pictures one after the other."""
-    if form == "raw":
+    """Return the pixels (N, H, W, C), or the bytes of all pictures one after the other."""
+    if form not in FORMATS:
+        raise ValueError(f"dataset.json has the unknown format {form!r}")
+    if form == "raw" and (directory / "images.npy").exists():
         images = _load_npy(directory / "images.npy")
         if images.ndim != 4 or images.dtype != np.uint8:
             raise ValueError(f"images.npy holds {images.dtype} of shape {images.shape}")
-    elif form == "encoded":
-        images = np.memmap(directory / "images.bin", np.uint8, mode="r")
     else:
-        raise ValueError(f"dataset.json has the unknown format {form!r}")
+        images = np.memmap(directory / "images.bin", np.uint8, mode="r")
     # As a plain view: indexing a memmap makes a memmap, which is slower.
     return np.asarray(images)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from darkroom import files
 from darkroom.data.duplicates import HASH_BYTES, perceptual_hash
 from darkroom.data.listing import SPLITS, Item, Listing
-from darkroom.data.pictures import Picture, PictureError, decode, encode
+from darkroom.data.pictures import Picture, PictureError, decode, encode, resize
 from darkroom.data.progress import progress_bar
 from darkroom.errors import InputError
 from darkroom.params import DownloadParams
@@ -72,10 +72,11 @@ class _Rows:
 def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dict[str, Any]:
     """Write dataset.json, index.parquet and the pictures of a source into an empty folder.
 
-    Pictures that are all of one size, up to 64 px, become `images.npy`: (N, H, W, C) uint8. Others stay as they were in
-    `images.bin`, one after the other, to be read with `decode`; animations, of which that gives the first frame, and pictures
-    that came decoded are encoded as PNG. The same pictures give the same bytes, whatever the order in which the source lists
-    them.
+    As pixels (`download.format: raw`) pictures of one size become `images.npy`, (N, H, W, C) uint8; of different sizes their
+    pixels stand in `images.bin`, one after the other. Encoded pictures stand in `images.bin` as they were, to be read with
+    `decode`; what is resized is encoded anew, as JPEG of quality 90 if it came from a lossy format, else as PNG, and so are
+    animations, of which the first frame is kept, and pictures that came decoded. `auto` takes pixels if all are of one size, up
+    to 64 px. The same pictures give the same bytes, whatever the order in which the source lists them.
 
     Returns
     -------
@@ -92,9 +93,11 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
     # Around the threads, since the filters are the whole process's: what Pillow has to say of a picture is in its PictureError.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        rows, is_raw = _spool(items, spool, params, raw=True), True
+        rows, form = None, "raw" if params.format == "auto" else params.format
+        if form == "raw":
+            rows = _spool(items, spool, params, raw=True)
         if rows is None:
-            rows, is_raw = _spool(items, spool, params, raw=False), False
+            rows, form = _spool(items, spool, params, raw=False), "encoded"
     assert rows is not None
     _check_skipped(rows, listing.where, params.max_bad)
     present = sorted(set(rows.labels))
@@ -102,14 +105,15 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
     if len(classes) < 2:
         raise InputError(f"{listing.where}: holds {len(classes)} class(es); a classifier needs two at least")
     labels = np.searchsorted(present, rows.labels)
-    images = directory / ("images.npy" if is_raw else "images.bin")
-    if is_raw:
+    as_array = form == "raw" and len({shape[:2] for shape in rows.shapes}) == 1
+    images = directory / ("images.npy" if as_array else "images.bin")
+    if as_array:
         _write_npy(spool, images, rows)
         spool.unlink()
     else:
         spool.replace(images)
-    _write_index(directory / "index.parquet", rows, labels, with_offsets=not is_raw)
-    dataset = _describe(listing, rows, labels, classes, images)
+    _write_index(directory / "index.parquet", rows, labels, with_offsets=not as_array)
+    dataset = _describe(listing, rows, labels, classes, images) | {"format": form, "resize": params.resize}
     files.write_sealed_json(directory / "dataset.json", dataset)
     return dataset
 
@@ -138,12 +142,13 @@ def pixel_hash(picture: Picture) -> bytes:
 
 
 def _spool(items: Sequence[Item], path: Path, params: DownloadParams, *, raw: bool) -> _Rows | None:
-    """Write pixels, or encoded pictures, one after the other; None at the first that forbids the raw form.
+    """Write pixels, or encoded pictures, one after the other; None at the first that forbids to choose pixels by itself.
 
     So a set is begun twice if it is not raw. That costs little: what came before the misfit was small.
     """
     rows = _Rows()
-    pack = partial(_pack, max_pixels=params.max_pixels, raw=raw)
+    choosing = params.format == "auto" and raw
+    pack = partial(_pack, params=params, raw=raw, max_side=MAX_RAW_SIDE if choosing else None)
     with path.open("wb") as file, progress_bar("pack", len(items)) as advance:
         for item, packed in _in_order(pack, items):
             advance(1)
@@ -151,26 +156,29 @@ def _spool(items: Sequence[Item], path: Path, params: DownloadParams, *, raw: bo
                 rows.skipped.append({"id": item.id, "reason": str(packed)})
                 continue
             size = packed.shape[:2]
-            if raw and (max(size) > MAX_RAW_SIDE or (rows.shapes and size != rows.shapes[0][:2])):
+            if choosing and (max(size) > MAX_RAW_SIDE or (rows.shapes and size != rows.shapes[0][:2])):
                 return None
             file.write(packed.content)
             rows.add(item, packed)
     return rows
 
 
-def _pack(item: Item, max_pixels: int, raw: bool) -> _Packed | PictureError:
+def _pack(item: Item, params: DownloadParams, raw: bool, max_side: int | None) -> _Packed | PictureError:
     try:
         data, label = item.read()
-        decoded = decode(data, max_pixels) if isinstance(data, bytes) else data
+        decoded = decode(data, params.max_pixels, params.resize) if isinstance(data, bytes) else data
     except PictureError as error:
         return error
-    picture = decoded.picture
-    if raw:
-        # Nothing of a large picture is wanted but its size.
-        content = picture.tobytes() if max(picture.shape[:2]) <= MAX_RAW_SIDE else b""
-    else:
+    picture = decoded.picture if params.resize is None else resize(decoded.picture, params.resize)
+    if max_side is not None and max(picture.shape[:2]) > max_side:
+        content = b""  # nothing of it is wanted but its size
+    elif raw:
+        content = picture.tobytes()
+    elif isinstance(data, bytes) and picture is decoded.picture and "animation" not in decoded.conversions:
         # As it was, since `decode` reads it again: upright photos of a phone would be ten times as large as PNG.
-        content = data if isinstance(data, bytes) and "animation" not in decoded.conversions else encode(picture)
+        content = data
+    else:
+        content = encode(picture, lossy=decoded.lossy)
     return _Packed(label, picture.shape, pixel_hash(picture), perceptual_hash(picture), content, decoded.conversions)
 
 
@@ -261,7 +269,6 @@ def _describe(listing: Listing, rows: _Rows, labels: NDArray[np.int64], classes:
     index = images.with_name("index.parquet")
     return {
         **listing.info,
-        "format": "raw" if images.suffix == ".npy" else "encoded",
         "count": len(rows.items),
         "channels": rows.channels,
         "height": height,

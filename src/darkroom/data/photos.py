@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.data.pictures import EXTENSIONS, PictureError, decode, fit
+from darkroom.data.pictures import EXTENSIONS, PictureError, decode, fit, resize
 from darkroom.errors import InputError
 from darkroom.params import PredictParams
 
@@ -42,6 +42,8 @@ def find_photos(chosen: Sequence[Path]) -> list[Path]:
 class Photos:
     """Batches of pictures as the network sees them; unreadable ones are skipped and remembered.
 
+    They are resized to `resize` first, as `download.resize` has done to those that the network was trained on.
+
     Attributes
     ----------
     read : list of Path
@@ -50,9 +52,11 @@ class Photos:
         Pictures that could not be read, with the reason.
     """
 
-    def __init__(self, paths: Sequence[Path], params: PredictParams, *, image_size: int, channels: int):
+    def __init__(
+        self, paths: Sequence[Path], params: PredictParams, *, image_size: int, channels: int, resize: int | None = None
+    ):
         self.paths, self.batch_size, self.max_pixels = paths, params.batch_size, params.max_pixels
-        self.image_size, self.channels = image_size, channels
+        self.image_size, self.channels, self.resize = image_size, channels, resize
         self.read: list[Path] = []
         self.bad: list[tuple[Path, str]] = []
 
@@ -84,7 +88,10 @@ class Photos:
 
     def _read_one(self, path: Path) -> NDArray[np.uint8] | str:
         try:
-            return fit(decode(path.read_bytes(), self.max_pixels).picture, self.image_size, self.channels)
+            picture = decode(path.read_bytes(), self.max_pixels, self.resize or self.image_size).picture
+            if self.resize is not None:
+                picture = resize(picture, self.resize)
+            return fit(picture, self.image_size, self.channels)
         except (PictureError, OSError) as error:
             return str(error)
 

@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ Picture = NDArray[np.uint8]
 # Pillow knows 36 more formats, one of which starts another program (EPS, Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF")
+JPEG_QUALITY = 90
+# A JPEG that is to be resized is decoded to this many times the size at least.
+MIN_REDUCTION = 2
 ORIENTATION = 0x0112  # tag of EXIF 2.32, section 4.6.4
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,13 +56,16 @@ class Decoded:
         Grey values or RGB.
     conversions
         What was done beyond reading 8-bit grey or RGB values, such as `exif_rotated`; see `decode`.
+    lossy
+        Whether it comes from a format that loses something, so that JPEG does it justice.
     """
 
     picture: Picture
     conversions: tuple[str, ...] = ()
+    lossy: bool = False
 
 
-def decode(data: bytes, max_pixels: int) -> Decoded:
+def decode(data: bytes, max_pixels: int, side: int | None = None) -> Decoded:
     """Decode a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF file.
 
     The conversions, by the name under which data/raw/dataset.json counts them:
@@ -79,6 +86,9 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
         The whole file.
     max_pixels
         A picture of more pixels is refused before it is decoded.
+    side
+        The shorter side that is wanted in the end. A JPEG is then decoded at the smallest of 1/1, 1/2, 1/4, 1/8 of its size that
+        leaves twice as much: a photo of 12 megapixels takes a tenth of the time, and resizing it gives nearly the same.
 
     Raises
     ------
@@ -89,7 +99,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
         raise PictureError("is empty")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _explained(lambda: _decode(data, max_pixels))
+        return _explained(lambda: _decode(data, max_pixels, side))
 
 
 def convert(image: Image.Image) -> Decoded:
@@ -134,9 +144,30 @@ def fit(picture: Picture, size: int, channels: int) -> Picture:
     return np.array(image).reshape(size, size, channels)
 
 
-def encode(picture: Picture) -> bytes:
-    """Return (H, W) or (H, W, 3) uint8 as PNG, without loss."""
+def resize(picture: Picture, side: int) -> Picture:
+    """Return a picture whose shorter side is `side`, resampled with antialiasing; one that is smaller is returned as it is.
+
+    Parameters
+    ----------
+    picture : (H, W) or (H, W, 3) uint8
+        Grey or RGB.
+    side
+        In pixels.
+    """
+    height, width = picture.shape[:2]
+    shorter = min(height, width)
+    if shorter <= side:
+        return picture
+    size = (max(side, round(width * side / shorter)), max(side, round(height * side / shorter)))
+    return np.array(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+
+
+def encode(picture: Picture, *, lossy: bool = False) -> bytes:
+    """Return (H, W) or (H, W, 3) uint8 as PNG, or as JPEG of quality 90."""
     file = io.BytesIO()
+    if lossy:
+        Image.fromarray(picture).save(file, "JPEG", quality=JPEG_QUALITY)
+        return file.getvalue()
     # On 100 photos of 224 px, level 1 takes 0.7 s and the default, 6, takes 3.6 s for 6 % fewer bytes.
     Image.fromarray(picture).save(file, "PNG", compress_level=1)
     return file.getvalue()
@@ -154,7 +185,7 @@ def _explained(work: Callable[[], Decoded]) -> Decoded:
         raise PictureError(f"is damaged ({one_line(error)[:100]})") from error
 
 
-def _decode(data: bytes, max_pixels: int) -> Decoded:
+def _decode(data: bytes, max_pixels: int, side: int | None) -> Decoded:
     with Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.width * image.height > max_pixels:
             raise PictureError(f"has {image.width} x {image.height} pixels, more than max_pixels ({max_pixels})")
@@ -162,7 +193,10 @@ def _decode(data: bytes, max_pixels: int) -> Decoded:
         # A JPEG of several pictures (MPO) is one photo with its depth map or previews.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             conversions.append("animation")
-        return _convert(image, conversions)
+        lossy = image.format in LOSSY_FORMATS
+        if side is not None:
+            image.draft(None, (MIN_REDUCTION * side, MIN_REDUCTION * side))
+        return replace(_convert(image, conversions), lossy=lossy)
 
 
 def _convert(image: Image.Image, conversions: list[str]) -> Decoded:

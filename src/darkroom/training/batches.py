@@ -108,6 +108,8 @@ class PictureBatches(Dataset[Batch]):
         self.pack, self.image_size, self.channels = pack, image_size, channels
         self.transforms, self.seed = transforms, seed
         self._numbers: dict[int, tuple[int, NDArray[np.float32]]] = {}
+        # Transforms of single pictures may crop: they need every pixel.
+        self._side = image_size if all(isinstance(each, BatchAugmentation) for each in transforms) else None
 
     def augmented(self, transforms: Sequence[Any], seed: int) -> "PictureBatches":
         """Return the same batches, augmented."""
@@ -117,7 +119,7 @@ class PictureBatches(Dataset[Batch]):
         epoch, rows = key
         pictures: Pictures
         if self.pack.size is None:
-            pictures = [_to_tensor(self.pack[int(row)]) for row in rows]
+            pictures = [_to_tensor(self.pack.read(int(row), self._side)) for row in rows]
         else:
             pictures = torch.from_numpy(self.pack.batch(rows)).permute(0, 3, 1, 2)
         for number, transform in enumerate(self.transforms):

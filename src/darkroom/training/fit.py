@@ -67,7 +67,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
     network = networks.build_network(train.model, num_classes=num_classes, channels=channels, allow=allow)
     image_size = train.image_size or _natural_size(pack)
     mean, std = networks.pretrained_normalisation(train.model, network, channels) or _measure(pack, train_rows, channels)
-    preprocessing = Preprocessing(image_size=image_size, channels=channels, mean=mean, std=std)
+    preprocessing = Preprocessing(image_size=image_size, channels=channels, mean=mean, std=std, resize=pack.resize)
     normalized = Normalized(network, preprocessing)
     loss: nn.Module = Builder("train.loss", (nn.Module,), allow).build(train.loss)
     augmentations = Builder("train.augment", (BatchAugmentation, nn.Module), allow)

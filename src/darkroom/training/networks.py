@@ -38,6 +38,8 @@ class Preprocessing(Section):
     """Per channel, of values between 0 and 1."""
     std: tuple[PositiveFloat, ...]
     """Per channel, likewise."""
+    resize: Annotated[int, Field(ge=1)] | None = None
+    """Shorter side to which the pictures were resized before all that, or null."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

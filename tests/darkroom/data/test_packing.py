@@ -181,3 +181,65 @@ def test_errors_of_a_source_stop_the_packing(root: Path, download: Callable[...,
     items = [Item(f"{row:04d}", "train", refuse) for row in range(2000)]
     with pytest.raises(InputError, match="no classes here"):
         write_pack(Listing("set", items, lambda _: [], {}), root, download())
+
+
+def photo(width: int, height: int, seed: int, kind: str = "JPEG") -> bytes:
+    """Return an encoded picture of soft noise."""
+    noise = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(file, kind)
+    return file.getvalue()
+
+
+def test_larger_pictures_are_resized_and_smaller_ones_stay_as_they_are(write: Write, root: Path) -> None:
+    content = {
+        "a/large.jpg": photo(400, 300, 0),
+        "a/tall.png": photo(90, 300, 1, "PNG"),
+        "b/exact.jpg": photo(100, 60, 2),
+        "b/small.png": photo(50, 40, 3, "PNG"),
+    }
+    pack = write(content, resize=60)
+    sizes = dict(zip(pack.ids, map(tuple, pack.sizes.tolist()), strict=True))
+    assert sizes == {"a/large.jpg": (60, 80), "a/tall.png": (200, 60), "b/exact.jpg": (60, 100), "b/small.png": (40, 50)}
+    assert (dataset(root)["format"], dataset(root)["resize"], pack.resize) == ("encoded", 60, 60)
+    packed = (root / "data" / "raw" / "images.bin").read_bytes()
+    for name in ("b/exact.jpg", "b/small.png"):
+        assert content[name] in packed
+        assert np.array_equal(pack[pack.ids.index(name)], decode(content[name], 10**6).picture)
+    large = Image.open(io.BytesIO(content["a/large.jpg"])).resize((80, 60), Image.Resampling.BICUBIC)
+    assert np.abs(pack[0].astype(int) - np.asarray(large)).mean() < 10
+    tall = Image.open(io.BytesIO(content["a/tall.png"])).resize((60, 200), Image.Resampling.BICUBIC)
+    assert np.array_equal(pack[1], np.asarray(tall))
+
+
+def test_resized_to_one_size_small_pictures_become_pixels(write: Write) -> None:
+    pack = write({f"{name}/{row}.jpg": photo(320, 320, row) for name in "ab" for row in range(3)}, resize=32)
+    assert pack.size == (32, 32)
+
+
+def test_pixels_of_many_sizes(write: Write, root: Path) -> None:
+    grey = io.BytesIO()
+    Image.fromarray(np.arange(63, dtype=np.uint8).reshape(7, 9)).save(grey, "PNG")
+    content = {"a/1.png": photo(90, 70, 0, "PNG"), "a/2.png": photo(20, 30, 1, "PNG"), "b/1.png": grey.getvalue()}
+    pack = write(content, format="raw")
+    assert (pack.size, pack.channels, dataset(root)["format"]) == (None, 3, "raw")
+    assert (root / "data" / "raw" / "images.bin").stat().st_size == 90 * 70 * 3 + 20 * 30 * 3 + 63
+    for row, name in enumerate(pack.ids):
+        expected = decode(content[name], 10**6).picture
+        assert np.array_equal(pack[row], np.broadcast_to(expected.reshape(*expected.shape[:2], -1), (*expected.shape[:2], 3)))
+
+
+def test_formats_can_be_chosen(write: Write) -> None:
+    content = {f"{name}/{row}.png": photo(100, 100, row, "PNG") for name in "ab" for row in range(2)}
+    assert write(content).size is None
+    assert write(content, format="raw").size == (100, 100)
+    small = {f"{name}/{row}.png": photo(20, 20, row, "PNG") for name in "ab" for row in range(2)}
+    assert write(small, format="encoded").size is None
+
+
+def test_large_jpegs_are_read_at_reduced_size(write: Write) -> None:
+    content = {"a/1.jpg": photo(1600, 1200, 0), "b/1.jpg": photo(1600, 1200, 1), "b/2.png": photo(1600, 1200, 2, "PNG")}
+    pack = write(content)
+    assert pack.read(0, side=100).shape == (300, 400, 3)
+    assert pack.read(0, side=200).shape == (600, 800, 3)
+    assert pack.read(0, side=900).shape == pack[0].shape == pack.read(2, side=100).shape == (1200, 1600, 3)

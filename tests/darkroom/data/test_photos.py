@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from darkroom.data.photos import Photos, find_photos
-from darkroom.data.pictures import decode, fit
+from darkroom.data.pictures import decode, fit, resize
 from darkroom.errors import InputError
 from darkroom.params import Params
 
@@ -75,3 +76,14 @@ def test_unreadable_pictures_are_counted_and_named(
         InputError, match=r"b\.png: cannot be read \(.*\) \(and 1 more\); mend or remove it, or raise predict\.max_bad"
     ):
         photos.check(max_bad=1)
+
+
+def test_photos_are_resized_as_those_of_the_training_were(tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    params = make_params().predict
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    (plain,) = Photos([tmp_path / "a.png"], params, image_size=50, channels=3)
+    (twice,) = Photos([tmp_path / "a.png"], params, image_size=50, channels=3, resize=60)
+    expected = fit(resize(noise, 60), 50, 3)
+    assert np.array_equal(twice[0], expected)
+    assert not np.array_equal(plain, twice)
