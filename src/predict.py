@@ -51,7 +51,7 @@ def predict_test_split(params: Params) -> Predictions:
     rows = split.rows["test"]
     probabilities = predict_rows(model, pack, rows, params.hardware, batch_size=params.predict.batch_size)
     actual = [pack.classes[label] for label in pack.labels[rows]]
-    return Predictions(model.card.classes, [pack.ids[row] for row in rows], probabilities, actual)
+    return Predictions(model.card.classes, [pack.ids[row] for row in rows], probabilities, actual, pack.extra(rows))
 
 
 def predict_photos(params: Params, chosen: list[Path]) -> Predictions:

@@ -54,6 +54,17 @@ PATTERNS = {
     SHA256: "64 hexadecimal digits",
 }
 
+# Sources on which keys of `download` have an effect.
+OWNERS = {
+    "dataset": ["torchvision"],
+    "arguments": ["torchvision"],
+    "parts": ["folder"],
+    "manifest": ["manifest", "archive"],
+    "archive": ["archive"],
+    "sha256": ["archive"],
+    "more_archives": ["archive"],
+}
+
 Arguments = Annotated[dict[str, Any], AfterValidator(_only_json)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -135,21 +146,51 @@ class BaseParams(Section):
     """Trusted packages whose classes and functions `_target_` may name, beside the usual ones (src/plugins/README.md)."""
 
 
+class MoreArchive(Section):
+    """An archive beside `download.archive`."""
+
+    archive: Annotated[str, Field(min_length=1)]
+    """Path or address, as `download.archive`."""
+    sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)]
+    """Its SHA-256; `python src/download.py --checksum ARCHIVE` prints it."""
+
+
+class Columns(Section):
+    """Which columns of a manifest hold what; all others are carried along to the predictions."""
+
+    path: str | None
+    """Path of the picture, from the manifest's own folder on; null: the column called path, file, filename, image, …"""
+    label: str | None
+    """Class of the picture; null: the column called label, class, category or target."""
+    group: str | None
+    """What must not be divided (a patient, a site, a burst); null: no groups."""
+    split: str | None
+    """train, val or test; null: the stage split divides."""
+
+
 class DownloadParams(Section):
     """Where the pictures come from, and how much of a source is believed."""
 
-    source: Literal["digits", "torchvision", "folder", "archive"]
-    """`digits` (1 797 real scans of 8 by 8 pixels of scikit-learn), a `torchvision` data set, a `folder`, or an `archive`."""
+    source: Literal["digits", "torchvision", "folder", "archive", "manifest"]
+    """`digits` (1 797 real scans of 8 by 8 pixels), a `torchvision` data set, a `folder`, an `archive`, or a `manifest`."""
     dataset: str | None
     """For `torchvision`: class name of the data set, such as `CIFAR10`."""
     arguments: Arguments
     """For `torchvision`: arguments of that class, such as `{split: balanced}` for EMNIST."""
     folder: str
     """For `folder`: a folder with one folder of pictures per class, or with train/, val/, test/ above the classes."""
+    parts: list[Annotated[str, Field(min_length=1)]]
+    """For `folder`: names of folders in it, laid out alike, that are one set together; none: the folder itself is the set."""
+    manifest: str | None
+    """For `manifest` a table in `folder`, for `archive` one in it, of pictures and labels: .csv, .tsv, .jsonl or .parquet."""
+    columns: Columns
+    """For a manifest: which of its columns hold path, label, group and split."""
     archive: str | None
     """For `archive`: path, `file:` or `http(s):` address of a .zip or .tar.* laid out like a folder."""
     sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)] | None
     """For `archive`: its SHA-256; `python src/download.py --checksum` prints it."""
+    more_archives: list[MoreArchive]
+    """For `archive`: further ones, laid out alike, that are one set with it, each with `archive` and `sha256`."""
     redirect_hosts: list[str]
     """For `archive`: hosts that a server may redirect to, beside its own."""
     timeout_seconds: PositiveFloat
@@ -171,14 +212,15 @@ class DownloadParams(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        needed = {"torchvision": ["dataset"], "archive": ["archive"]}.get(self.source, [])
+        needed = {"torchvision": ["dataset"], "archive": ["archive"], "manifest": ["manifest"]}.get(self.source, [])
         for key in needed:
             if getattr(self, key) is None:
                 raise ValueError(f"download.{key}: is null, but download.source is {self.source}; set it")
-        owners = {"dataset": "torchvision", "arguments": "torchvision", "archive": "archive", "sha256": "archive"}
-        for key, owner in owners.items():
-            if getattr(self, key) and self.source != owner:
+        for key, owners in OWNERS.items():
+            if getattr(self, key) and self.source not in owners:
                 warn(f"params.yaml: download.{key} has no effect while download.source is {self.source}")
+        if self.manifest and (self.parts or self.more_archives):
+            raise ValueError("download.manifest: names the pictures of one folder or archive; empty parts and more_archives")
         return self
 
 

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -39,6 +39,10 @@ class Entry(NamedTuple):
         return self.name.split("/")
 
 
+Group = dict[tuple[str, str], list[Entry]]
+"""Files by split and name of the class folder."""
+
+
 def scan(root: Path) -> Iterator[Entry]:
     """Yield all that stands below a folder; links to folders are not followed, and nothing is opened."""
     pending = [""]
@@ -58,11 +62,20 @@ def scan(root: Path) -> Iterator[Entry]:
             elif entry.is_symlink() and Path(entry.path).is_dir():
                 yield Entry(name, "link")
             else:
-                yield Entry(name, "file", partial(_read_file, entry.path))
+                yield Entry(name, "file", partial(read_file, entry.path))
 
 
-def list_pictures(entries: Iterable[Entry], where: str, info: dict[str, Any]) -> Listing:
-    """Find the classes and pictures among the names of a folder or archive.
+def list_pictures(parts: Mapping[str, Iterable[Entry]], where: str, info: dict[str, Any]) -> Listing:
+    """Find the classes and pictures among the names of folders or archives that are one set together.
+
+    Parameters
+    ----------
+    parts
+        The names in each folder or archive, by what stands before them in the ids of pictures: "" if there is only one.
+    where
+        What error messages call the set.
+    info
+        What dataset.json tells of it.
 
     Below the root, or below a single folder that wraps it all, stand the classes, or train, val and test with the same classes
     in each. Folders inside a class belong to it. Every file of a class counts as a picture.
@@ -74,15 +87,22 @@ def list_pictures(entries: Iterable[Entry], where: str, info: dict[str, Any]) ->
         that stands in one split only.
     """
     ignored: set[str] = set()
-    kept = _without_wrapper(list(_without_junk(entries, ignored)), where)
-    levels = _find_levels(kept, where)
-    pictures = _group(kept, levels, where, ignored)
-    classes = _check_classes(pictures, where)
-    _check_depth(pictures, 1 if levels else 0, where)
+    groups = {}
+    for prefix, entries in parts.items():
+        place = f"{where}/{prefix.rstrip('/')}" if prefix else where
+        found: set[str] = set()
+        kept = _without_wrapper(list(_without_junk(entries, found)), place)
+        levels = _find_levels(kept, place)
+        groups[prefix] = _group(kept, levels, place, found), levels, place
+        ignored.update(prefix + name for name in found)
+    classes = _check_classes([group for group, _, _ in groups.values()], where)
+    for group, levels, place in groups.values():
+        _check_depth(group, 1 if levels else 0, place)
     labels = {name: label for label, name in enumerate(classes)}
     items = [
-        Item(printable(entry.name), split, partial(_read_sample, entry.read, labels[printable(name)]))
-        for (split, name), members in pictures.items()
+        Item(printable(prefix + entry.name), split, partial(_read_sample, entry.read, labels[printable(name)]))
+        for prefix, (group, _, _) in groups.items()
+        for (split, name), members in group.items()
         for entry in members
         if entry.read
     ]
@@ -137,10 +157,10 @@ def _find_levels(entries: list[Entry], where: str) -> dict[str, str]:
     return levels
 
 
-def _group(entries: Iterable[Entry], levels: dict[str, str], where: str, ignored: set[str]) -> dict[tuple[str, str], list[Entry]]:
+def _group(entries: Iterable[Entry], levels: dict[str, str], where: str, ignored: set[str]) -> Group:
     """Return the files by split and class folder; a class folder without files has an empty list."""
     depth = 1 if levels else 0
-    groups: dict[tuple[str, str], list[Entry]] = {}
+    groups: Group = {}
     for entry in entries:
         parts = entry.parts
         folders = parts if entry.kind == "folder" else parts[:-1]
@@ -164,10 +184,11 @@ def _group(entries: Iterable[Entry], levels: dict[str, str], where: str, ignored
     return groups
 
 
-def _check_classes(groups: dict[tuple[str, str], list[Entry]], where: str) -> list[str]:
+def _check_classes(parts: Sequence[Group], where: str) -> list[str]:
     """Return the class names, by code point, once every class is known to stand with files in every split."""
-    for (split, name), members in sorted(groups.items()):
-        if not members:
+    groups = {key for part in parts for key in part}
+    for split, name in sorted(groups):
+        if not any(part.get((split, name)) for part in parts):
             raise InputError(f"{where}: the folder of class '{printable(name)}' ({split}) is empty; add pictures or remove it")
     classes = sorted({printable(name) for _, name in groups})
     if len(classes) < 2:
@@ -184,7 +205,7 @@ def _check_classes(groups: dict[tuple[str, str], list[Entry]], where: str) -> li
     return classes
 
 
-def _check_depth(groups: dict[tuple[str, str], list[Entry]], depth: int, where: str) -> None:
+def _check_depth(groups: Group, depth: int, where: str) -> None:
     """Refuse what may be classes one level further down: the same folders in each class folder, and no picture beside them."""
     inner = {
         (split, name): {entry.parts[depth + 1] if entry.name.count("/") > depth + 1 else "" for entry in members}
@@ -224,7 +245,7 @@ def _read_sample(read: Callable[[], bytes], label: int) -> Sample:
     return read(), label
 
 
-def _read_file(path: str) -> bytes:
+def read_file(path: str | Path) -> bytes:
     """Read a regular file; anything else is not even opened, for opening a named pipe waits until somebody writes."""
     try:
         status = Path(path).stat()

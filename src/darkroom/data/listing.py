@@ -21,6 +21,8 @@ class Item(NamedTuple):
     read: Callable[[], Sample]
     group: str | None = None
     """Whose pictures must not be divided: a patient, a site, a burst."""
+    extra: dict[str, str] | None = None
+    """What else the source says of it, to be carried along."""
 
 
 @dataclass(frozen=True)

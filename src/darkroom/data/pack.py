@@ -1,5 +1,6 @@
 """Reading data/raw: the pictures, labels and hashes that the stage download has packed."""
 
+import json
 import tokenize
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from darkroom.data.pictures import Picture, PictureError, decode
 from darkroom.errors import InputError
 
 FORMATS = ("raw", "encoded")
-COLUMNS = ("id", "label", "split", "group", "pixel_hash", "near_hash", "height", "width")
+COLUMNS = ("id", "label", "split", "group", "extra", "pixel_hash", "near_hash", "height", "width")
 
 
 class Pack:
@@ -132,6 +133,10 @@ class Pack:
         """What each picture belongs to (a patient, a site, a burst), if the source says so."""
         names: list[str | None] = self._index["group"].to_pylist()
         return names
+
+    def extra(self, rows: NDArray[np.int64]) -> list[dict[str, str]]:
+        """Return what else the source says of the pictures of (n,) rows, by the names of its columns."""
+        return [json.loads(text) if text else {} for text in self._index["extra"].take(rows).to_pylist()]
 
     def __len__(self) -> int:
         return len(self.labels)

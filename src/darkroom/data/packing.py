@@ -1,6 +1,7 @@
 """Writing data/raw: every picture is decoded, checked, hashed and appended to one file, with bounded memory."""
 
 import hashlib
+import json
 import os
 import shutil
 import warnings
@@ -245,6 +246,7 @@ def _write_index(path: Path, rows: _Rows, labels: NDArray[np.int64], *, with_off
         "label": pa.array(labels.astype(np.int32)),
         "split": pa.array([item.split for item in rows.items], pa.string()),
         "group": pa.array([item.group for item in rows.items], pa.string()),
+        "extra": pa.array([item.extra and json.dumps(item.extra, ensure_ascii=False) for item in rows.items], pa.string()),
         "pixel_hash": pa.array(rows.pixel_hashes, pa.binary(16)),
         "near_hash": pa.array(rows.near_hashes, pa.binary(HASH_BYTES)),
         "height": pa.array(sizes[:, 0]),

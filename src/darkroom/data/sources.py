@@ -4,12 +4,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from darkroom import paths
 from darkroom.data.fetch import fetch, shown_archive
-from darkroom.data.folders import list_pictures, scan
+from darkroom.data.folders import Entry, list_pictures, read_file, scan
 from darkroom.data.listing import Listing
+from darkroom.data.manifests import list_manifest, read_member, read_table
 from darkroom.data.unpack import Limits, unpack
 from darkroom.errors import InputError
 from darkroom.params import DownloadParams
@@ -44,12 +45,42 @@ def read_source(params: DownloadParams, work_dir: Path) -> Iterator[Listing]:
         yield list_torchvision(params)
     elif params.source == "folder":
         yield _list_folder(params)
+    elif params.source == "manifest":
+        yield _list_manifest(params)
     else:
         with tempfile.TemporaryFile(dir=work_dir) as spool:
-            yield _list_archive(params, spool)
+            yield _list_archives(params, spool)
 
 
 def _list_folder(params: DownloadParams) -> Listing:
+    folder = _find_folder(params)
+    for part in params.parts:
+        if not (folder / part).is_dir() or not (folder / part).resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"params.yaml: download.parts: '{part}' is no folder in {params.folder}; correct it")
+    info = {"source": "folder", "name": params.folder, "licence": None}
+    parts = {f"{part}/": scan(folder / part) for part in params.parts} or {"": scan(folder)}
+    return list_pictures(parts, params.folder, info)
+
+
+def _list_manifest(params: DownloadParams) -> Listing:
+    folder, name = _find_folder(params), str(params.manifest)
+    path = folder / name
+    where = f"{params.folder}/{name}"
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"params.yaml: download.manifest: {name} is outside of download.folder ({params.folder}), which DVC watches; "
+            "move it there, or name a folder above both"
+        )
+    if not path.is_file():
+        raise InputError(
+            f"params.yaml: download.manifest: {where} {'is no file' if path.exists() else 'does not exist'}; correct it"
+        )
+    table = read_table(name, path.read_bytes(), where)
+    info = {"source": "manifest", "name": where, "licence": None}
+    return list_manifest(table, params.columns, lambda picture: read_file(path.parent / picture), where, info)
+
+
+def _find_folder(params: DownloadParams) -> Path:
     folder = paths.ROOT / Path(params.folder).expanduser()
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
@@ -60,16 +91,42 @@ def _list_folder(params: DownloadParams) -> Listing:
             f"params.yaml: download.folder: {params.folder} is empty in this experiment's temporary folder, which has only what "
             "Git knows; name it by its absolute path"
         )
-    info = {"source": "folder", "name": params.folder, "licence": None}
-    return list_pictures(scan(folder), params.folder, info)
+    return folder
 
 
-def _list_archive(params: DownloadParams, spool: IO[bytes]) -> Listing:
+def _list_archives(params: DownloadParams, spool: IO[bytes]) -> Listing:
+    where = shown_archive(params)
+    info: dict[str, Any] = {"source": "archive", "name": where, "sha256": params.sha256, "licence": None}
+    entries = _open_archive(params, spool)
+    if params.manifest is not None:
+        return _list_members(entries, params, where, info)
+    if not params.more_archives:
+        return list_pictures({"": entries}, where, info)
+    further = [params.model_copy(update=each.model_dump()) for each in params.more_archives]
+    info["more"] = [{"name": shown_archive(each), "sha256": each.sha256} for each in further]
+    parts = {f"{number}/": each for number, each in enumerate([entries, *(_open_archive(each, spool) for each in further)], 1)}
+    return list_pictures(parts, where, info)
+
+
+def _open_archive(params: DownloadParams, spool: IO[bytes]) -> list[Entry]:
     archive = fetch(params)
     where = shown_archive(params)
     max_bytes = params.max_gigabytes * 1e9
     if archive.stat().st_size > max_bytes:
         raise InputError(f"{where}: is larger than {params.max_gigabytes:g} GB; if that is right, raise download.max_gigabytes")
-    entries = unpack(archive, spool, Limits(params.max_files, max_bytes, params.max_ratio), where)
-    info = {"source": "archive", "name": where, "sha256": params.sha256, "licence": None}
-    return list_pictures(entries, where, info)
+    return unpack(archive, spool, Limits(params.max_files, max_bytes, params.max_ratio), where)
+
+
+def _list_members(entries: list[Entry], params: DownloadParams, archive: str, info: dict[str, Any]) -> Listing:
+    members = {entry.name: entry.read for entry in entries if entry.read}
+    name = str(params.manifest)
+    found = [member for member in members if member == name or member.endswith(f"/{name}")]
+    if len(found) != 1:
+        raise InputError(
+            f"params.yaml: download.manifest: {archive} holds {'several files' if found else 'no file'} '{name}'; "
+            "write its path in the archive"
+        )
+    folder = found[0].removesuffix(name.rpartition("/")[2])
+    where = f"{archive}/{found[0]}"
+    table = read_table(name, members[found[0]](), where)
+    return list_manifest(table, params.columns, lambda picture: read_member(members, folder + picture), where, info)

@@ -26,12 +26,20 @@ class Predictions:
     probabilities : (N, K) float64
     actual : list of N str, or None
         The true classes, where they are known.
+    given : list of N dict, or None
+        What else the source says of each picture.
     """
 
     classes: list[str]
     paths: list[str]
     probabilities: NDArray[np.float64]
     actual: list[str] | None = None
+    given: list[dict[str, str]] | None = None
+
+    @property
+    def given_columns(self) -> list[str]:
+        """Names of all that the source says of any of the pictures."""
+        return list(dict.fromkeys(name for each in self.given or [] for name in each))
 
     def most_probable(self, count: int) -> Iterator[list[tuple[str, float]]]:
         """Yield for each picture its `count` most probable (class, probability); the first class of equals comes first."""
@@ -64,31 +72,35 @@ def check_out(path: Path) -> None:
 
 
 def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
-    """Write path, actual (where known), class, probability, then class_2, probability_2, … in four digits."""
+    """Write path, actual (where known), class, probability, class_2, … in four digits, and `given_<column>` of the source."""
     top_k = min(top_k, len(predictions.classes))
     known = ["actual"] if predictions.actual else []
     further = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("class", "probability")]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", *known, "class", "probability", *further])
+        columns = predictions.given_columns
+        given = [files.csv_text(f"given_{name}") for name in columns]
+        writer.writerow(["path", *known, "class", "probability", *further, *given])
         for number, top in enumerate(predictions.most_probable(top_k)):
             actual = [files.csv_text(predictions.actual[number])] if predictions.actual else []
             cells = [cell for name, value in top for cell in (files.csv_text(name), f"{value:.4f}")]
-            writer.writerow([files.csv_text(predictions.paths[number]), *actual, *cells])
+            carried = [files.csv_text(predictions.given[number].get(name, "")) for name in columns] if predictions.given else []
+            writer.writerow([files.csv_text(predictions.paths[number]), *actual, *cells, *carried])
 
 
 def _write_jsonl(path: Path, predictions: Predictions, top_k: int) -> None:
-    """Write an object per line: path, actual (where known), class, probability, top (a list of class and probability)."""
+    """Write an object per line: path, actual (where known), class, probability, top (their list), given (by the source)."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for number, top in enumerate(predictions.most_probable(top_k)):
             known = {"actual": predictions.actual[number]} if predictions.actual else {}
             ranked = [{"class": name, "probability": value} for name, value in top]
-            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **ranked[0], "top": ranked}
+            given = {"given": predictions.given[number]} if predictions.given_columns and predictions.given else {}
+            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **ranked[0], "top": ranked, **given}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
 def _write_parquet(path: Path, predictions: Predictions, top_k: int) -> None:  # noqa: ARG001
-    """Write path, actual (where known), class, probability, and a column `p_<class>` for every class."""
+    """Write path, actual (where known), class, probability, a column `p_<class>` for every class, and `given_<column>`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -99,6 +111,8 @@ def _write_parquet(path: Path, predictions: Predictions, top_k: int) -> None:  #
     columns["class"] = pa.array([name for name, _ in first], pa.string())
     columns["probability"] = pa.array([value for _, value in first], pa.float64())
     columns |= {f"p_{name}": predictions.probabilities[:, label] for label, name in enumerate(predictions.classes)}
+    for name in predictions.given_columns:
+        columns[f"given_{name}"] = pa.array([each.get(name) for each in predictions.given or []], pa.string())
     pq.write_table(pa.table(columns), path)
 
 

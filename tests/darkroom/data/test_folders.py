@@ -28,14 +28,14 @@ def from_folder(names: list[str], place: Path, _: IO[bytes]) -> Listing:
         (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
         if not name.endswith("/"):
             path.write_bytes(name.encode())
-    return list_pictures(scan(root), "set", {})
+    return list_pictures({"": scan(root)}, "set", {})
 
 
 def from_archive(names: list[str], place: Path, spool: IO[bytes]) -> Listing:
     with zipfile.ZipFile(place / "set.zip", "w") as archive:
         for name in names:
             archive.writestr(name, "" if name.endswith("/") else name)
-    return list_pictures(unpack(place / "set.zip", spool, LIMITS, "set"), "set", {})
+    return list_pictures({"": unpack(place / "set.zip", spool, LIMITS, "set")}, "set", {})
 
 
 @pytest.fixture(params=[from_folder, from_archive])
@@ -149,7 +149,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     for name in (b"a\xff", b"b"):
         os.mkdir(os.fsencode(tmp_path) + b"/" + name)  # noqa: PTH102 (bytes)
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name + b"/1.jpg")).write_bytes(b"x")
-    assert sorted(item.id for item in list_pictures(scan(tmp_path), "set", {}).items) == ["a\\xff/1.jpg", "b/1.jpg"]
+    assert sorted(item.id for item in list_pictures({"": scan(tmp_path)}, "set", {}).items) == ["a\\xff/1.jpg", "b/1.jpg"]
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_links_to_folders_are_not_followed(two_classes: Path, capsys: pytest.Cap
     (two_classes / "a" / "loop").symlink_to("..")
     (two_classes / "a" / "itself").symlink_to("itself")
     (two_classes / "a" / "2.jpg").symlink_to("1.jpg")
-    listing = list_pictures(scan(two_classes), "set", {})
+    listing = list_pictures({"": scan(two_classes)}, "set", {})
     assert sorted(item.id for item in listing.items) == ["a/1.jpg", "a/2.jpg", "a/itself", "b/1.jpg"]
     assert listing.ignored == ["a/loop", "loop"]
     assert "warning: set: 'loop' is a link to a folder, which is not followed" in capsys.readouterr().err
@@ -178,7 +178,7 @@ def test_what_is_no_file_is_unreadable_and_never_opened(two_classes: Path) -> No
     (two_classes / "a" / "itself.jpg").symlink_to("itself.jpg")
     (two_classes / "a" / "device.jpg").symlink_to("/dev/zero")
     reasons = {}
-    for item in list_pictures(scan(two_classes), "set", {}).items:
+    for item in list_pictures({"": scan(two_classes)}, "set", {}).items:
         try:
             item.read()
         except PictureError as error:
@@ -198,4 +198,4 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_deep_folders_are_no_recursion() -> None:
     deep = Entry("a/" + "x/" * 5000 + "1.jpg", "file", io.BytesIO(b"").read)
-    assert len(list_pictures([deep, Entry("b/1.jpg", "file", io.BytesIO(b"").read)], "set", {}).items) == 2
+    assert len(list_pictures({"": [deep, Entry("b/1.jpg", "file", io.BytesIO(b"").read)]}, "set", {}).items) == 2

@@ -33,7 +33,7 @@ def write(root: Path, download: Callable[..., DownloadParams]) -> Write:
             (root / "set" / name).write_bytes(data)
         params = download(source="folder", folder="set", **changes)
         with files.replaced_dir(root / "data" / "raw") as directory:
-            write_pack(list_pictures(scan(root / "set"), "set", {"source": "folder", "name": "set"}), directory, params)
+            write_pack(list_pictures({"": scan(root / "set")}, "set", {"source": "folder", "name": "set"}), directory, params)
         return Pack.open(root / "data" / "raw")
 
     return run

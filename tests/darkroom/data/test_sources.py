@@ -2,11 +2,14 @@
 
 import hashlib
 import io
+import re
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from darkroom.data.packing import write_pack
@@ -99,3 +102,54 @@ def test_an_archive_that_is_too_large(download: Download, root: Path) -> None:
         read_source(params, root),
     ):
         pass
+
+
+def test_several_folders_are_one_set(packed: Any, picture: Callable[..., bytes], root: Path) -> None:
+    for part, name, seed in (("2023", "a", 0), ("2023", "b", 1), ("2024", "a", 2), ("2024", "b", 3), ("2025", "a", 4)):
+        (root / "photos" / part / name).mkdir(parents=True, exist_ok=True)
+        (root / "photos" / part / name / "1.png").write_bytes(picture(seed))
+    dataset = packed(source="folder", folder="photos", parts=["2023", "2025"])
+    assert dataset["counts_per_class"] == {"train": {"a": 2, "b": 1}}
+    index = pq.read_table(root / "raw" / "index.parquet")
+    assert index["id"].to_pylist() == ["2023/a/1.png", "2023/b/1.png", "2025/a/1.png"]
+
+
+@pytest.mark.parametrize("part", ["2026", "../photos2", "file"])
+def test_a_part_that_is_no_folder(part: str, packed: Any, root: Path) -> None:
+    for name in ("photos", "photos2"):
+        (root / name).mkdir()
+    (root / "photos" / "file").write_bytes(b"")
+    with pytest.raises(InputError, match=rf"download\.parts: '{re.escape(part)}' is no folder in photos; correct it"):
+        packed(source="folder", folder="photos", parts=[part])
+
+
+def test_several_archives_are_one_set(packed: Any, picture: Callable[..., bytes], root: Path) -> None:
+    archives = []
+    for number, names in enumerate(
+        (["train/a/1.png", "train/b/1.png"], ["set/test/a/1.png", "set/test/b/1.png", "set/train/a/1.png"])
+    ):
+        with zipfile.ZipFile(root / f"{number}.zip", "w") as archive:
+            for seed, name in enumerate(names):
+                archive.writestr(name, picture(10 * number + seed))
+        digest = hashlib.sha256((root / f"{number}.zip").read_bytes()).hexdigest()
+        archives.append({"archive": f"{number}.zip", "sha256": digest})
+    dataset = packed(source="archive", **archives[0], more_archives=archives[1:])
+    assert dataset["counts_per_class"] == {"train": {"a": 2, "b": 1}, "test": {"a": 1, "b": 1}}
+    assert dataset["more"] == [{"name": "1.zip", "sha256": archives[1]["sha256"]}]
+    index = pq.read_table(root / "raw" / "index.parquet")
+    assert index["id"].to_pylist() == [
+        "1/train/a/1.png",
+        "1/train/b/1.png",
+        "2/train/a/1.png",
+        "2/test/a/1.png",
+        "2/test/b/1.png",
+    ]
+
+
+def test_a_further_archive_that_is_another(packed: Any, picture: Callable[..., bytes], root: Path) -> None:
+    data = archive_of(picture)
+    for name in ("1.tgz", "2.tgz"):
+        (root / name).write_bytes(data)
+    more = [{"archive": "2.tgz", "sha256": "0" * 64}]
+    with pytest.raises(InputError, match=r"2\.tgz"):
+        packed(source="archive", archive="1.tgz", sha256=hashlib.sha256(data).hexdigest(), more_archives=more)

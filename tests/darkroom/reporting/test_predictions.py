@@ -72,3 +72,20 @@ def test_bad_places_are_refused_before_anything_is_computed(tmp_path: Path) -> N
         with pytest.raises(InputError) as caught:
             check_out(path)
         assert message in str(caught.value)
+
+
+def test_what_the_source_says_is_carried_along(tmp_path: Path) -> None:
+    scores = np.array([[0.9, 0.1], [0.2, 0.8]])
+    given = [{"age": "3", "class": "=1+1"}, {"age": "5"}]
+    for ending in ("csv", "jsonl", "parquet"):
+        write_predictions(tmp_path / f"p.{ending}", Predictions(["a", "b"], ["1.png", "2.png"], scores, None, given), top_k=1)
+    assert (tmp_path / "p.csv").read_text().splitlines() == [
+        "path,class,probability,given_age,given_class",
+        "1.png,a,0.9000,3,'=1+1",
+        "2.png,b,0.8000,5,",
+    ]
+    assert [json.loads(line)["given"] for line in (tmp_path / "p.jsonl").read_text().splitlines()] == given
+    table = pq.read_table(tmp_path / "p.parquet")
+    assert table["given_age"].to_pylist() == ["3", "5"]
+    assert table["given_class"].to_pylist() == ["=1+1", None]
+    assert table["class"].to_pylist() == ["a", "b"]
