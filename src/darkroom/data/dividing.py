@@ -201,7 +201,7 @@ def _divide_by_chance(
 ) -> None:
     """Carve what is missing, stratified by label; `splits` and `folds` are changed in place."""
     train = np.flatnonzero(splits == "train")
-    carver = _Carver(pack, _units(train, sets, groups), grouped=groups is not None, seed=seed)
+    carver = _Carver(pack, _units(train, sets, groups), groups, seed)
     # Fractions are of the different pictures that the source calls train, before anything was carved from them.
     different = carver.count(train)
     if not (splits == "test").any():
@@ -232,8 +232,12 @@ class _Carver:
 
     pack: Pack
     units: Rows
-    grouped: bool
+    groups: Rows | None
     seed: int
+
+    @property
+    def grouped(self) -> bool:
+        return self.groups is not None
 
     def count(self, rows: Rows) -> int:
         return len(np.unique(self.units[rows]))
@@ -284,9 +288,13 @@ class _Carver:
 
         available = self.count(rows)
         if available < count:
+            groups = len(np.unique(self.groups[rows])) if self.groups is not None else 0
+            joined = (
+                f" ({groups}, but they share pictures; split.duplicates: drop keeps one of each)" if groups > available else ""
+            )
             raise InputError(
-                f"params.yaml: {key}: needs {count} parts, but the training pictures are of {available} group(s), which are "
-                "not divided; choose a larger fraction, fewer folds, or add groups"
+                f"params.yaml: {key}: needs {count} parts, but the training pictures are of {available} group(s){joined}, which "
+                "are not divided; choose a larger fraction, fewer folds, or add groups"
             )
         folds = np.full(len(rows), NO_FOLD)
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=self.seed)

@@ -179,6 +179,18 @@ def test_too_few_groups(make_pack: Callable[..., Pack], make_params: Callable[..
         divide(pack, make_params().split, 0)
 
 
+def test_groups_that_share_pictures(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
+    # Every group holds the first picture of the next.
+    pictures = [10 * (number // 10 + 1) if number % 10 == 9 and number < 90 else number for number in range(100)]
+    pack = make_pack(
+        [(number % 2, "train", picture) for number, picture in enumerate(pictures)], [str(n // 10) for n in range(100)]
+    )
+    message = r"are of 1 group\(s\) \(10, but they share pictures; split\.duplicates: drop keeps one of each\)"
+    with pytest.raises(InputError, match=message):
+        divide(pack, make_params().split, 0)
+    assert Counter(divide(pack, make_params({"split.duplicates": "drop"}).split, 0).splits.tolist())["left_out"] == 9
+
+
 @pytest.mark.parametrize("method", ["stratified", "stable"])
 @pytest.mark.parametrize("grouped", [False, True])
 def test_folds_are_disjoint_and_whole(
