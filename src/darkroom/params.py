@@ -146,6 +146,17 @@ class BaseParams(Section):
     """Trusted packages whose classes and functions `_target_` may name, beside the usual ones (src/plugins/README.md)."""
 
 
+def _source_or_target(value: Any) -> str:
+    return "target" if isinstance(value, Target | dict) else "source"
+
+
+SourceChoice = Annotated[
+    Annotated[Literal["digits", "torchvision", "folder", "archive", "manifest"], Tag("source")]
+    | Annotated[Target, Tag("target")],
+    Discriminator(_source_or_target),
+]
+
+
 class MoreArchive(Section):
     """An archive beside `download.archive`."""
 
@@ -171,8 +182,8 @@ class Columns(Section):
 class DownloadParams(Section):
     """Where the pictures come from, and how much of a source is believed."""
 
-    source: Literal["digits", "torchvision", "folder", "archive", "manifest"]
-    """`digits` (1 797 real scans of 8 by 8 pixels), a `torchvision` data set, a `folder`, an `archive`, or a `manifest`."""
+    source: SourceChoice
+    """`digits` (1 797 real scans), a `torchvision` data set, a `folder`, an `archive`, a `manifest`, or `_target_`: your own."""
     dataset: str | None
     """For `torchvision`: class name of the data set, such as `CIFAR10`."""
     arguments: Arguments
@@ -212,13 +223,13 @@ class DownloadParams(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        needed = {"torchvision": ["dataset"], "archive": ["archive"], "manifest": ["manifest"]}.get(self.source, [])
-        for key in needed:
-            if getattr(self, key) is None:
-                raise ValueError(f"download.{key}: is null, but download.source is {self.source}; set it")
+        source = self.source.target if isinstance(self.source, Target) else self.source
+        needed = {"torchvision": "dataset", "archive": "archive", "manifest": "manifest"}.get(source)
+        if needed and getattr(self, needed) is None:
+            raise ValueError(f"download.{needed}: is null, but download.source is {source}; set it")
         for key, owners in OWNERS.items():
-            if getattr(self, key) and self.source not in owners:
-                warn(f"params.yaml: download.{key} has no effect while download.source is {self.source}")
+            if getattr(self, key) and source not in owners:
+                warn(f"params.yaml: download.{key} has no effect while download.source is {source}")
         if self.manifest and (self.parts or self.more_archives):
             raise ValueError("download.manifest: names the pictures of one folder or archive; empty parts and more_archives")
         return self

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from darkroom.data.pictures import Decoded
+from darkroom.data.pictures import Decoded, Picture
 
 SPLITS = ("train", "val", "test")
 Sample = tuple[bytes | Decoded, int]
+Data = bytes | Path | Picture | Callable[[], bytes | Picture]
 
 
 class Item(NamedTuple):
@@ -23,6 +25,23 @@ class Item(NamedTuple):
     """Whose pictures must not be divided: a patient, a site, a burst."""
     extra: dict[str, str] | None = None
     """What else the source says of it, to be carried along."""
+
+
+class Example(NamedTuple):
+    """One picture of a source of the user's own, see src/plugins/sources/README.md."""
+
+    id: str
+    """A name, which no other picture of the source has."""
+    data: Data
+    """A path, the bytes of a file, (H, W) or (H, W, 3) uint8, or a function that returns bytes or pixels."""
+    label: str
+    """Name of its class."""
+    split: str = "train"
+    """train, val or test."""
+    group: str | None = None
+    """Whose pictures must not be divided."""
+    extra: dict[str, str] | None = None
+    """What is to be carried along to the predictions."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +67,13 @@ class Listing:
     name_classes: Callable[[Sequence[int]], list[str]]
     info: dict[str, Any]
     ignored: list[str] = field(default_factory=list)
+
+
+def ordered_classes(names: set[str]) -> list[str]:
+    """Return class names by code point; whole numbers by value, so that 10 comes after 9."""
+    if all(name.isascii() and name.isdecimal() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
 
 
 def printable(name: str) -> str:

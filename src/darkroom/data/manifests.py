@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from darkroom.data.folders import LEVELS
-from darkroom.data.listing import SPLITS, Item, Listing, Sample, printable
+from darkroom.data.listing import SPLITS, Item, Listing, Sample, ordered_classes, printable
 from darkroom.data.pictures import PictureError
 from darkroom.errors import InputError, one_line
 from darkroom.params import Columns
@@ -60,7 +60,7 @@ def list_manifest(table: Table, columns: Columns, read: Read, where: str, info: 
     for (number, _), name in zip(table.rows, names, strict=True):
         if not name:
             raise InputError(f"{where}: row {number} has no label; add it, or remove the row")
-    classes = _ordered(set(names))
+    classes = ordered_classes(set(names))
     labels = {name: label for label, name in enumerate(classes)}
     seen: set[str] = set()
     items = []
@@ -148,13 +148,6 @@ def _split(name: str, number: int, where: str) -> str:
     if split is None:
         raise InputError(f"{where}: row {number} has the split '{printable(name)}'; write {', '.join(SPLITS)}")
     return split
-
-
-def _ordered(names: set[str]) -> list[str]:
-    """Return class names by code point; whole numbers by value, so that 10 comes after 9."""
-    if all(name.isascii() and name.isdecimal() for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
 
 
 def _read_sample(read: Read, path: str, label: int) -> Sample:

@@ -13,7 +13,7 @@ from darkroom.data.listing import Listing
 from darkroom.data.manifests import list_manifest, read_member, read_table
 from darkroom.data.unpack import Limits, unpack
 from darkroom.errors import InputError
-from darkroom.params import DownloadParams
+from darkroom.params import DownloadParams, Target
 
 
 @contextmanager
@@ -35,7 +35,11 @@ def read_source(params: DownloadParams, work_dir: Path) -> Iterator[Listing]:
         If a server or the network fails.
     """
     # Each source is imported where it is used: torchvision takes seconds.
-    if params.source == "digits":
+    if isinstance(params.source, Target):
+        from darkroom.data.own import list_own
+
+        yield list_own(params.source)
+    elif params.source == "digits":
         from darkroom.data.digits import list_digits
 
         yield list_digits()

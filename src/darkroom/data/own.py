@@ -1,0 +1,92 @@
+"""Pictures of a user's own source: a function in src/plugins/sources that `download.source` names by `_target_`."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkroom.build import Builder
+from darkroom.data.folders import read_file
+from darkroom.data.listing import SPLITS, Data, Example, Item, Listing, Sample, ordered_classes, printable
+from darkroom.data.pictures import Decoded, PictureError
+from darkroom.errors import InputError
+from darkroom.params import Target
+
+KEY = "params.yaml: download.source"
+PLACE = "plugins.sources"
+
+
+def list_own(target: Target) -> Listing:
+    """List the examples that a function in src/plugins/sources returns or yields.
+
+    Raises
+    ------
+    InputError
+        If it stands elsewhere, cannot be called with its arguments, or returns anything but examples, each id once.
+    """
+    where = target.target
+    if not where.startswith(f"{PLACE}."):
+        raise InputError(f"{KEY}._target_: {where} is not in {PLACE}, which DVC watches for this stage; put it there")
+    examples = list(Builder("download.source", (Iterable,)).build(target))
+    seen: set[str] = set()
+    for example in examples:
+        _check(example, where)
+        if example.id in seen:
+            raise InputError(f"{KEY}: {where} gives the id '{printable(example.id)}' twice; give every picture its own")
+        seen.add(example.id)
+    classes = ordered_classes({example.label for example in examples})
+    labels = {name: label for label, name in enumerate(classes)}
+    items = [
+        Item(printable(each.id), each.split, partial(_read, each.data, labels[each.label]), each.group, each.extra)
+        for each in examples
+    ]
+
+    def name_classes(present: Sequence[int]) -> list[str]:
+        return [printable(classes[label]) for label in present]
+
+    info = {"source": "own", "name": where, "arguments": target.arguments, "licence": None}
+    return Listing(where, items, name_classes, info)
+
+
+def _check(example: Any, where: str) -> None:
+    if not isinstance(example, Example):
+        raise InputError(f"{KEY}: {where} gives a {type(example).__name__}; let it give Example (darkroom.data.listing)")
+    wrong = [
+        name
+        for name, right in {
+            "id": isinstance(example.id, str) and bool(example.id),
+            "data": isinstance(example.data, bytes | Path | np.ndarray) or callable(example.data),
+            "label": isinstance(example.label, str) and bool(example.label),
+            "split": example.split in SPLITS,
+            "group": isinstance(example.group, str | None),
+            "extra": example.extra is None or all(isinstance(text, str) for pair in example.extra.items() for text in pair),
+        }.items()
+        if not right
+    ]
+    if wrong:
+        value = getattr(example, wrong[0])
+        raise InputError(f"{KEY}: {where} gives an example with the {wrong[0]} {value!r:.80}; see src/plugins/sources/README.md")
+
+
+def _read(data: Data, label: int) -> Sample:
+    if isinstance(data, Path):
+        return read_file(data), label
+    try:
+        content = data() if callable(data) else data
+    except OSError as error:
+        raise PictureError(f"cannot be read ({error.strerror or error})") from error
+    if isinstance(content, bytes):
+        return content, label
+    if (
+        isinstance(content, np.ndarray)
+        and content.dtype == np.uint8
+        and content.ndim >= 2
+        and content.shape[2:] in ((), (1,), (3,))
+    ):
+        if 0 in content.shape:
+            raise PictureError("has no pixels")
+        return Decoded(np.ascontiguousarray(content[..., 0] if content.shape[2:] == (1,) else content)), label
+    found = f"{content.dtype} {content.shape}" if isinstance(content, np.ndarray) else type(content).__name__
+    raise PictureError(f"is given as {found}, not as bytes or as uint8 (H, W) or (H, W, 3)")
