@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from darkroom import paths
+from darkroom.data.labels import names
 from darkroom.data.listing import printable
 from darkroom.data.pack import Pack
 from darkroom.data.photos import Photos, find_photos
@@ -50,8 +51,9 @@ def predict_test_split(params: Params) -> Predictions:
     model.check_data(data_hashes(paths.RAW, split))
     rows = split.rows["test"]
     probabilities = predict_rows(model, pack, rows, params.hardware, batch_size=params.predict.batch_size)
-    actual = [pack.classes[label] for label in pack.labels[rows]]
-    return Predictions(model.card.classes, [pack.ids[row] for row in rows], probabilities, actual, pack.extra(rows))
+    actual = names(pack.labels[rows], pack.classes)
+    ids = [pack.ids[row] for row in rows]
+    return Predictions(model.card.classes, ids, probabilities, actual, pack.extra(rows), multilabel=model.multilabel)
 
 
 def predict_photos(params: Params, chosen: list[Path]) -> Predictions:
@@ -62,11 +64,11 @@ def predict_photos(params: Params, chosen: list[Path]) -> Predictions:
     from darkroom.training.published import load_model
 
     model = load_model(paths.MODELS, params)
-    seen = model.card.preprocessing
-    photos = Photos(found, params.predict, image_size=seen.image_size, channels=seen.channels, resize=seen.resize)
+    photos = Photos(found, params.predict, **model.card.preprocessing.model_dump(include={"image_size", "channels", "resize"}))
     probabilities = inference.predict_photos(model, photos, params.hardware)
     photos.check(params.predict.max_bad)
-    return Predictions(model.card.classes, [printable(paths.shown(path)) for path in photos.read], probabilities)
+    shown = [printable(paths.shown(path)) for path in photos.read]
+    return Predictions(model.card.classes, shown, probabilities, multilabel=model.multilabel)
 
 
 if __name__ == "__main__":

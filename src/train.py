@@ -29,7 +29,8 @@ def main() -> None:
             if not best.publishes:
                 return
             stage.check()
-            save_model(paths.MODELS, best.weights, make_card(params, plan.preprocessing, split.classes, hashes, best))
+            card = make_card(params, plan.preprocessing, split.classes, hashes, best, task=split.task)
+            save_model(paths.MODELS, best.weights, card)
             with stage.replaced_dir(paths.TRAIN_METRICS) as directory:
                 write_files(directory, read_files(store.log_dir))
         print(f"train: published epoch {best.epoch} with {best.monitor} {best.score:.4f}")

@@ -177,6 +177,8 @@ class Columns(Section):
     """What must not be divided (a patient, a site, a burst); null: no groups."""
     split: str | None
     """train, val or test; null: the stage split divides."""
+    separator: Annotated[str, Field(min_length=1)] | None
+    """What stands between several labels in a cell, such as `;`; null: every picture has one."""
 
 
 class DownloadParams(Section):

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.data.duplicates import connected, near_pairs
+from darkroom.data.labels import Labels, count_labels, is_multilabel
 from darkroom.data.listing import SPLITS
 from darkroom.data.pack import Pack
 from darkroom.errors import InputError
@@ -43,10 +45,10 @@ class Duplicates:
     pairs: Rows
     distances: NDArray[np.int64]
 
-    def conflicts(self, labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def conflicts(self, labels: Labels) -> NDArray[np.bool_]:
         """Return which pairs (m,) are one picture under two labels."""
         differ: NDArray[np.bool_] = labels[self.pairs[:, 0]] != labels[self.pairs[:, 1]]
-        return differ
+        return differ if differ.ndim == 1 else np.any(differ, axis=1)
 
 
 @dataclass(frozen=True)
@@ -235,53 +237,51 @@ class _Carver:
     groups: Rows | None
     seed: int
 
-    @property
-    def grouped(self) -> bool:
-        return self.groups is not None
-
     def count(self, rows: Rows) -> int:
         return len(np.unique(self.units[rows]))
 
     def carve(self, rows: Rows, fraction: float, whole: int, key: str) -> Rows:
         """Return about `fraction` of `whole` units' rows."""
-        from sklearn.model_selection import train_test_split
-
         firsts = self._firsts(rows)
-        self._check_classes(firsts)
         count = round(fraction * whole)
         rest = len(firsts) - count
-        if min(count, rest) < len(self.pack.classes) and not self.grouped:
+        if self._divides_groups:
+            part = Fraction(fraction * whole / len(firsts)).limit_denominator(FINEST)
+            part = min(max(part, Fraction(1, FINEST)), Fraction(FINEST - 1, FINEST))
+            return rows[self._group_folds(rows, part.denominator, key) < part.numerator]
+        labels = self._unit_labels(rows, firsts)
+        self._check_classes(labels)
+        if min(count, rest) < len(self.pack.classes) and not is_multilabel(labels):
             which = f"gives {count} of {len(firsts)}" if count < rest else f"leaves {rest} of {len(firsts)}"
             raise InputError(
                 f"params.yaml: {key}: {which} pictures, fewer than one for each of the {len(self.pack.classes)} classes; "
                 f"{'raise' if count < rest else 'lower'} it, or add pictures"
             )
-        if self.grouped:
-            part = Fraction(fraction * whole / len(firsts)).limit_denominator(FINEST)
-            part = min(max(part, Fraction(1, FINEST)), Fraction(FINEST - 1, FINEST))
-            return rows[self._group_folds(rows, part.denominator, key) < part.numerator]
-        _, carved = train_test_split(firsts, test_size=count, stratify=self.pack.labels[firsts], random_state=self.seed)
+        if min(count, rest) < 1:
+            raise InputError(f"params.yaml: {key}: gives {count} of {len(firsts)} pictures or groups; change it, or add some")
+        carved = firsts[_carved(labels, count, self.seed)]
         return rows[np.isin(self.units[rows], self.units[carved])]
 
     def folds(self, rows: Rows, count: int) -> NDArray[np.int64]:
         """Return the fold, from 0, of each row."""
-        from sklearn.model_selection import StratifiedKFold
-
-        if self.grouped:
+        if self._divides_groups:
             return self._group_folds(rows, count, "split.folds")
         firsts = self._firsts(rows)
-        labels = self.pack.labels[firsts]
-        present = np.bincount(labels, minlength=len(self.pack.classes))
-        if present.min() < count:
-            name = self.pack.classes[int(present.argmin())]
+        labels = self._unit_labels(rows, firsts)
+        name, least = self._rarest(labels)
+        if least < count:
             raise InputError(
-                f"params.yaml: split.folds: is {count}, but class '{name}' has {present.min()} different picture(s) to train on; "
+                f"params.yaml: split.folds: is {count}, but class '{name}' has {least} different picture(s) to train on; "
                 "lower it, or add pictures"
             )
         fold_of = np.full(len(self.units), NO_FOLD)
-        for fold, (_, part) in enumerate(StratifiedKFold(count, shuffle=True, random_state=self.seed).split(firsts, labels)):
-            fold_of[self.units[firsts[part]]] = fold
+        fold_of[self.units[firsts]] = _folds(labels, count, self.seed)
         return fold_of[self.units[rows]]
+
+    @property
+    def _divides_groups(self) -> bool:
+        # With several labels groups are divided like pictures, each with all the labels of its members.
+        return self.groups is not None and not is_multilabel(self.pack.labels)
 
     def _group_folds(self, rows: Rows, count: int, key: str) -> NDArray[np.int64]:
         from sklearn.model_selection import StratifiedGroupKFold
@@ -289,34 +289,76 @@ class _Carver:
         available = self.count(rows)
         if available < count:
             groups = len(np.unique(self.groups[rows])) if self.groups is not None else 0
-            joined = (
-                f" ({groups}, but they share pictures; split.duplicates: drop keeps one of each)" if groups > available else ""
-            )
+            shared = " (more, but they share pictures; split.duplicates: drop keeps one of each)" if groups > available else ""
             raise InputError(
-                f"params.yaml: {key}: needs {count} parts, but the training pictures are of {available} group(s){joined}, which "
+                f"params.yaml: {key}: needs {count} parts, but the training pictures are of {available} group(s){shared}, which "
                 "are not divided; choose a larger fraction, fewer folds, or add groups"
             )
-        folds = np.full(len(rows), NO_FOLD)
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=self.seed)
-        with warnings.catch_warnings():
-            # That a class has few members is told, with its name, once the parts are known.
-            warnings.simplefilter("ignore", UserWarning)
-            for fold, (_, part) in enumerate(splitter.split(rows, self.pack.labels[rows], self.units[rows])):
-                folds[part] = fold
-        return folds
+        # That a class has few members is told, with its name, once the parts are known.
+        return _parts(splitter.split(rows, self.pack.labels[rows], self.units[rows]), len(rows))
 
     def _firsts(self, rows: Rows) -> Rows:
         _, places = np.unique(self.units[rows], return_index=True)
         return rows[np.sort(places)]
 
-    def _check_classes(self, firsts: Rows) -> None:
-        present = np.bincount(self.pack.labels[firsts], minlength=len(self.pack.classes))
-        if present.min() < 2 and not self.grouped:
-            name = self.pack.classes[int(present.argmin())]
-            others = "" if present.min() else ": all that it has in train stand in val or test as well"
+    def _unit_labels(self, rows: Rows, firsts: Rows) -> Labels:
+        """Return the labels of the units whose first rows are given; in a multilabel set of all their pictures."""
+        if not is_multilabel(self.pack.labels):
+            return self.pack.labels[firsts]
+        labels = np.zeros((len(firsts), len(self.pack.classes)), np.uint8)
+        place = np.full(len(self.units), NO_FOLD)
+        place[self.units[firsts]] = np.arange(len(firsts))
+        np.maximum.at(labels, place[self.units[rows]], self.pack.labels[rows])
+        return labels
+
+    def _check_classes(self, labels: Labels) -> None:
+        name, count = self._rarest(labels)
+        if count < 2:
+            others = "" if count else ": all that it has in train stand in val or test as well"
             raise InputError(
-                f"data/raw: class '{name}' has {present.min()} different picture(s) to split{others}; add some, or remove it"
+                f"data/raw: class '{name}' has {count} different picture(s) to split{others}; add some, or remove it"
             )
+
+    def _rarest(self, labels: Labels) -> tuple[str, int]:
+        present = count_labels(labels, len(self.pack.classes))
+        return self.pack.classes[int(present.argmin())], int(present.min())
+
+
+def _carved(labels: Labels, count: int, seed: int) -> Rows:
+    """Return `count` places of labels, stratified."""
+    if is_multilabel(labels):
+        from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+
+        splitter = MultilabelStratifiedShuffleSplit(1, test_size=count, random_state=seed)
+        return next(splitter.split(labels, labels))[1]  # type: ignore[no-any-return]
+    from sklearn.model_selection import train_test_split
+
+    carved: Rows = train_test_split(np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed)[1]
+    return carved
+
+
+def _folds(labels: Labels, count: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold, from 0, of each label, stratified."""
+    if is_multilabel(labels):
+        from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
+        splitter = MultilabelStratifiedKFold(count, shuffle=True, random_state=seed)
+    else:
+        from sklearn.model_selection import StratifiedKFold
+
+        splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
+    return _parts(splitter.split(labels, labels), len(labels))
+
+
+def _parts(divided: Iterable[tuple[Rows, Rows]], count: int) -> NDArray[np.int64]:
+    """Return the number of the part, of those that scikit-learn's splitters give as their second, in which each place stands."""
+    parts = np.full(count, NO_FOLD)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for number, (_, part) in enumerate(divided):
+            parts[part] = number
+    return parts
 
 
 def _divide_by_content(
@@ -357,7 +399,7 @@ def _check_no_val(splits: NDArray[np.str_]) -> None:
 
 def _check_every_class(pack: Pack, splits: NDArray[np.str_]) -> None:
     for split in SPLITS:
-        counts = np.bincount(pack.labels[splits == split], minlength=len(pack.classes))
+        counts = count_labels(pack.labels[splits == split], len(pack.classes))
         if counts.min() == 0:
             name = pack.classes[int(counts.argmin())]
             raise InputError(

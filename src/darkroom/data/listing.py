@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from darkroom.data.pictures import Decoded, Picture
 
 SPLITS = ("train", "val", "test")
-Sample = tuple[bytes | Decoded, int]
+Label = int | tuple[int, ...]
+"""The class of a picture, or in a multilabel set its classes, ascending."""
+Sample = tuple[bytes | Decoded, Label]
 Data = bytes | Path | Picture | Callable[[], bytes | Picture]
 
 
@@ -34,8 +36,8 @@ class Example(NamedTuple):
     """A name, which no other picture of the source has."""
     data: Data
     """A path, the bytes of a file, (H, W) or (H, W, 3) uint8, or a function that returns bytes or pixels."""
-    label: str
-    """Name of its class."""
+    label: str | Sequence[str]
+    """Name of its class; a list of names, which may be empty, in a multilabel set."""
     split: str = "train"
     """train, val or test."""
     group: str | None = None
@@ -60,6 +62,8 @@ class Listing:
         What `dataset.json` tells of the source: no secrets, no paths of this machine.
     ignored
         Ids of files that are no part of the set.
+    multilabel
+        Whether pictures have any number of classes.
     """
 
     where: str
@@ -67,6 +71,7 @@ class Listing:
     name_classes: Callable[[Sequence[int]], list[str]]
     info: dict[str, Any]
     ignored: list[str] = field(default_factory=list)
+    multilabel: bool = False
 
 
 def ordered_classes(names: set[str]) -> list[str]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from darkroom.data.folders import LEVELS
-from darkroom.data.listing import SPLITS, Item, Listing, Sample, ordered_classes, printable
+from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample, ordered_classes, printable
 from darkroom.data.pictures import PictureError
 from darkroom.errors import InputError, one_line
 from darkroom.params import Columns
@@ -56,15 +56,15 @@ def list_manifest(table: Table, columns: Columns, read: Read, where: str, info: 
     """
     places = _find_columns(table.columns, columns, where)
     extra = [place for place in range(len(table.columns)) if place not in places.values()]
-    names = [row[places["label"]].strip() for _, row in table.rows]
-    for (number, _), name in zip(table.rows, names, strict=True):
-        if not name:
+    names = [_label_names(row[places["label"]], columns.separator) for _, row in table.rows]
+    for (number, _), each in zip(table.rows, names, strict=True):
+        if not each and columns.separator is None:
             raise InputError(f"{where}: row {number} has no label; add it, or remove the row")
-    classes = ordered_classes(set(names))
+    classes = ordered_classes({name for each in names for name in each})
     labels = {name: label for label, name in enumerate(classes)}
     seen: set[str] = set()
     items = []
-    for (number, row), name in zip(table.rows, names, strict=True):
+    for (number, row), each in zip(table.rows, names, strict=True):
         path = _checked_path(row[places["path"]], number, where)
         if path in seen:
             raise InputError(f"{where}: row {number} names '{printable(path)}', as another row does; remove one of them")
@@ -73,7 +73,7 @@ def list_manifest(table: Table, columns: Columns, read: Read, where: str, info: 
             Item(
                 printable(path),
                 _split(row[places["split"]], number, where) if "split" in places else "train",
-                partial(_read_sample, read, path, labels[name]),
+                partial(_read_sample, read, path, labels[each[0]] if columns.separator is None else _sorted(labels, each)),
                 row[places["group"]].strip() or None if "group" in places else None,
                 {table.columns[place]: row[place] for place in extra} or None,
             )
@@ -85,7 +85,7 @@ def list_manifest(table: Table, columns: Columns, read: Read, where: str, info: 
                 raise InputError(f"{where}: no picture of class '{printable(name)}' can be read; mend them or remove the class")
         return [printable(name) for name in classes]
 
-    return Listing(where, items, name_classes, info)
+    return Listing(where, items, name_classes, info, multilabel=columns.separator is not None)
 
 
 def read_table(name: str, data: bytes, where: str) -> Table:
@@ -117,7 +117,8 @@ def read_table(name: str, data: bytes, where: str) -> Table:
 def _find_columns(found: list[str], columns: Columns, where: str) -> dict[str, int]:
     """Return the places of the columns for path, label and, where they are asked for, group and split."""
     places = {}
-    for role, name in columns:
+    for role in ("path", "label", "group", "split"):
+        name = getattr(columns, role)
         if name is None and role in USUAL:
             usual = [each for each in found if each.casefold() in USUAL[role]]
             if len(usual) != 1:
@@ -150,7 +151,22 @@ def _split(name: str, number: int, where: str) -> str:
     return split
 
 
-def _read_sample(read: Read, path: str, label: int) -> Sample:
+def _label_names(cell: str, separator: str | None) -> list[str]:
+    """Return the labels in a cell, which may be a list where the table's format has lists."""
+    if separator is None:
+        return [cell.strip()] if cell.strip() else []
+    try:
+        parts = [str(name) for name in json.loads(cell)] if cell.startswith("[") else cell.split(separator)
+    except ValueError:
+        parts = cell.split(separator)
+    return [name for part in parts if (name := part.strip())]
+
+
+def _sorted(labels: dict[str, int], names: list[str]) -> tuple[int, ...]:
+    return tuple(sorted({labels[name] for name in names}))
+
+
+def _read_sample(read: Read, path: str, label: Label) -> Sample:
     return read(path), label
 
 

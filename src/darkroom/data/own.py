@@ -9,7 +9,7 @@ import numpy as np
 
 from darkroom.build import Builder
 from darkroom.data.folders import read_file
-from darkroom.data.listing import SPLITS, Data, Example, Item, Listing, Sample, ordered_classes, printable
+from darkroom.data.listing import SPLITS, Data, Example, Item, Label, Listing, Sample, ordered_classes, printable
 from darkroom.data.pictures import Decoded, PictureError
 from darkroom.errors import InputError
 from darkroom.params import Target
@@ -36,18 +36,24 @@ def list_own(target: Target) -> Listing:
         if example.id in seen:
             raise InputError(f"{KEY}: {where} gives the id '{printable(example.id)}' twice; give every picture its own")
         seen.add(example.id)
-    classes = ordered_classes({example.label for example in examples})
+    multilabel = any(not isinstance(example.label, str) for example in examples)
+    classes = ordered_classes({name for example in examples for name in _names(example)})
     labels = {name: label for label, name in enumerate(classes)}
-    items = [
-        Item(printable(each.id), each.split, partial(_read, each.data, labels[each.label]), each.group, each.extra)
-        for each in examples
-    ]
+    items = []
+    for each in examples:
+        own = tuple(sorted({labels[name] for name in _names(each)}))
+        read = partial(_read, each.data, own if multilabel else own[0])
+        items.append(Item(printable(each.id), each.split, read, each.group, each.extra))
 
     def name_classes(present: Sequence[int]) -> list[str]:
         return [printable(classes[label]) for label in present]
 
     info = {"source": "own", "name": where, "arguments": target.arguments, "licence": None}
-    return Listing(where, items, name_classes, info)
+    return Listing(where, items, name_classes, info, multilabel=multilabel)
+
+
+def _names(example: Example) -> Sequence[str]:
+    return [example.label] if isinstance(example.label, str) else example.label
 
 
 def _check(example: Any, where: str) -> None:
@@ -58,7 +64,9 @@ def _check(example: Any, where: str) -> None:
         for name, right in {
             "id": isinstance(example.id, str) and bool(example.id),
             "data": isinstance(example.data, bytes | Path | np.ndarray) or callable(example.data),
-            "label": isinstance(example.label, str) and bool(example.label),
+            "label": isinstance(example.label, str | list | tuple)
+            and example.label != ""
+            and all(isinstance(name, str) and name for name in example.label),
             "split": example.split in SPLITS,
             "group": isinstance(example.group, str | None),
             "extra": example.extra is None or all(isinstance(text, str) for pair in example.extra.items() for text in pair),
@@ -70,7 +78,7 @@ def _check(example: Any, where: str) -> None:
         raise InputError(f"{KEY}: {where} gives an example with the {wrong[0]} {value!r:.80}; see src/plugins/sources/README.md")
 
 
-def _read(data: Data, label: int) -> Sample:
+def _read(data: Data, label: Label) -> Sample:
     if isinstance(data, Path):
         return read_file(data), label
     try:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from darkroom import files, paths
 from darkroom.data.duplicates import HASH_BYTES
+from darkroom.data.labels import Labels
 from darkroom.data.listing import SPLITS
 from darkroom.data.pictures import Picture, PictureError, decode
 from darkroom.errors import InputError
 
 FORMATS = ("raw", "encoded")
+TASKS = ("multiclass", "multilabel")
 COLUMNS = ("id", "label", "split", "group", "extra", "pixel_hash", "near_hash", "height", "width")
 
 
@@ -38,8 +40,8 @@ class Pack:
         The shorter side to which larger pictures were resized.
     sizes : (N, 2) int32
         Height and width of each picture.
-    labels : (N,) int64
-        Index of the class of each picture.
+    labels : (N,) int64, or (N, K) uint8
+        Index of the class of each picture; in a multilabel set 1 for each of its classes.
     splits : (N,) str
         `train`, `val` or `test`, as the source has it; all `train` if it has no splits.
     """
@@ -52,7 +54,7 @@ class Pack:
         self._is_encoded = dataset["format"] == "encoded"
         self.size: tuple[int, int] | None = (images.shape[1], images.shape[2]) if images.ndim == 4 else None
         self.sizes = np.stack([index["height"].to_numpy(), index["width"].to_numpy()], axis=1)
-        self.labels: NDArray[np.int64] = index["label"].to_numpy().astype(np.int64)
+        self.labels: Labels = _labels(index["label"], dataset)
         self.splits: NDArray[np.str_] = np.array(index["split"].to_pylist(), dtype=str)
         self._index, self._images = index, images
         if self.size is None:
@@ -102,8 +104,6 @@ class Pack:
                 complete &= bool(((self._lengths == areas) | (self._lengths == 3 * areas)).all())
         if not (len(self.labels) == num_images == count and complete):
             raise ValueError("dataset.json, the index and the images do not belong together")
-        if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() < len(self.classes)):
-            raise ValueError("a label has no class")
         if self.channels not in (1, 3) or not all(isinstance(name, str) for name in self.classes):
             raise ValueError("the classes are no texts, or the channels neither 1 nor 3")
         if not np.isin(self.splits, SPLITS).all():
@@ -181,6 +181,26 @@ class Pack:
 
     def __reduce__(self) -> tuple[Any, tuple[Path]]:
         return partial(type(self).open, verify=False), (self.directory,)
+
+
+def _labels(column: Any, dataset: dict[str, Any]) -> Labels:
+    """Return the labels of the index in the form of the task."""
+    num_classes = len(dataset["classes"])
+    if dataset["task"] not in TASKS:
+        raise ValueError(f"dataset.json has the unknown task {dataset['task']!r}")
+    if dataset["task"] == "multiclass":
+        values = column.to_numpy().astype(np.int64)
+    else:
+        values = column.combine_chunks().flatten().to_numpy()
+    if len(values) and not (values.min() >= 0 and values.max() < num_classes):
+        raise ValueError("a label has no class")
+    if dataset["task"] == "multiclass":
+        single: NDArray[np.int64] = values
+        return single
+    labels = np.zeros((len(column), num_classes), np.uint8)
+    lengths = column.combine_chunks().value_lengths().to_numpy()
+    labels[np.repeat(np.arange(len(column)), lengths), values] = 1
+    return labels
 
 
 def _verify(directory: Path, recorded: dict[str, str]) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from darkroom import files
 from darkroom.data.duplicates import HASH_BYTES, perceptual_hash
-from darkroom.data.listing import SPLITS, Item, Listing
+from darkroom.data.labels import Labels, count_labels, indices, is_multilabel, multi_hot
+from darkroom.data.listing import SPLITS, Item, Label, Listing
 from darkroom.data.pictures import Picture, PictureError, decode, encode, resize
 from darkroom.data.progress import progress_bar
 from darkroom.errors import InputError
@@ -35,7 +35,7 @@ COPY_ROWS = 4096
 
 
 class _Packed(NamedTuple):
-    label: int
+    label: Label
     shape: tuple[int, ...]
     pixel_hash: bytes
     near_hash: bytes | None
@@ -48,7 +48,7 @@ class _Rows:
     """The columns of the index, as they grow."""
 
     items: list[Item] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     pixel_hashes: list[bytes] = field(default_factory=list)
     near_hashes: list[bytes | None] = field(default_factory=list)
@@ -101,11 +101,11 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
             rows, form = _spool(items, spool, params, raw=False), "encoded"
     assert rows is not None
     _check_skipped(rows, listing.where, params.max_bad)
-    present = sorted(set(rows.labels))
+    present = sorted({label for each in rows.labels for label in ((each,) if isinstance(each, int) else each)})
     classes = listing.name_classes(present)
     if len(classes) < 2:
         raise InputError(f"{listing.where}: holds {len(classes)} class(es); a classifier needs two at least")
-    labels = np.searchsorted(present, rows.labels)
+    labels = _renumbered(rows.labels, present)
     as_array = form == "raw" and len({shape[:2] for shape in rows.shapes}) == 1
     images = directory / ("images.npy" if as_array else "images.bin")
     if as_array:
@@ -114,7 +114,8 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
     else:
         spool.replace(images)
     _write_index(directory / "index.parquet", rows, labels, with_offsets=not as_array)
-    dataset = _describe(listing, rows, labels, classes, images) | {"format": form, "resize": params.resize}
+    task = "multilabel" if listing.multilabel else "multiclass"
+    dataset = _describe(listing, rows, labels, classes, images) | {"task": task, "format": form, "resize": params.resize}
     files.write_sealed_json(directory / "dataset.json", dataset)
     return dataset
 
@@ -235,7 +236,15 @@ def _write_npy(spool: Path, path: Path, rows: _Rows) -> None:
             file.write(np.broadcast_to(pixels, shape[1:]).tobytes())
 
 
-def _write_index(path: Path, rows: _Rows, labels: NDArray[np.int64], *, with_offsets: bool) -> None:
+def _renumbered(labels: Sequence[Label], present: list[int]) -> Labels:
+    """Return labels as places in the list of those that are present."""
+    if all(isinstance(each, int) for each in labels):
+        return np.searchsorted(present, labels)
+    place = {label: number for number, label in enumerate(present)}
+    return multi_hot([[place[label] for label in each] for each in labels if not isinstance(each, int)], len(present))
+
+
+def _write_index(path: Path, rows: _Rows, labels: Labels, *, with_offsets: bool) -> None:
     # Imported here: 0.3 s that a mistake in params.yaml need not wait for.
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -243,7 +252,7 @@ def _write_index(path: Path, rows: _Rows, labels: NDArray[np.int64], *, with_off
     sizes = np.array([shape[:2] for shape in rows.shapes], np.int32)
     columns = {
         "id": pa.array([item.id for item in rows.items], pa.string()),
-        "label": pa.array(labels.astype(np.int32)),
+        "label": pa.array(indices(labels), pa.list_(pa.int32())) if is_multilabel(labels) else pa.array(labels.astype(np.int32)),
         "split": pa.array([item.split for item in rows.items], pa.string()),
         "group": pa.array([item.group for item in rows.items], pa.string()),
         "extra": pa.array([item.extra and json.dumps(item.extra, ensure_ascii=False) for item in rows.items], pa.string()),
@@ -258,11 +267,11 @@ def _write_index(path: Path, rows: _Rows, labels: NDArray[np.int64], *, with_off
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def _describe(listing: Listing, rows: _Rows, labels: NDArray[np.int64], classes: list[str], images: Path) -> dict[str, Any]:
+def _describe(listing: Listing, rows: _Rows, labels: Labels, classes: list[str], images: Path) -> dict[str, Any]:
     """Return the content of dataset.json, which has no times and nothing of this machine in it."""
     splits = np.array([item.split for item in rows.items])
     per_class = {
-        split: dict(zip(classes, np.bincount(labels[splits == split], minlength=len(classes)).tolist(), strict=True))
+        split: dict(zip(classes, count_labels(labels[splits == split], len(classes)).tolist(), strict=True))
         for split in SPLITS
         if (splits == split).any()
     }
@@ -276,7 +285,7 @@ def _describe(listing: Listing, rows: _Rows, labels: NDArray[np.int64], classes:
         "height": height,
         "width": width,
         "classes": classes,
-        "counts": {split: sum(counts.values()) for split, counts in per_class.items()},
+        "counts": {split: int((splits == split).sum()) for split in per_class},
         "counts_per_class": per_class,
         "converted": dict(sorted(rows.converted.items())),
         "skipped": rows.skipped,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from darkroom import files
 from darkroom.data.dividing import LEFT_OUT, NO_FOLD, PLACES, Division, Rows
+from darkroom.data.labels import count_labels, indices, is_multilabel, names
 from darkroom.data.listing import SPLITS
 from darkroom.data.pack import Pack
 from darkroom.errors import InputError
@@ -27,6 +28,8 @@ class Split:
     ----------
     classes : list of str
         Class names; a label is an index into it.
+    task : str
+        `multiclass`, or `multilabel` where a picture has any number of classes.
     rows : dict of (n,) int64
         Ascending rows of the pack, by split.
     sha256 : str
@@ -36,6 +39,7 @@ class Split:
     classes: list[str]
     rows: dict[str, Rows]
     sha256: str
+    task: str = "multiclass"
 
     @classmethod
     def open(cls, directory: Path, pack: Pack) -> Self:
@@ -53,19 +57,20 @@ class Split:
             if digest != report["manifest_sha256"]:
                 raise ValueError("its SHA-256 is not the one that split.json records")
             with path.open(encoding="utf-8", newline="") as file:
-                entries = [(int(row["row"]), PLACES.index(row["split"]), int(row["label"])) for row in csv.DictReader(file)]
+                entries = [(int(row["row"]), PLACES.index(row["split"]), row["label"]) for row in csv.DictReader(file)]
             rows = np.array([entry[0] for entry in entries], np.int64)
-            labels = np.array([entry[2] for entry in entries], np.int64)
+            labels = [entry[2] for entry in entries]
             places = np.array([entry[1] for entry in entries], np.int64)
         except FileNotFoundError as error:
             name = Path(error.filename).name
             raise InputError(f"data/split/{name}: does not exist; run 'dvc repro split' or 'dvc checkout'") from None
         except (ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
             raise InputError(f"data/split: is damaged ({error}); run 'dvc checkout', or 'dvc repro --force split'") from None
-        if not np.array_equal(rows, np.arange(len(pack))) or not np.array_equal(labels, pack.labels):
+        if not np.array_equal(rows, np.arange(len(pack))) or labels != _label_texts(pack):
             raise InputError("data/split/manifest.csv: is of other pictures than data/raw; run 'dvc repro split'")
         return cls(
             classes=pack.classes,
+            task="multilabel" if is_multilabel(pack.labels) else "multiclass",
             rows={split: rows[places == PLACES.index(split)] for split in SPLITS},
             sha256=digest,
         )
@@ -73,14 +78,15 @@ class Split:
 
 def write_split(directory: Path, pack: Pack, division: Division, params: SplitParams, seed: int) -> None:
     """Write `manifest.csv` (row, split, fold, label, class, id), `duplicates.csv` (pairs) and `split.json` (counts)."""
-    labels = pack.labels.tolist()
     folds = ["" if fold == NO_FOLD else fold for fold in division.folds.tolist()]
     _write_csv(
         directory / "manifest.csv",
         ["row", "split", "fold", "label", "class", "id"],
         (
-            (row, split, fold, label, files.csv_text(pack.classes[label]), files.csv_text(name))
-            for row, (split, fold, label, name) in enumerate(zip(division.splits.tolist(), folds, labels, pack.ids, strict=True))
+            (row, split, fold, label, files.csv_text(classes), files.csv_text(name))
+            for row, (split, fold, label, classes, name) in enumerate(
+                zip(division.splits.tolist(), folds, _label_texts(pack), names(pack.labels, pack.classes), pack.ids, strict=True)
+            )
         ),
     )
     _write_csv(directory / "duplicates.csv", DUPLICATE_COLUMNS, _duplicate_rows(pack, division))
@@ -134,7 +140,7 @@ def _duplicate_rows(pack: Pack, division: Division) -> Iterator[tuple[object, ..
             "equal" if distance < 0 else "near",
             max(distance, 0),
             *(str(division.splits[row]) for row in pair),
-            *(files.csv_text(pack.classes[pack.labels[row]]) for row in pair),
+            *map(files.csv_text, names(pack.labels[pair], pack.classes)),
             *pair,
             *(files.csv_text(pack.ids[row]) for row in pair),
         )
@@ -147,6 +153,11 @@ def _write_csv(path: Path, columns: list[str], rows: Iterable[tuple[object, ...]
         writer.writerows(rows)
 
 
+def _label_texts(pack: Pack) -> list[str]:
+    """Return the labels of each picture as the manifest has them: 3, or in a multilabel set 0 3."""
+    return [" ".join(map(str, each)) for each in indices(pack.labels)]
+
+
 def _per_class(pack: Pack, chosen: NDArray[np.bool_]) -> dict[str, int]:
-    counts = np.bincount(pack.labels[chosen], minlength=len(pack.classes))
+    counts = count_labels(pack.labels[chosen], len(pack.classes))
     return dict(zip(pack.classes, counts.tolist(), strict=True))

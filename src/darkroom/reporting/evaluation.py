@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.params import EvaluateParams
+from darkroom.reporting.scores import is_right, predictions
 from darkroom.reporting.sheets import contact_sheet, evenly_sampled, most_confident_mistakes
 from darkroom.reporting.tables import Answers, write_tables
 
@@ -50,12 +51,23 @@ def write_evaluation(
 
 
 def _draw(test: Answers, places: NDArray[np.intp], classes: Sequence[str], read_picture: ReadPicture, path: Path) -> None:
-    predicted = test.probabilities[places].argmax(axis=1)
-    actual = test.labels[places]
-    confidence = test.probabilities[places, predicted]
-    captions = [
-        (f"is {classes[label]}", f"said {classes[said]} {sure:.2f}")
-        for label, said, sure in zip(actual, predicted, confidence, strict=True)
-    ]
+    probabilities, labels = test.probabilities[places], test.labels[places]
+    right = is_right(probabilities, labels)
+    if labels.ndim == 2:
+        said = predictions(probabilities, labels)
+        captions = [
+            (f"is {_listed(classes, actual)}", f"said {_listed(classes, each)}")
+            for actual, each in zip(labels, said, strict=True)
+        ]
+    else:
+        predicted = probabilities.argmax(axis=1)
+        captions = [
+            (f"is {classes[label]}", f"said {classes[best]} {row[best]:.2f}")
+            for label, best, row in zip(labels, predicted, probabilities, strict=True)
+        ]
     shown = [read_picture(int(place)) for place in places]
-    contact_sheet(shown, captions, (predicted != actual).tolist()).save(path)
+    contact_sheet(shown, captions, (~right).tolist()).save(path)
+
+
+def _listed(classes: Sequence[str], chosen: NDArray[np.generic]) -> str:
+    return ", ".join(classes[label] for label in np.flatnonzero(chosen).tolist()) or "nothing"

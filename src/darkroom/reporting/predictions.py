@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from darkroom import files
 from darkroom.errors import InputError
+from darkroom.reporting.scores import THRESHOLD
+
+SEPARATOR = "; "
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Predictions:
         The true classes, where they are known.
     given : list of N dict, or None
         What else the source says of each picture.
+    multilabel : bool
+        Whether a picture has any number of classes; those above 0.5 are predicted.
     """
 
     classes: list[str]
@@ -35,6 +40,14 @@ class Predictions:
     probabilities: NDArray[np.float64]
     actual: list[str] | None = None
     given: list[dict[str, str]] | None = None
+    multilabel: bool = False
+
+    @property
+    def chosen(self) -> list[list[str]]:
+        """The predicted classes of each picture."""
+        count = len(self.classes) if self.multilabel else 1
+        least = THRESHOLD if self.multilabel else 0
+        return [[name for name, value in top if value > least] for top in self.most_probable(count)]
 
     @property
     def given_columns(self) -> list[str]:
@@ -72,7 +85,10 @@ def check_out(path: Path) -> None:
 
 
 def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
-    """Write path, actual (where known), class, probability, class_2, … in four digits, and `given_<column>` of the source."""
+    """Write path, actual (where known), class, probability, class_2, … in four digits, and `given_<column>` of the source.
+
+    Where a picture may have any number of classes, `classes` holds those that are predicted, and class the most probable one.
+    """
     top_k = min(top_k, len(predictions.classes))
     known = ["actual"] if predictions.actual else []
     further = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("class", "probability")]
@@ -80,22 +96,27 @@ def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
         writer = csv.writer(file, lineterminator="\n")
         columns = predictions.given_columns
         given = [files.csv_text(f"given_{name}") for name in columns]
-        writer.writerow(["path", *known, "class", "probability", *further, *given])
+        several = ["classes"] if predictions.multilabel else []
+        writer.writerow(["path", *known, *several, "class", "probability", *further, *given])
+        chosen = predictions.chosen if predictions.multilabel else []
         for number, top in enumerate(predictions.most_probable(top_k)):
             actual = [files.csv_text(predictions.actual[number])] if predictions.actual else []
             cells = [cell for name, value in top for cell in (files.csv_text(name), f"{value:.4f}")]
             carried = [files.csv_text(predictions.given[number].get(name, "")) for name in columns] if predictions.given else []
-            writer.writerow([files.csv_text(predictions.paths[number]), *actual, *cells, *carried])
+            said = [files.csv_text(SEPARATOR.join(chosen[number]))] if predictions.multilabel else []
+            writer.writerow([files.csv_text(predictions.paths[number]), *actual, *said, *cells, *carried])
 
 
 def _write_jsonl(path: Path, predictions: Predictions, top_k: int) -> None:
     """Write an object per line: path, actual (where known), class, probability, top (their list), given (by the source)."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
+        chosen = predictions.chosen if predictions.multilabel else []
         for number, top in enumerate(predictions.most_probable(top_k)):
             known = {"actual": predictions.actual[number]} if predictions.actual else {}
             ranked = [{"class": name, "probability": value} for name, value in top]
             given = {"given": predictions.given[number]} if predictions.given_columns and predictions.given else {}
-            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **ranked[0], "top": ranked, **given}
+            said = {"classes": chosen[number]} if predictions.multilabel else {}
+            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **said, **ranked[0], "top": ranked, **given}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
@@ -108,6 +129,8 @@ def _write_parquet(path: Path, predictions: Predictions, top_k: int) -> None:  #
     columns: dict[str, Any] = {"path": pa.array(predictions.paths, pa.string())}
     if predictions.actual:
         columns["actual"] = pa.array(predictions.actual, pa.string())
+    if predictions.multilabel:
+        columns["classes"] = pa.array(predictions.chosen, pa.list_(pa.string()))
     columns["class"] = pa.array([name for name, _ in first], pa.string())
     columns["probability"] = pa.array([value for _, value in first], pa.float64())
     columns |= {f"p_{name}": predictions.probabilities[:, label] for label, name in enumerate(predictions.classes)}

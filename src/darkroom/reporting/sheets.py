@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from darkroom.reporting.scores import Labels, is_right, predictions
+
 SIDE = 96  # pixels of a picture: a whole multiple of 8, 32 and 96
 FRAME = 3  # pixels
 GAP = 8  # pixels between cells
@@ -63,18 +65,26 @@ def contact_sheet(
     return sheet.quantize(256, method=Image.Quantize.MEDIANCUT)
 
 
-def most_confident_mistakes(probabilities: NDArray[np.float64], labels: NDArray[np.int64], count: int) -> NDArray[np.intp]:
-    """Return at most `count` rows of probabilities (N, K) whose prediction is wrong, the most confident first."""
-    rows = np.flatnonzero(probabilities.argmax(axis=1) != labels)
-    order = np.argsort(-probabilities[rows].max(axis=1), kind="stable")
+def most_confident_mistakes(probabilities: NDArray[np.float64], labels: Labels, count: int) -> NDArray[np.intp]:
+    """Return at most `count` rows of probabilities (N, K) whose prediction is wrong, the most confident mistake first."""
+    rows = np.flatnonzero(~is_right(probabilities, labels))
+    if labels.ndim == 2:
+        wrong = predictions(probabilities, labels) != labels
+        confidence = np.where(wrong, np.maximum(probabilities, 1 - probabilities), 0).max(axis=1)
+    else:
+        confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence[rows], kind="stable")
     return rows[order[:count]]
 
 
-def evenly_sampled(labels: NDArray[np.int64], count: int) -> NDArray[np.intp]:
+def evenly_sampled(labels: Labels, count: int) -> NDArray[np.intp]:
     """Return at most `count` rows, sorted by class: the first of every class, then the second, and so on.
 
-    If there are more classes than `count`, classes are taken at equal distances along the class list.
+    If there are more classes than `count`, classes are taken at equal distances along the class list. A picture of several
+    classes counts for the first of them.
     """
+    if labels.ndim == 2:
+        labels = labels.argmax(axis=1)
     present = np.unique(labels)
     if len(present) > count:
         chosen = present[np.arange(count) * len(present) // count]

@@ -19,11 +19,11 @@ class Answers(NamedTuple):
     Attributes
     ----------
     probabilities : (N, K) float64
-    labels : (N,) int64
+    labels : (N,) int64, or (N, K) uint8
     """
 
     probabilities: NDArray[np.float64]
-    labels: NDArray[np.int64]
+    labels: scores.Labels
 
 
 def write_tables(

@@ -32,7 +32,7 @@ class Batch(TypedDict):
     images: Tensor
     """(N, C, H, W) uint8"""
     labels: Tensor
-    """(N,) int64"""
+    """(N,) int64, or (N, K) float32 of 0 and 1 in a multilabel set"""
 
 
 def generator(seed: int, stream: int, *counters: int) -> np.random.Generator:
@@ -129,7 +129,8 @@ class PictureBatches(Dataset[Batch]):
             else:
                 keys = [(epoch, number, int(row)) for row in rows]
                 pictures = [self._transform_one(transform, *pair) for pair in zip(pictures, keys, strict=True)]
-        return Batch(images=self._fitted(pictures), labels=torch.from_numpy(self.pack.labels[rows]))
+        labels = torch.from_numpy(self.pack.labels[rows])
+        return Batch(images=self._fitted(pictures), labels=labels.float() if labels.ndim == 2 else labels)
 
     def _random_numbers(self, epoch: int, number: int, num_random: int) -> NDArray[np.float32]:
         """Return (len(pack), R) numbers for one transform and epoch; kept, since every batch of the epoch needs its rows."""

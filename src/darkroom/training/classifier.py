@@ -16,25 +16,27 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from darkroom.errors import RunError
 from darkroom.training.batches import STEP, Batch, generator
 from darkroom.training.schedules import interval
-from darkroom.training.tally import Tally
+from darkroom.training.tally import MultilabelTally, Tally
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler | None]
 
 
 class Classifier(pl.LightningModule):
-    """Trains a network on single-label pictures and logs, once an epoch, `train/…` and `val/…`.
+    """Trains a network and logs, once an epoch, `train/…` and `val/…`.
 
     Parameters
     ----------
     network
         From pictures (N, C, H, W) uint8 to logits (N, K).
     loss
-        From logits (N, K) and labels (N,) int64 to a scalar, the mean over the batch.
+        From logits (N, K) and labels, (N,) int64 or (N, K) of 0 and 1, to a scalar, the mean over the batch.
     make_optimizer, make_scheduler
         Called with the network, and with the optimizer and the total number of steps.
     num_classes
         K.
+    multilabel
+        Whether pictures have any number of classes.
     monitor
         Validation metric that a ReduceLROnPlateau schedule watches.
     seed
@@ -49,6 +51,7 @@ class Classifier(pl.LightningModule):
         make_optimizer: MakeOptimizer,
         make_scheduler: MakeScheduler,
         num_classes: int,
+        multilabel: bool = False,
         monitor: str,
         seed: int,
     ):
@@ -56,7 +59,8 @@ class Classifier(pl.LightningModule):
         self.network, self.loss = network, loss
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.monitor, self.seed = monitor, seed
-        self.train_tally, self.val_tally = Tally(num_classes), Tally(num_classes)
+        make_tally = MultilabelTally if multilabel else Tally
+        self.train_tally, self.val_tally = make_tally(num_classes), make_tally(num_classes)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule in Lightning's form."""

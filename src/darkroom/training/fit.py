@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from darkroom import files
 from darkroom.build import Builder
 from darkroom.data.dividing import Rows
+from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
 from darkroom.errors import RunError
@@ -86,6 +87,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
         make_optimizer=optimizer_of,
         make_scheduler=lambda optimizer, steps: make_scheduler(params, optimizer, total_steps=steps),
         num_classes=num_classes,
+        multilabel=is_multilabel(pack.labels),
         monitor=train.monitor,
         seed=params.base.seed,
     )

@@ -23,7 +23,9 @@ Probabilities = NDArray[np.float64]
 
 
 @torch.inference_mode()
-def predict_probabilities(network: nn.Module, batches: Iterable[Tensor], device: torch.device, *, total: int) -> Probabilities:
+def predict_probabilities(
+    network: nn.Module, batches: Iterable[Tensor], device: torch.device, *, total: int, multilabel: bool = False
+) -> Probabilities:
     """Return the probability of every class for every picture.
 
     Parameters
@@ -36,11 +38,13 @@ def predict_probabilities(network: nn.Module, batches: Iterable[Tensor], device:
         Where to compute.
     total
         Number of batches, for the bar that a terminal shows.
+    multilabel
+        Whether classes are independent of each other.
 
     Returns
     -------
     probabilities : (N, K) float64
-        Each row sums to 1.
+        Each row sums to 1, but for independent classes.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def predict_probabilities(network: nn.Module, batches: Iterable[Tensor], device:
     logits = torch.cat(parts) if parts else torch.zeros(0, 1)
     if not torch.isfinite(logits).all():
         raise RunError("models/model.safetensors: answers with NaN or infinity; train with a lower train.lr or 32-true")
-    probabilities: Probabilities = logits.softmax(dim=1).numpy()
+    probabilities: Probabilities = (logits.sigmoid() if multilabel else logits.softmax(dim=1)).numpy()
     return probabilities
 
 
@@ -67,10 +71,15 @@ def predict_rows(model: Published, pack: Pack, rows: Rows, hardware: HardwarePar
     workers = worker_count(hardware, in_memory=pack.size is not None)
     loader = make_loader(pictures, OrderedRows(rows, batch_size=batch_size), num_workers=workers)
     images = (batch["images"] for batch in loader)
-    return predict_probabilities(model.network, images, choose_device(hardware), total=len(loader))
+    return _predict(model, images, hardware, len(loader))
 
 
 def predict_photos(model: Published, photos: Photos, hardware: HardwareParams) -> Probabilities:
     """Return the probabilities (len(photos.read), K) of pictures from files."""
     images = (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos)
-    return predict_probabilities(model.network, images, choose_device(hardware), total=len(photos))
+    return _predict(model, images, hardware, len(photos))
+
+
+def _predict(model: Published, images: Iterable[Tensor], hardware: HardwareParams, total: int) -> Probabilities:
+    device = choose_device(hardware)
+    return predict_probabilities(model.network, images, device, total=total, multilabel=model.multilabel)

@@ -42,6 +42,8 @@ class Card(BaseModel):
     """As `train.model` of params.yaml."""
     classes: list[str]
     """Class names; a label is an index into it."""
+    task: Literal["multiclass", "multilabel"] = "multiclass"
+    """Whether a picture has one class, or any number of them."""
     preprocessing: Preprocessing
     """What the network expects of a picture."""
     weights_sha256: str
@@ -66,6 +68,11 @@ class Published:
     network: nn.Module
     card: Card
 
+    @property
+    def multilabel(self) -> bool:
+        """Whether a picture has any number of classes."""
+        return self.card.task == "multilabel"
+
     def check_data(self, data_sha256: dict[str, str]) -> None:
         """Refuse to be measured on other pictures, or another split of them, than the model was trained on.
 
@@ -85,12 +92,19 @@ def data_hashes(raw: Path, split: Split) -> dict[str, str]:
 
 
 def make_card(
-    params: Params, preprocessing: Preprocessing, classes: list[str], data_sha256: dict[str, str], best: Best
+    params: Params,
+    preprocessing: Preprocessing,
+    classes: list[str],
+    data_sha256: dict[str, str],
+    best: Best,
+    *,
+    task: str = "multiclass",
 ) -> dict[str, Any]:
     """Return the fields of a `Card`, but for `format`, `weights_sha256` and `packages`."""
     return {
         "network": params.train.model.model_dump(by_alias=True),
         "classes": classes,
+        "task": task,
         "preprocessing": preprocessing.model_dump(mode="json"),
         "epoch": best.epoch,
         "monitor": best.monitor,

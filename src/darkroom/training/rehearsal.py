@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 from darkroom.errors import InputError, described
 from darkroom.training.batches import Batch
 
+LOGIT_SHIFT = 5.0
+
 
 def check_network(network: nn.Module, images: Tensor, num_classes: int) -> None:
     """Send pictures (N, C, H, W) uint8 through, as in validation; lazy layers get their shape here.
@@ -34,7 +36,7 @@ def check_step(
     network
         From pictures (N, C, H, W) uint8 to logits (N, K).
     loss
-        From logits (N, K) and labels (N,) to one number.
+        From logits (N, K) and labels (N,) or (N, K) to one number.
     make_optimizer
         Makes the optimizer of the network.
     batch
@@ -94,10 +96,17 @@ def _check_loss(loss: nn.Module, logits: Tensor, labels: Tensor) -> None:
     where = "params.yaml: train.loss"
     try:
         value = loss(logits, labels)
+        shifted = loss(logits + LOGIT_SHIFT, labels) if labels.ndim == 2 else None
     except Exception as error:
         raise InputError(f"{where}: does not take (logits, labels) ({described(error)}); name another") from error
     if not isinstance(value, Tensor) or value.shape != ():
         raise InputError(f"{where}: does not return one number; let it take the mean")
+    # What compares classes with each other does not see a number that is added to all of them.
+    if isinstance(shifted, Tensor) and torch.isclose(value, shifted, rtol=1e-3):
+        raise InputError(
+            f"{where}: {type(loss).__name__} is for one class per picture, but these have any number of them; "
+            "set _target_ to torch.nn.BCEWithLogitsLoss, or see 'python src/preset.py multilabel'"
+        )
 
 
 def _step(network: nn.Module, optimizer: Optimizer, measure: Callable[[], Tensor]) -> None:

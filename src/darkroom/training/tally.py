@@ -14,7 +14,7 @@ class Tally:
     """Counts of right, actual and predicted pictures per class, and the sum of losses."""
 
     def __init__(self, num_classes: int):
-        self.num_classes = num_classes
+        self.num_classes = self.width = num_classes
         self.counts: Tensor | None = None
         self.loss: Tensor | None = None
 
@@ -24,22 +24,30 @@ class Tally:
 
     def add(self, logits: Tensor, labels: Tensor, mean_loss: Tensor) -> None:
         """Add a batch of logits (N, K) and labels (N,) with the mean of its losses."""
-        predicted = logits.argmax(dim=1)
-        # Picking out the right ones would wait for the device, to know how many there are: wrong ones count as class K.
-        right = torch.where(predicted == labels, labels, self.num_classes)
-        count = torch.stack(
-            [torch.bincount(which, minlength=self.num_classes + 1)[: self.num_classes] for which in (right, labels, predicted)]
-        )
+        count = self._count(logits, labels)
         loss = mean_loss.float() * len(labels)
         # What was taken up is on the CPU.
         self.counts = count if self.counts is None else self.counts.to(count.device) + count
         self.loss = loss if self.loss is None else self.loss.to(loss.device) + loss
 
+    def _count(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return how often each class was right, actual and predicted, (3, K)."""
+        predicted = logits.argmax(dim=1)
+        # Picking out the right ones would wait for the device, to know how many there are: wrong ones count as class K.
+        right = torch.where(predicted == labels, labels, self.num_classes)
+        return torch.stack(
+            [torch.bincount(which, minlength=self.num_classes + 1)[: self.num_classes] for which in (right, labels, predicted)]
+        )
+
+    def _totals(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the counts of classes, the number of pictures that were right, and of all pictures."""
+        return counts, counts[0].sum(), counts[1].sum()
+
     def state(self, gather: Callable[[Any], Any]) -> dict[str, Tensor] | None:
         """Return the counts and losses over all processes, on the CPU; None if there are none."""
         if self.counts is None or self.loss is None:
             return None
-        counts = gather(self.counts).reshape(-1, 3, self.num_classes).sum(0).cpu()
+        counts = gather(self.counts).reshape(-1, 3, self.width).sum(0).cpu()
         return {"counts": counts, "loss": gather(self.loss).reshape(-1).sum().cpu()}
 
     def take_up(self, state: dict[str, Tensor] | None) -> None:
@@ -55,14 +63,37 @@ class Tally:
         """
         if self.counts is None or self.loss is None:
             return {}
-        counts = gather(self.counts).reshape(-1, 3, self.num_classes).sum(0).double().cpu()  # 3 K
+        counts = gather(self.counts).reshape(-1, 3, self.width).sum(0).double().cpu()
         loss = gather(self.loss).reshape(-1).sum().double().cpu()
-        right, actual, predicted = counts
+        (right, actual, predicted), num_right, num_pictures = self._totals(counts)
         present = actual > 0
-        total = actual.sum()
         return {
-            "loss": loss / total,
-            "accuracy": right.sum() / total,
+            "loss": loss / num_pictures,
+            "accuracy": num_right / num_pictures,
             "balanced_accuracy": (right[present] / actual[present]).mean(),
             "f1_macro": (2 * right / (actual + predicted).clamp(min=1)).mean(),
         }
+
+
+class MultilabelTally(Tally):
+    """The same for labels (N, K) of 0 and 1; a class is predicted where its logit is positive.
+
+    Accuracy is that of whole pictures: all their classes right. The counts have one more column, for pictures.
+    """
+
+    def __init__(self, num_classes: int):
+        super().__init__(num_classes)
+        self.width = num_classes + 1
+
+    def _count(self, logits: Tensor, labels: Tensor) -> Tensor:
+        predicted, actual = logits > 0, labels > 0
+        exact = (predicted == actual).all(dim=1, keepdim=True)
+        columns = (
+            torch.cat([predicted & actual, exact], dim=1),
+            torch.cat([actual, torch.ones_like(exact)], dim=1),
+            torch.cat([predicted, torch.zeros_like(exact)], dim=1),
+        )
+        return torch.stack([column.sum(dim=0) for column in columns])
+
+    def _totals(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return counts[:, :-1], counts[0, -1], counts[1, -1]

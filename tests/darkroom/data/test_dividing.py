@@ -185,7 +185,7 @@ def test_groups_that_share_pictures(make_pack: Callable[..., Pack], make_params:
     pack = make_pack(
         [(number % 2, "train", picture) for number, picture in enumerate(pictures)], [str(n // 10) for n in range(100)]
     )
-    message = r"are of 1 group\(s\) \(10, but they share pictures; split\.duplicates: drop keeps one of each\)"
+    message = r"are of 1 group\(s\) \(more, but they share pictures; split\.duplicates: drop keeps one of each\)"
     with pytest.raises(InputError, match=message):
         divide(pack, make_params().split, 0)
     assert Counter(divide(pack, make_params({"split.duplicates": "drop"}).split, 0).splits.tolist())["left_out"] == 9

@@ -27,7 +27,7 @@ ROWS = [
     {"path": "q/3.png", "label": "cat", "patient": "", "part": "test", "age": 5},
     {"path": "q/4.png", "label": "dog", "patient": "y", "part": "Validation", "age": 7},
 ]
-COLUMNS = {"path": None, "label": None, "group": "patient", "split": "part"}
+COLUMNS = {"path": None, "label": None, "group": "patient", "split": "part", "separator": None}
 
 
 def csv_of(rows: list[dict[str, Any]], delimiter: str = ",", start: str = "") -> bytes:
