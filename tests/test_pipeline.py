@@ -389,3 +389,32 @@ def test_an_archive_of_photos_from_a_server(clone: Clone, tmp_path: Path) -> Non
         server.wait()
         server.stdout.close()
         clone.run("git reset -q --hard && dvc checkout -q -f")
+
+
+def test_pictures_with_several_labels_from_a_table(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path / "darkroom")
+    folder = clone.path / "data" / "photos"
+    rows = ["file,label,page,camera"]
+    for number in range(240):
+        bits = [number >> bit & 1 for bit in range(3)]
+        pixels = np.random.default_rng(number).integers(0, 60, (16, 16, 3), np.uint8)
+        pixels += np.array(bits, np.uint8) * 180  # a class for each colour
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        rows.append(f"{number}.png,{';'.join(c for c, bit in zip(('r', 'g', 'b'), bits, strict=True) if bit)},{number // 3},a")
+    (folder / "labels.csv").write_text("\n".join(rows))
+    source = "-S download.source=manifest -S download.manifest=labels.csv -S download.columns.group=page"
+    several = """-S 'download.columns.separator=";"'"""
+    told = clone.run(f"dvc exp run {source} {several}", status=None)
+    assert "train.loss: CrossEntropyLoss is for one class per picture" in told.stderr + told.stdout
+    clone.run(f"dvc exp run $(python src/preset.py multilabel) {source} {several} -S 'train.augment=[]' -S train.epochs=8")
+    metrics = clone.metrics()["test"]
+    assert metrics["accuracy"] > 0.9
+    assert metrics["mean_average_precision"] > 0.95
+    assert json.loads((clone.path / "models/model.json").read_text())["task"] == "multilabel"
+    with (clone.path / "data/predictions/predictions.csv").open() as file:
+        predicted = list(csv.DictReader(file))
+    assert np.mean([row["actual"] == row["classes"] for row in predicted]) == pytest.approx(metrics["accuracy"])
+    assert {row["given_camera"] for row in predicted} == {"a"}
+    clone.run("python src/predict.py data/photos/7.png --out one.jsonl")
+    assert json.loads((clone.path / "one.jsonl").read_text())["classes"] != []
+    assert "fail" not in clone.run("python src/verify.py").stdout

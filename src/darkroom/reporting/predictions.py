@@ -44,10 +44,8 @@ class Predictions:
 
     @property
     def chosen(self) -> list[list[str]]:
-        """The predicted classes of each picture."""
-        count = len(self.classes) if self.multilabel else 1
-        least = THRESHOLD if self.multilabel else 0
-        return [[name for name, value in top if value > least] for top in self.most_probable(count)]
+        """The classes of each picture above 0.5, in the order of the class list."""
+        return [[self.classes[label] for label in np.flatnonzero(row > THRESHOLD).tolist()] for row in self.probabilities]
 
     @property
     def given_columns(self) -> list[str]:

@@ -145,7 +145,9 @@ def server() -> Iterator[Server]:
 def make_pack(tmp_path: Path, download: Callable[..., DownloadParams]) -> Callable[..., Pack]:
     """Return a pack of (label, split, pixels) pictures, a number standing for a small picture of its own."""
 
-    def make(pictures: Sequence[tuple[int, str, Any]], groups: Sequence[str | None] | None = None) -> Pack:
+    def make(
+        pictures: Sequence[tuple[Any, str, Any]], groups: Sequence[str | None] | None = None, *, multilabel: bool = False
+    ) -> Pack:
         items = []
         for number, (label, split, pixels) in enumerate(pictures):
             if isinstance(pixels, int):
@@ -153,7 +155,7 @@ def make_pack(tmp_path: Path, download: Callable[..., DownloadParams]) -> Callab
             read = partial(lambda pixels, label: (Decoded(pixels), label), pixels, label)
             items.append(Item(f"{number:05d}", split, read, groups[number] if groups else None))
         (tmp_path / "raw").mkdir()
-        listing = Listing("test", items, lambda labels: [f"class {label}" for label in labels], {})
+        listing = Listing("test", items, lambda labels: [f"class {label}" for label in labels], {}, multilabel=multilabel)
         write_pack(listing, tmp_path / "raw", download())
         return Pack.open(tmp_path / "raw")
 

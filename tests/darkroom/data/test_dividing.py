@@ -323,3 +323,45 @@ def test_one_picture_with_two_labels_is_a_conflict(make_pack: Callable[..., Pack
     division = divide(pack, make_params().split, 0)
     assert division.duplicates.pairs.tolist() == [[0, 99]]
     assert division.duplicates.conflicts(pack.labels).tolist() == [True]
+
+
+@pytest.fixture
+def several(make_pack: Callable[..., Pack]) -> Callable[..., Pack]:
+    """Return a pack whose pictures have any number of five classes, in groups of four on request."""
+
+    def make(count: int, *, grouped: bool = False) -> Pack:
+        chosen = np.random.default_rng(0).random((count, 5)) < [0.5, 0.3, 0.2, 0.1, 0.05]
+        labels = [tuple(np.flatnonzero(row).tolist()) for row in chosen]
+        groups = [str(number // 4) for number in range(count)] if grouped else None
+        return make_pack([(label, "train", number) for number, label in enumerate(labels)], groups, multilabel=True)
+
+    return make
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_several_labels_are_stratified(grouped: bool, several: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
+    pack = several(1000, grouped=grouped)
+    splits = divide(pack, make_params().split, 0).splits
+    assert Counter(splits.tolist()) == {"train": 700, "val": 100, "test": 200}
+    shares = pack.labels.mean(axis=0)
+    for split in ("val", "test"):
+        assert np.abs(pack.labels[splits == split].mean(axis=0) - shares).max() < (0.08 if grouped else 0.02)
+    if grouped:
+        assert all(len(names) == 1 for names in sides(splits, pack.groups).values())
+
+
+def test_folds_of_several_labels(several: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
+    pack = several(600)
+    divisions = [divide(pack, make_params({"split.folds": 4, "split.fold": fold}).split, 0) for fold in range(4)]
+    rows = np.concatenate([np.flatnonzero(division.splits == "val") for division in divisions])
+    assert sorted(rows) == np.flatnonzero(divisions[0].splits != "test").tolist()
+    assert all((division.splits == "val").sum() == pytest.approx(120, abs=2) for division in divisions)
+
+
+def test_several_labels_that_differ_are_a_conflict(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
+    labels: list[tuple[int, ...]] = [(0,), (0, 1), (1,), ()] * 30
+    pictures = [(label, "train", number % 118) for number, label in enumerate(labels)]
+    pack = make_pack(pictures, multilabel=True)
+    division = divide(pack, make_params().split, 0)
+    assert division.duplicates.pairs.tolist() == [[0, 118], [1, 119]]
+    assert division.duplicates.conflicts(pack.labels).tolist() == [True, True]

@@ -204,3 +204,16 @@ def test_a_table_in_an_archive_has_to_be_there_once(pack: Callable[..., Pack], r
     message = r"download\.manifest: set\.zip holds no file 'b\.csv'; write its path in the archive"
     with pytest.raises(InputError, match=message), read_source(params, root):
         pass
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_several_labels(kind: str, pack: Callable[..., Pack]) -> None:
+    labels = [["cat", "dog"], [], ["dog"], ["ant"]]
+    if kind == "csv":
+        table = csv_of([row | {"label": " | ".join(each)} for row, each in zip(ROWS, labels, strict=True)])
+    else:
+        table = "\n".join(json.dumps(row | {"label": each}) for row, each in zip(ROWS, labels, strict=True)).encode()
+    packed = pack(f"a.{kind}", table, columns=COLUMNS | {"separator": "|"})
+    assert packed.classes == ["ant", "cat", "dog"]
+    by_id = dict(zip(packed.ids, packed.labels.tolist(), strict=True))
+    assert by_id == {"p/1.png": [0, 1, 1], "p/2.png": [0, 0, 0], "q/3.png": [0, 0, 1], "q/4.png": [1, 0, 0]}

@@ -123,3 +123,13 @@ def test_other_places_are_refused(target: str, download: Callable[..., DownloadP
     message = f"^params.yaml: download.source._target_: {target} is not in plugins.sources, which DVC watches"
     with pytest.raises(InputError, match=message), read_source(download(source={"_target_": target}), root):
         pass
+
+
+def test_lists_of_labels_make_a_multilabel_set(pack: Callable[..., Pack]) -> None:
+    packed = pack("""
+def mine():
+    for number, label in enumerate([["b", "a"], (), "a", ["c", "c"]]):
+        yield Example(str(number), pixels(number), label)
+""")
+    assert packed.classes == ["a", "b", "c"]
+    assert packed.labels.tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1]]

@@ -89,3 +89,17 @@ def test_what_the_source_says_is_carried_along(tmp_path: Path) -> None:
     assert table["given_age"].to_pylist() == ["3", "5"]
     assert table["given_class"].to_pylist() == ["=1+1", None]
     assert table["class"].to_pylist() == ["a", "b"]
+
+
+def test_several_classes_of_a_picture(tmp_path: Path) -> None:
+    scores = np.array([[0.9, 0.1, 0.7], [0.2, 0.3, 0.1]])
+    made = Predictions(["a", "=b", "c"], ["1.png", "2.png"], scores, ["a; c", ""], multilabel=True)
+    for ending in ("csv", "jsonl", "parquet"):
+        write_predictions(tmp_path / f"p.{ending}", made, top_k=2)
+    assert (tmp_path / "p.csv").read_text().splitlines() == [
+        "path,actual,classes,class,probability,class_2,probability_2",
+        "1.png,a; c,a; c,a,0.9000,c,0.7000",
+        "2.png,,,'=b,0.3000,a,0.2000",
+    ]
+    assert [json.loads(line)["classes"] for line in (tmp_path / "p.jsonl").read_text().splitlines()] == [["a", "c"], []]
+    assert pq.read_table(tmp_path / "p.parquet")["classes"].to_pylist() == [["a", "c"], []]

@@ -98,3 +98,38 @@ def test_one_bin_measures_overconfidence() -> None:
 
 def test_loss_stays_finite_where_a_probability_is_0() -> None:
     assert scores.score(np.array([[0.0, 1.0]]), np.array([0]), bins=2)["loss"] == pytest.approx(708.4, abs=0.1)
+
+
+def several_labels() -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((200, 6)) < 0.3).astype(np.uint8)
+    labels[:, 5] = 0  # a class without pictures
+    return 1 / (1 + np.exp(-rng.normal(size=labels.shape) - labels)), labels
+
+
+def test_scores_of_several_labels_equal_those_of_scikit_learn() -> None:
+    probabilities, labels = several_labels()
+    predicted = probabilities > 0.5
+    score = scores.score(probabilities, labels, bins=15)
+    losses = [sklearn.log_loss(labels[:, label], probabilities[:, label], labels=[0, 1]) for label in range(6)]
+    assert score["loss"] == pytest.approx(np.mean(losses))
+    assert score["accuracy"] == pytest.approx(sklearn.accuracy_score(labels, predicted))
+    assert score["balanced_accuracy"] == pytest.approx(sklearn.recall_score(labels[:, :5], predicted[:, :5], average="macro"))
+    assert score["f1_macro"] == pytest.approx(sklearn.f1_score(labels, predicted, average="macro", zero_division=0))
+    expected = sklearn.average_precision_score(labels[:, :5], probabilities[:, :5])
+    assert score["mean_average_precision"] == pytest.approx(expected)
+    assert "top5_accuracy" not in score
+    flat = np.stack([1 - probabilities.ravel(), probabilities.ravel()], axis=1)
+    assert score["ece"] == pytest.approx(scores.score(flat, labels.ravel().astype(np.int64), bins=15)["ece"])
+
+
+def test_several_labels_per_class_and_confused() -> None:
+    probabilities = np.array([[0.9, 0.1, 0.6], [0.2, 0.8, 0.1], [0.3, 0.2, 0.4]])
+    labels = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], np.uint8)
+    found = scores.per_class(probabilities, labels)
+    assert found.support.tolist() == [1, 2, 0]
+    assert found.precision.tolist() == [1, 1, 0]
+    assert found.recall.tolist() == [1, 0.5, 0]
+    # In the first picture class 1 was missed and class 2 seen instead.
+    assert scores.confusion_matrix(probabilities, labels).tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
+    assert scores.is_right(probabilities, labels).tolist() == [False, True, True]

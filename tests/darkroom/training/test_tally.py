@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
 
-from darkroom.training.tally import Tally
+from darkroom.training.tally import MultilabelTally, Tally
 
 
 def test_metrics_equal_those_of_all_pictures_at_once() -> None:
@@ -40,3 +40,24 @@ def test_reset_forgets() -> None:
     tally.add(torch.eye(2), torch.tensor([0, 1]), torch.tensor(1.0))
     tally.reset()
     assert tally.metrics() == {}
+
+
+def test_several_labels_equal_those_of_all_pictures_at_once() -> None:
+    numbers = np.random.default_rng(0)
+    logits = torch.from_numpy(numbers.normal(size=(103, 5)))
+    labels = torch.from_numpy(numbers.integers(0, 2, (103, 5)).astype(np.float32))
+    labels[:, 4] = 0  # class 4 has no picture
+    losses = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.double(), reduction="none").mean(1)
+    tally = MultilabelTally(5)
+    for part in (slice(0, 10), slice(10, 60), slice(60, 103)):
+        tally.add(logits[part], labels[part], losses[part].mean())
+        resumed = MultilabelTally(5)
+        resumed.take_up(tally.state(lambda value: value))
+        tally = resumed
+    metrics = tally.metrics()
+    predicted, actual = (logits > 0).numpy(), labels.numpy() > 0
+    assert metrics["loss"].item() == pytest.approx(losses.mean().item())
+    assert metrics["accuracy"].item() == pytest.approx(accuracy_score(actual, predicted))
+    assert metrics["f1_macro"].item() == pytest.approx(f1_score(actual, predicted, average="macro", zero_division=0))
+    recall = recall_score(actual[:, :4], predicted[:, :4], average="macro")
+    assert metrics["balanced_accuracy"].item() == pytest.approx(recall)
