@@ -15,6 +15,7 @@ def main() -> None:
         params = load_params(paths.PARAMS)
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
+        pack.withhold(split.rows["test"])
 
         from darkroom.training.fit import fit, make_plan
         from darkroom.training.published import data_hashes, make_card, save_model

@@ -335,6 +335,34 @@ def test_an_interrupted_training_is_not_recorded(clone: Clone) -> None:
         clone.run("git reset -q --hard && dvc checkout -q -f")
 
 
+SPY = """
+import gc
+from pathlib import Path
+from torch import nn
+from darkroom.data.pack import Pack
+
+class Spy(nn.Module):
+    def forward(self, picture):
+        pack = next(each for each in gc.get_objects() if isinstance(each, Pack))
+        lines = Path("data/split/manifest.csv").read_text().splitlines()
+        pack[next(int(line.split(",")[0]) for line in lines if line.split(",")[1] == "test")]
+        return picture
+"""
+
+
+def test_training_cannot_read_what_is_tested_on(clone: Clone) -> None:
+    spy = clone.path / "src/plugins/spy.py"
+    spy.write_text(SPY)
+    try:
+        clone.edit({"darkroom.training.augment.RandomShift\n    pixels: 1": "plugins.spy.Spy"})
+        told = clone.run("python src/train.py", status=None)
+        assert told.returncode != 0
+        assert "is of the test split, which train must not see" in told.stderr
+    finally:
+        spy.unlink()
+        clone.run("git checkout -q params.yaml")
+
+
 def test_running_a_stage_by_hand_does_not_write_into_the_cache(clone: Clone) -> None:
     cache = {path: path.read_bytes() for path in (clone.path / ".dvc/cache/files").rglob("*") if path.is_file()}
     try:

@@ -14,7 +14,7 @@ from darkroom.data.duplicates import HASH_BYTES
 from darkroom.data.labels import Labels
 from darkroom.data.listing import SPLITS
 from darkroom.data.pictures import Picture, PictureError, decode
-from darkroom.errors import InputError
+from darkroom.errors import InputError, RunError
 
 FORMATS = ("raw", "encoded")
 TASKS = ("multiclass", "multilabel")
@@ -57,6 +57,7 @@ class Pack:
         self.labels: Labels = _labels(index["label"], dataset)
         self.splits: NDArray[np.str_] = np.array(index["split"].to_pylist(), dtype=str)
         self._index, self._images = index, images
+        self._withheld: NDArray[np.bool_] | None = None
         if self.size is None:
             self._offsets, self._lengths = index["offset"].to_numpy(), index["length"].to_numpy()
 
@@ -138,6 +139,16 @@ class Pack:
         """Return what else the source says of the pictures of (n,) rows, by the names of its columns."""
         return [json.loads(text) if text else {} for text in self._index["extra"].take(rows).to_pylist()]
 
+    def withhold(self, rows: NDArray[np.int64]) -> None:
+        """Let nobody read the pictures of these rows through this object, or copies of it in other processes."""
+        self._withheld = np.zeros(len(self), np.bool_)
+        self._withheld[rows] = True
+
+    def _check_withheld(self, rows: Any) -> None:
+        if self._withheld is not None and self._withheld[rows].any():
+            row = int(np.atleast_1d(rows)[np.atleast_1d(self._withheld[rows])][0])
+            raise RunError(f"data/split: '{self.ids[row]}' is of the test split, which train must not see; leave it to evaluate")
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -155,6 +166,7 @@ class Pack:
         InputError
             If the file is damaged.
         """
+        self._check_withheld(row)
         if self.size is not None:
             return np.array(self._images[row])
         start, length = int(self._offsets[row]), int(self._lengths[row])
@@ -177,10 +189,12 @@ class Pack:
     def batch(self, rows: NDArray[np.int64]) -> Picture:
         """Return copies of the pictures of (n,) rows as (n, H, W, C) uint8; only for pictures of one `size`."""
         assert self.size is not None, "these pictures are not stored as pixels of one size"
+        self._check_withheld(rows)
         return np.asarray(self._images[rows])
 
-    def __reduce__(self) -> tuple[Any, tuple[Path]]:
-        return partial(type(self).open, verify=False), (self.directory,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The third is what the opened pack gets as its attributes.
+        return partial(type(self).open, verify=False), (self.directory,), {"_withheld": self._withheld}
 
 
 def _labels(column: Any, dataset: dict[str, Any]) -> Labels:

@@ -15,7 +15,7 @@ from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.data.packing import write_pack
 from darkroom.data.pictures import Decoded
-from darkroom.errors import InputError
+from darkroom.errors import InputError, RunError
 from darkroom.params import DownloadParams
 
 RAW = [np.full((4, 6), row, np.uint8) for row in range(10)]
@@ -61,6 +61,19 @@ def test_batches_of_pixels(raw: Path) -> None:
         assert batch[:, 0, 0, 0].tolist() == [3, 1, 3]
         assert batch.flags.writeable
         assert type(batch) is np.ndarray
+
+
+def test_what_is_withheld_cannot_be_read(raw: Path) -> None:
+    pack = Pack.open(raw)
+    pack.withhold(np.array([2, 5]))
+    for copy in (pack, pickle.loads(pickle.dumps(pack))):
+        assert copy[3].size
+        with pytest.raises(RunError, match="is of the test split, which train must not see"):
+            copy[5]
+        if copy.size:
+            assert len(copy.batch(np.array([0, 1]))) == 2
+            with pytest.raises(RunError, match="is of the test split"):
+                copy.batch(np.array([0, 2]))
 
 
 def first_value(pack: Pack, row: int, answers: Any) -> None:
