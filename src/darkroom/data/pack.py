@@ -17,8 +17,12 @@ from darkroom.data.pictures import Picture, PictureError, decode
 from darkroom.errors import InputError, RunError
 
 FORMATS = ("raw", "encoded")
+SHARD_NAME = "images-{:03d}.bin"
 TASKS = ("multiclass", "multilabel")
 COLUMNS = ("id", "label", "split", "group", "extra", "pixel_hash", "near_hash", "height", "width")
+
+
+Images = NDArray[np.uint8] | list[NDArray[np.uint8]]
 
 
 class Pack:
@@ -46,20 +50,20 @@ class Pack:
         `train`, `val` or `test`, as the source has it; all `train` if it has no splits.
     """
 
-    def __init__(self, directory: Path, dataset: dict[str, Any], index: Any, images: NDArray[np.uint8]):
+    def __init__(self, directory: Path, dataset: dict[str, Any], index: Any, images: Images):
         self.directory = directory
         self.classes: list[str] = dataset["classes"]
         self.channels: int = dataset["channels"]
         self.resize: int | None = dataset["resize"]
         self._is_encoded = dataset["format"] == "encoded"
-        self.size: tuple[int, int] | None = (images.shape[1], images.shape[2]) if images.ndim == 4 else None
+        self.size: tuple[int, int] | None = None if isinstance(images, list) else (images.shape[1], images.shape[2])
         self.sizes = np.stack([index["height"].to_numpy(), index["width"].to_numpy()], axis=1)
         self.labels: Labels = _labels(index["label"], dataset)
         self.splits: NDArray[np.str_] = np.array(index["split"].to_pylist(), dtype=str)
         self._index, self._images = index, images
         self._withheld: NDArray[np.bool_] | None = None
         if self.size is None:
-            self._offsets, self._lengths = index["offset"].to_numpy(), index["length"].to_numpy()
+            self._shards, self._offsets, self._lengths = (index[name].to_numpy() for name in ("shard", "offset", "length"))
 
     @classmethod
     def open(cls, directory: Path, *, verify: bool = True) -> Self:
@@ -82,7 +86,7 @@ class Pack:
             if verify:
                 _verify(directory, dataset["files"])
             index = pq.read_table(directory / "index.parquet")
-            pack = cls(directory, dataset, index, _map_images(directory, dataset["format"]))
+            pack = cls(directory, dataset, index, _map_images(directory, dataset))
             pack._check(dataset["count"])
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, pa.ArrowException) as error:
             raise InputError(
@@ -93,22 +97,27 @@ class Pack:
     def _check(self, count: int) -> None:
         if missing := set(COLUMNS) - set(self._index.schema.names):
             raise ValueError(f"the index has no {', '.join(sorted(missing))}")
-        if self.size is not None:
-            num_images = len(self._images)
-            complete = self._images.shape[3] == self.channels
+        num_images = count
+        if isinstance(self._images, list):
+            complete = self._are_complete(self._images)
         else:
-            num_images = count
-            ends = self._offsets + self._lengths
-            complete = bool((self._offsets >= 0).all()) and int(ends.max(initial=0)) == len(self._images)
-            if not self._is_encoded:
-                areas = self.sizes.prod(axis=1, dtype=np.int64)
-                complete &= bool(((self._lengths == areas) | (self._lengths == 3 * areas)).all())
+            num_images, complete = len(self._images), self._images.shape[3] == self.channels
         if not (len(self.labels) == num_images == count and complete):
             raise ValueError("dataset.json, the index and the images do not belong together")
         if self.channels not in (1, 3) or not all(isinstance(name, str) for name in self.classes):
             raise ValueError("the classes are no texts, or the channels neither 1 nor 3")
         if not np.isin(self.splits, SPLITS).all():
             raise ValueError("a picture is in an unknown split")
+
+    def _are_complete(self, shards: list[NDArray[np.uint8]]) -> bool:
+        """Return whether the index names places that are in the shards, up to their ends."""
+        if not ((self._offsets >= 0).all() and (self._shards >= 0).all() and (self._shards < len(shards)).all()):
+            return False
+        ends = np.zeros(len(shards), np.int64)
+        np.maximum.at(ends, self._shards, self._offsets + self._lengths)
+        areas = self.sizes.prod(axis=1, dtype=np.int64)
+        fitting = self._is_encoded or ((self._lengths == areas) | (self._lengths == 3 * areas)).all()
+        return bool(fitting) and ends.tolist() == [len(shard) for shard in shards]
 
     @cached_property
     def ids(self) -> list[str]:
@@ -167,17 +176,17 @@ class Pack:
             If the file is damaged.
         """
         self._check_withheld(row)
-        if self.size is not None:
+        if not isinstance(self._images, list):
             return np.array(self._images[row])
-        start, length = int(self._offsets[row]), int(self._lengths[row])
-        content = self._images[start : start + length]
+        shard, start, length = int(self._shards[row]), int(self._offsets[row]), int(self._lengths[row])
+        content = self._images[shard][start : start + length]
         try:
             if self._is_encoded:
                 picture = decode(content.tobytes(), int(self.sizes[row].prod(dtype=np.int64)), side).picture
             else:
                 picture = np.array(content).reshape(*self.sizes[row], -1)
         except PictureError as error:
-            name = paths.shown(self.directory / "images.bin")
+            name = paths.shown(self.directory / SHARD_NAME.format(shard))
             raise InputError(f"{name}: '{self.ids[row]}' {error}; the file is damaged, run 'dvc checkout'") from error
         picture = picture.reshape(*picture.shape[:2], -1)
         if picture.shape[2] > self.channels:
@@ -188,7 +197,7 @@ class Pack:
 
     def batch(self, rows: NDArray[np.int64]) -> Picture:
         """Return copies of the pictures of (n,) rows as (n, H, W, C) uint8; only for pictures of one `size`."""
-        assert self.size is not None, "these pictures are not stored as pixels of one size"
+        assert not isinstance(self._images, list), "these pictures are not stored as pixels of one size"
         self._check_withheld(rows)
         return np.asarray(self._images[rows])
 
@@ -231,15 +240,15 @@ def _load_npy(path: Path) -> NDArray[np.uint8]:
     return images
 
 
-def _map_images(directory: Path, form: str) -> NDArray[np.uint8]:
-    """Return the pixels (N, H, W, C), or the bytes of all pictures one after the other."""
-    if form not in FORMATS:
-        raise ValueError(f"dataset.json has the unknown format {form!r}")
-    if form == "raw" and (directory / "images.npy").exists():
-        images = _load_npy(directory / "images.npy")
-        if images.ndim != 4 or images.dtype != np.uint8:
-            raise ValueError(f"images.npy holds {images.dtype} of shape {images.shape}")
-    else:
-        images = np.memmap(directory / "images.bin", np.uint8, mode="r")
+def _map_images(directory: Path, dataset: dict[str, Any]) -> Images:
+    """Return the pixels (N, H, W, C), or the bytes of pictures one after the other, one array for each file."""
+    if dataset["format"] not in FORMATS:
+        raise ValueError(f"dataset.json has the unknown format {dataset['format']!r}")
     # As a plain view: indexing a memmap makes a memmap, which is slower.
+    if "images.npy" not in dataset["files"]:
+        names = [SHARD_NAME.format(number) for number in range(len(dataset["files"]) - 1)]
+        return [np.asarray(np.memmap(directory / name, np.uint8, mode="r")) for name in names]
+    images = _load_npy(directory / "images.npy")
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise ValueError(f"images.npy holds {images.dtype} of shape {images.shape}")
     return np.asarray(images)

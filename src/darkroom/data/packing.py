@@ -8,11 +8,12 @@ import warnings
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from darkroom import files
 from darkroom.data.duplicates import HASH_BYTES, perceptual_hash
 from darkroom.data.labels import Labels, count_labels, indices, is_multilabel, multi_hot
 from darkroom.data.listing import SPLITS, Item, Label, Listing
+from darkroom.data.pack import SHARD_NAME
 from darkroom.data.pictures import Picture, PictureError, decode, encode, resize
 from darkroom.data.progress import progress_bar
 from darkroom.errors import InputError
@@ -31,7 +33,8 @@ MAX_RAW_SIDE = 64
 CHUNK_BYTES = 1 << 20
 MAX_CHUNK = 256
 MAX_WORKERS = 8
-COPY_ROWS = 4096
+# Files of pictures are about this large: small enough that a change costs little, few enough for DVC.
+SHARD_BYTES = 64 << 20
 
 
 class _Packed(NamedTuple):
@@ -52,11 +55,13 @@ class _Rows:
     shapes: list[tuple[int, ...]] = field(default_factory=list)
     pixel_hashes: list[bytes] = field(default_factory=list)
     near_hashes: list[bytes | None] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     skipped: list[dict[str, str]] = field(default_factory=list)
     converted: Counter[str] = field(default_factory=Counter)
 
-    def add(self, item: Item, packed: _Packed) -> None:
+    def add(self, item: Item, packed: _Packed, place: tuple[int, int]) -> None:
+        self.places.append(place)
         self.items.append(item)
         self.labels.append(packed.label)
         self.shapes.append(packed.shape)
@@ -74,7 +79,7 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
     """Write dataset.json, index.parquet and the pictures of a source into an empty folder.
 
     As pixels (`download.format: raw`) pictures of one size become `images.npy`, (N, H, W, C) uint8; of different sizes their
-    pixels stand in `images.bin`, one after the other. Encoded pictures stand in `images.bin` as they were, to be read with
+    pixels stand in `images-000.bin` and so on, one after the other. Encoded pictures stand there as they were, to be read with
     `decode`; what is resized is encoded anew, as JPEG of quality 90 if it came from a lossy format, else as PNG, and so are
     animations, of which the first frame is kept, and pictures that came decoded. `auto` takes pixels if all are of one size, up
     to 64 px. The same pictures give the same bytes, whatever the order in which the source lists them.
@@ -90,15 +95,15 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
         If more than `download.max_bad` pictures are unreadable, or a class has lost all of its own.
     """
     items = sorted(listing.items, key=lambda item: (SPLITS.index(item.split), item.id))
-    spool = directory / "spool"
+    shards = _Shards(directory)
     # Around the threads, since the filters are the whole process's: what Pillow has to say of a picture is in its PictureError.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         rows, form = None, "raw" if params.format == "auto" else params.format
         if form == "raw":
-            rows = _spool(items, spool, params, raw=True)
+            rows = _write_pictures(items, shards, params, raw=True)
         if rows is None:
-            rows, form = _spool(items, spool, params, raw=False), "encoded"
+            rows, form = _write_pictures(items, shards, params, raw=False), "encoded"
     assert rows is not None
     _check_skipped(rows, listing.where, params.max_bad)
     present = sorted({label for each in rows.labels for label in ((each,) if isinstance(each, int) else each)})
@@ -107,12 +112,11 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
         raise InputError(f"{listing.where}: holds {len(classes)} class(es); a classifier needs two at least")
     labels = _renumbered(rows.labels, present)
     as_array = form == "raw" and len({shape[:2] for shape in rows.shapes}) == 1
-    images = directory / ("images.npy" if as_array else "images.bin")
+    images = shards.paths
     if as_array:
-        _write_npy(spool, images, rows)
-        spool.unlink()
-    else:
-        spool.replace(images)
+        images = [directory / "images.npy"]
+        _write_npy(shards.paths, images[0], rows)
+        shards.remove()
     _write_index(directory / "index.parquet", rows, labels, with_offsets=not as_array)
     task = "multilabel" if listing.multilabel else "multiclass"
     dataset = _describe(listing, rows, labels, classes, images) | {"task": task, "format": form, "resize": params.resize}
@@ -143,7 +147,45 @@ def pixel_hash(picture: Picture) -> bytes:
     return digest.digest()
 
 
-def _spool(items: Sequence[Item], path: Path, params: DownloadParams, *, raw: bool) -> _Rows | None:
+class _Shards:
+    """Files with contents one after the other.
+
+    Where one ends depends on the picture alone: one that is added or removed changes one file, and those behind it are the same
+    again, under another number, which DVC stores once.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.paths: list[Path] = []
+        self._file: IO[bytes] | None = None
+
+    def add(self, name: str, content: bytes) -> tuple[int, int]:
+        """Write, and return the number of the file and the place in it."""
+        if self._file is None:
+            self.paths.append(self.directory / SHARD_NAME.format(len(self.paths)))
+            self._file = self.paths[-1].open("wb")
+        place = len(self.paths) - 1, self._file.tell()
+        self._file.write(content)
+        drawn = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
+        if drawn < 2**64 * len(content) / SHARD_BYTES:
+            self.close()
+        return place
+
+    def close(self) -> None:
+        """End the file that is written."""
+        if self._file is not None:
+            self._file.close()
+        self._file = None
+
+    def remove(self) -> None:
+        """Remove all files, to begin anew."""
+        self.close()
+        for path in self.paths:
+            path.unlink()
+        self.paths = []
+
+
+def _write_pictures(items: Sequence[Item], shards: _Shards, params: DownloadParams, *, raw: bool) -> _Rows | None:
     """Write pixels, or encoded pictures, one after the other; None at the first that forbids to choose pixels by itself.
 
     So a set is begun twice if it is not raw. That costs little: what came before the misfit was small.
@@ -151,7 +193,7 @@ def _spool(items: Sequence[Item], path: Path, params: DownloadParams, *, raw: bo
     rows = _Rows()
     choosing = params.format == "auto" and raw
     pack = partial(_pack, params=params, raw=raw, max_side=MAX_RAW_SIDE if choosing else None)
-    with path.open("wb") as file, progress_bar("pack", len(items)) as advance:
+    with closing(shards), progress_bar("pack", len(items)) as advance:
         for item, packed in _in_order(pack, items):
             advance(1)
             if isinstance(packed, PictureError):
@@ -159,9 +201,9 @@ def _spool(items: Sequence[Item], path: Path, params: DownloadParams, *, raw: bo
                 continue
             size = packed.shape[:2]
             if choosing and (max(size) > MAX_RAW_SIDE or (rows.shapes and size != rows.shapes[0][:2])):
+                shards.remove()
                 return None
-            file.write(packed.content)
-            rows.add(item, packed)
+            rows.add(item, packed, shards.add(item.id, packed.content))
     return rows
 
 
@@ -223,16 +265,19 @@ def _check_skipped(rows: _Rows, where: str, max_bad: int) -> None:
         raise InputError(f"{where}: holds no picture that can be read; add some")
 
 
-def _write_npy(spool: Path, path: Path, rows: _Rows) -> None:
+def _write_npy(shards: Sequence[Path], path: Path, rows: _Rows) -> None:
     """Copy pixels into an array, grey ones three times if others have colour."""
     shape = (len(rows.items), *rows.shapes[0][:2], rows.channels)
-    with spool.open("rb") as source, path.open("wb") as file:
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("wb"))
+        sources = [stack.enter_context(shard.open("rb")) for shard in shards]
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         if len({len(picture) for picture in rows.shapes}) == 1:
-            shutil.copyfileobj(source, file, CHUNK_BYTES)
+            for source in sources:
+                shutil.copyfileobj(source, file, CHUNK_BYTES)
             return
-        for length, picture in zip(rows.lengths, rows.shapes, strict=True):
-            pixels = np.frombuffer(source.read(length), np.uint8).reshape(*picture[:2], -1)
+        for (shard, _), length, picture in zip(rows.places, rows.lengths, rows.shapes, strict=True):
+            pixels = np.frombuffer(sources[shard].read(length), np.uint8).reshape(*picture[:2], -1)
             file.write(np.broadcast_to(pixels, shape[1:]).tobytes())
 
 
@@ -262,12 +307,13 @@ def _write_index(path: Path, rows: _Rows, labels: Labels, *, with_offsets: bool)
         "width": pa.array(sizes[:, 1]),
     }
     if with_offsets:
-        lengths = np.array(rows.lengths, np.int64)
-        columns |= {"offset": pa.array(np.cumsum(lengths) - lengths), "length": pa.array(lengths)}
+        shards, offsets = np.array(rows.places, np.int64).T
+        columns |= {"shard": pa.array(shards.astype(np.int32)), "offset": pa.array(offsets)}
+        columns["length"] = pa.array(rows.lengths, pa.int64())
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def _describe(listing: Listing, rows: _Rows, labels: Labels, classes: list[str], images: Path) -> dict[str, Any]:
+def _describe(listing: Listing, rows: _Rows, labels: Labels, classes: list[str], images: Sequence[Path]) -> dict[str, Any]:
     """Return the content of dataset.json, which has no times and nothing of this machine in it."""
     splits = np.array([item.split for item in rows.items])
     per_class = {
@@ -277,7 +323,7 @@ def _describe(listing: Listing, rows: _Rows, labels: Labels, classes: list[str],
     }
     sizes = {shape[:2] for shape in rows.shapes}
     height, width = sizes.pop() if len(sizes) == 1 else (None, None)
-    index = images.with_name("index.parquet")
+    index = images[0].with_name("index.parquet")
     return {
         **listing.info,
         "count": len(rows.items),
@@ -290,5 +336,5 @@ def _describe(listing: Listing, rows: _Rows, labels: Labels, classes: list[str],
         "converted": dict(sorted(rows.converted.items())),
         "skipped": rows.skipped,
         "ignored": listing.ignored,
-        "files": {path.name: files.sha256(path) for path in (images, index)},
+        "files": {path.name: files.sha256(path) for path in (*images, index)},
     }

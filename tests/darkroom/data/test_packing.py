@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from darkroom import files
+from darkroom.data import packing
 from darkroom.data.folders import list_pictures, scan
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
@@ -76,7 +77,7 @@ def test_other_pictures_stay_as_they_were(write: Write, picture: MakePicture, ro
     pack = write(content)
     assert (pack.size, pack.channels) == (None, 3)
     assert pack.sizes.tolist() == [[8, 8], [90, 70], [5, 7], [6, 6]]
-    raw = (root / "data" / "raw" / "images.bin").read_bytes()
+    raw = (root / "data" / "raw" / "images-000.bin").read_bytes()
     assert raw == b"".join(content[name] for name in pack.ids)
     for row, name in enumerate(pack.ids):
         expected = decode(content[name], 10_000).picture
@@ -91,7 +92,7 @@ def test_of_an_animation_only_the_first_frame_is_kept(write: Write, root: Path) 
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
     pack = write({"a/1.gif": file.getvalue(), "b/1.gif": file.getvalue()})
     assert (pack[0] == (255, 0, 0)).all()
-    assert (root / "data" / "raw" / "images.bin").read_bytes().startswith(b"\x89PNG")
+    assert (root / "data" / "raw" / "images-000.bin").read_bytes().startswith(b"\x89PNG")
     assert dataset(root)["converted"]["animation"] == 2
 
 
@@ -202,7 +203,7 @@ def test_larger_pictures_are_resized_and_smaller_ones_stay_as_they_are(write: Wr
     sizes = dict(zip(pack.ids, map(tuple, pack.sizes.tolist()), strict=True))
     assert sizes == {"a/large.jpg": (60, 80), "a/tall.png": (200, 60), "b/exact.jpg": (60, 100), "b/small.png": (40, 50)}
     assert (dataset(root)["format"], dataset(root)["resize"], pack.resize) == ("encoded", 60, 60)
-    packed = (root / "data" / "raw" / "images.bin").read_bytes()
+    packed = (root / "data" / "raw" / "images-000.bin").read_bytes()
     for name in ("b/exact.jpg", "b/small.png"):
         assert content[name] in packed
         assert np.array_equal(pack[pack.ids.index(name)], decode(content[name], 10**6).picture)
@@ -223,7 +224,7 @@ def test_pixels_of_many_sizes(write: Write, root: Path) -> None:
     content = {"a/1.png": photo(90, 70, 0, "PNG"), "a/2.png": photo(20, 30, 1, "PNG"), "b/1.png": grey.getvalue()}
     pack = write(content, format="raw")
     assert (pack.size, pack.channels, dataset(root)["format"]) == (None, 3, "raw")
-    assert (root / "data" / "raw" / "images.bin").stat().st_size == 90 * 70 * 3 + 20 * 30 * 3 + 63
+    assert (root / "data" / "raw" / "images-000.bin").stat().st_size == 90 * 70 * 3 + 20 * 30 * 3 + 63
     for row, name in enumerate(pack.ids):
         expected = decode(content[name], 10**6).picture
         assert np.array_equal(pack[row], np.broadcast_to(expected.reshape(*expected.shape[:2], -1), (*expected.shape[:2], 3)))
@@ -243,3 +244,23 @@ def test_large_jpegs_are_read_at_reduced_size(write: Write) -> None:
     assert pack.read(0, side=100).shape == (300, 400, 3)
     assert pack.read(0, side=200).shape == (600, 800, 3)
     assert pack.read(0, side=900).shape == pack[0].shape == pack.read(2, side=100).shape == (1200, 1600, 3)
+
+
+def test_one_picture_more_changes_one_file(write: Write, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "SHARD_BYTES", 20_000)
+    content = {f"{name}/{row:03d}.jpg": photo(70, 70, row) for name in "ab" for row in range(60)}
+
+    def digests() -> set[str]:
+        return {files.sha256(path) for path in (root / "data" / "raw").glob("images-*.bin")}
+
+    pack = write(content)
+    before = digests()
+    assert len(before) > 5
+    assert all(np.array_equal(pack[row], decode(content[name], 10**6).picture) for row, name in enumerate(pack.ids))
+    added = write({"a/030b.jpg": photo(70, 70, 1000)})
+    assert added.ids[31] == "a/030b.jpg"
+    assert len(digests() - before) == 1
+    (root / "set" / "a" / "030b.jpg").rename(root / "set" / "b" / "030b.jpg")
+    moved = write({})
+    assert moved.labels.tolist() == [0] * 60 + [1] * 61
+    assert len(digests() - before) == 1
