@@ -26,6 +26,8 @@ class Pack:
     ----------
     directory : Path
         Where it stands.
+    dataset : dict
+        What dataset.json tells of it and of its source.
     classes : list of str
         Class names; a label is an index into it.
     channels : int
@@ -41,7 +43,7 @@ class Pack:
     """
 
     def __init__(self, directory: Path, dataset: dict[str, Any], index: Any, images: NDArray[np.uint8]):
-        self.directory = directory
+        self.directory, self.dataset = directory, dataset
         self.classes: list[str] = dataset["classes"]
         self.channels: int = dataset["channels"]
         self.size: tuple[int, int] | None = (images.shape[1], images.shape[2]) if images.ndim == 4 else None
