@@ -5,7 +5,10 @@ from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
 from darkroom.errors import run_command
 from darkroom.params_file import load_params
+from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
 from darkroom.workspace import running
+
+NUM_AUGMENTED = 6
 
 
 def main() -> None:
@@ -20,6 +23,7 @@ def main() -> None:
         from darkroom.training.published import data_hashes, make_card, save_model
         from darkroom.training.resume import read_files, write_files
         from darkroom.training.states import StateStore, depends_on
+        from darkroom.training.views import augmented_views
 
         plan = make_plan(params, pack, split.rows["train"])
         hashes = data_hashes(paths.RAW, split)
@@ -30,8 +34,11 @@ def main() -> None:
                 return
             stage.check()
             save_model(paths.MODELS, best.weights, make_card(params, plan.preprocessing, split.classes, hashes, best))
+            rows = split.rows["train"][evenly_sampled(pack.labels[split.rows["train"]], NUM_AUGMENTED)]
             with stage.replaced_dir(paths.TRAIN_METRICS) as directory:
                 write_files(directory, read_files(store.log_dir))
+                names = [split.classes[label] for label in pack.labels[rows]]
+                augmentation_sheet(augmented_views(plan, pack, rows), names).save(directory / "augmented.png")
         print(f"train: published epoch {best.epoch} with {best.monitor} {best.score:.4f}")
 
 

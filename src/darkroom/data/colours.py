@@ -1,9 +1,11 @@
 """How bright the pictures are, channel by channel: what networks are normalised by and the data card tells."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from darkroom.data.pack import Pack
 from darkroom.data.randomness import generator
@@ -32,9 +34,15 @@ def measure_colours(pack: Pack, rows: NDArray[np.int64]) -> Colours:
     """Measure the pictures of rows (n,), of which there is at least one; a sample of them, always the same, if there are many."""
     if len(rows) > SAMPLE:
         rows = np.sort(generator(0, 0).choice(rows, SAMPLE, replace=False))
-    sums = np.zeros((3, pack.channels))
+    counts = np.zeros((pack.channels, 256), np.int64)
     for row in rows:
-        values = pack[int(row)].reshape(-1, pack.channels) / 255
-        sums += [np.full(pack.channels, len(values)), values.sum(0), (values**2).sum(0)]
-    mean = sums[1] / sums[0]
-    return Colours(mean, np.sqrt(np.maximum(sums[2] / sums[0] - mean**2, 0)), len(rows))
+        picture = pack[int(row)]
+        image = Image.fromarray(picture[..., 0] if pack.channels == 1 else picture)
+        counts += np.reshape(image.histogram(), counts.shape)
+    # In whole numbers, which Python has of any size: every machine finds the same.
+    num_pixels = int(counts[0].sum())
+    sums = [int(total) for total in counts @ np.arange(256)]
+    squares = [int(total) for total in counts @ np.arange(256) ** 2]
+    mean = [total / (255 * num_pixels) for total in sums]
+    std = [math.sqrt(num_pixels * square - total**2) / (255 * num_pixels) for total, square in zip(sums, squares, strict=True)]
+    return Colours(np.array(mean), np.array(std), len(rows))

@@ -10,6 +10,7 @@ from PIL import Image
 from darkroom.reporting import sheets
 
 RED = (220, 38, 38)
+CELL_HEIGHT = sheets.SIDE + 2 * sheets.FRAME + 2 * sheets.LINE + sheets.GAP
 
 
 def pictures(number: int, shape: tuple[int, int, int]) -> list[NDArray[np.uint8]]:
@@ -25,7 +26,7 @@ def png(sheet: Image.Image) -> bytes:
 
 def cell(sheet: Image.Image, row: int, column: int) -> NDArray[np.uint8]:
     """Return the framed square of one picture."""
-    left, top = sheets.GAP + column * sheets.CELL_WIDTH, sheets.GAP + row * sheets.CELL_HEIGHT
+    left, top = sheets.GAP + column * sheets.CELL_WIDTH, sheets.GAP + row * CELL_HEIGHT
     side = sheets.SIDE + 2 * sheets.FRAME
     return np.asarray(sheet.convert("RGB"))[top : top + side, left : left + side]
 
@@ -35,7 +36,7 @@ def test_pictures_of_any_size_make_the_same_sheet(shape: tuple[int, int, int]) -
     sheet = sheets.contact_sheet(pictures(9, shape), [("is a", "said b 0.93")] * 9, [False] * 9)
     reopened = Image.open(io.BytesIO(png(sheet)))
     assert reopened.format == "PNG"
-    assert reopened.size == (sheets.GAP + 8 * sheets.CELL_WIDTH, sheets.GAP + 2 * sheets.CELL_HEIGHT)
+    assert reopened.size == (sheets.GAP + 8 * sheets.CELL_WIDTH, sheets.GAP + 2 * CELL_HEIGHT)
 
 
 def test_the_bytes_are_the_same_again() -> None:
