@@ -14,7 +14,7 @@ MAX_CLASSES, SHOWN_ENDS = 50, 10
 MAX_SKIPPED = 20
 MAX_LENGTH = 200  # characters of a name
 # What ends a code span or a cell of a table, and what a careless renderer takes for HTML.
-LOOKALIKES = str.maketrans({"`": "'", "|": "¦", "<": "‹", ">": "›"})  # noqa: RUF001
+LOOKALIKES = str.maketrans({"`": "'", "|": "¦", "<": "\u2039", ">": "\u203a"})
 SOURCE_KEYS = {
     "name": "Name",
     "source": "Source",
@@ -90,7 +90,7 @@ def _ratio(counts: Any) -> str:
 def _sizes(contents: Contents, dataset: dict[str, Any]) -> str:
     height, width = contents.sizes.T
     if dataset["width"]:
-        sizes = f"All are {dataset['width']} × {dataset['height']} pixels"  # noqa: RUF001
+        sizes = f"All are {dataset['width']} x {dataset['height']} pixels"
     else:
         sizes = (
             f"Of {width.min()} to {width.max()} pixels width and {height.min()} to {height.max()} pixels height, "

@@ -84,7 +84,7 @@ def histogram_of_sizes(contents: Contents) -> Histogram:
     while (following := starts[-1] + int(_width_of_bin(starts[-1]))) <= sides.max():
         starts.append(following)
     widths = _width_of_bin(starts).tolist()
-    names = [str(start) if width == 1 else f"{start}–{start + width - 1}" for start, width in zip(starts, widths, strict=True)]  # noqa: RUF001
+    names = [str(start) if width == 1 else f"{start} to {start + width - 1}" for start, width in zip(starts, widths, strict=True)]
     return Histogram(names, starts, _count(contents, np.searchsorted(starts, _start_of_bin(sides)), len(starts)))
 
 

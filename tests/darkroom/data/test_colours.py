@@ -40,3 +40,10 @@ def test_of_many_pictures_a_sample_is_read_always_the_same(digits: Any, monkeypa
 def test_pictures_of_one_colour_have_no_deviation(make_pack: Callable[..., Pack]) -> None:
     pack = make_pack([(label, "train", np.full((4, 4), 51, np.uint8)) for label in (0, 1)])
     assert measure_colours(pack, np.array([0, 1])) == ([pytest.approx(0.2)], [pytest.approx(0)], 2)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1), (1, 1, 3), (5, 1, 3)])
+def test_slivers_are_measured(make_pack: Callable[..., Pack], shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    pack = make_pack([(0, "train", values), (1, "train", values)])
+    assert measure_colours(pack, np.array([0, 1])).mean == pytest.approx(values.reshape(-1, pack.channels).mean(0) / 255)

@@ -98,3 +98,43 @@ def test_samples_are_spread_over_the_classes() -> None:
 def test_samples_of_more_classes_than_places_cover_the_class_list() -> None:
     labels = np.arange(100).repeat(2)
     assert labels[sheets.evenly_sampled(labels, 4)].tolist() == [0, 25, 50, 75]
+
+
+def test_groups_stand_apart_and_empty_cells_stay_empty() -> None:
+    black = np.zeros((8, 8, 1), np.uint8)
+    captions = [("one", "two", "three")] * 3
+    sheet = np.asarray(sheets.contact_sheet([black, None, black], captions, [False] * 3, columns=4, group=2).convert("RGB"))
+    assert sheet.shape[1] == sheets.GAP + 4 * sheets.CELL_WIDTH + sheets.GROUP_GAP
+    assert sheet.shape[0] == sheets.GAP + CELL_HEIGHT + sheets.LINE
+    middle = sheets.GAP + sheets.FRAME + sheets.SIDE // 2
+    assert (sheet[middle, middle] == 0).all()
+    assert (sheet[:, sheets.GAP + sheets.CELL_WIDTH : sheets.GAP + 2 * sheets.CELL_WIDTH + sheets.GROUP_GAP] > 250).all()
+    assert (sheet[middle, middle + 2 * sheets.CELL_WIDTH + sheets.GROUP_GAP] == 0).all()
+
+
+def test_samples_of_every_class_are_spread_over_it() -> None:
+    labels = np.array([0] * 90 + [1] * 2 + [-1] * 8 + [2] * 8)
+    assert sheets.sampled_by_class(labels, 3, 24).tolist() == [
+        [0, 11, 22, 33, 45, 56, 67, 78],
+        [90, 91, -1, -1, -1, -1, -1, -1],
+        [100, 101, 102, 103, 104, 105, 106, 107],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "shape"), [(2, (2, 8)), (8, (8, 8)), (9, (9, 4)), (17, (17, 2)), (32, (32, 2)), (1000, (32, 2))]
+)
+def test_the_more_classes_the_fewer_of_each(num_classes: int, shape: tuple[int, int]) -> None:
+    labels = np.arange(num_classes).repeat(9)
+    rows = sheets.sampled_by_class(labels, num_classes, 64)
+    assert rows.shape == shape
+    assert (labels[rows] == labels[rows[:, :1]]).all()
+    assert len(np.unique(rows)) == rows.size
+    assert labels[rows[-1, 0]] >= num_classes * 31 // 32 - 1
+
+
+def test_a_picture_and_what_becomes_of_it_stand_in_one_row() -> None:
+    views = [np.full((2, 8, 8, 1), value, np.uint8) + np.array([0, 5], np.uint8)[:, None, None, None] for value in (10, 60, 110)]
+    sheet = sheets.augmentation_sheet(views, ["a", "b"])
+    found = [[int(cell(sheet, row, column)[50, 50, 0]) for column in range(3)] for row in range(2)]
+    assert found == [[10, 60, 110], [15, 65, 115]]
