@@ -1,11 +1,16 @@
-"""Stage split: decide which pictures train, validate and test; writes rows and counts to data/split, no pixels."""
+"""Stage split: decide which pictures train, validate and test (data/split), and tell what they are like (metrics/split)."""
+
+import numpy as np
 
 from darkroom import paths
-from darkroom.data.dividing import divide
+from darkroom.data.colours import measure_colours
+from darkroom.data.dividing import Division, divide
 from darkroom.data.pack import Pack
 from darkroom.data.splits import summary, write_split
 from darkroom.errors import run_command
 from darkroom.params_file import load_params
+from darkroom.reporting.contents import Contents
+from darkroom.reporting.description import class_lines, write_description
 from darkroom.workspace import running
 
 
@@ -15,9 +20,31 @@ def main() -> None:
         params = load_params(paths.PARAMS)
         pack = Pack.open(paths.RAW)
         division = divide(pack, params.split, params.base.seed)
-        with stage.replaced_dir(paths.SPLIT) as directory:
-            write_split(directory, pack, division, params.split, params.base.seed)
+        contents = describe(pack, division)
+        with stage.replaced_dirs(paths.SPLIT_METRICS, paths.SPLIT) as (metrics, directory):
+            split = write_split(directory, pack, division, params.split, params.base.seed)
+            write_description(metrics, contents, pack.dataset, split)
+        for line in class_lines(contents):
+            print(line)
         print(f"split: {summary(pack, division)}")
+
+
+def describe(pack: Pack, division: Division) -> Contents:
+    """Return what reports tell of, measured on what is trained on."""
+    mean, std, num_measured = measure_colours(pack, np.flatnonzero(division.splits == "train"))
+    return Contents(
+        classes=pack.classes,
+        labels=pack.labels,
+        splits=division.splits,
+        sizes=pack.sizes,
+        ids=pack.ids,
+        pairs=division.duplicates.pairs,
+        distances=division.duplicates.distances,
+        mean=mean,
+        std=std,
+        num_measured=num_measured,
+        read_picture=pack.__getitem__,
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
 """Stage train: train the network of params.yaml on data/split and publish the weights of the best epoch to models."""
 
 from darkroom import paths
+from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
 from darkroom.errors import run_command
 from darkroom.params_file import load_params
+from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
 from darkroom.workspace import running
+
+NUM_AUGMENTED = 6
 
 
 def main() -> None:
@@ -21,6 +25,7 @@ def main() -> None:
         from darkroom.training.published import data_hashes, make_card, save_model
         from darkroom.training.resume import read_files, write_files
         from darkroom.training.states import StateStore, depends_on
+        from darkroom.training.views import augmented_views
 
         plan = make_plan(params, pack, split.rows["train"])
         hashes = data_hashes(paths.RAW, split)
@@ -32,8 +37,11 @@ def main() -> None:
             stage.check()
             card = make_card(params, plan.preprocessing, split.classes, hashes, best, task=split.task)
             save_model(paths.MODELS, best.weights, card)
+            rows = split.rows["train"][evenly_sampled(pack.labels[split.rows["train"]], NUM_AUGMENTED)]
             with stage.replaced_dir(paths.TRAIN_METRICS) as directory:
                 write_files(directory, read_files(store.log_dir))
+                shown = augmentation_sheet(augmented_views(plan, pack, rows), names(pack.labels[rows], split.classes))
+                shown.save(directory / "augmented.png")
         print(f"train: published epoch {best.epoch} with {best.monitor} {best.score:.4f}")
 
 

@@ -75,6 +75,21 @@ def test_metrics_and_tables_are_complete(clone: Clone) -> None:
         Image.open(folder / "pictures" / f"{name}.png").verify()
 
 
+def test_the_data_is_explained(clone: Clone) -> None:
+    folder = clone.path / "metrics" / "split"
+    with (folder / "classes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == [str(label) for label in range(10)]
+    assert [sum(int(row[split]) for row in rows) for split in ("train", "val", "test", "left_out")] == [1258, 180, 359, 0]
+    card = (folder / "card.md").read_text(encoding="utf-8")
+    preprocessing = json.loads((clone.path / "models/model.json").read_text())["preprocessing"]
+    assert f"| grey | {preprocessing['mean'][0]:.4f} | {preprocessing['std'][0]:.4f} |" in card
+    assert str(clone.path) not in card
+    for name in ("split/pictures/samples.png", "split/pictures/duplicates.png", "train/augmented.png"):
+        Image.open(clone.path / "metrics" / name).verify()
+    assert "pictures.train" in clone.run("dvc metrics diff HEAD~1 --all --targets metrics/split/numbers.json").stdout
+
+
 def test_the_published_epoch_is_the_one_that_was_measured(clone: Clone) -> None:
     card = json.loads((clone.path / "models/model.json").read_text())
     with (clone.path / "metrics/train/plots/metrics/val/accuracy.tsv").open() as file:
@@ -113,6 +128,7 @@ def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
         assert not re.search(r"""<(script|link|img)[^>]*(src|href)=["']https?:""", page)
         assert all(f'"{revision}"' in page for revision in ("HEAD", "slow", "fast"))
         assert all(title in page for title in ("Loss", "Validation accuracy", "Confusion", "F1 of every class", "Reliability"))
+        assert all(title in page for title in ("Pictures of every class", "Sizes of the pictures", "Shapes of the pictures"))
     finally:
         clone.run("git reset -q --hard && rm -rf plots && dvc checkout -q")
 

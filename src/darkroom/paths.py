@@ -13,6 +13,7 @@ RAW = ROOT / "data" / "raw"
 SPLIT = ROOT / "data" / "split"
 PREDICTIONS = ROOT / "data" / "predictions"
 MODELS = ROOT / "models"
+SPLIT_METRICS = ROOT / "metrics" / "split"
 TRAIN_METRICS = ROOT / "metrics" / "train"
 EVALUATE_METRICS = ROOT / "metrics" / "evaluate"
 

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -56,8 +56,14 @@ class Stage:
     @contextmanager
     def replaced_dir(self, path: Path) -> Iterator[Path]:
         """Yield an empty folder that takes the place of `path` when the block succeeds and no input changed."""
-        with files.replaced_dir(path) as directory:
+        with self.replaced_dirs(path) as (directory,):
             yield directory
+
+    @contextmanager
+    def replaced_dirs(self, *folders: Path) -> Iterator[list[Path]]:
+        """Yield empty folders that take the places of `folders`, the last first, when the block succeeds and no input changed."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(files.replaced_dir(path)) for path in folders]
             self.check()
 
 

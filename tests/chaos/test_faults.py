@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow]
 
 OUTS = {
     "download": ["data/raw"],
-    "split": ["data/split"],
+    "split": ["data/split", "metrics/split"],
     # The weights and their card are one unit only by the hash in the card.
     "train": ["models/model.json", "models/model.safetensors", "metrics/train"],
     "evaluate": ["metrics/evaluate"],

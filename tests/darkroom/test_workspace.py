@@ -98,6 +98,22 @@ def test_what_the_stage_does_not_read_may_change(root: Path) -> None:
     assert [entry.name for entry in (root / "data" / "split").iterdir()] == ["after"]
 
 
+def test_of_two_folders_neither_is_written_when_something_changed(root: Path) -> None:
+    folders = [root / "data" / "split", root / "metrics" / "split"]
+
+    def split(change: str) -> None:
+        with running("split") as stage, stage.replaced_dirs(*folders) as directories:
+            for directory in directories:
+                (directory / "after").write_text("after")
+            (root / "src/split.py").write_text(change)
+
+    with pytest.raises(RunError, match="changed while split ran"):
+        split("other")
+    assert not any(folder.exists() for folder in folders)
+    split("other")
+    assert all([entry.name for entry in folder.iterdir()] == ["after"] for folder in folders)
+
+
 def test_what_a_killed_stage_was_writing_is_swept(root: Path) -> None:
     rest = root / "data" / ".writing-split.abc"
     rest.mkdir()

@@ -34,6 +34,8 @@ class Pack:
     ----------
     directory : Path
         Where it stands.
+    dataset : dict
+        What dataset.json tells of it and of its source.
     classes : list of str
         Class names; a label is an index into it.
     channels : int
@@ -51,7 +53,7 @@ class Pack:
     """
 
     def __init__(self, directory: Path, dataset: dict[str, Any], index: Any, images: Images):
-        self.directory = directory
+        self.directory, self.dataset = directory, dataset
         self.classes: list[str] = dataset["classes"]
         self.channels: int = dataset["channels"]
         self.resize: int | None = dataset["resize"]

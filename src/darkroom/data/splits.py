@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,8 +76,14 @@ class Split:
         )
 
 
-def write_split(directory: Path, pack: Pack, division: Division, params: SplitParams, seed: int) -> None:
-    """Write `manifest.csv` (row, split, fold, label, class, id), `duplicates.csv` (pairs) and `split.json` (counts)."""
+def write_split(directory: Path, pack: Pack, division: Division, params: SplitParams, seed: int) -> dict[str, Any]:
+    """Write `manifest.csv` (row, split, fold, label, class, id), `duplicates.csv` (pairs) and `split.json` (counts).
+
+    Returns
+    -------
+    report
+        The content of split.json.
+    """
     folds = ["" if fold == NO_FOLD else fold for fold in division.folds.tolist()]
     _write_csv(
         directory / "manifest.csv",
@@ -90,18 +96,17 @@ def write_split(directory: Path, pack: Pack, division: Division, params: SplitPa
         ),
     )
     _write_csv(directory / "duplicates.csv", DUPLICATE_COLUMNS, _duplicate_rows(pack, division))
-    files.write_sealed_json(
-        directory / "split.json",
-        {
-            "manifest_sha256": files.sha256(directory / "manifest.csv"),
-            "classes": pack.classes,
-            "pictures": {place: int((division.splits == place).sum()) for place in PLACES},
-            "per_class": {split: _per_class(pack, division.splits == split) for split in SPLITS},
-            "duplicates": count_duplicates(pack, division),
-            "seed": seed,
-            "params": params.model_dump(),
-        },
-    )
+    report = {
+        "manifest_sha256": files.sha256(directory / "manifest.csv"),
+        "classes": pack.classes,
+        "pictures": {place: int((division.splits == place).sum()) for place in PLACES},
+        "per_class": {split: _per_class(pack, division.splits == split) for split in SPLITS},
+        "duplicates": count_duplicates(pack, division),
+        "seed": seed,
+        "params": params.model_dump(),
+    }
+    files.write_sealed_json(directory / "split.json", report)
+    return report
 
 
 def count_duplicates(pack: Pack, division: Division) -> dict[str, int]:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.params import EvaluateParams
-from darkroom.reporting.scores import is_right, predictions
-from darkroom.reporting.sheets import contact_sheet, evenly_sampled, most_confident_mistakes
+from darkroom.reporting.scores import is_right, most_confident_mistakes, predictions
+from darkroom.reporting.sheets import contact_sheet, evenly_sampled
 from darkroom.reporting.tables import Answers, write_tables
 
 ReadPicture = Callable[[int], NDArray[np.uint8]]

@@ -159,6 +159,18 @@ def is_right(probabilities: Probabilities, labels: Labels) -> NDArray[np.bool_]:
     return right
 
 
+def most_confident_mistakes(probabilities: Probabilities, labels: Labels, count: int) -> NDArray[np.intp]:
+    """Return at most `count` rows of probabilities (N, K) whose prediction is wrong, the most confident mistake first."""
+    rows = np.flatnonzero(~is_right(probabilities, labels))
+    if labels.ndim == 2:
+        wrong = predictions(probabilities, labels) != labels
+        confidence = np.where(wrong, np.maximum(probabilities, 1 - probabilities), 0).max(axis=1)
+    else:
+        confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence[rows], kind="stable")
+    return rows[order[:count]]
+
+
 def _multi_hot(labels: Labels, num_classes: int) -> NDArray[np.bool_]:
     if labels.ndim == 2:
         return labels.astype(np.bool_)

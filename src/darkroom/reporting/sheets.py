@@ -1,45 +1,47 @@
-"""Sheets of sample pictures with captions, drawn with Pillow. N pictures of H by W pixels in C channels, K classes."""
+"""Sheets of pictures with captions, drawn with Pillow. N pictures of H by W pixels in C channels, K classes."""
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from darkroom.reporting.scores import Labels, is_right, predictions
-
 SIDE = 96  # pixels of a picture: a whole multiple of 8, 32 and 96
 FRAME = 3  # pixels
 GAP = 8  # pixels between cells
+GROUP_GAP = 20  # more pixels between groups of cells
 FONT_SIZE = 12  # pixels
 LINE = 15  # pixels from one line of a caption to the next
 CELL_WIDTH = SIDE + 2 * FRAME + GAP
-CELL_HEIGHT = SIDE + 2 * FRAME + 2 * LINE + GAP
 
 WHITE, GREY, INK, RED = "#ffffff", "#e5e7eb", "#1f2937", "#dc2626"
 
 
 def contact_sheet(
-    pictures: Sequence[NDArray[np.uint8]],
-    captions: Sequence[tuple[str, str]],
+    pictures: Sequence[NDArray[np.uint8] | None],
+    captions: Sequence[tuple[str, ...]],
     wrong: Sequence[bool],
     *,
     columns: int = 8,
+    group: int = 1,
     empty: str = "no mistakes",
 ) -> Image.Image:
-    """Draw pictures in rows of equal cells, each with two lines of text under it; wrong ones get a red frame.
+    """Draw pictures in rows of equal cells, each with lines of text under it; wrong ones get a red frame.
 
     Parameters
     ----------
-    pictures : N arrays (H, W, C) uint8
-        C is 1 (grey) or 3 (red, green, blue); sizes may differ.
+    pictures : N arrays (H, W, C) uint8, or None
+        C is 1 (grey) or 3 (red, green, blue); sizes may differ. None leaves its cell empty.
     captions
-        Two lines for every picture; what is too long loses its middle, letters lose their accents.
+        Lines for every picture, as many for each; what is too long loses its middle, letters lose their accents.
     wrong
-        Whether the model was wrong on each picture.
+        Whether something is wrong with each picture: the model's answer, its label.
     columns
         Pictures in a row.
+    group
+        Of so many cells of a row, each group stands by itself.
     empty
         What the sheet says when there is no picture.
 
@@ -49,35 +51,45 @@ def contact_sheet(
         In at most 256 colours, so that saved as PNG it is small enough for Git; the same bytes for the same content.
     """
     rows = max(1, -(-len(pictures) // columns))
-    sheet = Image.new("RGB", (GAP + columns * CELL_WIDTH, GAP + rows * CELL_HEIGHT), WHITE)
+    num_lines = max(map(len, captions), default=2)
+    cell_height = SIDE + 2 * FRAME + num_lines * LINE + GAP
+    group_gap = GROUP_GAP if 1 < group < columns else 0
+    width = GAP + columns * CELL_WIDTH + (columns - 1) // group * group_gap
+    sheet = Image.new("RGB", (width, GAP + rows * cell_height), WHITE)
     draw = ImageDraw.Draw(sheet)
     font = _font()
     if not pictures:
         draw.text((sheet.width / 2, sheet.height / 2), empty, fill=INK, font=font, anchor="mm")
     for place, (picture, caption, is_wrong) in enumerate(zip(pictures, captions, wrong, strict=True)):
+        if picture is None:
+            continue
         row, column = divmod(place, columns)
-        left, top = GAP + column * CELL_WIDTH, GAP + row * CELL_HEIGHT
+        left, top = GAP + column * CELL_WIDTH + column // group * group_gap, GAP + row * cell_height
         _draw_picture(sheet, picture, (left, top), RED if is_wrong else GREY)
         for number, line in enumerate(caption):
             baseline = top + SIDE + 2 * FRAME + (number + 1) * LINE - 2
-            colour = RED if is_wrong and number == 1 else INK
+            colour = RED if is_wrong and number == num_lines - 1 else INK
             draw.text((left, baseline), _drawable(line, font, SIDE + 2 * FRAME), fill=colour, font=font, anchor="ls")
     return sheet.quantize(256, method=Image.Quantize.MEDIANCUT)
 
 
-def most_confident_mistakes(probabilities: NDArray[np.float64], labels: Labels, count: int) -> NDArray[np.intp]:
-    """Return at most `count` rows of probabilities (N, K) whose prediction is wrong, the most confident mistake first."""
-    rows = np.flatnonzero(~is_right(probabilities, labels))
-    if labels.ndim == 2:
-        wrong = predictions(probabilities, labels) != labels
-        confidence = np.where(wrong, np.maximum(probabilities, 1 - probabilities), 0).max(axis=1)
-    else:
-        confidence = probabilities.max(axis=1)
-    order = np.argsort(-confidence[rows], kind="stable")
-    return rows[order[:count]]
+def augmentation_sheet(views: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> Image.Image:
+    """Draw a row for each of N pictures: as it is, and as the network sees it in one epoch after the other.
+
+    Parameters
+    ----------
+    views : arrays (N, H, W, C) uint8
+        The pictures as they are, then of each epoch.
+    names
+        The N names of their classes.
+    """
+    when = ["as it is", *(f"epoch {epoch}" for epoch in range(1, len(views)))]
+    pictures = [view[place] for place in range(len(names)) for view in views]
+    captions = [(name, text) for name in names for text in when]
+    return contact_sheet(pictures, captions, [False] * len(pictures), columns=len(views))
 
 
-def evenly_sampled(labels: Labels, count: int) -> NDArray[np.intp]:
+def evenly_sampled(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.intp]:
     """Return at most `count` rows, sorted by class: the first of every class, then the second, and so on.
 
     If there are more classes than `count`, classes are taken at equal distances along the class list. A picture of several
@@ -93,6 +105,29 @@ def evenly_sampled(labels: Labels, count: int) -> NDArray[np.intp]:
     place_in_class = np.arange(len(labels)) - np.searchsorted(labels[by_class], labels[by_class])
     taken = np.argsort(place_in_class, kind="stable")[:count]
     return by_class[np.sort(taken)]
+
+
+def sampled_by_class(labels: NDArray[np.int64], num_classes: int, count: int) -> NDArray[np.int64]:
+    """Return rows (n, m) of pictures spread over each of the n classes that are shown, -1 where a class has too few.
+
+    There are 8, 4 or 2 of every class, as many as make no more than `count` altogether; if there are more classes than that,
+    classes are taken at equal distances along the class list.
+
+    Parameters
+    ----------
+    labels : (N,) int64
+        Of all pictures, below `num_classes`.
+    num_classes, count
+        K, and the largest number of rows.
+    """
+    each = next((each for each in (8, 4) if each * num_classes <= count), 2)
+    num_shown = min(num_classes, count // each)
+    sampled = np.full((num_shown, each), -1)
+    for place, label in enumerate(np.arange(num_shown) * num_classes // num_shown):
+        rows = np.flatnonzero(labels == label)
+        few = min(each, len(rows))
+        sampled[place, :few] = rows[np.arange(few) * len(rows) // max(1, few)]
+    return sampled
 
 
 def _draw_picture(sheet: Image.Image, picture: NDArray[np.uint8], corner: tuple[int, int], frame: str) -> None:

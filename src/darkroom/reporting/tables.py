@@ -67,21 +67,21 @@ def write_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str
     order = np.argsort(-mistakes, axis=None, kind="stable")[: np.count_nonzero(mistakes)]
     cells = [(label, label) for label in range(len(names))] + [divmod(cell, len(names)) for cell in order.tolist()]
     rows = ((names[actual], names[predicted], int(matrix[actual, predicted]), len(names)) for actual, predicted in cells)
-    _write_csv(path, ("actual", "predicted", "count", "num_classes"), rows)
+    write_csv(path, ("actual", "predicted", "count", "num_classes"), rows)
 
 
 def write_per_class(path: Path, per_class: scores.PerClass, classes: Sequence[str]) -> None:
     """Write class, precision, recall, f1, support, in the order of the class list."""
     columns = (column.tolist() for column in per_class)
     rows = zip(map(plain_text, classes), *columns, strict=True)
-    _write_csv(path, ("class", "precision", "recall", "f1", "support"), rows)
+    write_csv(path, ("class", "precision", "recall", "f1", "support"), rows)
 
 
 def write_reliability(path: Path, diagram: scores.Reliability) -> None:
     """Write bin (from 1), confidence, accuracy, count of the bins that hold pictures."""
     columns = (column.tolist() for column in diagram)
     rows = (row for row in zip(range(1, len(diagram.num_pictures) + 1), *columns, strict=True) if row[-1])
-    _write_csv(path, ("bin", "confidence", "accuracy", "count"), rows)
+    write_csv(path, ("bin", "confidence", "accuracy", "count"), rows)
 
 
 def plain_text(name: str) -> str:
@@ -93,7 +93,8 @@ def plain_text(name: str) -> str:
     return files.csv_text(one_line(name).translate({ord("<"): "\u2039", ord(">"): "\u203a"}))
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table atomically; texts that are not the project's own have gone through `plain_text`."""
     with files.replaced_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from darkroom.data.pack import Pack
 from darkroom.data.pictures import fit
+from darkroom.data.randomness import generator
 from darkroom.errors import InputError, described
 from darkroom.training.augment import BatchAugmentation
 
@@ -33,16 +34,6 @@ class Batch(TypedDict):
     """(N, C, H, W) uint8"""
     labels: Tensor
     """(N,) int64, or (N, K) float32 of 0 and 1 in a multilabel set"""
-
-
-def generator(seed: int, stream: int, *counters: int) -> np.random.Generator:
-    """Return random numbers that depend on nothing but the arguments.
-
-    References
-    ----------
-    Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox).
-    """
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, stream, *counters))))
 
 
 class ShuffledRows(Sampler[BatchKey]):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from darkroom.data.randomness import generator
 from darkroom.errors import RunError
-from darkroom.training.batches import STEP, Batch, generator
+from darkroom.training.batches import STEP, Batch
 from darkroom.training.schedules import interval
 from darkroom.training.tally import MultilabelTally, Tally
 

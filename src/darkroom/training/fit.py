@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from dvc.dirs import site_cache_dir
@@ -16,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from darkroom import files
 from darkroom.build import Builder
+from darkroom.data.colours import measure_colours
 from darkroom.data.dividing import Rows
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack
@@ -24,7 +24,7 @@ from darkroom.errors import RunError
 from darkroom.params import Params
 from darkroom.training import devices, networks
 from darkroom.training.augment import BatchAugmentation
-from darkroom.training.batches import OrderedRows, PictureBatches, ShuffledRows, generator, make_loader
+from darkroom.training.batches import OrderedRows, PictureBatches, ShuffledRows, make_loader
 from darkroom.training.best import KeepBest
 from darkroom.training.classifier import Classifier
 from darkroom.training.networks import Normalized, Preprocessing
@@ -34,9 +34,6 @@ from darkroom.training.rehearsal import check_network, check_step
 from darkroom.training.resume import KeepState, State, describe, write_files
 from darkroom.training.states import StateStore
 from darkroom.training.trainer import check_trainer_arguments, make_trainer
-
-# Enough to know the mean and standard deviation of encoded pictures to three digits without decoding all of them.
-NORMALISATION_SAMPLE = 2000
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
     num_classes, channels = len(pack.classes), networks.network_channels(train.model, pack.channels)
     network = networks.build_network(train.model, num_classes=num_classes, channels=channels, allow=allow)
     image_size = train.image_size or _natural_size(pack)
-    mean, std = networks.pretrained_normalisation(train.model, network, channels) or _measure(pack, train_rows, channels)
+    mean, std = networks.pretrained_normalisation(train.model, network, channels) or _normalisation(pack, train_rows, channels)
     preprocessing = Preprocessing(image_size=image_size, channels=channels, mean=mean, std=std, resize=pack.resize)
     normalized = Normalized(network, preprocessing)
     loss: nn.Module = Builder("train.loss", (nn.Module,), allow).build(train.loss)
@@ -186,17 +183,10 @@ def _natural_size(pack: Pack) -> int:
     return side if (pack.sizes == side).all() else 224
 
 
-def _measure(pack: Pack, rows: Rows, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation per channel of training pictures, scaled to 0..1; of a sample if there are many."""
-    if len(rows) > NORMALISATION_SAMPLE:
-        rows = np.sort(generator(0, 0).choice(rows, NORMALISATION_SAMPLE, replace=False))
-    sums = np.zeros((3, pack.channels))
-    for row in rows:
-        values = pack[int(row)].reshape(-1, pack.channels) / 255
-        sums += [np.full(pack.channels, len(values)), values.sum(0), (values**2).sum(0)]
-    mean = sums[1] / sums[0]
+def _normalisation(pack: Pack, rows: Rows, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each of the network's channels, measured on training pictures."""
+    mean, std, _ = measure_colours(pack, rows)
     # A set of equal pixels has no deviation; dividing by 1 leaves it as it is.
-    std = np.sqrt(np.maximum(sums[2] / sums[0] - mean**2, 0))
     std[std < 1e-6] = 1
     repeat = channels // pack.channels
     return tuple(mean.tolist() * repeat), tuple(std.tolist() * repeat)

@@ -11,9 +11,12 @@ from dvc_render.html import HTML
 
 DVC = Path(__file__).resolve().parents[3] / ".dvc"
 PAGE = (DVC / "plots_page.html").read_text(encoding="utf-8")
+COUNTS = {"train": "3", "val": "1", "test": "1", "left_out": "0"}
 ROWS = {
     "confusion_counts": ({"actual": "a", "predicted": "a", "count": "3", "num_classes": "1"}, "predicted", "actual"),
     "per_class": ({"class": "a", "precision": "1", "recall": "1", "f1": "1", "support": "3"}, "f1", "class"),
+    "class_counts": ({"class": "a", **COUNTS}, "train", "class"),
+    "histogram": ({"shorter_side": "8 to 9", "place": "8", **COUNTS}, "shorter_side", "train"),
     "reliability": ({"bin": "1", "confidence": "0.9", "accuracy": "0.8", "count": "3"}, "confidence", "accuracy"),
 }
 

@@ -7,9 +7,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom.reporting import sheets
+from darkroom.reporting import scores, sheets
 
 RED = (220, 38, 38)
+CELL_HEIGHT = sheets.SIDE + 2 * sheets.FRAME + 2 * sheets.LINE + sheets.GAP
 
 
 def pictures(number: int, shape: tuple[int, int, int]) -> list[NDArray[np.uint8]]:
@@ -25,7 +26,7 @@ def png(sheet: Image.Image) -> bytes:
 
 def cell(sheet: Image.Image, row: int, column: int) -> NDArray[np.uint8]:
     """Return the framed square of one picture."""
-    left, top = sheets.GAP + column * sheets.CELL_WIDTH, sheets.GAP + row * sheets.CELL_HEIGHT
+    left, top = sheets.GAP + column * sheets.CELL_WIDTH, sheets.GAP + row * CELL_HEIGHT
     side = sheets.SIDE + 2 * sheets.FRAME
     return np.asarray(sheet.convert("RGB"))[top : top + side, left : left + side]
 
@@ -35,7 +36,7 @@ def test_pictures_of_any_size_make_the_same_sheet(shape: tuple[int, int, int]) -
     sheet = sheets.contact_sheet(pictures(9, shape), [("is a", "said b 0.93")] * 9, [False] * 9)
     reopened = Image.open(io.BytesIO(png(sheet)))
     assert reopened.format == "PNG"
-    assert reopened.size == (sheets.GAP + 8 * sheets.CELL_WIDTH, sheets.GAP + 2 * sheets.CELL_HEIGHT)
+    assert reopened.size == (sheets.GAP + 8 * sheets.CELL_WIDTH, sheets.GAP + 2 * CELL_HEIGHT)
 
 
 def test_the_bytes_are_the_same_again() -> None:
@@ -81,9 +82,9 @@ def test_a_sheet_without_pictures_says_so() -> None:
 def test_most_confident_mistakes_come_first() -> None:
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.4, 0.6]])
     labels = np.array([0, 1, 0, 0])
-    assert sheets.most_confident_mistakes(probabilities, labels, 5).tolist() == [2, 1, 3]
-    assert sheets.most_confident_mistakes(probabilities, labels, 1).tolist() == [2]
-    assert sheets.most_confident_mistakes(probabilities[:1], labels[:1], 5).tolist() == []
+    assert scores.most_confident_mistakes(probabilities, labels, 5).tolist() == [2, 1, 3]
+    assert scores.most_confident_mistakes(probabilities, labels, 1).tolist() == [2]
+    assert scores.most_confident_mistakes(probabilities[:1], labels[:1], 5).tolist() == []
 
 
 def test_samples_are_spread_over_the_classes() -> None:
@@ -97,3 +98,43 @@ def test_samples_are_spread_over_the_classes() -> None:
 def test_samples_of_more_classes_than_places_cover_the_class_list() -> None:
     labels = np.arange(100).repeat(2)
     assert labels[sheets.evenly_sampled(labels, 4)].tolist() == [0, 25, 50, 75]
+
+
+def test_groups_stand_apart_and_empty_cells_stay_empty() -> None:
+    black = np.zeros((8, 8, 1), np.uint8)
+    captions = [("one", "two", "three")] * 3
+    sheet = np.asarray(sheets.contact_sheet([black, None, black], captions, [False] * 3, columns=4, group=2).convert("RGB"))
+    assert sheet.shape[1] == sheets.GAP + 4 * sheets.CELL_WIDTH + sheets.GROUP_GAP
+    assert sheet.shape[0] == sheets.GAP + CELL_HEIGHT + sheets.LINE
+    middle = sheets.GAP + sheets.FRAME + sheets.SIDE // 2
+    assert (sheet[middle, middle] == 0).all()
+    assert (sheet[:, sheets.GAP + sheets.CELL_WIDTH : sheets.GAP + 2 * sheets.CELL_WIDTH + sheets.GROUP_GAP] > 250).all()
+    assert (sheet[middle, middle + 2 * sheets.CELL_WIDTH + sheets.GROUP_GAP] == 0).all()
+
+
+def test_samples_of_every_class_are_spread_over_it() -> None:
+    labels = np.array([0] * 90 + [1] * 2 + [-1] * 8 + [2] * 8)
+    assert sheets.sampled_by_class(labels, 3, 24).tolist() == [
+        [0, 11, 22, 33, 45, 56, 67, 78],
+        [90, 91, -1, -1, -1, -1, -1, -1],
+        [100, 101, 102, 103, 104, 105, 106, 107],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "shape"), [(2, (2, 8)), (8, (8, 8)), (9, (9, 4)), (17, (17, 2)), (32, (32, 2)), (1000, (32, 2))]
+)
+def test_the_more_classes_the_fewer_of_each(num_classes: int, shape: tuple[int, int]) -> None:
+    labels = np.arange(num_classes).repeat(9)
+    rows = sheets.sampled_by_class(labels, num_classes, 64)
+    assert rows.shape == shape
+    assert (labels[rows] == labels[rows[:, :1]]).all()
+    assert len(np.unique(rows)) == rows.size
+    assert labels[rows[-1, 0]] >= num_classes * 31 // 32 - 1
+
+
+def test_a_picture_and_what_becomes_of_it_stand_in_one_row() -> None:
+    views = [np.full((2, 8, 8, 1), value, np.uint8) + np.array([0, 5], np.uint8)[:, None, None, None] for value in (10, 60, 110)]
+    sheet = sheets.augmentation_sheet(views, ["a", "b"])
+    found = [[int(cell(sheet, row, column)[50, 50, 0]) for column in range(3)] for row in range(2)]
+    assert found == [[10, 60, 110], [15, 65, 115]]

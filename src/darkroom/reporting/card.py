@@ -1,0 +1,154 @@
+"""The data card: what a person wants to know of the pictures before training on them, as Markdown."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from darkroom.errors import one_line
+from darkroom.reporting.contents import CHANNELS, SPLITS, Contents, count_classes
+
+# More classes are shown by their ends, more skipped pictures counted.
+MAX_CLASSES, SHOWN_ENDS = 50, 10
+MAX_SKIPPED = 20
+MAX_LENGTH = 200  # characters of a name
+# What ends a code span or a cell of a table, and what a careless renderer takes for HTML.
+LOOKALIKES = str.maketrans({"`": "'", "|": "¦", "<": "\u2039", ">": "\u203a"})
+SOURCE_KEYS = {
+    "name": "Name",
+    "source": "Source",
+    "arguments": "Arguments",
+    "url": "Address",
+    "licence": "Licence",
+    "citation": "Citation",
+    "sha256": "SHA-256",
+}
+
+
+def data_card(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) -> str:
+    """Return the card, the same for the same data: no times, nothing of the machine.
+
+    Parameters
+    ----------
+    contents
+        The pictures.
+    dataset, split
+        The contents of dataset.json and split.json.
+    """
+    sections = {
+        "Source": _source(dataset),
+        "Pictures": _pictures(contents),
+        "Classes": _classes(contents),
+        "Sizes and colours": _sizes(contents, dataset),
+        "Skipped and converted": _exceptions(dataset),
+        "Duplicates": _duplicates(split),
+        "Split": _split(split),
+        "Hashes": _hashes(dataset, split),
+    }
+    intro = "What the stage split found in `data/raw`, and where it put it. Written anew by every `dvc repro`; do not edit."
+    return (
+        "\n\n".join([f"# Data card: {_name(dataset)}", intro, *(f"## {title}\n\n{text}" for title, text in sections.items())])
+        + "\n"
+    )
+
+
+def _source(dataset: dict[str, Any]) -> str:
+    known = {key: dataset.get(key) for key in SOURCE_KEYS} | {"licence": dataset.get("licence") or "unknown"}
+    rows = [(SOURCE_KEYS[key], _name(dataset) if key == "name" else _code(value)) for key, value in known.items() if value]
+    return _items(rows)
+
+
+def _name(dataset: dict[str, Any]) -> str:
+    """Return the name of the set; of a folder on this machine its last part."""
+    name = str(dataset.get("name") or dataset.get("source") or "pictures")
+    return _code(PurePath(name).name or name if PurePath(name).is_absolute() else name)
+
+
+def _pictures(contents: Contents) -> str:
+    counts = count_classes(contents).sum(axis=0).tolist()
+    rows = [(split, count, f"{count / sum(counts):.1%}") for split, count in zip(SPLITS, counts, strict=True)]
+    return _table(("split", "pictures", "share"), [*rows, ("together", sum(counts), "100.0%")])
+
+
+def _classes(contents: Contents) -> str:
+    counts = count_classes(contents)
+    labels: Sequence[int] = range(len(contents.classes))
+    note = f"{len(labels)} classes; the largest has {_ratio(counts[:, 0])} times the training pictures of the smallest."
+    if len(labels) > MAX_CLASSES:
+        order = np.argsort(-counts[:, 0], kind="stable").tolist()
+        labels = [*order[:SHOWN_ENDS], *order[-SHOWN_ENDS:]]
+        note += f" Here are the {SHOWN_ENDS} largest and the {SHOWN_ENDS} smallest, all are in `classes.csv`."
+    rows = [(_code(contents.classes[label]), *counts[label].tolist()) for label in labels]
+    return f"{note}\n\n{_table(('class', *SPLITS), rows)}"
+
+
+def _ratio(counts: Any) -> str:
+    return f"{counts.max() / max(1, counts.min()):.2f}"
+
+
+def _sizes(contents: Contents, dataset: dict[str, Any]) -> str:
+    height, width = contents.sizes.T
+    if dataset["width"]:
+        sizes = f"All are {dataset['width']} x {dataset['height']} pixels"
+    else:
+        sizes = (
+            f"Of {width.min()} to {width.max()} pixels width and {height.min()} to {height.max()} pixels height, "
+            f"{np.median(contents.sizes.min(axis=1)):g} the median of the shorter side"
+        )
+    channels = CHANNELS[len(contents.mean)]
+    kind = "grey" if len(channels) == 1 else "in colour, or shown as such"
+    rows = zip(channels, *([f"{value:.4f}" for value in values] for values in (contents.mean, contents.std)), strict=True)
+    measured = f"Mean and standard deviation of {contents.num_measured} training pictures, 0 is black and 1 is full:"
+    return f"{sizes}, {kind}.\n\n{measured}\n\n{_table(('channel', 'mean', 'std'), rows)}"
+
+
+def _exceptions(dataset: dict[str, Any]) -> str:
+    skipped, ignored = dataset["skipped"], dataset["ignored"]
+    lines = [f"- {_code(kind)}: {count} converted" for kind, count in dataset["converted"].items()]
+    lines += [f"- {_code(each['id'])}: skipped, {_code(each['reason'])}" for each in skipped[:MAX_SKIPPED]]
+    if len(skipped) > MAX_SKIPPED:
+        lines.append(f"- and {len(skipped) - MAX_SKIPPED} more skipped, see `data/raw/dataset.json`")
+    if ignored:
+        lines.append(f"- {len(ignored)} files are no pictures of the set, see `data/raw/dataset.json`")
+    return "\n".join(lines) or "Nothing: every picture was read as it is."
+
+
+def _duplicates(split: dict[str, Any]) -> str:
+    found, left_out = split["duplicates"], split["pictures"]["left_out"]
+    if not (found["equal"] or found["near"] or left_out):
+        return "None were found."
+    rows = [
+        ("Pairs of equal pictures", found["equal"]),
+        ("Pairs of near duplicates", found["near"]),
+        ("Pairs in two splits", found["across_splits"]),
+        ("Pairs with two labels", found["conflicts"]),
+        ("Pictures left out", left_out),
+    ]
+    return f"{_items(rows)}\n\n`data/split/duplicates.csv` names them, `pictures/duplicates.png` shows some."
+
+
+def _split(split: dict[str, Any]) -> str:
+    params = [(key, _code("null" if value is None else value)) for key, value in split["params"].items()]
+    return _items([*params, ("seed", _code(split["seed"]))])
+
+
+def _hashes(dataset: dict[str, Any], split: dict[str, Any]) -> str:
+    raw = [(f"data/raw/{name}", _code(digest)) for name, digest in dataset["files"].items()]
+    return _items([*raw, ("data/split/manifest.csv", _code(split["manifest_sha256"]))])
+
+
+def _items(rows: Iterable[tuple[str, object]]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in rows)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table whose first column is text and whose others are numbers."""
+    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _code(value: object) -> str:
+    """Return a text as a code span on one line: in it nothing is markup, a link or HTML, whatever a name holds."""
+    text = one_line(str(value)).translate(LOOKALIKES)
+    return f"`{text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + '…'}`"
