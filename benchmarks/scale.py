@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 SIDE = 32  # pixels: the least that near duplicates are searched in
 CLASSES = 100
-GROUP = 10
 
 
 def pictures(count: int) -> Iterator[object]:
@@ -36,7 +35,7 @@ def pictures(count: int) -> Iterator[object]:
         return Decoded(np.ascontiguousarray(pixels)), seed % CLASSES
 
     for number in range(count):
-        yield Item(f"{number:08d}.png", "train", (lambda number=number: read(number)), f"group {number // GROUP}")
+        yield Item(f"{number:08d}.png", "train", (lambda number=number: read(number)))
 
 
 def download(folder: Path, count: int) -> None:
@@ -52,7 +51,7 @@ def download(folder: Path, count: int) -> None:
     write_pack(listing, folder / "raw", load_params(ROOT / "params.yaml").download)
 
 
-def split(folder: Path, count: int, method: str = "stratified") -> None:  # noqa: ARG001
+def split(folder: Path, count: int) -> None:  # noqa: ARG001
     """Find duplicates and divide."""
     from darkroom.data.dividing import divide
     from darkroom.data.pack import Pack

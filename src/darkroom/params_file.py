@@ -71,9 +71,13 @@ def check_params(content: Any, name: str = "params.yaml") -> Params:
     if not isinstance(content, dict):
         raise InputError(f"{name}: holds no mapping; restore it with 'git checkout -- params.yaml'")
     try:
-        return Params.model_validate(content)
+        params = Params.model_validate(content)
+        json.dumps(params.model_dump(by_alias=True), ensure_ascii=False).encode()
     except ValidationError as error:
         raise InputError(f"{name}: {_explain(error.errors(include_url=False), content)}") from None
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name}: holds {error.object[error.start]!a}, half a character; remove it") from None
+    return params
 
 
 def _explain(details: list[ErrorDetails], content: Any) -> str:

@@ -97,6 +97,8 @@ def read_inputs(name: str) -> Inputs:
     inputs = {f"params.yaml: {key}": value for section in stage["params"] for key, value in _flat(params.get(section), section)}
     for dependency in stage["deps"]:
         path = paths.ROOT / _filled(dependency, params)
+        if not os.path.exists(path):  # noqa: PTH110 - it takes what is no path at all, such as one that is too long
+            continue
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:
                 inputs[paths.shown(file)] = _code_hash(file) if path.is_relative_to(paths.ROOT / "src") else _signature(file)

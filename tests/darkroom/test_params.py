@@ -120,3 +120,8 @@ def test_yaml_1_2_numbers(tmp_path: Path) -> None:
 def test_a_target_keeps_its_arguments_apart() -> None:
     target = Target.model_validate({"_target_": "torch.optim.SGD", "momentum": 0.9})
     assert (target.target, target.arguments) == ("torch.optim.SGD", {"momentum": 0.9})
+
+
+def test_half_a_character_is_refused(make_params: Callable[..., Params]) -> None:
+    with pytest.raises(InputError, match=r"^params\.yaml: holds '\\ud800', half a character; remove it$"):
+        make_params({"train.trainer": {"profiler": "\ud800"}})

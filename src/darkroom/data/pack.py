@@ -106,7 +106,8 @@ class Pack:
             num_images, complete = len(self._images), self._images.shape[3] == self.channels
         if not (len(self.labels) == num_images == count and complete):
             raise ValueError("dataset.json, the index and the images do not belong together")
-        if self.channels not in (1, 3) or not all(isinstance(name, str) for name in self.classes):
+        listed = isinstance(self.classes, list) and all(isinstance(name, str) for name in self.classes)
+        if self.channels not in (1, 3) or not listed:
             raise ValueError("the classes are no texts, or the channels neither 1 nor 3")
         if not np.isin(self.splits, SPLITS).all():
             raise ValueError("a picture is in an unknown split")

@@ -125,6 +125,7 @@ def changed(key: str, value: Any) -> Callable[[Path], None]:
         lambda raw: (raw / "dataset.json").write_text("[]"),
         changed("count", 11),
         changed("classes", ["even"]),
+        changed("classes", {"even": 1, "odd": 2}),
         changed("format", "of another kind"),
     ],
 )
