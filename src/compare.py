@@ -1,43 +1,51 @@
-"""Say how two versions of the data differ: python src/compare.py data HEAD~1 HEAD."""
+"""Say how two versions differ: python src/compare.py data REV [REV]; a REV is a Git revision, an experiment, or `workspace`."""
 
 import argparse
-from collections import Counter
+import difflib
 from pathlib import Path
 
 from darkroom import paths
-from darkroom.data.versions import KINDS, WORKSPACE, compare, read_version, write_changes
-from darkroom.errors import one_line, run_command
+from darkroom.errors import InputError, run_command
+from darkroom.versions.revisions import WORKSPACE, open_revision
 
 SHOWN = 20
 
 
 def main() -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Say which pictures two versions of the data have and how they are labelled.")
-    parser.add_argument("what", choices=["data"])
-    parser.add_argument("old", metavar="REV", help="a commit, branch, tag or experiment, such as HEAD~1 or main")
-    parser.add_argument("new", metavar="REV", nargs="?", default=WORKSPACE, help="another one; none: the workspace")
-    parser.add_argument("--all", action="store_true", help=f"name all pictures, not {SHOWN} of each kind")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write all to a table")
+    parser = argparse.ArgumentParser(description="Say how two versions of the data differ.")
+    parser.add_argument("what", metavar="WHAT", help=f"what to compare: {', '.join(COMPARISONS)}")
+    parser.add_argument("before", metavar="REV", nargs="?", help="branch, tag, HEAD~1, commit, experiment, or workspace")
+    parser.add_argument("after", metavar="REV", nargs="?", default=WORKSPACE, help="the same; none: the workspace")
+    parser.add_argument("--all", action="store_true", help=f"list everything, not {SHOWN} of each kind")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the complete list to a file")
     arguments = parser.parse_args()
-    old, new = (read_version(paths.ROOT, revision) for revision in (arguments.old, arguments.new))
-    changes = list(compare(old, new))
-    if arguments.csv:
-        write_changes(arguments.csv, changes)
-    for kind in KINDS:
-        of_kind = [change for change in changes if change.kind == kind]
-        shown = of_kind if arguments.all else of_kind[:SHOWN]
-        for change in shown:
-            print(one_line(f"{kind:<10}  {change.id}  {' -> '.join(filter(None, (change.before, change.after)))}"))
-        if len(of_kind) > len(shown):
-            print(f"{kind:<10}  … and {len(of_kind) - len(shown)} more, see --all or --csv")
-    for mark, names in (("new class", set(new.classes) - set(old.classes)), ("class gone", set(old.classes) - set(new.classes))):
-        for name in sorted(names):
-            print(one_line(f"{mark:<10}  {name}"))
-    counts = Counter(change.kind for change in changes)
-    told = ", ".join(f"{counts[kind]} {kind}" for kind in KINDS if counts[kind]) or "no difference"
-    print(f"data: {len(old.pictures)} pictures in {arguments.old}, {len(new.pictures)} in {arguments.new}: {told}")
+    if arguments.what not in COMPARISONS:
+        near = difflib.get_close_matches(arguments.what, COMPARISONS, n=1) or list(COMPARISONS)
+        raise InputError(f"{arguments.what}: cannot be compared; did you mean 'python src/compare.py {near[0]} …'?")
+    if arguments.before is None:
+        raise InputError(f"REV: is missing; 'python src/compare.py {arguments.what} HEAD' compares HEAD with the workspace")
+    COMPARISONS[arguments.what](arguments)
 
+
+def compare_data(arguments: argparse.Namespace) -> None:
+    """Compare pictures, labels and splits."""
+    # Imported here: a mistake in the first word need not wait for it.
+    from darkroom.versions import report
+    from darkroom.versions.datasets import RAW, SPLIT, read_dataset
+    from darkroom.versions.differences import compare
+
+    if arguments.csv:
+        report.check_table(arguments.csv)
+    before, after = (open_revision(paths.ROOT, name, (RAW, SPLIT)) for name in (arguments.before, arguments.after))
+    differences = compare(read_dataset(before), read_dataset(after))
+    if arguments.csv:
+        report.write_table(arguments.csv, differences)
+    for line in report.lines(differences, before, after, None if arguments.all else SHOWN):
+        print(line)
+
+
+COMPARISONS = {"data": compare_data}
 
 if __name__ == "__main__":
     run_command(main)

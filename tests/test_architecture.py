@@ -12,13 +12,14 @@ from darkroom.params_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
-LAYERS = ("data", "training", "reporting")
+LAYERS = ("data", "training", "reporting", "versions")
 MAY_IMPORT = {
     "base": {"base"},
     "data": {"base", "data"},
     "reporting": {"base", "reporting"},
     "training": {"base", "data", "training"},
-    "script": {"base", "data", "reporting", "training"},
+    "versions": {"base", "data", "versions"},
+    "script": {"base", "data", "reporting", "training", "versions"},
     "plugins": {"base", "data", "reporting", "training", "plugins"},
 }
 BASE_PACKAGES = {"pydantic", "pydantic_core", "ruamel"}
@@ -92,6 +93,7 @@ def test_nobody_imports_upwards(path: Path) -> None:
 def test_an_import_upwards_is_seen() -> None:
     assert layer_faults(SRC / "darkroom" / "data" / "pack.py", "def f():\n    from darkroom.training import fit") != []
     assert layer_faults(SRC / "train.py", "import split") != []
+    assert layer_faults(SRC / "darkroom" / "data" / "pack.py", "from darkroom.versions import report") != []
     assert layer_faults(SRC / "darkroom" / "files.py", "import numpy") != []
 
 
@@ -140,6 +142,7 @@ def loaded_by(statement: str) -> set[str]:
 def test_other_packages_do_not_bring_in_the_heavy_ones() -> None:
     assert loaded_by("import darkroom.training.inference, darkroom.training.networks") & LIGHTNING == set()
     assert loaded_by("import download, split, darkroom.reporting.evaluation") & HEAVY == set()
+    assert loaded_by("import darkroom.versions.report, dvc.api") & HEAVY == set()
     assert {"torch", "pytorch_lightning"} <= loaded_by("import darkroom.training.fit")
 
 

@@ -66,7 +66,7 @@ def test_inputs_are_what_dvc_yaml_lists(root: Path) -> None:  # noqa: ARG001
     }
 
 
-@pytest.mark.parametrize("folder", ["[1, 2]", "x" * 5000, "'a\0b'", "{a: 1}", "nowhere"])
+@pytest.mark.parametrize("folder", ["[1, 2]", "x" * 5000, "{a: 1}", "nowhere"])
 def test_what_is_no_path_depends_on_nothing(folder: str, root: Path) -> None:
     text = (root / "params.yaml").read_text()
     (root / "params.yaml").write_text(text.replace("input: photos", f"input: {folder}"))
