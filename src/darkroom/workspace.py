@@ -154,11 +154,12 @@ def locked(path: Path, name: str, *, patient: bool = True, of_workspace: bool = 
             untold = of_workspace and _is_untold_orphan(holder, name)
             if not (patient and (untold or _is_orphan(holder))) or time.monotonic() > deadline:
                 raise RunError(_busy(holder, path))
-            if not waited:
+            # Who has just begun has not said yet who it is.
+            if holder and not waited:
                 warn(f"{paths.shown(path)}: waiting for {_who(holder)}, which was left behind, to save its state and end")
                 if untold:
                     _end(holder["pid"])
-            waited = True
+            waited = waited or bool(holder)
             time.sleep(0.2)
         file.truncate(0)
         about = {

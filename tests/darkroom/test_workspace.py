@@ -205,3 +205,18 @@ def test_a_stage_that_runs_alone_checks_itself(root: Path) -> None:
     (root / "src" / "split.py").unlink()
     with pytest.raises(RunError, match=r"src/split\.py: changed while split ran"):
         stage.check()
+
+
+def test_who_has_just_begun_is_waited_for_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lock = tmp_path / "lock"
+    code = (
+        "import fcntl, sys, time\n"
+        f"file = open({str(lock)!r}, 'a'); fcntl.lockf(file, fcntl.LOCK_EX)\n"
+        "print('held', flush=True); time.sleep(0.5)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        with locked(lock, "train"):
+            assert process.wait(5) == 0
+    assert capsys.readouterr().err == ""
