@@ -106,8 +106,8 @@ def _commit(root: Path, name: str) -> str:
 
 
 def _parsed(root: Path, name: str) -> str:
-    """Return what Git takes for the commit; nothing for nothing, for which Git would take the last one."""
-    return name and git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").stdout.strip()
+    """Return the commit of a name; nothing if Git knows none."""
+    return git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").stdout.strip()
 
 
 def _experiment(root: Path, name: str, refs: list[str]) -> str:

@@ -68,6 +68,7 @@ def test_what_became_of_pictures(before: str, after: str, expected: dict[str, li
         # Of copies with two labels each finds the one of its own label.
         ("x=1:a y=1:b", "p=1:b q=1:a", {"renamed": ["x>q", "y>p"]}),
         ("x=1:a/val y=1:a/train", "p=1:a/train q=1:a/val", {"renamed": ["x>q", "y>p"]}),
+        ("x=1:a y=1:b", "p=1:b/val q=1:a/val", {"moved": ["x>q", "y>p"]}),
         ("x=1:a y=1:b", "p=1:b", {"removed": ["x>"], "renamed": ["y>p"]}),
         # Even twice the same name is nothing to stumble over.
         ("x=1 x=1", "x=1", {"removed": ["x>"]}),

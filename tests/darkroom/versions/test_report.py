@@ -24,7 +24,7 @@ def dataset(rows: list[tuple[str, str, str, bytes]], classes: list[str], why: st
 
 
 BEFORE = dataset(
-    [("a/1", "a", "train", b"1"), ("a/2", "a", "train", b"2"), ("a/3", "a", "val", b"3"), ("a/4", "a", "test", b"4")],
+    [("a/1", "a", "train", b"1"), ("a/2", "a", "train", b"2"), ("a/3", "a", "val", b"3"), ("a/\x074", "a", "test", b"4")],
     ["a", "\x1b"],
 )
 AFTER = dataset(
@@ -42,7 +42,7 @@ def test_lines() -> None:
         "added: 1",
         "  =9  a  train",
         "removed: 1",
-        "  a/4  a  test",
+        "  a/\\x074  a  test",
         "relabelled: 1",
         "  a/1 -> b/1  a -> =b  train -> test",
         "moved: 1",
@@ -64,6 +64,7 @@ def test_a_long_list_is_cut_and_aligned() -> None:
         "  100  a  train",
         "  … and 2 more (--all, --csv FILE)",
     ]
+    assert not any("more" in line for line in lines(compare(none, many), OLD, NOW, 5))
     shown = list(lines(compare(none, many), OLD, NOW, None))
     assert [line for line in shown if "more" in line] == []
     assert shown[start + 5] == "  102  a  train"
@@ -90,7 +91,7 @@ def test_the_table_is_complete_and_runs_no_formula(tmp_path: Path) -> None:
         ["new class", "", "", "", "'=b", "", "", "", ""],
         ["class gone", "", "", "\x1b", "", "", "", "", ""],
         ["added", "", "'=9", "", "a", "", "train", "", "3"],
-        ["removed", "a/4", "", "a", "", "test", "", "3", ""],
+        ["removed", "a/\x074", "", "a", "", "test", "", "3", ""],
         ["relabelled", "a/1", "b/1", "a", "'=b", "train", "test", "0", "0"],
         ["moved", "a/1", "b/1", "a", "'=b", "train", "test", "0", "0"],
         ["replaced", "a/2", "a/2", "a", "a", "train", "train", "1", "1"],
