@@ -83,14 +83,18 @@ def running(name: str) -> Iterator[Stage]:
 def read_inputs(name: str) -> Inputs:
     """Return the parameters and dependencies of a stage, as dvc.yaml lists them, with the hash of each.
 
-    Code is hashed by content, data by name, size and time of change, which is what DVC goes by as well.
+    Code is hashed by content, data by name, size and time of change, which is what DVC goes by as well. A folder elsewhere
+    (s3://…) is left to the stage that reads it, which compares it with what it listed (darkroom.data.remote).
     """
     stage = read_yaml(paths.PIPELINE)["stages"][name]
     content = read_yaml(paths.PARAMS)
     params = content if isinstance(content, dict) else {}  # what is wrong with it, load_params says
     inputs = {f"params.yaml: {key}": value for section in stage["params"] for key, value in _flat(params.get(section), section)}
     for dependency in stage["deps"]:
-        path = paths.ROOT / _filled(dependency, params)
+        filled = _filled(dependency, params)
+        if "://" in filled:
+            continue
+        path = paths.ROOT / filled
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:
                 inputs[paths.shown(file)] = _code_hash(file) if path.is_relative_to(paths.ROOT / "src") else _signature(file)
@@ -103,7 +107,7 @@ def _filled(text: str, params: Any) -> str:
         return text
     for key in text[2:-1].split("."):
         params = params.get(key) if isinstance(params, dict) else None
-    return str(Path(str(params)))
+    return str(params) if "://" in str(params) else str(Path(str(params)))
 
 
 def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:

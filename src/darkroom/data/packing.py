@@ -6,8 +6,9 @@ import os
 import shutil
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -19,7 +20,7 @@ import numpy as np
 from darkroom import files
 from darkroom.data.duplicates import HASH_BYTES, perceptual_hash
 from darkroom.data.labels import Labels, count_labels, indices, is_multilabel, multi_hot
-from darkroom.data.listing import SPLITS, Item, Label, Listing
+from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample
 from darkroom.data.pictures import Picture, PictureError, decode, encode, resize
 from darkroom.data.progress import progress_bar
 from darkroom.errors import InputError
@@ -31,6 +32,8 @@ MAX_RAW_SIDE = 64
 CHUNK_BYTES = 1 << 20
 MAX_CHUNK = 256
 MAX_WORKERS = 8
+# Threads that wait for a network.
+READERS = 16
 COPY_ROWS = 4096
 
 
@@ -96,9 +99,9 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
         warnings.simplefilter("ignore")
         rows, form = None, "raw" if params.format == "auto" else params.format
         if form == "raw":
-            rows = _spool(items, spool, params, raw=True)
+            rows = _spool(items, spool, params, raw=True, remote=listing.remote)
         if rows is None:
-            rows, form = _spool(items, spool, params, raw=False), "encoded"
+            rows, form = _spool(items, spool, params, raw=False, remote=listing.remote), "encoded"
     assert rows is not None
     _check_skipped(rows, listing.where, params.max_bad)
     present = sorted({label for each in rows.labels for label in ((each,) if isinstance(each, int) else each)})
@@ -143,7 +146,7 @@ def pixel_hash(picture: Picture) -> bytes:
     return digest.digest()
 
 
-def _spool(items: Sequence[Item], path: Path, params: DownloadParams, *, raw: bool) -> _Rows | None:
+def _spool(items: Sequence[Item], path: Path, params: DownloadParams, *, raw: bool, remote: bool) -> _Rows | None:
     """Write pixels, or encoded pictures, one after the other; None at the first that forbids to choose pixels by itself.
 
     So a set is begun twice if it is not raw. That costs little: what came before the misfit was small.
@@ -151,8 +154,8 @@ def _spool(items: Sequence[Item], path: Path, params: DownloadParams, *, raw: bo
     rows = _Rows()
     choosing = params.format == "auto" and raw
     pack = partial(_pack, params=params, raw=raw, max_side=MAX_RAW_SIDE if choosing else None)
-    with path.open("wb") as file, progress_bar("pack", len(items)) as advance:
-        for item, packed in _in_order(pack, items):
+    with path.open("wb") as file, progress_bar("pack", len(items)) as advance, _read_ahead(items, remote) as coming:
+        for item, packed in _in_order(pack, coming):
             advance(1)
             if isinstance(packed, PictureError):
                 rows.skipped.append({"id": item.id, "reason": str(packed)})
@@ -184,7 +187,36 @@ def _pack(item: Item, params: DownloadParams, raw: bool, max_side: int | None) -
     return _Packed(label, picture.shape, pixel_hash(picture), perceptual_hash(picture), content, decoded.conversions)
 
 
-def _in_order(pack: partial[_Packed | PictureError], items: Sequence[Item]) -> Iterator[tuple[Item, _Packed | PictureError]]:
+@contextmanager
+def _read_ahead(items: Sequence[Item], remote: bool) -> Iterator[Iterable[Item]]:
+    """Yield the items; in threads of their own those that a network has to bring are read before it is their turn."""
+    if not remote:
+        yield items
+        return
+    pool = ThreadPoolExecutor(READERS)
+    try:
+        yield _reading(items, pool)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _reading(items: Iterable[Item], pool: ThreadPoolExecutor) -> Iterator[Item]:
+    remaining = iter(items)
+    reading: deque[Item] = deque()
+    while True:
+        for item in islice(remaining, 2 * READERS - len(reading)):
+            reading.append(item._replace(read=partial(_take, [pool.submit(item.read)])))
+        if not reading:
+            return
+        yield reading.popleft()
+
+
+def _take(coming: list[Future[Sample]]) -> Sample:
+    # Out of the list, since the item is kept to the end, but its bytes must not be.
+    return coming.pop().result()
+
+
+def _in_order(pack: partial[_Packed | PictureError], items: Iterable[Item]) -> Iterator[tuple[Item, _Packed | PictureError]]:
     """Yield the items packed by threads, in their order; few are under way at a time, so that memory stays bounded.
 
     Threads, since Pillow decodes photos outside of Python's lock; small pictures go as fast as in one thread, and forked
