@@ -191,7 +191,7 @@ class DownloadParams(Section):
     arguments: Arguments
     """For `torchvision`: arguments of that class, such as `{split: balanced}` for EMNIST."""
     folder: str
-    """For `folder`: a folder with one folder of pictures per class, or with train/, val/, test/ above the classes."""
+    """For `folder`: path or address (s3, gs, azure, ssh) of one folder per class; train/, val/, test/ may stand above these."""
     parts: list[Annotated[str, Field(min_length=1)]]
     """For `folder`: names of folders in it, laid out alike, that are one set together; none: the folder itself is the set."""
     manifest: str | None
@@ -199,7 +199,7 @@ class DownloadParams(Section):
     columns: Columns
     """For a manifest: which of its columns hold path, label, group and split."""
     archive: str | None
-    """For `archive`: path, `file:` or `http(s):` address of a .zip or .tar.* laid out like a folder."""
+    """For `archive`: path or address (file, http, https, s3, gs, azure, ssh) of a .zip or .tar.* laid out like a folder."""
     sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)] | None
     """For `archive`: its SHA-256; `python src/download.py --checksum` prints it."""
     more_archives: list[MoreArchive]

@@ -85,6 +85,8 @@ class _Hashes:
 
 
 def _compare(hashes: _Hashes, name: str, digest: str, otherwise: str) -> Finding:
+    if "://" in name:
+        return Finding(True, name, "is not on this machine and was not looked at; 'dvc status' asks what is there")
     found = hashes.of(name)
     if found is None:
         return Finding(False, name, "is missing; run 'dvc checkout', or 'dvc repro'")

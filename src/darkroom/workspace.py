@@ -89,15 +89,18 @@ def running(name: str) -> Iterator[Stage]:
 def read_inputs(name: str) -> Inputs:
     """Return the parameters and dependencies of a stage, as dvc.yaml lists them, with the hash of each.
 
-    Code is hashed by content, data by name, size and time of change, which is what DVC goes by as well.
+    Code is hashed by content, data by name, size and time of change, which is what DVC goes by as well. A folder elsewhere
+    (s3://…) is left to the stage that reads it, which compares it with what it listed (darkroom.data.remote).
     """
     stage = read_yaml(paths.PIPELINE)["stages"][name]
     content = read_yaml(paths.PARAMS)
     params = content if isinstance(content, dict) else {}  # what is wrong with it, load_params says
     inputs = {f"params.yaml: {key}": value for section in stage["params"] for key, value in _flat(params.get(section), section)}
     for dependency in stage["deps"]:
-        path = paths.ROOT / _filled(dependency, params)
-        if not os.path.exists(path):  # noqa: PTH110 - it takes what is no path at all, such as one that is too long
+        filled = _filled(dependency, params)
+        path = paths.ROOT / filled
+        # What is no path at all, such as one that is too long, does not exist either.
+        if "://" in filled or not os.path.exists(path):  # noqa: PTH110
             continue
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and "__pycache__" not in file.parts:
@@ -111,7 +114,7 @@ def _filled(text: str, params: Any) -> str:
         return text
     for key in text[2:-1].split("."):
         params = params.get(key) if isinstance(params, dict) else None
-    return str(Path(str(params)))
+    return str(params) if "://" in str(params) else str(Path(str(params)))
 
 
 def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:

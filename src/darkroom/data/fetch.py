@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from darkroom import files, paths
+from darkroom.data.remote import BACKENDS, copy_remote, is_remote, shown_address
 from darkroom.errors import InputError, RunError, warn
 from darkroom.params import DownloadParams
 
@@ -47,13 +48,11 @@ def checksum(params: DownloadParams) -> str:
     path = local_path(params)
     if path is not None:
         return files.sha256(path)
-    from darkroom.data.transfer import transfer
-
     address = hashlib.sha256(str(params.archive).encode()).hexdigest()
     part = _archives() / f"{address}.url.part"
     with locked(part.with_suffix(".lock")):
         part.unlink(missing_ok=True)
-        transfer(params, part, shown_archive(params))
+        _transfer(params, part)
         if hint := _html_hint(part):
             part.unlink()
             raise InputError(f"{shown_archive(params)}: {hint.lstrip('; ')}")
@@ -67,21 +66,26 @@ def shown_archive(params: DownloadParams) -> str:
     archive = str(params.archive)
     if local_path(params, must_exist=False) is not None:
         return Path(archive).name
+    if is_remote(archive):
+        return shown_address(archive)
     address = urlsplit(archive)
     port = f":{address.port}" if address.port else ""
     return f"{address.scheme}://{address.hostname}{port}{address.path}"
 
 
 def local_path(params: DownloadParams, *, must_exist: bool = True) -> Path | None:
-    """Return the path of an archive on this machine; None for an http address."""
+    """Return the path of an archive on this machine; None for an address elsewhere."""
     archive = str(params.archive)
+    if is_remote(archive):
+        return None
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(?=//)|(file|ftp|s3|gs|hf):", archive)
     kind = scheme[0].rstrip(":").lower() if scheme else "file"
     if kind in ("http", "https"):
         _check_address(archive)
         return None
     if kind != "file":
-        raise InputError(f"{KEY}: '{kind}:' addresses are not supported; use a path, or a file:, http: or https: address")
+        known = ", ".join(f"{scheme}://" for scheme in ("file", "http", "https", *BACKENDS))
+        raise InputError(f"{KEY}: '{kind}:' addresses are not supported; use a path, or one of {known}")
     text = unquote(urlsplit(archive).path) if scheme else archive
     path = paths.ROOT / Path(text).expanduser()
     if must_exist and not path.is_file():
@@ -110,12 +114,10 @@ def _fetch_url(params: DownloadParams, expected: str) -> Path:
                 return target
             warn(f"{target}: has changed since it was downloaded; it is downloaded anew")
             target.unlink()
-        from darkroom.data.transfer import transfer
-
         part = target.with_suffix(".part")
         while True:
             resumed = part.exists() and part.stat().st_size > 0
-            transfer(params, part, shown)
+            _transfer(params, part)
             found = files.sha256(part)
             if found == expected:
                 part.replace(target)
@@ -125,6 +127,15 @@ def _fetch_url(params: DownloadParams, expected: str) -> Path:
             # An old part may be of something else: only a body that came in one go convicts the server.
             if not resumed:
                 raise InputError(_mismatch(shown, expected, found) + hint)
+
+
+def _transfer(params: DownloadParams, part: Path) -> None:
+    if is_remote(str(params.archive)):
+        copy_remote(str(params.archive), part, KEY, params.max_gigabytes)
+        return
+    from darkroom.data.transfer import transfer
+
+    transfer(params, part, shown_archive(params))
 
 
 def _archives() -> Path:

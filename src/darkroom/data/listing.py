@@ -64,6 +64,8 @@ class Listing:
         Ids of files that are no part of the set.
     multilabel
         Whether pictures have any number of classes.
+    remote
+        Whether reading one waits for a network, so that many are read at a time.
     """
 
     where: str
@@ -72,6 +74,7 @@ class Listing:
     info: dict[str, Any]
     ignored: list[str] = field(default_factory=list)
     multilabel: bool = False
+    remote: bool = False
 
 
 def ordered_classes(names: set[str]) -> list[str]:

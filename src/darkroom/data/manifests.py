@@ -233,7 +233,7 @@ READERS: dict[str, Callable[[bytes], Table]] = {
 
 
 def read_member(members: dict[str, Callable[[], bytes]], name: str) -> bytes:
-    """Return a file of an archive.
+    """Return a file of an archive, or of a folder elsewhere.
 
     Raises
     ------
@@ -241,5 +241,5 @@ def read_member(members: dict[str, Callable[[], bytes]], name: str) -> bytes:
         If it has none of that name.
     """
     if name not in members:
-        raise PictureError("is not in the archive")
+        raise PictureError("does not exist")
     return members[name]()

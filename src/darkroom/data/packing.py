@@ -6,9 +6,9 @@ import os
 import shutil
 import warnings
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -20,7 +20,7 @@ import numpy as np
 from darkroom import files
 from darkroom.data.duplicates import HASH_BYTES, perceptual_hash
 from darkroom.data.labels import Labels, count_labels, indices, is_multilabel, multi_hot
-from darkroom.data.listing import SPLITS, Item, Label, Listing
+from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample
 from darkroom.data.pack import SHARD_NAME
 from darkroom.data.pictures import Picture, PictureError, decode, encode, resize
 from darkroom.data.progress import progress_bar
@@ -35,6 +35,8 @@ MAX_CHUNK = 256
 MAX_WORKERS = 8
 # Files of pictures are about this large: small enough that a change costs little, few enough for DVC.
 SHARD_BYTES = 64 << 20
+# Threads that wait for a network.
+READERS = 16
 
 
 class _Packed(NamedTuple):
@@ -101,9 +103,9 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
         warnings.simplefilter("ignore")
         rows, form = None, "raw" if params.format == "auto" else params.format
         if form == "raw":
-            rows = _write_pictures(items, shards, params, raw=True)
+            rows = _write_pictures(items, shards, params, raw=True, remote=listing.remote)
         if rows is None:
-            rows, form = _write_pictures(items, shards, params, raw=False), "encoded"
+            rows, form = _write_pictures(items, shards, params, raw=False, remote=listing.remote), "encoded"
     assert rows is not None
     _check_skipped(rows, listing.where, params.max_bad)
     present = sorted({label for each in rows.labels for label in ((each,) if isinstance(each, int) else each)})
@@ -185,7 +187,7 @@ class _Shards:
         self.paths = []
 
 
-def _write_pictures(items: Sequence[Item], shards: _Shards, params: DownloadParams, *, raw: bool) -> _Rows | None:
+def _write_pictures(items: Sequence[Item], shards: _Shards, params: DownloadParams, *, raw: bool, remote: bool) -> _Rows | None:
     """Write pixels, or encoded pictures, one after the other; None at the first that forbids to choose pixels by itself.
 
     So a set is begun twice if it is not raw. That costs little: what came before the misfit was small.
@@ -193,8 +195,8 @@ def _write_pictures(items: Sequence[Item], shards: _Shards, params: DownloadPara
     rows = _Rows()
     choosing = params.format == "auto" and raw
     pack = partial(_pack, params=params, raw=raw, max_side=MAX_RAW_SIDE if choosing else None)
-    with closing(shards), progress_bar("pack", len(items)) as advance:
-        for item, packed in _in_order(pack, items):
+    with closing(shards), progress_bar("pack", len(items)) as advance, _read_ahead(items, remote) as coming:
+        for item, packed in _in_order(pack, coming):
             advance(1)
             if isinstance(packed, PictureError):
                 rows.skipped.append({"id": item.id, "reason": str(packed)})
@@ -226,7 +228,36 @@ def _pack(item: Item, params: DownloadParams, raw: bool, max_side: int | None) -
     return _Packed(label, picture.shape, pixel_hash(picture), perceptual_hash(picture), content, decoded.conversions)
 
 
-def _in_order(pack: partial[_Packed | PictureError], items: Sequence[Item]) -> Iterator[tuple[Item, _Packed | PictureError]]:
+@contextmanager
+def _read_ahead(items: Sequence[Item], remote: bool) -> Iterator[Iterable[Item]]:
+    """Yield the items; in threads of their own those that a network has to bring are read before it is their turn."""
+    if not remote:
+        yield items
+        return
+    pool = ThreadPoolExecutor(READERS)
+    try:
+        yield _reading(items, pool)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _reading(items: Iterable[Item], pool: ThreadPoolExecutor) -> Iterator[Item]:
+    remaining = iter(items)
+    reading: deque[Item] = deque()
+    while True:
+        for item in islice(remaining, 2 * READERS - len(reading)):
+            reading.append(item._replace(read=partial(_take, [pool.submit(item.read)])))
+        if not reading:
+            return
+        yield reading.popleft()
+
+
+def _take(coming: list[Future[Sample]]) -> Sample:
+    # Out of the list, since the item is kept to the end, but its bytes must not be.
+    return coming.pop().result()
+
+
+def _in_order(pack: partial[_Packed | PictureError], items: Iterable[Item]) -> Iterator[tuple[Item, _Packed | PictureError]]:
     """Yield the items packed by threads, in their order; few are under way at a time, so that memory stays bounded.
 
     Threads, since Pillow decodes photos outside of Python's lock; small pictures go as fast as in one thread, and forked

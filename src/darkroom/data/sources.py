@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,6 +12,8 @@ from darkroom.data.fetch import fetch, shown_archive
 from darkroom.data.folders import Entry, list_pictures, read_file, scan
 from darkroom.data.listing import Listing
 from darkroom.data.manifests import list_manifest, read_member, read_table
+from darkroom.data.pictures import PictureError
+from darkroom.data.remote import is_remote, remote_folder, shown_address
 from darkroom.data.unpack import Limits, unpack
 from darkroom.errors import InputError
 from darkroom.params import DownloadParams, Target
@@ -47,6 +50,9 @@ def read_source(params: DownloadParams, work_dir: Path) -> Iterator[Listing]:
         from darkroom.data.torchvision_sets import list_torchvision
 
         yield list_torchvision(params)
+    elif params.source in ("folder", "manifest") and is_remote(params.folder):
+        with remote_folder(params.folder, "params.yaml: download.folder") as entries:
+            yield replace(_list_remote(entries, params), remote=True)
     elif params.source == "folder":
         yield _list_folder(params)
     elif params.source == "manifest":
@@ -82,6 +88,24 @@ def _list_manifest(params: DownloadParams) -> Listing:
     table = read_table(name, path.read_bytes(), where)
     info = {"source": "manifest", "name": where, "licence": None}
     return list_manifest(table, params.columns, lambda picture: read_file(path.parent / picture), where, info)
+
+
+def _list_remote(entries: list[Entry], params: DownloadParams) -> Listing:
+    where = shown_address(params.folder)
+    info = {"source": params.source, "name": where, "licence": None}
+    if params.source == "manifest":
+        return _list_members(entries, params, where, info | {"name": f"{where}/{params.manifest}"})
+    parts = {f"{part}/": list(_below(entries, part)) for part in params.parts} or {"": entries}
+    for prefix, found in parts.items():
+        if not found:
+            raise InputError(f"params.yaml: download.parts: '{prefix[:-1]}' is no folder in {where}; correct it")
+    return list_pictures(parts, where, info)
+
+
+def _below(entries: list[Entry], folder: str) -> Iterator[Entry]:
+    for entry in entries:
+        if entry.name.startswith(f"{folder}/"):
+            yield entry._replace(name=entry.name.removeprefix(f"{folder}/"))
 
 
 def _find_folder(params: DownloadParams) -> Path:
@@ -124,7 +148,7 @@ def _open_archive(params: DownloadParams, spool: IO[bytes]) -> list[Entry]:
 def _list_members(entries: list[Entry], params: DownloadParams, archive: str, info: dict[str, Any]) -> Listing:
     members = {entry.name: entry.read for entry in entries if entry.read}
     name = str(params.manifest)
-    found = [member for member in members if member == name or member.endswith(f"/{name}")]
+    found = [name] if name in members else [member for member in members if member.endswith(f"/{name}")]
     if len(found) != 1:
         raise InputError(
             f"params.yaml: download.manifest: {archive} holds {'several files' if found else 'no file'} '{name}'; "
@@ -132,5 +156,9 @@ def _list_members(entries: list[Entry], params: DownloadParams, archive: str, in
         )
     folder = found[0].removesuffix(name.rpartition("/")[2])
     where = f"{archive}/{found[0]}"
-    table = read_table(name, members[found[0]](), where)
+    try:
+        content = members[found[0]]()
+    except PictureError as error:
+        raise InputError(f"{where}: {error}; correct it") from None
+    table = read_table(name, content, where)
     return list_manifest(table, params.columns, lambda picture: read_member(members, folder + picture), where, info)

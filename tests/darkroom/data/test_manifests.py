@@ -117,7 +117,7 @@ def test_a_picture_that_is_missing_is_a_bad_one(pack: Callable[..., Pack]) -> No
     with pytest.raises(InputError, match=r"1 unreadable picture\(s\), .* \('no/5\.png' cannot be read \(No such file"):
         pack("a.csv", table)
     assert len(pack("a.csv", table, max_bad=1)) == 4
-    with pytest.raises(InputError, match=r"'no/5\.png' is not in the archive"):
+    with pytest.raises(InputError, match=r"'no/5\.png' does not exist"):
         pack("a.csv", table, archive="", max_bad=0)
 
 
