@@ -11,9 +11,6 @@ from darkroom import files, paths
 from darkroom.errors import InputError
 from darkroom.params_file import read_yaml
 
-# Which file beside it a hash in a sealed file is of.
-PROMISES = {"manifest_sha256": "manifest.csv", "weights_sha256": "model.safetensors"}
-
 
 class Finding(NamedTuple):
     """One thing that was looked at."""
@@ -145,7 +142,7 @@ def _check_seals(root: Path) -> Iterator[Finding]:
 
 def _broken_promise(path: Path) -> str | None:
     content = files.read_sealed_json(path)
-    named = content.get("files", {}) | {name: content[key] for key, name in PROMISES.items() if key in content}
+    named = content["files"] if "files" in content else {"model.safetensors": content["weights_sha256"]}
     for name, digest in named.items():
         if files.sha256(path.parent / name) != digest:
             return f"{name} beside it is not the file that it describes"

@@ -17,6 +17,8 @@ from darkroom.data.pack import Pack
 from darkroom.errors import InputError
 from darkroom.params import SplitParams
 
+MANIFEST = "manifest.csv"
+DUPLICATES = "duplicates.csv"
 DUPLICATE_COLUMNS = ["kind", "distance", "split", "other_split", "class", "other_class", "row", "other_row", "id", "other_id"]
 
 
@@ -43,20 +45,20 @@ class Split:
 
     @classmethod
     def open(cls, directory: Path, pack: Pack) -> Self:
-        """Read `manifest.csv`.
+        """Read `manifest.csv`, once both tables are what split.json says of them.
 
         Raises
         ------
         InputError
             If it is missing, damaged, or was made from other pictures than those of the pack.
         """
-        path = directory / "manifest.csv"
         try:
             report = files.read_sealed_json(directory / "split.json")
-            digest = files.sha256(path)
-            if digest != report["manifest_sha256"]:
-                raise ValueError("its SHA-256 is not the one that split.json records")
-            with path.open(encoding="utf-8", newline="") as file:
+            digests = {name: files.sha256(directory / name) for name in (MANIFEST, DUPLICATES)}
+            for name, digest in digests.items():
+                if digest != report["files"][name]:
+                    raise ValueError(f"the SHA-256 of {name} is not the one that split.json records")
+            with (directory / MANIFEST).open(encoding="utf-8", newline="") as file:
                 entries = [(int(row["row"]), PLACES.index(row["split"]), row["label"]) for row in csv.DictReader(file)]
             rows = np.array([entry[0] for entry in entries], np.int64)
             labels = [entry[2] for entry in entries]
@@ -72,7 +74,7 @@ class Split:
             classes=pack.classes,
             task="multilabel" if is_multilabel(pack.labels) else "multiclass",
             rows={split: rows[places == PLACES.index(split)] for split in SPLITS},
-            sha256=digest,
+            sha256=digests[MANIFEST],
         )
 
 
@@ -86,7 +88,7 @@ def write_split(directory: Path, pack: Pack, division: Division, params: SplitPa
     """
     folds = ["" if fold == NO_FOLD else fold for fold in division.folds.tolist()]
     _write_csv(
-        directory / "manifest.csv",
+        directory / MANIFEST,
         ["row", "split", "fold", "label", "class", "id"],
         (
             (row, split, fold, label, files.csv_text(classes), files.csv_text(name))
@@ -95,9 +97,9 @@ def write_split(directory: Path, pack: Pack, division: Division, params: SplitPa
             )
         ),
     )
-    _write_csv(directory / "duplicates.csv", DUPLICATE_COLUMNS, _duplicate_rows(pack, division))
+    _write_csv(directory / DUPLICATES, DUPLICATE_COLUMNS, _duplicate_rows(pack, division))
     report = {
-        "manifest_sha256": files.sha256(directory / "manifest.csv"),
+        "files": {name: files.sha256(directory / name) for name in (MANIFEST, DUPLICATES)},
         "classes": pack.classes,
         "pictures": {place: int((division.splits == place).sum()) for place in PLACES},
         "per_class": {split: _per_class(pack, division.splits == split) for split in SPLITS},

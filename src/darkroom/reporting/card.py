@@ -135,7 +135,7 @@ def _split(split: dict[str, Any]) -> str:
 
 def _hashes(dataset: dict[str, Any], split: dict[str, Any]) -> str:
     raw = [(f"data/raw/{name}", _code(digest)) for name, digest in dataset["files"].items()]
-    return _items([*raw, ("data/split/manifest.csv", _code(split["manifest_sha256"]))])
+    return _items([*raw, ("data/split/manifest.csv", _code(split["files"]["manifest.csv"]))])
 
 
 def _items(rows: Iterable[tuple[str, object]]) -> str:

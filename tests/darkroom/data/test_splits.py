@@ -65,9 +65,22 @@ def test_a_manifest_of_other_pictures_is_refused(
         ("", "is of other pictures"),
     ):
         (folder / "manifest.csv").write_text(damaged)
-        with pytest.raises(InputError, match=r"is damaged .*its SHA-256 is not the one that split\.json records"):
+        with pytest.raises(InputError, match=r"is damaged .*SHA-256 of manifest\.csv is not the one that split"):
             Split.open(folder, pack)
         sealed = files.read_sealed_json(folder / "split.json")
-        files.write_sealed_json(folder / "split.json", sealed | {"manifest_sha256": files.sha256(folder / "manifest.csv")})
+        digests = sealed["files"] | {"manifest.csv": files.sha256(folder / "manifest.csv")}
+        files.write_sealed_json(folder / "split.json", sealed | {"files": digests})
         with pytest.raises(InputError, match=message):
             Split.open(folder, pack)
+
+
+def test_a_changed_list_of_duplicates_is_refused(
+    make_pack: Callable[..., Pack], make_params: Callable[..., Params], tmp_path: Path
+) -> None:
+    pack = make_pack([(number % 2, "train", number) for number in range(50)])
+    params = make_params().split
+    write_split(tmp_path, pack, divide(pack, params, 0), params, 0)
+    Split.open(tmp_path, pack)
+    (tmp_path / "duplicates.csv").write_text("kind\n")
+    with pytest.raises(InputError, match=r"is damaged .*SHA-256 of duplicates\.csv .*run 'dvc checkout'"):
+        Split.open(tmp_path, pack)

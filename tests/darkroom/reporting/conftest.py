@@ -9,7 +9,7 @@ import pytest
 from darkroom.reporting.contents import Contents
 
 SPLIT = {
-    "manifest_sha256": "f" * 64,
+    "files": {"manifest.csv": "f" * 64, "duplicates.csv": "e" * 64},
     "pictures": {"train": 8, "val": 2, "test": 2, "left_out": 0},
     "duplicates": {"equal": 0, "near": 0, "across_splits": 0, "conflicts": 0},
     "seed": 3,
