@@ -266,7 +266,7 @@ def test_mistakes_in_params_leave_earlier_results_alone(clone: Clone, old: str, 
         ("rm -r data/split", "error: data/split/split.json: does not exist"),
         (
             "sed -i 2d data/split/manifest.csv",
-            "error: data/split: is damaged (its SHA-256 is not the one that split.json records",
+            "error: data/split: is damaged (the SHA-256 of manifest.csv is not the one that split.json records",
         ),
         ("rm -r data/raw", "error: data/raw"),
         ("python src/split.py", "was trained on another data/split"),

@@ -56,8 +56,8 @@ PATTERNS = {
 
 # Sources on which keys of `download` have an effect.
 OWNERS = {
-    "dataset": ["torchvision"],
-    "arguments": ["torchvision"],
+    "dataset": ["torchvision", "huggingface"],
+    "arguments": ["torchvision", "huggingface"],
     "parts": ["folder"],
     "manifest": ["manifest", "archive"],
     "archive": ["archive"],
@@ -151,7 +151,7 @@ def _source_or_target(value: Any) -> str:
 
 
 SourceChoice = Annotated[
-    Annotated[Literal["digits", "torchvision", "folder", "archive", "manifest"], Tag("source")]
+    Annotated[Literal["digits", "torchvision", "huggingface", "folder", "archive", "manifest"], Tag("source")]
     | Annotated[Target, Tag("target")],
     Discriminator(_source_or_target),
 ]
@@ -185,11 +185,11 @@ class DownloadParams(Section):
     """Where the pictures come from, and how much of a source is believed."""
 
     source: SourceChoice
-    """`digits` (1 797 real scans), a `torchvision` data set, a `folder`, an `archive`, a `manifest`, or `_target_`: your own."""
+    """`digits`, a set of `torchvision` or `huggingface`, a `folder`, an `archive`, a `manifest`, or `_target_`: your own."""
     dataset: str | None
-    """For `torchvision`: class name of the data set, such as `CIFAR10`."""
+    """For `torchvision`: class of the data set, such as `CIFAR10`; for `huggingface`: `owner/name`; null: the one in `folder`."""
     arguments: Arguments
-    """For `torchvision`: arguments of that class, such as `{split: balanced}` for EMNIST."""
+    """For `torchvision`: of the class, such as `{split: balanced}`; for `huggingface`: revision (commit), name, split, …."""
     folder: str
     """For `folder`: path or address (s3, gs, azure, ssh) of one folder per class; train/, val/, test/ may stand above these."""
     parts: list[Annotated[str, Field(min_length=1)]]
@@ -197,7 +197,7 @@ class DownloadParams(Section):
     manifest: str | None
     """For `manifest` a table in `folder`, for `archive` one in it, of pictures and labels: .csv, .tsv, .jsonl or .parquet."""
     columns: Columns
-    """For a manifest: which of its columns hold path, label, group and split."""
+    """For a manifest or `huggingface`: which columns hold path (or picture), label, group and split."""
     archive: str | None
     """For `archive`: path or address (file, http, https, s3, gs, azure, ssh) of a .zip or .tar.* laid out like a folder."""
     sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)] | None

@@ -50,6 +50,11 @@ def read_source(params: DownloadParams, work_dir: Path) -> Iterator[Listing]:
         from darkroom.data.torchvision_sets import list_torchvision
 
         yield list_torchvision(params)
+    elif params.source == "huggingface":
+        from darkroom.data.huggingface import huggingface_listing
+
+        with huggingface_listing(params, _find_folder(params) if params.dataset is None else None, work_dir) as listing:
+            yield listing
     elif params.source in ("folder", "manifest") and is_remote(params.folder):
         with remote_folder(params.folder, "params.yaml: download.folder") as entries:
             yield replace(_list_remote(entries, params), remote=True)
