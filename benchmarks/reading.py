@@ -1,0 +1,199 @@
+"""Measure how fast photos are read for training, beside other readers: python benchmarks/reading.py FOLDER [--size 500 375].
+
+FOLDER holds one folder of JPEGs per class. Every reader gives batches of 64 uint8 pictures, (64, 3, 224, 224), each cut out at
+random as RandomResizedCrop does and mirrored by chance, with a process on every core. They take turns, so that a busy machine is
+unfair to none. Readers that are not installed are left out: pip install -r requirements-dev.txt webdataset.
+"""
+
+import argparse
+import importlib.util
+import io
+import os
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+BATCH, SIDE, WORKERS = 64, 224, len(os.sched_getaffinity(0))
+Epoch = Callable[[int], Iterable[Any]]
+
+
+def transform() -> Any:
+    """Return what every reader does to a picture."""
+    from torchvision.transforms import v2
+
+    return v2.Compose([v2.RandomResizedCrop(SIDE, antialias=True), v2.RandomHorizontalFlip()])
+
+
+def to_tensor(picture: Any) -> Any:
+    """Return a Pillow picture, cut out, as bytes (3, 224, 224)."""
+    from torchvision.transforms import v2
+
+    return v2.functional.pil_to_tensor(transform()(picture.convert("RGB")))
+
+
+def loader(dataset: Any, **options: Any) -> Any:
+    """Return torch's DataLoader."""
+    from torch.utils.data import DataLoader
+
+    return DataLoader(dataset, batch_size=BATCH, num_workers=WORKERS, **options)
+
+
+def image_folder(photos: Path, work: Path) -> Epoch:  # noqa: ARG001
+    """Torchvision's reference."""
+    from torchvision.datasets import ImageFolder
+
+    dataset = ImageFolder(photos, to_tensor)
+    return lambda _: loader(dataset, shuffle=True)
+
+
+def timm_loader(photos: Path, work: Path) -> Epoch:  # noqa: ARG001
+    """The loader of timm's train.py, without what it does beyond the others."""
+    import timm.data
+
+    dataset = timm.data.create_dataset("", root=photos, split="")
+    create: Any = timm.data.create_loader
+    options = {"num_workers": WORKERS, "persistent_workers": False, "use_prefetcher": False, "device": "cpu"}
+    made = create(dataset, (3, SIDE, SIDE), BATCH, is_training=True, color_jitter=None, **options)
+    return lambda _: made
+
+
+def hugging_face(photos: Path, work: Path) -> Epoch:
+    """Parquet through the library datasets."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    made: Any = datasets.load_dataset("imagefolder", data_dir=str(photos), cache_dir=str(work / "hf"), split="train")
+    made.set_transform(lambda rows: {"image": [to_tensor(picture) for picture in rows["image"]], "label": rows["label"]})
+    return lambda _: loader(made, shuffle=True)
+
+
+def web_dataset(photos: Path, work: Path) -> Epoch:
+    """Tar files read from one end to the other, shuffled in memory."""
+    import webdataset
+
+    names = [str(work / f"{number}.tar") for number in range(WORKERS)]
+    writers = [webdataset.TarWriter(name) for name in names]
+    for number, path in enumerate(sorted(photos.glob("*/*"))):
+        writers[number % WORKERS].write({"__key__": str(number), "jpg": path.read_bytes(), "cls": 0})
+    for writer in writers:
+        writer.close()
+    dataset = webdataset.WebDataset(names, shardshuffle=False).shuffle(1000).decode("pil").to_tuple("jpg", "cls")
+    dataset = dataset.map_tuple(to_tensor)
+    return lambda _: loader(dataset)
+
+
+def darkroom(photos: Path, work: Path, **download: Any) -> Epoch:
+    """The pack, by what train reads it with."""
+    import numpy as np
+    from torchvision.transforms import v2
+
+    from darkroom.data.pack import Pack
+    from darkroom.data.packing import write_pack
+    from darkroom.data.sources import read_source
+    from darkroom.params_file import check_params, read_yaml
+    from darkroom.training.batches import PictureBatches, ShuffledRows, make_loader
+
+    content = read_yaml(ROOT / "params.yaml")
+    content["download"] |= {"source": "folder", "folder": str(photos), **download}
+    params = check_params(content).download
+    (work / "raw").mkdir()
+    with read_source(params, work / "raw") as listing:
+        write_pack(listing, work / "raw", params)
+    pack = Pack.open(work / "raw")
+    size = sum(path.stat().st_size for path in (work / "raw").iterdir()) / 1e6
+    print(f"packed with {download or 'the defaults'}: {size:.0f} MB", file=sys.stderr)
+    crop: Any = v2.RandomResizedCrop(SIDE, antialias=True)
+    transforms = [crop, v2.RandomHorizontalFlip()]
+    batches = PictureBatches(pack, image_size=SIDE, channels=3, transforms=transforms)
+    order = ShuffledRows(np.arange(len(pack)), batch_size=BATCH, seed=0)
+
+    def epoch(number: int) -> Iterable[Any]:
+        order.set_epoch(number)
+        return make_loader(batches, order, num_workers=WORKERS)
+
+    return epoch
+
+
+READERS: dict[str, Callable[[Path, Path], Epoch]] = {
+    "torchvision ImageFolder + DataLoader": image_folder,
+    "timm create_loader": timm_loader,
+    "Hugging Face datasets": hugging_face,
+    "webdataset": web_dataset,
+    "Darkroom, files as they are": darkroom,
+    "Darkroom, resize: 256": lambda photos, work: darkroom(photos, work, resize=256),
+    "Darkroom, resize: 256, format: raw": lambda photos, work: darkroom(photos, work, resize=256, format="raw"),
+}
+NEEDED = {"Hugging Face datasets": "datasets", "webdataset": "webdataset"}
+
+
+def enlarge(folder: Path, target: Path, size: tuple[int, int]) -> None:
+    """Write the photos of a folder in another size, as JPEG of quality 90."""
+    from PIL import Image
+
+    for path in sorted(folder.glob("*/*")):
+        (target / path.parent.name).mkdir(parents=True, exist_ok=True)
+        with Image.open(path) as picture:
+            buffer = io.BytesIO()
+            picture.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+        (target / path.parent.name / f"{path.stem}.jpg").write_bytes(buffer.getvalue())
+
+
+def measured(epoch: Iterable[Any]) -> tuple[float, float]:
+    """Return pictures per second, and per second of a core, of one pass."""
+    start, busy = time.perf_counter(), cpu_seconds()
+    count = sum(len(batch["images"] if isinstance(batch, dict) and "images" in batch else first(batch)) for batch in epoch)
+    del epoch
+    return count / (time.perf_counter() - start), count / (cpu_seconds() - busy)
+
+
+def first(batch: Any) -> Any:
+    """Return the pictures of a batch."""
+    return batch["image"] if isinstance(batch, dict) else batch[0]
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="make the photos this large before")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as temporary:
+        photos = options.folder
+        if options.size:
+            photos = Path(temporary, "photos")
+            enlarge(options.folder, photos, tuple(options.size))
+        epochs, speeds = {}, {}
+        for name, prepare in READERS.items():
+            if name in NEEDED and importlib.util.find_spec(NEEDED[name]) is None:
+                print(f"{name} is not installed and left out", file=sys.stderr)
+                continue
+            work = Path(temporary, name)
+            work.mkdir()
+            epochs[name], speeds[name] = prepare(photos, work), list[tuple[float, float]]()
+        for number in range(options.rounds):
+            for name, epoch in epochs.items():
+                speeds[name].append(measured(epoch(number)))
+    base = statistics.median(per_core for _, per_core in speeds[next(iter(speeds))])
+    print("| reader | images/s | images per second of a core: median (all) | ratio |\n|---|---|---|---|")
+    for name, each in speeds.items():
+        wall, per_core = (statistics.median(column) for column in zip(*each, strict=True))
+        every = ", ".join(f"{speed:.0f}" for _, speed in each)
+        print(f"| {name} | {wall:.0f} | {per_core:.0f} ({every}) | {per_core / base:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
