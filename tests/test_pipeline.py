@@ -192,6 +192,7 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
     ("command", "message"),
     [
         ("python src/predict.py nothing.jpg", "error: nothing.jpg: does not exist; name a picture or a folder"),
+        ("python src/predict.py ''", "error: predict: one of the paths is empty"),
         ("python src/predict.py src", "error: src: holds no picture"),
         ("python src/predict.py README.md --out r.csv", "error: README.md: cannot be read (is no JPEG"),
         ("python src/predict.py README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
