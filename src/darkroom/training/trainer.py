@@ -14,6 +14,7 @@ from dvclive.lightning import DVCLiveLogger
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.plugins import environments
 from pytorch_lightning.strategies import StrategyRegistry
+from torch import distributed
 
 from darkroom.errors import InputError, described
 from darkroom.params import Params
@@ -39,6 +40,8 @@ OWNED_BY_OTHERS = {
     # It validates on training pictures.
     "overfit_batches": None,
 }
+# Python and its libraries may take a minute to start on a cluster's file system, or on a machine that is busy.
+START_SECONDS = 300.0
 CLUSTERS = ("TorchElastic", "SLURM", "MPI", "LSF")
 
 
@@ -78,7 +81,7 @@ def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path, st
             max_epochs=train.epochs,
             gradient_clip_val=train.gradient_clip,
             logger=DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None),
-            callbacks=callbacks,
+            callbacks=[RankTimeout(hardware.rank_timeout_seconds), *callbacks],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -91,8 +94,20 @@ def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path, st
         raise InputError(f"params.yaml: {keys}: Lightning does not take it ({described(error)}); correct it") from error
     _check_world(trainer, train.batch_size)
     if hasattr(trainer.strategy, "_timeout"):  # has no public name for strategies that are chosen by theirs
-        trainer.strategy._timeout = timedelta(seconds=hardware.rank_timeout_seconds)
+        trainer.strategy._timeout = timedelta(seconds=max(START_SECONDS, hardware.rank_timeout_seconds))
     return trainer
+
+
+class RankTimeout(pl.Callback):
+    """Once all processes have met, none waits for another for longer than this; only on their way do they get more time."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Set it."""
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.set_timeout(timedelta(seconds=self.seconds))
 
 
 def check_trainer_arguments(params: Params) -> None:
