@@ -10,7 +10,7 @@ from darkroom.data.listing import printable
 from darkroom.data.pack import Pack
 from darkroom.data.photos import Photos, find_photos
 from darkroom.data.splits import Split
-from darkroom.errors import InputError, run_command
+from darkroom.errors import run_command
 from darkroom.params import Params
 from darkroom.params_file import load_params
 from darkroom.reporting.predictions import WRITERS, Predictions, check_out, write_predictions
@@ -23,15 +23,12 @@ def main() -> None:
     parser.add_argument("pictures", nargs="*", help="pictures or folders of them; none: predict.input of params.yaml")
     parser.add_argument("--out", type=Path, help="a .csv, .jsonl or .parquet file; none: all three in data/predictions")
     arguments = parser.parse_args()
-    # Path('') is the current folder: `predict.py "$photo"` with no such variable would predict whatever lies there.
-    if "" in arguments.pictures:
-        raise InputError("predict: one of the paths is empty; name a picture or a folder")
     if arguments.out:
         check_out(arguments.out)
     # Whoever predicts into a file of their own may do so while a stage is at work.
     with nullcontext() if arguments.out else running("predict") as stage:
         params = load_params(paths.PARAMS)
-        chosen = [Path(name) for name in arguments.pictures] or [paths.ROOT / params.predict.input]
+        chosen = arguments.pictures or [paths.ROOT / params.predict.input]
         predictions = predict_test_split(params) if chosen == [paths.SPLIT] else predict_photos(params, chosen)
         if stage is None:
             write_predictions(arguments.out, predictions, params.predict.top_k)
@@ -59,7 +56,7 @@ def predict_test_split(params: Params) -> Predictions:
     return Predictions(model.card.classes, ids, probabilities, actual, pack.extra(rows), multilabel=model.multilabel)
 
 
-def predict_photos(params: Params, chosen: list[Path]) -> Predictions:
+def predict_photos(params: Params, chosen: list[str | Path]) -> Predictions:
     """Predict pictures from files."""
     found = find_photos(chosen)
 

@@ -5,6 +5,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from importlib.machinery import PathFinder
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,15 @@ PLACES = (
 # Of the libraries' functions, only the builders that these packages list; the others load checkpoints. Beside them stands
 # what returns the builder of a name.
 BUILDERS = {"torchvision.models": "get_model_builder", "timm.models": "model_entrypoint"}
+
+
+# Where a name without dots is looked up, in this order.
+SHORT = {
+    "train.loss": ("torch.nn", "darkroom.training.losses", "timm.loss"),
+    "train.optimizer": ("torch.optim", "timm.optim"),
+    "train.scheduler": ("torch.optim.lr_scheduler", "darkroom.training.schedules"),
+    "train.augment": ("darkroom.training.augment", "torchvision.transforms.v2"),
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,7 @@ class Builder:
         arguments = {name: self._nested(value) for name, value in target.arguments.items()}
         taken = _parameters(made_by)
         arguments |= {name: value for name, value in self.filled.items() if name in taken and name not in arguments}
+        arguments = {name: self._choice(name, value, taken) for name, value in arguments.items()}
         self._check_arguments(target.target, made_by, positional, arguments)
         try:
             made = made_by(*positional, **arguments)
@@ -77,6 +88,8 @@ class Builder:
     def find(self, path: str) -> Callable[..., Any]:
         """Return the class or function at an import path, refusing what is not allowed or of another kind."""
         packages = dict.fromkeys(place.partition(".")[0] for place in self._places())
+        if "." not in path:
+            path = self._long(path)
         package = path.partition(".")[0]
         if package not in packages:
             raise InputError(
@@ -92,6 +105,28 @@ class Builder:
         if not self._allows(found):
             raise self._unusable(path)
         return found
+
+    def _long(self, name: str) -> str:
+        """Return the import path of a name that one of the usual libraries has."""
+        modules = {module: importlib.import_module(module) for module in SHORT.get(self.key, ())}
+        for module, content in modules.items():
+            if not name.startswith("_") and hasattr(content, name):
+                return f"{module}.{name}"
+        names = [known for content in modules.values() for known in dir(content) if self._allows(getattr(content, known))]
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean '{near[0]}'?" if near else "write an import path such as plugins.mine.Thing"
+        raise InputError(f"{self._where()}: there is no {name} in {', '.join(modules) or 'this place'}; {hint}")
+
+    def _choice(self, name: str, value: Any, taken: Mapping[str, inspect.Parameter]) -> Any:
+        """Return the member of an enumeration that text names where an argument is one, such as a policy of AutoAugment."""
+        kind = type(taken[name].default) if name in taken else None
+        if not (isinstance(value, str) and kind is not None and issubclass(kind, Enum)):
+            return value
+        for member in kind:
+            if value.casefold() in (member.name.casefold(), str(member.value).casefold()):
+                return member
+        known = ", ".join(member.name.lower() for member in kind)
+        raise InputError(f"params.yaml: {self.key}.{name}: is '{value}'; write one of {known}")
 
     def _enter(self, name: str, path: str) -> ModuleType:
         """Import a module on the way to `path`, after its parents, if it lies in or above one of the places."""

@@ -45,7 +45,7 @@ def _one_group(pattern: str) -> str:
     return pattern
 
 
-IMPORT_PATH = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$"
+IMPORT_PATH = r"^([A-Za-z_]\w*\.)*[A-Za-z_]\w*$"
 PACKAGE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 SHA256 = r"^[0-9a-fA-F]{64}$"
 PATTERNS = {
@@ -81,12 +81,17 @@ class Section(BaseModel):
 
 
 class Target(BaseModel):
-    """An import path under `_target_`, with the arguments of what it names beside it."""
+    """An import path under `_target_`, with the arguments of what it names beside it; text alone is one without arguments."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     target: Annotated[str, Field(alias="_target_", pattern=IMPORT_PATH)]
-    """Import path of a class or function, such as `torch.optim.SGD`."""
+    """Import path of a class or function, such as `torch.optim.SGD`; the usual libraries' need only their name, `SGD`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"_target_": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -284,14 +289,32 @@ class TrainParams(Section):
     """Pictures per optimizer step, over all devices together."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
     """Lightning's precision; mixed ones are faster where the device has them."""
+    freeze: bool | Annotated[float, Field(ge=0, le=1)]
+    """Fraction of the layers before the head, from the first on, that stay as they are; true: all of them."""
+    unfreeze_epoch: PositiveInt | None
+    """Epochs after which frozen layers are trained as well; null: never."""
     loss: Target
-    """Loss on (logits, labels), such as `torch.nn.CrossEntropyLoss`."""
+    """Loss on (logits, labels), such as `CrossEntropyLoss`, `FocalLoss`, `BinaryCrossEntropy`, `AsymmetricLossMultiLabel`."""
+    class_weights: Literal["balanced"] | dict[str, PositiveFloat] | None
+    """Weights of classes in the loss: `balanced` (rare ones count more), or some by name, such as `{daisy: 2}`."""
     optimizer: Target
-    """Optimizer; it gets the parameters and `train.lr`."""
+    """Optimizer of torch or timm; it gets the parameters and `train.lr`."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None
+    """Each layer has this many times the learning rate of the next one; the head has `train.lr`."""
+    lr_factors: dict[str, PositiveFloat]
+    """Parameters whose names match a regular expression have so many times the learning rate, such as `{stem: 0.1}`."""
+    decay_norm_and_bias: bool
+    """Whether weight decay is for biases and normalisation as well."""
     scheduler: Target | None
     """Learning-rate schedule; arguments named total_steps, T_max and max_lr are filled in unless given."""
+    lr_table: dict[Annotated[int, Field(ge=0)], PositiveFloat]
+    """Learning rates from epochs on, such as `{0: 0.01, 40: 0.1}`; with the last one, in place of `lr`, the schedule begins."""
     augment: list[Target]
     """Transforms of the training pictures, in order; they see uint8 pictures."""
+    mixup: PositiveFloat | None
+    """Blend training pictures and labels in pairs, by a share from Beta(mixup, mixup); with cutmix, each batch has one."""
+    cutmix: PositiveFloat | None
+    """Paste a part of another training picture, of a size from Beta(cutmix, cutmix), and blend the labels alike."""
     monitor: Literal["val/loss", "val/accuracy", "val/balanced_accuracy", "val/f1_macro"]
     """Validation metric that picks the published epoch and stops early; a loss is minimised, the others maximised."""
     early_stopping: EarlyStopping | None
@@ -307,6 +330,15 @@ class TrainParams(Section):
     def _check(self) -> Self:
         if "lr" in self.optimizer.arguments:
             raise ValueError("train.optimizer.lr: is not allowed here; set train.lr")
+        if self.unfreeze_epoch is not None and not self.freeze:
+            warn("params.yaml: train.unfreeze_epoch has no effect while train.freeze is 0")
+        if self.lr_table and 0 not in self.lr_table:
+            raise ValueError("train.lr_table: has no rate for the epochs from 0 on; add it, as in {0: 0.01, 40: 0.1}")
+        for pattern in self.lr_factors:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"train.lr_factors: '{pattern}' is no regular expression ({error}); correct it") from None
         return self
 
 

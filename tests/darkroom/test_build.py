@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms.autoaugment import AutoAugmentPolicy
 
-from darkroom.build import Builder
+from darkroom.build import SHORT, Builder
 from darkroom.errors import InputError
 from darkroom.params import Target
 
@@ -24,6 +25,9 @@ def target(path: str, /, **arguments: Any) -> Target:
     return Target.model_validate({"_target_": path, **arguments})
 
 
+# What names without dots are looked up in is imported before anything is watched.
+for name in (name for places in SHORT.values() for name in places):
+    importlib.import_module(name)
 MODULES = Builder("train.loss", (nn.Module,))
 OPTIMIZERS = Builder("train.optimizer", (torch.optim.Optimizer,), filled={"lr": 0.5, "nothing": 1})
 SCHEDULERS = Builder("train.scheduler", (torch.optim.lr_scheduler.LRScheduler,), filled={"total_steps": 9})
@@ -33,6 +37,38 @@ ALL_KINDS = MODULES.kinds + OPTIMIZERS.kinds + SCHEDULERS.kinds
 
 def weights() -> list[nn.Parameter]:
     return [nn.Parameter(torch.zeros(1))]
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "name", "found"),
+    [
+        ("train.loss", nn.Module, "CrossEntropyLoss", "torch.nn.modules.loss"),
+        ("train.loss", nn.Module, "FocalLoss", "darkroom.training.losses"),
+        ("train.loss", nn.Module, "BinaryCrossEntropy", "timm.loss.binary_cross_entropy"),
+        ("train.optimizer", torch.optim.Optimizer, "SGD", "torch.optim.sgd"),
+        ("train.optimizer", torch.optim.Optimizer, "Lamb", "timm.optim.lamb"),
+        ("train.scheduler", torch.optim.lr_scheduler.LRScheduler, "WarmupCosine", "darkroom.training.schedules"),
+        ("train.augment", nn.Module, "RandomErasing", "torchvision.transforms.v2._augment"),
+    ],
+)
+def test_the_usual_ones_need_no_path(key: str, kind: type, name: str, found: str) -> None:
+    assert Builder(key, (kind,)).find(name).__module__ == found
+
+
+def test_a_name_that_nobody_has() -> None:
+    with pytest.raises(
+        InputError, match=r"train\.optimizer\._target_: there is no AdanW in torch\.optim, timm\.optim; did you mean"
+    ):
+        OPTIMIZERS.find("AdanW")
+    with pytest.raises(InputError, match=r"train\.model\._target_: there is no Net in this place; write an import path"):
+        Builder("train.model", (nn.Module,)).find("Net")
+
+
+def test_text_names_a_member_of_an_enumeration() -> None:
+    builder = Builder("train.augment", (nn.Module,))
+    assert builder.build(target("AutoAugment", policy="cifar10")).policy is AutoAugmentPolicy.CIFAR10
+    with pytest.raises(InputError, match=r"train\.augment\.policy: is 'cifar'; write one of imagenet, cifar10, svhn"):
+        builder.build(target("AutoAugment", policy="cifar"))
 
 
 def test_arguments_reach_the_object() -> None:
@@ -130,8 +166,8 @@ def test_every_network_that_a_library_lists_can_be_named(package: str, entry: st
         ("torch.nn.Linear", {"in_features": "x", "out_features": 2}, "torch.nn.Linear refuses its arguments"),
         (
             "torchvision.transforms.v2.RandomApply",
-            {"transforms": [{"_target_": "os"}]},
-            "train.loss: 'os' is no import path; write one such as torch.optim.SGD",
+            {"transforms": [{"_target_": "o s"}]},
+            "train.loss: 'o s' is no import path; write one such as torch.optim.SGD",
         ),
         (
             "timm.models.resnet18",

@@ -40,7 +40,7 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
         ("train.epochs", True, "params.yaml: train.epochs: is true, but should be a valid integer"),
         ("train.epochs", None, "params.yaml: train.epochs: is null, but should be a valid integer"),
         ("train.model.provider", "keras", "train.model.provider: is \"keras\", but should be 'builtin', 'timm' or 'torchvision'"),
-        ("train.model", {"_target_": "os"}, 'params.yaml: train.model._target_: is "os", but should be an import path'),
+        ("train.model", {"_target_": "o s"}, 'params.yaml: train.model._target_: is "o s", but should be an import path'),
         ("train.model", 3, "params.yaml: train.model: is 3, but should be a mapping"),
         ("train.monitor", "val/acc", "params.yaml: train.monitor: is \"val/acc\", but should be 'val/loss'"),
         ("train.optimizer.lr", 1, "params.yaml: train.optimizer.lr: is not allowed here; set train.lr"),

@@ -13,7 +13,7 @@ from darkroom.errors import InputError
 from darkroom.params import PredictParams
 
 
-def find_photos(chosen: Sequence[Path]) -> list[Path]:
+def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
     """Return the pictures named, and those in the folders named and below, in the order of their names.
 
     In folders only files with a picture's ending count, hidden ones do not, and links to folders are not followed.
@@ -21,10 +21,13 @@ def find_photos(chosen: Sequence[Path]) -> list[Path]:
     Raises
     ------
     InputError
-        If a path does not exist, is neither file nor folder, or a folder holds no picture.
+        If a path is empty or does not exist, is neither file nor folder, or a folder holds no picture.
     """
     found: list[Path] = []
-    for path in chosen:
+    # Path('') is the current folder: `predict.py "$photo"` with no such variable would predict whatever lies there.
+    if "" in chosen:
+        raise InputError("predict: one of the paths is empty; name a picture or a folder")
+    for path in map(Path, chosen):
         if path.is_dir():
             inside = sorted(_walk(path))
             if not inside:

@@ -178,6 +178,9 @@ def _tar_members(stream: IO[bytes], counter: _Counter) -> Iterator[_Member]:
     # The mode "r|" never seeks. A larger `bufsize` than its own is far slower: it copies what is left for each header.
     with tarfile.open(fileobj=cast(IO[bytes], counted), mode="r|", tarinfo=_Header, encoding="utf-8") as tar:
         for info in tar:
+            # Before isreg, which they are as well: their holes take no room in the archive, and would be written out as zeros.
+            if info.issparse():
+                raise _refused(counter.where, info.name, "is sparse")
             if info.isdir():
                 yield _Member(info.name, None)
             elif info.isreg():

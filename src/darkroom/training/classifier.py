@@ -4,7 +4,7 @@ N pictures, K classes.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,6 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from darkroom.data.randomness import generator
 from darkroom.errors import RunError
 from darkroom.training.batches import STEP, Batch
+from darkroom.training.layers import Frozen
+from darkroom.training.mixing import Mixing
 from darkroom.training.schedules import interval
 from darkroom.training.tally import MultilabelTally, Tally
 
@@ -32,6 +34,8 @@ class Classifier(pl.LightningModule):
         From pictures (N, C, H, W) uint8 to logits (N, K).
     loss
         From logits (N, K) and labels, (N,) int64 or (N, K) of 0 and 1, to a scalar, the mean over the batch.
+    val_loss
+        Likewise, the mean over pictures whatever batches they come in.
     make_optimizer, make_scheduler
         Called with the network, and with the optimizer and the total number of steps.
     num_classes
@@ -41,7 +45,13 @@ class Classifier(pl.LightningModule):
     monitor
         Validation metric that a ReduceLROnPlateau schedule watches.
     seed
-        Seed of dropout.
+        Seed of dropout and of mixing.
+    lr_table
+        Learning rates by the epoch from which on they hold; the schedule begins with the last one.
+    mixing
+        Blends training batches.
+    frozen, unfreeze_epoch
+        What of the network is not trained, and the epoch from which on it is.
     """
 
     def __init__(
@@ -49,15 +59,22 @@ class Classifier(pl.LightningModule):
         network: nn.Module,
         *,
         loss: nn.Module,
+        val_loss: nn.Module,
         make_optimizer: MakeOptimizer,
         make_scheduler: MakeScheduler,
         num_classes: int,
         multilabel: bool = False,
         monitor: str,
         seed: int,
+        lr_table: Mapping[int, float] | None = None,
+        mixing: Mixing | None = None,
+        frozen: Frozen | None = None,
+        unfreeze_epoch: int | None = None,
     ):
         super().__init__()
-        self.network, self.loss = network, loss
+        self.network, self.loss, self.val_loss = network, loss, val_loss
+        self.lr_table, self.mixing = dict(lr_table or {}), mixing
+        self.frozen, self.unfreeze_epoch = frozen, unfreeze_epoch
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.monitor, self.seed = monitor, seed
         make_tally = MultilabelTally if multilabel else Tally
@@ -74,21 +91,74 @@ class Classifier(pl.LightningModule):
             config["monitor"] = self.monitor
         return {"optimizer": optimizer, "lr_scheduler": config}
 
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Let the schedule wait until the table of learning rates is over."""
+        if self.current_epoch >= max(self.lr_table, default=0):
+            super().lr_scheduler_step(scheduler, metric)
+
+    def setup(self, stage: str) -> None:  # noqa: ARG002
+        """Let processes that train together know of all that will be trained, before they agree on it."""
+        if self.frozen is not None and self.unfreeze_epoch is not None and self.trainer.world_size > 1:
+            self.frozen.by_gradient = True
+            self._set_frozen()
+
+    def on_train_start(self) -> None:
+        """Freeze, also in the middle of an epoch: Lightning does not begin a resumed one anew."""
+        self._set_frozen()
+
+    def on_train_epoch_start(self) -> None:
+        """Thaw when it is time."""
+        self._set_frozen()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002
+        """Leave what is frozen as it is."""
+        if self.frozen is not None and self.frozen.by_gradient and not self._is_thawed():
+            self.frozen.drop_gradients()
+
+    def _is_thawed(self) -> bool:
+        return self.unfreeze_epoch is not None and self.current_epoch >= self.unfreeze_epoch
+
+    def _set_frozen(self) -> None:
+        if self.frozen is not None:
+            self.frozen.set(frozen=not self._is_thawed())
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
-        """Make dropout a function of seed and step, whatever drew random numbers before."""
-        torch.manual_seed(int(generator(self.seed, STEP, self.global_step).integers(2**32)))
+        """Make dropout and mixing functions of seed and step, whatever drew random numbers before; follow the table."""
+        part = batch_idx % self.trainer.accumulate_grad_batches
+        counters = (self.global_step, part) if part else (self.global_step,)
+        torch.manual_seed(int(generator(self.seed, STEP, *counters).integers(2**32)))
+        if self.lr_table:
+            self._follow_table()
+
+    def _follow_table(self) -> None:
+        optimizer: Any = self.optimizers()
+        schedulers: Any = self.lr_schedulers()
+        if schedulers is not None and self.current_epoch >= max(self.lr_table):
+            rates = schedulers.get_last_lr()
+        else:
+            rate = self.lr_table[max(epoch for epoch in self.lr_table if epoch <= self.current_epoch)]
+            rates = [rate * group.get("lr_factor", 1.0) for group in optimizer.param_groups]
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
-        """Return the loss of one batch; counts are added up, nothing is logged and nothing waits for the device."""
-        logits = self.network(batch["images"])
-        loss: Tensor = self.loss(logits, batch["labels"])
-        self.train_tally.add(logits.detach(), batch["labels"], loss.detach())
+        """Return the loss of one batch; counts are added up, nothing is logged and nothing waits for the device.
+
+        Of a blended picture the class with the greatest share counts as the right one.
+        """
+        given = self.mixing(batch) if self.mixing is not None else batch
+        logits = self.network(given["images"])
+        loss: Tensor = self.loss(logits, given["labels"])
+        labels = batch["labels"]
+        if self.mixing is not None:
+            labels = (given["labels"] > 0.5).float() if labels.ndim == 2 else given["labels"].argmax(dim=1)
+        self.train_tally.add(logits.detach(), labels, loss.detach())
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Count one batch."""
         logits = self.network(batch["images"])
-        self.val_tally.add(logits, batch["labels"], self.loss(logits, batch["labels"]))
+        self.val_tally.add(logits, batch["labels"], self.val_loss(logits, batch["labels"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""

@@ -1,5 +1,6 @@
 """From parameters to a trained classifier: everything is built and checked first, then Lightning trains."""
 
+import inspect
 import shutil
 import sqlite3
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, NoReturn
 import pytorch_lightning as pl
 import torch
 from dvc.dirs import site_cache_dir
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -20,13 +21,16 @@ from darkroom.data.dividing import Rows
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
-from darkroom.errors import RunError
+from darkroom.errors import InputError, RunError, warn
 from darkroom.params import Params
 from darkroom.training import devices, networks
 from darkroom.training.augment import BatchAugmentation
 from darkroom.training.batches import OrderedRows, PictureBatches, ShuffledRows, make_loader
 from darkroom.training.best import KeepBest
 from darkroom.training.classifier import Classifier
+from darkroom.training.layers import Frozen, parameter_groups
+from darkroom.training.losses import class_weights
+from darkroom.training.mixing import Mixing
 from darkroom.training.networks import Normalized, Preprocessing
 from darkroom.training.progress import ProgressReport
 from darkroom.training.published import refuse_unsafe_loading
@@ -67,7 +71,12 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
     mean, std = networks.pretrained_normalisation(train.model, network, channels) or _normalisation(pack, train_rows, channels)
     preprocessing = Preprocessing(image_size=image_size, channels=channels, mean=mean, std=std, resize=pack.resize)
     normalized = Normalized(network, preprocessing)
-    loss: nn.Module = Builder("train.loss", (nn.Module,), allow).build(train.loss)
+    frozen = Frozen(network, train.freeze)
+    frozen.set(frozen=True)
+    multilabel = is_multilabel(pack.labels)
+    weights = class_weights(train, pack.labels[train_rows], pack.classes)
+    loss = make_loss(params, weights, multilabel=multilabel)
+    mixing = Mixing(train.mixup, train.cutmix, num_classes) if train.mixup or train.cutmix else None
     augmentations = Builder("train.augment", (BatchAugmentation, nn.Module), allow)
     transforms = [augmentations.build(target) for target in train.augment]
     pictures = PictureBatches(pack, image_size=image_size, channels=channels, transforms=transforms, seed=params.base.seed)
@@ -76,17 +85,23 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
     check_network(normalized, few["images"], num_classes)
     normalized = normalized.to(memory_format=torch.channels_last)
     optimizer_of = partial(make_optimizer, params)
-    check_step(normalized, loss, optimizer_of, few, num_classes)
+    check_step(normalized, loss, optimizer_of, mixing(few) if mixing else few, num_classes, multilabel=multilabel)
     make_scheduler(params, optimizer_of(normalized), total_steps=train.epochs)
     classifier = Classifier(
         normalized,
         loss=loss,
+        # A mean by weights would depend on which pictures are in a batch together.
+        val_loss=make_loss(params, {}, multilabel=multilabel) if weights else loss,
         make_optimizer=optimizer_of,
         make_scheduler=lambda optimizer, steps: make_scheduler(params, optimizer, total_steps=steps),
         num_classes=num_classes,
-        multilabel=is_multilabel(pack.labels),
+        multilabel=multilabel,
         monitor=train.monitor,
         seed=params.base.seed,
+        lr_table=train.lr_table,
+        mixing=mixing,
+        frozen=frozen,
+        unfreeze_epoch=train.unfreeze_epoch,
     )
     return Plan(params, classifier, preprocessing, transforms, num_classes)
 
@@ -137,22 +152,54 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore) -> KeepBest:
     return best
 
 
+def make_loss(params: Params, weights: dict[str, Tensor], *, multilabel: bool) -> nn.Module:
+    """Return the loss that `train.loss` names, with the weights that `class_weights` returns."""
+    filled = {**weights, "multilabel": multilabel}
+    builder = Builder("train.loss", (nn.Module,), params.base.allow_targets, filled)
+    taken = inspect.signature(builder.find(params.train.loss.target)).parameters
+    for name in weights:
+        if name not in taken or name in params.train.loss.arguments:
+            raise InputError(
+                f"params.yaml: train.class_weights: {params.train.loss.target} "
+                f"{'has' if name in taken else 'does not take'} a {name} {'of its own' if name in taken else 'of classes'}; "
+                f"set one of the two to null, or name another loss"
+            )
+    loss: nn.Module = builder.build(params.train.loss)
+    return loss
+
+
 def make_optimizer(params: Params, network: nn.Module) -> Optimizer:
-    """Return the optimizer that `train.optimizer` names, with `train.lr`."""
+    """Return the optimizer that `train.optimizer` names, for a `Normalized` network, with the rate the schedule begins with."""
+    train = params.train
+    lr = train.lr_table[max(train.lr_table)] if train.lr_table else train.lr
     # One kernel for all parameters, where the optimizer has one: faster, with the same result.
-    fused = {} if {"foreach", "differentiable"} & set(params.train.optimizer.arguments) else {"fused": True}
-    builder = Builder("train.optimizer", (Optimizer,), params.base.allow_targets, {"lr": params.train.lr, **fused})
-    optimizer: Optimizer = builder.build(params.train.optimizer, [value for value in network.parameters() if value.requires_grad])
+    fused = {} if {"foreach", "differentiable"} & set(train.optimizer.arguments) else {"fused": True}
+    builder = Builder("train.optimizer", (Optimizer,), params.base.allow_targets, {"lr": lr, **fused})
+    optimizer: Optimizer = builder.build(train.optimizer, parameter_groups(network.network, train, lr))  # type: ignore[arg-type]
+    if not train.decay_norm_and_bias and not optimizer.defaults.get("weight_decay"):
+        warn("params.yaml: train.decay_norm_and_bias has no effect while the optimizer has no weight_decay")
     return optimizer
 
 
 def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int) -> LRScheduler | None:
-    """Return the schedule that `train.scheduler` names; lengths and peak that it asks for by name are filled in."""
-    if params.train.scheduler is None:
+    """Return the schedule that `train.scheduler` names; lengths and peak that it asks for by name are filled in.
+
+    It begins where `train.lr_table` ends.
+    """
+    train = params.train
+    if train.scheduler is None:
         return None
-    filled = {"total_steps": total_steps, "T_max": params.train.epochs, "max_lr": params.train.lr}
+    begun = max(train.lr_table, default=0)
+    if begun >= train.epochs:
+        return None
+    rates = [group["lr"] for group in optimizer.param_groups]
+    filled = {
+        "total_steps": total_steps - total_steps * begun // train.epochs,
+        "T_max": train.epochs - begun,
+        "max_lr": rates if len(rates) > 1 else rates[0],
+    }
     builder = Builder("train.scheduler", (LRScheduler,), params.base.allow_targets, filled)
-    scheduler: LRScheduler = builder.build(params.train.scheduler, optimizer)
+    scheduler: LRScheduler = builder.build(train.scheduler, optimizer)
     return scheduler
 
 

@@ -27,7 +27,13 @@ def check_network(network: nn.Module, images: Tensor, num_classes: int) -> None:
 
 
 def check_step(
-    network: nn.Module, loss: nn.Module, make_optimizer: Callable[[nn.Module], Optimizer], batch: Batch, num_classes: int
+    network: nn.Module,
+    loss: nn.Module,
+    make_optimizer: Callable[[nn.Module], Optimizer],
+    batch: Batch,
+    num_classes: int,
+    *,
+    multilabel: bool = False,
 ) -> None:
     """Train on one batch, then put the network back to what it was.
 
@@ -43,6 +49,8 @@ def check_step(
         N = 2 training pictures.
     num_classes
         K.
+    multilabel
+        Whether labels (N, K) are those of independent classes, rather than shares that add up to 1.
 
     Raises
     ------
@@ -53,7 +61,7 @@ def check_step(
     saved = [(value, value.detach().clone()) for value in (*network.parameters(), *network.buffers())]
     with _untouched(network):
         try:
-            _check_loss(loss, _forward(network.train(), images, num_classes), labels)
+            _check_loss(loss, _forward(network.train(), images, num_classes), labels, multilabel=multilabel)
             _step(network, make_optimizer(network), lambda: loss(network(images), labels))
         finally:
             with torch.no_grad():
@@ -92,11 +100,11 @@ def _forward(network: nn.Module, images: Tensor, num_classes: int) -> Any:
     raise InputError(f"{where}: returns {found}{when}, not logits {(num, num_classes)}; let it have {num_classes} outputs")
 
 
-def _check_loss(loss: nn.Module, logits: Tensor, labels: Tensor) -> None:
+def _check_loss(loss: nn.Module, logits: Tensor, labels: Tensor, *, multilabel: bool) -> None:
     where = "params.yaml: train.loss"
     try:
         value = loss(logits, labels)
-        shifted = loss(logits + LOGIT_SHIFT, labels) if labels.ndim == 2 else None
+        shifted = loss(logits + LOGIT_SHIFT, labels) if multilabel else None
     except Exception as error:
         raise InputError(f"{where}: does not take (logits, labels) ({described(error)}); name another") from error
     if not isinstance(value, Tensor) or value.shape != ():

@@ -172,3 +172,14 @@ def test_largest_size(mode: str, tmp_path: Path, spool: IO[bytes]) -> None:
 def test_small_flat_drawings_are_no_bomb(tmp_path: Path, spool: IO[bytes]) -> None:
     (tmp_path / "a.zip").write_bytes(zip_bytes(("x", bytes(10_000_000))))
     assert len(unpack(tmp_path / "a.zip", spool, LIMITS, "a.zip")) == 1
+
+
+@pytest.mark.parametrize("size", [10**12, 10**30])
+def test_holes_are_refused_before_they_are_filled(size: int, tmp_path: Path, spool: IO[bytes]) -> None:
+    info = member("a/x.jpg")
+    info.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(size), "GNU.sparse.name": "a/x.jpg"}
+    path = tmp_path / "archive"
+    path.write_bytes(tar_bytes(info))
+    with pytest.raises(InputError, match=r"its member 'a/x\.jpg' is sparse; pack it anew with regular files only"):
+        list(unpack(path, spool, LIMITS, "archive"))
+    assert spool.seek(0, io.SEEK_END) == 0

@@ -111,8 +111,8 @@ def test_what_cannot_be_trained(network: nn.Module, loss: nn.Module | None, make
 
 def test_several_labels_need_a_loss_for_them() -> None:
     batch = Batch(images=BATCH["images"], labels=torch.tensor([[1.0, 0, 0, 1, 0], [0, 0, 1, 0, 0]]))
-    check_step(simple(), nn.BCEWithLogitsLoss(), sgd, batch, 5)
-    check_step(simple(), nn.MultiLabelSoftMarginLoss(), sgd, batch, 5)
+    check_step(simple(), nn.BCEWithLogitsLoss(), sgd, batch, 5, multilabel=True)
+    check_step(simple(), nn.MultiLabelSoftMarginLoss(), sgd, batch, 5, multilabel=True)
     for loss in (nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.1)):
         with pytest.raises(InputError, match=r"train\.loss: CrossEntropyLoss is for one class per picture, but these have any"):
-            check_step(simple(), loss, sgd, batch, 5)
+            check_step(simple(), loss, sgd, batch, 5, multilabel=True)

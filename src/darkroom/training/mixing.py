@@ -1,0 +1,38 @@
+"""MixUp and CutMix: pictures of a batch blended in pairs, and their labels with them.
+
+N pictures, C channels, H by W pixels, K classes.
+"""
+
+import torch
+from torchvision.transforms import v2
+
+from darkroom.training.batches import Batch
+
+
+class Mixing:
+    """Blends every batch, by torchvision's transforms, which draw from torch's generator: the step has seeded it.
+
+    Parameters
+    ----------
+    mixup, cutmix
+        The alphas, or None. With both, half of the batches have the one, half the other.
+    num_classes
+        K.
+
+    References
+    ----------
+    Zhang et al. 2018, https://arxiv.org/abs/1710.09412; Yun et al. 2019, https://arxiv.org/abs/1905.04899
+    """
+
+    def __init__(self, mixup: float | None, cutmix: float | None, num_classes: int):
+        kinds = ((v2.MixUp, mixup), (v2.CutMix, cutmix))
+        self.transforms = [make(alpha=alpha, num_classes=num_classes) for make, alpha in kinds if alpha is not None]
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Return pictures (N, C, H, W), float where they are blended, and the shares (N, K) that they have of each class."""
+        number = int(torch.randint(len(self.transforms), ())) if len(self.transforms) > 1 else 0
+        images, labels = batch["images"], batch["labels"]
+        if isinstance(self.transforms[number], v2.MixUp):
+            images = images.float()
+        images, labels = self.transforms[number](images, labels)
+        return Batch(images=images, labels=labels.float())
