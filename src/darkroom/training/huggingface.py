@@ -6,7 +6,6 @@ N pictures, C channels, H by W pixels, K classes.
 """
 
 import dataclasses
-import importlib
 import json
 import re
 from collections.abc import Mapping
@@ -189,14 +188,15 @@ def expected_pictures(model: Network, repository: Repository) -> tuple[tuple[flo
 
 def _library() -> Any:
     try:
-        transformers: Any = importlib.import_module("transformers")
+        import transformers
     except ImportError:
         advice = "run 'pip install -c requirements-dev.txt transformers'"
         raise InputError(f"{KEY}.provider: huggingface needs a package that is not installed; {advice}") from None
     # What matters of its reports and bars is said in one line, by `_check_fit`.
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    return transformers
+    library: Any = transformers
+    library.logging.set_verbosity_error()
+    library.logging.disable_progress_bar()
+    return library
 
 
 @cache
@@ -240,7 +240,7 @@ def _config_class(content: Mapping[str, Any]) -> Any:
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
     kind = content.get("model_type")
-    if kind in NO_CLASSIFIERS:
+    if isinstance(kind, str) and kind in NO_CLASSIFIERS:
         raise InputError(f"{KEY}.name: is of the kind {kind}; {NO_CLASSIFIERS[kind]}")
     if not isinstance(kind, str) or kind not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
         raise InputError(f"{KEY}.name: is of the kind {one_line(str(kind))}, which does not classify pictures; name another")
