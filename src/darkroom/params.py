@@ -98,6 +98,10 @@ class Target(BaseModel):
         """The keyword arguments that stand beside `_target_`."""
         return dict(self.model_extra or {})
 
+    def with_given(self, **values: Any) -> "Target":
+        """Return the same with other values of those arguments that are given."""
+        return self.model_copy(update={name: value for name, value in values.items() if name in self.arguments})
+
 
 class Network(Section):
     """A network by its name in a library; `_target_` with arguments in place of these keys names a network of your own."""

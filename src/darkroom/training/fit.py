@@ -132,7 +132,7 @@ def _start(start: Start, network: Normalized, params: Params, images: Tensor, cl
         """One class more; lazy layers get their shape from the pictures (N, C, H, W) uint8."""
         with torch.random.fork_rng(devices=[]):
             built = networks.build_network(
-                networks.without_weights(model) if isinstance(model, Network) else model,
+                networks.without_weights(model) if isinstance(model, Network) else model.with_given(num_classes=len(classes) + 1),
                 num_classes=len(classes) + 1,
                 channels=images.shape[1],
                 allow=params.base.allow_targets,

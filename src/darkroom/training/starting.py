@@ -58,6 +58,11 @@ class Start:
         """
         own = network.state_dict()
         left_out = _differing(own, build_other().state_dict()) if classes != self.classes else []
+        if classes != self.classes and not left_out:
+            raise InputError(
+                f"{KEY}: {self.name} is of other classes, and which layer answers cannot be told; "
+                "let the network take num_classes"
+            )
         wanted = {name for name in own if name not in left_out}
         unfit = [name for name in wanted if name not in self.weights or self.weights[name].shape != own[name].shape]
         unfit += [name for name in self.weights if name not in own]

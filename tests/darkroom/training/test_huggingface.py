@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from hub import COMMIT, Hub, hub
 from huggingface_hub import constants
 from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification, ViTImageProcessor
@@ -19,7 +20,6 @@ from darkroom.training.fit import Plan, make_plan
 from darkroom.training.networks import Normalized, Preprocessing, build_network
 from darkroom.training.pretrained import about_weights
 from darkroom.training.published import load_model, make_card, save_model
-from hub import COMMIT, Hub, hub
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 CARD = "---\nlicense: {}\n---\n# A network\n"

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from torchvision.models import mobilenet_v3_small
 
 from darkroom.errors import InputError
 from darkroom.params import Params
 from darkroom.training.fit import Plan, make_plan
+from darkroom.training.origin import Origin
+from darkroom.training.pretrained import Pretrained
 from darkroom.training.published import make_card, save_model
 from darkroom.training.starting import Start, open_start
 from darkroom.training.states import depends_on
@@ -73,21 +76,33 @@ def test_the_head_is_left_out_where_the_classes_differ(make_params: Callable[...
     assert plan.lines()[0] == f"{total - 2} of {total} tensors of model, not head.weight, head.bias: the classes are others"
 
 
-def test_another_number_of_classes_and_size(
-    make_params: Callable[..., Params], photos: Any, digits: Any, published: Path
-) -> None:
-    params = make_params({"train.model": {"_target_": "torchvision.models.mobilenet_v3_small", "width_mult": 0.2}})
-    first = plan_for(make_params({"train.image_size": 40}), photos)
-    publish(published, first, ["red", "blue"])
-    three = {"train.model": {"_target_": "torchvision.models.mobilenet_v3_small", "width_mult": 0.2}}
-    with pytest.raises(InputError, match=r"train\.init_from: model is of another network than train\.model \(.* does not fit\)"):
-        plan_for(
-            make_params(three | {"train.model": {"_target_": "torchvision.models.shufflenet_v2_x0_5"}}), photos, opened(published)
-        )
-    plan = plan_for(make_params(three | {"train.image_size": None}), photos, opened(published))
+@pytest.mark.parametrize("target", [True, False])
+def test_another_number_of_classes(make_params: Callable[..., Params], photos: Any, target: bool) -> None:
+    """Also where the number of classes stands in params.yaml."""
+    named = {"provider": "torchvision", "name": "mobilenet_v3_small", "pretrained": False, "kwargs": {"width_mult": 0.3}}
+    own = {"_target_": "torchvision.models.mobilenet_v3_small", "width_mult": 0.3, "num_classes": 2}
+    weights = {f"network.{name}": value for name, value in mobilenet_v3_small(width_mult=0.3, num_classes=5).state_dict().items()}
+    expects = Pretrained((0.5,) * 3, (0.5,) * 3, 40, Origin(source="init_from: other", licence="mit", sha256={}))
+    start = Start("other", list("abcde"), weights, expects)
+    plan = plan_for(make_params({"train.model": own if target else named}), photos, start)
+    assert plan.lines()[0].endswith("tensors of other, not classifier.3.weight, classifier.3.bias: the classes are others")
+    first = "network.features.0.0.weight"
+    assert torch.equal(plan.classifier.network.state_dict()[first], weights[first])
     assert plan.preprocessing.image_size == 40
-    assert "not" not in plan.lines()[0]
-    assert params.train.init_from is None
+
+
+def test_a_last_layer_that_cannot_be_told(published: Path) -> None:
+    class Fixed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = torch.nn.Linear(4, 10)
+
+    network = torch.nn.ModuleDict({"network": Fixed()})
+    start = Start("other", list("abcdefghij"), network.state_dict(), opened(published).expects)
+    with pytest.raises(
+        InputError, match=r"other is of other classes, and which layer answers cannot be told; let the network take"
+    ):
+        start.give(network, lambda: network, DIGITS)
 
 
 def test_a_network_of_another_width_or_of_colour_is_refused(

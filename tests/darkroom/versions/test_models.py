@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from clones import make_clone
+
 from darkroom.errors import InputError
 from darkroom.versions.models import read_model
 
