@@ -1,6 +1,7 @@
 """Networks of transformers: by folder and by hub, opened again without either, and nothing in their files can run code."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,11 @@ def test_convolutional_networks_too(tmp_path: Path) -> None:
     again.load_state_dict(network.state_dict())
     images = torch.rand(2, 3, 32, 32)
     assert torch.equal(again.eval()(images), network.eval()(images))
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(
+        InputError, match=r"provider: huggingface needs a package .* 'pip install -c requirements-dev.txt transformers'$"
+    ):
+        build(named("owner/vit"))
