@@ -4,9 +4,10 @@ from darkroom import paths
 from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
-from darkroom.errors import run_command
+from darkroom.errors import is_main_process, run_command
 from darkroom.params_file import load_params
 from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
+from darkroom.versions.models import read_model
 from darkroom.workspace import running
 
 NUM_AUGMENTED = 6
@@ -20,22 +21,27 @@ def main() -> None:
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
         pack.withhold(split.rows["test"])
+        init_from = params.train.init_from
+        found = read_model(paths.ROOT, paths.main_repository(), init_from) if init_from else None
 
         from darkroom.training.fit import fit, make_plan
         from darkroom.training.published import data_hashes, make_card, save_model
         from darkroom.training.resume import read_files, write_files
+        from darkroom.training.starting import open_start
         from darkroom.training.states import StateStore, depends_on
         from darkroom.training.views import augmented_views
 
-        plan = make_plan(params, pack, split.rows["train"])
+        plan = make_plan(params, pack, split.rows["train"], open_start(*found) if found else None)
+        if is_main_process():
+            print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
         hashes = data_hashes(paths.RAW, split)
-        store = StateStore(paths.states_dir(), depends_on(stage, params, hashes))
+        store = StateStore(paths.states_dir(), depends_on(stage, params, hashes, plan.about["origin"]))
         with store.held():
             best = fit(plan, pack, split, store)
             if not best.publishes:
                 return
             stage.check()
-            card = make_card(params, plan.preprocessing, split.classes, hashes, best, task=split.task)
+            card = make_card(params, plan.preprocessing, split.classes, hashes, best, task=split.task, about=plan.about)
             save_model(paths.MODELS, best.weights, card)
             rows = split.rows["train"][evenly_sampled(pack.labels[split.rows["train"]], NUM_AUGMENTED)]
             with stage.replaced_dir(paths.TRAIN_METRICS) as directory:

@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on 127.0.0.1: data sets with their files, at one commit each, by the addresses that the libraries ask."""
+"""A small Hugging Face hub on 127.0.0.1: data sets and models with their files, at one commit each, by the addresses that the libraries ask."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ class Hub:
 
     address: str = ""
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
-    """Content by path, by data set."""
+    """Content by path, by data set or model."""
     asked: list[str] = field(default_factory=list)
     status: int = 200
     """What every request is answered with if it is not 200."""
@@ -52,7 +52,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.asked.append(f"{self.command} {path}")
         if self.hub.status != 200:
             return self.answer(b"", self.hub.status)
-        name = "/".join(path.removeprefix("/api").removeprefix("/datasets/").split("/")[:2])
+        name = "/".join(re.sub(r"^(/api)?(/datasets|/models)?/", "", path).split("/")[:2])
         files = self.hub.files.get(name)
         if files is None:
             return self.answer(b"", 404, {"X-Error-Code": "RepoNotFound"})

@@ -129,7 +129,12 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     ValueError
         If it is not what was written.
     """
-    before, mark, after = path.read_bytes().decode("utf-8").rpartition(f'"{SEAL}": "')
+    return parse_sealed_json(path.read_bytes())
+
+
+def parse_sealed_json(data: bytes) -> dict[str, Any]:
+    """Return what `write_sealed_json` wrote, without its seal; a `ValueError` if it is not that."""
+    before, mark, after = data.decode("utf-8").rpartition(f'"{SEAL}": "')
     if not mark or _text_sha256(before + mark + after[64:]) != after[:64]:
         raise ValueError("its content does not have the SHA-256 that it records")
     try:

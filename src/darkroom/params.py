@@ -103,14 +103,18 @@ class Target(BaseModel):
         """The keyword arguments that stand beside `_target_`."""
         return dict(self.model_extra or {})
 
+    def with_given(self, **values: Any) -> "Target":
+        """Return the same with other values of those arguments that are given."""
+        return self.model_copy(update={name: value for name, value in values.items() if name in self.arguments})
+
 
 class Network(Section):
     """A network by its name in a library; `_target_` with arguments in place of these keys names a network of your own."""
 
-    provider: Literal["builtin", "timm", "torchvision"]
-    """Where `name` is looked up: `builtin` (small networks for pictures up to 64 px), `timm` or `torchvision`."""
+    provider: Literal["builtin", "timm", "torchvision", "huggingface"]
+    """Where `name` is looked up: `builtin` (for pictures up to 64 px), `timm`, `torchvision`, `huggingface` (transformers)."""
     name: Annotated[str, Field(min_length=1)]
-    """Name of the network, such as `small_cnn`, `resnet18`, `vit_tiny_patch16_224`."""
+    """Name, such as `small_cnn`, `resnet18`; for `huggingface` a folder here, or `owner/name` of the hub, `@commit` behind it."""
     pretrained: bool
     """Start from the provider's pretrained weights, with a new last layer and the weights' own normalisation."""
     kwargs: Arguments
@@ -279,8 +283,12 @@ class TrainParams(Section):
 
     model: NetworkChoice
     """The network: `provider`, `name`, `pretrained`, `kwargs`, or `_target_` and its arguments."""
+    init_from: Annotated[str, Field(min_length=1)] | None
+    """Start from the published model of a commit, branch or experiment, or of a folder with model.json; null: do not."""
+    allow_noncommercial: bool
+    """Take pretrained weights whose licence forbids commercial use, or may forbid it."""
     image_size: Annotated[int, Field(ge=1, le=4096)] | None
-    """Side in pixels of the square that the network sees; null: the size of the pictures if all are equal squares, else 224."""
+    """Side in pixels of the square that the network sees; null: what its weights expect, else the pictures' own, else 224."""
     lr: PositiveFloat
     """Learning rate, the highest of the schedule."""
     epochs: PositiveInt
@@ -339,6 +347,11 @@ class TrainParams(Section):
                 re.compile(pattern)
             except re.error as error:
                 raise ValueError(f"train.lr_factors: '{pattern}' is no regular expression ({error}); correct it") from None
+        if self.init_from is not None and isinstance(self.model, Network) and self.model.pretrained:
+            raise ValueError(
+                "train.init_from: is set, and so is train.model.pretrained, but training starts from one of them; "
+                "set train.model.pretrained to false, or init_from to null"
+            )
         return self
 
 

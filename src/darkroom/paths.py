@@ -23,12 +23,17 @@ def shown(path: Path) -> str:
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
+def main_repository() -> Path:
+    """Return the repository that DVC was called in: `--temp` runs the stages elsewhere, where branches are not known."""
+    return Path(os.environ.get("DVC_ROOT") or ROOT)
+
+
 def states_dir() -> Path:
     """Return the folder for the states of unfinished trainings: in the main repository, also when `--temp` runs elsewhere.
 
     It is no output of a stage: DVC deletes outputs before each run, or brings back those of another experiment.
     """
-    return Path(os.environ.get("DVC_ROOT") or ROOT) / ".resume"
+    return main_repository() / ".resume"
 
 
 def cache_dir() -> Path:

@@ -24,7 +24,11 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
     ("key", "value", "message"),
     [
         ("train.lrr", 1, "params.yaml: train.lrr: unknown key; did you mean 'lr'?"),
-        ("train.qqqq", 1, "params.yaml: train.qqqq: unknown key; known keys here: model, image_size, lr"),
+        (
+            "train.qqqq",
+            1,
+            "params.yaml: train.qqqq: unknown key; known keys here: model, init_from, allow_noncommercial, image_size, lr",
+        ),
         ("hardwar", {}, "params.yaml: hardwar: unknown key; did you mean 'hardware'?"),
         ("train.model.nam", "x", "params.yaml: train.model.nam: unknown key; did you mean 'name'?"),
         ("train.early_stopping.patienc", 1, "train.early_stopping.patienc: unknown key; did you mean 'patience'?"),
@@ -39,7 +43,11 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
         ("train.epochs", 1.5, "params.yaml: train.epochs: is 1.5, but should be a valid integer"),
         ("train.epochs", True, "params.yaml: train.epochs: is true, but should be a valid integer"),
         ("train.epochs", None, "params.yaml: train.epochs: is null, but should be a valid integer"),
-        ("train.model.provider", "keras", "train.model.provider: is \"keras\", but should be 'builtin', 'timm' or 'torchvision'"),
+        (
+            "train.model.provider",
+            "keras",
+            "train.model.provider: is \"keras\", but should be 'builtin', 'timm', 'torchvision' or 'huggingface'",
+        ),
         ("train.model", {"_target_": "o s"}, 'params.yaml: train.model._target_: is "o s", but should be an import path'),
         ("train.model", 3, "params.yaml: train.model: is 3, but should be a mapping"),
         ("train.monitor", "val/acc", "params.yaml: train.monitor: is \"val/acc\", but should be 'val/loss'"),

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from darkroom.errors import InputError
+from darkroom.git import SECONDS, git
 from darkroom.health.findings import Finding, counted, first_of, install_command, installed_version
-from darkroom.health.repository import SECONDS, git
 
 HYDRA = "hydra.enabled"
 NEEDED = {

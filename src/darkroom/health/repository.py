@@ -1,15 +1,12 @@
 """What people change: whether params.yaml is valid, and Git has, or could be given, what results were made with."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from darkroom.errors import InputError
+from darkroom.git import git
 from darkroom.health.findings import Finding, first_of
 from darkroom.health.machine import EDIT_PARAMS
-
-SECONDS = 30
 
 
 def check_params(root: Path) -> Iterator[Finding]:
@@ -44,12 +41,6 @@ def check_git(root: Path) -> Iterator[Finding]:
         yield Finding("ok", "git", f"last commit: {head.stdout.strip()[:60]}")
     yield _identity(root)
     yield _changes(root)
-
-
-def git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run Git without its taking locks."""
-    env = os.environ | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
-    return subprocess.run(["git", *arguments], cwd=root, env=env, capture_output=True, text=True, timeout=SECONDS)
 
 
 def _identity(root: Path) -> Finding:

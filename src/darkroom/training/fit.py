@@ -22,20 +22,25 @@ from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
 from darkroom.errors import InputError, RunError, warn
-from darkroom.params import Params
+from darkroom.params import Network, Params
 from darkroom.training import devices, networks
 from darkroom.training.augment import BatchAugmentation
 from darkroom.training.batches import OrderedRows, PictureBatches, ShuffledRows, make_loader
 from darkroom.training.best import KeepBest
 from darkroom.training.classifier import Classifier
+from darkroom.training.huggingface import HuggingFaceClassifier
 from darkroom.training.layers import Frozen, parameter_groups
 from darkroom.training.losses import class_weights
 from darkroom.training.mixing import Mixing
 from darkroom.training.networks import Normalized, Preprocessing
+from darkroom.training.origin import check_licence
+from darkroom.training.pretrained import Pretrained, about_weights
 from darkroom.training.progress import ProgressReport
 from darkroom.training.published import refuse_unsafe_loading
 from darkroom.training.rehearsal import check_network, check_step
 from darkroom.training.resume import KeepState, State, describe, write_files
+from darkroom.training.size import Size, measure
+from darkroom.training.starting import Start
 from darkroom.training.states import StateStore
 from darkroom.training.trainer import check_trainer_arguments, make_trainer
 
@@ -49,10 +54,33 @@ class Plan:
     preprocessing: Preprocessing
     transforms: list[Any]
     num_classes: int
+    size: Size
+    weights: Pretrained | None
+    """What the training starts with; None: from scratch."""
+    started: str | None
+    """What was taken of `train.init_from`."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What model.json says of the network beside `train.model`."""
+        network = self.classifier.network.network
+        return {
+            "config": network.config if isinstance(network, HuggingFaceClassifier) else None,
+            "origin": self.weights.origin.model_dump() if self.weights else None,
+            "size": self.size.model_dump(),
+        }
+
+    def lines(self) -> list[str]:
+        """Return what is said of it before it starts."""
+        model = self.params.train.model
+        name = model.name if isinstance(model, Network) else model.target
+        return [*([self.started] if self.started else []), f"{name}, {self.size}"]
 
 
-def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
+def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None = None) -> Plan:
     """Build everything that params.yaml names and check that it fits together and fits the machine.
+
+    `start` is the model that `train.init_from` names.
 
     Raises
     ------
@@ -66,16 +94,17 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
     check_trainer_arguments(params)
     torch.manual_seed(params.base.seed)
     num_classes, channels = len(pack.classes), networks.network_channels(train.model, pack.channels)
+    weights = start.expects if start else about_weights(train.model)
+    if weights:
+        check_licence(weights.origin, allow_noncommercial=train.allow_noncommercial)
     network = networks.build_network(train.model, num_classes=num_classes, channels=channels, allow=allow)
-    image_size = train.image_size or _natural_size(pack)
-    mean, std = networks.pretrained_normalisation(train.model, network, channels) or _normalisation(pack, train_rows, channels)
+    image_size = train.image_size or (weights.image_size if weights else _natural_size(pack))
+    mean, std = weights.normalisation(channels) if weights else _normalisation(pack, train_rows, channels)
     preprocessing = Preprocessing(image_size=image_size, channels=channels, mean=mean, std=std, resize=pack.resize)
     normalized = Normalized(network, preprocessing)
-    frozen = Frozen(network, train.freeze)
-    frozen.set(frozen=True)
     multilabel = is_multilabel(pack.labels)
-    weights = class_weights(train, pack.labels[train_rows], pack.classes)
-    loss = make_loss(params, weights, multilabel=multilabel)
+    of_classes = class_weights(train, pack.labels[train_rows], pack.classes)
+    loss = make_loss(params, of_classes, multilabel=multilabel)
     mixing = Mixing(train.mixup, train.cutmix, num_classes) if train.mixup or train.cutmix else None
     augmentations = Builder("train.augment", (BatchAugmentation, nn.Module), allow)
     transforms = [augmentations.build(target) for target in train.augment]
@@ -83,6 +112,9 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
     # Not as many as there are classes: a loss that takes labels for logits would broadcast them and not be noticed.
     few = pictures[0, train_rows[: 3 if num_classes == 2 else 2]]
     check_network(normalized, few["images"], num_classes)
+    started = _start(start, normalized, params, few["images"], pack.classes) if start else None
+    frozen = Frozen(network, train.freeze)
+    frozen.set(frozen=True)
     normalized = normalized.to(memory_format=torch.channels_last)
     optimizer_of = partial(make_optimizer, params)
     check_step(normalized, loss, optimizer_of, mixing(few) if mixing else few, num_classes, multilabel=multilabel)
@@ -91,7 +123,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
         normalized,
         loss=loss,
         # A mean by weights would depend on which pictures are in a batch together.
-        val_loss=make_loss(params, {}, multilabel=multilabel) if weights else loss,
+        val_loss=make_loss(params, {}, multilabel=multilabel) if of_classes else loss,
         make_optimizer=optimizer_of,
         make_scheduler=lambda optimizer, steps: make_scheduler(params, optimizer, total_steps=steps),
         num_classes=num_classes,
@@ -103,7 +135,28 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows) -> Plan:
         frozen=frozen,
         unfreeze_epoch=train.unfreeze_epoch,
     )
-    return Plan(params, classifier, preprocessing, transforms, num_classes)
+    size = measure(normalized, few["images"][:1])
+    return Plan(params, classifier, preprocessing, transforms, num_classes, size, weights, started)
+
+
+def _start(start: Start, network: Normalized, params: Params, images: Tensor, classes: list[str]) -> str:
+    """Give the network the weights of another model; returns what is said of it."""
+    model = params.train.model
+
+    def build_other() -> nn.Module:
+        """One class more; lazy layers get their shape from the pictures (N, C, H, W) uint8."""
+        with torch.random.fork_rng(devices=[]):
+            built = networks.build_network(
+                networks.without_weights(model) if isinstance(model, Network) else model.with_given(num_classes=len(classes) + 1),
+                num_classes=len(classes) + 1,
+                channels=images.shape[1],
+                allow=params.base.allow_targets,
+            )
+            with torch.no_grad():
+                built.eval()(images.float())
+        return nn.ModuleDict({"network": built})
+
+    return start.give(network, build_other, classes)
 
 
 def fit(plan: Plan, pack: Pack, split: Split, store: StateStore) -> KeepBest:

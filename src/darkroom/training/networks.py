@@ -1,30 +1,26 @@
-"""Networks by name from timm, torchvision and this repository, or by `_target_`: always uint8 pictures in, logits out.
+"""Networks by name from timm, torchvision, transformers or this repository, or by `_target_`: uint8 pictures in, logits out.
 
 N pictures, C channels, H by W pixels, K classes.
 """
 
-import difflib
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Annotated, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from darkroom.build import Builder
-from darkroom.errors import InputError, RunError, described
+from darkroom.errors import InputError
 from darkroom.params import Network, PositiveFloat, Section, Target
+from darkroom.training import huggingface
+from darkroom.training.faults import check_kwargs, named, no_weights, unknown_name
 from darkroom.training.small_cnn import SmallCNN
 
 BUILTIN: dict[str, Callable[..., nn.Module]] = {"small_cnn": SmallCNN}
-# Mean and standard deviation of ImageNet's training pictures in RGB, on which torchvision's weights were trained:
-# https://docs.pytorch.org/vision/stable/models.html
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and standard deviation per channel, of values between 0 and 1."""
+# Arguments of timm's and torchvision's networks that name files or addresses of weights.
+OTHER_WEIGHTS = ("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "weights", "weights_backbone")
 
 
 class Preprocessing(Section):
@@ -66,8 +62,17 @@ class Normalized(nn.Module):
         return logits
 
 
-def build_network(model: Network | Target, *, num_classes: int, channels: int, allow: Sequence[str] = ()) -> nn.Module:
+def build_network(
+    model: Network | Target,
+    *,
+    num_classes: int,
+    channels: int,
+    allow: Sequence[str] = (),
+    config: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Build the network that `train.model` asks for, with a last layer of `num_classes` outputs.
+
+    `config` is what a published model records of a network of transformers, whose name is not looked up then.
 
     Raises
     ------
@@ -80,47 +85,37 @@ def build_network(model: Network | Target, *, num_classes: int, channels: int, a
         filled = {"num_classes": num_classes, "in_channels": channels, "in_chans": channels}
         network: nn.Module = Builder("train.model", (nn.Module,), allow, filled).build(model)
         return network
-    try:
+    with named(model):
         match model.provider:
             case "builtin":
                 return _builtin(model, num_classes, channels)
             case "timm":
                 return _timm(model, num_classes, channels)
             case "torchvision":
-                return _torchvision(model, num_classes)
-    except (InputError, RunError):
-        raise
-    except Exception as error:
-        raise InputError(
-            f"params.yaml: train.model: {model.provider}'s {model.name} cannot be made ({described(error)}); "
-            "correct name and kwargs"
-        ) from error
+                return _torchvision(model, num_classes, channels)
+            case "huggingface":
+                return huggingface.build(model, num_classes=num_classes, config=config)
+
+
+def without_weights(model: Network) -> Network:
+    """Return the same network from scratch, whatever its arguments say of weights."""
+    own = {name: value for name, value in model.kwargs.items() if name not in OTHER_WEIGHTS}
+    return model.model_copy(update={"pretrained": False, "kwargs": own})
 
 
 def network_channels(model: Network | Target, channels: int) -> int:
-    """Return the channels that the network sees of pictures with `channels`: torchvision's networks only know RGB."""
-    return 3 if isinstance(model, Network) and model.provider == "torchvision" else channels
-
-
-def pretrained_normalisation(model: Network | Target, network: nn.Module, channels: int) -> Normalisation | None:
-    """Return the mean and std that pretrained weights expect, or None for a network that starts from scratch."""
-    if isinstance(model, Target) or not model.pretrained:
-        return None
-    config = getattr(network, "pretrained_cfg", None) or {}
-    mean, std = config.get("mean", IMAGENET_MEAN), config.get("std", IMAGENET_STD)
-    if len(mean) != channels:  # timm sums the first layer's weights over RGB for grey pictures
-        mean, std = [sum(mean) / len(mean)] * channels, [sum(std) / len(std)] * channels
-    return tuple(mean), tuple(std)
+    """Return the channels that the network sees of pictures with `channels`: those of transformers only know RGB."""
+    return 3 if isinstance(model, Network) and model.provider == "huggingface" else channels
 
 
 def _builtin(model: Network, num_classes: int, channels: int) -> nn.Module:
     if model.name not in BUILTIN:
-        raise _unknown_name(model, list(BUILTIN))
+        raise unknown_name(model, BUILTIN)
     if model.pretrained:
         raise InputError("params.yaml: train.model.pretrained: is true, but built-in networks have no weights; set it to false")
     network_class = BUILTIN[model.name]
     known = [name for name in inspect.signature(network_class).parameters if name not in ("num_classes", "in_channels")]
-    _check_kwargs(model, known)
+    check_kwargs(model, known)
     return network_class(num_classes, channels, **model.kwargs)
 
 
@@ -128,7 +123,7 @@ def _timm(model: Network, num_classes: int, channels: int) -> nn.Module:
     import timm
 
     if not timm.is_model(model.name):
-        raise _unknown_name(model, timm.list_models())
+        raise unknown_name(model, timm.list_models())
     if model.pretrained:
         _check_hub(model)
     network: nn.Module = timm.create_model(
@@ -137,11 +132,11 @@ def _timm(model: Network, num_classes: int, channels: int) -> nn.Module:
     return network
 
 
-def _torchvision(model: Network, num_classes: int) -> nn.Module:
+def _torchvision(model: Network, num_classes: int, channels: int) -> nn.Module:
     from torchvision import models
 
     if model.name not in models.list_models(module=models):
-        raise _unknown_name(model, models.list_models(module=models))
+        raise unknown_name(model, models.list_models(module=models))
     # GoogLeNet and Inception would answer with further logits while they train, meant for a loss of their own.
     own = {"aux_logits": False, "init_weights": True} if model.name in ("googlenet", "inception_v3") else {}
     network: nn.Module = models.get_model(model.name, weights=None, num_classes=num_classes, **own | model.kwargs)
@@ -149,8 +144,10 @@ def _torchvision(model: Network, num_classes: int) -> nn.Module:
         try:
             weights = models.get_model_weights(model.name).DEFAULT.get_state_dict(check_hash=True, weights_only=True)
         except OSError as error:
-            raise _no_weights(model, error) from error
+            raise no_weights(model, error) from error
         _load_all_but_head(network, weights)
+    if channels != 3:
+        _adapt_stem(network, channels)
     return network
 
 
@@ -167,14 +164,7 @@ def _check_hub(model: Network) -> None:
     try:
         HfApi().model_info(repository, timeout=20)
     except Exception as error:
-        raise _no_weights(model, error) from error
-
-
-def _no_weights(model: Network, error: Exception) -> RunError:
-    return RunError(
-        f"params.yaml: train.model.pretrained: the weights of {model.provider}'s {model.name} cannot be had "
-        f"({described(error)}); check the connection, or set it to false"
-    )
+        raise no_weights(model, error) from error
 
 
 def _load_all_but_head(network: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -188,15 +178,10 @@ def _load_all_but_head(network: nn.Module, weights: dict[str, Tensor]) -> None:
     network.load_state_dict(fitting, strict=False)
 
 
-def _check_kwargs(model: Network, known: list[str]) -> None:
-    for name in model.kwargs:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
-            raise InputError(f"params.yaml: train.model.kwargs.{name}: {model.name} takes no such argument; {hint}")
+def _adapt_stem(network: nn.Module, channels: int) -> None:
+    """Let the first convolution take `channels` in place of RGB; its weights are summed for grey pictures, as timm does."""
+    from timm.models import adapt_input_conv
 
-
-def _unknown_name(model: Network, known: list[str]) -> InputError:
-    near = difflib.get_close_matches(model.name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "check the spelling"
-    return InputError(f"params.yaml: train.model.name: {model.provider} has no network '{model.name}'; {hint}")
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    first.weight = nn.Parameter(adapt_input_conv(channels, first.weight.detach()))
+    first.in_channels = channels

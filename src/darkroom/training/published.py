@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,11 +17,12 @@ from darkroom import files, paths
 from darkroom.data.splits import Split
 from darkroom.errors import InputError, RunError
 from darkroom.params import Network, NetworkChoice, Params, Target
-from darkroom.training.networks import Normalized, Preprocessing, build_network
+from darkroom.training.networks import Normalized, Preprocessing, build_network, without_weights
+from darkroom.training.origin import Origin
+from darkroom.training.size import Size
 
 RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
-# Arguments of timm's and torchvision's networks that name files or addresses of weights.
-OTHER_WEIGHTS = ("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "weights", "weights_backbone")
+CARD, WEIGHTS = "model.json", "model.safetensors"
 WAY_OUT = "run 'dvc checkout', or 'dvc repro train' to train it anew"
 
 
@@ -59,6 +61,12 @@ class Card(BaseModel):
     """The sections of params.yaml that the weights depend on."""
     packages: dict[str, str]
     """Versions that it was trained with."""
+    config: dict[str, Any] | None = None
+    """Configuration of a network of transformers, from which it is built again."""
+    origin: Origin | None = None
+    """Weights that the training started with; null: from scratch."""
+    size: Size | None = None
+    """Parameters and multiply-adds."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +107,9 @@ def make_card(
     best: Best,
     *,
     task: str = "multiclass",
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a `Card`, but for `format`, `weights_sha256` and `packages`."""
+    """Return the fields of a `Card`, but for `format`, `weights_sha256` and `packages`; `about` is what the plan knows."""
     return {
         "network": params.train.model.model_dump(by_alias=True),
         "classes": classes,
@@ -111,6 +120,7 @@ def make_card(
         "score": best.score,
         "data_sha256": data_sha256,
         "params": science(params),
+        **(about or {}),
     }
 
 
@@ -138,13 +148,15 @@ def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]
     except SafetensorError as error:
         raise RunError(f"{paths.shown(path)}: cannot be written ({error}); free the disk or mend its permissions") from error
     files.write_sealed_json(
-        directory / "model.json", {"format": 1, **card, "weights_sha256": files.sha256(path), "packages": packages()}
+        directory / "model.json",
+        {"format": 1, **card, "weights_sha256": files.sha256(path), "packages": packages(card["network"].get("provider"))},
     )
 
 
-def packages() -> dict[str, str]:
-    """Return the versions of the packages that a result depends on."""
-    return {name: version(name) for name in RECORDED_PACKAGES}
+def packages(provider: str | None = None) -> dict[str, str]:
+    """Return the versions of the packages that a result with a network of this provider depends on."""
+    more = ("transformers",) if provider == "huggingface" else ()
+    return {name: version(name) for name in (*RECORDED_PACKAGES, *more)}
 
 
 def refuse_unsafe_loading() -> None:
@@ -184,13 +196,18 @@ def load_model(directory: Path, params: Params) -> Published:
         )
     if isinstance(model, Network):
         # Its weights come from the file beside it; somebody's model is not to fetch, or to open, any other.
-        own = {name: value for name, value in model.kwargs.items() if name not in OTHER_WEIGHTS}
-        model = model.model_copy(update={"pretrained": False, "kwargs": own})
+        model = without_weights(model)
     try:
-        channels, allow = card.preprocessing.channels, params.base.allow_targets
-        network = Normalized(
-            build_network(model, num_classes=len(card.classes), channels=channels, allow=allow), card.preprocessing
+        if isinstance(model, Network) and model.provider == "huggingface" and card.config is None:
+            raise InputError("its config is missing")  # to look the name up could mean another network, or none
+        built = build_network(
+            model,
+            num_classes=len(card.classes),
+            channels=card.preprocessing.channels,
+            allow=params.base.allow_targets,
+            config=card.config,
         )
+        network = Normalized(built, card.preprocessing)
         network.load_state_dict(load_file(path))
     except InputError as error:
         if isinstance(model, Target):
@@ -205,13 +222,21 @@ def load_model(directory: Path, params: Params) -> Published:
 def read_card(path: Path) -> Card:
     """Read and check model.json."""
     try:
-        # Through JSON once more: in strict mode pydantic takes lists for tuples from JSON alone.
-        return Card.model_validate_json(json.dumps(files.read_sealed_json(path)))
+        return parse_card(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}") from None
+    except ValueError as error:
+        raise InputError(f"models/{path.name}: is damaged ({error}); {WAY_OUT}") from None
+
+
+def parse_card(data: bytes) -> Card:
+    """Read and check the bytes of model.json; a `ValueError` says on one line what is wrong with them."""
+    try:
+        # Through JSON once more: in strict mode pydantic takes lists for tuples from JSON alone.
+        return Card.model_validate_json(json.dumps(files.parse_sealed_json(data)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"models/{path.name}: is damaged ({key}: {first['msg']}); {WAY_OUT}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"models/{path.name}: is damaged ({error}); {WAY_OUT}") from None
+        raise ValueError(f"{key}: {first['msg']}") from None
+    except RecursionError as error:
+        raise ValueError(str(error)) from None

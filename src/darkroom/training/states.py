@@ -155,10 +155,16 @@ class StateStore:
                     continue  # it is being trained
 
 
-def depends_on(stage: Stage, params: Params, data_sha256: dict[str, str]) -> dict[str, Any]:
-    """Return all that the bits of a training depend on; where and how often its state is saved is not among it."""
+def depends_on(
+    stage: Stage, params: Params, data_sha256: dict[str, str], origin: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return all that the bits of a training depend on; where and how often its state is saved is not among it.
+
+    `origin` says which weights it starts with: a name in params.yaml may come to mean others.
+    """
     code = {name: value for name, value in stage.inputs.items() if name.startswith("src/")}
-    return {"params": science(params), "data": data_sha256, "code": code, "packages": packages()}
+    versions = packages(getattr(params.train.model, "provider", None))
+    return {"params": science(params), "data": data_sha256, "origin": origin, "code": code, "packages": versions}
 
 
 def forget_finished(root: Path) -> None:

@@ -1,1 +1,1 @@
-"""What other revisions recorded, for `python src/compare.py`; no stage imports it, so that no result depends on it."""
+"""What other revisions recorded: for `python src/compare.py`, and for `train.init_from`, whose hash is part of the result."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.errors import InputError, described
-from darkroom.health.repository import git
+from darkroom.git import git
 
 WORKSPACE = "workspace"
 LOCK = "dvc.lock"

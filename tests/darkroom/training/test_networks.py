@@ -17,8 +17,8 @@ from darkroom.training.networks import (
     Preprocessing,
     build_network,
     network_channels,
-    pretrained_normalisation,
 )
+from darkroom.training.pretrained import about_weights
 from darkroom.training.rehearsal import check_step
 
 
@@ -46,6 +46,8 @@ def sgd(network: nn.Module) -> torch.optim.Optimizer:
         (named("timm", "test_resnet"), 32, 1),
         (named("timm", "vit_tiny_patch16_224", img_size=32, depth=1), 32, 3),
         (named("torchvision", "mobilenet_v3_small"), 32, 3),
+        (named("torchvision", "resnet18"), 32, 1),
+        (named("torchvision", "googlenet", init_weights=False), 32, 1),
         (named("torchvision", "googlenet", init_weights=False), 32, 3),
         (Target.model_validate({"_target_": "torchvision.models.resnet18", "num_classes": 5}), 32, 3),
     ],
@@ -95,10 +97,11 @@ def test_timm_weights_of_a_file_are_loaded_but_for_the_head(tmp_path: Path) -> N
     network = build_network(model, num_classes=3, channels=3)
     assert torch.equal(network.state_dict()["conv1.0.weight"], taught.state_dict()["conv1.0.weight"])
     assert network.get_classifier().out_features == 3  # type: ignore[operator]
-    mean, _ = pretrained_normalisation(model, network, 3) or ((), ())
+    about = about_weights(model)
+    assert about is not None
+    mean, _ = about.normalisation(3)
     assert mean == tuple(taught.pretrained_cfg["mean"])
-    grey, _ = pretrained_normalisation(model, build_network(model, num_classes=3, channels=1), 1) or ((), ())
-    assert grey == pytest.approx((sum(mean) / 3,))
+    assert about.normalisation(1)[0] == pytest.approx((sum(mean) / 3,))
 
 
 def test_torchvision_weights_are_loaded_but_for_the_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,6 +117,8 @@ def test_torchvision_weights_are_loaded_but_for_the_head(tmp_path: Path, monkeyp
     network = build_network(named("torchvision", "mobilenet_v3_small", pretrained=True), num_classes=3, channels=3)
     assert torch.equal(network.features[0][0].weight, taught.features[0][0].weight)  # type: ignore[index,union-attr]
     assert network.classifier[3].out_features == 3  # type: ignore[index,union-attr]
+    grey = build_network(named("torchvision", "mobilenet_v3_small", pretrained=True), num_classes=3, channels=1)
+    assert torch.allclose(grey.features[0][0].weight, taught.features[0][0].weight.sum(1, keepdim=True))  # type: ignore[index,union-attr]
 
 
 @pytest.mark.parametrize(("provider", "name"), [("torchvision", "resnet18"), ("timm", "resnet18")])
@@ -130,6 +135,13 @@ def test_weights_out_of_reach_are_one_line_at_once(
     assert "Retrying" not in "".join(capfd.readouterr())
 
 
-def test_torchvision_networks_see_grey_pictures_as_rgb() -> None:
-    assert network_channels(named("torchvision", "resnet18"), 1) == 3
-    assert network_channels(named("timm", "resnet18"), 1) == 1
+def test_only_networks_of_transformers_see_grey_pictures_as_rgb() -> None:
+    assert network_channels(named("huggingface", "owner/name"), 1) == 3
+    assert network_channels(named("timm", "resnet18"), 1) == network_channels(named("torchvision", "resnet18"), 1) == 1
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [("avg", 1.0), ("max", 2.0)])
+def test_global_pooling_is_an_argument_of_timm(pooling: str, expected: float) -> None:
+    network: Any = build_network(named("timm", "test_resnet", global_pool=pooling), num_classes=5, channels=3)
+    features = torch.tensor([[0.0, 2.0], [1.0, 1.0]]).expand(1, 1, 2, 2)
+    assert network.global_pool(features).item() == expected

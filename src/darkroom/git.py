@@ -1,0 +1,13 @@
+"""Git, asked without its taking locks."""
+
+import os
+import subprocess
+from pathlib import Path
+
+SECONDS = 30
+
+
+def git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run Git without its taking locks."""
+    env = os.environ | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+    return subprocess.run(["git", *arguments], cwd=root, env=env, capture_output=True, text=True, timeout=SECONDS)

@@ -1,0 +1,46 @@
+"""What can be wrong with `train.model`, each on one line."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from darkroom.errors import InputError, RunError, described
+from darkroom.params import Network
+
+
+@contextmanager
+def named(model: Network) -> Iterator[None]:
+    """Put what a library says of a network that it cannot make on one line."""
+    try:
+        yield
+    except (InputError, RunError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"params.yaml: train.model: {model.provider}'s {model.name} cannot be made ({described(error)}); "
+            "correct name and kwargs"
+        ) from error
+
+
+def no_weights(model: Network, error: Exception) -> RunError:
+    """Return what to say if pretrained weights cannot be had."""
+    return RunError(
+        f"params.yaml: train.model.pretrained: the weights of {model.provider}'s {model.name} cannot be had "
+        f"({described(error)}); check the connection, or set it to false"
+    )
+
+
+def unknown_name(model: Network, known: Iterable[str]) -> InputError:
+    """Return what to say of a name that the provider does not have."""
+    near = difflib.get_close_matches(model.name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "check the spelling"
+    return InputError(f"params.yaml: train.model.name: {model.provider} has no network '{model.name}'; {hint}")
+
+
+def check_kwargs(model: Network, known: list[str]) -> None:
+    """Refuse arguments that the network does not take."""
+    for name in model.kwargs:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
+            raise InputError(f"params.yaml: train.model.kwargs.{name}: {model.name} takes no such argument; {hint}")

@@ -1,0 +1,53 @@
+"""The published model of a commit is that of the commit, whatever stands in the workspace."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from clones import make_clone
+
+from darkroom.errors import InputError
+from darkroom.versions.models import read_model
+
+
+def test_a_folder_comes_first(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    with pytest.raises(InputError, match=r"^kept: has no model\.json; name the folder of a published model, or a revision$"):
+        read_model(tmp_path, tmp_path, "kept")
+    (folder / "model.json").write_bytes(b"card")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    assert read_model(tmp_path, tmp_path, "kept") == ("kept", {"model.json": b"card", "model.safetensors": b"weights"})
+
+
+def test_what_is_neither(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    with pytest.raises(InputError, match=r"^gone: is no commit, branch, tag or experiment"):
+        read_model(tmp_path, tmp_path, "gone")
+
+
+@pytest.mark.slow
+def test_training_starts_from_a_commit_also_elsewhere(tmp_path: Path) -> None:
+    """As a branch in the workspace, and as an experiment in a folder of its own, where Git knows no branch."""
+    clone = make_clone(tmp_path / "clone")
+    clone.run("dvc repro train && git add -A && git commit -qm first && git branch first")
+    commit = clone.run("git rev-parse --short=7 HEAD").stdout.strip()
+    weights = json.loads((clone.path / "models/model.json").read_text())["weights_sha256"]
+    told = clone.run("dvc exp run --temp -n further -S train.init_from=first -S train.lr=0.001 train").stdout
+    assert f"tensors of first ({commit})" in told
+    told = clone.run("dvc repro train", status=None).stdout
+    assert "didn't change" in told
+    clone.edit({"init_from: null": "init_from: further"})
+    further = clone.run("dvc exp show --csv").stdout
+    assert "further" in further
+    told = clone.run("dvc repro train").stdout
+    assert "tensors of further (" in told
+    assert "M multiply-adds a picture" in told
+    card = json.loads((clone.path / "models/model.json").read_text())
+    assert card["origin"]["source"].startswith("init_from: further (")
+    assert card["origin"]["sha256"]["model.safetensors"] != weights
+    assert card["size"]["parameters"] == card["size"]["trained"] > 0
+    shutil.rmtree(clone.path / ".dvc/cache")
+    assert "neither in DVC's cache nor on the default remote" in clone.run("dvc repro -f train", status=None).stderr
