@@ -28,7 +28,9 @@ def main() -> None:
         answers = {}
         for name in ("val", "test"):
             rows = split.rows[name]
-            probabilities = predict_rows(model, pack, rows, params.hardware, batch_size=params.evaluate.batch_size)
+            probabilities = predict_rows(
+                model, pack, rows, params.hardware, **params.evaluate.model_dump(include={"batch_size", "tta"})
+            )
             answers[name] = Answers(probabilities, pack.labels[rows])
         with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:
             test_rows = split.rows["test"]

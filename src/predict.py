@@ -50,7 +50,7 @@ def predict_test_split(params: Params) -> Predictions:
     model = load_model(paths.MODELS, params)
     model.check_data(data_hashes(paths.RAW, split))
     rows = split.rows["test"]
-    probabilities = predict_rows(model, pack, rows, params.hardware, batch_size=params.predict.batch_size)
+    probabilities = predict_rows(model, pack, rows, params.hardware, **params.predict.model_dump(include={"batch_size", "tta"}))
     actual = names(pack.labels[rows], pack.classes)
     ids = [pack.ids[row] for row in rows]
     return Predictions(model.card.classes, ids, probabilities, actual, pack.extra(rows), multilabel=model.multilabel)
@@ -65,7 +65,7 @@ def predict_photos(params: Params, chosen: list[str | Path]) -> Predictions:
 
     model = load_model(paths.MODELS, params)
     photos = Photos(found, params.predict, **model.card.preprocessing.model_dump(include={"image_size", "channels", "resize"}))
-    probabilities = inference.predict_photos(model, photos, params.hardware)
+    probabilities = inference.predict_photos(model, photos, params.hardware, tta=params.predict.tta)
     photos.check(params.predict.max_bad)
     shown = [printable(paths.shown(path)) for path in photos.read]
     return Predictions(model.card.classes, shown, probabilities, multilabel=model.multilabel)

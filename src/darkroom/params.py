@@ -323,6 +323,14 @@ class TrainParams(Section):
     """Blend training pictures and labels in pairs, by a share from Beta(mixup, mixup); with cutmix, each batch has one."""
     cutmix: PositiveFloat | None
     """Paste a part of another training picture, of a size from Beta(cutmix, cutmix), and blend the labels alike."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None
+    """Validate and publish the exponential moving average of the weights, which keeps this share at each step, such as 0.999."""
+    swa: Fraction | None
+    """Validate and publish the mean of the weights at the ends of epochs, from this share of the epochs on, such as 0.75."""
+    sampler: Literal["shuffled", "balanced"]
+    """`shuffled`: every picture once an epoch; `balanced`: as many pictures, every class equally often."""
+    image_sizes: dict[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1, le=4096)]]
+    """Sides in pixels that are trained on from epochs on, such as `{0: 128, 20: 192}`; validation has `image_size`."""
     monitor: Literal["val/loss", "val/accuracy", "val/balanced_accuracy", "val/f1_macro"]
     """Validation metric that picks the published epoch and stops early; a loss is minimised, the others maximised."""
     early_stopping: EarlyStopping | None
@@ -331,6 +339,8 @@ class TrainParams(Section):
     """When the state is saved from which an interrupted training goes on."""
     gradient_clip: PositiveFloat | None
     """Largest norm of the gradient, or null."""
+    adaptive_clip: PositiveFloat | None
+    """Largest norm of the gradient of each unit as a share of the norm of its weights, such as 0.01, or null."""
     trainer: Arguments
     """Further arguments of Lightning's Trainer, such as `{limit_train_batches: 10}`."""
 
@@ -340,6 +350,10 @@ class TrainParams(Section):
             raise ValueError("train.optimizer.lr: is not allowed here; set train.lr")
         if self.unfreeze_epoch is not None and not self.freeze:
             warn("params.yaml: train.unfreeze_epoch has no effect while train.freeze is 0")
+        if self.ema is not None and self.swa is not None:
+            raise ValueError("train.ema and train.swa: are two averages of which one can be published; set one of them to null")
+        if self.image_sizes and 0 not in self.image_sizes:
+            raise ValueError("train.image_sizes: has no size for the epochs from 0 on; add it, as in {0: 128, 20: 192}")
         if self.lr_table and 0 not in self.lr_table:
             raise ValueError("train.lr_table: has no rate for the epochs from 0 on; add it, as in {0: 0.01, 40: 0.1}")
         for pattern in self.lr_factors:
@@ -360,6 +374,8 @@ class EvaluateParams(Section):
 
     batch_size: PositiveInt
     """Pictures per step; changes speed and memory, not results."""
+    tta: Literal["none", "flip", "flip_shift"]
+    """Test-time augmentation: mean of the logits over a picture and its mirror image, or both shifted a little as well."""
     ece_bins: PositiveInt
     """Bins of confidence in the expected calibration error and the reliability plot."""
     num_pictures: PositiveInt
@@ -373,6 +389,8 @@ class PredictParams(Section):
     """`data/split` predicts the test split; else a picture or a folder of pictures, which DVC then watches."""
     batch_size: PositiveInt
     """Pictures per step; changes speed and memory, not results."""
+    tta: Literal["none", "flip", "flip_shift"]
+    """Test-time augmentation, as `evaluate.tta`."""
     top_k: PositiveInt
     """Number of most probable classes in the CSV and JSON Lines."""
     max_bad: Annotated[int, Field(ge=0)]

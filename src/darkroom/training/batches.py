@@ -3,8 +3,9 @@
 N pictures in a batch, C channels, H by W pixels, R random numbers per picture.
 """
 
+import copy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -39,12 +40,24 @@ class Batch(TypedDict):
 class ShuffledRows(Sampler[BatchKey]):
     """The rows of each batch of an epoch, in an order given by seed and epoch.
 
+    With `balance_by`, the labels (M,) of all M pictures of the pack, an epoch has as many pictures, but every class equally
+    often: of a large class it has some, of a small one all of them more than once.
+
     Under several processes each takes its part of every global batch. A last batch too small for batch normalisation
     (fewer than two pictures per process) is left out; another order leaves out other pictures.
     """
 
-    def __init__(self, rows: Rows, *, batch_size: int, seed: int, rank: int = 0, world_size: int = 1):
-        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        balance_by: NDArray[Any] | None = None,
+    ):
+        self.rows, self.batch_size, self.seed, self.balance_by = rows, batch_size, seed, balance_by
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self.resume_at = (0, 0)
@@ -59,11 +72,23 @@ class ShuffledRows(Sampler[BatchKey]):
         return full + (rest >= 2 * self.world_size or full == 0)
 
     def __iter__(self) -> Iterator[BatchKey]:
-        order = generator(self.seed, ORDER, self.epoch).permutation(self.rows)
+        numbers = generator(self.seed, ORDER, self.epoch)
+        order = numbers.permutation(self.rows if self.balance_by is None else _balanced(self.rows, self.balance_by, numbers))
         first = self.resume_at[1] if self.epoch == self.resume_at[0] else 0
         for number in range(first, len(self)):
             batch = order[number * self.batch_size : (number + 1) * self.batch_size]
             yield self.epoch, batch[self.rank :: self.world_size]
+
+
+def _balanced(rows: Rows, labels: NDArray[Any], numbers: np.random.Generator) -> Rows:
+    """Return as many rows, with each of their classes as often as any other, or once more."""
+    present = numbers.permutation(np.unique(labels[rows]))
+    chosen = []
+    for place, label in enumerate(present):
+        own = numbers.permutation(rows[labels[rows] == label])
+        count = len(rows) // len(present) + (place < len(rows) % len(present))
+        chosen.append(np.resize(own, count))
+    return np.concatenate(chosen)
 
 
 class OrderedRows(Sampler[BatchKey]):
@@ -98,6 +123,7 @@ class PictureBatches(Dataset[Batch]):
     def __init__(self, pack: Pack, *, image_size: int, channels: int, transforms: Sequence[Any] = (), seed: int = 0):
         self.pack, self.image_size, self.channels = pack, image_size, channels
         self.transforms, self.seed = transforms, seed
+        self.sizes: dict[int, int] = {}
         self._numbers: dict[int, tuple[int, NDArray[np.float32]]] = {}
         # Transforms of single pictures may crop: they need every pixel.
         self._side = image_size if all(isinstance(each, BatchAugmentation) for each in transforms) else None
@@ -105,6 +131,18 @@ class PictureBatches(Dataset[Batch]):
     def augmented(self, transforms: Sequence[Any], seed: int) -> "PictureBatches":
         """Return the same batches, augmented."""
         return PictureBatches(self.pack, image_size=self.image_size, channels=self.channels, transforms=transforms, seed=seed)
+
+    def at_sizes(self, sizes: Mapping[int, int]) -> "PictureBatches":
+        """Return the same batches with other sides in pixels from some epochs on."""
+        made = copy.copy(self)
+        made.sizes = dict(sizes)
+        if sizes and made._side is not None:
+            made._side = max(*sizes.values(), self.image_size)
+        return made
+
+    def _size(self, epoch: int) -> int:
+        begun = [start for start in self.sizes if start <= epoch]
+        return self.sizes[max(begun)] if begun else self.image_size
 
     def __getitem__(self, key: BatchKey) -> Batch:
         epoch, rows = key
@@ -116,12 +154,12 @@ class PictureBatches(Dataset[Batch]):
         for number, transform in enumerate(self.transforms):
             if isinstance(transform, BatchAugmentation):
                 numbers = self._random_numbers(epoch, number, transform.num_random)
-                pictures = transform(self._fitted(pictures), torch.from_numpy(numbers[rows]))
+                pictures = transform(self._fitted(pictures, self._size(epoch)), torch.from_numpy(numbers[rows]))
             else:
                 keys = [(epoch, number, int(row)) for row in rows]
                 pictures = [self._transform_one(transform, *pair) for pair in zip(pictures, keys, strict=True)]
         labels = torch.from_numpy(self.pack.labels[rows])
-        return Batch(images=self._fitted(pictures), labels=labels.float() if labels.ndim == 2 else labels)
+        return Batch(images=self._fitted(pictures, self._size(epoch)), labels=labels.float() if labels.ndim == 2 else labels)
 
     def _random_numbers(self, epoch: int, number: int, num_random: int) -> NDArray[np.float32]:
         """Return (len(pack), R) numbers for one transform and epoch; kept, since every batch of the epoch needs its rows."""
@@ -150,9 +188,9 @@ class PictureBatches(Dataset[Batch]):
             )
         return transformed
 
-    def _fitted(self, pictures: Pictures) -> Tensor:
-        """Return pictures as one (N, C, H, W) uint8 tensor of the size and channels that the network sees."""
-        size, channels = self.image_size, self.channels
+    def _fitted(self, pictures: Pictures, size: int) -> Tensor:
+        """Return pictures as one (N, C, size, size) uint8 tensor with the channels that the network sees."""
+        channels = self.channels
         if isinstance(pictures, Tensor) and pictures.shape[2:] == (size, size):
             return pictures if pictures.shape[1] == channels else pictures.expand(-1, channels, -1, -1)
         shape = (channels, size, size)

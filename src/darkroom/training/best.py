@@ -38,7 +38,7 @@ class KeepBest(pl.Callback):
         score = float(trainer.callback_metrics[self.monitor])
         if self.score is None or self.sign * score > self.sign * self.score:
             self.score, self.epoch = score, trainer.current_epoch + 1
-            self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.network.state_dict().items()}  # type: ignore[union-attr]
+            self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.published.state_dict().items()}  # type: ignore[union-attr]
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from timm.utils.agc import adaptive_clip_grad
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from darkroom.data.randomness import generator
 from darkroom.errors import RunError
+from darkroom.training.averaging import Average
 from darkroom.training.batches import STEP, Batch
 from darkroom.training.layers import Frozen
 from darkroom.training.mixing import Mixing
@@ -52,6 +54,10 @@ class Classifier(pl.LightningModule):
         Blends training batches.
     frozen, unfreeze_epoch
         What of the network is not trained, and the epoch from which on it is.
+    average
+        What is validated and published in place of the network.
+    adaptive_clip
+        Largest norm of a unit's gradient as a share of that of its weights.
     """
 
     def __init__(
@@ -70,15 +76,42 @@ class Classifier(pl.LightningModule):
         mixing: Mixing | None = None,
         frozen: Frozen | None = None,
         unfreeze_epoch: int | None = None,
+        average: Average | None = None,
+        adaptive_clip: float | None = None,
     ):
         super().__init__()
         self.network, self.loss, self.val_loss = network, loss, val_loss
         self.lr_table, self.mixing = dict(lr_table or {}), mixing
         self.frozen, self.unfreeze_epoch = frozen, unfreeze_epoch
+        self.average, self.adaptive_clip = average, adaptive_clip
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.monitor, self.seed = monitor, seed
         make_tally = MultilabelTally if multilabel else Tally
         self.train_tally, self.val_tally = make_tally(num_classes), make_tally(num_classes)
+
+    @property
+    def published(self) -> nn.Module:
+        """What is validated, and published if it is the best: the network, or the average of its weights."""
+        if self.average is not None and self.average.has_begun:
+            return self.average.network
+        return self.network
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Take the step's weights into the average."""
+        super().optimizer_step(*arguments, **named)
+        if self.average is not None:
+            # Lightning counts the step only after this.
+            step, is_last = self.global_step + 1, self.trainer.is_last_batch
+            self.average.update(self.network, step=step, epoch=self.current_epoch, is_last=is_last)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip each unit's gradient by its weights, then the whole gradient."""
+        if self.adaptive_clip is not None:
+            parameters = [value for group in optimizer.param_groups for value in group["params"]]
+            adaptive_clip_grad(parameters, self.adaptive_clip)  # type: ignore[no-untyped-call]
+        self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule in Lightning's form."""
@@ -155,9 +188,15 @@ class Classifier(pl.LightningModule):
         self.train_tally.add(logits.detach(), labels, loss.detach())
         return loss
 
+    def on_validation_start(self) -> None:
+        """Let all processes measure what will be published: statistics of normalisation differ from one to the other."""
+        if self.trainer.world_size > 1:
+            for buffer in self.published.buffers():
+                distributed.broadcast(buffer, 0)
+
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Count one batch."""
-        logits = self.network(batch["images"])
+        logits = self.published(batch["images"])
         self.val_tally.add(logits, batch["labels"], self.val_loss(logits, batch["labels"]))
 
     def on_validation_epoch_end(self) -> None:

@@ -25,6 +25,7 @@ from darkroom.errors import InputError, RunError, warn
 from darkroom.params import Network, Params
 from darkroom.training import devices, networks
 from darkroom.training.augment import BatchAugmentation
+from darkroom.training.averaging import Average
 from darkroom.training.batches import OrderedRows, PictureBatches, ShuffledRows, make_loader
 from darkroom.training.best import KeepBest
 from darkroom.training.classifier import Classifier
@@ -110,8 +111,14 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     transforms = [augmentations.build(target) for target in train.augment]
     pictures = PictureBatches(pack, image_size=image_size, channels=channels, transforms=transforms, seed=params.base.seed)
     # Not as many as there are classes: a loss that takes labels for logits would broadcast them and not be noticed.
+    if multilabel and train.sampler == "balanced":
+        raise InputError(
+            "params.yaml: train.sampler: balanced needs one class per picture, but these have any number; set shuffled"
+        )
     few = pictures[0, train_rows[: 3 if num_classes == 2 else 2]]
     check_network(normalized, few["images"], num_classes)
+    for epoch in train.image_sizes:
+        check_network(normalized, pictures.at_sizes(train.image_sizes)[epoch, train_rows[:2]]["images"], num_classes)
     started = _start(start, normalized, params, few["images"], pack.classes) if start else None
     frozen = Frozen(network, train.freeze)
     frozen.set(frozen=True)
@@ -134,6 +141,8 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         mixing=mixing,
         frozen=frozen,
         unfreeze_epoch=train.unfreeze_epoch,
+        average=Average(normalized, train) if train.ema is not None or train.swa is not None else None,
+        adaptive_clip=train.adaptive_clip,
     )
     size = measure(normalized, few["images"][:1])
     return Plan(params, classifier, preprocessing, transforms, num_classes, size, weights, started)
@@ -261,7 +270,7 @@ def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: S
     batch_size, seed = params.train.batch_size, params.base.seed
     rank, world_size = trainer.global_rank, trainer.world_size
     val = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
-    train = val.augmented(plan.transforms, seed)
+    train = val.augmented(plan.transforms, seed).at_sizes(params.train.image_sizes)
     whole_batches = pack.size is not None and all(isinstance(transform, BatchAugmentation) for transform in plan.transforms)
     loader = partial(
         make_loader,
@@ -269,7 +278,10 @@ def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: S
         timeout=params.hardware.worker_timeout_seconds,
         pin_memory=trainer.strategy.root_device.type == "cuda",
     )
-    order = ShuffledRows(split.rows["train"], batch_size=batch_size, seed=seed, rank=rank, world_size=world_size)
+    labels = pack.labels if params.train.sampler == "balanced" else None
+    order = ShuffledRows(
+        split.rows["train"], batch_size=batch_size, seed=seed, rank=rank, world_size=world_size, balance_by=labels
+    )
     if state is not None:
         order.set_epoch(state["darkroom"]["epoch"])
         order.resume_at = (state["darkroom"]["epoch"], state["darkroom"]["batch"])

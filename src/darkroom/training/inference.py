@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
+from torch.nn import functional
 
 from darkroom.data.dividing import Rows
 from darkroom.data.pack import Pack
@@ -65,21 +66,54 @@ def predict_probabilities(
     return probabilities
 
 
-def predict_rows(model: Published, pack: Pack, rows: Rows, hardware: HardwareParams, *, batch_size: int) -> Probabilities:
+class Views(nn.Module):
+    """A network that answers with the mean of its logits over several views of a picture.
+
+    Parameters
+    ----------
+    network
+        From (N, C, H, W) uint8 to logits (N, K).
+    tta
+        `flip`: a picture and its mirror image; `flip_shift`: both, and both moved by 1/32 of their side to two corners, with the
+        border repeated, as in https://arxiv.org/abs/2404.00498 (which weighs them otherwise).
+    """
+
+    def __init__(self, network: nn.Module, tta: str):
+        super().__init__()
+        self.network, self.tta = network, tta
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, K)."""
+        views = [images]
+        if self.tta == "flip_shift":
+            height, width = images.shape[2:]
+            by = max(1, round(height / 32))
+            # Replication padding is not implemented for bytes.
+            padded = functional.pad(images.float(), [by] * 4, mode="replicate").to(images.dtype)
+            views += [padded[:, :, :height, :width], padded[:, :, 2 * by :, 2 * by :]]
+        if self.tta != "none":
+            views += [view.flip(-1) for view in views]
+        return torch.stack([self.network(view) for view in views]).mean(0)
+
+
+def predict_rows(
+    model: Published, pack: Pack, rows: Rows, hardware: HardwareParams, *, batch_size: int, tta: str = "none"
+) -> Probabilities:
     """Return the probabilities (len(rows), K) of rows of the pack."""
     pictures = PictureBatches(pack, image_size=model.card.preprocessing.image_size, channels=model.card.preprocessing.channels)
     workers = worker_count(hardware, in_memory=pack.size is not None)
     loader = make_loader(pictures, OrderedRows(rows, batch_size=batch_size), num_workers=workers)
     images = (batch["images"] for batch in loader)
-    return _predict(model, images, hardware, len(loader))
+    return _predict(model, images, hardware, len(loader), tta)
 
 
-def predict_photos(model: Published, photos: Photos, hardware: HardwareParams) -> Probabilities:
+def predict_photos(model: Published, photos: Photos, hardware: HardwareParams, *, tta: str = "none") -> Probabilities:
     """Return the probabilities (len(photos.read), K) of pictures from files."""
     images = (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos)
-    return _predict(model, images, hardware, len(photos))
+    return _predict(model, images, hardware, len(photos), tta)
 
 
-def _predict(model: Published, images: Iterable[Tensor], hardware: HardwareParams, total: int) -> Probabilities:
+def _predict(model: Published, images: Iterable[Tensor], hardware: HardwareParams, total: int, tta: str) -> Probabilities:
     device = choose_device(hardware)
-    return predict_probabilities(model.network, images, device, total=total, multilabel=model.multilabel)
+    network = model.network if tta == "none" else Views(model.network, tta).eval()
+    return predict_probabilities(network, images, device, total=total, multilabel=model.multilabel)

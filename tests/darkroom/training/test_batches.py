@@ -89,3 +89,34 @@ def test_bits_do_not_depend_on_the_number_of_workers(photos: Any, num_workers: i
         return torch.cat([batch["images"] for batch in loader])
 
     assert torch.equal(images(0), images(num_workers))
+
+
+def test_a_balanced_epoch_has_every_class_equally_often() -> None:
+    labels = np.array([0] * 60 + [1] * 6 + [2] * 24)
+    rows = np.arange(90)
+    order = ShuffledRows(rows, batch_size=10, seed=3, balance_by=labels)
+    epochs = []
+    for epoch in (0, 1):
+        order.set_epoch(epoch)
+        epochs.append(np.concatenate([batch for _, batch in order]))
+    for found in epochs:
+        assert np.bincount(labels[found]).tolist() == [30, 30, 30]
+        assert np.bincount(found, minlength=90)[:60].max() == 1
+        assert np.bincount(found, minlength=90)[60:66].tolist() == [5] * 6
+    assert not np.array_equal(*epochs)
+    again = ShuffledRows(rows, batch_size=10, seed=3, balance_by=labels)
+    assert np.array_equal(np.concatenate([batch for _, batch in again]), epochs[0])
+
+
+def test_two_processes_share_a_balanced_epoch() -> None:
+    labels = np.array([0] * 60 + [1] * 4)
+    one = ShuffledRows(np.arange(64), batch_size=8, seed=3, balance_by=labels)
+    two = [ShuffledRows(np.arange(64), batch_size=8, seed=3, rank=rank, world_size=2, balance_by=labels) for rank in (0, 1)]
+    for (_, whole), (_, first), (_, second) in zip(one, *two, strict=True):
+        assert sorted([*first, *second]) == sorted(whole)
+
+
+def test_sizes_grow_from_epoch_to_epoch(digits: Any) -> None:
+    batches = PictureBatches(digits.pack, image_size=8, channels=1).at_sizes({0: 4, 2: 6})
+    rows = np.arange(3)
+    assert [tuple(batches[epoch, rows]["images"].shape[2:]) for epoch in range(4)] == [(4, 4), (4, 4), (6, 6), (6, 6)]

@@ -163,8 +163,10 @@ CHAINS = [
         {"train.trainer": {"val_check_interval": 0.5}},
         {"train.lr_table": {0: 0.01, 1: 0.1, 2: 0.02}, "train.layer_decay": 0.5, "train.mixup": 0.4, "train.cutmix": 1.0},
         {"train.freeze": 0.5, "train.unfreeze_epoch": 1, "train.class_weights": "balanced", "train.decay_norm_and_bias": False},
+        {"train.ema": 0.9, "train.sampler": "balanced", "train.adaptive_clip": 0.1, "train.image_sizes": {0: 6, 1: 8}},
+        {"train.swa": 0.4},
     ],
-    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed"],
+    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa"],
 )  # fmt: skip
 def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     params, expected = whole(changes)
