@@ -309,13 +309,13 @@ class TrainParams(Section):
     """Optimizer of torch or timm; it gets the parameters and `train.lr`."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None
     """Each layer has this many times the learning rate of the next one; the head has `train.lr`."""
-    lr_factors: dict[str, PositiveFloat]
+    lr_factors: dict[str, PositiveFloat] | None
     """Parameters whose names match a regular expression have so many times the learning rate, such as `{stem: 0.1}`."""
     decay_norm_and_bias: bool
     """Whether weight decay is for biases and normalisation as well."""
     scheduler: Target | None
     """Learning-rate schedule; arguments named total_steps, T_max and max_lr are filled in unless given."""
-    lr_table: dict[Annotated[int, Field(ge=0)], PositiveFloat]
+    lr_table: dict[Annotated[int, Field(ge=0)], PositiveFloat] | None
     """Learning rates from epochs on, such as `{0: 0.01, 40: 0.1}`; with the last one, in place of `lr`, the schedule begins."""
     augment: list[Target]
     """Transforms of the training pictures, in order; they see uint8 pictures."""
@@ -329,7 +329,7 @@ class TrainParams(Section):
     """Validate and publish the mean of the weights at the ends of epochs, from this share of the epochs on, such as 0.75."""
     sampler: Literal["shuffled", "balanced"]
     """`shuffled`: every picture once an epoch; `balanced`: as many pictures, every class equally often."""
-    image_sizes: dict[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1, le=4096)]]
+    image_sizes: dict[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1, le=4096)]] | None
     """Sides in pixels that are trained on from epochs on, such as `{0: 128, 20: 192}`; validation has `image_size`."""
     monitor: Literal["val/loss", "val/accuracy", "val/balanced_accuracy", "val/f1_macro"]
     """Validation metric that picks the published epoch and stops early; a loss is minimised, the others maximised."""
@@ -356,7 +356,7 @@ class TrainParams(Section):
             raise ValueError("train.image_sizes: has no size for the epochs from 0 on; add it, as in {0: 128, 20: 192}")
         if self.lr_table and 0 not in self.lr_table:
             raise ValueError("train.lr_table: has no rate for the epochs from 0 on; add it, as in {0: 0.01, 40: 0.1}")
-        for pattern in self.lr_factors:
+        for pattern in self.lr_factors or {}:
             try:
                 re.compile(pattern)
             except re.error as error:

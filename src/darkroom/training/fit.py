@@ -117,8 +117,8 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         )
     few = pictures[0, train_rows[: 3 if num_classes == 2 else 2]]
     check_network(normalized, few["images"], num_classes)
-    for epoch in train.image_sizes:
-        check_network(normalized, pictures.at_sizes(train.image_sizes)[epoch, train_rows[:2]]["images"], num_classes)
+    for epoch in train.image_sizes or {}:
+        check_network(normalized, pictures.at_sizes(train.image_sizes or {})[epoch, train_rows[:2]]["images"], num_classes)
     started = _start(start, normalized, params, few["images"], pack.classes) if start else None
     frozen = Frozen(network, train.freeze)
     frozen.set(frozen=True)
@@ -251,7 +251,7 @@ def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int) ->
     train = params.train
     if train.scheduler is None:
         return None
-    begun = max(train.lr_table, default=0)
+    begun = max(train.lr_table or {}, default=0)
     if begun >= train.epochs:
         return None
     rates = [group["lr"] for group in optimizer.param_groups]
@@ -270,7 +270,7 @@ def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: S
     batch_size, seed = params.train.batch_size, params.base.seed
     rank, world_size = trainer.global_rank, trainer.world_size
     val = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
-    train = val.augmented(plan.transforms, seed).at_sizes(params.train.image_sizes)
+    train = val.augmented(plan.transforms, seed).at_sizes(params.train.image_sizes or {})
     whole_batches = pack.size is not None and all(isinstance(transform, BatchAugmentation) for transform in plan.transforms)
     loader = partial(
         make_loader,

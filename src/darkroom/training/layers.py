@@ -117,7 +117,7 @@ def parameter_groups(network: nn.Module, train: TrainParams, lr: float) -> list[
     groups: dict[tuple[float, bool], dict[str, Any]] = {}
     for number, name, value in chosen:
         factor = 1.0 if train.layer_decay is None else train.layer_decay ** (last - number)
-        for pattern, own in train.lr_factors.items():
+        for pattern, own in (train.lr_factors or {}).items():
             factor *= own if re.search(pattern, name) else 1
         decayed = train.decay_norm_and_bias or not (value.ndim <= 1 or name in never_decayed)
         group = groups.setdefault((factor, decayed), {"params": [], "lr": lr * factor, "lr_factor": factor})
@@ -135,7 +135,7 @@ def _numbered(network: nn.Module) -> Iterator[tuple[int, str, Parameter]]:
 
 def _check_patterns(network: nn.Module, train: TrainParams) -> None:
     names = [name for name, _ in network.named_parameters()]
-    for pattern in train.lr_factors:
+    for pattern in train.lr_factors or {}:
         if not any(re.search(pattern, name) for name in names):
             raise InputError(
                 f"params.yaml: train.lr_factors: '{pattern}' is in no parameter's name; they are {names[0]}, …, {names[-1]}"
