@@ -5,6 +5,7 @@ N pictures, K classes.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +20,7 @@ from darkroom.training.batches import STEP, Batch
 from darkroom.training.schedules import interval
 from darkroom.training.tally import MultilabelTally, Tally
 
+MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler | None]
 
@@ -60,8 +62,8 @@ class Classifier(pl.LightningModule):
         self.network, self.loss = network, loss
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.monitor, self.seed = monitor, seed
-        make_tally = MultilabelTally if multilabel else Tally
-        self.train_tally, self.val_tally = make_tally(num_classes), make_tally(num_classes)
+        self.new_tally = partial(MultilabelTally if multilabel else Tally, num_classes)
+        self.train_tally, self.val_tally = self.new_tally(), self.new_tally()
 
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule in Lightning's form."""
@@ -87,16 +89,20 @@ class Classifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Count one batch."""
+        self.measure(batch, self.val_tally)
+
+    def measure(self, batch: Batch, tally: Tally) -> None:
+        """Count one batch that is not trained on."""
         logits = self.network(batch["images"])
-        self.val_tally.add(logits, batch["labels"], self.loss(logits, batch["labels"]))
+        tally.add(logits, batch["labels"], self.loss(logits, batch["labels"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
-        self._log_epoch("val", self.val_tally, ("loss", "accuracy", "balanced_accuracy", "f1_macro"))
+        self.log_epoch("val", self.val_tally)
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics and the learning rate."""
-        self._log_epoch("train", self.train_tally, ("loss", "accuracy"))
+        self.log_epoch("train", self.train_tally, ("loss", "accuracy"))
         optimizer: Any = self.optimizers()
         self.log("lr", float(optimizer.param_groups[0]["lr"]), rank_zero_only=True)
 
@@ -108,7 +114,14 @@ class Classifier(pl.LightningModule):
         """Take up the counts; one process has them for all."""
         self.train_tally.take_up(checkpoint["train_tally"] if self.trainer.is_global_zero else None)
 
-    def _log_epoch(self, split: str, tally: Tally, names: tuple[str, ...]) -> None:
+    def log_epoch(self, split: str, tally: Tally, names: tuple[str, ...] = MEASURED) -> None:
+        """Log what was counted in an epoch, and forget it.
+
+        Raises
+        ------
+        RunError
+            If the loss is not finite.
+        """
         metrics = tally.metrics(self.all_gather)
         tally.reset()
         loss = float(metrics["loss"])

@@ -156,9 +156,12 @@ class StateStore:
 
 
 def depends_on(stage: Stage, params: Params, data_sha256: dict[str, str]) -> dict[str, Any]:
-    """Return all that the bits of a training depend on; where and how often its state is saved is not among it."""
+    """Return all that the bits of a training depend on; how often its state is saved and who looks on is not among it."""
+    sections = science(params)
+    for key in ("loggers", "inspect"):
+        del sections["train"][key]
     code = {name: value for name, value in stage.inputs.items() if name.startswith("src/")}
-    return {"params": science(params), "data": data_sha256, "code": code, "packages": packages()}
+    return {"params": sections, "data": data_sha256, "code": code, "packages": packages()}
 
 
 def forget_finished(root: Path) -> None:
