@@ -66,7 +66,7 @@ class Beside(Logger):
         """Log parameters by name."""
         self._do(lambda: self.logger.log_hyperparams(params))
 
-    def log_metrics(self, metrics: Values, step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: Values, step: int | None = None) -> None:
         """Log one step's values."""
         self._do(lambda: self.logger.log_metrics(dict(metrics), step))
 

@@ -58,29 +58,24 @@ class Watch(pl.Callback):
         self.step = trainer.global_step
 
     def __enter__(self) -> Self:
-        psutil.cpu_percent()  # the first call measures from here on
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._over.set()
         self._thread.join()
-        try:
-            self._write(self._sample())
-            draw(self.table, self.picture)
-        except OSError as fault:
-            self._give_up(fault)
 
     def _watch(self) -> None:
         try:
-            while not self._over.wait(self.seconds):
+            psutil.cpu_percent()  # the next call of this thread measures from here on
+            is_over = False
+            while not is_over:
+                is_over = self._over.wait(self.seconds)
                 self._write(self._sample())
                 self.cpu_seconds = time.thread_time()
+            draw(self.table, self.picture)
         except (OSError, psutil.Error) as error:
-            self._give_up(error)
-
-    def _give_up(self, error: Exception) -> None:
-        warn(f"{self.table}: cannot be written ({error}); training goes on without it")
+            warn(f"{self.table}: cannot be written ({error}); the training does without it")
 
     def _write(self, sample: Sample) -> None:
         is_new = not self.table.exists()

@@ -86,7 +86,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, stop: Stop | None) -> None:
         monkeypatch.setattr(KeepState, name, make(name, where))
 
 
-def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None]) -> Result:
+def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None], logs: Path | None = None) -> Result:
     """Start the same training once for every stop, and read what the last one, with None, ends with."""
     digits, split = few
     for stop in stops:
@@ -95,7 +95,7 @@ def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None]) ->
             store = StateStore(folder, {"same": "always"})
             try:
                 with store.held():
-                    best = fit(make_plan(params, digits.pack, split.rows["train"]), digits.pack, split, store)
+                    best = fit(make_plan(params, digits.pack, split.rows["train"]), digits.pack, split, store, logs=logs)
             except (Interrupted, Killed):
                 assert stop is not None
                 assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -161,14 +161,32 @@ CHAINS = [
         {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "train.trainer": {"accumulate_grad_batches": 2}},
         {"train.precision": "bf16-mixed", "train.monitor": "val/loss"},
         {"train.trainer": {"val_check_interval": 0.5}},
+        {"train.log_every": "step", "train.test_every": 2},
+        {"train.log_every": "step", "train.trainer": {"accumulate_grad_batches": 2}},
     ],
-    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch"],
+    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "steps and test", "accumulated steps"],
 )  # fmt: skip
 def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     params, expected = whole(changes)
     # Starting reading processes takes longer than all the rest.
     for number, stops in enumerate(CHAINS[:2] if params.hardware.num_workers else CHAINS):
         assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+
+
+def test_whatever_looks_on_changes_nothing_and_goes_on(whole: Any, few: Any, tmp_path: Path) -> None:
+    _, expected = whole({"train.log_every": "step"})
+    loggers = [{"_target_": f"pytorch_lightning.loggers.{name}Logger"} for name in ("TensorBoard", "CSV")]
+    params, logs = whole({"train.loggers": loggers, "train.inspect": ["histograms", "inputs", "profiler"]})[0], tmp_path / "logs"
+    assert_equal(run(params, few, tmp_path / "plain", [None], logs / "plain"), expected)
+    stops = [Stop("asked", "step", 8), Stop("killed", "step", 3), Stop("asked", "validation", 1), None]
+    assert_equal(run(params, few, tmp_path / "chain", stops, logs / "chain"), expected)
+    (plain,), (chain,) = ([path for path in (logs / name).iterdir() if path.is_dir()] for name in ("plain", "chain"))
+    table = "csv/version_0/metrics.csv"
+    assert (chain / table).read_bytes() == (plain / table).read_bytes()
+    assert [path.name for path in (chain / "tensorboard").iterdir()] == ["version_0"]
+    assert len(list((chain / "tensorboard" / "version_0").glob("events.*"))) == len(stops)
+    names = {"machine.csv", "machine.png", "run.json", "profile.txt", "inputs", "csv", "tensorboard"}
+    assert names <= {path.name for path in chain.iterdir()}
 
 
 def test_epochs_without_validation(whole: Any, few: Any, tmp_path: Path) -> None:
