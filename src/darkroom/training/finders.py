@@ -1,6 +1,6 @@
 """Short trials that propose a learning rate or a batch size. They train a network that is thrown away, and write one picture.
 
-Lightning's Tuner is not used: it saves checkpoints, wants rate and batch size as attributes of a module, and says nothing of speed.
+Lightning's Tuner is not used: it saves checkpoints, wants rate and batch size as attributes of a module, and times nothing.
 Fabric, which the Trainer is built on as well, brings device and precision.
 """
 
