@@ -39,7 +39,7 @@ def draw_lines(
         for name, values in lines.items():
             axes.plot(x, values, label=name, linewidth=1.2)
         if mark is not None:
-            axes.axvline(mark, color="black", linestyle="--", linewidth=1, label=f"{mark:.3g}")
+            axes.axvline(mark, color="black", linestyle="--", linewidth=1, label=f"{mark:.4g}")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
         axes.set_xscale("log" if log_x else "linear")

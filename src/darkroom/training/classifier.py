@@ -98,11 +98,11 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
-        self.log_epoch("val", self.val_tally)
+        self._log_epoch("val", self.val_tally, MEASURED)
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics and the learning rate."""
-        self.log_epoch("train", self.train_tally, ("loss", "accuracy"))
+        self._log_epoch("train", self.train_tally, ("loss", "accuracy"))
         optimizer: Any = self.optimizers()
         self.log("lr", float(optimizer.param_groups[0]["lr"]), rank_zero_only=True)
 
@@ -114,14 +114,7 @@ class Classifier(pl.LightningModule):
         """Take up the counts; one process has them for all."""
         self.train_tally.take_up(checkpoint["train_tally"] if self.trainer.is_global_zero else None)
 
-    def log_epoch(self, split: str, tally: Tally, names: tuple[str, ...] = MEASURED) -> None:
-        """Log what was counted in an epoch, and forget it.
-
-        Raises
-        ------
-        RunError
-            If the loss is not finite.
-        """
+    def _log_epoch(self, split: str, tally: Tally, names: tuple[str, ...]) -> None:
         metrics = tally.metrics(self.all_gather)
         tally.reset()
         loss = float(metrics["loss"])

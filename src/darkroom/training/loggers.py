@@ -27,6 +27,8 @@ KEY = "train.loggers"
 RETRY_SECONDS = 60.0
 # MLflow's own patience with a server that does not answer is minutes, in which nothing is trained.
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+# Somebody's training is nobody else's business, and the address of a run is where it is expected.
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
 PACKAGES = {"tensorboard": "tensorboard", "tensorboardX": "tensorboard", "mlflow": "mlflow-skinny alembic"}
 Values = Mapping[str, float]
 
@@ -190,8 +192,8 @@ def open_loggers(params: Params, folder: Path, kept: Mapping[str, Any]) -> list[
     RunError
         If a server does not answer.
     """
-    # Somebody's training is nobody else's business.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     return [_open(target, params, folder, kept.get(_identity(target))) for target in params.train.loggers]
 
 

@@ -35,7 +35,7 @@ def write_circumstances(folder: Path, params: Params) -> None:
     """Write run.json and, if files differ from the commit, changes.patch into the log folder of a training."""
     status = _git("status", "--porcelain=v1", "--untracked-files=all", "-z") or b""
     untracked = [entry[3:].decode(errors="replace") for entry in status.split(b"\0") if entry.startswith(b"?? ")]
-    patch = _git("diff", "HEAD", "--binary") or b""
+    patch = _git("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD") or b""
     if patch:
         cut = b"" if len(patch) <= MAX_PATCH_BYTES else b"\n# cut off here: it has %d bytes\n" % len(patch)
         with files.replaced_file(folder / "changes.patch") as temporary:
@@ -57,8 +57,7 @@ def write_circumstances(folder: Path, params: Params) -> None:
 
 def _git(*arguments: str) -> bytes | None:
     """Return what Git says, or None where there is no Git or no repository."""
-    # Without the user's own pager, colours and filters of external programs.
-    command = ["git", "-C", str(paths.ROOT), "-c", "core.quotepath=off", "-c", "diff.external=", "--no-pager", *arguments]
+    command = ["git", "-C", str(paths.ROOT), *arguments]
     try:
         return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):

@@ -69,12 +69,18 @@ class LogSteps(pl.Callback):
             (step, {"train/loss_step": loss, "lr_step": rate}) for step, (loss, rate) in zip(self.steps, values, strict=True)
         ]
         self.steps, self.losses, self.rates = [], [], []
-        if trainer.is_global_zero:
-            for logger in trainer.loggers:
-                if isinstance(logger, DVCLiveLogger):
-                    _log_live(logger, rows)
-                elif isinstance(logger, Beside):
-                    logger.log_steps(rows)
+        log_rows(trainer, rows)
+
+
+def log_rows(trainer: pl.Trainer, rows: list[tuple[int, Values]]) -> None:
+    """Log values of steps by exactly these names: Lightning's way would let DVCLive take `test_` and `_step` in them for its own."""
+    if not trainer.is_global_zero:
+        return
+    for logger in trainer.loggers:
+        if isinstance(logger, DVCLiveLogger):
+            _log_live(logger, rows)
+        elif isinstance(logger, Beside):
+            logger.log_steps(rows)
 
 
 def _log_live(logger: DVCLiveLogger, rows: list[tuple[int, Values]]) -> None:

@@ -7,11 +7,14 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from darkroom.training.batches import Batch
-from darkroom.training.classifier import Classifier
+from darkroom.training.classifier import MEASURED, Classifier
+from darkroom.training.steps import log_rows
 
 
 class TestDuring(pl.Callback):
     """Measures the test split at the validation of every so many epochs and logs it as `test_during/…`.
+
+    It goes to the loggers alone: nothing that chooses an epoch, stops or sets a rate can see it.
 
     Parameters
     ----------
@@ -34,4 +37,5 @@ class TestDuring(pl.Callback):
             moved: Any = trainer.strategy.batch_to_device(batch)
             with trainer.precision_plugin.val_step_context():
                 pl_module.measure(moved, tally)
-        pl_module.log_epoch("test_during", tally)
+        metrics = tally.metrics(pl_module.all_gather)
+        log_rows(trainer, [(trainer.current_epoch + 1, {f"test_during/{name}": float(metrics[name]) for name in MEASURED})])

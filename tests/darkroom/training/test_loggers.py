@@ -76,7 +76,7 @@ def test_three_loggers_at_once_go_on_after_an_interruption(
     ]
     looks = {"train.log_every": "step", "train.inspect": ["histograms", "inputs"], "hardware.watch": False}
     params = make_params(CHANGES | looks | {"train.loggers": targets})
-    stops = [Stop("asked", "step", 8), Stop("killed", "epoch", 2), None]
+    stops = [Stop("asked", "step", 8), Stop("killed", "step", 3), None]
     result = run(params, few, tmp_path / "states", stops, tmp_path / "logs")
     table = csv.DictReader(result.log["plots/metrics/val/accuracy.tsv"].decode().splitlines(), delimiter="\t")
     expected = [(int(row["step"]), float(row["accuracy"])) for row in table]
@@ -84,7 +84,7 @@ def test_three_loggers_at_once_go_on_after_an_interruption(
     folder = only_folder(tmp_path / "logs")
 
     assert [path.name for path in (folder / "tensorboard").iterdir()] == ["version_0"]
-    events = EventAccumulator(str(folder / "tensorboard" / "version_0"))
+    events = EventAccumulator(str(folder / "tensorboard" / "version_0"), {"histograms": 0, "images": 0, "scalars": 0})
     events.Reload()
     assert dict(expected) == pytest.approx({event.step: event.value for event in events.Scalars("val/accuracy")})
     assert {event.step for event in events.Scalars("train/loss_step")} == set(range(1, STEPS * EPOCHS + 1))
