@@ -1,5 +1,6 @@
 """Looks inside a training, on request (train.inspect): histograms, the network's inputs, times. They change nothing."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ class Profile(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Begin."""
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports every start, and a missing GPU as an error
         self._on_gpu = trainer.strategy.root_device.type == "cuda"
         self._profiler = profile(
             activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._on_gpu else [])],

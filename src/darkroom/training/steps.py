@@ -73,7 +73,7 @@ class LogSteps(pl.Callback):
 
 
 def log_rows(trainer: pl.Trainer, rows: list[tuple[int, Values]]) -> None:
-    """Log values of steps by exactly these names: Lightning's way would let DVCLive take `test_` and `_step` in them for its own."""
+    """Log values of steps by exactly these names: Lightning's way lets DVCLive take `test_` and `_step` in them for its own."""
     if not trainer.is_global_zero:
         return
     for logger in trainer.loggers:
