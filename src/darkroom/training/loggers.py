@@ -6,6 +6,7 @@ They write outside DVC's outputs. What lets them go on after an interruption is 
 import csv
 import io
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +29,7 @@ RETRY_SECONDS = 60.0
 # MLflow's own patience with a server that does not answer is minutes, in which nothing is trained.
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
 # Somebody's training is nobody else's business, and the address of a run is where it is expected.
-QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
 PACKAGES = {"tensorboard": "tensorboard", "tensorboardX": "tensorboard", "mlflow": "mlflow-skinny alembic"}
 Values = Mapping[str, float]
 
@@ -194,6 +195,7 @@ def open_loggers(params: Params, folder: Path, kept: Mapping[str, Any]) -> list[
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("pytorch_lightning.loggers").setLevel(logging.ERROR)
     return [_open(target, params, folder, kept.get(_identity(target))) for target in params.train.loggers]
 
 

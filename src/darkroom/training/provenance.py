@@ -35,7 +35,10 @@ def write_circumstances(folder: Path, params: Params) -> None:
     """Write run.json and, if files differ from the commit, changes.patch into the log folder of a training."""
     status = _git("status", "--porcelain=v1", "--untracked-files=all", "-z") or b""
     untracked = [entry[3:].decode(errors="replace") for entry in status.split(b"\0") if entry.startswith(b"?? ")]
-    patch = _git("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD") or b""
+    # DVC has just removed what this stage will write: that is no change of anybody's.
+    patch = (
+        _git("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".", ":(exclude)metrics") or b""
+    )
     if patch:
         cut = b"" if len(patch) <= MAX_PATCH_BYTES else b"\n# cut off here: it has %d bytes\n" % len(patch)
         with files.replaced_file(folder / "changes.patch") as temporary:
