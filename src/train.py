@@ -1,6 +1,6 @@
 """Stage train: train the network of params.yaml on data/split and publish the weights of the best epoch to models."""
 
-from darkroom import paths
+from darkroom import files, paths
 from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
@@ -20,11 +20,13 @@ def main() -> None:
         params = load_params(paths.PARAMS)
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
-        pack.withhold(split.rows["test"])
+        if params.train.test_every is None:
+            pack.withhold(split.rows["test"])
         init_from = params.train.init_from
         found = read_model(paths.ROOT, paths.main_repository(), init_from) if init_from else None
 
         from darkroom.training.fit import fit, make_plan
+        from darkroom.training.provenance import record
         from darkroom.training.published import data_hashes, make_card, save_model
         from darkroom.training.resume import read_files, write_files
         from darkroom.training.starting import open_start
@@ -37,12 +39,13 @@ def main() -> None:
         hashes = data_hashes(paths.RAW, split)
         store = StateStore(paths.states_dir(), depends_on(stage, params, hashes, plan.about["origin"]))
         with store.held():
-            best = fit(plan, pack, split, store)
+            best = fit(plan, pack, split, store, logs=paths.logs_dir())
             if not best.publishes:
                 return
             stage.check()
             card = make_card(params, plan.preprocessing, split.classes, hashes, best, task=split.task, about=plan.about)
             save_model(paths.MODELS, best.weights, card)
+            files.write_json(paths.MODELS / "run.json", record(store.about))
             rows = split.rows["train"][evenly_sampled(pack.labels[split.rows["train"]], NUM_AUGMENTED)]
             with stage.replaced_dir(paths.TRAIN_METRICS) as directory:
                 write_files(directory, read_files(store.log_dir))

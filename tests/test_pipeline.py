@@ -60,6 +60,24 @@ def test_a_change_runs_what_it_reaches(clone: Clone, change: dict[str, str], sta
         clone.run("git checkout -q params.yaml")
 
 
+def test_find_proposes_a_line_to_run_and_changes_nothing(clone: Clone) -> None:
+    told = clone.run("python src/find.py lr --steps 60").stdout
+    assert re.search(r"^dvc exp run -S train\.lr=[0-9.e-]+ ", told, re.MULTILINE)
+    with Image.open(clone.path / "logs" / "lr.png") as picture:
+        picture.verify()
+    assert clone.run("python src/find.py lr --steps 3", status=2).stderr.startswith("error: --steps: is 3, which is too few")
+    assert clone.run("git status --porcelain").stdout == ""
+    assert clone.stages_that_would_run() == []
+
+
+def test_what_looked_on_is_kept_beside_and_what_it_depends_on_by_dvc(clone: Clone) -> None:
+    (folder,) = [path for path in (clone.path / "logs").iterdir() if path.is_dir()]
+    assert {"machine.csv", "machine.png", "run.json"} <= {path.name for path in folder.iterdir()}
+    record = json.loads((clone.path / "models/run.json").read_text())
+    assert "src/darkroom/training/fit.py" in record["code"]
+    assert record["params"]["train"]["lr"] == json.loads((folder / "run.json").read_text())["params"]["train"]["lr"]
+
+
 def test_metrics_and_tables_are_complete(clone: Clone) -> None:
     names = {"loss", "accuracy", "balanced_accuracy", "f1_macro", "ece", "top5_accuracy"}
     metrics = clone.metrics()

@@ -341,6 +341,14 @@ class TrainParams(Section):
     """Largest norm of the gradient, or null."""
     adaptive_clip: PositiveFloat | None
     """Largest norm of the gradient of each unit as a share of the norm of its weights, such as 0.01, or null."""
+    loggers: list[Target]
+    """Loggers of pytorch_lightning.loggers beside DVCLive, such as TensorBoardLogger; they write to `logs/` unless told where."""
+    log_every: Literal["epoch", "step"]
+    """`step` logs the loss and the learning rate of every step as well, as train/loss_step and lr_step."""
+    inspect: list[Literal["histograms", "inputs", "profiler"]]
+    """Looks inside, in `logs/`: `histograms` of parameters and gradients, `inputs` of the network, `profiler` of times."""
+    test_every: PositiveInt | None
+    """Measure the test split, too, every so many epochs, as test_during/…; it chooses nothing. null: evaluate alone sees it."""
     trainer: Arguments
     """Further arguments of Lightning's Trainer, such as `{limit_train_batches: 10}`."""
 
@@ -416,6 +424,8 @@ class HardwareParams(Section):
     """Give up on reading processes that deliver no batch for this long."""
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
     """Processes that read and augment pictures; `auto`: none for small packed pictures, else one per core, four at most."""
+    watch: bool
+    """Write what the machine does while it trains (CPU, memory, GPU, images/s) to machine.csv and machine.png in `logs/`."""
 
 
 class Params(Section):

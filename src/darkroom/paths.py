@@ -36,6 +36,11 @@ def states_dir() -> Path:
     return main_repository() / ".resume"
 
 
+def logs_dir() -> Path:
+    """Return the folder for what is observed beside the results, likewise in the main repository; Git and DVC ignore it."""
+    return Path(os.environ.get("DVC_ROOT") or ROOT) / "logs"
+
+
 def cache_dir() -> Path:
     """Return the folder outside the repository that keeps downloads: `$DARKROOM_CACHE`, else the user's cache folder."""
     chosen = os.environ.get("DARKROOM_CACHE")

@@ -5,6 +5,7 @@ N pictures, K classes.
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -23,6 +24,7 @@ from darkroom.training.mixing import Mixing
 from darkroom.training.schedules import interval
 from darkroom.training.tally import MultilabelTally, Tally
 
+MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler | None]
 
@@ -86,8 +88,8 @@ class Classifier(pl.LightningModule):
         self.average, self.adaptive_clip = average, adaptive_clip
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.monitor, self.seed = monitor, seed
-        make_tally = MultilabelTally if multilabel else Tally
-        self.train_tally, self.val_tally = make_tally(num_classes), make_tally(num_classes)
+        self.new_tally = partial(MultilabelTally if multilabel else Tally, num_classes)
+        self.train_tally, self.val_tally = self.new_tally(), self.new_tally()
 
     @property
     def published(self) -> nn.Module:
@@ -196,12 +198,16 @@ class Classifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Count one batch."""
+        self.measure(batch, self.val_tally)
+
+    def measure(self, batch: Batch, tally: Tally) -> None:
+        """Count one batch that is not trained on."""
         logits = self.published(batch["images"])
-        self.val_tally.add(logits, batch["labels"], self.val_loss(logits, batch["labels"]))
+        tally.add(logits, batch["labels"], self.val_loss(logits, batch["labels"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
-        self._log_epoch("val", self.val_tally, ("loss", "accuracy", "balanced_accuracy", "f1_macro"))
+        self._log_epoch("val", self.val_tally, MEASURED)
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics and the learning rate."""

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytorch_lightning as pl
@@ -31,9 +32,11 @@ from darkroom.training.best import KeepBest
 from darkroom.training.classifier import Classifier
 from darkroom.training.huggingface import HuggingFaceClassifier
 from darkroom.training.layers import Frozen, parameter_groups
+from darkroom.training.loggers import check_loggers
 from darkroom.training.losses import class_weights
 from darkroom.training.mixing import Mixing
 from darkroom.training.networks import Normalized, Preprocessing
+from darkroom.training.observing import observing
 from darkroom.training.origin import check_licence
 from darkroom.training.pretrained import Pretrained, about_weights
 from darkroom.training.progress import ProgressReport
@@ -43,6 +46,8 @@ from darkroom.training.resume import KeepState, State, describe, write_files
 from darkroom.training.size import Size, measure
 from darkroom.training.starting import Start
 from darkroom.training.states import StateStore
+from darkroom.training.steps import LogSteps
+from darkroom.training.testing import TestDuring
 from darkroom.training.trainer import check_trainer_arguments, make_trainer
 
 
@@ -93,6 +98,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     devices.check_accelerator(params.hardware)
     devices.check_precision(train.precision, params.hardware)
     check_trainer_arguments(params)
+    check_loggers(params)
     torch.manual_seed(params.base.seed)
     num_classes, channels = len(pack.classes), networks.network_channels(train.model, pack.channels)
     weights = start.expects if start else about_weights(train.model)
@@ -168,10 +174,10 @@ def _start(start: Start, network: Normalized, params: Params, images: Tensor, cl
     return start.give(network, build_other, classes)
 
 
-def fit(plan: Plan, pack: Pack, split: Split, store: StateStore) -> KeepBest:
+def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path | None = None) -> KeepBest:
     """Train, or go on from the state in `store`, and return the callback that holds the weights of the best epoch.
 
-    The log is written to `store.log_dir`.
+    The log is written to `store.log_dir`, what is observed beside it to a folder in `logs`, if there is one.
 
     Raises
     ------
@@ -187,18 +193,28 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore) -> KeepBest:
     store.log_dir.mkdir()  # a promised output, also of a fast_dev_run, which logs nothing
     if state is not None:
         write_files(store.log_dir, state["darkroom"]["log"])
-    callbacks: list[pl.Callback] = [best, ProgressReport(train.monitor, train.batch_size), keep]
-    trainer = make_trainer(plan.params, callbacks, store.log_dir, state)
-    if trainer.is_global_zero and (line := describe(state, store)):
-        print(line, flush=True)
-    if state is not None and state["darkroom"]["finished"]:
-        best.load_state_dict(state["callbacks"]["KeepBest"])
-        best.publishes = trainer.is_global_zero
-        return best
-    store.check_space(sum(value.nbytes for value in plan.classifier.network.state_dict().values()))
+    finished = state is not None and state["darkroom"]["finished"]
+    with observing(plan.params, None if finished else logs, state, store.folder.name[:8]) as observers:
+        callbacks = [best, ProgressReport(train.monitor, train.batch_size), *_measuring(plan, pack, split)]
+        trainer = make_trainer(plan.params, [*callbacks, *observers.callbacks, keep], store.log_dir, state, observers=observers)
+        if trainer.is_global_zero and (line := describe(state, store)):
+            print(line, flush=True)
+        if state is not None and finished:
+            best.load_state_dict(state["callbacks"]["KeepBest"])
+            best.publishes = trainer.is_global_zero
+            return best
+        store.check_space(sum(value.nbytes for value in plan.classifier.network.state_dict().values()))
+        _train(plan, trainer, _loaders(plan, pack, split, trainer, state), store.log_dir, "state" if state else None)
+    if not best.weights:
+        _no_epoch(train.monitor)
+    return best
+
+
+def _train(plan: Plan, trainer: pl.Trainer, loaders: tuple[Any, Any], log_dir: Path, ckpt_path: str | None) -> None:
+    train = plan.params.train
     try:
-        with files.naming(store.log_dir):
-            trainer.fit(plan.classifier, *_loaders(plan, pack, split, trainer, state), ckpt_path="state" if state else None)
+        with files.naming(log_dir):
+            trainer.fit(plan.classifier, *loaders, ckpt_path=ckpt_path)
     except sqlite3.Error as error:
         raise RunError(
             f"{site_cache_dir()}: DVC cannot write there ({error}); free the disk, mend its permissions "
@@ -209,9 +225,6 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore) -> KeepBest:
         _explain_workers(error, plan.params)
         _explain_ranks(error, trainer.world_size)
         raise
-    if not best.weights:
-        _no_epoch(train.monitor)
-    return best
 
 
 def make_loss(params: Params, weights: dict[str, Tensor], *, multilabel: bool) -> nn.Module:
@@ -287,6 +300,22 @@ def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: S
         order.resume_at = (state["darkroom"]["epoch"], state["darkroom"]["batch"])
     val_order = OrderedRows(split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size)
     return loader(train, order), loader(val, val_order)
+
+
+def _measuring(plan: Plan, pack: Pack, split: Split) -> list[pl.Callback]:
+    """Return what logs more than the epochs' metrics of training and validation."""
+    train, preprocessing = plan.params.train, plan.preprocessing
+    callbacks: list[pl.Callback] = [LogSteps()] if train.log_every == "step" else []
+    if train.test_every is not None:
+        test = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
+
+        def load(rank: int, world_size: int) -> Any:
+            size = -(-train.batch_size // world_size)
+            order = OrderedRows(split.rows["test"], batch_size=size, rank=rank, world_size=world_size)
+            return make_loader(test, order, num_workers=0)
+
+        callbacks.append(TestDuring(train.test_every, load))
+    return callbacks
 
 
 def _natural_size(pack: Pack) -> int:

@@ -125,9 +125,10 @@ def make_card(
 
 
 def science(params: Params) -> dict[str, Any]:
-    """Return the sections that the weights depend on; when a state is saved is not among that."""
+    """Return the sections that the weights depend on; when a state is saved and who looks on is not among that."""
     sections = params.model_dump(by_alias=True, include={"base", "train"})
-    del sections["train"]["checkpoint"]
+    for key in ("checkpoint", "loggers", "inspect"):
+        del sections["train"][key]
     return sections
 
 

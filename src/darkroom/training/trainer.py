@@ -18,6 +18,7 @@ from torch import distributed
 
 from darkroom.errors import InputError, described
 from darkroom.params import Params
+from darkroom.training.observing import Observers
 from darkroom.training.resume import State, StateInMemory
 
 # Set by other keys of params.yaml, or by this module.
@@ -45,7 +46,14 @@ START_SECONDS = 300.0
 CLUSTERS = ("TorchElastic", "SLURM", "MPI", "LSF")
 
 
-def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path, state: State | None = None) -> pl.Trainer:
+def make_trainer(
+    params: Params,
+    callbacks: list[pl.Callback],
+    log_dir: Path,
+    state: State | None = None,
+    *,
+    observers: Observers = Observers(),  # noqa: B008 - it is never changed
+) -> pl.Trainer:
     """Return the Trainer for `train` and `hardware`, which logs to `log_dir`, with early stopping among its callbacks.
 
     With a state, `fit` with any `ckpt_path` goes on from it, and the log goes on from what stands in `log_dir`.
@@ -69,7 +77,8 @@ def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path, st
             check_on_train_epoch_end=False,
         )
         callbacks = [early, *callbacks]
-    further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **train.trainer}
+    live = DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None)
+    further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **observers.arguments, **train.trainer}
     _quieten_lightning()
     try:
         trainer = pl.Trainer(
@@ -80,7 +89,7 @@ def make_trainer(params: Params, callbacks: list[pl.Callback], log_dir: Path, st
             precision=train.precision,
             max_epochs=train.epochs,
             gradient_clip_val=train.gradient_clip,
-            logger=DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None),
+            logger=[live, *observers.loggers],
             callbacks=[RankTimeout(hardware.rank_timeout_seconds), *callbacks],
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -1,118 +1,22 @@
 """A training that was interrupted anywhere, any number of times, ends with the bits of one that was not."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-import torch
+from interruptions import CHANGES, EPOCHS, STEPS, Result, Stop, assert_equal, few_of, run
 
-from darkroom.data.splits import Split
-from darkroom.errors import Interrupted
 from darkroom.params import Params
-from darkroom.training.best import KeepBest
-from darkroom.training.fit import fit, make_plan
-from darkroom.training.resume import KeepState
-from darkroom.training.states import StateStore
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-STEPS, EPOCHS = 6, 3
-CHANGES = {
-    "train.model.kwargs": {"width": 4, "stages": 2, "dropout": 0.5},
-    "train.epochs": EPOCHS,
-    "train.batch_size": 16,
-    "hardware.accelerator": "cpu",
-    "hardware.num_workers": 0,
-    "train.augment": [
-        {"_target_": "darkroom.training.augment.RandomShift", "pixels": 1},
-        {"_target_": "torchvision.transforms.v2.RandomErasing", "p": 0.5},
-    ],
-}
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing is saved."""
-
-
-class Stop(NamedTuple):
-    """Where a training ends early, counted in what is trained or validated since it was started."""
-
-    how: str
-    """`asked` (a signal) or `killed`."""
-    where: str
-    """`step`, `validation` or `epoch`."""
-    number: int
-    sent: signal.Signals = signal.SIGTERM
-
-
-class Result(NamedTuple):
-    """What must be equal."""
-
-    weights: dict[str, torch.Tensor]
-    log: dict[str, bytes]
-    card: tuple[int, float | None]
 
 
 @pytest.fixture
 def few(digits: Any) -> Any:
-    """A split of which an epoch has six steps."""
-    rows = digits.split.rows
-    split = Split(digits.split.classes, {"train": rows["train"][: 16 * STEPS], "val": rows["val"][:40], "test": rows["test"]}, "")
-    return digits, split
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, stop: Stop | None) -> None:
-    """Let a signal, or death, come when a step, a batch of a validation or an epoch begins or ends."""
-    hooks = {"step": "on_train_batch_end", "validation": "on_validation_batch_start", "epoch": "on_train_epoch_start"}
-    count = 0
-    originals = {name: vars(KeepState)[name] for name in hooks.values()}
-
-    def make(name: str, where: str) -> Any:
-        def hook(self: KeepState, *arguments: Any, **named: Any) -> None:
-            nonlocal count
-            if stop is not None and where == stop.where:
-                count += 1
-                if count == stop.number:
-                    if stop.how == "killed":
-                        raise Killed
-                    signal.raise_signal(stop.sent)
-            originals[name](self, *arguments, **named)
-
-        return hook
-
-    for where, name in hooks.items():
-        monkeypatch.setattr(KeepState, name, make(name, where))
-
-
-def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None]) -> Result:
-    """Start the same training once for every stop, and read what the last one, with None, ends with."""
-    digits, split = few
-    for stop in stops:
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            stop_at(monkeypatch, stop)
-            store = StateStore(folder, {"same": "always"})
-            try:
-                with store.held():
-                    best = fit(make_plan(params, digits.pack, split.rows["train"]), digits.pack, split, store)
-            except (Interrupted, Killed):
-                assert stop is not None
-                assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-            else:
-                assert stop is None, f"{stop} never came"
-    return result(best, store.log_dir)
-
-
-def result(best: KeepBest, log_dir: Path) -> Result:
-    log = {str(path.relative_to(log_dir)): path.read_bytes() for path in log_dir.rglob("*") if path.is_file()}
-    return Result(best.weights, log, (best.epoch, best.score))
-
-
-def assert_equal(first: Result, second: Result) -> None:
-    assert first.card == second.card
-    assert first.log == second.log
-    assert all(torch.equal(value, second.weights[name]) for name, value in first.weights.items())
+    return few_of(digits)
 
 
 @pytest.fixture
@@ -165,14 +69,32 @@ CHAINS = [
         {"train.freeze": 0.5, "train.unfreeze_epoch": 1, "train.class_weights": "balanced", "train.decay_norm_and_bias": False},
         {"train.ema": 0.9, "train.sampler": "balanced", "train.adaptive_clip": 0.1, "train.image_sizes": {0: 6, 1: 8}},
         {"train.swa": 0.4},
+        {"train.log_every": "step", "train.test_every": 2},
+        {"train.log_every": "step", "train.trainer": {"accumulate_grad_batches": 2}},
     ],
-    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa"],
+    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa", "steps and test", "accumulated steps"],
 )  # fmt: skip
 def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     params, expected = whole(changes)
     # Starting reading processes takes longer than all the rest.
     for number, stops in enumerate(CHAINS[:2] if params.hardware.num_workers else CHAINS):
         assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+
+
+def test_whatever_looks_on_changes_nothing_and_goes_on(whole: Any, few: Any, tmp_path: Path) -> None:
+    _, expected = whole({"train.log_every": "step"})
+    loggers = [{"_target_": f"pytorch_lightning.loggers.{name}Logger"} for name in ("TensorBoard", "CSV")]
+    params, logs = whole({"train.loggers": loggers, "train.inspect": ["histograms", "inputs", "profiler"]})[0], tmp_path / "logs"
+    assert_equal(run(params, few, tmp_path / "plain", [None], logs / "plain"), expected)
+    stops = [Stop("asked", "step", 8), Stop("killed", "step", 3), Stop("asked", "validation", 1), None]
+    assert_equal(run(params, few, tmp_path / "chain", stops, logs / "chain"), expected)
+    (plain,), (chain,) = ([path for path in (logs / name).iterdir() if path.is_dir()] for name in ("plain", "chain"))
+    table = "csv/version_0/metrics.csv"
+    assert (chain / table).read_bytes() == (plain / table).read_bytes()
+    assert [path.name for path in (chain / "tensorboard").iterdir()] == ["version_0"]
+    assert len(list((chain / "tensorboard" / "version_0").glob("events.*"))) == len(stops)
+    names = {"machine.csv", "machine.png", "run.json", "profile.txt", "inputs", "csv", "tensorboard"}
+    assert names <= {path.name for path in chain.iterdir()}
 
 
 def test_epochs_without_validation(whole: Any, few: Any, tmp_path: Path) -> None:

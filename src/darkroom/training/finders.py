@@ -1,0 +1,196 @@
+"""Short trials that propose a learning rate or a batch size. They train a network that is thrown away, and write one picture.
+
+Lightning's Tuner is not used: it saves checkpoints, wants rate and batch size as attributes of a module, and times nothing.
+Fabric, which the Trainer is built on as well, brings device and precision.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
+
+from darkroom.data.dividing import Rows
+from darkroom.data.pack import Pack
+from darkroom.errors import RunError
+from darkroom.training.batches import Batch, PictureBatches, ShuffledRows
+from darkroom.training.charts import draw_lines
+from darkroom.training.fit import Plan
+
+LOWEST_LR, HIGHEST_LR = 1e-6, 10.0
+# Weight of what was before in the smoothed loss, and how many times the lowest one ends the sweep.
+SMOOTHING, DIVERGED = 0.9, 4.0
+# Of the sweep's ends: the first losses are hardly smoothed, the last ones explode.
+LEFT_OUT = (5, 5)
+MIN_STEPS = 20
+SMALLEST_BATCH, TIMED_STEPS, TIMED_SECONDS = 8, 20, 3.0
+# Share of the free memory that may be used, and what twice the batch needs more, in what the last one took.
+USABLE, GROWTH = 0.9, 1.0
+AS_FAST = 0.95
+
+
+class Trial(NamedTuple):
+    """How a batch size did."""
+
+    batch_size: int
+    images_per_second: float
+    memory_gb: float
+    """What training took at most, on the GPU if there is one."""
+
+
+class Trainee:
+    """A network and its optimizer on the device, one step at a time."""
+
+    def __init__(self, plan: Plan):
+        hardware, precision = plan.params.hardware, plan.params.train.precision
+        self.fabric = Fabric(accelerator=hardware.accelerator, devices=1, precision=precision)
+        self.clip = plan.params.train.gradient_clip
+        self.loss = plan.classifier.loss.to(self.fabric.device)
+        network = plan.classifier.network.train()
+        self.network, self.optimizer = self.fabric.setup(network, plan.classifier.make_optimizer(network))
+
+    def step(self, batch: Batch) -> Tensor:
+        """Train on one batch and return its loss, which nothing has waited for."""
+        images, labels = self.fabric.to_device((batch["images"], batch["labels"]))
+        self.optimizer.zero_grad()
+        loss: Tensor = self.loss(self.network(images), labels)
+        self.fabric.backward(loss)
+        if self.clip is not None:
+            self.fabric.clip_gradients(self.network, self.optimizer, max_norm=self.clip)
+        self.optimizer.step()
+        return loss.detach()
+
+
+def find_lr(plan: Plan, pack: Pack, rows: Rows, *, num_steps: int, picture: Path) -> float:
+    """Raise the rate exponentially from step to step and return the one at which the smoothed loss falls most steeply.
+
+    Raises
+    ------
+    RunError
+        If the loss never falls.
+
+    References
+    ----------
+    Smith, Cyclical Learning Rates for Training Neural Networks, https://arxiv.org/abs/1506.01186
+    """
+    trainee = Trainee(plan)
+    rates: list[float] = []
+    losses: list[float] = []
+    smoothed = 0.0
+    for number, batch in zip(range(num_steps), _endless(plan, pack, rows), strict=False):
+        rate = LOWEST_LR * (HIGHEST_LR / LOWEST_LR) ** (number / (num_steps - 1))
+        for group in trainee.optimizer.param_groups:
+            group["lr"] = rate
+        smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * float(trainee.step(batch))
+        loss = smoothed / (1 - SMOOTHING ** (number + 1))
+        if not math.isfinite(loss) or (losses and loss > DIVERGED * min(losses)):
+            break
+        rates.append(rate)
+        losses.append(loss)
+    found = steepest(np.array(rates), np.array(losses))
+    draw_lines(picture, rates, {"smoothed loss": {"loss": losses}}, x_label="learning rate", log_x=True, mark=found)
+    return found
+
+
+def steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
+    """Return the rate, of (n,) that rise exponentially, at which the (n,) losses fall most steeply.
+
+    Raises
+    ------
+    RunError
+        If there are too few or none falls.
+    """
+    first, last = LEFT_OUT[0], len(rates) - LEFT_OUT[1]
+    if last - first < 2:
+        raise RunError("find: the loss explodes at the lowest learning rates; look at train.loss and train.model")
+    slopes = np.gradient(losses, np.log(rates))[first:last]
+    if slopes.min() >= 0:
+        raise RunError("find: the loss falls at no learning rate; raise --steps, or look at train.loss and train.model")
+    return float(rates[first + int(slopes.argmin())])
+
+
+def find_batch_size(plan: Plan, pack: Pack, rows: Rows, *, picture: Path, tell: Callable[[Trial], None]) -> list[Trial]:
+    """Double the batch size until memory or pictures run out, and return how each did; reading pictures is not timed.
+
+    Raises
+    ------
+    RunError
+        If not even the smallest fits.
+    """
+    trials: list[Trial] = []
+    size = min(SMALLEST_BATCH, len(rows))
+    trainee = Trainee(plan)
+    while not trials or _has_room(trainee, trials):
+        try:
+            trials.append(_try(trainee, _batches(plan, pack)[0, rows[:size]], size))
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+                raise
+            break
+        tell(trials[-1])
+        if size == len(rows):
+            break
+        size = min(2 * size, len(rows))
+    if not trials:
+        raise RunError(f"find: not even {size} pictures fit in the device's memory; choose a smaller train.model or image_size")
+    sizes = [float(trial.batch_size) for trial in trials]
+    panels = {
+        "images/s": {"images/s": [trial.images_per_second for trial in trials]},
+        "memory, GB": {"GB": [trial.memory_gb for trial in trials]},
+    }
+    draw_lines(picture, sizes, panels, x_label="batch size", log_x=True, mark=float(as_fast(trials).batch_size))
+    return trials
+
+
+def as_fast(trials: list[Trial]) -> Trial:
+    """Return the smallest that is nearly as fast as the fastest."""
+    best = max(trial.images_per_second for trial in trials)
+    return next(trial for trial in trials if trial.images_per_second >= AS_FAST * best)
+
+
+def _try(trainee: Trainee, batch: Batch, size: int) -> Trial:
+    device = trainee.fabric.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    float(trainee.step(batch))  # allocates memory, chooses kernels; the device is idle when its loss was read
+    start, num_steps = time.perf_counter(), 0
+    loss = torch.zeros(())
+    while num_steps < TIMED_STEPS and time.perf_counter() - start < TIMED_SECONDS:
+        loss = trainee.step(batch)
+        num_steps += 1
+    float(loss)
+    seconds = time.perf_counter() - start
+    used = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
+    return Trial(size, num_steps * size / seconds, used / 1e9)
+
+
+def _has_room(trainee: Trainee, trials: list[Trial]) -> bool:
+    """Return whether twice the batch fits: a GPU says so itself, but on a CPU the system would end the process, or others."""
+    if trainee.fabric.device.type != "cpu":
+        return True
+    used = trials[-1].memory_gb - trials[0].memory_gb
+    return bool(GROWTH * used * 1e9 < USABLE * psutil.virtual_memory().available)
+
+
+def _batches(plan: Plan, pack: Pack) -> PictureBatches:
+    plain = PictureBatches(pack, image_size=plan.preprocessing.image_size, channels=plan.preprocessing.channels)
+    return plain.augmented(plan.transforms, plan.params.base.seed)
+
+
+def _endless(plan: Plan, pack: Pack, rows: Rows) -> Iterator[Any]:
+    """Yield the batches that a training begins with, epoch after epoch."""
+    batches = _batches(plan, pack)
+    order = ShuffledRows(rows, batch_size=plan.params.train.batch_size, seed=plan.params.base.seed)
+    epoch = 0
+    while True:
+        order.set_epoch(epoch)
+        for key in order:
+            yield batches[key]
+        epoch += 1

@@ -1,0 +1,67 @@
+"""Where a training comes from: what its result depends on, which DVC keeps, and what else there is to know, which logs/ keeps."""
+
+import platform
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+from darkroom import files, paths
+from darkroom.params import Params
+
+MAX_PATCH_BYTES = 5_000_000
+MAX_UNTRACKED = 1000
+
+
+def installed() -> dict[str, str]:
+    """Return the versions of all installed packages by name, sorted."""
+    found = {each.metadata["Name"]: each.version for each in distributions() if each.metadata["Name"]}
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def record(about: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of models/run.json: the same for equal inputs, so nothing of time, place or commit.
+
+    `about` is what the result depends on: parameters, data, code.
+    """
+    return {**about, "packages": installed(), "python": platform.python_version()}
+
+
+def write_circumstances(folder: Path, params: Params) -> None:
+    """Write run.json and, if files differ from the commit, changes.patch into the log folder of a training."""
+    status = _git("status", "--porcelain=v1", "--untracked-files=all", "-z") or b""
+    untracked = [entry[3:].decode(errors="replace") for entry in status.split(b"\0") if entry.startswith(b"?? ")]
+    # DVC has just removed what this stage will write: that is no change of anybody's.
+    patch = (
+        _git("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".", ":(exclude)metrics") or b""
+    )
+    if patch:
+        cut = b"" if len(patch) <= MAX_PATCH_BYTES else b"\n# cut off here: it has %d bytes\n" % len(patch)
+        with files.replaced_file(folder / "changes.patch") as temporary:
+            temporary.write_bytes(patch[:MAX_PATCH_BYTES] + cut)
+    content = {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join(sys.argv),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "commit": (_git("rev-parse", "HEAD") or b"").decode().strip() or None,
+        "changed": bool(patch),
+        "untracked": untracked[:MAX_UNTRACKED],
+        "params": params.model_dump(by_alias=True),
+        "packages": installed(),
+    }
+    files.write_json(folder / "run.json", content)
+
+
+def _git(*arguments: str) -> bytes | None:
+    """Return what Git says, or None where there is no Git or no repository."""
+    command = ["git", "-C", str(paths.ROOT), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,41 @@
+"""The test split during training, to look at: nothing is chosen by it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from darkroom.training.batches import Batch
+from darkroom.training.classifier import MEASURED, Classifier
+from darkroom.training.steps import log_rows
+
+
+class TestDuring(pl.Callback):
+    """Measures the test split at the validation of every so many epochs and logs it as `test_during/…`.
+
+    It goes to the loggers alone: nothing that chooses an epoch, stops or sets a rate can see it.
+
+    Parameters
+    ----------
+    every
+        Number of epochs from one time to the next.
+    load
+        Returns the loader of the test split, or of the part of it that is a process's: called with rank and number of processes.
+    """
+
+    def __init__(self, every: int, load: Callable[[int, int], "DataLoader[Batch]"]):
+        self.every, self.load = every, load
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measure, with the network in the mode and precision of a validation."""
+        if (trainer.current_epoch + 1) % self.every:
+            return
+        assert isinstance(pl_module, Classifier)
+        tally: Any = pl_module.new_tally()
+        for batch in self.load(trainer.global_rank, trainer.world_size):
+            moved: Any = trainer.strategy.batch_to_device(batch)
+            with trainer.precision_plugin.val_step_context():
+                pl_module.measure(moved, tally)
+        metrics = tally.metrics(pl_module.all_gather)
+        log_rows(trainer, [(trainer.current_epoch + 1, {f"test_during/{name}": float(metrics[name]) for name in MEASURED})])

@@ -1,0 +1,50 @@
+"""Propose a learning rate or a batch size by short trials: python src/find.py lr. Changes nothing but a picture in logs/."""
+
+import argparse
+
+from darkroom import paths
+from darkroom.data.pack import Pack
+from darkroom.data.splits import Split
+from darkroom.errors import InputError, run_command
+from darkroom.params_file import load_params
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Propose a learning rate or a batch size by short trials.")
+    parser.add_argument("what", choices=["lr", "batch_size"])
+    parser.add_argument("--steps", type=int, default=200, help="of the sweep of learning rates (200)")
+    arguments = parser.parse_args()
+    params = load_params(paths.PARAMS)
+    pack = Pack.open(paths.RAW)
+    split = Split.open(paths.SPLIT, pack)
+    pack.withhold(split.rows["test"])
+
+    from darkroom.training.finders import MIN_STEPS, Trial, as_fast, find_batch_size, find_lr
+    from darkroom.training.fit import make_plan
+
+    if arguments.steps < MIN_STEPS:
+        raise InputError(f"--steps: is {arguments.steps}, which is too few to see a slope; give at least {MIN_STEPS}")
+
+    def tell(trial: Trial) -> None:
+        print(f"{trial.batch_size:>10}  {trial.images_per_second:>10,.0f}  {trial.memory_gb:>9.2f}", flush=True)
+
+    rows, picture = split.rows["train"], paths.logs_dir() / f"{arguments.what}.png"
+    plan = make_plan(params, pack, rows)
+    if arguments.what == "lr":
+        lr = find_lr(plan, pack, rows, num_steps=arguments.steps, picture=picture)
+        proposals = {f"train.lr={lr:.3g}": "where the loss falls most steeply"}
+    else:
+        print(f"{'batch_size':>10}  {'images/s':>10}  {'memory GB':>9}", flush=True)
+        trials = find_batch_size(plan, pack, rows, picture=picture, tell=tell)
+        fast, largest = as_fast(trials), trials[-1]
+        proposals = {f"train.batch_size={fast.batch_size}": "the smallest that is as fast as any, within 5 %"}
+        why = "all training pictures" if largest.batch_size == len(rows) else "the largest that fits"
+        proposals |= {f"train.batch_size={largest.batch_size}": why}
+    print(f"find: drawn in {paths.shown(picture)}")
+    for setting, why in proposals.items():
+        print(f"dvc exp run -S {setting}   # {why}")
+
+
+if __name__ == "__main__":
+    run_command(main)

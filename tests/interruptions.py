@@ -1,0 +1,112 @@
+"""Trainings that are interrupted on purpose, for tests: where, how often, and what must be equal in the end."""
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from darkroom.data.splits import Split
+from darkroom.errors import Interrupted
+from darkroom.params import Params
+from darkroom.training.best import KeepBest
+from darkroom.training.fit import fit, make_plan
+from darkroom.training.resume import KeepState
+from darkroom.training.states import StateStore
+
+STEPS, EPOCHS = 6, 3
+CHANGES = {
+    "train.model.kwargs": {"width": 4, "stages": 2, "dropout": 0.5},
+    "train.epochs": EPOCHS,
+    "train.batch_size": 16,
+    "hardware.accelerator": "cpu",
+    "hardware.num_workers": 0,
+    "train.augment": [
+        {"_target_": "darkroom.training.augment.RandomShift", "pixels": 1},
+        {"_target_": "torchvision.transforms.v2.RandomErasing", "p": 0.5},
+    ],
+}
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing is saved."""
+
+
+class Stop(NamedTuple):
+    """Where a training ends early, counted in what is trained or validated since it was started."""
+
+    how: str
+    """`asked` (a signal) or `killed`."""
+    where: str
+    """`step`, `validation` or `epoch`."""
+    number: int
+    sent: signal.Signals = signal.SIGTERM
+
+
+class Result(NamedTuple):
+    """What must be equal."""
+
+    weights: dict[str, torch.Tensor]
+    log: dict[str, bytes]
+    card: tuple[int, float | None]
+
+
+def few_of(digits: Any) -> tuple[Any, Split]:
+    """Return the digits and a split of which an epoch has six steps."""
+    rows = digits.split.rows
+    split = Split(digits.split.classes, {"train": rows["train"][: 16 * STEPS], "val": rows["val"][:40], "test": rows["test"]}, "")
+    return digits, split
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, stop: Stop | None) -> None:
+    """Let a signal, or death, come when a step, a batch of a validation or an epoch begins or ends."""
+    hooks = {"step": "on_train_batch_end", "validation": "on_validation_batch_start", "epoch": "on_train_epoch_start"}
+    count = 0
+    originals = {name: vars(KeepState)[name] for name in hooks.values()}
+
+    def make(name: str, where: str) -> Any:
+        def hook(self: KeepState, *arguments: Any, **named: Any) -> None:
+            nonlocal count
+            if stop is not None and where == stop.where:
+                count += 1
+                if count == stop.number:
+                    if stop.how == "killed":
+                        raise Killed
+                    signal.raise_signal(stop.sent)
+            originals[name](self, *arguments, **named)
+
+        return hook
+
+    for where, name in hooks.items():
+        monkeypatch.setattr(KeepState, name, make(name, where))
+
+
+def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None], logs: Path | None = None) -> Result:
+    """Start the same training once for every stop, and read what the last one, with None, ends with."""
+    digits, split = few
+    for stop in stops:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            stop_at(monkeypatch, stop)
+            store = StateStore(folder, {"same": "always"})
+            try:
+                with store.held():
+                    best = fit(make_plan(params, digits.pack, split.rows["train"]), digits.pack, split, store, logs=logs)
+            except (Interrupted, Killed):
+                assert stop is not None
+                assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+            else:
+                assert stop is None, f"{stop} never came"
+    return result(best, store.log_dir)
+
+
+def result(best: KeepBest, log_dir: Path) -> Result:
+    log = {str(path.relative_to(log_dir)): path.read_bytes() for path in log_dir.rglob("*") if path.is_file()}
+    return Result(best.weights, log, (best.epoch, best.score))
+
+
+def assert_equal(first: Result, second: Result) -> None:
+    assert first.card == second.card
+    assert first.log == second.log
+    assert all(torch.equal(value, second.weights[name]) for name, value in first.weights.items())
