@@ -21,7 +21,7 @@ def main() -> None:
     pack.withhold(split.rows["test"])
 
     from darkroom.training.finders import MIN_STEPS, Trial, as_fast, find_batch_size, find_lr
-    from darkroom.training.fit import make_plan
+    from darkroom.training.plan import make_plan
 
     if arguments.steps < MIN_STEPS:
         raise InputError(f"--steps: is {arguments.steps}, which is too few to see a slope; give at least {MIN_STEPS}")

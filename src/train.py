@@ -25,7 +25,8 @@ def main() -> None:
         init_from = params.train.init_from
         found = read_model(paths.ROOT, paths.main_repository(), init_from) if init_from else None
 
-        from darkroom.training.fit import fit, make_plan
+        from darkroom.training.fit import fit
+        from darkroom.training.plan import make_plan
         from darkroom.training.provenance import record
         from darkroom.training.published import data_hashes, make_card, save_model
         from darkroom.training.resume import read_files, write_files

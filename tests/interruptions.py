@@ -12,7 +12,8 @@ from darkroom.data.splits import Split
 from darkroom.errors import Interrupted
 from darkroom.params import Params
 from darkroom.training.best import KeepBest
-from darkroom.training.fit import fit, make_plan
+from darkroom.training.fit import fit
+from darkroom.training.plan import make_plan
 from darkroom.training.resume import KeepState
 from darkroom.training.states import StateStore
 

@@ -12,7 +12,8 @@ from darkroom.data.splits import Split
 from darkroom.errors import InputError
 from darkroom.params import Params
 from darkroom.training import states
-from darkroom.training.fit import fit, make_plan
+from darkroom.training.fit import fit
+from darkroom.training.plan import make_plan
 from darkroom.training.published import data_hashes, load_model, make_card, save_model
 from darkroom.training.states import StateStore
 

@@ -22,7 +22,7 @@ from darkroom.data.pack import Pack
 from darkroom.errors import RunError
 from darkroom.training.batches import Batch, PictureBatches, ShuffledRows
 from darkroom.training.charts import draw_lines
-from darkroom.training.fit import Plan
+from darkroom.training.plan import Plan
 
 LOWEST_LR, HIGHEST_LR = 1e-6, 10.0
 # Weight of what was before in the smoothed loss, and how many times the lowest one ends the sweep.

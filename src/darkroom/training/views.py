@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from darkroom.data.pack import Pack
 from darkroom.training.batches import PictureBatches
-from darkroom.training.fit import Plan
+from darkroom.training.plan import Plan
 
 # As many as fit in a row of a sheet, beside the picture as it is.
 MAX_EPOCHS = 7

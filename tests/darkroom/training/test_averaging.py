@@ -13,6 +13,7 @@ from darkroom.errors import InputError
 from darkroom.params import Params
 from darkroom.training import fit as fitting
 from darkroom.training.best import KeepBest
+from darkroom.training.plan import make_plan
 from darkroom.training.states import StateStore
 from darkroom.training.trainer import make_trainer
 
@@ -53,7 +54,7 @@ def train(params: Params, data: Any, folder: Path, monkeypatch: pytest.MonkeyPat
     split = Split(data.split.classes, {"train": rows["train"][:64], "val": rows["val"][:40], "test": rows["test"]}, "")
     store = StateStore(folder, {})
     with store.held():
-        return recorder, fitting.fit(fitting.make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+        return recorder, fitting.fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
 
 
 def assert_close(found: Weights, expected: Weights) -> None:

@@ -13,7 +13,7 @@ from darkroom.errors import RunError
 from darkroom.params import Params
 from darkroom.training import finders
 from darkroom.training.finders import Trial, as_fast, find_batch_size, find_lr, steepest
-from darkroom.training.fit import Plan, make_plan
+from darkroom.training.plan import Plan, make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 

@@ -16,8 +16,9 @@ from darkroom.data.splits import Split
 from darkroom.errors import InputError, RunError
 from darkroom.params import Params
 from darkroom.training.best import KeepBest
-from darkroom.training.fit import fit, make_plan
+from darkroom.training.fit import fit
 from darkroom.training.inference import predict_rows
+from darkroom.training.plan import make_plan
 from darkroom.training.states import StateStore
 
 # Lightning speaks of few workers and short epochs to whoever listens; these are for the person at the terminal, not for tests.

@@ -17,8 +17,8 @@ from darkroom import files, paths
 from darkroom.errors import InputError, RunError
 from darkroom.params import Network, Params
 from darkroom.training import huggingface
-from darkroom.training.fit import Plan, make_plan
 from darkroom.training.networks import Normalized, Preprocessing, build_network
+from darkroom.training.plan import Plan, make_plan
 from darkroom.training.pretrained import about_weights
 from darkroom.training.published import load_model, make_card, save_model
 

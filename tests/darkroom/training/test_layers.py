@@ -13,8 +13,9 @@ from torch import nn
 from darkroom.data.splits import Split
 from darkroom.errors import InputError
 from darkroom.params import Params
-from darkroom.training.fit import fit, make_optimizer, make_plan
+from darkroom.training.fit import fit
 from darkroom.training.layers import Frozen, network_layers, parameter_groups
+from darkroom.training.plan import make_optimizer, make_plan
 from darkroom.training.small_cnn import SmallCNN
 from darkroom.training.states import StateStore
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from darkroom.errors import InputError
 from darkroom.params import Params
-from darkroom.training.fit import make_loss, make_plan
 from darkroom.training.losses import FocalLoss, class_weights
+from darkroom.training.plan import make_loss, make_plan
 
 LOGITS = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3]], dtype=torch.float64)
 LABELS = torch.tensor([0, 2])

@@ -11,8 +11,8 @@ from torch.nn import functional
 from darkroom.errors import InputError
 from darkroom.params import Params
 from darkroom.training.batches import Batch
-from darkroom.training.fit import make_plan
 from darkroom.training.mixing import Mixing
+from darkroom.training.plan import make_plan
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from darkroom.errors import InputError
 from darkroom.params import Network, Params, Target
-from darkroom.training.fit import make_plan
 from darkroom.training.origin import Origin, check_licence
+from darkroom.training.plan import make_plan
 from darkroom.training.pretrained import about_weights
 
 

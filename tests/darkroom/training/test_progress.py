@@ -17,7 +17,8 @@ from conftest import CONTENT, make_data
 from darkroom.data.sources import read_source
 from darkroom.params_file import check_params
 from darkroom.training import progress
-from darkroom.training.fit import fit, make_plan
+from darkroom.training.fit import fit
+from darkroom.training.plan import make_plan
 from darkroom.training.states import StateStore
 
 progress.REFRESH_SECONDS = 0.02  # a fast machine ends before the bar's own quarter of a second

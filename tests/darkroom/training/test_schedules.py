@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPl
 from darkroom.data.splits import Split
 from darkroom.params import Params
 from darkroom.training import fit as fitting
+from darkroom.training.plan import make_plan
 from darkroom.training.schedules import WarmupCosine, interval
 from darkroom.training.states import StateStore
 from darkroom.training.trainer import make_trainer
@@ -69,7 +70,7 @@ def rates_of(params: Params, data: Any, folder: Path, monkeypatch: pytest.Monkey
     split = Split(data.split.classes, {"train": rows["train"][:64], "val": rows["val"][:10], "test": rows["test"]}, "")
     store = StateStore(folder, {})
     with store.held():
-        fitting.fit(fitting.make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+        fitting.fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
     return rates.seen
 
 

@@ -10,8 +10,8 @@ from torchvision.models import mobilenet_v3_small
 
 from darkroom.errors import InputError
 from darkroom.params import Params
-from darkroom.training.fit import Plan, make_plan
 from darkroom.training.origin import Origin
+from darkroom.training.plan import Plan, make_plan
 from darkroom.training.pretrained import Pretrained
 from darkroom.training.published import make_card, save_model
 from darkroom.training.starting import Start, open_start

@@ -8,7 +8,7 @@ import torch
 
 from darkroom.params import Params
 from darkroom.training.batches import PictureBatches
-from darkroom.training.fit import make_plan
+from darkroom.training.plan import make_plan
 from darkroom.training.views import MAX_EPOCHS, augmented_views
 
 SMALL = {"train.model.kwargs": {"width": 8, "stages": 2}, "hardware.accelerator": "cpu"}
