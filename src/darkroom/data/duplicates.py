@@ -19,6 +19,8 @@ SIDE, FREQUENCIES = 64, 16
 COSINES = np.rint(1024 * np.cos(np.pi * (2 * np.arange(SIDE) + 1) * np.arange(FREQUENCIES)[:, None] / (2 * SIDE)))
 # Up to so many hashes are compared with every other one.
 FEW = 2048
+# A key that more pictures have is told apart further.
+CROWDED = 500
 # Neighbouring bits are of like frequencies and often agree; this step, odd, deals them out to different bands.
 BIT_STEP = 97
 CHUNK = 1 << 18
@@ -103,7 +105,8 @@ def _close(words: NDArray[np.uint64], hashes: Hashes, max_distance: int) -> list
     else:
         width = max(8, int(np.ceil(np.log2(len(words)))) - 4)
         bits = np.arange(8 * HASH_BYTES) * BIT_STEP % (8 * HASH_BYTES)
-        bands = [_band(hashes, bits[start : start + width]) for start in range(0, len(bits) - width + 1, width)]
+        parts = [_band(hashes, bits[start : start + width]) for start in range(0, len(bits) - width + 1, width)]
+        bands = [_spread(part, following, width) for part, following in zip(parts, [*parts[1:], parts[0]], strict=True)]
     return [pairs for band in bands for pairs in _close_in_band(words, band, max_distance)]
 
 
@@ -112,6 +115,15 @@ def _band(hashes: Hashes, bits: NDArray[np.int64]) -> NDArray[np.int64]:
     for bit in bits:
         keys = keys << 1 | (hashes[:, bit // 8] >> (7 - bit % 8)) & 1
     return keys
+
+
+def _spread(keys: NDArray[np.int64], further: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    """Return keys of which none has very many pictures: these are told apart by further bits.
+
+    Flat pictures agree in many bits. Each of them would be compared with all others, at a cost that grows with their square.
+    """
+    crowded = np.bincount(keys)[keys] > CROWDED
+    return keys << width | np.where(crowded, further, 0)
 
 
 def _close_in_band(words: NDArray[np.uint64], keys: NDArray[np.int64], max_distance: int) -> list[Rows]:

@@ -97,3 +97,23 @@ def test_sets_are_what_pairs_connect() -> None:
     assert sets[2] == sets[5]
     assert len(set(sets.tolist())) == 3
     assert len(set(connected(4, np.empty((0, 2), np.int64)).tolist())) == 4
+
+
+def test_pictures_that_agree_in_many_bits_are_not_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+    distances = duplicates._distances
+
+    def count(words: Any, pairs: Any) -> Any:
+        nonlocal compared
+        compared += len(pairs)
+        return distances(words, pairs)
+
+    monkeypatch.setattr(duplicates, "_distances", count)
+    hashes = np.random.default_rng(0).integers(0, 256, (20_000, 32), np.uint8)
+    hashes[:, :4] = 0
+    hashes[100] = hashes[7]
+    hashes[100, 20] ^= 1
+    pairs, found = near_pairs(hashes, 16)
+    assert (pairs.tolist(), found.tolist()) == ([[7, 100]], [1])
+    # All with all would be 200 million, and each band has that many if the equal bits are its own.
+    assert compared < 20_000_000
