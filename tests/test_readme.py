@@ -1,13 +1,18 @@
 """What the README shows is true: its table, its tree, its commands."""
 
+import importlib.util
+import itertools
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
-from darkroom.params_file import read_yaml
+from darkroom.params_file import load_params, read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,3 +70,23 @@ def test_cheap_commands_run(command: str) -> None:
     done = subprocess.run(["bash", "-c", command.replace("python", sys.executable, 1)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "cifar10" in done.stdout
+
+
+def shown_lines() -> list[str]:
+    spec = importlib.util.spec_from_file_location("run_lines", ROOT / "tools" / "run_lines.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    lines: list[str] = module.shown_lines((ROOT / "docs" / "training.md").read_text(encoding="utf-8"))
+    return lines
+
+
+@pytest.mark.parametrize("line", shown_lines())
+def test_experiments_that_are_shown_have_valid_params(line: str, tmp_path: Path) -> None:
+    words = shlex.split(line)
+    overrides = [value for word, value in itertools.pairwise(words) if word == "-S"]
+    assert overrides
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    apply_overrides(tmp_path / "params.yaml", overrides)
+    load_params(tmp_path / "params.yaml")

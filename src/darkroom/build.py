@@ -32,6 +32,7 @@ SHORT = {
     "train.loss": ("torch.nn", "darkroom.training.losses", "timm.loss"),
     "train.optimizer": ("torch.optim", "timm.optim"),
     "train.scheduler": ("torch.optim.lr_scheduler", "darkroom.training.schedules"),
+    "train.loggers": ("pytorch_lightning.loggers",),
     "train.augment": ("darkroom.training.augment", "torchvision.transforms.v2"),
 }
 

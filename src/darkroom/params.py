@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -33,6 +34,11 @@ def _only_json(value: Any) -> Any:
     elif not isinstance(value, str | int | float | None):
         raise ValueError(f"{value!r} is a {type(value).__name__}; use text, numbers, true/false, null, lists or mappings")
     return value
+
+
+def _name(value: Any) -> Any:
+    """Return the name of a class, which YAML reads as a number where it is one."""
+    return str(value) if type(value) is int else value
 
 
 def _one_group(pattern: str) -> str:
@@ -303,7 +309,7 @@ class TrainParams(Section):
     """Epochs after which frozen layers are trained as well; null: never."""
     loss: Target
     """Loss on (logits, labels), such as `CrossEntropyLoss`, `FocalLoss`, `BinaryCrossEntropy`, `AsymmetricLossMultiLabel`."""
-    class_weights: Literal["balanced"] | dict[str, PositiveFloat] | None
+    class_weights: Literal["balanced"] | dict[Annotated[str, BeforeValidator(_name)], PositiveFloat] | None
     """Weights of classes in the loss: `balanced` (rare ones count more), or some by name, such as `{daisy: 2}`."""
     optimizer: Target
     """Optimizer of torch or timm; it gets the parameters and `train.lr`."""
