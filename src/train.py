@@ -46,7 +46,8 @@ def main() -> None:
             stage.check()
             card = make_card(params, plan.preprocessing, split.classes, hashes, best, task=split.task, about=plan.about)
             save_model(paths.MODELS, best.weights, card)
-            files.write_json(paths.MODELS / "run.json", record(store.about))
+            weights_sha256 = files.sha256(paths.MODELS / "model.safetensors")
+            files.write_json(paths.MODELS / "run.json", record(store.about, weights_sha256))
             rows = split.rows["train"][evenly_sampled(pack.labels[split.rows["train"]], NUM_AUGMENTED)]
             with stage.replaced_dir(paths.TRAIN_METRICS) as directory:
                 write_files(directory, read_files(store.log_dir))

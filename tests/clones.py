@@ -14,6 +14,15 @@ ROOT = Path(__file__).resolve().parents[1]
 SHORT = {"epochs: 20": "epochs: 3", "kwargs: {}": "kwargs: {width: 8}"}
 
 
+def wait_for(process: subprocess.Popen[str], start: str) -> None:
+    """Read what a process says until a line begins like this."""
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith(start):
+            return
+    raise AssertionError(f"ended without {start!r}: {process.stderr.read() if process.stderr else ''}")
+
+
 class Clone:
     """A repository of its own with this checkout's files, where commands run as a person types them."""
 

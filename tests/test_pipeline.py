@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from clones import Clone, make_clone, outs
+from clones import Clone, make_clone, outs, wait_for
 from PIL import Image
 
 STAGES = ["download", "split", "train", "evaluate", "predict"]
@@ -356,8 +356,7 @@ def test_an_interrupted_training_is_not_recorded(clone: Clone) -> None:
             # A shell without job control starts what runs in the background deaf to SIGINT.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
-        assert process.stdout
-        assert process.stdout.readline().startswith("epoch 1/100000")
+        wait_for(process, "epoch 1/100000")
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130

@@ -312,7 +312,8 @@ def part(tree: Tree, out: str) -> Tree:
 
 
 def models(tree: Tree) -> Tree:
-    return {path: content for path, content in tree.items() if path.startswith("models/")}
+    """Return what is opened; run.json says itself of which weights it is."""
+    return {path: content for path, content in tree.items() if path.startswith("models/model.")}
 
 
 def digits() -> bytes:

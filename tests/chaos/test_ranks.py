@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clones import Clone, make_clone
+from clones import Clone, make_clone, wait_for
 
 pytestmark = pytest.mark.slow
 GONE_SECONDS = 30
@@ -42,8 +42,7 @@ def training(clone: Clone) -> Iterator[tuple[subprocess.Popen[str], int]]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stdout
-    assert process.stdout.readline().startswith("epoch 1/12")
+    wait_for(process, "epoch 1/12")
     other = int(subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()[0])
     yield process, other
     process.kill()

@@ -23,12 +23,17 @@ def installed() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def record(about: dict[str, Any]) -> dict[str, Any]:
+def record(about: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
     """Return the content of models/run.json: the same for equal inputs, so nothing of time, place or commit.
 
-    `about` is what the result depends on: parameters, data, code.
+    Parameters
+    ----------
+    about
+        What the result depends on: parameters, data, code.
+    weights_sha256
+        Of the weights that came of it. Files are replaced one after the other: one that is left from before says of which it is.
     """
-    return {**about, "packages": installed(), "python": platform.python_version()}
+    return {"weights_sha256": weights_sha256, **about, "packages": installed(), "python": platform.python_version()}
 
 
 def write_circumstances(folder: Path, params: Params) -> None:

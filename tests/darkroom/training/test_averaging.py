@@ -49,7 +49,9 @@ def copy_of(network: torch.nn.Module) -> Weights:
 def train(params: Params, data: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, KeepBest]:
     recorder, rows = Recorder(), data.split.rows
     monkeypatch.setattr(
-        fitting, "make_trainer", lambda params, callbacks, *rest: make_trainer(params, [*callbacks, recorder], *rest)
+        fitting,
+        "make_trainer",
+        lambda params, callbacks, *rest, **named: make_trainer(params, [*callbacks, recorder], *rest, **named),
     )
     split = Split(data.split.classes, {"train": rows["train"][:64], "val": rows["val"][:40], "test": rows["test"]}, "")
     store = StateStore(folder, {})

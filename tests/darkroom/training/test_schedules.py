@@ -64,7 +64,9 @@ class Rates(pl.Callback):
 def rates_of(params: Params, data: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
     rates = Rates()
     monkeypatch.setattr(
-        fitting, "make_trainer", lambda params, callbacks, *rest: make_trainer(params, [*callbacks, rates], *rest)
+        fitting,
+        "make_trainer",
+        lambda params, callbacks, *rest, **named: make_trainer(params, [*callbacks, rates], *rest, **named),
     )
     rows = data.split.rows
     split = Split(data.split.classes, {"train": rows["train"][:64], "val": rows["val"][:10], "test": rows["test"]}, "")
