@@ -13,8 +13,8 @@ help:  ## List the targets
 repro: $(VENV)/run.stamp  ## Set up .venv and run the pipeline: download, split, train, evaluate, predict
 	dvc repro
 
-test: $(VENV)/dev.stamp  ## Set up .venv and run the tests, a process on every core
-	pytest -n auto --dist loadfile
+test: $(VENV)/dev.stamp  ## Set up .venv and run the tests, a process on every core, the longest first
+	pytest -n auto --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/dev.stamp  ## Run the long form of the tests that kill, damage and fuzz (hours)
 	CHAOS=long pytest -s tests/chaos

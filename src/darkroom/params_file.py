@@ -77,6 +77,9 @@ def check_params(content: Any, name: str = "params.yaml") -> Params:
         raise InputError(f"{name}: {_explain(error.errors(include_url=False), content)}") from None
     except UnicodeEncodeError as error:
         raise InputError(f"{name}: holds {error.object[error.start]!a}, half a character; remove it") from None
+    # Python writes no number of more than 4300 digits, and reads one in hexadecimal.
+    except ValueError:
+        raise InputError(f"{name}: holds a number of thousands of digits; lower it") from None
     return params
 
 

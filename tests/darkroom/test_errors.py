@@ -1,7 +1,9 @@
 """Every expected failure ends a command with one line and its exit status."""
 
+import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ SRC = Path(__file__).resolve().parents[2] / "src"
 
 def run(body: str) -> subprocess.CompletedProcess[str]:
     code = f"import os, sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.errors import *\ndef main():\n    {body}\nrun_command(main)"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    # A shell without job control starts what runs in the background deaf to SIGINT.
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=heard)
 
 
 @pytest.mark.parametrize(

@@ -133,3 +133,9 @@ def test_a_target_keeps_its_arguments_apart() -> None:
 def test_half_a_character_is_refused(make_params: Callable[..., Params]) -> None:
     with pytest.raises(InputError, match=r"^params\.yaml: holds '\\ud800', half a character; remove it$"):
         make_params({"train.trainer": {"profiler": "\ud800"}})
+
+
+def test_a_number_that_python_does_not_write(content: dict[str, Any]) -> None:
+    content["train"]["epochs"] = 16**5000
+    with pytest.raises(InputError, match=r"params\.yaml: holds a number of thousands of digits; lower it"):
+        check_params(content)
