@@ -118,7 +118,7 @@ class Network(Section):
     """A network by its name in a library; `_target_` with arguments in place of these keys names a network of your own."""
 
     provider: Literal["builtin", "timm", "torchvision", "huggingface"]
-    """Where `name` is looked up: `builtin` (for pictures up to 64 px), `timm`, `torchvision`, `huggingface` (transformers)."""
+    """Where `name` is: `builtin` (`small_cnn`, `whitened_cnn`, `small_resnet18`; small pictures), or the library of that name."""
     name: Annotated[str, Field(min_length=1)]
     """Name, such as `small_cnn`, `resnet18`; for `huggingface` a folder here, or `owner/name` of the hub, `@commit` behind it."""
     pretrained: bool

@@ -1,6 +1,7 @@
 """Two processes that train together: when one ends, dies or hangs, both are gone in half a minute, and the training goes on."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -98,6 +99,32 @@ def test_the_other_one_hangs(training: tuple[subprocess.Popen[str], int]) -> Non
     assert status == 1
     assert told.startswith("error: params.yaml: hardware.devices: one of 2 processes died or did not answer")
     assert told.count("\n") == 1
+
+
+def test_two_processes_measure_what_one_does(clone: Clone) -> None:
+    """The same pictures make each step, also of balanced epochs, so the metrics of training and validation are those of one."""
+    clone.run("rm -rf .resume && cp params.yaml params.before")
+    network = "{provider: timm, name: test_vit, pretrained: false, kwargs: {img_size: 8, patch_size: 2}}"  # it has no batch norm
+    changed = {"epochs: 12": "epochs: 2", "sampler: shuffled": "sampler: balanced", "precision: 32-true": "precision: 64-true"}
+    text = re.sub(
+        r"  model:\n.*?  init_from", f"  model: {network}\n  init_from", (clone.path / "params.yaml").read_text(), flags=re.DOTALL
+    )
+    (clone.path / "params.yaml").write_text(text)
+    clone.edit(changed)
+    logs = []
+    for devices in ("devices: 2", "devices: 1"):
+        clone.edit({"devices: 2": devices})
+        clone.run("rm -rf .resume && python src/train.py")
+        tables = sorted((clone.path / "metrics/train/plots/metrics").rglob("*.tsv"))
+        logs.append({path.name + path.parent.name: numbers_of(path) for path in tables})
+    clone.run("mv params.before params.yaml")
+    two, one = logs
+    assert {"lossval", "accuracyval", "losstrain", "accuracytrain"} <= set(one)
+    assert two == {name: pytest.approx(values, rel=1e-6) for name, values in one.items()}
+
+
+def numbers_of(table: Path) -> list[float]:
+    return [float(cell) for line in table.read_text().splitlines()[1:] for cell in line.split("\t")]
 
 
 def test_the_port_is_taken(clone: Clone) -> None:

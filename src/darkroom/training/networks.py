@@ -17,8 +17,14 @@ from darkroom.params import Network, PositiveFloat, Section, Target
 from darkroom.training import huggingface
 from darkroom.training.faults import check_kwargs, named, no_weights, unknown_name
 from darkroom.training.small_cnn import SmallCNN
+from darkroom.training.small_resnet import small_resnet18
+from darkroom.training.whitened_cnn import WhitenedCNN
 
-BUILTIN: dict[str, Callable[..., nn.Module]] = {"small_cnn": SmallCNN}
+BUILTIN: dict[str, Callable[..., nn.Module]] = {
+    "small_cnn": SmallCNN,
+    "small_resnet18": small_resnet18,
+    "whitened_cnn": WhitenedCNN,
+}
 # Arguments of timm's and torchvision's networks that name files or addresses of weights.
 OTHER_WEIGHTS = ("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "weights", "weights_backbone")
 

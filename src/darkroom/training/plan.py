@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -35,6 +36,9 @@ from darkroom.training.rehearsal import check_network, check_step
 from darkroom.training.size import Size, measure
 from darkroom.training.starting import Start
 from darkroom.training.trainer import check_trainer_arguments
+
+# Pictures that a network with `fit_to` is set from: statistics of patches no longer change with more.
+FITTED_TO = 2000
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,10 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     check_network(normalized, few["images"], num_classes)
     for epoch in train.image_sizes or {}:
         check_network(normalized, pictures.at_sizes(train.image_sizes or {})[epoch, train_rows[:2]]["images"], num_classes)
+    if hasattr(network, "fit_to"):
+        spread = np.linspace(0, len(train_rows) - 1, num=min(FITTED_TO, len(train_rows))).astype(int)
+        seen = PictureBatches(pack, image_size=image_size, channels=channels)[0, train_rows[spread]]["images"]
+        network.fit_to((seen - normalized.mean) / normalized.std)
     started = _start(start, normalized, params, few["images"], pack.classes) if start else None
     frozen = Frozen(network, train.freeze)
     frozen.set(frozen=True)

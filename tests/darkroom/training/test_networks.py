@@ -43,6 +43,8 @@ def sgd(network: nn.Module) -> torch.optim.Optimizer:
     [
         (named("builtin", "small_cnn", width=4), 8, 1),
         (named("builtin", "small_cnn", width=4, stages=4, depth=2), 64, 3),
+        (named("builtin", "small_resnet18"), 32, 1),
+        (named("builtin", "whitened_cnn", widths=[4, 8]), 8, 1),
         (named("timm", "test_resnet"), 32, 1),
         (named("timm", "vit_tiny_patch16_224", img_size=32, depth=1), 32, 3),
         (named("torchvision", "mobilenet_v3_small"), 32, 3),

@@ -1,0 +1,46 @@
+"""Every preset trains: two steps of what it says, but for the number of pictures and weights from elsewhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkroom import paths
+from darkroom.params import Params
+from darkroom.params_file import check_params
+from darkroom.presets import overlaid, preset_names, read_preset
+from darkroom.training.fit import fit
+from darkroom.training.plan import make_plan
+from darkroom.training.states import StateStore
+
+# Pictures of several labels, on which that one is tried in tests/test_pipeline.py.
+PRESETS = [name for name in preset_names(paths.PRESETS) if name != "multilabel"]
+SMALL = 32
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_takes_two_steps(
+    name: str, content: dict[str, Any], make_params: Callable[..., Params], photos: Any, tmp_path: Path
+) -> None:
+    full = overlaid(content, read_preset(paths.PRESETS, name))
+    check_params(full)
+    train = full["train"]
+    content["train"] = train
+    train["model"] = train["model"] | {"pretrained": False}
+    params = make_params(
+        {
+            "train.image_size": train["image_size"] or SMALL,
+            "train.batch_size": 2,
+            "train.epochs": train["unfreeze_epoch"] or 1,
+            "train.trainer": {"limit_train_batches": 2, "limit_val_batches": 1},
+            "hardware.accelerator": "cpu",
+            "hardware.num_workers": 0,
+        }
+    )
+    store = StateStore(tmp_path, {})
+    with store.held():
+        best = fit(make_plan(params, photos.pack, photos.split.rows["train"]), photos.pack, photos.split, store)
+    assert best.score is not None
+    assert max(store.folder.glob("*.ckpt")).name.startswith("000000000002-")

@@ -1,0 +1,66 @@
+"""The first layer whitens the training pictures, stays as it is, and goes with the model."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+
+from darkroom.errors import InputError
+from darkroom.params import Params
+from darkroom.training.fit import fit
+from darkroom.training.plan import make_plan
+from darkroom.training.states import StateStore
+from darkroom.training.whitened_cnn import WhitenedCNN
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+CHANGES = {
+    "train.model": {"provider": "builtin", "name": "whitened_cnn", "pretrained": False, "kwargs": {"widths": [8, 8]}},
+    "hardware.accelerator": "cpu",
+    "hardware.num_workers": 0,
+}
+
+
+def test_outputs_are_uncorrelated_with_variance_one() -> None:
+    torch.manual_seed(0)
+    # Neighbours are alike, and so are colours, as in photos.
+    images = functional.avg_pool2d(torch.randn(200, 3, 20, 20), 3, stride=1) * torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
+    images = images + images.mean(1, keepdim=True)
+    images = 3 * (images - images.mean()) / images.std()
+    network = WhitenedCNN(2, 3, widths=[4, 4])
+    network.fit_to(images)
+    outputs = network.whiten(images).transpose(0, 1).flatten(1)  # 24, patches
+    half = outputs[:12]
+    torch.testing.assert_close(outputs[12:], -half)
+    torch.testing.assert_close(half @ half.T / half.shape[1], torch.eye(12), atol=0.03, rtol=0)
+
+
+def test_convolutions_begin_as_the_identity() -> None:
+    block = WhitenedCNN(2, 3, widths=[24]).blocks[0]
+    images = torch.randn(2, 24, 6, 6)
+    torch.testing.assert_close(block.first(images), images)
+
+
+def test_it_is_set_from_training_pictures_and_stays(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    params = make_params(CHANGES | {"train.epochs": 1})
+    plan = make_plan(params, digits.pack, digits.split.rows["train"])
+    before = plan.classifier.network.state_dict()["network.whiten.weight"].clone()
+    assert torch.equal(before[:4], -before[4:])
+    store = StateStore(tmp_path, {})
+    with store.held():
+        best = fit(plan, digits.pack, digits.split, store)
+    assert torch.equal(best.weights["network.whiten.weight"], before)
+    assert not torch.equal(best.weights["network.whiten.bias"], torch.zeros(8))
+    others = digits.split.rows["val"]
+    of_others = make_plan(params, digits.pack, others).classifier.network.state_dict()["network.whiten.weight"]
+    assert not torch.equal(of_others, before)
+
+
+@pytest.mark.parametrize("widths", [[], [8, 0], [4] * 9])
+def test_what_cannot_be_built(widths: list[int], make_params: Callable[..., Params], digits: Any) -> None:
+    params = make_params(CHANGES | {"train.model.kwargs": {"widths": widths}})
+    with pytest.raises(InputError, match=r"train\.model") as caught:
+        make_plan(params, digits.pack, digits.split.rows["train"])
+    assert "\n" not in str(caught.value)
