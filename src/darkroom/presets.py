@@ -64,6 +64,7 @@ def set_arguments(content: dict[str, Any], overlays: dict[str, dict[str, dict[st
     InputError
         If params.yaml with the presets laid over it would not be valid.
     """
+    before = content
     merged: dict[str, dict[str, Any]] = {}
     for name, overlay in overlays.items():
         content = overlaid(content, overlay)
@@ -72,8 +73,8 @@ def set_arguments(content: dict[str, Any], overlays: dict[str, dict[str, dict[st
     words = []
     for section, values in merged.items():
         for key, value in values.items():
-            # A mapping given with `-S key={…}` would be merged into the old one (docs/decisions/0004).
-            whole = isinstance(value, dict | list)
+            # A mapping given with `-S key={…}` would be merged into the old one (docs/decisions/0004); null cannot be removed.
+            whole = isinstance(value, dict | list) and before[section].get(key) is not None
             words += ["-S", f"~{section}.{key}", "-S", f"+{section}.{key}={_word(value)}"] if whole else []
             words += [] if whole else ["-S", f"{section}.{key}={_word(value)}"]
     return words

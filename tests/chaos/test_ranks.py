@@ -115,11 +115,11 @@ def test_two_processes_measure_what_one_does(clone: Clone) -> None:
     for devices in ("devices: 2", "devices: 1"):
         clone.edit({"devices: 2": devices})
         clone.run("rm -rf .resume && python src/train.py")
-        tables = sorted((clone.path / "metrics/train/plots/metrics").rglob("*.tsv"))
-        logs.append({path.name + path.parent.name: numbers_of(path) for path in tables})
+        folder = clone.path / "metrics/train/plots/metrics"
+        logs.append({str(table.relative_to(folder)): numbers_of(table) for table in folder.rglob("*.tsv")})
     clone.run("mv params.before params.yaml")
     two, one = logs
-    assert {"lossval", "accuracyval", "losstrain", "accuracytrain"} <= set(one)
+    assert {"val/loss.tsv", "val/accuracy.tsv", "train/loss.tsv", "train/accuracy.tsv"} <= set(one)
     assert two == {name: pytest.approx(values, rel=1e-6) for name, values in one.items()}
 
 

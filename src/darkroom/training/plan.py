@@ -115,10 +115,11 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     check_network(normalized, few["images"], num_classes)
     for epoch in train.image_sizes or {}:
         check_network(normalized, pictures.at_sizes(train.image_sizes or {})[epoch, train_rows[:2]]["images"], num_classes)
-    if hasattr(network, "fit_to"):
+    fit_to: Any = getattr(network, "fit_to", None)
+    if fit_to is not None:
         spread = np.linspace(0, len(train_rows) - 1, num=min(FITTED_TO, len(train_rows))).astype(int)
         seen = PictureBatches(pack, image_size=image_size, channels=channels)[0, train_rows[spread]]["images"]
-        network.fit_to((seen - normalized.mean) / normalized.std)
+        fit_to((seen - normalized.mean) / normalized.std)
     started = _start(start, normalized, params, few["images"], pack.classes) if start else None
     frozen = Frozen(network, train.freeze)
     frozen.set(frozen=True)

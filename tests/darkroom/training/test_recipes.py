@@ -1,4 +1,4 @@
-"""Every preset trains: two steps of what it says, but for the number of pictures and weights from elsewhere."""
+"""Every preset trains: two steps of what it says, but for number and size of the pictures and weights from elsewhere."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,10 +29,14 @@ def test_a_preset_takes_two_steps(
     train = full["train"]
     content["train"] = train
     train["model"] = train["model"] | {"pretrained": False}
+    fixed = train["image_size"] if "patch" in train["model"]["name"] else SMALL
     params = make_params(
         {
-            "train.image_size": train["image_size"] or SMALL,
+            "train.image_size": fixed,
+            "train.image_sizes": train["image_sizes"] and dict.fromkeys(train["image_sizes"], SMALL),
             "train.batch_size": 2,
+            "train.precision": "32-true",  # processors without bf16 imitate it, slowly
+            "train.lr": 0.0001,  # meant for large batches after a warm-up
             "train.epochs": train["unfreeze_epoch"] or 1,
             "train.trainer": {"limit_train_batches": 2, "limit_val_batches": 1},
             "hardware.accelerator": "cpu",
