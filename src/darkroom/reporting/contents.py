@@ -120,7 +120,7 @@ def class_names(contents: Contents, row: int) -> str:
     """Return the name of a picture's class, or the names of its classes."""
     label = contents.labels[row]
     chosen = [int(label)] if label.ndim == 0 else np.flatnonzero(label).tolist()
-    return ", ".join(contents.classes[each] for each in chosen)
+    return ", ".join(contents.classes[each] for each in chosen) or "nothing"
 
 
 def stand_across(contents: Contents) -> NDArray[np.bool_]:
