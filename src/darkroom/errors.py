@@ -1,6 +1,7 @@
 """The two kinds of expected failure, and how every command turns them into one line and an exit status."""
 
 import os
+import select
 import signal
 import sys
 import traceback
@@ -38,7 +39,7 @@ def is_main_process() -> bool:
 
 def one_line(error: BaseException | str) -> str:
     r"""Return a message on one printable line: control characters become `\x0a`-like escapes."""
-    text = str(error) or type(error).__name__
+    text = error if isinstance(error, str) else str(error) or type(error).__name__
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
@@ -87,6 +88,13 @@ def _outcome(error: BaseException) -> tuple[str | None, int]:
     return None, 1
 
 
+def _reader_has_gone() -> bool:
+    """Return whether nobody reads the output any more, as `head` does once it has seen enough."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # of errors and hang-ups it tells in any case
+    return bool(output.poll(0))
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Run a command's `main`; an expected failure ends in one line, an unexpected one keeps its traceback."""
     # Deprecations inside the libraries are for this project's tests, not for the person at the terminal.
@@ -98,7 +106,10 @@ def run_command(main: Callable[[], None]) -> None:
             signal.signal(number, _interrupt)
     try:
         main()
+        sys.stdout.flush()
     except (Interrupted, Exception) as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            os._exit(128 + signal.SIGPIPE)
         told, status = _outcome(error)
         if told is None:
             raise  # a fault of this project, which its maintainers want to see whole
@@ -107,6 +118,5 @@ def run_command(main: Callable[[], None]) -> None:
             sys.exit(status)
         fail(told, status)
     # All is written and closed. What would follow is Python taking torch and Lightning apart, for more than a second.
-    sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

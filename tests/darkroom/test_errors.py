@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from darkroom.errors import one_line
+
 SRC = Path(__file__).resolve().parents[2] / "src"
 
 
@@ -61,6 +63,21 @@ def test_a_signal_that_the_shell_ignores_stays_ignored() -> None:
         capture_output=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("lines", [1, 100_000])
+def test_a_reader_that_has_gone_is_no_fault(lines: int) -> None:
+    code = f"import sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.errors import *\nrun_command(lambda: print('x\\n' * {lines}))"
+    done = subprocess.run(
+        ["bash", "-c", '"$0" -c "$1" | true; echo ${PIPESTATUS[0]}', sys.executable, f"import time; time.sleep(0.2)\n{code}"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == (f"{128 + signal.SIGPIPE}\n", "")
+
+
+def test_one_line_of_what_says_nothing() -> None:
+    assert (one_line(""), one_line(ValueError()), one_line("a\nb")) == ("", "ValueError", "a\\nb")
 
 
 def test_success_loses_no_output() -> None:

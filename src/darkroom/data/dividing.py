@@ -98,7 +98,7 @@ def divide(pack: Pack, params: SplitParams, seed: int) -> Division:
         _leave_out(splits, sets)
     else:
         _divide_by_chance(pack, splits, folds, sets, groups, params, seed)
-    _check_every_class(pack, splits)
+    _check_every_class(pack, splits, params)
     return Division(splits, folds, duplicates)
 
 
@@ -397,12 +397,22 @@ def _check_no_val(splits: NDArray[np.str_]) -> None:
         raise InputError("params.yaml: split.folds: the source has a validation set of its own; set it to null")
 
 
-def _check_every_class(pack: Pack, splits: NDArray[np.str_]) -> None:
+def _check_every_class(pack: Pack, splits: NDArray[np.str_], params: SplitParams) -> None:
     for split in SPLITS:
-        counts = count_labels(pack.labels[splits == split], len(pack.classes))
-        if counts.min() == 0:
-            name = pack.classes[int(counts.argmin())]
-            raise InputError(
-                f"data/split: class '{name}' has no picture in {split}; add pictures of it, remove it, "
-                f"or raise split.{split if split != 'train' else 'val'}_fraction"
-            )
+        label = int(count_labels(pack.labels[splits == split], len(pack.classes)).argmin())
+        if _holds(pack, splits == split, label):
+            continue
+        twins = _holds(pack, (splits == LEFT_OUT) & (pack.splits == split), label)
+        but = " but duplicates, which are left out" if twins else ""
+        way_out = "or remove it"
+        if not (pack.splits == split).any():
+            folds = split == "val" and params.folds is not None
+            way_out = "remove it, or " + ("lower split.folds" if folds else f"raise split.{split}_fraction")
+        raise InputError(
+            f"data/split: class '{pack.classes[label]}' has no picture in {split}{but}; add pictures of it, {way_out}"
+        )
+
+
+def _holds(pack: Pack, chosen: NDArray[np.bool_], label: int) -> bool:
+    """Return whether a class has pictures among the chosen ones (N,)."""
+    return bool(count_labels(pack.labels[chosen], len(pack.classes))[label])

@@ -18,6 +18,10 @@ BLOCK_BYTES = 1 << 23
 Result = TypeVar("Result")
 
 
+# A second listing has to see what changed since the first.
+NO_CACHE = MappingProxyType({"use_listings_cache": False})
+
+
 class Backend(NamedTuple):
     """What opens the addresses of a scheme."""
 
@@ -27,13 +31,13 @@ class Backend(NamedTuple):
     """Brings fsspec's backend, and lets DVC watch a folder there."""
     credentials: str
     """Where it looks for them; Darkroom never sees any."""
-    options: Mapping[str, Any] = MappingProxyType({})
+    options: Mapping[str, Any] = NO_CACHE
     """Arguments of the file system."""
 
 
 # s3fs asks for the size before each read if it may divide it. It tries five times itself, and within each of these botocore
 # does: with the usual five a server that says nothing would be waited for seven minutes.
-S3_OPTIONS = {"max_concurrency": 1, "config_kwargs": {"retries": {"max_attempts": 3}}}
+S3_OPTIONS = {**NO_CACHE, "max_concurrency": 1, "config_kwargs": {"retries": {"max_attempts": 3}}}
 
 AZURE = Backend("az", "dvc-azure", "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or 'az login'")
 BACKENDS = {
@@ -41,7 +45,8 @@ BACKENDS = {
     "gs": Backend("gs", "dvc-gs", "GOOGLE_APPLICATION_CREDENTIALS, or 'gcloud auth application-default login'"),
     "azure": AZURE,
     "az": AZURE,
-    "ssh": Backend("ssh", "dvc-ssh", "~/.ssh/config and the SSH agent"),
+    # It never caches, and takes no arguments but those of a connection.
+    "ssh": Backend("ssh", "dvc-ssh", "~/.ssh/config and the SSH agent", MappingProxyType({})),
 }
 # What changes with an object's content, in the words of one backend or another.
 STAMPS = ("size", "ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "created")
@@ -126,7 +131,7 @@ class _Store:
         try:
             from fsspec.core import url_to_fs
 
-            options = {"skip_instance_cache": True, "use_listings_cache": False, **self.backend.options}
+            options = {"skip_instance_cache": True, **self.backend.options}
             self.fs, root = self._call(partial(url_to_fs, f"{self.backend.protocol}://{rest}", **options))
         except ImportError:
             advice = f"run 'pip install -c requirements.txt {self.backend.package}'"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from darkroom.errors import one_line
-from darkroom.reporting.contents import CHANNELS, SPLITS, Contents, count_classes
+from darkroom.reporting.contents import CHANNELS, SPLITS, Contents, count_classes, count_pictures
 
 # More classes are shown by their ends, more skipped pictures counted.
 MAX_CLASSES, SHOWN_ENDS = 50, 10
@@ -66,7 +66,7 @@ def _name(dataset: dict[str, Any]) -> str:
 
 
 def _pictures(contents: Contents) -> str:
-    counts = count_classes(contents).sum(axis=0).tolist()
+    counts = count_pictures(contents)
     rows = [(split, count, f"{count / sum(counts):.1%}") for split, count in zip(SPLITS, counts, strict=True)]
     return _table(("split", "pictures", "share"), [*rows, ("together", sum(counts), "100.0%")])
 
@@ -75,6 +75,9 @@ def _classes(contents: Contents) -> str:
     counts = count_classes(contents)
     labels: Sequence[int] = range(len(contents.classes))
     note = f"{len(labels)} classes; the largest has {_ratio(counts[:, 0])} times the training pictures of the smallest."
+    if contents.labels.ndim == 2:
+        each = contents.labels.sum(axis=1)
+        note += f" A picture has any number of them, {each.mean():.2f} on average; {(each == 0).sum()} have none."
     if len(labels) > MAX_CLASSES:
         order = np.argsort(-counts[:, 0], kind="stable").tolist()
         labels = [*order[:SHOWN_ENDS], *order[-SHOWN_ENDS:]]

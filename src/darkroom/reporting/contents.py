@@ -73,6 +73,11 @@ class Histogram(NamedTuple):
     counts: Counts
 
 
+def count_pictures(contents: Contents) -> list[int]:
+    """Return the number of pictures in each of the S splits."""
+    return [int((contents.splits == split).sum()) for split in SPLITS]
+
+
 def count_classes(contents: Contents) -> Counts:
     """Return the number of pictures (K, S) of every class in every split."""
     if contents.labels.ndim == 2:
@@ -111,18 +116,11 @@ def have_two_labels(contents: Contents) -> NDArray[np.bool_]:
     return differ if differ.ndim == 1 else np.any(differ, axis=1)
 
 
-def first_labels(contents: Contents) -> NDArray[np.int64]:
-    """Return the class (N,) of each picture, the first if it has several, -1 if it has none."""
-    if contents.labels.ndim == 1:
-        return contents.labels.astype(np.int64)
-    return np.where(contents.labels.any(axis=1), contents.labels.argmax(axis=1), -1)
-
-
 def class_names(contents: Contents, row: int) -> str:
     """Return the name of a picture's class, or the names of its classes."""
     label = contents.labels[row]
     chosen = [int(label)] if label.ndim == 0 else np.flatnonzero(label).tolist()
-    return ", ".join(contents.classes[each] for each in chosen)
+    return ", ".join(contents.classes[each] for each in chosen) or "nothing"
 
 
 def stand_across(contents: Contents) -> NDArray[np.bool_]:
@@ -148,7 +146,7 @@ def numbers(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) 
     train = counts[:, 0]
     channels = CHANNELS[len(contents.mean)]
     return {
-        "pictures": {name: int((contents.splits == name).sum()) for name in SPLITS},
+        "pictures": dict(zip(SPLITS, count_pictures(contents), strict=True)),
         "classes": len(contents.classes),
         "imbalance": round(float(train.max() / max(1, train.min())), 4),
         "shorter_side": {"smallest": int(shorter.min()), "median": float(np.median(shorter)), "largest": int(shorter.max())},

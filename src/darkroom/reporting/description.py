@@ -14,7 +14,6 @@ from darkroom.reporting.contents import (
     Histogram,
     class_names,
     count_classes,
-    first_labels,
     have_two_labels,
     histogram_of_shapes,
     histogram_of_sizes,
@@ -73,8 +72,9 @@ def _write_histogram(path: Path, name: str, histogram: Histogram) -> None:
 
 def _draw_samples(path: Path, contents: Contents) -> None:
     """Draw some of every class, with the splits that they are in."""
-    used = np.where(contents.splits == "left_out", -1, first_labels(contents))
-    rows = sampled_by_class(used, len(contents.classes), MAX_SAMPLES)
+    used = np.flatnonzero(contents.splits != "left_out")
+    places = sampled_by_class(contents.labels[used], len(contents.classes), MAX_SAMPLES)
+    rows = np.where(places < 0, -1, used[places])
     pictures = [contents.read_picture(row) if row >= 0 else None for row in rows.ravel().tolist()]
     captions = [(class_names(contents, row), str(contents.splits[row])) for row in rows.ravel().tolist()]
     contact_sheet(pictures, captions, [False] * len(pictures), group=rows.shape[1]).save(path)

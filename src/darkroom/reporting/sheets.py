@@ -107,7 +107,7 @@ def evenly_sampled(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.i
     return by_class[np.sort(taken)]
 
 
-def sampled_by_class(labels: NDArray[np.int64], num_classes: int, count: int) -> NDArray[np.int64]:
+def sampled_by_class(labels: NDArray[np.integer[Any]], num_classes: int, count: int) -> NDArray[np.int64]:
     """Return rows (n, m) of pictures spread over each of the n classes that are shown, -1 where a class has too few.
 
     There are 8, 4 or 2 of every class, as many as make no more than `count` altogether; if there are more classes than that,
@@ -115,8 +115,8 @@ def sampled_by_class(labels: NDArray[np.int64], num_classes: int, count: int) ->
 
     Parameters
     ----------
-    labels : (N,) int64
-        Of all pictures, below `num_classes`.
+    labels : (N,) int64, or (N, K) uint8
+        Of all pictures; one of several classes is a sample of each.
     num_classes, count
         K, and the largest number of rows.
     """
@@ -124,7 +124,7 @@ def sampled_by_class(labels: NDArray[np.int64], num_classes: int, count: int) ->
     num_shown = min(num_classes, count // each)
     sampled = np.full((num_shown, each), -1)
     for place, label in enumerate(np.arange(num_shown) * num_classes // num_shown):
-        rows = np.flatnonzero(labels == label)
+        rows = np.flatnonzero(labels == label if labels.ndim == 1 else labels[:, label])
         few = min(each, len(rows))
         sampled[place, :few] = rows[np.arange(few) * len(rows) // max(1, few)]
     return sampled

@@ -2,6 +2,9 @@
 
 from torch import Tensor, nn
 
+# What a model file may ask for: the loops over stages and depth end, whatever stands there.
+MOST = {"width": 4096, "stages": 13, "depth": 64}
+
 
 class SmallCNN(nn.Module):
     """A convolutional network for pictures of up to 64 pixels; it trains in seconds on a CPU at 8 pixels.
@@ -15,19 +18,25 @@ class SmallCNN(nn.Module):
     in_channels
         C, 1 for grey pictures and 3 for colour.
     width
-        Channels of the first stage; each further stage has twice as many.
+        Channels of the first stage, 1 to 4096; each further stage has twice as many.
     stages
-        Number of stages; the picture is halved between them, so it needs at least 2 ** (stages - 1) pixels a side.
+        Number of stages, 1 to 13; the picture is halved between them, so it needs at least 2 ** (stages - 1) pixels a side.
     depth
-        Convolutions per stage; 2 or 3 suit colour pictures.
+        Convolutions per stage, 1 to 64; 2 or 3 suit colour pictures.
     dropout
-        Probability of dropping a feature before the last layer.
+        Probability of dropping a feature before the last layer, less than 1.
+
+    Raises
+    ------
+    ValueError
+        If one of them is no such number.
     """
 
     def __init__(
         self, num_classes: int, in_channels: int, *, width: int = 32, stages: int = 3, depth: int = 1, dropout: float = 0.2
     ):
         super().__init__()
+        _check(dropout, width=width, stages=stages, depth=depth)
         layers: list[nn.Module] = []
         channels = in_channels
         for stage in range(stages):
@@ -47,6 +56,14 @@ class SmallCNN(nn.Module):
         features = self.pool(self.features(images)).flatten(1)  # N, channels
         logits: Tensor = self.head(self.dropout(features))
         return logits
+
+
+def _check(dropout: float, **numbers: int) -> None:
+    for name, number in numbers.items():
+        if type(number) is not int or not 1 <= number <= MOST[name]:
+            raise ValueError(f"{name} is {number}, but must be a whole number from 1 to {MOST[name]}")
+    if type(dropout) not in (int, float) or not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}, but must be a number from 0 to less than 1")
 
 
 def _convolution(in_channels: int, out_channels: int) -> list[nn.Module]:

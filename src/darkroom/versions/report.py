@@ -82,7 +82,8 @@ def _more(total: int, limit: int | None) -> Iterator[str]:
 
 
 def _cells(change: Change) -> list[str]:
-    return [one_line(_arrow(*pair)) for pair in (change.id, change.label, change.split)]
+    before, after = (text or ("" if row == NONE else "nothing") for text, row in zip(change.label, change.row, strict=True))
+    return [one_line(_arrow(*pair)) for pair in (change.id, (before, after), change.split)]
 
 
 def _arrow(before: str, after: str) -> str:

@@ -113,6 +113,42 @@ def test_a_class_whose_pictures_are_all_tested_on(make_pack: Callable[..., Pack]
         divide(pack, make_params().split, 0)
 
 
+@pytest.mark.parametrize(
+    ("pictures", "message"),
+    [
+        (
+            [(number % 2, "train", number) for number in range(60)] + [(0, "test", number) for number in range(60, 70)],
+            "data/split: class 'class 1' has no picture in test; add pictures of it, or remove it",
+        ),
+        (
+            [(number % 2, split, number) for split, start in [("val", 0), ("test", 20)] for number in range(start, start + 20)]
+            + [(0, "train", number) for number in range(40, 60)]
+            + [(1, "train", number) for number in range(21, 40, 2)],
+            "data/split: class 'class 1' has no picture in train but duplicates, which are left out; add pictures of it, or remove",
+        ),
+        (
+            [(int(number > 60), "train", number) for number in range(63)],
+            "data/split: class 'class 1' has no picture in val; add pictures of it, remove it, or raise split.val_fraction",
+        ),
+    ],
+)
+def test_a_class_that_a_split_lacks(
+    make_pack: Callable[..., Pack], make_params: Callable[..., Params], pictures: list[Any], message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        divide(make_pack(pictures), make_params().split, 0)
+    assert message in str(caught.value)
+
+
+def test_a_class_that_a_fold_lacks(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
+    pictures = [(int(number >= 36), "train", number) for number in range(40)]
+    pictures += [(number % 2, "test", number) for number in range(40, 60)]
+    pack = make_pack(pictures, [f"group {number // 4}" for number in range(60)])
+    with pytest.raises(InputError) as caught:
+        divide(pack, make_params({"split.folds": 5}).split, 0)
+    assert str(caught.value).endswith("has no picture in val; add pictures of it, remove it, or lower split.folds")
+
+
 def photo(seed: int, *, quality: int | None = None, brighter: int = 0) -> np.ndarray[Any, Any]:
     """Return 64 by 64 pixels of noise, on request as a JPEG of some quality gives them back."""
     noise = np.random.default_rng(seed).integers(0, 256, (24, 24, 3), np.uint8)

@@ -1,6 +1,7 @@
 """Every kind of picture becomes 8-bit grey or RGB by the documented rule; whatever is broken is a PictureError."""
 
 import contextlib
+import gzip
 import io
 import random
 import struct
@@ -39,11 +40,54 @@ def palette(colours: list[tuple[int, int, int]]) -> Image.Image:
     return image
 
 
+def cut(kind: str, length: int) -> bytes:
+    """Return the beginning of a file; from the end if the length is negative."""
+    return saved(Image.fromarray(COLOUR), kind)[:length]
+
+
+NO_PICTURE = "is no JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF picture"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(100),
+        bytes(RNG.integers(0, 256, 500, np.uint8)),
+        "words".encode("utf-16"),
+        b"<!DOCTYPE html><html>404 Not Found</html>",
+        b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
+        b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        b"PK\x03\x04" + bytes(60),
+        b"MZ\x90\x00" + bytes(60),
+        b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(40),
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40),
+        gzip.compress(saved(Image.fromarray(COLOUR))),
+        *(saved(Image.fromarray(COLOUR), kind) for kind in ("ICO", "JPEG2000", "TGA", "PCX", "DDS", "SGI")),
+        *(cut(kind, length) for kind, length in [("PNG", 8), ("WEBP", 12), ("GIF", 10), ("TIFF", 8), ("AVIF", 20)]),
+        b"\xff\xd8",
+        b"\xff\xd8\xff\xd9",
+        png_header(0, 0),
+        png_header(5, 0),
+    ],
+)
+def test_what_is_no_picture(data: bytes) -> None:
+    with pytest.raises(PictureError, match=f"^{NO_PICTURE}$"):
+        decode(data, MAX_PIXELS)
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "is empty"),
-        (b"these are words", "is no JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF picture"),
+        (cut("JPEG", 100), "is damaged ("),
+        (cut("WEBP", -40), "is damaged ("),
+        (cut("TIFF", -40), "is damaged (image file is truncated"),
+        (cut("AVIF", -40), "is damaged ("),
+        (cut("BMP", 20), "is damaged ("),
+        (cut("GIF", -10), "is damaged (image file is truncated"),
+        (b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + saved(Image.fromarray(GREY), "GIF")[10:], "has 60000 x 60000 pixels"),
+        (b"these are words", NO_PICTURE),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no JPEG, PNG"),
         (saved(Image.fromarray(COLOUR), "PPM"), "is no JPEG, PNG"),
         (saved(Image.fromarray(COLOUR), "JPEG")[:-40], "is damaged (image file is truncated"),

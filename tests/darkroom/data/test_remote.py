@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from object_store import ObjectStore, breaks_off, object_store, refuses, whole
+from ssh_server import ssh_server
 
 from darkroom import files
 from darkroom.data import packing, remote
@@ -308,6 +309,38 @@ def test_the_other_backends_go_the_same_way(
     memory.mkdir("/bucket/set/c")
     with pytest.raises(InputError, match=r"gs://bucket/set: the folder of class 'c' \(train\) is empty"):
         pack(folder="gs://bucket/set")
+
+
+def test_a_server_behind_ssh(
+    root: Path, pack: Callable[..., Pack], download: Download, picture: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("sshfs", reason="pip install -r requirements-dev.txt")
+    monkeypatch.setenv("HOME", str(root / "home"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    for seed, name in enumerate(NAMES):
+        (root / "served/set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "served/set" / name).write_bytes(picture(seed))
+    content = archive_of(picture)
+    (root / "served/set.tar").write_bytes(content)
+    changes: dict[str, bytes] = {}
+
+    def change(opened: str) -> None:
+        if opened == "/set/a/1.png":
+            for name, data in changes.items():
+                (root / "served/set" / name).write_bytes(data)
+
+    with ssh_server(root / "served", root / "home", change) as address:
+        assert pack(folder=f"{address}/set").ids == NAMES
+        assert json.loads((root / "raw/dataset.json").read_text())["name"] == f"{remote.shown_address(address)}/set"
+        assert fetch(download(source="archive", archive=f"{address}/set.tar", sha256=hashlib.sha256(content).hexdigest()))
+        with pytest.raises(InputError, match=r"download\.folder: ssh://127\.0\.0\.1:\d+/nowhere does not exist, or is empty"):
+            pack(folder=f"{address}/nowhere")
+        changes["b/3.png"] = picture(9)
+        with pytest.raises(RunError, match=r"/set: 'b/3\.png' changed while it was read; run the same command again"):
+            pack(folder=f"{address}/set")
+        (root / "home/.ssh/id_ed25519").unlink()
+        with pytest.raises(RunError, match=r"/set: cannot be read \(PermissionError: .*\(~/\.ssh/config and the SSH agent\)"):
+            pack(folder=f"{address}/set")
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,21 @@ def test_the_numbers_are_there(make_contents: MakeContents, dataset: dict[str, A
     assert "Citation" not in card
 
 
+def test_pictures_of_several_classes_count_once(
+    make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]
+) -> None:
+    labels = np.array([[1, 1]] * 6 + [[0, 0]] + [[1, 0]] * 5, np.uint8)
+    card = data_card(make_contents(labels=labels), dataset, split)
+    for text in (
+        "| train | 8 | 66.7% |",
+        "| val | 2 | 16.7% |",
+        "| together | 12 | 100.0% |",
+        "| `a` | 7 | 2 | 2 | 0 |",
+        "1.42 on average; 1 have none",
+    ):
+        assert text in card
+
+
 def test_what_was_skipped_converted_and_found_twice_is_told(
     make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]
 ) -> None:

@@ -114,6 +114,18 @@ def test_what_is_left_out_is_no_sample(make_contents: MakeContents, write: Calla
     assert sorted(read) == [0, 1, 2, 3, 4, 5, 10, 11]
 
 
+def test_a_class_that_never_comes_alone_has_samples(make_contents: MakeContents, write: Callable[..., Path]) -> None:
+    read: list[int] = []
+
+    def read_picture(row: int) -> Any:
+        read.append(row)
+        return np.zeros((8, 8, 1), np.uint8)
+
+    labels = np.array([[1, 0]] * 10 + [[1, 1]] * 2, np.uint8)
+    write(make_contents(labels=labels, splits=np.array(["train"] * 11 + ["test"]), read_picture=read_picture))
+    assert read[8:] == [10, 11]
+
+
 def test_the_table_for_the_terminal(make_contents: MakeContents) -> None:
     assert class_lines(make_contents(classes=["a", "two\nlines"])) == [
         "                train      val     test",

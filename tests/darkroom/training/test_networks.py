@@ -79,6 +79,19 @@ def test_pictures_are_normalised_in_front_of_the_network() -> None:
             named("builtin", "small_cnn", pretrained=True),
             "train.model.pretrained: is true, but built-in networks have no weights",
         ),
+        *(
+            (named("builtin", "small_cnn", **{name: value}), f"ValueError: {name} is {value}, but must be {allowed}); correct")
+            for name, value, allowed in [
+                ("depth", 2**64, "a whole number from 1 to 64"),
+                ("depth", 0, "a whole number from 1 to 64"),
+                ("stages", 14, "a whole number from 1 to 13"),
+                ("stages", 2.0, "a whole number from 1 to 13"),
+                ("width", 4097, "a whole number from 1 to 4096"),
+                ("width", True, "a whole number from 1 to 4096"),
+                ("dropout", 1, "a number from 0 to less than 1"),
+                ("dropout", "0.2", "a number from 0 to less than 1"),
+            ]
+        ),
         (named("timm", "test_resnet", nonsense=1), "timm's test_resnet cannot be made (TypeError"),
         (named("torchvision", "resnet18", nonsense=1), "torchvision's resnet18 cannot be made"),
     ],

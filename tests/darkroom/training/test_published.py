@@ -91,6 +91,10 @@ def flip(path: Path, place: int) -> None:
         ),
         (lambda folder: edit(folder, network=SMALL | {"provider": "os"}), "models/model.json: is damaged"),
         (
+            lambda folder: edit(folder, network=SMALL | {"kwargs": {"depth": 2**64}}),
+            f"depth is {2**64}, but must be a whole number from 1 to 64",
+        ),
+        (
             lambda folder: edit(folder, network=SMALL | {"name": "system"}),
             "models/model.json: names a network that cannot be made (",
         ),

@@ -53,6 +53,14 @@ def test_lines() -> None:
     ]
 
 
+def test_pictures_of_no_class() -> None:
+    before = dataset([("1", "", "train", b"1"), ("2", "", "train", b"2"), ("3", "a; b", "val", b"3")], ["a", "b"])
+    after = dataset([("2", "a; b", "train", b"2"), ("3", "", "val", b"3"), ("4", "", "", b"4")], ["a", "b"])
+    shown = list(lines(compare(before, after), OLD, NOW, 20))
+    for line in ("  4  nothing", "  1  nothing  train", "  2  nothing -> a; b  train", "  3  a; b -> nothing  val"):
+        assert line in shown
+
+
 def test_a_long_list_is_cut_and_aligned() -> None:
     many = dataset([(f"{number}", "a", "train", bytes([number])) for number in range(98, 103)], ["a"])
     none = dataset([("x", "a", "train", b"x")], ["a"])
