@@ -143,6 +143,17 @@ class Checkpoint(Section):
     """Minutes after which the state is saved within an epoch; it is saved at the end of every epoch as well."""
 
 
+class Teaching(Section):
+    """A published model with whose answers the network is to agree, beside the labels (distillation)."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Commit, branch, experiment, or folder with model.json, as `train.init_from`; its classes are those of the data."""
+    weight: Annotated[float, Field(gt=0, le=1)]
+    """Share of the teacher in the loss; the labels have the rest."""
+    temperature: PositiveFloat
+    """The logits of both are divided by it before they are compared: the higher, the more the less probable classes count."""
+
+
 def _network_or_target(value: Any) -> str:
     return "target" if isinstance(value, Target) or (isinstance(value, dict) and "_target_" in value) else "network"
 
@@ -311,6 +322,8 @@ class TrainParams(Section):
     """Loss on (logits, labels), such as `CrossEntropyLoss`, `FocalLoss`, `BinaryCrossEntropy`, `AsymmetricLossMultiLabel`."""
     class_weights: Literal["balanced"] | dict[Annotated[str, BeforeValidator(_name)], PositiveFloat] | None
     """Weights of classes in the loss: `balanced` (rare ones count more), or some by name, such as `{daisy: 2}`."""
+    teacher: Teaching | None
+    """Learn the answers of another published model as well, such as `{model: main, weight: 0.5, temperature: 2.0}`."""
     optimizer: Target
     """Optimizer of torch or timm; it gets the parameters and `train.lr`."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None

@@ -34,6 +34,7 @@ from darkroom.training.published import refuse_unsafe_loading
 from darkroom.training.rehearsal import check_network, check_step
 from darkroom.training.size import Size, measure
 from darkroom.training.starting import Start
+from darkroom.training.teaching import Teacher
 from darkroom.training.trainer import check_trainer_arguments
 
 
@@ -59,6 +60,7 @@ class Plan:
         return {
             "config": network.config if isinstance(network, HuggingFaceClassifier) else None,
             "origin": self.weights.origin.model_dump() if self.weights else None,
+            "teacher": teacher.origin.model_dump() if (teacher := self.classifier.teacher) else None,
             "size": self.size.model_dump(),
         }
 
@@ -66,13 +68,18 @@ class Plan:
         """Return what is said of it before it starts."""
         model = self.params.train.model
         name = model.name if isinstance(model, Network) else model.target
-        return [*([self.started] if self.started else []), f"{name}, {self.size}"]
+        teacher = self.classifier.teacher
+        return [
+            *([self.started] if self.started else []),
+            f"{name}, {self.size}",
+            *([str(teacher)] if teacher else []),
+        ]
 
 
-def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None = None) -> Plan:
+def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None = None, teacher: Teacher | None = None) -> Plan:
     """Build everything that params.yaml names and check that it fits together and fits the machine.
 
-    `start` is the model that `train.init_from` names.
+    `start` and `teacher` are the models that `train.init_from` and `train.teacher` name.
 
     Raises
     ------
@@ -88,8 +95,9 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     torch.manual_seed(params.base.seed)
     num_classes, channels = len(pack.classes), networks.network_channels(train.model, pack.channels)
     weights = start.expects if start else about_weights(train.model)
-    if weights:
-        check_licence(weights.origin, allow_noncommercial=train.allow_noncommercial)
+    for taken in (weights, teacher):
+        if taken:
+            check_licence(taken.origin, allow_noncommercial=train.allow_noncommercial)
     network = networks.build_network(train.model, num_classes=num_classes, channels=channels, allow=allow)
     image_size = train.image_size or (weights.image_size if weights else _natural_size(pack))
     mean, std = weights.normalisation(channels) if weights else _normalisation(pack, train_rows, channels)
@@ -111,6 +119,8 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     check_network(normalized, few["images"], num_classes)
     for epoch in train.image_sizes or {}:
         check_network(normalized, pictures.at_sizes(train.image_sizes or {})[epoch, train_rows[:2]]["images"], num_classes)
+    if teacher:
+        teacher.check(few["images"], pack.classes, multilabel=multilabel)
     started = _start(start, normalized, params, few["images"], pack.classes) if start else None
     frozen = Frozen(network, train.freeze)
     frozen.set(frozen=True)
@@ -131,6 +141,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         seed=params.base.seed,
         lr_table=train.lr_table,
         mixing=mixing,
+        teacher=teacher,
         frozen=frozen,
         unfreeze_epoch=train.unfreeze_epoch,
         average=Average(normalized, train) if train.ema is not None or train.swa is not None else None,
