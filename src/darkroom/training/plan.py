@@ -22,6 +22,7 @@ from darkroom.training.augment import BatchAugmentation
 from darkroom.training.averaging import Average
 from darkroom.training.batches import PictureBatches
 from darkroom.training.classifier import Classifier
+from darkroom.training.features import make_probe
 from darkroom.training.huggingface import HuggingFaceClassifier
 from darkroom.training.layers import Frozen, parameter_groups
 from darkroom.training.loggers import check_loggers
@@ -128,8 +129,9 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     optimizer_of = partial(make_optimizer, params)
     check_step(normalized, loss, optimizer_of, mixing(few) if mixing else few, num_classes, multilabel=multilabel)
     make_scheduler(params, optimizer_of(normalized), total_steps=train.epochs)
+    trained = make_probe(network, preprocessing, few["images"]) if train.cache_features else normalized
     classifier = Classifier(
-        normalized,
+        trained,
         loss=loss,
         # A mean by weights would depend on which pictures are in a batch together.
         val_loss=make_loss(params, {}, multilabel=multilabel) if of_classes else loss,
@@ -144,7 +146,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         teacher=teacher,
         frozen=frozen,
         unfreeze_epoch=train.unfreeze_epoch,
-        average=Average(normalized, train) if train.ema is not None or train.swa is not None else None,
+        average=Average(trained, train) if train.ema is not None or train.swa is not None else None,
         adaptive_clip=train.adaptive_clip,
     )
     size = measure(normalized, few["images"][:1])
