@@ -1,5 +1,7 @@
 """Stage train: train the network of params.yaml on data/split and publish the weights of the best epoch to models."""
 
+from functools import partial
+
 from darkroom import files, paths
 from darkroom.data.labels import names
 from darkroom.data.pack import Pack
@@ -22,8 +24,9 @@ def main() -> None:
         split = Split.open(paths.SPLIT, pack)
         if params.train.test_every is None:
             pack.withhold(split.rows["test"])
-        init_from = params.train.init_from
-        found = read_model(paths.ROOT, paths.main_repository(), init_from) if init_from else None
+        read = partial(read_model, paths.ROOT, paths.main_repository())
+        start = read(params.train.init_from) if params.train.init_from else None
+        teacher = read(params.train.teacher.model) if params.train.teacher else None
 
         from darkroom.training.fit import fit
         from darkroom.training.plan import make_plan
@@ -32,13 +35,16 @@ def main() -> None:
         from darkroom.training.resume import read_files, write_files
         from darkroom.training.starting import open_start
         from darkroom.training.states import StateStore, depends_on
+        from darkroom.training.teaching import open_teacher
         from darkroom.training.views import augmented_views
 
-        plan = make_plan(params, pack, split.rows["train"], open_start(*found) if found else None)
+        started = open_start(*start) if start else None
+        taught = open_teacher(*teacher, params) if teacher else None
+        plan = make_plan(params, pack, split.rows["train"], started, taught)
         if is_main_process():
             print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
         hashes = data_hashes(paths.RAW, split)
-        store = StateStore(paths.states_dir(), depends_on(stage, params, hashes, plan.about["origin"]))
+        store = StateStore(paths.states_dir(), depends_on(stage, params, hashes, plan.about["origin"], plan.about["teacher"]))
         with store.held():
             best = fit(plan, pack, split, store, logs=paths.logs_dir())
             if not best.publishes:

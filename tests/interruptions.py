@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from publishing import teacher_of
 
 from darkroom.data.splits import Split
 from darkroom.errors import Interrupted
@@ -93,7 +94,8 @@ def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None], lo
             store = StateStore(folder, {"same": "always"})
             try:
                 with store.held():
-                    best = fit(make_plan(params, digits.pack, split.rows["train"]), digits.pack, split, store, logs=logs)
+                    plan = make_plan(params, digits.pack, split.rows["train"], teacher=teacher_of(params))
+                    best = fit(plan, digits.pack, split, store, logs=logs)
             except (Interrupted, Killed):
                 assert stop is not None
                 assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

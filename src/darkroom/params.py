@@ -143,6 +143,17 @@ class Checkpoint(Section):
     """Minutes after which the state is saved within an epoch; it is saved at the end of every epoch as well."""
 
 
+class Teaching(Section):
+    """A published model with whose answers the network is to agree, beside the labels (distillation)."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """Commit, branch, experiment, or folder with model.json, as `train.init_from`; its classes are those of the data."""
+    weight: Annotated[float, Field(gt=0, le=1)]
+    """Share of the teacher in the loss; the labels have the rest."""
+    temperature: PositiveFloat
+    """The logits of both are divided by it before they are compared: the higher, the more the less probable classes count."""
+
+
 def _network_or_target(value: Any) -> str:
     return "target" if isinstance(value, Target) or (isinstance(value, dict) and "_target_" in value) else "network"
 
@@ -307,10 +318,14 @@ class TrainParams(Section):
     """Fraction of the layers before the head, from the first on, that stay as they are; true: all of them."""
     unfreeze_epoch: PositiveInt | None
     """Epochs after which frozen layers are trained as well; null: never."""
+    cache_features: bool
+    """Compute once what the frozen layers make of every picture, and train the head on it: `freeze: true`, no augmentation."""
     loss: Target
     """Loss on (logits, labels), such as `CrossEntropyLoss`, `FocalLoss`, `BinaryCrossEntropy`, `AsymmetricLossMultiLabel`."""
     class_weights: Literal["balanced"] | dict[Annotated[str, BeforeValidator(_name)], PositiveFloat] | None
     """Weights of classes in the loss: `balanced` (rare ones count more), or some by name, such as `{daisy: 2}`."""
+    teacher: Teaching | None
+    """Learn the answers of another published model as well, such as `{model: main, weight: 0.5, temperature: 2.0}`."""
     optimizer: Target
     """Optimizer of torch or timm; it gets the parameters and `train.lr`."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None
@@ -380,7 +395,28 @@ class TrainParams(Section):
                 "train.init_from: is set, and so is train.model.pretrained, but training starts from one of them; "
                 "set train.model.pretrained to false, or init_from to null"
             )
+        if self.cache_features:
+            self._check_cached()
         return self
+
+    def _check_cached(self) -> None:
+        """Refuse what would show the frozen layers something else in another epoch, or needs the pictures themselves."""
+        fits = {
+            "freeze": (float(self.freeze) == 1, "true"),
+            "unfreeze_epoch": (self.unfreeze_epoch is None, "null"),
+            "augment": (not self.augment, "[]"),
+            "mixup": (self.mixup is None, "null"),
+            "cutmix": (self.cutmix is None, "null"),
+            "image_sizes": (not self.image_sizes, "null"),
+            "teacher": (self.teacher is None, "null"),
+            "inspect": ("inputs" not in self.inspect, "without inputs"),
+        }
+        for key, (right, wanted) in fits.items():
+            if not right:
+                raise ValueError(
+                    f"train.{key}: has to be {wanted} while train.cache_features is true, which shows each picture to the "
+                    "network once, as it is; change one of the two"
+                )
 
 
 class EvaluateParams(Section):

@@ -158,8 +158,12 @@ class PictureBatches(Dataset[Batch]):
             else:
                 keys = [(epoch, number, int(row)) for row in rows]
                 pictures = [self._transform_one(transform, *pair) for pair in zip(pictures, keys, strict=True)]
+        return Batch(images=self._fitted(pictures, self._size(epoch)), labels=self.labels(rows))
+
+    def labels(self, rows: Rows) -> Tensor:
+        """Return the labels of a batch."""
         labels = torch.from_numpy(self.pack.labels[rows])
-        return Batch(images=self._fitted(pictures, self._size(epoch)), labels=labels.float() if labels.ndim == 2 else labels)
+        return labels.float() if labels.ndim == 2 else labels
 
     def _random_numbers(self, epoch: int, number: int, num_random: int) -> NDArray[np.float32]:
         """Return (len(pack), R) numbers for one transform and epoch; kept, since every batch of the epoch needs its rows."""
@@ -199,7 +203,7 @@ class PictureBatches(Dataset[Batch]):
 
 
 def make_loader(
-    batches: PictureBatches, order: Sampler[BatchKey], *, num_workers: int, timeout: float = 0, pin_memory: bool = False
+    batches: Dataset[Batch], order: Sampler[BatchKey], *, num_workers: int, timeout: float = 0, pin_memory: bool = False
 ) -> "DataLoader[Batch]":
     """Return a DataLoader whose workers make whole batches, pictures never travel one by one; `timeout` is in seconds."""
     return DataLoader(

@@ -23,6 +23,7 @@ from darkroom.training.layers import Frozen
 from darkroom.training.mixing import Mixing
 from darkroom.training.schedules import interval
 from darkroom.training.tally import MultilabelTally, Tally
+from darkroom.training.teaching import Teacher
 
 MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
 MakeOptimizer = Callable[[nn.Module], Optimizer]
@@ -54,6 +55,8 @@ class Classifier(pl.LightningModule):
         Learning rates by the epoch from which on they hold; the schedule begins with the last one.
     mixing
         Blends training batches.
+    teacher
+        Joins its own to the loss of a training batch.
     frozen, unfreeze_epoch
         What of the network is not trained, and the epoch from which on it is.
     average
@@ -76,6 +79,7 @@ class Classifier(pl.LightningModule):
         seed: int,
         lr_table: Mapping[int, float] | None = None,
         mixing: Mixing | None = None,
+        teacher: Teacher | None = None,
         frozen: Frozen | None = None,
         unfreeze_epoch: int | None = None,
         average: Average | None = None,
@@ -83,7 +87,7 @@ class Classifier(pl.LightningModule):
     ):
         super().__init__()
         self.network, self.loss, self.val_loss = network, loss, val_loss
-        self.lr_table, self.mixing = dict(lr_table or {}), mixing
+        self.lr_table, self.mixing, self.teacher = dict(lr_table or {}), mixing, teacher
         self.frozen, self.unfreeze_epoch = frozen, unfreeze_epoch
         self.average, self.adaptive_clip = average, adaptive_clip
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
@@ -138,8 +142,10 @@ class Classifier(pl.LightningModule):
             self._set_frozen()
 
     def on_train_start(self) -> None:
-        """Freeze, also in the middle of an epoch: Lightning does not begin a resumed one anew."""
+        """Freeze, also in the middle of an epoch: Lightning does not begin a resumed one anew; fetch the teacher."""
         self._set_frozen()
+        if self.teacher is not None:
+            self.teacher.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         """Thaw when it is time."""
@@ -184,6 +190,8 @@ class Classifier(pl.LightningModule):
         given = self.mixing(batch) if self.mixing is not None else batch
         logits = self.network(given["images"])
         loss: Tensor = self.loss(logits, given["labels"])
+        if self.teacher is not None:
+            loss = self.teacher(loss, logits, given["images"])
         labels = batch["labels"]
         if self.mixing is not None:
             labels = (given["labels"] > 0.5).float() if labels.ndim == 2 else given["labels"].argmax(dim=1)

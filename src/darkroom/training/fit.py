@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from dvc.dirs import site_cache_dir
@@ -19,6 +20,7 @@ from darkroom.training import devices
 from darkroom.training.augment import BatchAugmentation
 from darkroom.training.batches import OrderedRows, PictureBatches, ShuffledRows, make_loader
 from darkroom.training.best import KeepBest
+from darkroom.training.features import CachedFeatures, ComputeFeatures, Probe
 from darkroom.training.observing import observing
 from darkroom.training.plan import Plan
 from darkroom.training.progress import ProgressReport
@@ -50,7 +52,8 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
         write_files(store.log_dir, state["darkroom"]["log"])
     finished = state is not None and state["darkroom"]["finished"]
     with observing(plan.params, None if finished else logs, state, store.folder.name[:8]) as observers:
-        callbacks = [best, ProgressReport(train.monitor, train.batch_size), *_measuring(plan, pack, split)]
+        computing = _computing(plan, pack, split)
+        callbacks = [best, ProgressReport(train.monitor, train.batch_size), *_measuring(plan, pack, split), *computing]
         trainer = make_trainer(plan.params, [*callbacks, *observers.callbacks, keep], store.log_dir, state, observers=observers)
         if trainer.is_global_zero and (line := describe(state, store)):
             print(line, flush=True)
@@ -59,7 +62,8 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
             best.publishes = trainer.is_global_zero
             return best
         store.check_space(sum(value.nbytes for value in plan.classifier.network.state_dict().values()))
-        _train(plan, trainer, _loaders(plan, pack, split, trainer, state), store.log_dir, "state" if state else None)
+        cached = computing[0].cached if computing else None
+        _train(plan, trainer, _loaders(plan, pack, split, trainer, state, cached), store.log_dir, "state" if state else None)
     if not best.weights:
         _no_epoch(train.monitor)
     return best
@@ -82,7 +86,9 @@ def _train(plan: Plan, trainer: pl.Trainer, loaders: tuple[Any, Any], log_dir: P
         raise
 
 
-def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: State | None) -> tuple[Any, Any]:
+def _loaders(
+    plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: State | None, cached: CachedFeatures | None
+) -> tuple[Any, Any]:
     params, preprocessing = plan.params, plan.preprocessing
     batch_size, seed = params.train.batch_size, params.base.seed
     rank, world_size = trainer.global_rank, trainer.world_size
@@ -103,7 +109,19 @@ def _loaders(plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: S
         order.set_epoch(state["darkroom"]["epoch"])
         order.resume_at = (state["darkroom"]["epoch"], state["darkroom"]["batch"])
     val_order = OrderedRows(split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size)
+    if cached is not None:  # which are in memory already
+        return loader(cached, order, num_workers=0), loader(cached, val_order, num_workers=0)
     return loader(train, order), loader(val, val_order)
+
+
+def _computing(plan: Plan, pack: Pack, split: Split) -> list[ComputeFeatures]:
+    """Return what computes the features of the pictures that the training sees, if they are cached."""
+    network, preprocessing = plan.classifier.network, plan.preprocessing
+    if not isinstance(network, Probe):
+        return []
+    pictures = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
+    rows = np.concatenate([split.rows["train"], split.rows["val"]])
+    return [ComputeFeatures(CachedFeatures(pictures, rows, network.shape), plan.params)]
 
 
 def _measuring(plan: Plan, pack: Pack, split: Split) -> list[pl.Callback]:

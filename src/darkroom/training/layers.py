@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any
 
 from torch import nn
@@ -36,6 +37,13 @@ def network_layers(network: nn.Module) -> list[Named]:
         elif own:
             layers.append(own)
     return layers
+
+
+def head_name(network: nn.Module) -> str:
+    """Return the name of the innermost module that holds the parameters of the last layer; empty if that is the network."""
+    places = [name.split(".")[:-1] for name, _ in network_layers(network)[-1]]
+    shared = takewhile(lambda level: len(set(level)) == 1, zip(*places, strict=False))
+    return ".".join(level[0] for level in shared)
 
 
 def _is_normalisation(own: Named) -> bool:

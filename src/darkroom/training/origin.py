@@ -8,10 +8,11 @@ from darkroom.params import Section
 # Names of licences under which weights are for research alone: Creative Commons' NC, FAIR's, Apple's research licence, SEER's.
 # https://huggingface.co/docs/hub/repositories-licenses; 'other' is the hub's word for terms of the owner's own.
 RESTRICTED = re.compile(r"\bnc\b|non-?commercial|research|\bamlr\b|\bseer\b|\bother\b", re.IGNORECASE)
+FROM_SCRATCH = "the project's own, trained from scratch"
 
 
 class Origin(Section):
-    """Weights that a training started with."""
+    """Weights that a training started with, or learnt from."""
 
     source: str
     """Library or command, and the name there."""

@@ -23,6 +23,7 @@ from darkroom.training.augment import BatchAugmentation
 from darkroom.training.averaging import Average
 from darkroom.training.batches import PictureBatches
 from darkroom.training.classifier import Classifier
+from darkroom.training.features import make_probe
 from darkroom.training.huggingface import HuggingFaceClassifier
 from darkroom.training.layers import Frozen, parameter_groups
 from darkroom.training.loggers import check_loggers
@@ -35,6 +36,7 @@ from darkroom.training.published import refuse_unsafe_loading
 from darkroom.training.rehearsal import check_network, check_step
 from darkroom.training.size import Size, measure
 from darkroom.training.starting import Start
+from darkroom.training.teaching import Teacher
 from darkroom.training.trainer import check_trainer_arguments
 
 # Pictures that a network with `fit_to` is set from: statistics of patches no longer change with more.
@@ -63,6 +65,7 @@ class Plan:
         return {
             "config": network.config if isinstance(network, HuggingFaceClassifier) else None,
             "origin": self.weights.origin.model_dump() if self.weights else None,
+            "teacher": teacher.origin.model_dump() if (teacher := self.classifier.teacher) else None,
             "size": self.size.model_dump(),
         }
 
@@ -70,13 +73,18 @@ class Plan:
         """Return what is said of it before it starts."""
         model = self.params.train.model
         name = model.name if isinstance(model, Network) else model.target
-        return [*([self.started] if self.started else []), f"{name}, {self.size}"]
+        teacher = self.classifier.teacher
+        return [
+            *([self.started] if self.started else []),
+            f"{name}, {self.size}",
+            *([str(teacher)] if teacher else []),
+        ]
 
 
-def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None = None) -> Plan:
+def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None = None, teacher: Teacher | None = None) -> Plan:
     """Build everything that params.yaml names and check that it fits together and fits the machine.
 
-    `start` is the model that `train.init_from` names.
+    `start` and `teacher` are the models that `train.init_from` and `train.teacher` name.
 
     Raises
     ------
@@ -92,8 +100,9 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     torch.manual_seed(params.base.seed)
     num_classes, channels = len(pack.classes), networks.network_channels(train.model, pack.channels)
     weights = start.expects if start else about_weights(train.model)
-    if weights:
-        check_licence(weights.origin, allow_noncommercial=train.allow_noncommercial)
+    for taken in (weights, teacher):
+        if taken:
+            check_licence(taken.origin, allow_noncommercial=train.allow_noncommercial)
     network = networks.build_network(train.model, num_classes=num_classes, channels=channels, allow=allow)
     image_size = train.image_size or (weights.image_size if weights else _natural_size(pack))
     mean, std = weights.normalisation(channels) if weights else _normalisation(pack, train_rows, channels)
@@ -120,6 +129,8 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         spread = np.linspace(0, len(train_rows) - 1, num=min(FITTED_TO, len(train_rows))).astype(int)
         seen = PictureBatches(pack, image_size=image_size, channels=channels)[0, train_rows[spread]]["images"]
         fit_to((seen - normalized.mean) / normalized.std)
+    if teacher:
+        teacher.check(few["images"], pack.classes, multilabel=multilabel)
     started = _start(start, normalized, params, few["images"], pack.classes) if start else None
     frozen = Frozen(network, train.freeze)
     frozen.set(frozen=True)
@@ -127,8 +138,9 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     optimizer_of = partial(make_optimizer, params)
     check_step(normalized, loss, optimizer_of, mixing(few) if mixing else few, num_classes, multilabel=multilabel)
     make_scheduler(params, optimizer_of(normalized), total_steps=train.epochs)
+    trained = make_probe(network, preprocessing, few["images"]) if train.cache_features else normalized
     classifier = Classifier(
-        normalized,
+        trained,
         loss=loss,
         # A mean by weights would depend on which pictures are in a batch together.
         val_loss=make_loss(params, {}, multilabel=multilabel) if of_classes else loss,
@@ -140,9 +152,10 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         seed=params.base.seed,
         lr_table=train.lr_table,
         mixing=mixing,
+        teacher=teacher,
         frozen=frozen,
         unfreeze_epoch=train.unfreeze_epoch,
-        average=Average(normalized, train) if train.ema is not None or train.swa is not None else None,
+        average=Average(trained, train) if train.ema is not None or train.swa is not None else None,
         adaptive_clip=train.adaptive_clip,
     )
     size = measure(normalized, few["images"][:1])

@@ -1,5 +1,6 @@
 """The published model: `model.safetensors` and `model.json`, all that evaluate and predict need. Opening it runs no code."""
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
 from darkroom import files, paths
@@ -18,7 +19,7 @@ from darkroom.data.splits import Split
 from darkroom.errors import InputError, RunError
 from darkroom.params import Network, NetworkChoice, Params, Target
 from darkroom.training.networks import Normalized, Preprocessing, build_network, without_weights
-from darkroom.training.origin import Origin
+from darkroom.training.origin import FROM_SCRATCH, Origin
 from darkroom.training.size import Size
 
 RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
@@ -65,8 +66,16 @@ class Card(BaseModel):
     """Configuration of a network of transformers, from which it is built again."""
     origin: Origin | None = None
     """Weights that the training started with; null: from scratch."""
+    teacher: Origin | None = None
+    """Another model whose answers it has learnt; null: none."""
     size: Size | None = None
     """Parameters and multiply-adds."""
+
+    def as_origin(self, source: str) -> Origin:
+        """Return what is to be known of its weights by those who go on from them: what it came from itself binds them, too."""
+        licences = dict.fromkeys(origin.licence for origin in (self.origin, self.teacher) if origin) or {FROM_SCRATCH: None}
+        named = [licence for licence in licences if licence is not None]
+        return Origin(source=source, licence="; ".join(named) or None, sha256={WEIGHTS: self.weights_sha256})
 
 
 @dataclass(frozen=True)
@@ -175,8 +184,6 @@ def refuse_unsafe_loading() -> None:
 def load_model(directory: Path, params: Params) -> Published:
     """Open the published model.
 
-    A network that was named by `_target_` is built from params.yaml, never from the file: somebody's model names no code.
-
     Raises
     ------
     InputError
@@ -189,11 +196,71 @@ def load_model(directory: Path, params: Params) -> Published:
         raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}")
     if files.sha256(path) != card.weights_sha256:
         raise InputError(f"models/{path.name}: is not the file that model.json describes (its SHA-256 differs); {WAY_OUT}")
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"models/{path.name}: is damaged ({error}); {WAY_OUT}") from error
+    return Published(build_published(card, weights, params, where="models/model.json", way_out=WAY_OUT), card)
+
+
+def open_content(key: str, name: str, content: Mapping[str, bytes]) -> tuple[Card, dict[str, Tensor]]:
+    """Verify a published model that was read: the card by its own hash, the weights by the card's.
+
+    Parameters
+    ----------
+    key
+        Where params.yaml names it, for error messages.
+    name
+        As it was asked for.
+    content
+        The bytes of model.json and model.safetensors.
+
+    Returns
+    -------
+    card, weights
+        The weights are those of a `Normalized` network.
+
+    Raises
+    ------
+    InputError
+        If one of them is damaged.
+    """
+    try:
+        card = parse_card(content[CARD])
+    except ValueError as error:
+        raise InputError(f"{key}: {CARD} of {name} is damaged ({error}); name another model") from None
+    if hashlib.sha256(content[WEIGHTS]).hexdigest() != card.weights_sha256:
+        raise InputError(f"{key}: {WEIGHTS} of {name} is not the file that {CARD} describes; name another model")
+    try:
+        return card, load(content[WEIGHTS])
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{key}: {WEIGHTS} of {name} is damaged ({error}); name another model") from None
+
+
+def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *, where: str, way_out: str) -> Normalized:
+    """Build the network of a card, with its weights, in evaluation mode.
+
+    A network that was named by `_target_` is built from params.yaml, never from the card: somebody's model names no code.
+
+    Parameters
+    ----------
+    card, weights
+        The published model.
+    params
+        Has to name the same network if the card's is one by `_target_`.
+    where, way_out
+        What error messages begin and end with.
+
+    Raises
+    ------
+    InputError
+        If params.yaml names another network than a model by `_target_` was trained with, or card and weights do not fit.
+    """
     model = card.network
     if isinstance(model, Target) and model != params.train.model:
         raise InputError(
-            f"models/model.json: was trained with {model.target}, but params.yaml names another train.model; "
-            "set train.model to what it was, or run 'dvc repro train'"
+            f"{where}: was trained with {model.target}, but params.yaml names another train.model; "
+            f"set train.model to what it was, or {way_out}"
         )
     if isinstance(model, Network):
         # Its weights come from the file beside it; somebody's model is not to fetch, or to open, any other.
@@ -209,15 +276,14 @@ def load_model(directory: Path, params: Params) -> Published:
             config=card.config,
         )
         network = Normalized(built, card.preprocessing)
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(weights)
     except InputError as error:
         if isinstance(model, Target):
             raise
-        raise InputError(f"models/model.json: names a network that cannot be made ({error}); {WAY_OUT}") from error
-    except (SafetensorError, RuntimeError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"models: model.safetensors does not fit model.json ({reason}); {WAY_OUT}") from error
-    return Published(network.eval(), card)
+        raise InputError(f"{where}: names a network that cannot be made ({error}); {way_out}") from error
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"{where}: does not fit {WEIGHTS} ({str(error).splitlines()[0]}); {way_out}") from error
+    return network.eval()
 
 
 def read_card(path: Path) -> Card:

@@ -1,21 +1,16 @@
 """`train.init_from`: another published model whose weights a training starts with. K classes."""
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor, nn
 
 from darkroom.errors import InputError
-from darkroom.training.origin import Origin
 from darkroom.training.pretrained import Pretrained
-from darkroom.training.published import CARD, WEIGHTS, parse_card
+from darkroom.training.published import open_content
 
 KEY = "params.yaml: train.init_from"
-FROM_SCRATCH = "the project's own, trained from scratch"
 
 
 @dataclass(frozen=True)
@@ -78,34 +73,15 @@ class Start:
 
 
 def open_start(name: str, content: Mapping[str, bytes]) -> Start:
-    """Verify a published model that was read: the card by its own hash, the weights by the card's.
-
-    Parameters
-    ----------
-    name
-        As it was asked for.
-    content
-        The bytes of model.json and model.safetensors.
+    """Verify a published model that was read; `name` is as it was asked for, `content` the bytes of its files.
 
     Raises
     ------
     InputError
         If one of them is damaged.
     """
-    try:
-        card = parse_card(content[CARD])
-    except ValueError as error:
-        raise InputError(f"{KEY}: {CARD} of {name} is damaged ({error}); name another model") from None
-    if hashlib.sha256(content[WEIGHTS]).hexdigest() != card.weights_sha256:
-        raise InputError(f"{KEY}: {WEIGHTS} of {name} is not the file that {CARD} describes; name another model")
-    try:
-        weights = load(content[WEIGHTS])
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{KEY}: {WEIGHTS} of {name} is damaged ({error}); name another model") from None
-    # What it started with itself binds whoever goes on from it.
-    licence = card.origin.licence if card.origin else FROM_SCRATCH
-    origin = Origin(source=f"init_from: {name}", licence=licence, sha256={WEIGHTS: card.weights_sha256})
-    seen = card.preprocessing
+    card, weights = open_content(KEY, name, content)
+    seen, origin = card.preprocessing, card.as_origin(f"init_from: {name}")
     return Start(name, card.classes, weights, Pretrained(seen.mean, seen.std, seen.image_size, origin))
 
 

@@ -156,15 +156,20 @@ class StateStore:
 
 
 def depends_on(
-    stage: Stage, params: Params, data_sha256: dict[str, str], origin: Mapping[str, Any] | None = None
+    stage: Stage,
+    params: Params,
+    data_sha256: dict[str, str],
+    origin: Mapping[str, Any] | None = None,
+    teacher: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return all that the bits of a training depend on; where and how often its state is saved is not among it.
 
-    `origin` says which weights it starts with: a name in params.yaml may come to mean others.
+    `origin` and `teacher` say which weights it starts with and learns from: a name in params.yaml may come to mean others.
     """
     code = {name: value for name, value in stage.inputs.items() if name.startswith("src/")}
     versions = packages(getattr(params.train.model, "provider", None))
-    return {"params": science(params), "data": data_sha256, "origin": origin, "code": code, "packages": versions}
+    weights = {"origin": origin, "teacher": teacher}
+    return {"params": science(params), "data": data_sha256, **weights, "code": code, "packages": versions}
 
 
 def forget_finished(root: Path) -> None:

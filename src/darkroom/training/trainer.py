@@ -113,8 +113,8 @@ class RankTimeout(pl.Callback):
     def __init__(self, seconds: float):
         self.seconds = seconds
 
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Set it."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Set it, when all that takes each process its own time is over."""
         if distributed.is_available() and distributed.is_initialized():
             distributed.set_timeout(timedelta(seconds=self.seconds))
 

@@ -84,10 +84,10 @@ def flip(path: Path, place: int) -> None:
             lambda folder: edit(folder, surprise=1),
             "models/model.json: is damaged (surprise: Extra inputs are not permitted); run",
         ),
-        (lambda folder: edit(folder, classes=["a", "b"]), "models: model.safetensors does not fit model.json"),
+        (lambda folder: edit(folder, classes=["a", "b"]), "models/model.json: does not fit model.safetensors ("),
         (
             lambda folder: edit(folder, network=SMALL | {"kwargs": {"width": 8}}),
-            "models: model.safetensors does not fit model.json",
+            "models/model.json: does not fit model.safetensors (",
         ),
         (lambda folder: edit(folder, network=SMALL | {"provider": "os"}), "models/model.json: is damaged"),
         (

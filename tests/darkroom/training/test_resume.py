@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 from interruptions import CHANGES, EPOCHS, STEPS, Result, Stop, assert_equal, few_of, run
+from publishing import publish
 
 from darkroom.params import Params
+from darkroom.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -71,13 +73,24 @@ CHAINS = [
         {"train.swa": 0.4},
         {"train.log_every": "step", "train.test_every": 2},
         {"train.log_every": "step", "train.trainer": {"accumulate_grad_batches": 2}},
+        {"train.cache_features": True, "train.freeze": True, "train.augment": [], "train.ema": 0.9, "train.test_every": 2},
     ],
-    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa", "steps and test", "accumulated steps"],
+    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa", "steps and test", "accumulated steps", "cached features"],
 )  # fmt: skip
 def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     params, expected = whole(changes)
     # Starting reading processes takes longer than all the rest.
     for number, stops in enumerate(CHAINS[:2] if params.hardware.num_workers else CHAINS):
+        assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+
+
+def test_a_taught_training_goes_on(make_params: Callable[..., Params], whole: Any, few: Any, tmp_path: Path) -> None:
+    digits, split = few
+    plan = make_plan(make_params({"train.model.kwargs": {"width": 3}}), digits.pack, split.rows["train"])
+    publish(tmp_path / "teacher", plan, split.classes)
+    teaching = {"model": str(tmp_path / "teacher"), "weight": 0.5, "temperature": 2.0}
+    params, expected = whole({"train.teacher": teaching, "train.mixup": 0.4})
+    for number, stops in enumerate(CHAINS[:3]):
         assert_equal(run(params, few, tmp_path / str(number), stops), expected)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from publishing import publish
 from torchvision.models import mobilenet_v3_small
 
 from darkroom.errors import InputError
@@ -13,7 +14,6 @@ from darkroom.params import Params
 from darkroom.training.origin import Origin
 from darkroom.training.plan import Plan, make_plan
 from darkroom.training.pretrained import Pretrained
-from darkroom.training.published import make_card, save_model
 from darkroom.training.starting import Start, open_start
 from darkroom.training.states import depends_on
 from darkroom.versions.models import read_model
@@ -24,27 +24,14 @@ SMALL = {"train.model.kwargs": {"width": 4, "stages": 2}, "hardware.accelerator"
 DIGITS = list("0123456789")
 
 
-class Best:
-    """A published epoch."""
-
-    monitor, epoch, score = "val/accuracy", 1, 0.5
-
-
 def plan_for(params: Params, data: Any, start: Start | None = None) -> Plan:
     return make_plan(params, data.pack, data.split.rows["train"], start)
 
 
-def publish(folder: Path, plan: Plan, classes: list[str]) -> None:
-    card = make_card(plan.params, plan.preprocessing, classes, {"raw": "0"}, Best(), about=plan.about)
-    weights = {name: value + 1 for name, value in plan.classifier.network.state_dict().items()}
-    save_model(folder, weights, card)
-
-
 @pytest.fixture
 def published(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> Path:
-    """A folder with a model of the digits, each of whose weights is one more than it began with."""
+    """A folder with a model of the digits."""
     folder = tmp_path / "model"
-    folder.mkdir()
     publish(folder, plan_for(make_params(SMALL), digits), DIGITS)
     return folder
 
