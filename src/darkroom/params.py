@@ -303,6 +303,8 @@ class TrainParams(Section):
     """Pictures per optimizer step, over all devices together."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
     """Lightning's precision; mixed ones are faster where the device has them."""
+    module: Target | None
+    """A LightningModule of your own, a subclass of `Classifier`, that trains in its place (src/plugins/README.md)."""
     freeze: bool | Annotated[float, Field(ge=0, le=1)]
     """Fraction of the layers before the head, from the first on, that stay as they are; true: all of them."""
     unfreeze_epoch: PositiveInt | None

@@ -35,6 +35,8 @@ class Batch(TypedDict):
     """(N, C, H, W) uint8"""
     labels: Tensor
     """(N,) int64, or (N, K) float32 of 0 and 1 in a multilabel set"""
+    rows: Tensor
+    """(N,) int64, where the pictures stand in the pack"""
 
 
 class ShuffledRows(Sampler[BatchKey]):
@@ -159,7 +161,11 @@ class PictureBatches(Dataset[Batch]):
                 keys = [(epoch, number, int(row)) for row in rows]
                 pictures = [self._transform_one(transform, *pair) for pair in zip(pictures, keys, strict=True)]
         labels = torch.from_numpy(self.pack.labels[rows])
-        return Batch(images=self._fitted(pictures, self._size(epoch)), labels=labels.float() if labels.ndim == 2 else labels)
+        return Batch(
+            images=self._fitted(pictures, self._size(epoch)),
+            labels=labels.float() if labels.ndim == 2 else labels,
+            rows=torch.tensor(rows),
+        )
 
     def _random_numbers(self, epoch: int, number: int, num_random: int) -> NDArray[np.float32]:
         """Return (len(pack), R) numbers for one transform and epoch; kept, since every batch of the epoch needs its rows."""

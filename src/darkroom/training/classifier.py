@@ -90,6 +90,7 @@ class Classifier(pl.LightningModule):
         self.monitor, self.seed = monitor, seed
         self.new_tally = partial(MultilabelTally if multilabel else Tally, num_classes)
         self.train_tally, self.val_tally = self.new_tally(), self.new_tally()
+        self._own = {id(value) for value in self.parameters()}
 
     @property
     def published(self) -> nn.Module:
@@ -118,6 +119,9 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule in Lightning's form."""
         optimizer = self.make_optimizer(self.network)
+        # What a subclass has beside the network, such as the projection of a contrastive loss.
+        if added := [value for value in self.parameters() if value.requires_grad and id(value) not in self._own]:
+            optimizer.add_param_group({"params": added})
         scheduler = self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
         if scheduler is None:
             return optimizer

@@ -1,6 +1,7 @@
 """From parameters to a training that can start: everything is built, and checked against the rest, before the first batch."""
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -118,8 +119,10 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     optimizer_of = partial(make_optimizer, params)
     check_step(normalized, loss, optimizer_of, mixing(few) if mixing else few, num_classes, multilabel=multilabel)
     make_scheduler(params, optimizer_of(normalized), total_steps=train.epochs)
-    classifier = Classifier(
+    classifier = make_classifier(
+        params,
         normalized,
+        {"train_rows": train_rows, "train_labels": pack.labels[train_rows]},
         loss=loss,
         # A mean by weights would depend on which pictures are in a batch together.
         val_loss=make_loss(params, {}, multilabel=multilabel) if of_classes else loss,
@@ -158,6 +161,28 @@ def _start(start: Start, network: Normalized, params: Params, images: Tensor, cl
         return nn.ModuleDict({"network": built})
 
     return start.give(network, build_other, classes)
+
+
+def make_classifier(params: Params, network: nn.Module, filled: Mapping[str, Any], **given: Any) -> Classifier:
+    """Return what `train.module` names, or Darkroom's own; `filled` is for what takes it by name.
+
+    Raises
+    ------
+    InputError
+        If it is no `Classifier`, or has an optimization of its own.
+    """
+    target = params.train.module
+    if target is None:
+        return Classifier(network, **given)
+    builder = Builder("train.module", (Classifier,), params.base.allow_targets, filled)
+    classifier: Classifier = builder.build(target, network, **given)
+    # Averages, clipping and resuming go by Lightning's steps.
+    if not classifier.automatic_optimization:
+        raise InputError(
+            f"params.yaml: train.module: {target.target} sets automatic_optimization to False, which is not possible here; "
+            "let training_step return the loss"
+        )
+    return classifier
 
 
 def make_loss(params: Params, weights: dict[str, Tensor], *, multilabel: bool) -> nn.Module:
