@@ -18,7 +18,7 @@ from darkroom.data.pack import Pack
 from darkroom.data.pictures import fit
 from darkroom.data.randomness import generator
 from darkroom.errors import InputError, described
-from darkroom.training.augment import BatchAugmentation
+from darkroom.training.augment import ArrayTransform, BatchAugmentation, transform_array
 
 Rows = NDArray[np.int64]
 BatchKey = tuple[int, Rows]
@@ -117,7 +117,7 @@ class PictureBatches(Dataset[Batch]):
     image_size, channels
         What the network sees.
     transforms
-        Batch augmentations and callables on single pictures (C, H, W) uint8, in the order of train.augment.
+        Batch augmentations, callables on single pictures (C, H, W) uint8 and array transforms, in the order of train.augment.
     seed
         Seed of the augmentations.
     """
@@ -183,7 +183,8 @@ class PictureBatches(Dataset[Batch]):
         np.random.seed(seed)
         where = f"params.yaml: train.augment: {type(transform).__name__}"
         try:
-            transformed = transform(picture)
+            is_for_arrays = isinstance(transform, ArrayTransform)
+            transformed = transform_array(transform, picture, seed) if is_for_arrays else transform(picture)
         except Exception as error:
             raise InputError(f"{where} cannot transform a picture ({described(error)}); correct or remove it") from error
         if not (isinstance(transformed, Tensor) and transformed.dtype == torch.uint8 and transformed.ndim == 3):
