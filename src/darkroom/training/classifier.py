@@ -20,6 +20,7 @@ from darkroom.errors import RunError
 from darkroom.training.averaging import Average
 from darkroom.training.batches import STEP, Batch
 from darkroom.training.layers import Frozen
+from darkroom.training.lora import Merged
 from darkroom.training.mixing import Mixing
 from darkroom.training.schedules import interval
 from darkroom.training.tally import MultilabelTally, Tally
@@ -60,6 +61,8 @@ class Classifier(pl.LightningModule):
         What is validated and published in place of the network.
     adaptive_clip
         Largest norm of a unit's gradient as a share of that of its weights.
+    merged
+        The plain network that a network with adapters, or the average of it, is validated and published as.
     """
 
     def __init__(
@@ -80,12 +83,13 @@ class Classifier(pl.LightningModule):
         unfreeze_epoch: int | None = None,
         average: Average | None = None,
         adaptive_clip: float | None = None,
+        merged: Merged | None = None,
     ):
         super().__init__()
         self.network, self.loss, self.val_loss = network, loss, val_loss
         self.lr_table, self.mixing = dict(lr_table or {}), mixing
         self.frozen, self.unfreeze_epoch = frozen, unfreeze_epoch
-        self.average, self.adaptive_clip = average, adaptive_clip
+        self.average, self.adaptive_clip, self.merged = average, adaptive_clip, merged
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.monitor, self.seed = monitor, seed
         self.new_tally = partial(MultilabelTally if multilabel else Tally, num_classes)
@@ -94,7 +98,11 @@ class Classifier(pl.LightningModule):
 
     @property
     def published(self) -> nn.Module:
-        """What is validated, and published if it is the best: the network, or the average of its weights."""
+        """What is validated, and published if it is the best: the network, or the average of its weights, without adapters."""
+        return self._learnt if self.merged is None else self.merged.network
+
+    @property
+    def _learnt(self) -> nn.Module:
         if self.average is not None and self.average.has_begun:
             return self.average.network
         return self.network
@@ -196,6 +204,8 @@ class Classifier(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Let all processes measure what will be published: statistics of normalisation differ from one to the other."""
+        if self.merged is not None:
+            self.merged.take(self._learnt)
         if self.trainer.world_size > 1:
             for buffer in self.published.buffers():
                 distributed.broadcast(buffer, 0)

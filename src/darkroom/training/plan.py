@@ -26,6 +26,7 @@ from darkroom.training.classifier import Classifier
 from darkroom.training.huggingface import HuggingFaceClassifier
 from darkroom.training.layers import Frozen, parameter_groups
 from darkroom.training.loggers import check_loggers
+from darkroom.training.lora import add_adapters
 from darkroom.training.losses import class_weights
 from darkroom.training.mixing import Mixing
 from darkroom.training.networks import Normalized, Preprocessing
@@ -113,9 +114,10 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     for epoch in train.image_sizes or {}:
         check_network(normalized, pictures.at_sizes(train.image_sizes or {})[epoch, train_rows[:2]]["images"], num_classes)
     started = _start(start, normalized, params, few["images"], pack.classes) if start else None
-    frozen = Frozen(network, train.freeze)
-    frozen.set(frozen=True)
     normalized = normalized.to(memory_format=torch.channels_last)
+    merged, base = add_adapters(normalized, train.lora, few["images"]) if train.lora else (None, [])
+    frozen = Frozen(network, train.freeze, base)
+    frozen.set(frozen=True)
     optimizer_of = partial(make_optimizer, params)
     check_step(normalized, loss, optimizer_of, mixing(few) if mixing else few, num_classes, multilabel=multilabel)
     make_scheduler(params, optimizer_of(normalized), total_steps=train.epochs)
@@ -138,8 +140,9 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         unfreeze_epoch=train.unfreeze_epoch,
         average=Average(normalized, train) if train.ema is not None or train.swa is not None else None,
         adaptive_clip=train.adaptive_clip,
+        merged=merged,
     )
-    size = measure(normalized, few["images"][:1])
+    size = measure(merged.network if merged else normalized, few["images"][:1], trained=normalized)
     return Plan(params, classifier, preprocessing, transforms, num_classes, size, weights, started)
 
 

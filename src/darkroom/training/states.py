@@ -163,8 +163,8 @@ def depends_on(
     `origin` says which weights it starts with: a name in params.yaml may come to mean others.
     """
     code = {name: value for name, value in stage.inputs.items() if name.startswith("src/")}
-    versions = packages(getattr(params.train.model, "provider", None))
-    return {"params": science(params), "data": data_sha256, "origin": origin, "code": code, "packages": versions}
+    used = science(params)
+    return {"params": used, "data": data_sha256, "origin": origin, "code": code, "packages": packages(used)}
 
 
 def forget_finished(root: Path) -> None:
