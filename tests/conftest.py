@@ -2,6 +2,7 @@
 
 import copy
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from darkroom.data.splits import Split, write_split
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask PyPI for a newer version whenever it is imported
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = read_yaml(ROOT / "params.yaml")
 

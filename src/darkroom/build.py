@@ -60,8 +60,8 @@ class Builder:
     allow: Iterable[str] = ()
     filled: Mapping[str, Any] = field(default_factory=dict)
 
-    def build(self, target: Target, *positional: Any) -> Any:
-        """Return the object that the target names, made with its arguments.
+    def build(self, target: Target, *positional: Any, **given: Any) -> Any:
+        """Return the object that the target names, made with its arguments and with those `given`, which params.yaml must leave.
 
         Raises
         ------
@@ -73,6 +73,8 @@ class Builder:
         taken = _parameters(made_by)
         arguments |= {name: value for name, value in self.filled.items() if name in taken and name not in arguments}
         arguments = {name: self._choice(name, value, taken) for name, value in arguments.items()}
+        self._check_given(target, taken, given)
+        arguments |= given
         self._check_arguments(target.target, made_by, positional, arguments)
         try:
             made = made_by(*positional, **arguments)
@@ -191,6 +193,17 @@ class Builder:
         if isinstance(value, dict):
             return {name: self._nested(item) for name, item in value.items()}
         return [self._nested(item) for item in value] if isinstance(value, list) else value
+
+    def _check_given(self, target: Target, taken: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> None:
+        takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
+        for name in given:
+            if name in target.arguments:
+                raise InputError(f"params.yaml: {self.key}.{name}: is not set here, the training gives it; remove it")
+            if name not in taken and not takes_any:
+                raise InputError(
+                    f"params.yaml: {self.key}: {target.target} does not take {name}, which the training gives it; "
+                    "let it take **given and hand that on to its base class"
+                )
 
     def _check_arguments(
         self, path: str, made_by: Callable[..., Any], positional: tuple[Any, ...], arguments: dict[str, Any]

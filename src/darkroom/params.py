@@ -41,6 +41,14 @@ def _name(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+def _pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"'{pattern}' is no regular expression ({error}); correct it") from None
+    return pattern
+
+
 def _one_group(pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
@@ -125,6 +133,19 @@ class Network(Section):
     """Start from the provider's pretrained weights, with a new last layer and the weights' own normalisation."""
     kwargs: Arguments
     """Further arguments of the network, such as `{drop_rate: 0.1}`."""
+
+
+class Lora(Section):
+    """Low-rank adapters beside the layers of a network."""
+
+    rank: PositiveInt = 8
+    """Rank of an adapter's product of matrices."""
+    alpha: PositiveFloat = 16.0
+    """The product counts alpha / rank times."""
+    dropout: Fraction = 0.0
+    """Share of what an adapter sees that is dropped while it trains."""
+    targets: Annotated[list[Annotated[str, AfterValidator(_pattern)]], Field(min_length=1)] | None = None
+    """Regular expressions of the names of layers; null: every linear layer and convolution that can be adapted."""
 
 
 class EarlyStopping(Section):
@@ -314,12 +335,16 @@ class TrainParams(Section):
     """Pictures per optimizer step, over all devices together."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
     """Lightning's precision; mixed ones are faster where the device has them."""
+    module: Target | None
+    """A LightningModule of your own, a subclass of `Classifier`, that trains in its place (src/plugins/README.md)."""
     freeze: bool | Annotated[float, Field(ge=0, le=1)]
     """Fraction of the layers before the head, from the first on, that stay as they are; true: all of them."""
     unfreeze_epoch: PositiveInt | None
     """Epochs after which frozen layers are trained as well; null: never."""
     cache_features: bool
     """Compute once what the frozen layers make of every picture, and train the head on it: `freeze: true`, no augmentation."""
+    lora: Lora | None
+    """Train adapters of low `rank` (`alpha`, `dropout`, `targets`) and the head; all else stays. Published merged into one."""
     loss: Target
     """Loss on (logits, labels), such as `CrossEntropyLoss`, `FocalLoss`, `BinaryCrossEntropy`, `AsymmetricLossMultiLabel`."""
     class_weights: Literal["balanced"] | dict[Annotated[str, BeforeValidator(_name)], PositiveFloat] | None
@@ -409,6 +434,8 @@ class TrainParams(Section):
             "cutmix": (self.cutmix is None, "null"),
             "image_sizes": (not self.image_sizes, "null"),
             "teacher": (self.teacher is None, "null"),
+            "lora": (self.lora is None, "null"),
+            "module": (self.module is None, "null"),
             "inspect": ("inputs" not in self.inspect, "without inputs"),
         }
         for key, (right, wanted) in fits.items():
@@ -417,6 +444,19 @@ class TrainParams(Section):
                     f"train.{key}: has to be {wanted} while train.cache_features is true, which shows each picture to the "
                     "network once, as it is; change one of the two"
                 )
+
+    @model_validator(mode="after")
+    def _check_lora(self) -> Self:
+        for key, nothing in {"freeze": "0", "layer_decay": "null"}.items():
+            if self.lora is not None and getattr(self, key):
+                raise ValueError(
+                    f"train.lora and train.{key}: with adapters every layer before the head stays as it is; "
+                    f"set lora to null, or {key} to {nothing}"
+                )
+        is_taught = self.init_from is not None or not isinstance(self.model, Network) or self.model.pretrained
+        if self.lora is not None and not is_taught:
+            warn("params.yaml: train.lora: layers that nothing has taught stay so; set train.model.pretrained or train.init_from")
+        return self
 
 
 class EvaluateParams(Section):

@@ -18,7 +18,7 @@ from darkroom.data.pack import Pack
 from darkroom.data.pictures import fit
 from darkroom.data.randomness import generator
 from darkroom.errors import InputError, described
-from darkroom.training.augment import BatchAugmentation
+from darkroom.training.augment import ArrayTransform, BatchAugmentation, transform_array
 
 Rows = NDArray[np.int64]
 BatchKey = tuple[int, Rows]
@@ -35,6 +35,8 @@ class Batch(TypedDict):
     """(N, C, H, W) uint8"""
     labels: Tensor
     """(N,) int64, or (N, K) float32 of 0 and 1 in a multilabel set"""
+    rows: Tensor
+    """(N,) int64, where the pictures stand in the pack"""
 
 
 class ShuffledRows(Sampler[BatchKey]):
@@ -115,7 +117,7 @@ class PictureBatches(Dataset[Batch]):
     image_size, channels
         What the network sees.
     transforms
-        Batch augmentations and callables on single pictures (C, H, W) uint8, in the order of train.augment.
+        Batch augmentations, callables on single pictures (C, H, W) uint8 and array transforms, in the order of train.augment.
     seed
         Seed of the augmentations.
     """
@@ -158,7 +160,7 @@ class PictureBatches(Dataset[Batch]):
             else:
                 keys = [(epoch, number, int(row)) for row in rows]
                 pictures = [self._transform_one(transform, *pair) for pair in zip(pictures, keys, strict=True)]
-        return Batch(images=self._fitted(pictures, self._size(epoch)), labels=self.labels(rows))
+        return Batch(images=self._fitted(pictures, self._size(epoch)), labels=self.labels(rows), rows=torch.tensor(rows))
 
     def labels(self, rows: Rows) -> Tensor:
         """Return the labels of a batch."""
@@ -181,7 +183,8 @@ class PictureBatches(Dataset[Batch]):
         np.random.seed(seed)
         where = f"params.yaml: train.augment: {type(transform).__name__}"
         try:
-            transformed = transform(picture)
+            is_for_arrays = isinstance(transform, ArrayTransform)
+            transformed = transform_array(transform, picture, seed) if is_for_arrays else transform(picture)
         except Exception as error:
             raise InputError(f"{where} cannot transform a picture ({described(error)}); correct or remove it") from error
         if not (isinstance(transformed, Tensor) and transformed.dtype == torch.uint8 and transformed.ndim == 3):

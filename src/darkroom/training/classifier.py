@@ -20,6 +20,7 @@ from darkroom.errors import RunError
 from darkroom.training.averaging import Average
 from darkroom.training.batches import STEP, Batch
 from darkroom.training.layers import Frozen
+from darkroom.training.lora import Merged
 from darkroom.training.mixing import Mixing
 from darkroom.training.schedules import interval
 from darkroom.training.tally import MultilabelTally, Tally
@@ -63,6 +64,8 @@ class Classifier(pl.LightningModule):
         What is validated and published in place of the network.
     adaptive_clip
         Largest norm of a unit's gradient as a share of that of its weights.
+    merged
+        The plain network that a network with adapters, or the average of it, is validated and published as.
     """
 
     def __init__(
@@ -84,20 +87,26 @@ class Classifier(pl.LightningModule):
         unfreeze_epoch: int | None = None,
         average: Average | None = None,
         adaptive_clip: float | None = None,
+        merged: Merged | None = None,
     ):
         super().__init__()
         self.network, self.loss, self.val_loss = network, loss, val_loss
         self.lr_table, self.mixing, self.teacher = dict(lr_table or {}), mixing, teacher
         self.frozen, self.unfreeze_epoch = frozen, unfreeze_epoch
-        self.average, self.adaptive_clip = average, adaptive_clip
+        self.average, self.adaptive_clip, self.merged = average, adaptive_clip, merged
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.monitor, self.seed = monitor, seed
         self.new_tally = partial(MultilabelTally if multilabel else Tally, num_classes)
         self.train_tally, self.val_tally = self.new_tally(), self.new_tally()
+        self._own = {id(value) for value in self.parameters()}
 
     @property
     def published(self) -> nn.Module:
-        """What is validated, and published if it is the best: the network, or the average of its weights."""
+        """What is validated, and published if it is the best: the network, or the average of its weights, without adapters."""
+        return self._learnt if self.merged is None else self.merged.network
+
+    @property
+    def _learnt(self) -> nn.Module:
         if self.average is not None and self.average.has_begun:
             return self.average.network
         return self.network
@@ -122,6 +131,9 @@ class Classifier(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimizer and its schedule in Lightning's form."""
         optimizer = self.make_optimizer(self.network)
+        # What a subclass has beside the network, such as the projection of a contrastive loss.
+        if added := [value for value in self.parameters() if value.requires_grad and id(value) not in self._own]:
+            optimizer.add_param_group({"params": added})
         scheduler = self.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
         if scheduler is None:
             return optimizer
@@ -200,6 +212,8 @@ class Classifier(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Let all processes measure what will be published: statistics of normalisation differ from one to the other."""
+        if self.merged is not None:
+            self.merged.take(self._learnt)
         if self.trainer.world_size > 1:
             for buffer in self.published.buffers():
                 distributed.broadcast(buffer, 0)

@@ -153,7 +153,8 @@ class CachedFeatures(Dataset[Batch]):
 
     def __getitem__(self, key: BatchKey) -> Batch:
         _, rows = key
-        return Batch(images=self.features[torch.from_numpy(self._places[rows])], labels=self.pictures.labels(rows))
+        features = self.features[torch.from_numpy(self._places[rows])]
+        return Batch(images=features, labels=self.pictures.labels(rows), rows=torch.tensor(rows))
 
 
 class ComputeFeatures(pl.Callback):

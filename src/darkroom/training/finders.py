@@ -19,7 +19,7 @@ from torch import Tensor
 
 from darkroom.data.dividing import Rows
 from darkroom.data.pack import Pack
-from darkroom.errors import RunError
+from darkroom.errors import RunError, warn
 from darkroom.training.batches import Batch, PictureBatches, ShuffledRows
 from darkroom.training.charts import draw_lines
 from darkroom.training.plan import Plan
@@ -49,6 +49,8 @@ class Trainee:
     """A network and its optimizer on the device, one step at a time."""
 
     def __init__(self, plan: Plan):
+        if plan.params.train.module is not None:
+            warn("params.yaml: train.module: find tries train.loss on labelled pictures, not what the module does")
         hardware, precision = plan.params.hardware, plan.params.train.precision
         self.fabric = Fabric(accelerator=hardware.accelerator, devices=1, precision=precision)
         self.clip = plan.params.train.gradient_clip

@@ -1,7 +1,7 @@
 """The layers of a network in their order: which of them are trained, and how fast. A network's last layer is its head."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -68,12 +68,14 @@ class Frozen:
         Whose layers they are.
     freeze
         `train.freeze`.
+    base
+        Parameters beside those, which adapters stand in for.
     """
 
-    def __init__(self, network: nn.Module, freeze: bool | float):
+    def __init__(self, network: nn.Module, freeze: bool | float, base: Sequence[Parameter] = ()):
         self.by_gradient = False
         """Whether gradients are computed and thrown away: processes that train together agree at the start on what has any."""
-        self.parameters = [value for layer in frozen_layers(network, freeze) for _, value in layer]
+        self.parameters = [*base, *(value for layer in frozen_layers(network, freeze) for _, value in layer)]
         chosen = {id(value) for value in self.parameters}
         # A module with nothing to train keeps the statistics of its normalisation and drops nothing out.
         self.modules = [

@@ -35,4 +35,4 @@ class Mixing:
         if isinstance(self.transforms[number], v2.MixUp):
             images = images.float()
         images, labels = self.transforms[number](images, labels)
-        return Batch(images=images, labels=labels.float())
+        return {**batch, "images": images, "labels": labels.float()}

@@ -1,6 +1,7 @@
 """From parameters to a training that can start: everything is built, and checked against the rest, before the first batch."""
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from darkroom.data.pack import Pack
 from darkroom.errors import InputError, warn
 from darkroom.params import Network, Params
 from darkroom.training import devices, networks
-from darkroom.training.augment import BatchAugmentation
+from darkroom.training.augment import ArrayTransform, BatchAugmentation
 from darkroom.training.averaging import Average
 from darkroom.training.batches import PictureBatches
 from darkroom.training.classifier import Classifier
@@ -27,6 +28,7 @@ from darkroom.training.features import make_probe
 from darkroom.training.huggingface import HuggingFaceClassifier
 from darkroom.training.layers import Frozen, parameter_groups
 from darkroom.training.loggers import check_loggers
+from darkroom.training.lora import add_adapters
 from darkroom.training.losses import class_weights
 from darkroom.training.mixing import Mixing
 from darkroom.training.networks import Normalized, Preprocessing
@@ -112,7 +114,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     of_classes = class_weights(train, pack.labels[train_rows], pack.classes)
     loss = make_loss(params, of_classes, multilabel=multilabel)
     mixing = Mixing(train.mixup, train.cutmix, num_classes) if train.mixup or train.cutmix else None
-    augmentations = Builder("train.augment", (BatchAugmentation, nn.Module), allow)
+    augmentations = Builder("train.augment", (BatchAugmentation, nn.Module, ArrayTransform), allow)
     transforms = [augmentations.build(target) for target in train.augment]
     pictures = PictureBatches(pack, image_size=image_size, channels=channels, transforms=transforms, seed=params.base.seed)
     # Not as many as there are classes: a loss that takes labels for logits would broadcast them and not be noticed.
@@ -132,15 +134,18 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     if teacher:
         teacher.check(few["images"], pack.classes, multilabel=multilabel)
     started = _start(start, normalized, params, few["images"], pack.classes) if start else None
-    frozen = Frozen(network, train.freeze)
-    frozen.set(frozen=True)
     normalized = normalized.to(memory_format=torch.channels_last)
+    merged, base = add_adapters(normalized, train.lora, few["images"]) if train.lora else (None, [])
+    frozen = Frozen(network, train.freeze, base)
+    frozen.set(frozen=True)
     optimizer_of = partial(make_optimizer, params)
     check_step(normalized, loss, optimizer_of, mixing(few) if mixing else few, num_classes, multilabel=multilabel)
     make_scheduler(params, optimizer_of(normalized), total_steps=train.epochs)
     trained = make_probe(network, preprocessing, few["images"]) if train.cache_features else normalized
-    classifier = Classifier(
+    classifier = make_classifier(
+        params,
         trained,
+        {"train_rows": train_rows, "train_labels": pack.labels[train_rows]},
         loss=loss,
         # A mean by weights would depend on which pictures are in a batch together.
         val_loss=make_loss(params, {}, multilabel=multilabel) if of_classes else loss,
@@ -157,8 +162,9 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         unfreeze_epoch=train.unfreeze_epoch,
         average=Average(trained, train) if train.ema is not None or train.swa is not None else None,
         adaptive_clip=train.adaptive_clip,
+        merged=merged,
     )
-    size = measure(normalized, few["images"][:1])
+    size = measure(merged.network if merged else normalized, few["images"][:1], trained=normalized)
     return Plan(params, classifier, preprocessing, transforms, num_classes, size, weights, started)
 
 
@@ -180,6 +186,28 @@ def _start(start: Start, network: Normalized, params: Params, images: Tensor, cl
         return nn.ModuleDict({"network": built})
 
     return start.give(network, build_other, classes)
+
+
+def make_classifier(params: Params, network: nn.Module, filled: Mapping[str, Any], **given: Any) -> Classifier:
+    """Return what `train.module` names, or Darkroom's own; `filled` is for what takes it by name.
+
+    Raises
+    ------
+    InputError
+        If it is no `Classifier`, or has an optimization of its own.
+    """
+    target = params.train.module
+    if target is None:
+        return Classifier(network, **given)
+    builder = Builder("train.module", (Classifier,), params.base.allow_targets, filled)
+    classifier: Classifier = builder.build(target, network, **given)
+    # Averages, clipping and resuming go by Lightning's steps.
+    if not classifier.automatic_optimization:
+        raise InputError(
+            f"params.yaml: train.module: {target.target} sets automatic_optimization to False, which is not possible here; "
+            "let training_step return the loss"
+        )
+    return classifier
 
 
 def make_loss(params: Params, weights: dict[str, Tensor], *, multilabel: bool) -> nn.Module:

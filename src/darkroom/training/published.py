@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -159,14 +159,24 @@ def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]
         raise RunError(f"{paths.shown(path)}: cannot be written ({error}); free the disk or mend its permissions") from error
     files.write_sealed_json(
         directory / "model.json",
-        {"format": 1, **card, "weights_sha256": files.sha256(path), "packages": packages(card["network"].get("provider"))},
+        {"format": 1, **card, "weights_sha256": files.sha256(path), "packages": packages(card["params"])},
     )
 
 
-def packages(provider: str | None = None) -> dict[str, str]:
-    """Return the versions of the packages that a result with a network of this provider depends on."""
-    more = ("transformers",) if provider == "huggingface" else ()
+def packages(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions of the packages that a result depends on; `params` is what `science` returns."""
+    train = params["train"]
+    own = [name.partition(".")[0] for name in params["base"]["allow_targets"]]
+    used = {"transformers": train["model"].get("provider") == "huggingface", "peft": train["lora"] is not None}
+    more = [*(name for name, is_used in used.items() if is_used), *(name for name in own if _is_distribution(name))]
     return {name: version(name) for name in (*RECORDED_PACKAGES, *more)}
+
+
+def _is_distribution(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:  # a module of one's own, or one of a package with another name
+        return False
 
 
 def refuse_unsafe_loading() -> None:

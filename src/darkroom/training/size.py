@@ -13,7 +13,7 @@ class Size(Section):
     parameters: int
     """Number of weights."""
     trained: int
-    """Number of those that training changes."""
+    """Number of those that training changes, or of their adapters and the head."""
     multiply_adds: int
     """Multiplications, each with its addition, of convolutions, matrix products and attention for one picture."""
 
@@ -24,8 +24,8 @@ class Size(Section):
         )
 
 
-def measure(network: nn.Module, picture: Tensor) -> Size:
-    """Measure a network on a picture (1, C, H, W) uint8; its mode is put back.
+def measure(network: nn.Module, picture: Tensor, *, trained: nn.Module | None = None) -> Size:
+    """Measure a network on a picture (1, C, H, W) uint8; its mode is put back. `trained` is what is trained in its place.
 
     References
     ----------
@@ -37,8 +37,8 @@ def measure(network: nn.Module, picture: Tensor) -> Size:
         network.eval()(picture)
     network.train(was_training)
     counts = [value.numel() for value in network.parameters()]
-    trained = [value.numel() for value in network.parameters() if value.requires_grad]
-    return Size(parameters=sum(counts), trained=sum(trained), multiply_adds=counter.get_total_flops() // 2)
+    changed = [value.numel() for value in (trained or network).parameters() if value.requires_grad]
+    return Size(parameters=sum(counts), trained=sum(changed), multiply_adds=counter.get_total_flops() // 2)
 
 
 def _millions(number: int) -> str:

@@ -167,9 +167,8 @@ def depends_on(
     `origin` and `teacher` say which weights it starts with and learns from: a name in params.yaml may come to mean others.
     """
     code = {name: value for name, value in stage.inputs.items() if name.startswith("src/")}
-    versions = packages(getattr(params.train.model, "provider", None))
-    weights = {"origin": origin, "teacher": teacher}
-    return {"params": science(params), "data": data_sha256, **weights, "code": code, "packages": versions}
+    weights, used = {"origin": origin, "teacher": teacher}, science(params)
+    return {"params": used, "data": data_sha256, **weights, "code": code, "packages": packages(used)}
 
 
 def forget_finished(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import albumentations
 import numpy as np
 import pytest
 import torch
@@ -60,7 +61,20 @@ def test_photos_are_fitted_as_predict_fits_them(photos: Any) -> None:
 
 
 @pytest.mark.parametrize("data", ["digits", "photos"])
-@pytest.mark.parametrize("transforms", [[RandomShift(2)], [v2.RandomRotation(30), RandomShift(1)], [v2.RandomResizedCrop(12)]])
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [RandomShift(2)],
+        [v2.RandomRotation(30), RandomShift(1)],
+        [v2.RandomResizedCrop(12)],
+        [albumentations.Affine(rotate=(-30, 30), p=0.9), RandomShift(1)],
+        [
+            albumentations.OneOf(
+                [albumentations.GaussNoise(), albumentations.Compose([albumentations.RandomResizedCrop((12, 12))])]
+            )
+        ],
+    ],
+)
 def test_augmentation_is_a_function_of_seed_epoch_and_picture(data: str, transforms: list[Any], request: Any) -> None:
     pack = request.getfixturevalue(data).pack
 
@@ -80,11 +94,16 @@ def test_augmentation_is_a_function_of_seed_epoch_and_picture(data: str, transfo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_bits_do_not_depend_on_the_number_of_workers(photos: Any, num_workers: int) -> None:
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        [v2.RandomResizedCrop(16), v2.RandomHorizontalFlip()],
+        [albumentations.Compose([albumentations.RandomResizedCrop((16, 16)), albumentations.HorizontalFlip()])],
+    ],
+)
+def test_bits_do_not_depend_on_the_number_of_workers(photos: Any, num_workers: int, transforms: list[Any]) -> None:
     def images(workers: int) -> torch.Tensor:
-        batches = PictureBatches(
-            photos.pack, image_size=16, channels=3, transforms=[v2.RandomResizedCrop(16), v2.RandomHorizontalFlip()]
-        )
+        batches = PictureBatches(photos.pack, image_size=16, channels=3, transforms=transforms)
         loader = make_loader(batches, ShuffledRows(np.arange(40), batch_size=8, seed=0), num_workers=workers)
         return torch.cat([batch["images"] for batch in loader])
 

@@ -146,6 +146,18 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
             {"train.augment": [{"_target_": "torchvision.transforms.v2.MixUp", "num_classes": 10}]},
             "train.augment: MixUp cannot transform a picture (ValueError: ",
         ),
+        (
+            {"train.augment": [{"_target_": "albumentations.HorizontalFlip"}]},
+            "train.augment._target_: albumentations.HorizontalFlip is in none of torch, torchvision, timm, torchmetrics, ",
+        ),
+        (
+            {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.ToFloat"}]},
+            "train.augment: ToFloat makes a torch.float32 (1, 8, 8) of a picture, not uint8 (channels, height, width)",
+        ),
+        (
+            {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.Crop", "x_max": 9}]},
+            "train.augment: Crop cannot transform a picture (",
+        ),
         ({"train.image_size": 2}, "train.model: does not take pictures of 2 pixels and 1 channel(s)"),
     ],
 )

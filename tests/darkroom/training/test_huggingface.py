@@ -126,7 +126,8 @@ def test_a_model_file_resolves_no_name(make_params: Callable[..., Params], tmp_p
     seen = Preprocessing(image_size=32, channels=3, mean=(0.5,) * 3, std=(0.5,) * 3)
     network = build(named(vit))
     card = {"network": named(vit).model_dump(), "classes": list("abc"), "preprocessing": seen.model_dump(mode="json")}
-    card |= {"epoch": 1, "monitor": "val/loss", "score": 0.5, "data_sha256": {}, "params": {}}
+    card |= {"epoch": 1, "monitor": "val/loss", "score": 0.5, "data_sha256": {}}
+    card["params"] = {"base": {"allow_targets": []}, "train": {"model": card["network"], "lora": None}}
     save_model(tmp_path, Normalized(network, seen).state_dict(), card)
     with pytest.raises(InputError, match=r"models/model\.json: names a network that cannot be made \(its config is missing\)"):
         load_model(tmp_path, make_params({}))

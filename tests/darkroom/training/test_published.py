@@ -30,7 +30,7 @@ def publish(folder: Path, model: dict[str, Any]) -> Normalized:
         "monitor": "val/accuracy",
         "score": 0.5,
         "data_sha256": {"raw": "0", "split": "1"},
-        "params": {},
+        "params": {"base": {"allow_targets": []}, "train": {"model": model, "lora": None}},
     }
     save_model(folder, network.state_dict(), card)
     return network
