@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ from darkroom.training.origin import Origin
 from darkroom.training.size import Size
 
 RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
-CARD, WEIGHTS = "model.json", "model.safetensors"
+CARD, WEIGHTS, INDEX = "model.json", "model.safetensors", "index.json"
 WAY_OUT = "run 'dvc checkout', or 'dvc repro train' to train it anew"
 
 
@@ -51,10 +51,12 @@ class Card(BaseModel):
     weights_sha256: str
     """Hash of model.safetensors."""
     epoch: int
-    """The published epoch, from 1."""
+    """The published epoch, from 1; the best one of a soup."""
+    soup: list[int] | None = None
+    """Epochs whose mean the weights are; null: they are those of the one epoch."""
     monitor: str
     score: float
-    """Value of the monitored metric in that epoch."""
+    """Value of the monitored metric, measured with these weights."""
     data_sha256: dict[str, str]
     """Hashes of data/raw/dataset.json and data/split/manifest.csv."""
     params: dict[str, Any]
@@ -107,6 +109,7 @@ def make_card(
     best: Best,
     *,
     task: str = "multiclass",
+    soup: list[int] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the fields of a `Card`, but for `format`, `weights_sha256` and `packages`; `about` is what the plan knows."""
@@ -116,6 +119,7 @@ def make_card(
         "task": task,
         "preprocessing": preprocessing.model_dump(mode="json"),
         "epoch": best.epoch,
+        "soup": soup,
         "monitor": best.monitor,
         "score": best.score,
         "data_sha256": data_sha256,
@@ -154,6 +158,21 @@ def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]
     )
 
 
+def save_checkpoints(directory: Path, checkpoints: Iterable[tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
+    """Write weights and cards of epochs as a model each, in `epoch_0001` and so on, and index.json with the hash of each file.
+
+    The index is there for no epochs as well, so that DVC and Git always have something to keep.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    hashes: dict[str, str] = {}
+    for weights, card in checkpoints:
+        folder = directory / f"epoch_{card['epoch']:04d}"
+        save_model(folder, weights, card)
+        scores[folder.name] = {card["monitor"]: card["score"]}
+        hashes |= {f"{folder.name}/{name}": files.sha256(folder / name) for name in (CARD, WEIGHTS)}
+    files.write_sealed_json(directory / INDEX, {"format": 1, "epochs": scores, "files": hashes})
+
+
 def packages(provider: str | None = None) -> dict[str, str]:
     """Return the versions of the packages that a result with a network of this provider depends on."""
     more = ("transformers",) if provider == "huggingface" else ()
@@ -172,8 +191,8 @@ def refuse_unsafe_loading() -> None:
         raise InputError(f"{name}: is set, so that opening weights could run code; unset it")
 
 
-def load_model(directory: Path, params: Params) -> Published:
-    """Open the published model.
+def load_model(directory: Path, params: Params, name: str = "models") -> Published:
+    """Open a published model; `name` is what its folder is called in errors.
 
     A network that was named by `_target_` is built from params.yaml, never from the file: somebody's model names no code.
 
@@ -183,16 +202,16 @@ def load_model(directory: Path, params: Params) -> Published:
         If a file is missing or damaged, or if params.yaml names another network than a model by `_target_` was trained with.
     """
     refuse_unsafe_loading()
-    card = read_card(directory / "model.json")
-    path = directory / "model.safetensors"
+    card = read_card(directory / CARD, name)
+    path = directory / WEIGHTS
     if not path.exists():
-        raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}")
+        raise InputError(f"{name}/{path.name}: does not exist; {WAY_OUT}")
     if files.sha256(path) != card.weights_sha256:
-        raise InputError(f"models/{path.name}: is not the file that model.json describes (its SHA-256 differs); {WAY_OUT}")
+        raise InputError(f"{name}/{path.name}: is not the file that model.json describes (its SHA-256 differs); {WAY_OUT}")
     model = card.network
     if isinstance(model, Target) and model != params.train.model:
         raise InputError(
-            f"models/model.json: was trained with {model.target}, but params.yaml names another train.model; "
+            f"{name}/model.json: was trained with {model.target}, but params.yaml names another train.model; "
             "set train.model to what it was, or run 'dvc repro train'"
         )
     if isinstance(model, Network):
@@ -213,21 +232,21 @@ def load_model(directory: Path, params: Params) -> Published:
     except InputError as error:
         if isinstance(model, Target):
             raise
-        raise InputError(f"models/model.json: names a network that cannot be made ({error}); {WAY_OUT}") from error
+        raise InputError(f"{name}/model.json: names a network that cannot be made ({error}); {WAY_OUT}") from error
     except (SafetensorError, RuntimeError, TypeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"models: model.safetensors does not fit model.json ({reason}); {WAY_OUT}") from error
+        raise InputError(f"{name}: model.safetensors does not fit model.json ({reason}); {WAY_OUT}") from error
     return Published(network.eval(), card)
 
 
-def read_card(path: Path) -> Card:
-    """Read and check model.json."""
+def read_card(path: Path, name: str = "models") -> Card:
+    """Read and check model.json, in a folder that is called `name` in errors."""
     try:
         return parse_card(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}") from None
+        raise InputError(f"{name}/{path.name}: does not exist; {WAY_OUT}") from None
     except ValueError as error:
-        raise InputError(f"models/{path.name}: is damaged ({error}); {WAY_OUT}") from None
+        raise InputError(f"{name}/{path.name}: is damaged ({error}); {WAY_OUT}") from None
 
 
 def parse_card(data: bytes) -> Card:
