@@ -1,30 +1,51 @@
-"""Stage evaluate: measure the published model on the validation and the test split; writes metrics/evaluate."""
+"""Stage evaluate: measure the published model on the validation and the test split; writes metrics/evaluate.
+
+`python src/evaluate.py --model models/checkpoints/epoch_0003` measures another model, and only says how good it is.
+"""
+
+import argparse
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 
 from darkroom import paths
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
 from darkroom.errors import run_command
 from darkroom.params_file import load_params
-from darkroom.reporting.evaluation import write_evaluation
+from darkroom.reporting.evaluation import measure, write_evaluation
 from darkroom.reporting.tables import Answers
 from darkroom.workspace import running
 
 
 def main() -> None:
-    """Run the stage."""
-    with running("evaluate") as stage:
+    """Run the stage, or measure the model named on the command line."""
+    parser = argparse.ArgumentParser(description="Measure a model on the validation and the test split.")
+    parser.add_argument("--model", type=Path, help="folder of a model; none: the published one, into metrics/evaluate")
+    chosen = parser.parse_args().model
+    folder = chosen or paths.MODELS
+    with nullcontext() if chosen else running("evaluate") as stage:
         params = load_params(paths.PARAMS)
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
 
         from darkroom.training.inference import predict_rows
+        from darkroom.training.metrics import build_metrics, measure_further
         from darkroom.training.published import data_hashes, load_model
         from darkroom.training.states import forget_finished
 
-        # DVC has recorded what train made, or this stage would not run.
-        forget_finished(paths.states_dir())
-        model = load_model(paths.MODELS, params)
+        if stage:
+            # DVC has recorded what train made, or this stage would not run.
+            forget_finished(paths.states_dir())
+        model = load_model(folder, params, paths.shown(folder))
         model.check_data(data_hashes(paths.RAW, split))
+        further = build_metrics(
+            "evaluate.metrics",
+            params.evaluate.metrics,
+            num_classes=len(split.classes),
+            multilabel=model.multilabel,
+            allow=params.base.allow_targets,
+        )
         answers = {}
         for name in ("val", "test"):
             rows = split.rows[name]
@@ -32,9 +53,13 @@ def main() -> None:
                 model, pack, rows, params.hardware, **params.evaluate.model_dump(include={"batch_size", "tta"})
             )
             answers[name] = Answers(probabilities, pack.labels[rows])
-        with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:
+        metrics = measure(answers, partial(measure_further, further), params.evaluate)
+        if stage:
             test_rows = split.rows["test"]
-            metrics = write_evaluation(directory, answers, split.classes, lambda place: pack[test_rows[place]], params.evaluate)
+            with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:
+                write_evaluation(
+                    directory, answers, split.classes, metrics, lambda place: pack[test_rows[place]], params.evaluate
+                )
     for name, values in metrics.items():
         print(f"evaluate: {name}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in values.items()))
 

@@ -31,7 +31,7 @@ def main() -> None:
         from darkroom.training.fit import fit
         from darkroom.training.plan import make_plan
         from darkroom.training.provenance import record
-        from darkroom.training.published import data_hashes, make_card, save_model
+        from darkroom.training.published import data_hashes, make_card, save_checkpoints, save_model
         from darkroom.training.resume import read_files, write_files
         from darkroom.training.starting import open_start
         from darkroom.training.states import StateStore, depends_on
@@ -50,16 +50,18 @@ def main() -> None:
             if not best.publishes:
                 return
             stage.check()
-            card = make_card(params, plan.preprocessing, split.classes, hashes, best, task=split.task, about=plan.about)
-            save_model(paths.MODELS, best.weights, card)
+            card_of = partial(make_card, params, plan.preprocessing, split.classes, hashes, task=split.task, about=plan.about)
+            save_model(paths.MODELS, best.weights, card_of(best, soup=best.soup.epochs if best.soup else None))
             weights_sha256 = files.sha256(paths.MODELS / "model.safetensors")
             files.write_json(paths.MODELS / "run.json", record(store.about, weights_sha256))
             rows = split.rows["train"][evenly_sampled(pack.labels[split.rows["train"]], NUM_AUGMENTED)]
-            with stage.replaced_dir(paths.TRAIN_METRICS) as directory:
+            with stage.replaced_dirs(paths.CHECKPOINTS, paths.TRAIN_METRICS) as (checkpoints, directory):
+                kept = best.checkpoints(params.train.keep_best)
+                save_checkpoints(checkpoints, ((best.load(each), card_of(each)) for each in kept))
                 write_files(directory, read_files(store.log_dir))
                 shown = augmentation_sheet(augmented_views(plan, pack, rows), names(pack.labels[rows], split.classes))
                 shown.save(directory / "augmented.png")
-        print(f"train: published epoch {best.epoch} with {best.monitor} {best.score:.4f}")
+        print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
 
 
 if __name__ == "__main__":

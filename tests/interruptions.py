@@ -12,7 +12,8 @@ from publishing import teacher_of
 from darkroom.data.splits import Split
 from darkroom.errors import Interrupted
 from darkroom.params import Params
-from darkroom.training.best import KeepBest
+from darkroom.training.best import KeepBest, Kept
+from darkroom.training.classifier import Classifier
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 from darkroom.training.resume import KeepState
@@ -42,7 +43,7 @@ class Stop(NamedTuple):
     how: str
     """`asked` (a signal) or `killed`."""
     where: str
-    """`step`, `validation` or `epoch`."""
+    """`step`, `validation`, `epoch` or `soup` (a validation of one)."""
     number: int
     sent: signal.Signals = signal.SIGTERM
 
@@ -52,7 +53,9 @@ class Result(NamedTuple):
 
     weights: dict[str, torch.Tensor]
     log: dict[str, bytes]
-    card: tuple[int, float | None]
+    card: tuple[int, float, list[int] | None]
+    kept: list[Kept]
+    """With the hashes of their weights."""
 
 
 def few_of(digits: Any) -> tuple[Any, Split]:
@@ -63,26 +66,32 @@ def few_of(digits: Any) -> tuple[Any, Split]:
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, stop: Stop | None) -> None:
-    """Let a signal, or death, come when a step, a batch of a validation or an epoch begins or ends."""
-    hooks = {"step": "on_train_batch_end", "validation": "on_validation_batch_start", "epoch": "on_train_epoch_start"}
+    """Let a signal, or death, come when a step, a batch of a validation, an epoch or a validation of a soup begins or ends."""
+    hooks = {
+        "step": (KeepState, "on_train_batch_end"),
+        "validation": (KeepState, "on_validation_batch_start"),
+        "epoch": (KeepState, "on_train_epoch_start"),
+        "soup": (Classifier, "on_validation_start"),
+    }
     count = 0
-    originals = {name: vars(KeepState)[name] for name in hooks.values()}
+    originals = {where: vars(kind)[name] for where, (kind, name) in hooks.items()}
 
-    def make(name: str, where: str) -> Any:
-        def hook(self: KeepState, *arguments: Any, **named: Any) -> None:
+    def make(where: str) -> Any:
+        def hook(self: Any, *arguments: Any, **named: Any) -> None:
             nonlocal count
-            if stop is not None and where == stop.where:
+            comes = where != "soup" or self.trainer.state.fn == "validate"
+            if stop is not None and where == stop.where and comes:
                 count += 1
                 if count == stop.number:
                     if stop.how == "killed":
                         raise Killed
                     signal.raise_signal(stop.sent)
-            originals[name](self, *arguments, **named)
+            originals[where](self, *arguments, **named)
 
         return hook
 
-    for where, name in hooks.items():
-        monkeypatch.setattr(KeepState, name, make(name, where))
+    for where, (kind, name) in hooks.items():
+        monkeypatch.setattr(kind, name, make(where))
 
 
 def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None], logs: Path | None = None) -> Result:
@@ -106,10 +115,12 @@ def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None], lo
 
 def result(best: KeepBest, log_dir: Path) -> Result:
     log = {str(path.relative_to(log_dir)): path.read_bytes() for path in log_dir.rglob("*") if path.is_file()}
-    return Result(best.weights, log, (best.epoch, best.score))
+    soup = best.soup.epochs if best.soup else None
+    return Result(best.weights, log, (best.epoch, best.score, soup), best.kept)
 
 
 def assert_equal(first: Result, second: Result) -> None:
     assert first.card == second.card
+    assert first.kept == second.kept
     assert first.log == second.log
     assert all(torch.equal(value, second.weights[name]) for name, value in first.weights.items())

@@ -121,7 +121,8 @@ LIGHTNING = {"pytorch_lightning", "dvclive", "torchmetrics", "lightning"}
 
 
 @pytest.mark.parametrize(
-    ("stage", "never"), [("download", HEAVY), ("split", HEAVY), ("evaluate", LIGHTNING), ("predict", LIGHTNING)]
+    ("stage", "never"),
+    [("download", HEAVY), ("split", HEAVY), ("evaluate", LIGHTNING - {"torchmetrics"}), ("predict", LIGHTNING)],
 )
 def test_stages_never_import_what_they_do_not_need(stage: str, never: set[str]) -> None:
     assert reached(SRC / f"{stage}.py")[1] & never == set()
@@ -140,7 +141,10 @@ def loaded_by(statement: str) -> set[str]:
 
 @pytest.mark.slow
 def test_other_packages_do_not_bring_in_the_heavy_ones() -> None:
-    assert loaded_by("import darkroom.training.inference, darkroom.training.networks") & LIGHTNING == set()
+    without = "import darkroom.training.inference, darkroom.training.networks, darkroom.training.metrics"
+    assert loaded_by(without) & LIGHTNING == set()
+    build = "build_metrics('evaluate.metrics', {}, num_classes=2, multilabel=False, allow=())"
+    assert loaded_by(f"from darkroom.training.metrics import build_metrics; {build}") & LIGHTNING == set()
     assert loaded_by("import download, split, darkroom.reporting.evaluation") & HEAVY == set()
     assert loaded_by("import darkroom.versions.report, dvc.api") & HEAVY == set()
     assert {"torch", "pytorch_lightning"} <= loaded_by("import darkroom.training.fit")

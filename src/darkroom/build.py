@@ -34,6 +34,8 @@ SHORT = {
     "train.scheduler": ("torch.optim.lr_scheduler", "darkroom.training.schedules"),
     "train.loggers": ("pytorch_lightning.loggers",),
     "train.augment": ("darkroom.training.augment", "torchvision.transforms.v2"),
+    "train.metrics": ("torchmetrics.classification",),
+    "evaluate.metrics": ("torchmetrics.classification",),
 }
 
 
@@ -111,7 +113,9 @@ class Builder:
 
     def _long(self, name: str) -> str:
         """Return the import path of a name that one of the usual libraries has."""
-        modules = {module: importlib.import_module(module) for module in SHORT.get(self.key, ())}
+        # Of a mapping of targets, `train.metrics.auroc`, the places are those of all.
+        places = SHORT.get(self.key) or SHORT.get(self.key.rpartition(".")[0], ())
+        modules = {module: importlib.import_module(module) for module in places}
         for module, content in modules.items():
             if not name.startswith("_") and hasattr(content, name):
                 return f"{module}.{name}"

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,20 @@ def replaced_file(path: Path) -> Iterator[Path]:
         _sync(path.parent)
 
 
-@contextmanager
-def hash_named_file(directory: Path, stem: str, suffix: str) -> Iterator[Path]:
-    """Yield a temporary path that becomes `<stem>-<its SHA-256><suffix>` when the block succeeds: file and hash in one step."""
+def write_hash_named(directory: Path, stem: str, suffix: str, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a file that becomes `<stem>-<its SHA-256><suffix>`: content and hash in one step. Return its path."""
     with _temporary_file(directory / f"{stem}{suffix}") as temporary:
-        yield temporary
+        write(temporary)
         _finish(temporary)
-        temporary.replace(directory / f"{stem}-{sha256(temporary)}{suffix}")
+        path = directory / f"{stem}-{sha256(temporary)}{suffix}"
+        temporary.replace(path)
         _sync(directory)
+    return path
+
+
+def has_named_hash(path: Path) -> bool:
+    """Return whether a file is there and is what `write_hash_named` wrote."""
+    return path.is_file() and sha256(path) == path.stem.rpartition("-")[2]
 
 
 @contextmanager

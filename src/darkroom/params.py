@@ -1,5 +1,6 @@
 """The typed, strict form of params.yaml: every key, what it means and what it may be. The README's table is made from it."""
 
+import difflib
 import math
 import re
 from typing import Annotated, Any, Literal, Self
@@ -62,10 +63,17 @@ def _one_group(pattern: str) -> str:
 IMPORT_PATH = r"^([A-Za-z_]\w*\.)*[A-Za-z_]\w*$"
 PACKAGE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 SHA256 = r"^[0-9a-fA-F]{64}$"
+METRIC = r"^[A-Za-z]\w*$"
+MONITOR = r"^val/[A-Za-z]\w*$"
+# Validation metrics that every training logs, and what evaluate measures beside them.
+MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
+EVALUATED = (*MEASURED, "ece", "mean_average_precision", "top5_accuracy")
 PATTERNS = {
     IMPORT_PATH: "an import path such as torch.optim.SGD",
     PACKAGE: "the name of a package or module",
     SHA256: "64 hexadecimal digits",
+    METRIC: "a name of letters, digits and _",
+    MONITOR: "val/ and the name of a metric, such as val/accuracy",
 }
 
 # Sources on which keys of `download` have an effect.
@@ -120,6 +128,23 @@ class Target(BaseModel):
     def with_given(self, **values: Any) -> "Target":
         """Return the same with other values of those arguments that are given."""
         return self.model_copy(update={name: value for name, value in values.items() if name in self.arguments})
+
+
+Metrics = dict[Annotated[str, Field(pattern=METRIC)], Target]
+
+
+def _check_metric_names(key: str, metrics: Metrics, taken: tuple[str, ...]) -> None:
+    for name in metrics:
+        if name.lower() in taken:
+            raise ValueError(f"{key}.{name}: is what a metric is called that is always measured; choose another name")
+
+
+def _check_monitor(monitor: str, names: list[str]) -> None:
+    name = monitor.removeprefix("val/")
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        hint = f"did you mean 'val/{near[0]}'?" if near else f"name one of val/{', val/'.join(names)}, or add it to train.metrics"
+        raise ValueError(f"train.monitor: is {monitor}, which nothing measures; {hint}")
 
 
 class Network(Section):
@@ -377,12 +402,20 @@ class TrainParams(Section):
     """`shuffled`: every picture once an epoch; `balanced`: as many pictures, every class equally often."""
     image_sizes: dict[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1, le=4096)]] | None
     """Sides in pixels that are trained on from epochs on, such as `{0: 128, 20: 192}`; validation has `image_size`."""
-    monitor: Literal["val/loss", "val/accuracy", "val/balanced_accuracy", "val/f1_macro"]
-    """Validation metric that picks the published epoch and stops early; a loss is minimised, the others maximised."""
+    metrics: Metrics
+    """Further validation metrics of torchmetrics, by the names that they are logged with, such as `{auroc: AUROC}`."""
+    monitor: Annotated[str, Field(pattern=MONITOR)]
+    """Validation metric that picks the published epoch and stops early: val/loss, /accuracy, /balanced_accuracy, /f1_macro, …"""
     early_stopping: EarlyStopping | None
     """`patience` and `min_delta`, or null to train all epochs."""
     checkpoint: Checkpoint
     """When the state is saved from which an interrupted training goes on."""
+    keep_best: PositiveInt
+    """Number of best epochs whose weights are kept in models/checkpoints; 1: only the published ones, in models."""
+    keep_every: PositiveInt | None
+    """Keep the weights of every so manieth epoch in models/checkpoints as well."""
+    soup: Annotated[int, Field(ge=2)] | None
+    """Publish the greedy soup of so many best epochs: the mean of those that do not make each other worse."""
     gradient_clip: PositiveFloat | None
     """Largest norm of the gradient, or null."""
     adaptive_clip: PositiveFloat | None
@@ -400,6 +433,8 @@ class TrainParams(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        _check_metric_names("train.metrics", self.metrics, MEASURED)
+        _check_monitor(self.monitor, [*MEASURED, *self.metrics])
         if "lr" in self.optimizer.arguments:
             raise ValueError("train.optimizer.lr: is not allowed here; set train.lr")
         if self.unfreeze_epoch is not None and not self.freeze:
@@ -468,8 +503,15 @@ class EvaluateParams(Section):
     """Test-time augmentation: mean of the logits over a picture and its mirror image, or both shifted a little as well."""
     ece_bins: PositiveInt
     """Bins of confidence in the expected calibration error and the reliability plot."""
+    metrics: Metrics
+    """Further metrics of torchmetrics, as `train.metrics`; they are written to metrics.json."""
     num_pictures: PositiveInt
     """Pictures on each sheet of sample pictures."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _check_metric_names("evaluate.metrics", self.metrics, EVALUATED)
+        return self
 
 
 class PredictParams(Section):

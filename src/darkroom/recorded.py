@@ -130,6 +130,7 @@ def _check_seals(root: Path) -> Iterator[Finding]:
         ("data/raw/dataset.json", "dvc repro --force download"),
         ("data/split/split.json", "dvc repro --force split"),
         ("models/model.json", "dvc repro --force train"),
+        ("models/checkpoints/index.json", "dvc repro --force train"),
     ):
         path = root / sealed
         if path.is_file():

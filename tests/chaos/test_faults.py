@@ -31,7 +31,7 @@ OUTS = {
     "download": ["data/raw"],
     "split": ["data/split", "metrics/split"],
     # The weights and their card are one unit only by the hash in the card.
-    "train": ["models/model.json", "models/model.safetensors", "models/run.json", "metrics/train"],
+    "train": ["models/checkpoints", "models/model.json", "models/model.safetensors", "models/run.json", "metrics/train"],
     "evaluate": ["metrics/evaluate"],
     "predict": ["data/predictions"],
 }

@@ -409,7 +409,7 @@ class ModelFuzzer:
 
     def _published(self, model: dict[str, Plain]) -> dict[str, bytes]:
         """Return the two files of an untrained model."""
-        from darkroom.training.best import KeepBest
+        from darkroom.training.best import Kept
         from darkroom.training.networks import Normalized, Preprocessing, build_network
         from darkroom.training.published import make_card, save_model
 
@@ -418,8 +418,7 @@ class ModelFuzzer:
         self.params = check_params(content)
         seen = Preprocessing(image_size=8, channels=1, mean=(0.5,), std=(0.5,))
         network = Normalized(build_network(self.params.train.model, num_classes=2, channels=1), seen)
-        best = KeepBest("val/loss")
-        best.epoch, best.score = 1, 0.5
+        best = Kept("val/loss", score=0.5, epoch=1, file="")
         save_model(
             self.folder, network.state_dict(), make_card(self.params, seen, ["cat", "dog"], {"raw": "a", "split": "b"}, best)
         )

@@ -665,11 +665,8 @@ def test_a_folder_without_a_row(workspace: Path, dead: int) -> None:
     )
 
 
-def save_state(folder: Path, name: str) -> Path:
-    with files.hash_named_file(folder, name, ".ckpt") as temporary:
-        temporary.write_bytes(b"x" * 3_000_000)
-    (path,) = folder.glob(f"{name}-*")
-    return path
+def save_state(folder: Path, name: str, suffix: str = ".ckpt") -> Path:
+    return files.write_hash_named(folder, name, suffix, lambda path: path.write_bytes(b"x" * 3_000_000))
 
 
 def resume(workspace: Path) -> str:
@@ -688,7 +685,13 @@ def test_states(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = save_state(second, "000000000004-1")
     assert resume(workspace) == "ok resume 1 unfinished training, 12.0 MB"
     monkeypatch.setattr(leftovers, "HASHED_BYTES", 7_000_000)
-    assert resume(workspace) == "ok resume 1 unfinished training, 12.0 MB, 2 of 4 states read"
+    assert resume(workspace) == "ok resume 1 unfinished training, 12.0 MB, 2 of 4 files read"
+    weights = save_state(second, "000000000001-weights", ".safetensors")
+    assert resume(workspace) == "ok resume 1 unfinished training, 15.0 MB, 2 of 5 files read"
+    monkeypatch.setattr(leftovers, "HASHED_BYTES", 17_000_000)
+    weights.write_bytes(b"rot")
+    assert resume(workspace).startswith(f"fail resume {weights.relative_to(workspace)}: its content is not what was saved; run: ")
+    weights.unlink()
     damaged.write_bytes(b"rot")
     found = resume(workspace)
     assert found.startswith(f"fail resume {damaged.relative_to(workspace)}: its content is not what was saved; run: rm -rf ")

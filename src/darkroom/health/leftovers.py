@@ -83,10 +83,11 @@ def _runs(folder: Path, *, since: Path) -> bool:
 def check_states(root: Path, states_dir: Path) -> Iterator[Finding]:
     """Look at the states of unfinished trainings: how many, how large, whether they are whole."""
     states = _sizes(sorted(states_dir.glob("*/[0-9]*.ckpt"), key=lambda path: path.name, reverse=True))
+    weights = _sizes(sorted(states_dir.glob("*/[0-9]*.safetensors")))
     writing = _sizes(rest for rest in sorted(states_dir.glob(f"*/{files.WRITING}*")) if not _in_use(rest.parent))
     unfinished = {path.parent for path in states} - {path.parent for path in states if path.stem.split("-")[1] == FINISHED}
-    damaged, num_read = _damaged(states)
-    size = shown_size(sum(states.values()) + sum(writing.values()))
+    damaged, num_read = _damaged(states | weights)
+    size = shown_size(sum([*states.values(), *weights.values(), *writing.values()]))
     if damaged:
         text = f"{first_of([within(root, path) for path in damaged])}: its content is not what was saved"
         yield Finding("fail", "resume", text, remove_command(root, damaged))
@@ -94,7 +95,8 @@ def check_states(root: Path, states_dir: Path) -> Iterator[Finding]:
         text = f"{counted(len(writing), 'half-written state')} of killed trainings ({size} in all)"
         yield Finding("warn", "resume", text, remove_command(root, writing))
     elif unfinished:
-        read = "" if num_read == len(states) else f", {num_read} of {len(states)} states read"
+        num_files = len(states) + len(weights)
+        read = "" if num_read == num_files else f", {num_read} of {num_files} files read"
         yield Finding("ok", "resume", f"{counted(len(unfinished), 'unfinished training')}, {size}{read}")
     else:
         yield Finding("ok", "resume", "no unfinished training")
@@ -110,7 +112,7 @@ def _sizes(found: Iterable[Path]) -> dict[Path, int]:
 
 
 def _damaged(states: dict[Path, int]) -> tuple[list[Path], int]:
-    """Return the states whose content has not the SHA-256 in their name, and how many, from the first on, were read."""
+    """Return the files whose content has not the SHA-256 in their name, and how many, from the first on, were read."""
     damaged: list[Path] = []
     left = HASHED_BYTES
     for number, (path, size) in enumerate(states.items()):

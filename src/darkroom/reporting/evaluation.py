@@ -1,27 +1,40 @@
 """All that the evaluate stage writes: the tables of both splits, and sheets of test pictures."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.errors import warn
 from darkroom.params import EvaluateParams
-from darkroom.reporting.scores import is_right, most_confident_mistakes, predictions
+from darkroom.reporting.scores import Labels, is_right, most_confident_mistakes, predictions, score
 from darkroom.reporting.sheets import contact_sheet, evenly_sampled
 from darkroom.reporting.tables import Answers, write_tables
 
 ReadPicture = Callable[[int], NDArray[np.uint8]]
+FurtherOf = Callable[[NDArray[np.float64], Labels], Mapping[str, float]]
+
+
+def measure(answers: Mapping[str, Answers], further: FurtherOf, params: EvaluateParams) -> dict[str, dict[str, float]]:
+    """Return the metrics of every split, the usual ones and those that `further` adds; what has no value is told and left out."""
+    metrics = {name: score(*given, bins=params.ece_bins) | dict(further(*given)) for name, given in answers.items()}
+    for split, values in metrics.items():
+        for name in [name for name, value in values.items() if not math.isfinite(value)]:
+            warn(f"params.yaml: evaluate.metrics.{name}: is {values.pop(name)} on {split}; it is left out there")
+    return metrics
 
 
 def write_evaluation(
     directory: Path,
     answers: Mapping[str, Answers],
     classes: Sequence[str],
+    metrics: Mapping[str, Mapping[str, float]],
     read_picture: ReadPicture,
     params: EvaluateParams,
-) -> dict[str, dict[str, float]]:
-    """Write metrics.json, tables and `pictures/`, and return the metrics of every split.
+) -> None:
+    """Write metrics.json, tables and `pictures/`.
 
     Parameters
     ----------
@@ -31,12 +44,14 @@ def write_evaluation(
         Of the model, on `val` and `test`.
     classes
         The K class names.
+    metrics
+        Of every split, as `measure` returns them.
     read_picture
         Given the place of a picture in the test split, returns it as (H, W, C) uint8.
     params
         Number of bins and of pictures.
     """
-    metrics = write_tables(directory, answers, classes, bins=params.ece_bins)
+    write_tables(directory, answers, classes, metrics, bins=params.ece_bins)
     pictures = directory / "pictures"
     pictures.mkdir()
     test = answers["test"]
@@ -47,7 +62,6 @@ def write_evaluation(
     # Names that stay the same, so that the sheets of two revisions stand side by side.
     for name, places in sheets.items():
         _draw(test, places, classes, read_picture, pictures / f"{name}.png")
-    return metrics
 
 
 def _draw(test: Answers, places: NDArray[np.intp], classes: Sequence[str], read_picture: ReadPicture, path: Path) -> None:

@@ -27,8 +27,13 @@ class Answers(NamedTuple):
 
 
 def write_tables(
-    directory: Path, splits: Mapping[str, Answers], classes: Sequence[str], *, bins: int
-) -> dict[str, dict[str, float]]:
+    directory: Path,
+    splits: Mapping[str, Answers],
+    classes: Sequence[str],
+    metrics: Mapping[str, Mapping[str, float]],
+    *,
+    bins: int,
+) -> None:
     """Write metrics.json, reliability_<split>.csv, and for the test split confusion.csv and per_class.csv.
 
     Parameters
@@ -39,21 +44,16 @@ def write_tables(
         The model's answers on `val` and `test`.
     classes
         The K class names.
-    bins
-        Number of bins of confidence.
-
-    Returns
-    -------
     metrics
         The content of metrics.json: for each split, its metrics.
+    bins
+        Number of bins of confidence.
     """
-    metrics = {name: scores.score(*answers, bins=bins) for name, answers in splits.items()}
     files.write_json(directory / "metrics.json", metrics)
     for name, answers in splits.items():
         write_reliability(directory / f"reliability_{name}.csv", scores.reliability(*answers, bins=bins))
     write_confusion(directory / "confusion.csv", scores.confusion_matrix(*splits["test"]), classes)
     write_per_class(directory / "per_class.csv", scores.per_class(*splits["test"]), classes)
-    return metrics
 
 
 def write_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.trainer.states import TrainerFn
 from timm.utils.agc import adaptive_clip_grad
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
@@ -17,16 +19,17 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from darkroom.data.randomness import generator
 from darkroom.errors import RunError
+from darkroom.params import MEASURED
 from darkroom.training.averaging import Average
 from darkroom.training.batches import STEP, Batch
 from darkroom.training.layers import Frozen
 from darkroom.training.lora import Merged
+from darkroom.training.metrics import FurtherMetrics
 from darkroom.training.mixing import Mixing
 from darkroom.training.schedules import interval
 from darkroom.training.tally import MultilabelTally, Tally
 from darkroom.training.teaching import Teacher
 
-MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler | None]
 
@@ -48,6 +51,8 @@ class Classifier(pl.LightningModule):
         K.
     multilabel
         Whether pictures have any number of classes.
+    further
+        Metrics that are measured in validations beside the usual ones.
     monitor
         Validation metric that a ReduceLROnPlateau schedule watches.
     seed
@@ -78,6 +83,7 @@ class Classifier(pl.LightningModule):
         make_scheduler: MakeScheduler,
         num_classes: int,
         multilabel: bool = False,
+        further: FurtherMetrics | None = None,
         monitor: str,
         seed: int,
         lr_table: Mapping[int, float] | None = None,
@@ -97,7 +103,7 @@ class Classifier(pl.LightningModule):
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.monitor, self.seed = monitor, seed
         self.new_tally = partial(MultilabelTally if multilabel else Tally, num_classes)
-        self.train_tally, self.val_tally = self.new_tally(), self.new_tally()
+        self.train_tally, self.val_tally = self.new_tally(), self.new_tally(further=further)
         self._own = {id(value) for value in self.parameters()}
 
     @property
@@ -212,7 +218,8 @@ class Classifier(pl.LightningModule):
 
     def on_validation_start(self) -> None:
         """Let all processes measure what will be published: statistics of normalisation differ from one to the other."""
-        if self.merged is not None:
+        # Only while it trains: a soup of earlier epochs is measured as it is.
+        if self.merged is not None and self.trainer.state.fn == TrainerFn.FITTING:
             self.merged.take(self._learnt)
         if self.trainer.world_size > 1:
             for buffer in self.published.buffers():
@@ -229,7 +236,7 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
-        self._log_epoch("val", self.val_tally, MEASURED)
+        self._log_epoch("val", self.val_tally, (*MEASURED, *self.val_tally.further.metrics))
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics and the learning rate."""
@@ -248,11 +255,17 @@ class Classifier(pl.LightningModule):
     def _log_epoch(self, split: str, tally: Tally, names: tuple[str, ...]) -> None:
         metrics = tally.metrics(self.all_gather)
         tally.reset()
-        loss = float(metrics["loss"])
-        if not math.isfinite(loss):
-            raise RunError(
-                f"{split}/loss: is {loss} in epoch {self.current_epoch + 1} (step {self.global_step}); "
-                "lower train.lr or set train.gradient_clip"
-            )
+        values = {f"{split}/{name}": metrics[name] for name in names}
+        # What is measured after training is compared with what there is, and need not be better.
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self._check_finite(f"{split}/loss", values, "lower train.lr or set train.gradient_clip")
+            self._check_finite(self.monitor, values, "let train.monitor be another metric")
+        # A further metric may have no value in an epoch, such as one of pairs of classes that were never predicted.
+        known = {name: value for name, value in values.items() if math.isfinite(value)}
         # Lightning takes a value named `step` for the step of all that is logged beside it: epochs from 1.
-        self.log_dict({f"{split}/{name}": metrics[name] for name in names} | {"step": float(self.current_epoch + 1)})
+        self.log_dict(known | {"step": float(self.current_epoch + 1)})
+
+    def _check_finite(self, name: str, values: Mapping[str, Tensor], way_out: str) -> None:
+        value = float(values.get(name, 0.0))
+        if not math.isfinite(value):
+            raise RunError(f"{name}: is {value} in epoch {self.current_epoch + 1} (step {self.global_step}); {way_out}")

@@ -1,7 +1,10 @@
 """Lightning trains what was planned, from the beginning or from where it was interrupted; what goes wrong is one line."""
 
+import math
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,14 +28,15 @@ from darkroom.training.observing import observing
 from darkroom.training.plan import Plan
 from darkroom.training.progress import ProgressReport
 from darkroom.training.resume import KeepState, State, describe, write_files
+from darkroom.training.soup import Soup, Weights, greedy_soup
 from darkroom.training.states import StateStore
 from darkroom.training.steps import LogSteps
 from darkroom.training.testing import TestDuring
-from darkroom.training.trainer import make_trainer
+from darkroom.training.trainer import early_stopping, make_trainer
 
 
 def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path | None = None) -> KeepBest:
-    """Train, or go on from the state in `store`, and return the callback that holds the weights of the best epoch.
+    """Train, or go on from the state in `store`, and return the callback that knows the weights of the best epochs.
 
     The log is written to `store.log_dir`, what is observed beside it to a folder in `logs`, if there is one.
 
@@ -44,7 +48,9 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
         If a signal ended it; the state is saved then.
     """
     train = plan.params.train
-    best, keep = KeepBest(train.monitor), KeepState(store, train.checkpoint.every_minutes)
+    num_best = max(train.keep_best, train.soup or 1)
+    best = KeepBest(store, train.monitor, plan.mode, num_best=num_best, every=train.keep_every)
+    keep = KeepState(store, train.checkpoint.every_minutes)
     state = store.latest()
     shutil.rmtree(store.log_dir, ignore_errors=True)
     store.log_dir.mkdir()  # a promised output, also of a fast_dev_run, which logs nothing
@@ -53,41 +59,67 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
     finished = state is not None and state["darkroom"]["finished"]
     with observing(plan.params, None if finished else logs, state, store.folder.name[:8]) as observers:
         computing = _computing(plan, pack, split)
-        callbacks = [best, ProgressReport(train.monitor, train.batch_size), *_measuring(plan, pack, split), *computing]
+        progress = ProgressReport(train.monitor, train.batch_size)
+        callbacks = [*early_stopping(train, plan.mode), best, progress, *_measuring(plan, pack, split), *computing]
         trainer = make_trainer(plan.params, [*callbacks, *observers.callbacks, keep], store.log_dir, state, observers=observers)
         if trainer.is_global_zero and (line := describe(state, store)):
             print(line, flush=True)
         if state is not None and finished:
             best.load_state_dict(state["callbacks"]["KeepBest"])
             best.publishes = trainer.is_global_zero
-            return best
-        store.check_space(sum(value.nbytes for value in plan.classifier.network.state_dict().values()))
-        cached = computing[0].cached if computing else None
-        _train(plan, trainer, _loaders(plan, pack, split, trainer, state, cached), store.log_dir, "state" if state else None)
-    if not best.weights:
+        else:
+            num_bytes = sum(value.nbytes for value in plan.classifier.network.state_dict().values())
+            store.check_space(num_bytes, num_best + train.epochs // (train.keep_every or train.epochs + 1))
+            loaders = _loaders(plan, pack, split, trainer, state, computing[0].cached if computing else None)
+            with _explained(plan.params, trainer, store.log_dir):
+                trainer.fit(plan.classifier, *loaders, ckpt_path="state" if state else None)
+    if not best.kept:
         _no_epoch(train.monitor)
+    if train.soup is not None:
+        with _explained(plan.params, trainer, store.log_dir):
+            best.soup = _soup(plan, trainer, _loaders(plan, pack, split, trainer, state)[1], best)
     return best
 
 
-def _train(plan: Plan, trainer: pl.Trainer, loaders: tuple[Any, Any], log_dir: Path, ckpt_path: str | None) -> None:
-    train = plan.params.train
+@contextmanager
+def _explained(params: Params, trainer: pl.Trainer, log_dir: Path) -> Iterator[None]:
+    """Turn what is known to go wrong into one line."""
     try:
         with files.naming(log_dir):
-            trainer.fit(plan.classifier, *loaders, ckpt_path=ckpt_path)
+            yield
     except sqlite3.Error as error:
         raise RunError(
             f"{site_cache_dir()}: DVC cannot write there ({error}); free the disk, mend its permissions "
             "or set DVC_SITE_CACHE_DIR to another folder"
         ) from error
     except RuntimeError as error:
-        _explain_memory(error, train.batch_size)
-        _explain_workers(error, plan.params)
+        _explain_memory(error, params.train.batch_size)
+        _explain_workers(error, params)
         _explain_ranks(error, trainer.world_size)
         raise
 
 
+def _soup(plan: Plan, trainer: pl.Trainer, val_loader: Any, best: KeepBest) -> Soup | None:
+    """Return the soup of the best epochs, each of its steps measured as a validation measures.
+
+    It is a function of what the finished training has kept: one that was killed here is cooked anew.
+    """
+    train = plan.params.train
+    # Nothing that logs, keeps or stops is to see these validations.
+    trainer.callbacks, trainer.loggers = [], []  # type: ignore[attr-defined]
+    candidates = {kept.epoch: kept for kept in best.kept[: train.soup]}
+
+    def measure(weights: Weights) -> float:
+        plan.classifier.published.load_state_dict(weights)
+        trainer.validate(plan.classifier, val_loader, verbose=False)
+        return float(trainer.callback_metrics.get(train.monitor, math.nan))
+
+    scores = {epoch: kept.score for epoch, kept in candidates.items()}
+    return greedy_soup(scores, lambda epoch: best.load(candidates[epoch]), measure, sign=best.sign)
+
+
 def _loaders(
-    plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: State | None, cached: CachedFeatures | None
+    plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: State | None, cached: CachedFeatures | None = None
 ) -> tuple[Any, Any]:
     params, preprocessing = plan.params, plan.preprocessing
     batch_size, seed = params.train.batch_size, params.base.seed

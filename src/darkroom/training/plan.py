@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from darkroom.build import Builder
 from darkroom.data.colours import measure_colours
@@ -30,6 +30,7 @@ from darkroom.training.layers import Frozen, parameter_groups
 from darkroom.training.loggers import check_loggers
 from darkroom.training.lora import add_adapters
 from darkroom.training.losses import class_weights
+from darkroom.training.metrics import Mode, build_metrics
 from darkroom.training.mixing import Mixing
 from darkroom.training.networks import Normalized, Preprocessing
 from darkroom.training.origin import check_licence
@@ -59,6 +60,8 @@ class Plan:
     """What the training starts with; None: from scratch."""
     started: str | None
     """What was taken of `train.init_from`."""
+    mode: Mode
+    """Whether the least or the greatest value of `train.monitor` is the best one."""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -111,6 +114,8 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     preprocessing = Preprocessing(image_size=image_size, channels=channels, mean=mean, std=std, resize=pack.resize)
     normalized = Normalized(network, preprocessing)
     multilabel = is_multilabel(pack.labels)
+    further = build_metrics("train.metrics", train.metrics, num_classes=num_classes, multilabel=multilabel, allow=allow)
+    mode = further.mode(train.monitor)
     of_classes = class_weights(train, pack.labels[train_rows], pack.classes)
     loss = make_loss(params, of_classes, multilabel=multilabel)
     mixing = Mixing(train.mixup, train.cutmix, num_classes) if train.mixup or train.cutmix else None
@@ -140,7 +145,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     frozen.set(frozen=True)
     optimizer_of = partial(make_optimizer, params)
     check_step(normalized, loss, optimizer_of, mixing(few) if mixing else few, num_classes, multilabel=multilabel)
-    make_scheduler(params, optimizer_of(normalized), total_steps=train.epochs)
+    make_scheduler(params, optimizer_of(normalized), total_steps=train.epochs, mode=mode)
     trained = make_probe(network, preprocessing, few["images"]) if train.cache_features else normalized
     classifier = make_classifier(
         params,
@@ -150,9 +155,10 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         # A mean by weights would depend on which pictures are in a batch together.
         val_loss=make_loss(params, {}, multilabel=multilabel) if of_classes else loss,
         make_optimizer=optimizer_of,
-        make_scheduler=lambda optimizer, steps: make_scheduler(params, optimizer, total_steps=steps),
+        make_scheduler=lambda optimizer, steps: make_scheduler(params, optimizer, total_steps=steps, mode=mode),
         num_classes=num_classes,
         multilabel=multilabel,
+        further=further,
         monitor=train.monitor,
         seed=params.base.seed,
         lr_table=train.lr_table,
@@ -165,7 +171,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         merged=merged,
     )
     size = measure(merged.network if merged else normalized, few["images"][:1], trained=normalized)
-    return Plan(params, classifier, preprocessing, transforms, num_classes, size, weights, started)
+    return Plan(params, classifier, preprocessing, transforms, num_classes, size, weights, started, mode)
 
 
 def _start(start: Start, network: Normalized, params: Params, images: Tensor, classes: list[str]) -> str:
@@ -239,10 +245,10 @@ def make_optimizer(params: Params, network: nn.Module) -> Optimizer:
     return optimizer
 
 
-def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int) -> LRScheduler | None:
+def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int, mode: Mode) -> LRScheduler | None:
     """Return the schedule that `train.scheduler` names; lengths and peak that it asks for by name are filled in.
 
-    It begins where `train.lr_table` ends.
+    It begins where `train.lr_table` ends. `mode` is that of the monitored metric, on which ReduceLROnPlateau waits.
     """
     train = params.train
     if train.scheduler is None:
@@ -257,6 +263,8 @@ def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int) ->
         "max_lr": rates if len(rates) > 1 else rates[0],
     }
     builder = Builder("train.scheduler", (LRScheduler,), params.base.allow_targets, filled)
+    if builder.find(train.scheduler.target) is ReduceLROnPlateau:  # CyclicLR has a mode of another kind
+        filled["mode"] = mode
     scheduler: LRScheduler = builder.build(train.scheduler, optimizer)
     return scheduler
 

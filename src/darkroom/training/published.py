@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +23,7 @@ from darkroom.training.origin import FROM_SCRATCH, Origin
 from darkroom.training.size import Size
 
 RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
-CARD, WEIGHTS = "model.json", "model.safetensors"
+CARD, WEIGHTS, INDEX = "model.json", "model.safetensors", "index.json"
 WAY_OUT = "run 'dvc checkout', or 'dvc repro train' to train it anew"
 
 
@@ -52,10 +52,12 @@ class Card(BaseModel):
     weights_sha256: str
     """Hash of model.safetensors."""
     epoch: int
-    """The published epoch, from 1."""
+    """The published epoch, from 1; the best one of a soup."""
+    soup: list[int] | None = None
+    """Epochs whose mean the weights are; null: they are those of the one epoch."""
     monitor: str
     score: float
-    """Value of the monitored metric in that epoch."""
+    """Value of the monitored metric, measured with these weights."""
     data_sha256: dict[str, str]
     """Hashes of data/raw/dataset.json and data/split/manifest.csv."""
     params: dict[str, Any]
@@ -116,6 +118,7 @@ def make_card(
     best: Best,
     *,
     task: str = "multiclass",
+    soup: list[int] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the fields of a `Card`, but for `format`, `weights_sha256` and `packages`; `about` is what the plan knows."""
@@ -125,6 +128,7 @@ def make_card(
         "task": task,
         "preprocessing": preprocessing.model_dump(mode="json"),
         "epoch": best.epoch,
+        "soup": soup,
         "monitor": best.monitor,
         "score": best.score,
         "data_sha256": data_sha256,
@@ -163,6 +167,21 @@ def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]
     )
 
 
+def save_checkpoints(directory: Path, checkpoints: Iterable[tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
+    """Write weights and cards of epochs as a model each, in `epoch_0001` and so on, and index.json with the hash of each file.
+
+    The index is there for no epochs as well, so that DVC and Git always have something to keep.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    hashes: dict[str, str] = {}
+    for weights, card in checkpoints:
+        folder = directory / f"epoch_{card['epoch']:04d}"
+        save_model(folder, weights, card)
+        scores[folder.name] = {card["monitor"]: card["score"]}
+        hashes |= {f"{folder.name}/{name}": files.sha256(folder / name) for name in (CARD, WEIGHTS)}
+    files.write_sealed_json(directory / INDEX, {"format": 1, "epochs": scores, "files": hashes})
+
+
 def packages(params: Mapping[str, Any]) -> dict[str, str]:
     """Return the versions of the packages that a result depends on; `params` is what `science` returns."""
     train = params["train"]
@@ -191,8 +210,8 @@ def refuse_unsafe_loading() -> None:
         raise InputError(f"{name}: is set, so that opening weights could run code; unset it")
 
 
-def load_model(directory: Path, params: Params) -> Published:
-    """Open the published model.
+def load_model(directory: Path, params: Params, name: str = "models") -> Published:
+    """Open a published model; `name` is what its folder is called in errors.
 
     Raises
     ------
@@ -200,17 +219,17 @@ def load_model(directory: Path, params: Params) -> Published:
         If a file is missing or damaged, or if params.yaml names another network than a model by `_target_` was trained with.
     """
     refuse_unsafe_loading()
-    card = read_card(directory / "model.json")
-    path = directory / "model.safetensors"
+    card = read_card(directory / CARD, name)
+    path = directory / WEIGHTS
     if not path.exists():
-        raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}")
+        raise InputError(f"{name}/{path.name}: does not exist; {WAY_OUT}")
     if files.sha256(path) != card.weights_sha256:
-        raise InputError(f"models/{path.name}: is not the file that model.json describes (its SHA-256 differs); {WAY_OUT}")
+        raise InputError(f"{name}/{path.name}: is not the file that model.json describes (its SHA-256 differs); {WAY_OUT}")
     try:
         weights = load_file(path)
     except SafetensorError as error:
-        raise InputError(f"models/{path.name}: is damaged ({error}); {WAY_OUT}") from error
-    return Published(build_published(card, weights, params, where="models/model.json", way_out=WAY_OUT), card)
+        raise InputError(f"{name}/{path.name}: is damaged ({error}); {WAY_OUT}") from error
+    return Published(build_published(card, weights, params, where=f"{name}/{CARD}", way_out=WAY_OUT), card)
 
 
 def open_content(key: str, name: str, content: Mapping[str, bytes]) -> tuple[Card, dict[str, Tensor]]:
@@ -296,14 +315,14 @@ def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *
     return network.eval()
 
 
-def read_card(path: Path) -> Card:
-    """Read and check model.json."""
+def read_card(path: Path, name: str = "models") -> Card:
+    """Read and check model.json, in a folder that is called `name` in errors."""
     try:
         return parse_card(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"models/{path.name}: does not exist; {WAY_OUT}") from None
+        raise InputError(f"{name}/{path.name}: does not exist; {WAY_OUT}") from None
     except ValueError as error:
-        raise InputError(f"models/{path.name}: is damaged ({error}); {WAY_OUT}") from None
+        raise InputError(f"{name}/{path.name}: is damaged ({error}); {WAY_OUT}") from None
 
 
 def parse_card(data: bytes) -> Card:

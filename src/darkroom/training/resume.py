@@ -1,7 +1,7 @@
 """Going on after an interruption as if there had been none: when the state is saved, what is in it, how it is taken up.
 
 A state stands between two optimizer steps. Everything random is a function of seed, epoch, step and picture, so that weights,
-optimizer, schedule, counters, the best epoch so far and the log are all that a training has to remember.
+optimizer, schedule, counters, the best epochs so far and the log are all that a training has to remember.
 """
 
 import os
@@ -144,7 +144,8 @@ class KeepState(pl.Callback):
                 "finished": phase == FINISHED,
                 "log": read_files(self.store.log_dir),
             }
-            self.store.save(state, step=trainer.global_step, phase=phase)
+            weights = [kept["file"] for kept in state["callbacks"]["KeepBest"]["kept"]]
+            self.store.save(state, step=trainer.global_step, phase=phase, weights=weights)
         self.saved = time.monotonic()
 
 

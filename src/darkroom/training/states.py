@@ -5,12 +5,16 @@ import json
 import pickle
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from darkroom import files, paths
 from darkroom.errors import RunError, is_main_process, warn
@@ -24,8 +28,10 @@ KEPT_PER_TRAINING = 2
 KEPT_TRAININGS, KEPT_DAYS = 5, 14
 # Phases of a step: its batch was trained on; its epoch, with validation, is over; the training is.
 WITHIN_EPOCH, EPOCH_OVER, FINISHED = 0, 1, 2
-# A checkpoint holds weights, two moments of the optimizer and the best weights.
+# A checkpoint holds weights, two moments of the optimizer and an average of the weights.
 COPIES_IN_STATE = 4
+WEIGHTS_SUFFIX = ".safetensors"
+Weights = dict[str, Tensor]
 
 
 class StateStore:
@@ -49,6 +55,8 @@ class StateStore:
         fingerprint = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()
         self.folder = root / fingerprint[:16]
         self.log_dir = self.folder / "log"
+        self._needed: set[str] = set()
+        """Files of weights that the newest state on disk names."""
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -66,55 +74,99 @@ class StateStore:
     def latest(self) -> dict[str, Any] | None:
         """Return the newest state that is whole, on the CPU, or None.
 
-        A state is opened only after its content was found to have the SHA-256 in its name, and never runs code.
+        A state is opened only after its content was found to have the SHA-256 in its name, and never runs code. The files of
+        weights that it names are looked at likewise.
         """
         for path in self._states():
             fault = "is damaged (its SHA-256 differs)"
-            if files.sha256(path) == _recorded_hash(path):
+            if files.has_named_hash(path):
                 try:
                     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 except pickle.UnpicklingError:
                     fault = "cannot be opened without running code"
                 else:
-                    return state
+                    needed = set(state.get("weights", []))
+                    if all(files.has_named_hash(self.folder / name) for name in needed):
+                        self._needed = needed
+                        return state
+                    fault = "names weights that are damaged or gone"
             warn(f"{paths.shown(path)}: {fault}; an earlier state is used, or none")
             path.unlink()
         return None
 
-    def save(self, state: Mapping[str, Any], *, step: int, phase: int) -> None:
+    def save_weights(self, epoch: int, weights: Weights) -> str:
+        """Write weights of an epoch to a file of their own, and return its name, by which a state can name it.
+
+        Raises
+        ------
+        RunError
+            If the disk is full or fails.
+        """
+        contiguous = {name: value.contiguous() for name, value in weights.items()}
+        try:
+            stem = f"{epoch:012d}-weights"
+            return files.write_hash_named(self.folder, stem, WEIGHTS_SUFFIX, partial(save_file, contiguous)).name
+        except (OSError, SafetensorError) as error:
+            raise self._unsaved(f"the weights of epoch {epoch}", error) from error
+
+    def load_weights(self, name: str) -> Weights:
+        """Return weights that `save_weights` has written, on the CPU."""
+        path = self.folder / name
+        if not files.has_named_hash(path):
+            raise RunError(
+                f"{paths.shown(path)}: is damaged or gone; the same command goes on from an earlier state, or begins anew"
+            )
+        return load_file(path)
+
+    def _unsaved(self, what: str, error: Exception) -> RunError:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        return RunError(
+            f"{paths.shown(self.folder)}: {what} cannot be saved ({reason}); "
+            "free the disk or mend its permissions: the same command goes on from the state before"
+        )
+
+    def save(self, state: Mapping[str, Any], *, step: int, phase: int, weights: Iterable[str] = ()) -> None:
         """Write a state, and remove all but the newest; `phase` orders those of the same step.
+
+        Of the files of weights those stay that this state names (`weights`) and those that the one before did.
 
         Raises
         ------
         RunError
             If the disk is full or fails; the states before are untouched.
         """
+        named = sorted(set(weights))
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                torch.save({**state, "weights": named}, file)
+
         try:
-            with files.hash_named_file(self.folder, f"{step:012d}-{phase}", ".ckpt") as temporary, temporary.open("wb") as file:
-                torch.save(dict(state), file)
+            files.write_hash_named(self.folder, f"{step:012d}-{phase}", ".ckpt", write)
         except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise RunError(
-                f"{paths.shown(self.folder)}: the state of step {step} cannot be saved ({reason}); "
-                "free the disk or mend its permissions: the same command goes on from the state before"
-            ) from error
+            raise self._unsaved(f"the state of step {step}", error) from error
         for old in self._states()[KEPT_PER_TRAINING:]:
             old.unlink()
+        for path in self._weights():
+            if path.name not in self._needed.union(named):
+                path.unlink()
+        self._needed = set(named)
 
     def forget(self) -> None:
         """Remove all states."""
-        for path in self._states():
+        for path in [*self._states(), *self._weights()]:
             path.unlink()
 
-    def check_space(self, weights_bytes: int) -> None:
-        """Refuse to start what the disk could not hold to its end.
+    def check_space(self, weights_bytes: int, num_kept: int = 1) -> None:
+        """Refuse to start what the disk could not hold to its end, with the weights of so many epochs.
 
         Raises
         ------
         RunError
             Saying how much is needed and how much is there.
         """
-        needed = weights_bytes * COPIES_IN_STATE * (KEPT_PER_TRAINING + 1) + weights_bytes
+        # Weights are kept here, with one more of which no state knows yet, and published, with the best ones by themselves.
+        needed = weights_bytes * (COPIES_IN_STATE * (KEPT_PER_TRAINING + 1) + 2 * (num_kept + 1))
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise RunError(
@@ -140,6 +192,9 @@ class StateStore:
     def _states(self) -> list[Path]:
         """Return the states, newest first; names sort by step, for clocks can go backwards."""
         return sorted(self.folder.glob("[0-9]*.ckpt"), reverse=True)
+
+    def _weights(self) -> list[Path]:
+        return list(self.folder.glob(f"[0-9]*{WEIGHTS_SUFFIX}"))
 
     def _others(self) -> list[Path]:
         return [folder for folder in self.root.iterdir() if folder.is_dir() and folder != self.folder]
@@ -174,12 +229,10 @@ def depends_on(
 def forget_finished(root: Path) -> None:
     """Remove the states of trainings that came to their end: DVC has recorded them, or no later stage would run."""
     for path in root.glob(f"*/*-{FINISHED}-*.ckpt"):
-        for state in path.parent.glob("*.ckpt"):
-            state.unlink()
-
-
-def _recorded_hash(path: Path) -> str:
-    return path.stem.rpartition("-")[2]
+        # States first: one without its weights would be told to be damaged.
+        for pattern in ("*.ckpt", f"[0-9]*{WEIGHTS_SUFFIX}"):
+            for file in path.parent.glob(pattern):
+                file.unlink()
 
 
 def _last_use(folder: Path) -> float:

@@ -9,23 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darkroom.training.metrics import FurtherMetrics
+
 
 class Tally:
-    """Counts of right, actual and predicted pictures per class, and the sum of losses."""
+    """Counts of right, actual and predicted pictures per class, the sum of losses, and what further metrics need."""
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_classes: int, further: FurtherMetrics | None = None):
         self.num_classes = self.width = num_classes
+        self.further = further or FurtherMetrics({})
         self.counts: Tensor | None = None
         self.loss: Tensor | None = None
 
     def reset(self) -> None:
         """Forget all pictures."""
         self.counts = self.loss = None
+        self.further.reset()
 
     def add(self, logits: Tensor, labels: Tensor, mean_loss: Tensor) -> None:
         """Add a batch of logits (N, K) and labels (N,) with the mean of its losses."""
         count = self._count(logits, labels)
         loss = mean_loss.float() * len(labels)
+        self.further.add_logits(logits, labels)
         # What was taken up is on the CPU.
         self.counts = count if self.counts is None else self.counts.to(count.device) + count
         self.loss = loss if self.loss is None else self.loss.to(loss.device) + loss
@@ -57,7 +62,7 @@ class Tally:
             self.counts, self.loss = state["counts"], state["loss"]
 
     def metrics(self, gather: Callable[[Any], Any] = lambda value: value) -> dict[str, Tensor]:
-        """Return loss, accuracy, balanced_accuracy and f1_macro of all pictures added, over all processes.
+        """Return loss, accuracy, balanced_accuracy, f1_macro and further metrics of all pictures added, over all processes.
 
         A class with no picture is left out of balanced accuracy and counts as 0 in f1_macro, as in scikit-learn.
         """
@@ -72,6 +77,7 @@ class Tally:
             "accuracy": num_right / num_pictures,
             "balanced_accuracy": (right[present] / actual[present]).mean(),
             "f1_macro": (2 * right / (actual + predicted).clamp(min=1)).mean(),
+            **{name: torch.tensor(value) for name, value in self.further.values().items()},
         }
 
 
@@ -81,8 +87,8 @@ class MultilabelTally(Tally):
     Accuracy is that of whole pictures: all their classes right. The counts have one more column, for pictures.
     """
 
-    def __init__(self, num_classes: int):
-        super().__init__(num_classes)
+    def __init__(self, num_classes: int, further: FurtherMetrics | None = None):
+        super().__init__(num_classes, further)
         self.width = num_classes + 1
 
     def _count(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The test split during training, to look at: nothing is chosen by it."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from darkroom.training.batches import Batch
-from darkroom.training.classifier import MEASURED, Classifier
+from darkroom.training.classifier import Classifier
 from darkroom.training.steps import log_rows
 
 
@@ -26,16 +27,24 @@ class TestDuring(pl.Callback):
 
     def __init__(self, every: int, load: Callable[[int, int], "DataLoader[Batch]"]):
         self.every, self.load = every, load
+        self.tally: Any = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Count by itself what the validation counts."""
+        assert isinstance(pl_module, Classifier)
+        self.tally = pl_module.new_tally(further=pl_module.val_tally.further.clone())
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure, with the network in the mode and precision of a validation."""
         if (trainer.current_epoch + 1) % self.every:
             return
         assert isinstance(pl_module, Classifier)
-        tally: Any = pl_module.new_tally()
         for batch in self.load(trainer.global_rank, trainer.world_size):
             moved: Any = trainer.strategy.batch_to_device(batch)
             with trainer.precision_plugin.val_step_context():
-                pl_module.measure(moved, tally)
-        metrics = tally.metrics(pl_module.all_gather)
-        log_rows(trainer, [(trainer.current_epoch + 1, {f"test_during/{name}": float(metrics[name]) for name in MEASURED})])
+                pl_module.measure(moved, self.tally)
+        metrics = self.tally.metrics(pl_module.all_gather)
+        self.tally.reset()
+        values = {f"test_during/{name}": float(value) for name, value in metrics.items()}
+        known = {name: value for name, value in values.items() if math.isfinite(value)}
+        log_rows(trainer, [(trainer.current_epoch + 1, known)])

@@ -17,7 +17,8 @@ from pytorch_lightning.strategies import StrategyRegistry
 from torch import distributed
 
 from darkroom.errors import InputError, described
-from darkroom.params import Params
+from darkroom.params import Params, TrainParams
+from darkroom.training.metrics import Mode
 from darkroom.training.observing import Observers
 from darkroom.training.resume import State, StateInMemory
 
@@ -54,7 +55,7 @@ def make_trainer(
     *,
     observers: Observers = Observers(),  # noqa: B008 - it is never changed
 ) -> pl.Trainer:
-    """Return the Trainer for `train` and `hardware`, which logs to `log_dir`, with early stopping among its callbacks.
+    """Return the Trainer for `train` and `hardware`, which logs to `log_dir`.
 
     With a state, `fit` with any `ckpt_path` goes on from it, and the log goes on from what stands in `log_dir`.
 
@@ -64,19 +65,6 @@ def make_trainer(
         Naming the key that Lightning does not take.
     """
     train, hardware = params.train, params.hardware
-    if train.early_stopping:
-        mode = "min" if train.monitor.endswith("loss") else "max"
-        stopping = train.early_stopping
-        # Only after a validation: a training that ends within its first epoch has nothing to compare.
-        early = EarlyStopping(
-            train.monitor,
-            min_delta=stopping.min_delta,
-            patience=stopping.patience,
-            mode=mode,
-            check_finite=False,
-            check_on_train_epoch_end=False,
-        )
-        callbacks = [early, *callbacks]
     live = DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None)
     further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **observers.arguments, **train.trainer}
     _quieten_lightning()
@@ -105,6 +93,24 @@ def make_trainer(
     if hasattr(trainer.strategy, "_timeout"):  # has no public name for strategies that are chosen by theirs
         trainer.strategy._timeout = timedelta(seconds=max(START_SECONDS, hardware.rank_timeout_seconds))
     return trainer
+
+
+def early_stopping(train: TrainParams, mode: Mode) -> list[pl.Callback]:
+    """Return what ends the training when `train.monitor` no longer gets better, if that is wanted."""
+    stopping = train.early_stopping
+    if stopping is None:
+        return []
+    # Only after a validation: a training that ends within its first epoch has nothing to compare.
+    return [
+        EarlyStopping(
+            train.monitor,
+            min_delta=stopping.min_delta,
+            patience=stopping.patience,
+            mode=mode,
+            check_finite=False,
+            check_on_train_epoch_end=False,
+        )
+    ]
 
 
 class RankTimeout(pl.Callback):
@@ -140,6 +146,13 @@ def check_trainer_arguments(params: Params) -> None:
     if arguments.get("limit_val_batches") == 0:
         raise InputError(
             "params.yaml: train.trainer.limit_val_batches: is 0, but the best epoch is chosen by validation; raise it"
+        )
+    validated = arguments.get("check_val_every_n_epoch", 1)
+    every = params.train.keep_every
+    if every is not None and isinstance(validated, int) and validated > 0 and every % validated:
+        raise InputError(
+            f"params.yaml: train.keep_every: is {every}, but only one epoch in {validated} is validated, which is when weights "
+            f"are kept; make it a multiple of {validated}"
         )
     strategies = ["auto", *StrategyRegistry.available_strategies()]
     if hardware.strategy not in strategies:

@@ -6,6 +6,7 @@ from darkroom.errors import InputError
 from darkroom.versions.revisions import open_revision
 
 MODEL = ("model.json", "model.safetensors")
+MODELS = "models"
 
 
 def read_model(root: Path, repository: Path, name: str) -> tuple[str, dict[str, bytes]]:
@@ -18,7 +19,7 @@ def read_model(root: Path, repository: Path, name: str) -> tuple[str, dict[str, 
     repository
         The Git repository that knows branches and experiments.
     name
-        Path, commit, branch, tag or experiment.
+        Path, commit, branch, tag or experiment; `commit:folder` for another folder of it than `models`.
 
     Returns
     -------
@@ -30,12 +31,19 @@ def read_model(root: Path, repository: Path, name: str) -> tuple[str, dict[str, 
     InputError
         If there is no such model.
     """
-    folder = root / name
-    if folder.is_dir():
+    path = root / name
+    if path.resolve().is_relative_to(root.resolve() / MODELS):
+        raise InputError(
+            f"{name}: is what training itself writes, and is gone when it starts; name a revision, such as HEAD:{name}"
+        )
+    if path.is_dir():
         try:
-            return name, {file: (folder / file).read_bytes() for file in MODEL}
+            return name, {file: (path / file).read_bytes() for file in MODEL}
         except FileNotFoundError as error:
             missing = Path(str(error.filename)).name
             raise InputError(f"{name}: has no {missing}; name the folder of a published model, or a revision") from None
-    revision = open_revision(repository, name, ("models",))
-    return str(revision), {file: revision.read(f"models/{file}") for file in MODEL}
+    # Git allows no colon in a name, and has it before a path itself.
+    commit, _, folder = name.partition(":")
+    revision = open_revision(repository, commit, (MODELS,))
+    content = {file: revision.read(f"{folder.rstrip('/') or MODELS}/{file}") for file in MODEL}
+    return (f"{revision}:{folder}" if folder else str(revision)), content

@@ -75,8 +75,9 @@ CHAINS = [
         {"train.log_every": "step", "train.trainer": {"accumulate_grad_batches": 2}},
         {"train.cache_features": True, "train.freeze": True, "train.augment": [], "train.ema": 0.9, "train.test_every": 2},
         {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.Compose", "transforms": [{"_target_": "albumentations.Affine", "rotate": [-20, 20]}, {"_target_": "albumentations.CoarseDropout"}]}]},
+        {"train.metrics": {"auroc": "AUROC"}, "train.monitor": "val/auroc", "train.keep_best": 2, "train.keep_every": 1},
     ],
-    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa", "steps and test", "accumulated steps", "cached features", "albumentations"],
+    ids=["plain", "one worker", "two workers", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa", "steps and test", "accumulated steps", "cached features", "albumentations", "kept epochs"],
 )  # fmt: skip
 def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     params, expected = whole(changes)
@@ -123,6 +124,29 @@ def test_early_stopping_goes_on_waiting(whole: Any, few: Any, tmp_path: Path) ->
     assert len(expected.log["plots/metrics/val/loss.tsv"].splitlines()) == 1 + 4
     stops = [Stop("asked", "step", 8), Stop("killed", "epoch", 2), Stop("asked", "validation", 1), None]
     assert_equal(run(params, few, tmp_path / "chain", stops), expected)
+
+
+SOUP = {"train.soup": 3, "train.keep_every": 2, "train.lr": 0.05, "train.monitor": "val/loss"}
+
+
+@pytest.mark.parametrize("average", [{}, {"train.swa": 0.4}], ids=str)
+def test_a_soup_that_is_killed_is_cooked_anew(whole: Any, few: Any, tmp_path: Path, average: dict[str, Any]) -> None:
+    params, expected = whole(SOUP | average)
+    for number in (1, 2):
+        stops = [Stop("asked", "step", 8), Stop("killed", "soup", number), Stop("killed", "soup", 1), None]
+        assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+    if not average:
+        assert expected.card[2]
+
+
+def test_weights_that_are_spoilt_cost_no_more_than_the_states_that_name_them(
+    whole: Any, few: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, expected = whole({"train.keep_best": 3})
+    newest = max((tmp_path / "whole").glob("*/*-weights-*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+    assert_equal(run(params, few, tmp_path / "whole", [None]), expected)
+    assert "names weights that are damaged or gone; an earlier state is used, or none" in capsys.readouterr().err
 
 
 def test_a_finished_training_is_only_published(

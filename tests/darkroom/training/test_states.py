@@ -65,6 +65,46 @@ def test_a_state_runs_no_code(store: StateStore, tmp_path: Path, capsys: pytest.
     assert not (tmp_path / "ran").exists()
 
 
+def weights_of(store: StateStore) -> set[str]:
+    return {path.name for path in store.folder.glob("*.safetensors")}
+
+
+def test_weights_stay_as_long_as_one_of_the_two_states_names_them(store: StateStore) -> None:
+    first, second, third = (store.save_weights(epoch, {"layer": torch.full((3,), float(epoch))}) for epoch in (1, 2, 3))
+    store.save(state(13), step=13, phase=EPOCH_OVER, weights=[first, second])
+    assert weights_of(store) == {first, second}
+    store.save(state(14), step=14, phase=EPOCH_OVER, weights=[second])
+    assert weights_of(store) == {first, second}
+    again = StateStore(store.root, ABOUT)
+    latest = again.latest()
+    assert latest is not None
+    assert latest["weights"] == [second]
+    again.save(state(15), step=15, phase=EPOCH_OVER, weights=[again.save_weights(3, {"layer": torch.full((3,), 3.0)})])
+    assert weights_of(store) == {second, third}
+    assert torch.equal(again.load_weights(second)["layer"], torch.full((3,), 2.0))
+    again.forget()
+    assert weights_of(store) == set()
+
+
+def test_a_state_whose_weights_are_damaged_is_not_used(store: StateStore, capsys: pytest.CaptureFixture[str]) -> None:
+    name = store.save_weights(3, {"layer": torch.zeros(3)})
+    store.save(state(13), step=13, phase=EPOCH_OVER, weights=[name])
+    path = store.folder / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(RunError, match=r"safetensors: is damaged or gone; the same command goes on from an earlier state"):
+        store.load_weights(name)
+    latest = store.latest()
+    assert latest is not None
+    assert latest["global_step"] == 12
+    assert "names weights that are damaged or gone; an earlier state is used, or none" in capsys.readouterr().err
+
+
+def test_finished_trainings_leave_no_weights(store: StateStore) -> None:
+    store.save(state(18), step=18, phase=FINISHED, weights=[store.save_weights(3, {"layer": torch.zeros(3)})])
+    forget_finished(store.root)
+    assert weights_of(store) == set()
+
+
 def test_a_full_disk_leaves_the_states_before(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     before = sorted(store.folder.iterdir())
 
@@ -78,9 +118,9 @@ def test_a_full_disk_leaves_the_states_before(store: StateStore, monkeypatch: py
 
 
 def test_too_small_a_disk_is_found_before_training(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.check_space(1000)
+    store.check_space(1000, num_kept=5)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
-    with pytest.raises(RunError, match=r"training needs 13\.0 GB for its states and model, but the disk has 1\.0 GB free"):
+    with pytest.raises(RunError, match=r"training needs 16\.0 GB for its states and model, but the disk has 1\.0 GB free"):
         store.check_space(10**9)
 
 
