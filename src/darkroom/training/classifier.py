@@ -11,7 +11,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
-from pytorch_lightning.trainer.states import TrainerFn
 from timm.utils.agc import adaptive_clip_grad
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
