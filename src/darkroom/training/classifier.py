@@ -96,7 +96,8 @@ class Classifier(pl.LightningModule):
     ):
         super().__init__()
         self.network, self.loss, self.val_loss = network, loss, val_loss
-        self.lr_table, self.mixing, self.teacher = dict(lr_table or {}), mixing, teacher
+        # Not `teacher`: modules of people's own are likely to have one.
+        self.lr_table, self.mixing, self.taught_by = dict(lr_table or {}), mixing, teacher
         self.frozen, self.unfreeze_epoch = frozen, unfreeze_epoch
         self.average, self.adaptive_clip, self.merged = average, adaptive_clip, merged
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
@@ -161,8 +162,8 @@ class Classifier(pl.LightningModule):
     def on_train_start(self) -> None:
         """Freeze, also in the middle of an epoch: Lightning does not begin a resumed one anew; fetch the teacher."""
         self._set_frozen()
-        if self.teacher is not None:
-            self.teacher.to(self.device)
+        if self.taught_by is not None:
+            self.taught_by.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         """Thaw when it is time."""
@@ -207,8 +208,8 @@ class Classifier(pl.LightningModule):
         given = self.mixing(batch) if self.mixing is not None else batch
         logits = self.network(given["images"])
         loss: Tensor = self.loss(logits, given["labels"])
-        if self.teacher is not None:
-            loss = self.teacher(loss, logits, given["images"])
+        if self.taught_by is not None:
+            loss = self.taught_by(loss, logits, given["images"])
         labels = batch["labels"]
         if self.mixing is not None:
             labels = (given["labels"] > 0.5).float() if labels.ndim == 2 else given["labels"].argmax(dim=1)

@@ -70,7 +70,7 @@ class Plan:
         return {
             "config": network.config if isinstance(network, HuggingFaceClassifier) else None,
             "origin": self.weights.origin.model_dump() if self.weights else None,
-            "teacher": teacher.origin.model_dump() if (teacher := self.classifier.teacher) else None,
+            "teacher": teacher.origin.model_dump() if (teacher := self.classifier.taught_by) else None,
             "size": self.size.model_dump(),
         }
 
@@ -78,7 +78,7 @@ class Plan:
         """Return what is said of it before it starts."""
         model = self.params.train.model
         name = model.name if isinstance(model, Network) else model.target
-        teacher = self.classifier.teacher
+        teacher = self.classifier.taught_by
         return [
             *([self.started] if self.started else []),
             f"{name}, {self.size}",

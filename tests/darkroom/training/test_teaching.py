@@ -98,9 +98,9 @@ def test_the_loss_is_the_one_computed_by_hand(taught: Callable[..., Params], dig
     shares = given["labels"] if mixup else torch.eye(10)[given["labels"]]
     logits = classifier.network(given["images"])
     of_labels = -(shares.numpy() * np.log(softened(logits, 1))).sum(axis=1).mean()
-    assert classifier.teacher is not None
+    assert classifier.taught_by is not None
     resized = torch.nn.functional.interpolate(given["images"].float(), (12, 12), mode="bilinear", antialias=True)
-    other, own = softened(classifier.teacher.network(resized), 3), softened(logits, 3)
+    other, own = softened(classifier.taught_by.network(resized), 3), softened(logits, 3)
     of_teacher = 9 * (other * np.log(other / own)).sum(axis=1).mean()
     assert of_teacher > 0.01
     assert found == pytest.approx(0.7 * of_labels + 0.3 * of_teacher, rel=1e-4)
@@ -117,7 +117,7 @@ def test_only_the_student_is_trained_and_published(
     rows = digits.split.rows
     split = Split(digits.split.classes, {"train": rows["train"][:128], "val": rows["val"][:40], "test": rows["test"]}, "")
     plan = plan_for(taught(), digits)
-    teacher = plan.classifier.teacher
+    teacher = plan.classifier.taught_by
     assert teacher is not None
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     begun = {name: value.clone() for name, value in plan.classifier.network.state_dict().items()}
@@ -239,7 +239,7 @@ def test_a_teacher_by_target_is_built_where_params_name_it_too(taught: Callable[
 
     plan = plan_for(make(**{"train.teacher": None}), digits)
     publish(folder, plan, DIGITS)
-    assert plan_for(make(), digits).classifier.teacher is not None
+    assert plan_for(make(), digits).classifier.taught_by is not None
 
 
 @pytest.mark.parametrize("file", ["model.json", "model.safetensors"])
