@@ -18,7 +18,10 @@ from darkroom.data.splits import Split
 from darkroom.errors import InputError
 from darkroom.params import Params
 from darkroom.training.batches import PictureBatches
+from darkroom.training.finders import Trainee
+from darkroom.training.fit import fit
 from darkroom.training.plan import Plan, make_plan
+from darkroom.training.states import StateStore
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 README = Path(__file__).resolve().parents[3] / "src" / "plugins" / "README.md"
@@ -181,9 +184,6 @@ def test_chains_of_interruptions(make_params: Any, few: Any, tmp_path: Path, cha
 
 
 def test_modules_beside_the_network_are_trained_unless_frozen(make_params: Any, few: Any, tmp_path: Path) -> None:
-    from darkroom.training.fit import fit
-    from darkroom.training.states import StateStore
-
     data, split = few
     plan = make_plan(make_params(CHANGES | {"train.module": "plugins.others.Contrast"}), data.pack, split.rows["train"])
     own: Any = plan.classifier
@@ -228,3 +228,8 @@ def test_what_cannot_train_is_one_line(make_params: Any, few: Any, module: Any, 
         make_plan(make_params(CHANGES | {"train.module": module}), few[0].pack, few[1].rows["train"])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_finders_say_that_they_try_the_usual_step(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    Trainee(plan)
+    assert "train.module: find tries train.loss on labelled pictures, not what the module does" in capsys.readouterr().err
