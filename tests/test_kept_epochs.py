@@ -1,0 +1,115 @@
+"""Kept epochs, soups and further metrics from the pipeline's point of view: recorded, checked, measured, started from; in two processes."""
+
+import json
+import shutil
+
+import pytest
+from clones import Clone, make_clone
+
+pytestmark = pytest.mark.slow
+METRICS = "{auroc: AUROC, ece_bins: CalibrationError}"
+CHANGES = {
+    "epochs: 3": "epochs: 4",
+    "keep_best: 1": "keep_best: 2",
+    "keep_every: null": "keep_every: 4",
+    "soup: null": "soup: 3",
+    "  metrics: {}": f"  metrics: {METRICS}",
+    "monitor: val/accuracy": "monitor: val/auroc",
+    "ece_bins: 15\n  metrics: {}": f"ece_bins: 15\n  metrics: {METRICS}",
+}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the stages ran, with a soup, and were committed."""
+    made = make_clone(tmp_path_factory.mktemp("kept") / "darkroom")
+    made.edit(CHANGES)
+    made.run("dvc repro && git add -A && git commit -qm results")
+    return made
+
+
+def card_of(clone: Clone) -> dict[str, object]:
+    content: dict[str, object] = json.loads((clone.path / "models/model.json").read_text())
+    return content
+
+
+def checkpoints(clone: Clone) -> list[str]:
+    return sorted(path.name for path in (clone.path / "models/checkpoints").iterdir() if path.is_dir())
+
+
+def test_what_is_recorded_is_whole_and_comes_back(clone: Clone) -> None:
+    names = checkpoints(clone)
+    assert "epoch_0004" in names
+    assert 2 <= len(names) <= 3
+    assert clone.run("git status --porcelain").stdout == ""
+    assert "Running stage" not in clone.run("dvc repro").stdout
+    assert "0 wrong" in clone.run("python src/verify.py").stdout
+    shutil.rmtree(clone.path / "models/checkpoints")
+    clone.run("dvc checkout")
+    assert checkpoints(clone) == names
+    path = clone.path / "models" / "checkpoints" / names[0] / "model.safetensors"
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    told = clone.run("python src/verify.py", status=1).stdout
+    assert f"models/checkpoints/index.json: {names[0]}/model.safetensors beside it is not the file that it describes" in told
+    assert "models/checkpoints: is not what train made; run 'dvc checkout --force models/checkpoints'" in told
+    clone.run("dvc checkout --force models/checkpoints")
+
+
+def test_the_score_is_the_published_mean_s(clone: Clone) -> None:
+    metrics = clone.metrics()
+    assert card_of(clone)["score"] == pytest.approx(metrics["val"]["auroc"], abs=1e-6)
+    assert metrics["test"]["ece_bins"] == pytest.approx(metrics["test"]["ece"], abs=1e-6)
+
+
+def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) -> None:
+    folder = "models/checkpoints/epoch_0004"
+    index = json.loads((clone.path / "models/checkpoints/index.json").read_text())
+    before = clone.run("git status --porcelain && dvc status").stdout
+    told = clone.run(f"python src/evaluate.py --model {folder}").stdout
+    assert f"auroc {index['epochs']['epoch_0004']['val/auroc']:.4f}" in told.splitlines()[0]
+    assert "-> own.csv" in clone.run(f"python src/predict.py --model {folder} --out own.csv").stdout
+    assert clone.run(f"python src/predict.py --model {folder}", status=2).stderr.startswith(
+        "error: --model: data/predictions is for the"
+    )
+    assert clone.run("python src/evaluate.py --model gone", status=2).stderr.startswith(
+        "error: gone/model.json: does not exist; "
+    )
+    (clone.path / "own.csv").unlink()
+    assert clone.run("git status --porcelain && dvc status").stdout == before
+    try:
+        clone.edit({"init_from: null": f"init_from: {folder}"})
+        assert (
+            f"is gone when it starts; name a revision, such as HEAD:{folder}" in clone.run("python src/train.py", status=2).stderr
+        )
+        clone.edit({f"init_from: {folder}": f"init_from: HEAD:{folder}", "epochs: 4": "epochs: 1"})
+        assert f":{folder}\n" in clone.run("dvc repro train").stdout
+        weights = json.loads((clone.path / "models/model.json").read_text())["origin"]["sha256"]["model.safetensors"]
+        assert weights == index["files"]["epoch_0004/model.safetensors"]
+    finally:
+        clone.run("git reset -q --hard && dvc checkout -q --force")
+
+
+@pytest.mark.parametrize("soup", [True, False])
+def test_two_processes_measure_what_one_does(clone: Clone, soup: bool) -> None:
+    try:
+        # Two processes with a thread for each of two cores would stall one another.
+        clone.env["OMP_NUM_THREADS"] = "1"
+        clone.edit({"devices: 1": "devices: 2", "strategy: auto": "strategy: ddp", "accelerator: auto": "accelerator: cpu"})
+        if not soup:
+            clone.edit({"soup: 3": "soup: null"})
+        told = clone.run("rm -rf .resume && python src/train.py && python src/evaluate.py").stdout
+        card = card_of(clone)
+        assert bool(card["soup"]) == ("train: published the mean of epochs" in told)
+        assert soup or not card["soup"]
+        assert card["score"] == pytest.approx(clone.metrics()["val"]["auroc"], abs=1e-6)
+        if soup:
+            # Killed while it was cooked: the state says that training is finished, and both processes cook it anew.
+            weights = (clone.path / "models/model.safetensors").read_bytes()
+            clone.run("rm -rf .resume && python src/train.py && rm models/model.*")
+            assert "was finished before" in clone.run("python src/train.py").stdout
+            assert (clone.path / "models/model.safetensors").read_bytes() == weights
+    finally:
+        del clone.env["OMP_NUM_THREADS"]
+        clone.run("git reset -q --hard && dvc checkout -q --force")
