@@ -347,7 +347,7 @@ class TrainParams(Section):
     model: NetworkChoice
     """The network: `provider`, `name`, `pretrained`, `kwargs`, or `_target_` and its arguments."""
     init_from: Annotated[str, Field(min_length=1)] | None
-    """Start from the published model of a commit, branch or experiment, from `commit:folder`, or from a folder with model.json."""
+    """Start from the published model of a commit, branch or experiment, from `commit:folder`, or from a folder; null: do not."""
     allow_noncommercial: bool
     """Take pretrained weights whose licence forbids commercial use, or may forbid it."""
     image_size: Annotated[int, Field(ge=1, le=4096)] | None
