@@ -1,7 +1,6 @@
 """ResNets whose stem keeps small pictures as large as they are."""
 
 from torch import nn
-from torchvision.models import get_model
 
 
 def small_resnet18(num_classes: int, in_channels: int, *, zero_init_residual: bool = False) -> nn.Module:
@@ -20,6 +19,8 @@ def small_resnet18(num_classes: int, in_channels: int, *, zero_init_residual: bo
     ----------
     He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2 (the stem).
     """
+    from torchvision.models import get_model
+
     network: nn.Module = get_model("resnet18", weights=None, num_classes=num_classes, zero_init_residual=zero_init_residual)
     network.conv1 = nn.Conv2d(in_channels, 64, kernel_size=3, padding=1, bias=False)
     network.maxpool = nn.Identity()
