@@ -1,0 +1,49 @@
+"""Two processes that train together come to what one comes to, where nothing depends on how pictures are divided."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from clones import Clone, make_clone
+from safetensors.torch import load_file
+
+pytestmark = pytest.mark.slow
+# Neither statistics of normalisation nor dropout, which are of each process's own pictures.
+HEAD_ALONE = {
+    "freeze: 0.0": "freeze: true",
+    "kwargs: {width: 8}": "kwargs: {width: 8, dropout: 0.0}",
+    "  augment:\n  - _target_: darkroom.training.augment.RandomShift\n    pixels: 1\n": "  augment: []\n",
+}
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    made = make_clone(tmp_path_factory.mktemp("together") / "darkroom")
+    made.env["OMP_NUM_THREADS"] = "1"
+    made.run("python src/download.py && python src/split.py && python src/train.py && cp -r models teacher")
+    made.edit(HEAD_ALONE)
+    return made
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cache_features: false": "cache_features: true"},
+        {"teacher: null": "teacher: {model: teacher, weight: 0.7, temperature: 2.0}"},
+    ],
+    ids=["cached features", "taught"],
+)
+def test_two_processes_train_the_same(clone: Clone, changes: dict[str, str]) -> None:
+    before = (clone.path / "params.yaml").read_text()
+    clone.edit(changes)
+    alone = trained(clone)
+    clone.edit({"devices: 1": "devices: 2", "strategy: auto": "strategy: ddp", "accelerator: auto": "accelerator: cpu"})
+    together = trained(clone)
+    (clone.path / "params.yaml").write_text(before)
+    for name, value in alone.items():
+        assert torch.allclose(together[name], value, atol=1e-4), name
+
+
+def trained(clone: Clone) -> dict[str, torch.Tensor]:
+    clone.run("rm -rf .resume && python src/train.py")
+    return load_file(Path(clone.path, "models", "model.safetensors"))
