@@ -35,7 +35,7 @@ from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 from darkroom.reporting.predictions import Predictions, write_predictions
 from darkroom.training.networks import Normalized, Preprocessing, build_network
-from darkroom.training.published import load_model, save_model
+from darkroom.training.published import load_model, save_model, science
 from darkroom.training.states import StateStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -83,7 +83,7 @@ SEEN = Preprocessing(image_size=8, channels=1, mean=(0.5,), std=(0.25,))
 def publish(folder: Path, params: Params) -> None:
     network = Normalized(build_network(params.train.model, num_classes=2, channels=1), SEEN)
     card = {"network": SMALL, "classes": ["a", "b"], "preprocessing": SEEN.model_dump(mode="json"), "epoch": 1}
-    card |= {"monitor": "val/loss", "score": 0.5, "data_sha256": {}, "params": {}}
+    card |= {"monitor": "val/loss", "score": 0.5, "data_sha256": {}, "params": science(params)}
     save_model(folder, network.state_dict(), card)
 
 
