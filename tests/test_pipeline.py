@@ -234,7 +234,7 @@ def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) 
             "name: small_cnn",
             "name: smal_cnn",
             "train",
-            "train.model.name: builtin has no network 'smal_cnn'; did you mean small_cnn?",
+            "train.model.name: builtin has no network 'smal_cnn'; did you mean small_cnn or small_resnet18?",
         ),
         ("torch.optim.AdamW", "torch.optim.AdamX", "train", "train.optimizer._target_: torch.optim has no AdamX; did you mean"),
         (
