@@ -62,8 +62,10 @@ def told(clone: Clone, arguments: str) -> dict[str, list[str]]:
 def without(path: Path) -> Iterator[None]:
     """Move a file away while the block runs."""
     path.rename(path.with_suffix(".away"))
-    yield
-    path.with_suffix(".away").rename(path)
+    try:
+        yield
+    finally:
+        path.with_suffix(".away").rename(path)
 
 
 def cached(clone: Clone, name: str) -> Path:

@@ -206,8 +206,10 @@ def _read_parquet(data: bytes) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from darkroom.data.tables import reader_of
+
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.read_table(reader_of(data))
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error
     cells = [list(map(_text, column.to_pylist())) for column in table.columns]
