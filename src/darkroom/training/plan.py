@@ -42,8 +42,8 @@ from darkroom.training.starting import Start
 from darkroom.training.teaching import Teacher
 from darkroom.training.trainer import check_trainer_arguments
 
-# Pictures that a network with `fit_to` is set from: statistics of patches no longer change with more.
-FITTED_TO = 2000
+# A network with `fit_to` is set from 2000 pictures of 32 by 32 pixels, or fewer larger ones: enough patches, in little memory.
+FITTED_TO_PIXELS = 2000 * 32 * 32
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         check_network(normalized, pictures.at_sizes(train.image_sizes or {})[epoch, train_rows[:2]]["images"], num_classes)
     fit_to: Any = getattr(network, "fit_to", None)
     if fit_to is not None:
-        spread = np.linspace(0, len(train_rows) - 1, num=min(FITTED_TO, len(train_rows))).astype(int)
+        num = min(len(train_rows), max(1, FITTED_TO_PIXELS // image_size**2))
+        spread = np.linspace(0, len(train_rows) - 1, num=num).astype(int)
         seen = PictureBatches(pack, image_size=image_size, channels=channels)[0, train_rows[spread]]["images"]
         fit_to((seen - normalized.mean) / normalized.std)
     if teacher:
