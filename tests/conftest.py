@@ -43,7 +43,7 @@ def make_params(content: dict[str, Any]) -> Callable[..., Params]:
             place = content
             for section in sections:
                 place = place[section]
-            place[last] = value
+            place[last] = copy.deepcopy(value)
         return check_params(content)
 
     return make

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PATCH = 2
+# What a model file may ask for, as of `small_cnn`.
+MOST_BLOCKS, MOST_CHANNELS = 12, 4096
 
 
 class WhitenedCNN(nn.Module):
@@ -25,7 +27,12 @@ class WhitenedCNN(nn.Module):
     in_channels
         C, 1 for grey pictures and 3 for colour.
     widths
-        Channels of each block; a picture needs at least 2 ** (len(widths) + 1) pixels a side.
+        Channels of each block, 1 to 4096 of at most 12; a picture needs at least 2 ** len(widths) + 1 pixels a side.
+
+    Raises
+    ------
+    ValueError
+        If `widths` are no such numbers.
 
     References
     ----------
@@ -34,11 +41,9 @@ class WhitenedCNN(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, *, widths: Sequence[int] = (64, 256, 256)):
         super().__init__()
-        if not widths or min(widths) < 1:
-            raise ValueError(f"widths is {list(widths)}, but must be numbers of channels, one for each block")
-        self.whiten = nn.Conv2d(in_channels, 2 * in_channels * PATCH**2, kernel_size=PATCH)
-        self.whiten.weight.requires_grad_(False)
-        channels = self.whiten.out_channels
+        _check(widths)
+        self.whiten = _Whitening(in_channels)
+        channels = 2 * in_channels * PATCH**2
         blocks = []
         for width in widths:
             blocks.append(_Block(channels, width))
@@ -46,26 +51,47 @@ class WhitenedCNN(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.head = nn.Linear(channels, num_classes, bias=False)
 
-    @torch.no_grad()
     def fit_to(self, images: Tensor) -> None:
-        """Set the first layer from normalised pictures (N, C, H, W); the train stage calls it with training pictures.
-
-        Its outputs are uncorrelated and of variance 1 then, each with its negative beside it.
-        """
-        patches = functional.unfold(images, PATCH).transpose(1, 2).flatten(0, 1).double()  # patches, C 4
-        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-        # Directions in which pictures hardly differ are compression's noise rather than signal.
-        weight = vectors / (values + 5e-4).sqrt()  # C 4, filters
-        filters = weight.T.flip(0).reshape(-1, images.shape[1], PATCH, PATCH)
-        self.whiten.weight.copy_(torch.cat([filters, -filters]))
-        if self.whiten.bias is not None:
-            self.whiten.bias.zero_()
+        """Set the first layer from normalised pictures (N, C, H, W); the train stage calls it with training pictures."""
+        self.whiten.fit_to(images)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of normalised images (N, C, H, W)."""
         features = self.blocks(functional.gelu(self.whiten(images)))
         logits: Tensor = self.head(features.amax(dim=(2, 3)))
         return logits / 9
+
+
+def _check(widths: Sequence[int]) -> None:
+    fits = isinstance(widths, list | tuple) and 1 <= len(widths) <= MOST_BLOCKS
+    if not fits or not all(type(width) is int and 1 <= width <= MOST_CHANNELS for width in widths):
+        raise ValueError(
+            f"widths must be 1 to {MOST_BLOCKS} whole numbers of channels from 1 to {MOST_CHANNELS}, one for each block"
+        )
+
+
+class _Whitening(nn.Module):
+    """A convolution whose filters are not trained, whatever is frozen or thawed; its bias is."""
+
+    filters: Tensor
+
+    def __init__(self, channels: int):
+        super().__init__()
+        num = channels * PATCH**2
+        # As good as any, for a network that is built to be given its weights.
+        self.register_buffer("filters", torch.cat([torch.eye(num), -torch.eye(num)]).view(2 * num, channels, PATCH, PATCH))
+        self.bias = nn.Parameter(torch.zeros(2 * num))
+
+    def fit_to(self, images: Tensor) -> None:
+        """Make the outputs for pictures (N, C, H, W) uncorrelated, of variance 1, each with its negative beside it."""
+        patches = functional.unfold(images, PATCH).transpose(1, 2).flatten(0, 1).double()  # patches, C 4
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        # Directions in which pictures hardly differ are compression's noise rather than signal.
+        whitening = (vectors / (values + 5e-4).sqrt()).T.flip(0)  # filters, C 4
+        self.filters.copy_(torch.cat([whitening, -whitening]).view_as(self.filters))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.conv2d(images, self.filters, self.bias)
 
 
 class _Block(nn.Module):
@@ -90,6 +116,6 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 def _normalisation(channels: int) -> nn.BatchNorm2d:
     # Quick to follow: a training of few epochs has few steps.
-    norm = nn.BatchNorm2d(channels, momentum=0.4)
-    norm.weight.requires_grad_(False)
+    norm = nn.BatchNorm2d(channels, momentum=0.4, affine=False)
+    norm.bias = nn.Parameter(torch.zeros(channels))
     return norm

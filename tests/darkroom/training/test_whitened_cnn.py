@@ -46,21 +46,35 @@ def test_convolutions_begin_as_the_identity() -> None:
 def test_it_is_set_from_training_pictures_and_stays(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
     params = make_params(CHANGES | {"train.epochs": 1})
     plan = make_plan(params, digits.pack, digits.split.rows["train"])
-    before = plan.classifier.network.state_dict()["network.whiten.weight"].clone()
+    before = plan.classifier.network.state_dict()["network.whiten.filters"].clone()
     assert torch.equal(before[:4], -before[4:])
     store = StateStore(tmp_path, {})
     with store.held():
         best = fit(plan, digits.pack, digits.split, store)
-    assert torch.equal(best.weights["network.whiten.weight"], before)
+    assert torch.equal(best.weights["network.whiten.filters"], before)
     assert not torch.equal(best.weights["network.whiten.bias"], torch.zeros(8))
     others = digits.split.rows["val"]
-    of_others = make_plan(params, digits.pack, others).classifier.network.state_dict()["network.whiten.weight"]
+    of_others = make_plan(params, digits.pack, others).classifier.network.state_dict()["network.whiten.filters"]
     assert not torch.equal(of_others, before)
 
 
-@pytest.mark.parametrize("widths", [[], [8, 0], [4] * 9])
-def test_what_cannot_be_built(widths: list[int], make_params: Callable[..., Params], digits: Any) -> None:
+@pytest.mark.parametrize("widths", [[], [8, 0], [4] * 9, [1 << 40], [4] * (1 << 20), [4.0], ["4"], 8])
+def test_what_cannot_be_built(widths: Any, make_params: Callable[..., Params], digits: Any) -> None:
     params = make_params(CHANGES | {"train.model.kwargs": {"widths": widths}})
     with pytest.raises(InputError, match=r"train\.model") as caught:
         make_plan(params, digits.pack, digits.split.rows["train"])
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_thawed_are_not_the_filters(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    changes = {"train.epochs": 2, "train.freeze": True, "train.unfreeze_epoch": 1, "train.monitor": "val/loss"}
+    plan = make_plan(make_params(CHANGES | changes), digits.pack, digits.split.rows["train"])
+    before = {name: value.clone() for name, value in plan.classifier.network.state_dict().items()}
+    store = StateStore(tmp_path, {})
+    with store.held():
+        best = fit(plan, digits.pack, digits.split, store)
+    assert best.epoch == 2
+    assert torch.equal(best.weights["network.whiten.filters"], before["network.whiten.filters"])
+    for name in ("whiten.bias", "blocks.0.first.weight", "blocks.0.first_norm.bias"):
+        assert not torch.equal(best.weights[f"network.{name}"], before[f"network.{name}"])
+    assert not any("norm.weight" in name for name in before)
