@@ -58,6 +58,7 @@ SECONDS, SECONDS_LONG = 60, 180  # of each fuzzer, its start included; the cases
 HANG_SECONDS = 10
 # Beyond what the process has when it begins: an input of a few kB has no business with more.
 MEMORY_BYTES = 2 << 30
+PICTURE_SECONDS, PICTURE_BYTES = 5, 1 << 30  # of one decoding
 MIN_CASES, MIN_OUTCOMES = 100, 3
 MAX_PIXELS = 1_000_000
 ROOT = Path(__file__).resolve().parents[2]
@@ -519,10 +520,13 @@ class PictureFuzzer:
         assert fit(first, 8, 1).shape == (8, 8, 1)
 
     def _decoded(self, case: bytes) -> Any:
+        start = time.monotonic()
         try:
             return decode(case, MAX_PIXELS).picture
         except PictureError as error:
             return str(error)
+        finally:
+            assert time.monotonic() - start < PICTURE_SECONDS
 
 
 FUZZERS: dict[str, type[Fuzzer]] = {
@@ -662,7 +666,9 @@ def prepared(name: str, folder: Path) -> tuple[Fuzzer, Guard]:
         with contextlib.suppress(Exception):
             fuzzer.read(case_of(name, fuzzer, number))
     sys.dont_write_bytecode = True
-    limit = MEMORY_BYTES + int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit = (PICTURE_BYTES if name == "pictures" else MEMORY_BYTES) + int(
+        Path("/proc/self/statm").read_text().split()[0]
+    ) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     guard = Guard(folder)
     sys.addaudithook(guard)
