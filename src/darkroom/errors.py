@@ -64,7 +64,17 @@ def fail(error: BaseException | str, status: int) -> NoReturn:
     """Print `error: …` on one line of standard error and leave with the given exit status."""
     sys.stdout.flush()
     print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-    sys.exit(status)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process, when all is written and closed, without Python taking torch, Lightning and Arrow apart.
+
+    That takes more than a second, waits for threads that read from a disk which hangs, and aborts the process if a thread of
+    Arrow lets go of Python's bytes meanwhile.
+    """
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:
@@ -95,7 +105,7 @@ def _reader_has_gone() -> bool:
     return bool(output.poll(0))
 
 
-def run_command(main: Callable[[], None]) -> None:
+def run_command(main: Callable[[], None]) -> NoReturn:
     """Run a command's `main`; an expected failure ends in one line, an unexpected one keeps its traceback."""
     # Deprecations inside the libraries are for this project's tests, not for the person at the terminal.
     if not sys.warnoptions:
@@ -115,8 +125,6 @@ def run_command(main: Callable[[], None]) -> None:
             raise  # a fault of this project, which its maintainers want to see whole
         # Every process of a training is interrupted, one of them says so.
         if isinstance(error, Interrupted) and not is_main_process():
-            sys.exit(status)
+            _leave(status)
         fail(told, status)
-    # All is written and closed. What would follow is Python taking torch and Lightning apart, for more than a second.
-    sys.stderr.flush()
-    os._exit(0)
+    _leave(0)

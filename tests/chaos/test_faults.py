@@ -143,8 +143,6 @@ def run_stage(stage: str, fault: Fault | None, root: Path, pipes: dict[str, int]
     Saboteur(fault, root, pipes["events"]).begin()
     try:
         run_command(main)
-    except SystemExit as error:
-        return int(error.code or 0)
     except BaseException:
         traceback.print_exc()
     return 1

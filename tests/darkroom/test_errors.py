@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -83,3 +84,11 @@ def test_one_line_of_what_says_nothing() -> None:
 def test_success_loses_no_output() -> None:
     done = run("print('x' * 100_000); warn('careful')")
     assert (done.returncode, len(done.stdout), done.stderr) == (0, 100_001, "warning: careful\n")
+
+
+@pytest.mark.parametrize("end", ["raise InputError('x: is bad; mend it')", "print('done')"])
+def test_the_end_waits_for_no_thread(end: str) -> None:
+    start = time.monotonic()
+    done = run(f"import threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); {end}")
+    assert done.returncode in (0, 2)
+    assert time.monotonic() - start < 30

@@ -206,10 +206,8 @@ def _read_parquet(data: bytes) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from darkroom.data.tables import reader_of
-
     try:
-        table = pq.read_table(reader_of(data))
+        table = pq.read_table(pa.BufferReader(data))
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error
     cells = [list(map(_text, column.to_pylist())) for column in table.columns]

@@ -12,7 +12,6 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from darkroom.data.labels import SEPARATOR
-from darkroom.data.tables import reader_of
 from darkroom.errors import InputError
 from darkroom.versions.revisions import Revision
 
@@ -63,7 +62,7 @@ def read_dataset(revision: Revision) -> Dataset:
         recorded = dataset.get("files", {}).get("index.parquet")
         if recorded and hashlib.sha256(content).hexdigest() != recorded:
             raise ValueError("index.parquet does not have the SHA-256 that dataset.json records")
-        index = pq.read_table(reader_of(content), columns=["id", "label", "pixel_hash"])
+        index = pq.read_table(pa.BufferReader(content), columns=["id", "label", "pixel_hash"])
         classes: list[str] = dataset["classes"]
         columns = {
             "id": _column(index, "id", TEXT),
@@ -86,7 +85,7 @@ def _splits(revision: Revision, ids: pa.Array) -> tuple[pa.Array, str | None]:
         options = pa.csv.ConvertOptions(include_columns=["split", "id"], column_types={"split": TEXT, "id": TEXT})
         # A class name may hold the end of a line.
         table = pa.csv.read_csv(
-            reader_of(content), parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=options
+            pa.BufferReader(content), parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=options
         )
         written = _column(table, "id", TEXT)
         splits = _column(table, "split", TEXT)
