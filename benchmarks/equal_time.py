@@ -1,16 +1,18 @@
 """Accuracy on a test set after equal time: Darkroom, timm's train.py and torchvision's reference, one after the other.
 
     git clone --depth 1 https://github.com/huggingface/pytorch-image-models timm && git clone --depth 1 https://github.com/pytorch/vision
-    python benchmarks/equal_time.py ARCHIVE --preset cifar10_small --size 32 --minutes 10 --timm timm --vision vision
+    python benchmarks/equal_time.py ARCHIVE --preset cifar10_small --size 32 --timm timm --vision vision
 
 ARCHIVE is a tar file of train/ and test/ with a folder per class. Seconds are those of the whole command, start and measuring
-included. Darkroom has a tenth fewer training pictures, its validation split, by which it chooses its epoch; the others measure
-the test pictures after every epoch, and of them the last epoch counts.
+included; the others have as many epochs as make up Darkroom's, rounded up. Darkroom has a tenth fewer training pictures, its
+validation split, by which it chooses its epoch; the others measure the test pictures after every epoch, and of them the last one
+counts.
 """
 
 import argparse
 import csv
 import json
+import math
 import os
 import platform
 import re
@@ -104,7 +106,6 @@ def main() -> None:
     parser.add_argument("archive", type=Path)
     parser.add_argument("--preset", nargs="+", default=["cifar10_small"])
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--timm", type=Path, help="a clone of pytorch-image-models")
     parser.add_argument("--timm-model", default="resnet18")
     parser.add_argument("--vision", type=Path, help="a clone of pytorch/vision")
@@ -121,9 +122,9 @@ def main() -> None:
         ]
         for trainer, script, model in rivals:
             if script:
-                # How many epochs fit is found by one of them, which includes the start that all share.
+                # The start, which is in the one epoch as well, is their gain.
                 one = trainer(script.resolve(), work / "pictures", model, given.size, 1, work)
-                epochs = max(1, int(60 * given.minutes / one.seconds))
+                epochs = math.ceil(results[0].seconds / one.seconds)
                 results.append(trainer(script.resolve(), work / "pictures", model, given.size, epochs, work))
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {packages}\n")
