@@ -1,8 +1,8 @@
 """Measure how fast photos are read for training, beside other readers: python benchmarks/reading.py FOLDER [--size 500 375].
 
 FOLDER holds one folder of JPEGs per class. Every reader gives batches of 64 uint8 pictures, (64, 3, 224, 224), each cut out at
-random as RandomResizedCrop does and mirrored by chance, with a process on every core. They take turns, so that a busy machine is
-unfair to none. Readers that are not installed are left out: pip install -r requirements-dev.txt webdataset.
+random as RandomResizedCrop does and mirrored by chance, with a process or thread on every core. They take turns, so that a busy
+machine is unfair to none. Readers that are not installed are left out: pip install -r requirements-dev.txt webdataset.
 """
 
 import argparse
@@ -89,8 +89,8 @@ def web_dataset(photos: Path, work: Path) -> Epoch:
     return lambda _: loader(dataset)
 
 
-def darkroom(photos: Path, work: Path, **download: Any) -> Epoch:
-    """The pack, by what train reads it with."""
+def darkroom(photos: Path, work: Path, *, in_processes: bool = False, **download: Any) -> Epoch:
+    """The pack, by what train reads it with: in threads with its own transforms, in processes with torchvision's."""
     import numpy as np
     from torchvision.transforms import v2
 
@@ -98,7 +98,10 @@ def darkroom(photos: Path, work: Path, **download: Any) -> Epoch:
     from darkroom.data.packing import write_pack
     from darkroom.data.sources import read_source
     from darkroom.params_file import check_params, read_yaml
-    from darkroom.training.batches import PictureBatches, ShuffledRows, make_loader
+    from darkroom.training.augment import RandomCropResize, RandomFlip
+    from darkroom.training.batches import PictureBatches
+    from darkroom.training.loading import make_loader
+    from darkroom.training.orders import ShuffledRows
 
     content = read_yaml(ROOT / "params.yaml")
     content["download"] |= {"source": "folder", "folder": str(photos), **download}
@@ -110,13 +113,13 @@ def darkroom(photos: Path, work: Path, **download: Any) -> Epoch:
     size = sum(path.stat().st_size for path in (work / "raw").iterdir()) / 1e6
     print(f"packed with {download or 'the defaults'}: {size:.0f} MB", file=sys.stderr)
     crop: Any = v2.RandomResizedCrop(SIDE, antialias=True)
-    transforms = [crop, v2.RandomHorizontalFlip()]
+    transforms = [crop, v2.RandomHorizontalFlip()] if in_processes else [RandomCropResize(), RandomFlip()]
     batches = PictureBatches(pack, image_size=SIDE, channels=3, transforms=transforms)
     order = ShuffledRows(np.arange(len(pack)), batch_size=BATCH, seed=0)
 
     def epoch(number: int) -> Iterable[Any]:
         order.set_epoch(number)
-        return make_loader(batches, order, num_workers=WORKERS)
+        return make_loader(batches, order, readers=WORKERS)
 
     return epoch
 
@@ -126,7 +129,8 @@ READERS: dict[str, Callable[[Path, Path], Epoch]] = {
     "timm create_loader": timm_loader,
     "Hugging Face datasets": hugging_face,
     "webdataset": web_dataset,
-    "Darkroom, files as they are": darkroom,
+    "Darkroom, torchvision's transforms": lambda photos, work: darkroom(photos, work, in_processes=True),
+    "Darkroom": darkroom,
     "Darkroom, resize: 256": lambda photos, work: darkroom(photos, work, resize=256),
     "Darkroom, resize: 256, format: raw": lambda photos, work: darkroom(photos, work, resize=256, format="raw"),
 }

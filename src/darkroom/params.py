@@ -545,9 +545,9 @@ class HardwareParams(Section):
     rank_timeout_seconds: PositiveFloat
     """With several devices: end if one of the processes that train together does not answer for this long."""
     worker_timeout_seconds: PositiveFloat
-    """Give up on reading processes that deliver no batch for this long."""
+    """Give up on readers, threads or processes, that deliver no batch for this long."""
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
-    """Processes that read and augment pictures; `auto`: none for small packed pictures, else one per core, four at most."""
+    """Threads that read and augment pictures, or processes where torchvision's transforms do; `auto`: as many as are of use."""
     watch: bool
     """Write what the machine does while it trains (CPU, memory, GPU, images/s) to machine.csv and machine.png in `logs/`."""
 

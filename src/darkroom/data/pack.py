@@ -40,6 +40,8 @@ class Pack:
         Class names; a label is an index into it.
     channels : int
         1 if every picture is grey, else 3.
+    is_encoded : bool
+        Whether the pictures are stored as files that have to be decoded, not as pixels.
     size : (H, W) or None
         The size of the pictures if they are stored as pixels, all of one size, so that `batch` can be used.
     resize : int or None
@@ -57,7 +59,7 @@ class Pack:
         self.classes: list[str] = dataset["classes"]
         self.channels: int = dataset["channels"]
         self.resize: int | None = dataset["resize"]
-        self._is_encoded = dataset["format"] == "encoded"
+        self.is_encoded = dataset["format"] == "encoded"
         self.size: tuple[int, int] | None = None if isinstance(images, list) else (images.shape[1], images.shape[2])
         self.sizes = np.stack([index["height"].to_numpy(), index["width"].to_numpy()], axis=1)
         self.labels: Labels = _labels(index["label"], dataset)
@@ -119,7 +121,7 @@ class Pack:
         ends = np.zeros(len(shards), np.int64)
         np.maximum.at(ends, self._shards, self._offsets + self._lengths)
         areas = self.sizes.prod(axis=1, dtype=np.int64)
-        fitting = self._is_encoded or ((self._lengths == areas) | (self._lengths == 3 * areas)).all()
+        fitting = self.is_encoded or ((self._lengths == areas) | (self._lengths == 3 * areas)).all()
         return bool(fitting) and ends.tolist() == [len(shard) for shard in shards]
 
     @cached_property
@@ -184,7 +186,7 @@ class Pack:
         shard, start, length = int(self._shards[row]), int(self._offsets[row]), int(self._lengths[row])
         content = self._images[shard][start : start + length]
         try:
-            if self._is_encoded:
+            if self.is_encoded:
                 picture = decode(content.tobytes(), int(self.sizes[row].prod(dtype=np.int64)), side).picture
             else:
                 picture = np.array(content).reshape(*self.sizes[row], -1)

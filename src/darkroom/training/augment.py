@@ -1,18 +1,23 @@
-"""Augmentations of whole batches; transforms of torchvision and albumentations, one picture at a time, can stand beside them.
+"""Augmentations of batches and of single pictures; transforms of torchvision and albumentations can stand beside them.
 
 Each is a pure function of uint8 pictures and uniform random numbers, so that what happens to a picture depends on the seed,
 the epoch and the picture alone, never on the batch or process that it is in.
 """
 
 import inspect
+import math
 import random
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
+
+CROP_TRIES = 3
 
 
 class BatchAugmentation(ABC):
@@ -24,6 +29,71 @@ class BatchAugmentation(ABC):
     @abstractmethod
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
         """Return augmented pictures (N, C, H, W) uint8 of pictures (N, C, H, W) uint8 and numbers (N, R) in [0, 1)."""
+
+
+class PictureAugmentation(ABC):
+    """An augmentation that treats one picture of any size at a time and draws nothing itself, so that threads may share them."""
+
+    num_random: int
+    """R, the random numbers that it takes for one picture."""
+
+    def needed_side(self, size: int) -> int | None:  # noqa: ARG002
+        """Return the shorter side that is enough for a result of `size` pixels; None: it needs every pixel."""
+        return None
+
+    @abstractmethod
+    def __call__(self, picture: Tensor, random: NDArray[np.float32], size: int) -> Tensor:
+        """Return an augmented picture (C, h, w) uint8 of a picture (C, H, W) uint8 and numbers (R,) in [0, 1).
+
+        `size` is the side of the square that the network sees; a result of another size is cropped and resized to it.
+        """
+
+
+class RandomCropResize(PictureAugmentation):
+    """Cut out a rectangle of random area and shape and resize it to the square that the network sees.
+
+    It does what torchvision's RandomResizedCrop does with antialiasing, but from numbers that it is given, so that threads can
+    share the pictures; and it tries three shapes rather than ten before it takes what fits of the last one.
+
+    Parameters
+    ----------
+    scale
+        Smallest and largest share of the picture's area.
+    ratio
+        Smallest and largest ratio of width to height.
+    """
+
+    num_random = 2 * CROP_TRIES + 2
+
+    def __init__(self, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)):
+        for name, (low, high) in {"scale": scale, "ratio": ratio}.items():
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is {[low, high]}, but must be two numbers above 0, the smaller one first")
+        if scale[1] > 1:
+            raise ValueError(f"scale is {list(scale)}, but no part of a picture is larger than 1")
+        self.scale, self.ratio = scale, ratio
+
+    def needed_side(self, size: int) -> int:
+        """Return the shorter side of which the smallest rectangle still has the pixels."""
+        return math.ceil(size / math.sqrt(self.scale[0]))
+
+    def __call__(self, picture: Tensor, random: NDArray[np.float32], size: int) -> Tensor:
+        """Return a square (C, size, size) uint8."""
+        top, left, height, width = self._rectangle(picture.shape[1], picture.shape[2], random.tolist())
+        cut = picture[None, :, top : top + height, left : left + width]
+        return functional.interpolate(cut, size=(size, size), mode="bilinear", antialias=True)[0]
+
+    def _rectangle(self, height: int, width: int, random: list[float]) -> tuple[int, int, int, int]:
+        """Return top, left, height and width."""
+        low, high = map(math.log, self.ratio)
+        for area, shape in zip(random[0:-2:2], random[1:-2:2], strict=True):
+            pixels = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * area)
+            ratio = math.exp(low + (high - low) * shape)
+            cut_height, cut_width = round(math.sqrt(pixels / ratio)), round(math.sqrt(pixels * ratio))
+            if 0 < cut_height <= height and 0 < cut_width <= width:
+                break
+        cut_height, cut_width = min(max(cut_height, 1), height), min(max(cut_width, 1), width)
+        return int(random[-2] * (height - cut_height + 1)), int(random[-1] * (width - cut_width + 1)), cut_height, cut_width
 
 
 class RandomShift(BatchAugmentation):

@@ -5,27 +5,25 @@ N pictures in a batch, C channels, H by W pixels, R random numbers per picture.
 
 import copy
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
+from darkroom.data.dividing import Rows
 from darkroom.data.pack import Pack
 from darkroom.data.pictures import fit
 from darkroom.data.randomness import generator
 from darkroom.errors import InputError, described
-from darkroom.training.augment import ArrayTransform, BatchAugmentation, transform_array
+from darkroom.training.augment import ArrayTransform, BatchAugmentation, PictureAugmentation, transform_array
+from darkroom.training.orders import AUGMENT, BatchKey
 
-Rows = NDArray[np.int64]
-BatchKey = tuple[int, Rows]
 # One tensor (N, C, H, W) where all are of one size, else a (C, h, w) each; always uint8.
 Pictures = Tensor | list[Tensor]
-# Independent streams of random numbers from one seed.
-ORDER, AUGMENT, STEP = 1, 2, 3
 
 
 class Batch(TypedDict):
@@ -39,74 +37,6 @@ class Batch(TypedDict):
     """(N,) int64, where the pictures stand in the pack"""
 
 
-class ShuffledRows(Sampler[BatchKey]):
-    """The rows of each batch of an epoch, in an order given by seed and epoch.
-
-    With `balance_by`, the labels (M,) of all M pictures of the pack, an epoch has as many pictures, but every class equally
-    often: of a large class it has some, of a small one all of them more than once.
-
-    Under several processes each takes its part of every global batch. A last batch too small for batch normalisation
-    (fewer than two pictures per process) is left out; another order leaves out other pictures.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        *,
-        batch_size: int,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        balance_by: NDArray[Any] | None = None,
-    ):
-        self.rows, self.batch_size, self.seed, self.balance_by = rows, batch_size, seed, balance_by
-        self.rank, self.world_size = rank, world_size
-        self.epoch = 0
-        self.resume_at = (0, 0)
-        """Epoch, and the batch of it, that a resumed training begins with."""
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that is iterated next; Lightning calls it."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        full, rest = divmod(len(self.rows), self.batch_size)
-        return full + (rest >= 2 * self.world_size or full == 0)
-
-    def __iter__(self) -> Iterator[BatchKey]:
-        numbers = generator(self.seed, ORDER, self.epoch)
-        order = numbers.permutation(self.rows if self.balance_by is None else _balanced(self.rows, self.balance_by, numbers))
-        first = self.resume_at[1] if self.epoch == self.resume_at[0] else 0
-        for number in range(first, len(self)):
-            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
-            yield self.epoch, batch[self.rank :: self.world_size]
-
-
-def _balanced(rows: Rows, labels: NDArray[Any], numbers: np.random.Generator) -> Rows:
-    """Return as many rows, with each of their classes as often as any other, or once more."""
-    present = numbers.permutation(np.unique(labels[rows]))
-    chosen = []
-    for place, label in enumerate(present):
-        own = numbers.permutation(rows[labels[rows] == label])
-        count = len(rows) // len(present) + (place < len(rows) % len(present))
-        chosen.append(np.resize(own, count))
-    return np.concatenate(chosen)
-
-
-class OrderedRows(Sampler[BatchKey]):
-    """The rows of each batch in their own order, for measuring and predicting; each process takes every so manieth row."""
-
-    def __init__(self, rows: Rows, *, batch_size: int, rank: int = 0, world_size: int = 1):
-        self.rows, self.batch_size = rows[rank::world_size], batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def __iter__(self) -> Iterator[BatchKey]:
-        for start in range(0, len(self.rows), self.batch_size):
-            yield 0, self.rows[start : start + self.batch_size]
-
-
 class PictureBatches(Dataset[Batch]):
     """Batches of the pack by (epoch, rows), augmented if there are transforms, fitted to the network's square.
 
@@ -117,7 +47,8 @@ class PictureBatches(Dataset[Batch]):
     image_size, channels
         What the network sees.
     transforms
-        Batch augmentations, callables on single pictures (C, H, W) uint8 and array transforms, in the order of train.augment.
+        Augmentations of batches and of pictures, callables on single pictures (C, H, W) uint8 and array transforms, in the order
+        of train.augment.
     seed
         Seed of the augmentations.
     """
@@ -127,8 +58,7 @@ class PictureBatches(Dataset[Batch]):
         self.transforms, self.seed = transforms, seed
         self.sizes: dict[int, int] = {}
         self._numbers: dict[int, tuple[int, NDArray[np.float32]]] = {}
-        # Transforms of single pictures may crop: they need every pixel.
-        self._side = image_size if all(isinstance(each, BatchAugmentation) for each in transforms) else None
+        self._side = self._needed_side(image_size)
 
     def augmented(self, transforms: Sequence[Any], seed: int) -> "PictureBatches":
         """Return the same batches, augmented."""
@@ -138,16 +68,42 @@ class PictureBatches(Dataset[Batch]):
         """Return the same batches with other sides in pixels from some epochs on."""
         made = copy.copy(self)
         made.sizes = dict(sizes)
-        if sizes and made._side is not None:
-            made._side = max(*sizes.values(), self.image_size)
+        made._side = made._needed_side(max([*sizes.values(), self.image_size]))
         return made
 
-    def _size(self, epoch: int) -> int:
+    @property
+    def draws_nothing(self) -> bool:
+        """Whether threads may share the work: transforms of other libraries draw from generators that all threads share."""
+        return all(isinstance(each, BatchAugmentation | PictureAugmentation) for each in self.transforms)
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether a batch is cut out of memory at once, with no picture treated by itself."""
+        return self.pack.size is not None and all(isinstance(each, BatchAugmentation) for each in self.transforms)
+
+    def _needed_side(self, size: int) -> int | None:
+        """Return the shorter side that pictures are read with at least; None: every pixel."""
+        if all(isinstance(each, BatchAugmentation) for each in self.transforms):
+            return size
+        first = self.transforms[0]
+        # What transforms of other libraries cut out is not known.
+        return first.needed_side(size) if isinstance(first, PictureAugmentation) else None
+
+    def size_of(self, epoch: int) -> int:
+        """Return the side in pixels of an epoch's pictures."""
         begun = [start for start in self.sizes if start <= epoch]
         return self.sizes[max(begun)] if begun else self.image_size
 
     def __getitem__(self, key: BatchKey) -> Batch:
-        epoch, rows = key
+        return self.labelled(self.images(*key), key[1])
+
+    def labelled(self, images: Tensor, rows: Rows) -> Batch:
+        """Return a batch of pictures that were read before."""
+        return Batch(images=images, labels=self.labels(rows), rows=torch.tensor(rows))
+
+    def images(self, epoch: int, rows: Rows) -> Tensor:
+        """Return the pictures (N, C, H, W) of a batch, or of a part of it: each is what it is in any other."""
+        size = self.size_of(epoch)
         pictures: Pictures
         if self.pack.size is None:
             pictures = [_to_tensor(self.pack.read(int(row), self._side)) for row in rows]
@@ -156,11 +112,14 @@ class PictureBatches(Dataset[Batch]):
         for number, transform in enumerate(self.transforms):
             if isinstance(transform, BatchAugmentation):
                 numbers = self._random_numbers(epoch, number, transform.num_random)
-                pictures = transform(self._fitted(pictures, self._size(epoch)), torch.from_numpy(numbers[rows]))
+                pictures = transform(self._fitted(pictures, size), torch.from_numpy(numbers[rows]))
+            elif isinstance(transform, PictureAugmentation):
+                numbers = self._random_numbers(epoch, number, transform.num_random)
+                pictures = [transform(picture, numbers[row], size) for picture, row in zip(pictures, rows, strict=True)]
             else:
                 keys = [(epoch, number, int(row)) for row in rows]
                 pictures = [self._transform_one(transform, *pair) for pair in zip(pictures, keys, strict=True)]
-        return Batch(images=self._fitted(pictures, self._size(epoch)), labels=self.labels(rows), rows=torch.tensor(rows))
+        return self._fitted(pictures, size)
 
     def labels(self, rows: Rows) -> Tensor:
         """Return the labels of a batch."""
@@ -200,28 +159,16 @@ class PictureBatches(Dataset[Batch]):
         channels = self.channels
         if isinstance(pictures, Tensor) and pictures.shape[2:] == (size, size):
             return pictures if pictures.shape[1] == channels else pictures.expand(-1, channels, -1, -1)
-        shape = (channels, size, size)
-        fitted = [image if image.shape == shape else _to_tensor(fit(_to_array(image), size, channels)) for image in pictures]
-        return torch.stack(fitted)
-
-
-def make_loader(
-    batches: Dataset[Batch], order: Sampler[BatchKey], *, num_workers: int, timeout: float = 0, pin_memory: bool = False
-) -> "DataLoader[Batch]":
-    """Return a DataLoader whose workers make whole batches, pictures never travel one by one; `timeout` is in seconds."""
-    return DataLoader(
-        batches,
-        sampler=order,
-        batch_size=None,
-        num_workers=num_workers,
-        timeout=timeout if num_workers else 0,
-        pin_memory=pin_memory,
-        persistent_workers=num_workers > 0,
-    )
+        # Channels last, as they come and as the network wants them.
+        fitted = np.empty((len(pictures), size, size, channels), np.uint8)
+        for place, picture in zip(fitted, pictures, strict=True):
+            is_right = picture.shape == (channels, size, size)
+            place[...] = _to_array(picture) if is_right else fit(_to_array(picture), size, channels)
+        return torch.from_numpy(fitted).permute(0, 3, 1, 2)
 
 
 def _to_tensor(picture: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))
+    return torch.from_numpy(picture).permute(2, 0, 1)
 
 
 def _to_array(picture: Tensor) -> NDArray[np.uint8]:

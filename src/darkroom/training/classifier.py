@@ -20,11 +20,12 @@ from darkroom.data.randomness import generator
 from darkroom.errors import RunError
 from darkroom.params import MEASURED
 from darkroom.training.averaging import Average
-from darkroom.training.batches import STEP, Batch
+from darkroom.training.batches import Batch
 from darkroom.training.layers import Frozen
 from darkroom.training.lora import Merged
 from darkroom.training.metrics import FurtherMetrics
 from darkroom.training.mixing import Mixing
+from darkroom.training.orders import STEP
 from darkroom.training.schedules import interval
 from darkroom.training.tally import MultilabelTally, Tally
 from darkroom.training.teaching import Teacher

@@ -55,8 +55,7 @@ def check_precision(precision: str, hardware: HardwareParams) -> None:
         )
 
 
-def worker_count(hardware: HardwareParams, *, in_memory: bool) -> int:
-    """Return the number of reading processes: none where whole batches are sliced from memory, which is faster than sending."""
-    if hardware.num_workers != "auto":
-        return hardware.num_workers
-    return 0 if in_memory else min(4, os.cpu_count() or 1)
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    # macOS and Windows have no such call.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

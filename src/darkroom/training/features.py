@@ -21,10 +21,11 @@ from torch.utils.data import Dataset
 from darkroom.data.dividing import Rows
 from darkroom.errors import InputError, RunError
 from darkroom.params import Params
-from darkroom.training import devices
-from darkroom.training.batches import Batch, BatchKey, OrderedRows, PictureBatches, make_loader
+from darkroom.training.batches import Batch, PictureBatches
 from darkroom.training.layers import head_name
+from darkroom.training.loading import make_loader, num_readers
 from darkroom.training.networks import Normalized, Preprocessing
+from darkroom.training.orders import BatchKey, OrderedRows
 
 KEY = "params.yaml: train.cache_features"
 # Of the memory that is free when training begins.
@@ -201,13 +202,9 @@ class ComputeFeatures(pl.Callback):
         """Return the batches, with a bar on a terminal."""
         hardware, pictures = self.params.hardware, self.cached.pictures
         order = OrderedRows(self.cached.rows, batch_size=-(-self.params.train.batch_size // trainer.world_size))
-        loader = make_loader(
-            pictures,
-            order,
-            num_workers=devices.worker_count(hardware, in_memory=pictures.pack.size is not None),
-            timeout=hardware.worker_timeout_seconds,
-            pin_memory=trainer.strategy.root_device.type == "cuda",
-        )
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        readers = num_readers(hardware, pictures, on_gpu=on_gpu, num_devices=trainer.num_devices)
+        loader = make_loader(pictures, order, readers=readers, timeout=hardware.worker_timeout_seconds, pin_memory=on_gpu)
         hidden = not (trainer.is_global_zero and sys.stdout.isatty())
         return track(loader, "features", len(order), console=Console(), transient=True, disable=hidden)
 

@@ -20,8 +20,9 @@ from torch import Tensor
 from darkroom.data.dividing import Rows
 from darkroom.data.pack import Pack
 from darkroom.errors import RunError, warn
-from darkroom.training.batches import Batch, PictureBatches, ShuffledRows
+from darkroom.training.batches import Batch, PictureBatches
 from darkroom.training.charts import draw_lines
+from darkroom.training.orders import ShuffledRows
 from darkroom.training.plan import Plan
 
 LOWEST_LR, HIGHEST_LR = 1e-6, 10.0

@@ -19,12 +19,12 @@ from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
 from darkroom.errors import RunError
 from darkroom.params import Params
-from darkroom.training import devices
-from darkroom.training.augment import BatchAugmentation
-from darkroom.training.batches import OrderedRows, PictureBatches, ShuffledRows, make_loader
+from darkroom.training.batches import PictureBatches
 from darkroom.training.best import KeepBest
 from darkroom.training.features import CachedFeatures, ComputeFeatures, Probe
+from darkroom.training.loading import described_input, make_loader, num_readers, timed_out
 from darkroom.training.observing import observing
+from darkroom.training.orders import OrderedRows, ShuffledRows
 from darkroom.training.plan import Plan
 from darkroom.training.progress import ProgressReport
 from darkroom.training.resume import KeepState, State, describe, write_files
@@ -71,6 +71,8 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
             num_bytes = sum(value.nbytes for value in plan.classifier.network.state_dict().values())
             store.check_space(num_bytes, num_best + train.epochs // (train.keep_every or train.epochs + 1))
             loaders = _loaders(plan, pack, split, trainer, state, computing[0].cached if computing else None)
+            if trainer.is_global_zero:
+                print(f"train: input: {described_input(loaders[0])}", flush=True)
             with _explained(plan.params, trainer, store.log_dir):
                 trainer.fit(plan.classifier, *loaders, ckpt_path="state" if state else None)
     if not best.kept:
@@ -126,13 +128,9 @@ def _loaders(
     rank, world_size = trainer.global_rank, trainer.world_size
     val = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
     train = val.augmented(plan.transforms, seed).at_sizes(params.train.image_sizes or {})
-    whole_batches = pack.size is not None and all(isinstance(transform, BatchAugmentation) for transform in plan.transforms)
-    loader = partial(
-        make_loader,
-        num_workers=devices.worker_count(params.hardware, in_memory=whole_batches),
-        timeout=params.hardware.worker_timeout_seconds,
-        pin_memory=trainer.strategy.root_device.type == "cuda",
-    )
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    readers_of = partial(num_readers, params.hardware, on_gpu=on_gpu, num_devices=trainer.num_devices)
+    loader = partial(make_loader, timeout=params.hardware.worker_timeout_seconds, pin_memory=on_gpu)
     labels = pack.labels if params.train.sampler == "balanced" else None
     order = ShuffledRows(
         split.rows["train"], batch_size=batch_size, seed=seed, rank=rank, world_size=world_size, balance_by=labels
@@ -142,8 +140,8 @@ def _loaders(
         order.resume_at = (state["darkroom"]["epoch"], state["darkroom"]["batch"])
     val_order = OrderedRows(split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size)
     if cached is not None:  # which are in memory already
-        return loader(cached, order, num_workers=0), loader(cached, val_order, num_workers=0)
-    return loader(train, order), loader(val, val_order)
+        return loader(cached, order, readers=0), loader(cached, val_order, readers=0)
+    return loader(train, order, readers=readers_of(train)), loader(val, val_order, readers=readers_of(val))
 
 
 def _computing(plan: Plan, pack: Pack, split: Split) -> list[ComputeFeatures]:
@@ -166,7 +164,7 @@ def _measuring(plan: Plan, pack: Pack, split: Split) -> list[pl.Callback]:
         def load(rank: int, world_size: int) -> Any:
             size = -(-train.batch_size // world_size)
             order = OrderedRows(split.rows["test"], batch_size=size, rank=rank, world_size=world_size)
-            return make_loader(test, order, num_workers=0)
+            return make_loader(test, order, readers=0)
 
         callbacks.append(TestDuring(train.test_every, load))
     return callbacks
@@ -184,11 +182,7 @@ def _explain_memory(error: RuntimeError, batch_size: int) -> None:
 def _explain_workers(error: RuntimeError, params: Params) -> None:
     """Turn what a DataLoader says of its reading processes into one line."""
     if "DataLoader timed out" in str(error):
-        seconds = params.hardware.worker_timeout_seconds
-        raise RunError(
-            f"params.yaml: hardware.worker_timeout_seconds: the reading processes delivered nothing for {seconds:g} s; raise it, "
-            "or set hardware.num_workers to 0: the same command goes on from the last state"
-        ) from error
+        raise timed_out(params.hardware.worker_timeout_seconds) from error
     if "DataLoader worker" in str(error):
         raise RunError(
             f"params.yaml: hardware.num_workers: a reading process died ({str(error).splitlines()[0]}); "

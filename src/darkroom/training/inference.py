@@ -16,8 +16,10 @@ from darkroom.data.pack import Pack
 from darkroom.data.photos import Photos
 from darkroom.errors import RunError
 from darkroom.params import HardwareParams
-from darkroom.training.batches import OrderedRows, PictureBatches, make_loader
-from darkroom.training.devices import choose_device, worker_count
+from darkroom.training.batches import PictureBatches
+from darkroom.training.devices import choose_device
+from darkroom.training.loading import make_loader, num_readers
+from darkroom.training.orders import OrderedRows
 from darkroom.training.published import Published
 
 Probabilities = NDArray[np.float64]
@@ -101,8 +103,8 @@ def predict_rows(
 ) -> Probabilities:
     """Return the probabilities (len(rows), K) of rows of the pack."""
     pictures = PictureBatches(pack, image_size=model.card.preprocessing.image_size, channels=model.card.preprocessing.channels)
-    workers = worker_count(hardware, in_memory=pack.size is not None)
-    loader = make_loader(pictures, OrderedRows(rows, batch_size=batch_size), num_workers=workers)
+    readers = num_readers(hardware, pictures, on_gpu=choose_device(hardware).type == "cuda")
+    loader = make_loader(pictures, OrderedRows(rows, batch_size=batch_size), readers=readers)
     images = (batch["images"] for batch in loader)
     return _predict(model, images, hardware, len(loader), tta)
 

@@ -20,7 +20,7 @@ from darkroom.data.pack import Pack
 from darkroom.errors import InputError, warn
 from darkroom.params import Network, Params
 from darkroom.training import devices, networks
-from darkroom.training.augment import ArrayTransform, BatchAugmentation
+from darkroom.training.augment import ArrayTransform, BatchAugmentation, PictureAugmentation
 from darkroom.training.averaging import Average
 from darkroom.training.batches import PictureBatches
 from darkroom.training.classifier import Classifier
@@ -119,7 +119,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     of_classes = class_weights(train, pack.labels[train_rows], pack.classes)
     loss = make_loss(params, of_classes, multilabel=multilabel)
     mixing = Mixing(train.mixup, train.cutmix, num_classes) if train.mixup or train.cutmix else None
-    augmentations = Builder("train.augment", (BatchAugmentation, nn.Module, ArrayTransform), allow)
+    augmentations = Builder("train.augment", (BatchAugmentation, PictureAugmentation, nn.Module, ArrayTransform), allow)
     transforms = [augmentations.build(target) for target in train.augment]
     pictures = PictureBatches(pack, image_size=image_size, channels=channels, transforms=transforms, seed=params.base.seed)
     # Not as many as there are classes: a loss that takes labels for logits would broadcast them and not be noticed.

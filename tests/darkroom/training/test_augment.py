@@ -12,7 +12,14 @@ from torchvision.transforms import v2
 
 from darkroom.build import Builder
 from darkroom.params import Target
-from darkroom.training.augment import ArrayTransform, BatchAugmentation, RandomFlip, RandomShift, transform_array
+from darkroom.training.augment import (
+    ArrayTransform,
+    BatchAugmentation,
+    RandomCropResize,
+    RandomFlip,
+    RandomShift,
+    transform_array,
+)
 
 
 def pictures(count: int = 4) -> torch.Tensor:
@@ -110,3 +117,48 @@ def test_transforms_in_a_compose_draw_numbers_of_their_own() -> None:
     counts = [sum(torch.equal(one, outcome) for one in found) for outcome in outcomes]
     assert sum(counts) == 200
     assert min(counts) > 30
+
+
+def test_a_crop_is_torchvision_s() -> None:
+    picture = torch.randint(0, 256, (3, 40, 60), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    crop = RandomCropResize(scale=(0.2, 0.5))
+    for seed in range(20):
+        random = np.random.default_rng(seed).random(crop.num_random, np.float32)
+        top, left, height, width = crop._rectangle(40, 60, random.tolist())
+        expected = v2.functional.resized_crop(picture, top, left, height, width, [16, 16], antialias=True)
+        assert torch.equal(crop(picture, random, 16), expected)
+
+
+def test_crops_are_as_large_and_as_wide_as_torchvision_s() -> None:
+    scale, ratio = (0.1, 0.6), (0.5, 2.0)
+    crop, other = RandomCropResize(scale, ratio), transforms.RandomResizedCrop(8, scale, ratio)
+    numbers = np.random.default_rng(0).random((4000, crop.num_random), np.float32)
+    torch.manual_seed(0)
+    whole = torch.zeros(3, 300, 400)
+    found = np.array([crop._rectangle(300, 400, random.tolist()) for random in numbers]).T
+    expected = np.array([other.get_params(whole, list(scale), list(ratio)) for _ in numbers]).T
+    for of in (lambda each: each[2] * each[3], lambda each: each[3] / each[2], lambda each: each[0], lambda each: each[1]):
+        steps = np.linspace(0.05, 0.95, 10)
+        spread = np.ptp(of(expected))
+        assert np.allclose(np.quantile(of(found), steps), np.quantile(of(expected), steps), atol=0.04 * spread)
+    top, left, height, width = found
+    assert min(top.min(), left.min()) == 0
+    assert ((top + height).max(), (left + width).max()) == (300, 400)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 2)])
+def test_a_crop_of_what_hardly_is_a_picture(shape: tuple[int, int]) -> None:
+    picture = torch.full((1, *shape), 7, dtype=torch.uint8)
+    crop = RandomCropResize()
+    for random in np.random.default_rng(0).random((50, crop.num_random), np.float32):
+        assert torch.equal(crop(picture, random, 5), torch.full((1, 5, 5), 7, dtype=torch.uint8))
+
+
+def test_a_crop_needs_no_more_than_its_smallest_rectangle() -> None:
+    assert RandomCropResize(scale=(0.25, 1)).needed_side(100) == 200
+
+
+@pytest.mark.parametrize("arguments", [{"scale": (0, 1)}, {"scale": (0.5, 0.2)}, {"scale": (0.5, 1.5)}, {"ratio": (-1, 2)}])
+def test_crops_that_cannot_be(arguments: dict[str, tuple[float, float]]) -> None:
+    with pytest.raises(ValueError, match=r"scale|ratio"):
+        RandomCropResize(**arguments)

@@ -10,7 +10,9 @@ from torchvision.transforms import v2
 
 from darkroom.data.pictures import fit
 from darkroom.training.augment import RandomShift
-from darkroom.training.batches import OrderedRows, PictureBatches, ShuffledRows, make_loader
+from darkroom.training.batches import PictureBatches
+from darkroom.training.loading import make_loader
+from darkroom.training.orders import OrderedRows, ShuffledRows
 
 
 def rows_of(order: ShuffledRows, epoch: int) -> list[int]:
@@ -104,7 +106,7 @@ def test_augmentation_is_a_function_of_seed_epoch_and_picture(data: str, transfo
 def test_bits_do_not_depend_on_the_number_of_workers(photos: Any, num_workers: int, transforms: list[Any]) -> None:
     def images(workers: int) -> torch.Tensor:
         batches = PictureBatches(photos.pack, image_size=16, channels=3, transforms=transforms)
-        loader = make_loader(batches, ShuffledRows(np.arange(40), batch_size=8, seed=0), num_workers=workers)
+        loader = make_loader(batches, ShuffledRows(np.arange(40), batch_size=8, seed=0), readers=workers)
         return torch.cat([batch["images"] for batch in loader])
 
     assert torch.equal(images(0), images(num_workers))

@@ -86,7 +86,7 @@ def test_one_line_per_epoch_where_there_is_no_terminal(
 ) -> None:
     train(make_params(SMALL), digits, tmp_path)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.split("  ")[0].partition(":")[0] for line in lines] == ["train", "epoch 1/2", "epoch 2/2"]
     metrics = json.loads((log_of(tmp_path) / "metrics.json").read_text())
     assert f"train/loss {metrics['train']['loss']:.4f}  val/loss {metrics['val']['loss']:.4f}" in lines[-1]
     assert lines[-1].endswith("images/s")
@@ -205,7 +205,7 @@ class DyingAugmentation(torch.nn.Module):
     ("number", "message"),
     [
         (signal.SIGKILL, "hardware.num_workers: a reading process died (DataLoader worker (pid"),
-        (signal.SIGSTOP, "hardware.worker_timeout_seconds: the reading processes delivered nothing for 2 s; raise it, or set"),
+        (signal.SIGSTOP, "hardware.worker_timeout_seconds: the readers delivered nothing for 2 s; raise it, or set"),
     ],
 )
 def test_reading_processes_that_die_or_hang(

@@ -1,0 +1,108 @@
+"""What a clock shows too late: how often a training waits for its device, decodes a picture, or copies the set."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from darkroom.data import pack as packs
+from darkroom.data.pack import Pack
+from darkroom.params import Params
+from darkroom.training.fit import fit
+from darkroom.training.plan import make_plan
+from darkroom.training.states import StateStore
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+SMALL = {"train.model.kwargs": {"width": 4, "stages": 2}, "hardware.accelerator": "cpu", "hardware.watch": False}
+
+
+def train(params: Params, data: Any, folder: Path) -> None:
+    store = StateStore(folder, {})
+    plan = make_plan(params, data.pack, data.split.rows["train"])
+    with store.held():
+        fit(plan, data.pack, data.split, store)
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often a number is read from a tensor, for which a GPU would have to be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **(kwargs or {}))
+
+
+def reads(params: Params, data: Any, folder: Path) -> int:
+    with Reads() as counted:
+        train(params, data, folder)
+    return counted.count
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"train.gradient_clip": 1.0, "train.ema": 0.9, "train.scheduler": {"_target_": "OneCycleLR"}},
+        {"train.optimizer": {"_target_": "SGD", "momentum": 0.9}, "train.log_every": "step"},
+    ],
+    ids=["default", "much", "every step logged"],
+)
+def test_no_step_waits_for_the_device(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    def count(steps: int) -> int:
+        trainer = {"limit_train_batches": steps, "limit_val_batches": 1}
+        params = make_params(SMALL | changes | {"train.epochs": 1, "train.batch_size": 8, "train.trainer": trainer})
+        return reads(params, digits, tmp_path / str(steps))
+
+    # What is read at the start and the end of an epoch is read in both; of logged steps fifty are read at once.
+    assert count(10) == count(40)
+
+
+def test_a_read_is_counted() -> None:
+    with Reads() as counted:
+        float(torch.ones(3).sum())
+    assert counted.count == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_picture_is_decoded_once_an_epoch(
+    make_params: Callable[..., Params], photos: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    decoded = Counter[int]()
+
+    def counted(self: Pack, row: int, side: int | None = None) -> Any:
+        decoded[row] += 1
+        return original(self, row, side)
+
+    original = packs.Pack.read
+    augment = [{"_target_": "RandomCropResize"}, {"_target_": "RandomFlip"}]
+    changes = {"train.epochs": 3, "train.image_size": 16, "train.augment": augment, "train.batch_size": 8}
+    params = make_params(SMALL | changes | {"hardware.num_workers": workers})
+    plan = make_plan(params, photos.pack, photos.split.rows["train"])
+    monkeypatch.setattr(packs.Pack, "read", counted)
+    store = StateStore(tmp_path, {})
+    with store.held():
+        fit(plan, photos.pack, photos.split, store)
+    rows = photos.split.rows
+    assert {decoded[row] for row in rows["train"]} <= {2, 3}  # a last batch of one picture is left out
+    assert {decoded[row] for row in rows["val"]} == {3}
+    assert not any(decoded[row] for row in rows["test"])
+
+
+def test_the_set_is_not_copied(digits: Any, photos: Any) -> None:
+    for pack in (digits.pack, photos.pack):
+        images = pack._images if isinstance(pack._images, list) else [pack._images]
+        for each in images:
+            whole = each
+            while whole.base is not None and not isinstance(whole, np.memmap):
+                whole = whole.base
+            assert isinstance(whole, np.memmap)
