@@ -4,21 +4,24 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from darkroom.errors import one_line
+from darkroom.errors import SIGNALS, one_line
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
 
 def run(body: str) -> subprocess.CompletedProcess[str]:
     code = f"import os, sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.errors import *\ndef main():\n    {body}\nrun_command(main)"
-    # A shell without job control starts what runs in the background deaf to SIGINT.
-    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=heard)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=hear)
+
+
+def hear() -> None:
+    """Undo what the start of the tests may have done: nohup ignores SIGHUP, a shell's background SIGINT."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(
