@@ -1,6 +1,8 @@
 """Looks inside a training, on request (train.inspect): histograms, the network's inputs, times. They change nothing."""
 
 import os
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,16 @@ NUM_INPUTS, INPUTS_PER_ROW = 32, 8
 # The first steps allocate memory and choose kernels, which no later one does.
 SKIPPED_STEPS, PROFILED_STEPS = 5, 10
 TABLE_ROWS = 30
+# Regular expressions of the names of actions; what is inside of another action is not counted there.
+KINDS_OF_WORK = {
+    r"_next$": "input",
+    r"batch_to_device$": "input to the device",
+    r"\.training_step$": "forward, loss",
+    r"\.backward$": "backward",
+    r"optimizer_(step|zero_grad)$": "optimizer",
+    r"\.(validation|test)_step$": "validation",
+    r"^\[Callback\]": "callbacks",
+}
 
 
 class Histograms(pl.Callback):
@@ -78,17 +90,61 @@ class Inputs(pl.Callback):
             logger.log_image("inputs", sheet, epoch)
 
 
+class Shares(SimpleProfiler):
+    """Times what Lightning's Trainer does, and shares the time out among the kinds of work, each moment to one of them.
+
+    Beside a GPU it is the processor's time: a step is over when its work is handed over.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: dict[str, float] = {}
+        """By kind of work."""
+        self._running: list[str] = []
+        self._since = 0.0
+
+    def start(self, action_name: str) -> None:
+        """Begin an action, inside of another one that waits meanwhile."""
+        self._count()
+        self._running.append(action_name)
+        super().start(action_name)
+
+    def stop(self, action_name: str) -> None:
+        """End it, and go on with the one around it."""
+        super().stop(action_name)
+        self._count()
+        self._running.remove(action_name)
+
+    def _count(self) -> None:
+        now = time.perf_counter()
+        if self._running:
+            kind = kind_of_work(self._running[-1])
+            self.seconds[kind] = self.seconds.get(kind, 0.0) + now - self._since
+        self._since = now
+
+    def table(self) -> str:
+        """Return a line for each kind of work, the longest first: its seconds and its share of them all."""
+        total = sum(self.seconds.values())
+        order = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return "\n".join(f"{kind:<24}{seconds:>9.2f} s{100 * seconds / total:>7.1f} %" for kind, seconds in order)
+
+
+def kind_of_work(action: str) -> str:
+    """Return what an action of Lightning's Trainer, by the name that its profilers know, is a part of."""
+    return next((kind for pattern, kind in KINDS_OF_WORK.items() if re.search(pattern, action)), "Lightning, logging")
+
+
 class Profile(pl.Callback):
     """Times the parts of the training, and in ten of its steps the operators, for profile.txt.
 
     Attributes
     ----------
-    parts : SimpleProfiler
+    parts : Shares
         For Lightning's Trainer.
     """
 
     def __init__(self, folder: Path):
-        self.path, self.parts = folder / "profile.txt", SimpleProfiler()
+        self.path, self.parts = folder / "profile.txt", Shares()
         self.operators = f"The training ended before its {SKIPPED_STEPS + PROFILED_STEPS} first steps."
         self._profiler: profile | None = None
         self._on_gpu = False
@@ -118,6 +174,9 @@ class Profile(pl.Callback):
         """End, and write both tables."""
         if self._profiler is not None:
             self._profiler.stop()
-            files.write_text(
-                self.path, f"{self.parts.summary().strip()}\n\nOperators of {PROFILED_STEPS} steps\n{self.operators.strip()}\n"
-            )
+            tables = [
+                f"Where the time went\n{self.parts.table()}",
+                self.parts.summary().strip(),
+                f"Operators of {PROFILED_STEPS} steps\n{self.operators.strip()}",
+            ]
+            files.write_text(self.path, "\n\n".join(tables) + "\n")

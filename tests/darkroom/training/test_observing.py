@@ -18,6 +18,7 @@ from PIL import Image
 from darkroom import paths
 from darkroom.params import Params
 from darkroom.training import provenance
+from darkroom.training.inspection import Shares, kind_of_work
 from darkroom.training.states import depends_on
 from darkroom.training.steps import STEPS_PER_READ, LogSteps
 from darkroom.training.watch import Watch
@@ -119,8 +120,44 @@ def test_the_inside_is_shown(train: Train) -> None:
     assert sheets[0].shape == (2 * 10 + 2, 8 * 10 + 2, 3)  # 16 pictures of 8 pixels, eight in a row, with borders of two
     assert (sheets[0] != sheets[1]).any()
     profile = (folder / "profile.txt").read_text()
+    shares = profile.partition("\n\n")[0].splitlines()
+    assert shares[0] == "Where the time went"
+    kinds = {line[:24].strip() for line in shares[1:]}
+    assert {"input", "forward, loss", "backward", "optimizer", "validation", "callbacks", "Lightning, logging"} <= kinds
     assert "run_training_batch" in profile
     assert "aten::convolution" in profile
+
+
+def test_each_moment_is_of_one_kind_of_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(clock)))
+    shares = Shares()
+    with shares.profile("run_training_batch"):
+        with shares.profile("[Strategy]S.training_step"), shares.profile("[Callback]Mine.on_forward"):
+            pass
+        with shares.profile("[LightningModule]C.optimizer_step"), shares.profile("[Strategy]S.backward"):
+            pass
+    # The clock ticks whenever it is asked, by Lightning's profiler as well.
+    assert sum(shares.seconds.values()) == shares._since - 1
+    assert set(shares.seconds) == {"Lightning, logging", "forward, loss", "callbacks", "optimizer", "backward"}
+    lines = shares.table().splitlines()
+    assert len(lines) == 5
+    assert sum(float(line.split()[-2]) for line in lines) == pytest.approx(100, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [
+        ("[_TrainingEpochLoop].train_dataloader_next", "input"),
+        ("[_EvaluationLoop].val_next", "input"),
+        ("[Strategy]SingleDeviceStrategy.batch_to_device", "input to the device"),
+        ("[LightningModule]Classifier.optimizer_zero_grad", "optimizer"),
+        ("[Strategy]DDPStrategy.validation_step", "validation"),
+        ("[LightningModule]Classifier.on_train_epoch_end", "Lightning, logging"),
+    ],
+)
+def test_names_of_actions(action: str, kind: str) -> None:
+    assert kind_of_work(action) == kind
 
 
 def test_the_circumstances_are_kept(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

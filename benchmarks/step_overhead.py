@@ -1,0 +1,147 @@
+"""What a training step costs beyond a plain PyTorch loop: python benchmarks/step_overhead.py [--rounds 5].
+
+The same network, pictures, order, augmentation, optimizer and schedule, with the default network on pictures like the digits and with
+a ResNet-18 at 32 pixels: once in the train stage's own `fit`, with log, metrics, checkpoints and state for resuming, once in a loop
+of ten lines. They take turns; what counts is the median of seconds per step, start and validation left out.
+"""
+
+import argparse
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+from darkroom.data.listing import Item, Listing
+from darkroom.data.pack import Pack
+from darkroom.data.packing import write_pack
+from darkroom.data.splits import Split
+from darkroom.params import Params
+from darkroom.params_file import check_params, read_yaml
+from darkroom.training.batches import PictureBatches
+from darkroom.training.fit import fit
+from darkroom.training.orders import ShuffledRows
+from darkroom.training.plan import Plan, make_plan
+from darkroom.training.states import StateStore
+
+CASES: dict[str, dict[str, Any]] = {
+    "the default network, 8 px": {"pictures": (1437, 8, 1), "epochs": 10, "train": {}},
+    "ResNet-18, 32 px": {
+        "pictures": (1280, 32, 3),
+        "epochs": 2,
+        "train": {"model": {"provider": "torchvision", "name": "resnet18", "pretrained": False, "kwargs": {}}, "image_size": 32},
+    },
+}
+
+
+class Clock(pl.Callback):
+    """Counts the seconds of the epochs after the first, validation left out."""
+
+    def __init__(self) -> None:
+        self.seconds, self.steps, self._since = 0.0, 0, 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Begin."""
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Take the time of the last step that has begun and ended in one epoch."""
+        if trainer.current_epoch and trainer.is_last_batch:
+            self.seconds += time.perf_counter() - self._since
+            self.steps += batch_idx + 1
+
+
+def make_pictures(folder: Path, count: int, side: int, channels: int) -> tuple[Pack, Split]:
+    """Pack pictures of noise in ten classes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)
+
+    def read(number: int) -> tuple[Any, int]:
+        return pixels[number] if channels == 3 else pixels[number, ..., 0], number % 10
+
+    items = [Item(f"{number:06d}", "train", lambda number=number: read(number)) for number in range(count)]
+    listing = Listing("noise", items, lambda _: [str(label) for label in range(10)], {"source": "noise"})
+    folder.mkdir()
+    write_pack(listing, folder, check_params(read_yaml(ROOT / "params.yaml")).download)
+    rows = np.arange(count)
+    return Pack.open(folder), Split([str(label) for label in range(10)], {"train": rows, "val": rows[:10], "test": rows[:0]}, "")
+
+
+def ours(plan: Plan, pack: Pack, split: Split, folder: Path) -> float:
+    """Return the seconds of a step of the train stage."""
+    clock = Clock()
+    store = StateStore(folder, {})
+    make_trainer = pl.Trainer.__init__
+
+    def with_clock(self: pl.Trainer, *arguments: Any, callbacks: list[pl.Callback], **named: Any) -> None:
+        make_trainer(self, *arguments, callbacks=[*callbacks, clock], **named)
+
+    pl.Trainer.__init__ = with_clock  # type: ignore[method-assign]
+    try:
+        with store.held():
+            fit(plan, pack, split, store)
+    finally:
+        pl.Trainer.__init__ = make_trainer  # type: ignore[method-assign]
+    return clock.seconds / clock.steps
+
+
+def plain(plan: Plan, pack: Pack, split: Split) -> float:
+    """Return the seconds of a step of a loop that does nothing else."""
+    train, classifier = plan.params.train, plan.classifier
+    order = ShuffledRows(split.rows["train"], batch_size=train.batch_size, seed=0)
+    batches = PictureBatches(
+        pack, image_size=plan.preprocessing.image_size, channels=plan.preprocessing.channels, transforms=plan.transforms
+    )
+    network = classifier.network.train()
+    optimizer = classifier.make_optimizer(network)
+    scheduler: Any = classifier.make_scheduler(optimizer, train.epochs * len(order))
+    seconds, steps = 0.0, 0
+    for epoch in range(train.epochs):
+        order.set_epoch(epoch)
+        start = time.perf_counter()
+        for key in order:
+            batch = batches[key]
+            optimizer.zero_grad()
+            classifier.loss(network(batch["images"]), batch["labels"]).backward()
+            optimizer.step()
+            scheduler.step()
+        if epoch:
+            seconds += time.perf_counter() - start
+            steps += len(order)
+    return seconds / steps
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    print("| network | plain loop, ms | Darkroom, ms | ratio |\n|---|---|---|---|")
+    for name, case in CASES.items():
+        content = read_yaml(ROOT / "params.yaml")
+        content["train"] |= {"epochs": case["epochs"], "early_stopping": None, "scheduler": {"_target_": "OneCycleLR"}}
+        content["train"] |= case["train"]
+        content["hardware"] |= {"accelerator": "cpu"}
+        params: Params = check_params(content)
+        with tempfile.TemporaryDirectory() as folder:
+            pack, split = make_pictures(Path(folder, "raw"), *case["pictures"])
+            plains, owns = [], []
+            for number in range(rounds):
+                plains.append(plain(make_plan(params, pack, split.rows["train"]), pack, split))
+                owns.append(ours(make_plan(params, pack, split.rows["train"]), pack, split, Path(folder, str(number))))
+        ratio = statistics.median(own / other for own, other in zip(owns, plains, strict=True))
+        each = [f"{1000 * statistics.median(values):.2f}" for values in (plains, owns)]
+        print(f"| {name} | {' | '.join(each)} | {ratio:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
