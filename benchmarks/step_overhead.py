@@ -1,8 +1,8 @@
 """What a training step costs beyond a plain PyTorch loop: python benchmarks/step_overhead.py [--rounds 5].
 
-The same network, pictures, order, augmentation, optimizer and schedule, with the default network on pictures like the digits and with
-a ResNet-18 at 32 pixels: once in the train stage's own `fit`, with log, metrics, checkpoints and state for resuming, once in a loop
-of ten lines. They take turns; what counts is the median of seconds per step, start and validation left out.
+The same network, pictures, order, augmentation, optimizer and schedule, with the default network on pictures like the digits and
+with a ResNet-18 at 32 pixels: once in the train stage's own `fit`, with log, metrics, checkpoints and state for resuming, once in
+a loop of ten lines. They take turns; what counts is the median of seconds per step, start and validation left out.
 """
 
 import argparse

@@ -9,8 +9,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from darkroom.params import Network, Params, Section  # noqa: E402
-from darkroom.params_file import read_yaml  # noqa: E402
+from darkroom.params import Network, Params, Section
+from darkroom.params_file import read_yaml
 
 README = ROOT / "README.md"
 BETWEEN = re.compile(r"(<!-- parameters -->\n).*?(<!-- /parameters -->)", re.DOTALL)
