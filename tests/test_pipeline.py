@@ -321,7 +321,10 @@ def test_damaged_results_are_found(clone: Clone, damage: str, message: str) -> N
             "cp models/model.json m; flip m; mv m models/model.json",
             "is not what train made; run 'dvc checkout --force models/model",
         ),
-        ("flip $(readlink -f .dvc/cache/files/md5/*/*.dir | head -1)", ".dir: is damaged and no longer "),
+        (
+            "flip $(grep -A3 'path: data/raw$' dvc.lock | grep -o '[0-9a-f]*[.]dir' | head -1 | sed 's|^..|.dvc/cache/files/md5/&/|')",
+            ".dir: is damaged and no longer ",
+        ),
         ("sed -i '0,/md5: [0-9a-f]/s/md5: ./md5: z/' dvc.lock", "run 'dvc"),
         ("rm dvc.lock", "error: dvc.lock: does not exist, so nothing is recorded here; run 'dvc repro'"),
     ],

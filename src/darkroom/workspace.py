@@ -24,6 +24,7 @@ Inputs = dict[str, str]
 # How long an orphan may take to save its state and go.
 ORPHAN_SECONDS = 30.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+MAIN_PROCESS = "DARKROOM_MAIN_PROCESS"
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,11 @@ def running(name: str) -> Iterator[Stage]:
     RunError
         If another stage runs here; it is named with its process.
     """
-    _die_with_dvc()
+    _die_with_parent()
     if not is_main_process():
         yield Stage(name, read_inputs(name))
         return
+    os.environ[MAIN_PROCESS] = str(os.getpid())  # for processes that will train beside this one
     with locked(paths.ROOT / ".dvc" / "tmp" / "darkroom.lock", name, of_workspace=True):
         for folder in (paths.RAW.parent, paths.MODELS, paths.TRAIN_METRICS.parent):
             files.sweep(folder)
@@ -209,7 +211,7 @@ def _is_orphan(holder: dict[str, Any]) -> bool:
 
 
 def _is_untold_orphan(holder: dict[str, Any], name: str) -> bool:
-    """Return whether the holder's DVC died before the holder could ask to be told (see `_die_with_dvc`).
+    """Return whether the holder's DVC died before the holder could ask to be told (see `_die_with_parent`).
 
     In a workspace DVC lets nobody else run a stage while it does: where it runs this one, the DVC that ran it before is gone.
     """
@@ -234,15 +236,17 @@ def _busy(holder: dict[str, Any], path: Path) -> str:
     return f"{paths.shown(path)}: {_who(holder)} is at work here; {way_out}"
 
 
-def _die_with_dvc() -> None:
+def _die_with_parent() -> None:
     """Be told to end (SIGTERM) when the DVC that started this stage dies, instead of running on beside the next one.
 
     A process that trains beside the main one is killed with it: it has nothing to save, and may wait for the dead for ever.
     """
     if not ({"DVC_STAGE", "LOCAL_RANK"} & set(os.environ)) or sys.platform != "linux":
         return
-    parent = os.getppid()
-    number = signal.SIGTERM if is_main_process() else signal.SIGKILL
+    parent, number = os.getppid(), signal.SIGTERM
+    if not is_main_process():
+        # Where the main process has started it, that may have failed before this one was able to look.
+        parent, number = int(os.environ.get(MAIN_PROCESS, parent)), signal.SIGKILL
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it died before it could be asked for
         os.kill(os.getpid(), number)

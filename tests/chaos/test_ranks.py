@@ -93,6 +93,13 @@ def test_the_main_one_dies(training: tuple[subprocess.Popen[str], int]) -> None:
     assert ended(training)[0] == -signal.SIGKILL
 
 
+def test_the_main_one_died_before_the_other_one_could_look(clone: Clone) -> None:
+    """It would wait for ever to be met, and hold the pipes of whoever reads what the training says."""
+    started = {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "DARKROOM_MAIN_PROCESS": "1"}
+    done = subprocess.run([sys.executable, "src/train.py"], cwd=clone.path, env=clone.env | started, timeout=GONE_SECONDS)
+    assert done.returncode == -signal.SIGKILL
+
+
 def test_the_other_one_hangs(training: tuple[subprocess.Popen[str], int]) -> None:
     os.kill(training[1], signal.SIGSTOP)
     status, told = ended(training)

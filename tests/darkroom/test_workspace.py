@@ -177,8 +177,8 @@ def test_an_orphan_that_nobody_told_is_told(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_stage_ends_when_its_dvc_is_killed(tmp_path: Path) -> None:
     code = (
-        f"import os, sys, time; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.workspace import _die_with_dvc\n"
-        "_die_with_dvc(); print(os.getpid(), flush=True); time.sleep(60)"
+        f"import os, sys, time; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.workspace import _die_with_parent\n"
+        "_die_with_parent(); print(os.getpid(), flush=True); time.sleep(60)"
     )
     script = tmp_path / "stage.py"
     script.write_text(code)
