@@ -24,6 +24,7 @@ import torch
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.data.packing import write_pack
+from darkroom.data.pictures import Decoded
 from darkroom.data.splits import Split
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
@@ -65,7 +66,7 @@ def make_pictures(folder: Path, count: int, side: int, channels: int) -> tuple[P
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)
 
     def read(number: int) -> tuple[Any, int]:
-        return pixels[number] if channels == 3 else pixels[number, ..., 0], number % 10
+        return Decoded(pixels[number] if channels == 3 else pixels[number, ..., 0]), number % 10
 
     items = [Item(f"{number:06d}", "train", lambda number=number: read(number)) for number in range(count)]
     listing = Listing("noise", items, lambda _: [str(label) for label in range(10)], {"source": "noise"})
