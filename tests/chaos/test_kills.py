@@ -95,7 +95,7 @@ def finish(clone: Clone) -> int:
 
 
 def test_kills_at_random_instants(undisturbed: Undisturbed, tmp_path: Path, *, long: bool) -> None:
-    wanted = 200 if long else 12
+    wanted = 200 if long else 24
     numbers = random.Random(0)
     kills = runs = mended = 0
     while kills < wanted:
