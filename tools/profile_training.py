@@ -1,6 +1,6 @@
 """Show where the time of a training goes: python tools/profile_training.py [--seconds 60]. Changes nothing.
 
-Trains what params.yaml says on the data of this workspace, for so long, in a folder of its own.
+Trains what params.yaml says on the data here, from scratch and without a teacher, for so long, in a folder of its own.
 """
 
 import argparse
@@ -28,6 +28,7 @@ def main() -> None:
     params = check_params(content)
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)
+    pack.withhold(split.rows["test"])
 
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan

@@ -143,7 +143,7 @@ class PictureBatches(Dataset[Batch]):
         where = f"params.yaml: train.augment: {type(transform).__name__}"
         try:
             is_for_arrays = isinstance(transform, ArrayTransform)
-            transformed = transform_array(transform, picture, seed) if is_for_arrays else transform(picture)
+            transformed = transform_array(transform, picture, seed) if is_for_arrays else transform(picture.contiguous())
         except Exception as error:
             raise InputError(f"{where} cannot transform a picture ({described(error)}); correct or remove it") from error
         if not (isinstance(transformed, Tensor) and transformed.dtype == torch.uint8 and transformed.ndim == 3):

@@ -149,6 +149,8 @@ class ThreadLoader:
             try:
                 part.result(self.timeout or None)
             except TimeoutError:
+                if part.done():  # it is what the reading itself ended with, as on a network's disk
+                    raise
                 raise timed_out(self.timeout) from None
         return self.batches.labelled(images, rows)
 

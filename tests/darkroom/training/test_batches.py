@@ -112,6 +112,21 @@ def test_bits_do_not_depend_on_the_number_of_workers(photos: Any, num_workers: i
     assert torch.equal(images(0), images(num_workers))
 
 
+class Flattening(torch.nn.Module):
+    """Views a picture as what it may rely on, one block of memory."""
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        return picture.view(-1).view(picture.shape)
+
+
+@pytest.mark.parametrize("data", ["digits", "photos"])
+def test_transforms_are_given_one_block_of_memory(data: str, request: Any) -> None:
+    pack = request.getfixturevalue(data).pack
+    plain = PictureBatches(pack, image_size=48, channels=pack.channels)
+    rows = np.arange(3)
+    assert torch.equal(plain.augmented([Flattening()], 0)[0, rows]["images"], plain[0, rows]["images"])
+
+
 def test_a_balanced_epoch_has_every_class_equally_often() -> None:
     labels = np.array([0] * 60 + [1] * 6 + [2] * 24)
     rows = np.arange(90)

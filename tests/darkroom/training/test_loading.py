@@ -1,5 +1,6 @@
 """Threads and processes make the same batches; what fails in them, or hangs, is told; nothing is left behind."""
 
+import errno
 import subprocess
 import sys
 import threading
@@ -106,6 +107,15 @@ def test_a_reader_that_hangs_is_given_up(photos: Any) -> None:
     with pytest.raises(RunError, match=r"hardware.worker_timeout_seconds: the readers delivered nothing for 0.3 s; raise it, or"):
         next(iter(loader))
     go_on.set()
+
+
+def test_a_disk_that_gives_up_is_not_taken_for_a_reader_that_hangs(photos: Any) -> None:
+    def give_up() -> None:
+        raise TimeoutError(errno.ETIMEDOUT, "Connection timed out", "images-000.bin")
+
+    batches = batches_of(photos, [Waiting(give_up)])
+    with pytest.raises(TimeoutError, match="Connection timed out"):
+        list(make_loader(batches, OrderedRows(np.arange(8), batch_size=4), readers=1, timeout=30))
 
 
 def test_what_fails_in_a_thread_is_told(photos: Any) -> None:
