@@ -70,6 +70,14 @@ def test_find_proposes_a_line_to_run_and_changes_nothing(clone: Clone) -> None:
     assert clone.stages_that_would_run() == []
 
 
+def test_a_profile_says_where_the_time_went_and_changes_nothing(clone: Clone) -> None:
+    told = clone.run("python tools/profile_training.py --seconds 1").stdout
+    assert "Where the time went" in told
+    assert re.search(r"^forward, loss +\d", told, re.MULTILINE)
+    assert clone.run("git status --porcelain").stdout == ""
+    assert clone.stages_that_would_run() == []
+
+
 def test_what_looked_on_is_kept_beside_and_what_it_depends_on_by_dvc(clone: Clone) -> None:
     (folder,) = [path for path in (clone.path / "logs").iterdir() if path.is_dir()]
     assert {"machine.csv", "machine.png", "run.json"} <= {path.name for path in folder.iterdir()}

@@ -1,4 +1,4 @@
-"""A network for small colour pictures that learns fast: its first layer is not trained but whitens what the pictures are made of.
+"""A network that learns fast from few pictures: its first layer is not trained but whitens what the pictures are made of.
 
 N pictures, C channels, K classes.
 """
@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-PATCH = 2
 # What a model file may ask for, as of `small_cnn`.
-MOST_BLOCKS, MOST_CHANNELS = 12, 4096
+MOST_BLOCKS, MOST_CHANNELS, LARGEST_PATCH = 12, 4096, 16
 
 
 class WhitenedCNN(nn.Module):
-    """A frozen layer that whitens patches of 2 by 2 pixels, then blocks of two 3x3 convolutions, each halving the picture.
+    """A frozen layer that whitens patches of pixels, then blocks of two 3x3 convolutions, each halving the picture.
 
     Convolutions begin as the identity, as far as they have outputs for it; normalisation has no scale, and logits are divided by
     a constant, so that a high learning rate fits all layers.
@@ -27,23 +26,27 @@ class WhitenedCNN(nn.Module):
     in_channels
         C, 1 for grey pictures and 3 for colour.
     widths
-        Channels of each block, 1 to 4096 of at most 12; a picture needs at least 2 ** len(widths) + 1 pixels a side.
+        Channels of each block, 1 to 4096 of at most 12; the first layer must leave at least 2 ** len(widths) pixels a side.
+    patch, stride
+        Pixels of a side of what is whitened, 2 to 16, and from one of them to the next: more than 1 for larger pictures.
 
     Raises
     ------
     ValueError
-        If `widths` are no such numbers.
+        If they are no such numbers.
 
     References
     ----------
     Jordan 2024, https://arxiv.org/abs/2404.00498 (airbench94, of widths 64, 256 and 256).
     """
 
-    def __init__(self, num_classes: int, in_channels: int, *, widths: Sequence[int] = (64, 256, 256)):
+    def __init__(
+        self, num_classes: int, in_channels: int, *, widths: Sequence[int] = (64, 256, 256), patch: int = 2, stride: int = 1
+    ):
         super().__init__()
-        _check(widths)
-        self.whiten = _Whitening(in_channels)
-        channels = 2 * in_channels * PATCH**2
+        _check(widths, patch, stride)
+        self.whiten = _Whitening(in_channels, patch, stride)
+        channels = 2 * in_channels * patch**2
         blocks = []
         for width in widths:
             blocks.append(_Block(channels, width))
@@ -62,12 +65,15 @@ class WhitenedCNN(nn.Module):
         return logits / 9
 
 
-def _check(widths: Sequence[int]) -> None:
+def _check(widths: Sequence[int], patch: int, stride: int) -> None:
     fits = isinstance(widths, list | tuple) and 1 <= len(widths) <= MOST_BLOCKS
     if not fits or not all(type(width) is int and 1 <= width <= MOST_CHANNELS for width in widths):
         raise ValueError(
             f"widths must be 1 to {MOST_BLOCKS} whole numbers of channels from 1 to {MOST_CHANNELS}, one for each block"
         )
+    for name, value, least in (("patch", patch, 2), ("stride", stride, 1)):
+        if type(value) is not int or not least <= value <= LARGEST_PATCH:
+            raise ValueError(f"{name} must be a whole number of pixels from {least} to {LARGEST_PATCH}")
 
 
 class _Whitening(nn.Module):
@@ -75,23 +81,25 @@ class _Whitening(nn.Module):
 
     filters: Tensor
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, patch: int, stride: int):
         super().__init__()
-        num = channels * PATCH**2
+        self.patch, self.stride = patch, stride
+        num = channels * patch**2
         # As good as any, for a network that is built to be given its weights.
-        self.register_buffer("filters", torch.cat([torch.eye(num), -torch.eye(num)]).view(2 * num, channels, PATCH, PATCH))
+        self.register_buffer("filters", torch.cat([torch.eye(num), -torch.eye(num)]).view(2 * num, channels, patch, patch))
         self.bias = nn.Parameter(torch.zeros(2 * num))
 
     def fit_to(self, images: Tensor) -> None:
         """Make the outputs for pictures (N, C, H, W) uncorrelated, of variance 1, each with its negative beside it."""
-        patches = functional.unfold(images, PATCH).transpose(1, 2).flatten(0, 1).double()  # patches, C 4
+        columns = functional.unfold(images, self.patch, stride=self.stride)  # N, numbers, places
+        patches = columns.transpose(1, 2).flatten(0, 1).double()
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         # Directions in which pictures hardly differ are compression's noise rather than signal.
-        whitening = (vectors / (values + 5e-4).sqrt()).T.flip(0)  # filters, C 4
+        whitening = (vectors / (values + 5e-4).sqrt()).T.flip(0)  # filters, numbers
         self.filters.copy_(torch.cat([whitening, -whitening]).view_as(self.filters))
 
     def forward(self, images: Tensor) -> Tensor:
-        return functional.conv2d(images, self.filters, self.bias)
+        return functional.conv2d(images, self.filters, self.bias, self.stride)
 
 
 class _Block(nn.Module):

@@ -23,18 +23,24 @@ CHANGES = {
 }
 
 
-def test_outputs_are_uncorrelated_with_variance_one() -> None:
+@pytest.mark.parametrize(("patch", "stride"), [(2, 1), (3, 3)])
+def test_outputs_are_uncorrelated_with_variance_one(patch: int, stride: int) -> None:
     torch.manual_seed(0)
     # Neighbours are alike, and so are colours, as in photos.
-    images = functional.avg_pool2d(torch.randn(200, 3, 20, 20), 3, stride=1) * torch.tensor([1.0, 2.0, 3.0]).view(1, 3, 1, 1)
+    images = functional.avg_pool2d(torch.randn(200 * stride**2, 3, 20, 20), 3, stride=1) * torch.tensor([1.0, 2.0, 3.0]).view(
+        1, 3, 1, 1
+    )
     images = images + images.mean(1, keepdim=True)
     images = 3 * (images - images.mean()) / images.std()
-    network = WhitenedCNN(2, 3, widths=[4, 4])
+    network = WhitenedCNN(2, 3, widths=[4, 4], patch=patch, stride=stride)
     network.fit_to(images)
-    outputs = network.whiten(images).transpose(0, 1).flatten(1)  # 24, patches
-    half = outputs[:12]
-    torch.testing.assert_close(outputs[12:], -half)
-    torch.testing.assert_close(half @ half.T / half.shape[1], torch.eye(12), atol=0.03, rtol=0)
+    outputs = network.whiten(images)
+    assert outputs.shape[2] == (18 - patch) // stride + 1
+    outputs = outputs.transpose(0, 1).flatten(1)  # filters, patches
+    num = 3 * patch**2
+    half = outputs[:num]
+    torch.testing.assert_close(outputs[num:], -half)
+    torch.testing.assert_close(half @ half.T / half.shape[1], torch.eye(num), atol=0.03, rtol=0)
 
 
 def test_convolutions_begin_as_the_identity() -> None:
@@ -58,9 +64,13 @@ def test_it_is_set_from_training_pictures_and_stays(make_params: Callable[..., P
     assert not torch.equal(of_others, before)
 
 
-@pytest.mark.parametrize("widths", [[], [8, 0], [4] * 9, [1 << 40], [4] * (1 << 20), [4.0], ["4"], 8])
-def test_what_cannot_be_built(widths: Any, make_params: Callable[..., Params], digits: Any) -> None:
-    params = make_params(CHANGES | {"train.model.kwargs": {"widths": widths}})
+WIDTHS = [[], [8, 0], [4] * 9, [1 << 40], [4] * (1 << 20), [4.0], ["4"], 8]
+STEMS = [{"patch": 1}, {"patch": 1 << 40}, {"patch": 9}, {"stride": 0}, {"stride": 1.5}, {"stride": 8}]
+
+
+@pytest.mark.parametrize("kwargs", [*({"widths": widths} for widths in WIDTHS), *STEMS])
+def test_what_cannot_be_built(kwargs: dict[str, Any], make_params: Callable[..., Params], digits: Any) -> None:
+    params = make_params(CHANGES | {"train.model.kwargs": kwargs})
     with pytest.raises(InputError, match=r"train\.model") as caught:
         make_plan(params, digits.pack, digits.split.rows["train"])
     assert "\n" not in str(caught.value)
