@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.trainer.states import TrainerFn
 from timm.utils.agc import adaptive_clip_grad
 from torch import Tensor, distributed, nn
@@ -21,6 +20,7 @@ from darkroom.errors import RunError
 from darkroom.params import MEASURED
 from darkroom.training.averaging import Average
 from darkroom.training.batches import Batch
+from darkroom.training.devices import set_seed
 from darkroom.training.layers import Frozen
 from darkroom.training.lora import Merged
 from darkroom.training.metrics import FurtherMetrics
@@ -186,7 +186,7 @@ class Classifier(pl.LightningModule):
         """Make dropout and mixing functions of seed and step, whatever drew random numbers before; follow the table."""
         part = batch_idx % self.trainer.accumulate_grad_batches
         counters = (self.global_step, part) if part else (self.global_step,)
-        torch.manual_seed(int(generator(self.seed, STEP, *counters).integers(2**32)))
+        set_seed(int(generator(self.seed, STEP, *counters).integers(2**32)), self.device)
         if self.lr_table:
             self._follow_table()
 

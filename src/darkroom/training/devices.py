@@ -55,6 +55,17 @@ def check_precision(precision: str, hardware: HardwareParams) -> None:
         )
 
 
+def set_seed(seed: int, device: torch.device) -> None:
+    """Seed what a device draws its random numbers from.
+
+    `torch.manual_seed` is for a start: in vain it formats the stack of calls for every kind of GPU that is not there, which takes
+    most of a millisecond.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
     # macOS and Windows have no such call.

@@ -1,5 +1,6 @@
 """What a clock shows too late: how often a training waits for its device, decodes a picture, or copies the set."""
 
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,24 @@ def test_no_step_waits_for_the_device(
 
     # What is read at the start and the end of an epoch is read in both; of logged steps fifty are read at once.
     assert count(10) == count(40)
+
+
+def test_no_step_formats_the_stack(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formatted = Counter[int]()
+    original = traceback.format_stack
+
+    def counted(*arguments: Any, **named: Any) -> list[str]:
+        formatted[0] += 1
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(traceback, "format_stack", counted)
+    params = make_params(SMALL | {"train.epochs": 2, "train.batch_size": 8})
+    train(params, digits, tmp_path)
+    assert formatted[0] < 20  # of some 300 steps
+    torch.manual_seed(0)
+    assert torch.cuda.is_available() or formatted[0] > 0  # as it would be
 
 
 def test_a_read_is_counted() -> None:
