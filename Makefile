@@ -4,7 +4,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help repro test chaos check profile lock generated clean
+.PHONY: help repro test chaos check profile bench lock generated clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -33,6 +33,9 @@ lock: $(VENV)/dev.stamp  ## Renew requirements*.txt from the ranges in pyproject
 
 profile: $(VENV)/run.stamp  ## Train for a minute and show where the time goes; needs the data of 'make repro'
 	python tools/profile_training.py
+
+bench: $(VENV)/dev.stamp  ## Measure the speed of this machine, in ten minutes; leave it alone meanwhile
+	python benchmarks/short.py
 
 generated: $(VENV)/dev.stamp  ## Renew what is generated: the README's table of parameters, the page of plots (needs npm)
 	python tools/parameters_table.py

@@ -1,8 +1,9 @@
-"""Measure how fast photos are read for training, beside other readers: python benchmarks/reading.py FOLDER [--size 500 375].
+"""Measure how fast photos are read for training, beside other readers: python benchmarks/reading.py [FOLDER] [--size 500 375].
 
-FOLDER holds one folder of JPEGs per class. Every reader gives batches of 64 uint8 pictures, (64, 3, 224, 224), each cut out at
-random as RandomResizedCrop does and mirrored by chance, with a process or thread on every core. They take turns, so that a busy
-machine is unfair to none. Readers that are not installed are left out: pip install -r requirements-dev.txt webdataset.
+FOLDER holds one folder of JPEGs per class; without it 512 pictures of 500 by 375 pixels are made, about as large as photos. Every
+reader gives batches of 64 uint8 pictures, (64, 3, 224, 224), each cut out at random as RandomResizedCrop does and mirrored by
+chance, with a process or thread on every core. They take turns, so that a busy machine is unfair to none. Readers that are not
+installed are left out: pip install -r requirements-dev.txt webdataset.
 """
 
 import argparse
@@ -137,6 +138,21 @@ READERS: dict[str, Callable[[Path, Path], Epoch]] = {
 NEEDED = {"Hugging Face datasets": "datasets", "webdataset": "webdataset"}
 
 
+def make_photos(folder: Path, count: int = 512) -> Path:
+    """Write pictures of coloured clouds with some grain, which take as many bytes as photos do: some 60 kB each."""
+    import numpy as np
+    from PIL import Image
+
+    numbers = np.random.default_rng(0)
+    for number in range(count):
+        clouds = Image.fromarray(numbers.integers(0, 256, (24, 32, 3), np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
+        grain = numbers.normal(0, 4, (375, 500, 1))
+        path = folder / str(number % 2) / f"{number:04d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((np.asarray(clouds) + grain).clip(0, 255).astype(np.uint8)).save(path, quality=90)
+    return folder
+
+
 def enlarge(folder: Path, target: Path, size: tuple[int, int]) -> None:
     """Write the photos of a folder in another size, as JPEG of quality 90."""
     from PIL import Image
@@ -170,16 +186,16 @@ def cpu_seconds() -> float:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="make the photos this large before")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as temporary:
-        photos = options.folder
+        photos = options.folder or make_photos(Path(temporary, "made"))
         if options.size:
+            enlarge(photos, Path(temporary, "photos"), tuple(options.size))
             photos = Path(temporary, "photos")
-            enlarge(options.folder, photos, tuple(options.size))
         epochs, speeds = {}, {}
         for name, prepare in READERS.items():
             if name in NEEDED and importlib.util.find_spec(NEEDED[name]) is None:

@@ -6,11 +6,13 @@ a loop of ten lines. They take turns; what counts is the median of seconds per s
 """
 
 import argparse
+import io
 import platform
 import statistics
 import sys
 import tempfile
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,7 @@ def ours(plan: Plan, pack: Pack, split: Split, folder: Path) -> float:
 
     pl.Trainer.__init__ = with_clock  # type: ignore[method-assign]
     try:
-        with store.held():
+        with store.held(), redirect_stdout(io.StringIO()):  # what it says is not for the table
             fit(plan, pack, split, store)
     finally:
         pl.Trainer.__init__ = make_trainer  # type: ignore[method-assign]

@@ -43,6 +43,27 @@ def test_flip_depends_on_each_picture_s_number() -> None:
     assert torch.equal(flipped[1], images[1])
 
 
+def test_what_is_made_has_its_channels_last() -> None:
+    """As it comes from the pack and goes to the network: turning it around costs more than the augmentation."""
+    photo = torch.randint(0, 256, (40, 60, 3), dtype=torch.uint8).permute(2, 0, 1)
+    crop = RandomCropResize()
+    assert crop(photo, np.random.default_rng(0).random(crop.num_random, np.float32), 24).permute(1, 2, 0).is_contiguous()
+    images = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    for augmentation in (RandomFlip(), RandomShift(1)):
+        made = augmentation(images, torch.rand(4, augmentation.num_random))
+        assert made.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grey_pictures_shown_in_colour_are_augmented_too(channels: int) -> None:
+    images = pictures(3)[:, :1].expand(-1, channels, -1, -1)
+    before = images.clone()
+    flipped = RandomFlip(0.5)(images, torch.tensor([[0.4], [0.6], [0.4]]))
+    assert torch.equal(flipped, torch.stack([before[0].flip(-1), before[1], before[2].flip(-1)]))
+    assert torch.equal(RandomShift(1)(images, torch.full((3, 2), 0.5)), before)
+    assert torch.equal(images, before)
+
+
 def test_a_picture_s_fate_does_not_depend_on_its_batch() -> None:
     images, numbers = pictures(4), torch.rand(4, 2, generator=torch.Generator().manual_seed(1))
     whole = RandomShift(2)(images, numbers)

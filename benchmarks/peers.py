@@ -1,0 +1,73 @@
+"""The trainers beside which Darkroom is measured, each started as its own documentation says."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+class Result(NamedTuple):
+    """One training."""
+
+    name: str
+    epochs: int
+    seconds: float
+    accuracy: float
+
+
+def run(command: list[str], folder: Path, log: Path) -> float:
+    """Run a command, whose output goes to a file, and return its seconds."""
+    start = time.perf_counter()
+    with log.open("w") as file:
+        status = subprocess.run(command, cwd=folder, env=ENVIRONMENT, stdout=file, stderr=subprocess.STDOUT).returncode
+    if status:
+        sys.exit(f"{' '.join(command)} failed:\n{log.read_text()[-3000:]}")
+    return time.perf_counter() - start
+
+
+def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path) -> Result:
+    """Run timm's train.py on train/ and test/ of a folder.
+
+    With AdamW, warm-up and cosine, crops and flips, smoothing; channels last.
+    """
+    classes = len(list((folder / "train").iterdir()))
+    output = work / f"timm{epochs}"
+    flags = (
+        f"--data-dir {folder} --train-split train --val-split test --num-classes {classes} --model {model} "
+        f"--input-size 3 {size} {size} "
+        f"--epochs {epochs} --sched cosine --warmup-epochs {1 if epochs > 1 else 0} --cooldown-epochs 0 --opt adamw --lr 0.002 "
+        "--weight-decay 0.05 --smoothing 0.1 --batch-size 128 --scale 0.35 1.0 --color-jitter 0 --crop-pct 1.0 --channels-last "
+        f"--device cpu --workers 2 --checkpoint-hist 1 --output {output} --experiment run"
+    )
+    seconds = run([sys.executable, str(script), *flags.split()], work, work / f"timm{epochs}.log")
+    rows = list(csv.DictReader((output / "run" / "summary.csv").open()))
+    return Result(f"timm's train.py, {model}", epochs, seconds, float(rows[-1]["eval_top1"]) / 100)
+
+
+def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path) -> Result:
+    """Run torchvision's reference on train/ and test/ of a folder.
+
+    With SGD, warm-up and cosine, crops and flips, smoothing; no decay of normalisation.
+    """
+    named = work / "named"
+    if not named.exists():  # it wants its test pictures in val/
+        named.mkdir()
+        (named / "train").symlink_to(folder / "train")
+        (named / "val").symlink_to(folder / "test")
+    flags = (
+        f"--data-path {named} --model {model} --device cpu --workers 2 --batch-size 128 --epochs {epochs} --opt sgd --lr 0.1 "
+        "--lr-scheduler cosineannealinglr --lr-warmup-method linear "
+        f"--lr-warmup-epochs {1 if epochs > 1 else 0} --weight-decay 0.0005 --norm-weight-decay 0.0 --label-smoothing 0.1 "
+        f"--train-crop-size {size} --val-resize-size {size} --val-crop-size {size} --output-dir {work}"
+    )
+    log = work / f"torchvision{epochs}.log"
+    seconds = run([sys.executable, str(script), *flags.split()], script.parent, log)
+    accuracies = re.findall(r"Test:\s+Acc@1 ([\d.]+)", log.read_text())
+    return Result(f"torchvision's reference, {model}", epochs, seconds, float(accuracies[-1]) / 100)
