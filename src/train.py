@@ -29,6 +29,7 @@ def main() -> None:
         teacher = read(params.train.teacher.model) if params.train.teacher else None
 
         from darkroom.training.fit import fit
+        from darkroom.training.memory import keep_freed_memory
         from darkroom.training.plan import make_plan
         from darkroom.training.provenance import record
         from darkroom.training.published import data_hashes, make_card, save_checkpoints, save_model
@@ -38,6 +39,7 @@ def main() -> None:
         from darkroom.training.teaching import open_teacher
         from darkroom.training.views import augmented_views
 
+        keep_freed_memory()
         started = open_start(*start) if start else None
         taught = open_teacher(*teacher, params) if teacher else None
         plan = make_plan(params, pack, split.rows["train"], started, taught)
