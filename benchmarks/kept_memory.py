@@ -1,7 +1,8 @@
 """What a training step gains by keeping freed memory: python benchmarks/kept_memory.py [--rounds 5].
 
 Steps of three networks on made pictures, in processes of their own that take turns: as the C library does by itself, and as the
-train stage tells it to. Counted are processor seconds, so that others on the machine matter less, and pages that the system clears.
+train stage tells it to. Counted are processor seconds, so that others on the machine matter less, and pages that the system
+clears.
 """
 
 import argparse
@@ -78,11 +79,9 @@ def main() -> None:
         ratio = statistics.median(
             with_it["seconds"] / without["seconds"] for without, with_it in zip(runs[""], runs["--kept"], strict=True)
         )
-        print(
-            f"| {name} | {plain['seconds']:.2f} | {kept['seconds']:.2f} | {ratio:.2f} | {plain['pages']:,.0f} | {kept['pages']:,.0f} "
-            f"| {plain['memory']:,.0f} | {kept['memory']:,.0f} |",
-            flush=True,
-        )
+        cells = [f"{plain['seconds']:.2f}", f"{kept['seconds']:.2f}", f"{ratio:.2f}"]
+        cells += [f"{each[key]:,.0f}" for key in ("pages", "memory") for each in (plain, kept)]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":
