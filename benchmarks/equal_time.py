@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("archive", type=Path)
     parser.add_argument("--preset", nargs="+", default=["cifar10_small"])
     parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=128, help="of the others (128)")
     parser.add_argument("--timm", type=Path, help="a clone of pytorch-image-models")
     parser.add_argument("--timm-model", default="resnet18")
     parser.add_argument("--vision", type=Path, help="a clone of pytorch/vision")
@@ -65,9 +66,9 @@ def main() -> None:
         for trainer, script, model in rivals:
             if script:
                 # The start, which is in the one epoch as well, is their gain.
-                one = trainer(script.resolve(), work / "pictures", model, given.size, 1, work)
+                one = trainer(script.resolve(), work / "pictures", model, given.size, 1, work, given.batch_size)
                 epochs = math.ceil(results[0].seconds / one.seconds)
-                results.append(trainer(script.resolve(), work / "pictures", model, given.size, epochs, work))
+                results.append(trainer(script.resolve(), work / "pictures", model, given.size, epochs, work, given.batch_size))
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {packages}\n")
     print("| trainer | epochs | seconds | test accuracy |\n|---|---|---|---|")

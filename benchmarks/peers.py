@@ -32,18 +32,20 @@ def run(command: list[str], folder: Path, log: Path) -> float:
     return time.perf_counter() - start
 
 
-def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path) -> Result:
+def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
     """Run timm's train.py on train/ and test/ of a folder.
 
-    With AdamW, warm-up and cosine, crops and flips, smoothing; channels last.
+    With AdamW, warm-up and cosine, crops and flips, smoothing; channels last. It takes its rate from the batch size.
     """
     classes = len(list((folder / "train").iterdir()))
     output = work / f"timm{epochs}"
     flags = (
         f"--data-dir {folder} --train-split train --val-split test --num-classes {classes} --model {model} "
         f"--input-size 3 {size} {size} "
-        f"--epochs {epochs} --sched cosine --warmup-epochs {1 if epochs > 1 else 0} --cooldown-epochs 0 --opt adamw --lr 0.002 "
-        "--weight-decay 0.05 --smoothing 0.1 --batch-size 128 --scale 0.35 1.0 --color-jitter 0 --crop-pct 1.0 --channels-last "
+        f"--epochs {epochs} --sched cosine --warmup-epochs {1 if epochs > 1 else 0} --cooldown-epochs 0 --opt adamw "
+        "--lr-base 0.00283 --lr-base-size 256 "
+        f"--weight-decay 0.05 --smoothing 0.1 --batch-size {batch_size} --scale 0.35 1.0 --color-jitter 0 "
+        "--crop-pct 1.0 --channels-last "
         f"--device cpu --workers 2 --checkpoint-hist 1 --output {output} --experiment run"
     )
     seconds = run([sys.executable, str(script), *flags.split()], work, work / f"timm{epochs}.log")
@@ -51,10 +53,11 @@ def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: P
     return Result(f"timm's train.py, {model}", epochs, seconds, float(rows[-1]["eval_top1"]) / 100)
 
 
-def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path) -> Result:
+def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
     """Run torchvision's reference on train/ and test/ of a folder.
 
-    With SGD, warm-up and cosine, crops and flips, smoothing; no decay of normalisation.
+    With SGD, warm-up and cosine, crops and flips, smoothing; no decay of normalisation. The rate grows with the batch size, as its
+    README asks.
     """
     named = work / "named"
     if not named.exists():  # it wants its test pictures in val/
@@ -62,7 +65,8 @@ def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, 
         (named / "train").symlink_to(folder / "train")
         (named / "val").symlink_to(folder / "test")
     flags = (
-        f"--data-path {named} --model {model} --device cpu --workers 2 --batch-size 128 --epochs {epochs} --opt sgd --lr 0.1 "
+        f"--data-path {named} --model {model} --device cpu --workers 2 --batch-size {batch_size} --epochs {epochs} "
+        f"--opt sgd --lr {0.1 * batch_size / 128} "
         "--lr-scheduler cosineannealinglr --lr-warmup-method linear "
         f"--lr-warmup-epochs {1 if epochs > 1 else 0} --weight-decay 0.0005 --norm-weight-decay 0.0 --label-smoothing 0.1 "
         f"--train-crop-size {size} --val-resize-size {size} --val-crop-size {size} --output-dir {work}"
