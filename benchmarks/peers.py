@@ -56,8 +56,8 @@ def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: P
 def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
     """Run torchvision's reference on train/ and test/ of a folder.
 
-    With SGD, warm-up and cosine, crops and flips, smoothing; no decay of normalisation. The rate grows with the batch size, as its
-    README asks.
+    With SGD, warm-up and cosine, crops and flips, smoothing; no decay of normalisation. The rate grows with the batch size, as
+    its README asks.
     """
     named = work / "named"
     if not named.exists():  # it wants its test pictures in val/
