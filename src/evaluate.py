@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from darkroom import paths
+from darkroom import files, paths
 from darkroom.data.pack import Pack
 from darkroom.data.splits import Split
 from darkroom.errors import run_command
@@ -29,15 +29,17 @@ def main() -> None:
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
 
+        from darkroom.training.arithmetic import Arithmetic
         from darkroom.training.inference import predict_rows
         from darkroom.training.metrics import build_metrics, measure_further
-        from darkroom.training.published import data_hashes, load_model
+        from darkroom.training.published import data_hashes
         from darkroom.training.states import forget_finished
 
         if stage:
             # DVC has recorded what train made, or this stage would not run.
             forget_finished(paths.states_dir())
-        model = load_model(folder, params, paths.shown(folder))
+        arithmetic = Arithmetic.load(folder, params, "evaluate")
+        model = arithmetic.model
         model.check_data(data_hashes(paths.RAW, split))
         further = build_metrics(
             "evaluate.metrics",
@@ -46,17 +48,16 @@ def main() -> None:
             multilabel=model.multilabel,
             allow=params.base.allow_targets,
         )
+        viewed = params.evaluate.model_dump(include={"batch_size", "tta"})
         answers = {}
         for name in ("val", "test"):
             rows = split.rows[name]
-            probabilities = predict_rows(
-                model, pack, rows, params.hardware, **params.evaluate.model_dump(include={"batch_size", "tta"})
-            )
-            answers[name] = Answers(probabilities, pack.labels[rows])
+            answers[name] = Answers(predict_rows(arithmetic, pack, rows, **viewed), pack.labels[rows])
         metrics = measure(answers, partial(measure_further, further), params.evaluate)
         if stage:
             test_rows = split.rows["test"]
             with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:
+                files.write_json(directory / "arithmetic.json", arithmetic.record)
                 write_evaluation(
                     directory, answers, split.classes, metrics, lambda place: pack[test_rows[place]], params.evaluate
                 )

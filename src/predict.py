@@ -2,7 +2,6 @@
 
 import argparse
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 from darkroom import paths
@@ -30,8 +29,8 @@ def main() -> None:
     with nullcontext() if arguments.out else running("predict") as stage:
         params = load_params(paths.PARAMS)
         chosen = arguments.pictures or [paths.ROOT / params.predict.input]
-        predict = predict_test_split if chosen == [paths.SPLIT] else partial(predict_photos, chosen)
-        predictions = predict(params, arguments.model)
+        given = (params, arguments.model)
+        predictions = predict_test_split(*given) if chosen == [paths.SPLIT] else predict_photos(*given, chosen)
         if stage is None:
             write_predictions(arguments.out, predictions, params.predict.top_k)
         else:
@@ -45,30 +44,31 @@ def predict_test_split(params: Params, folder: Path) -> Predictions:
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)
 
-    from darkroom.training.inference import predict_rows
-    from darkroom.training.published import data_hashes, load_model
+    from darkroom.training import inference, published
+    from darkroom.training.arithmetic import Arithmetic
 
-    model = load_model(folder, params, paths.shown(folder))
-    model.check_data(data_hashes(paths.RAW, split))
+    arithmetic = Arithmetic.load(folder, params, "predict")
+    arithmetic.model.check_data(published.data_hashes(paths.RAW, split))
     rows = split.rows["test"]
-    probabilities = predict_rows(model, pack, rows, params.hardware, **params.predict.model_dump(include={"batch_size", "tta"}))
+    probabilities = inference.predict_rows(arithmetic, pack, rows, **params.predict.model_dump(include={"batch_size", "tta"}))
     ids, actual = [pack.ids[row] for row in rows], names(pack.labels[rows], pack.classes)
-    return Predictions(model.card.classes, ids, probabilities, actual, pack.extra(rows), multilabel=model.multilabel)
+    return Predictions(paths=ids, probabilities=probabilities, actual=actual, given=pack.extra(rows), **arithmetic.about)
 
 
-def predict_photos(chosen: list[str | Path], params: Params, folder: Path) -> Predictions:
+def predict_photos(params: Params, folder: Path, chosen: list[str | Path]) -> Predictions:
     """Predict pictures from files."""
     found = find_photos(chosen)
 
     from darkroom.training import inference
-    from darkroom.training.published import load_model
+    from darkroom.training.arithmetic import Arithmetic
 
-    model = load_model(folder, params, paths.shown(folder))
-    photos = Photos(found, params.predict, **model.card.preprocessing.model_dump(include={"image_size", "channels", "resize"}))
-    probabilities = inference.predict_photos(model, photos, params.hardware, tta=params.predict.tta)
+    arithmetic = Arithmetic.load(folder, params, "predict")
+    seen = arithmetic.model.card.preprocessing.model_dump(include={"image_size", "channels", "resize"})
+    photos = Photos(found, params.predict, **seen)
+    probabilities = inference.predict_photos(arithmetic, photos, tta=params.predict.tta)
     photos.check(params.predict.max_bad)
     shown = [printable(paths.shown(path)) for path in photos.read]
-    return Predictions(model.card.classes, shown, probabilities, multilabel=model.multilabel)
+    return Predictions(paths=shown, probabilities=probabilities, **arithmetic.about)
 
 
 if __name__ == "__main__":

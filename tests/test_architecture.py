@@ -150,6 +150,14 @@ def test_other_packages_do_not_bring_in_the_heavy_ones() -> None:
     assert {"torch", "pytorch_lightning"} <= loaded_by("import darkroom.training.fit")
 
 
+@pytest.mark.slow
+def test_what_few_need_is_imported_late(digits: Any) -> None:
+    """Pandas and triton together would take half a second of each stage's start."""
+    pack = f"from pathlib import Path; from darkroom.data.pack import Pack; Pack.open(Path({str(digits.raw)!r})).labels"
+    assert loaded_by(f"{pack}; import darkroom.training.inference") & {"pandas", "triton", "matplotlib", "sympy"} == set()
+    assert "pandas" in loaded_by("import pyarrow.dataset")
+
+
 @pytest.mark.parametrize("path", sorted(SRC.glob("*.py")), ids=lambda path: path.name)
 def test_scripts_are_short_recipes_without_classes(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

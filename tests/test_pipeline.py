@@ -99,6 +99,8 @@ def test_metrics_and_tables_are_complete(clone: Clone) -> None:
     assert sum(int(row["support"]) for row in rows) == 359
     for name in ("mistakes", "samples"):
         Image.open(folder / "pictures" / f"{name}.png").verify()
+    for place in (folder, clone.path / "data" / "predictions"):
+        assert json.loads((place / "arithmetic.json").read_text()) == {"engine": "torch", "precision": "32-true"}
 
 
 def test_the_data_is_explained(clone: Clone) -> None:

@@ -92,6 +92,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# How a trained network is computed.
+Engine = Literal["torch", "openvino"]
+AnswerPrecision = Literal["32-true", "bf16-mixed", "auto"]
 
 
 class Section(BaseModel):
@@ -501,6 +504,10 @@ class EvaluateParams(Section):
     """Pictures per step; changes speed and memory, not results."""
     tta: Literal["none", "flip", "flip_shift"]
     """Test-time augmentation: mean of the logits over a picture and its mirror image, or both shifted a little as well."""
+    engine: Engine
+    """What computes: `torch`, or `openvino` (to be installed), which is faster on most processors."""
+    precision: AnswerPrecision
+    """`bf16-mixed`: faster where the device has it; `auto`: that, if it is found to be faster and to decide alike."""
     ece_bins: PositiveInt
     """Bins of confidence in the expected calibration error and the reliability plot."""
     metrics: Metrics
@@ -523,6 +530,10 @@ class PredictParams(Section):
     """Pictures per step; changes speed and memory, not results."""
     tta: Literal["none", "flip", "flip_shift"]
     """Test-time augmentation, as `evaluate.tta`."""
+    engine: Engine
+    """What computes, as `evaluate.engine`."""
+    precision: AnswerPrecision
+    """Precision, as `evaluate.precision`."""
     top_k: PositiveInt
     """Number of most probable classes in the CSV and JSON Lines."""
     max_bad: Annotated[int, Field(ge=0)]

@@ -445,6 +445,7 @@ class ModelFuzzer:
 
     def read(self, case: dict[str, bytes]) -> None:
         from darkroom.data.photos import Photos
+        from darkroom.training.arithmetic import Arithmetic
         from darkroom.training.inference import predict_photos
         from darkroom.training.published import load_model
 
@@ -453,7 +454,7 @@ class ModelFuzzer:
         model = load_model(self.folder, self.params)
         seen = model.card.preprocessing
         photos = Photos([self.folder / "photo.png"], self.params.predict, image_size=seen.image_size, channels=seen.channels)
-        probabilities = predict_photos(model, photos, self.params.hardware)
+        probabilities = predict_photos(Arithmetic(model, self.params.hardware), photos)
         photos.check(0)
         assert probabilities.shape == (1, len(model.card.classes))
 

@@ -1,14 +1,15 @@
 """Pictures that a person names to have them predicted: finding them, and reading them a batch at a time."""
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.data.pictures import EXTENSIONS, PictureError, decode, fit, resize
+from darkroom.data.pictures import EXTENSIONS, Picture, PictureError, decode, fit, resize
 from darkroom.errors import InputError
 from darkroom.params import PredictParams
 
@@ -42,6 +43,10 @@ def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
     return found
 
 
+# Batches that are read while one is used.
+AHEAD = 1
+
+
 class Photos:
     """Batches of pictures as the network sees them; unreadable ones are skipped and remembered.
 
@@ -69,18 +74,31 @@ class Photos:
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yield batches (n, image_size, image_size, channels) uint8; decoding runs in threads, since Pillow releases the lock."""
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        threads = ThreadPoolExecutor(os.cpu_count())
+        begun: deque[list[tuple[Path, Future[Picture | str]]]] = deque()
+        try:
             for start in range(0, len(self.paths), self.batch_size):
                 paths = self.paths[start : start + self.batch_size]
-                pictures = []
-                for path, picture in zip(paths, threads.map(self._read_one, paths), strict=True):
-                    if isinstance(picture, str):
-                        self.bad.append((path, picture))
-                    else:
-                        self.read.append(path)
-                        pictures.append(picture)
-                if pictures:
-                    yield np.stack(pictures)
+                begun.append([(path, threads.submit(self._read_one, path)) for path in paths])
+                if len(begun) > AHEAD:
+                    yield from self._made(begun.popleft())
+            while begun:
+                yield from self._made(begun.popleft())
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+    def _made(self, begun: list[tuple[Path, Future[Picture | str]]]) -> Iterator[Picture]:
+        """Yield the batch, unless none of its pictures can be read."""
+        pictures = []
+        for path, future in begun:
+            picture = future.result()
+            if isinstance(picture, str):
+                self.bad.append((path, picture))
+            else:
+                self.read.append(path)
+                pictures.append(picture)
+        if pictures:
+            yield np.stack(pictures)
 
     def check(self, max_bad: int) -> None:
         """Raise InputError if more pictures were bad than are allowed."""
@@ -89,7 +107,7 @@ class Photos:
             more = f" (and {len(self.bad) - 1} more)" if len(self.bad) > 1 else ""
             raise InputError(f"{path}: cannot be read ({reason}){more}; mend or remove it, or raise predict.max_bad")
 
-    def _read_one(self, path: Path) -> NDArray[np.uint8] | str:
+    def _read_one(self, path: Path) -> Picture | str:
         try:
             picture = decode(path.read_bytes(), self.max_pixels, self.resize or self.image_size).picture
             if self.resize is not None:

@@ -33,6 +33,8 @@ class Predictions:
         What else the source says of each picture.
     multilabel : bool
         Whether a picture has any number of classes; those above 0.5 are predicted.
+    arithmetic : dict, or None
+        How they were computed.
     """
 
     classes: list[str]
@@ -41,6 +43,7 @@ class Predictions:
     actual: list[str] | None = None
     given: list[dict[str, str]] | None = None
     multilabel: bool = False
+    arithmetic: dict[str, str] | None = None
 
     @property
     def chosen(self) -> list[list[str]]:
@@ -73,9 +76,10 @@ def write_predictions(path: Path, predictions: Predictions, top_k: int) -> None:
 
 
 def write_all(directory: Path, predictions: Predictions, top_k: int) -> None:
-    """Write predictions.csv, .parquet and .jsonl."""
+    """Write predictions.csv, .parquet and .jsonl, and arithmetic.json: how they were computed."""
     for ending in WRITERS:
         write_predictions(directory / f"predictions{ending}", predictions, top_k)
+    files.write_json(directory / "arithmetic.json", predictions.arithmetic)
 
 
 def check_out(path: Path | None, *, needed: bool = False) -> None:

@@ -41,8 +41,8 @@ def choose_device(hardware: HardwareParams) -> torch.device:
     return torch.device("cpu")
 
 
-def check_precision(precision: str, hardware: HardwareParams) -> None:
-    """Refuse a precision that the device has not, rather than compute in another one in silence."""
+def check_precision(precision: str, hardware: HardwareParams, key: str = "train.precision") -> None:
+    """Refuse a precision that the device has not, rather than compute in another one in silence; `key` is what asks for it."""
     device = choose_device(hardware).type
     unfit = (
         (precision == "16-mixed" and device == "cpu")
@@ -50,9 +50,15 @@ def check_precision(precision: str, hardware: HardwareParams) -> None:
         or (precision.startswith("bf16") and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False))
     )
     if unfit:
-        raise InputError(
-            f"params.yaml: train.precision: is {precision}, which {device} cannot do here; set 32-true or bf16-mixed"
-        )
+        raise InputError(f"params.yaml: {key}: is {precision}, which {device} cannot do here; set 32-true or bf16-mixed")
+
+
+def is_fast_at_bf16(device: torch.device) -> bool:
+    """Return whether a device has instructions for bfloat16; others compute in it as well, but slower than in float32."""
+    if device.type == "cpu":
+        known = torch.cpu.get_capabilities()
+        return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def set_seed(seed: int, device: torch.device) -> None:

@@ -1,7 +1,7 @@
 """A trained network on pictures: probabilities, without Lightning. N pictures, K classes."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -15,19 +15,18 @@ from darkroom.data.dividing import Rows
 from darkroom.data.pack import Pack
 from darkroom.data.photos import Photos
 from darkroom.errors import RunError
-from darkroom.params import HardwareParams
+from darkroom.training.arithmetic import Arithmetic
 from darkroom.training.batches import PictureBatches
-from darkroom.training.devices import choose_device
 from darkroom.training.loading import make_loader, num_readers
 from darkroom.training.orders import OrderedRows
-from darkroom.training.published import Published
 
 Probabilities = NDArray[np.float64]
+Network = Callable[[Tensor], Tensor]
 
 
 @torch.inference_mode()
 def predict_probabilities(
-    network: nn.Module, batches: Iterable[Tensor], device: torch.device, *, total: int, multilabel: bool = False
+    network: Network, batches: Iterable[Tensor], device: torch.device, *, total: int, multilabel: bool = False
 ) -> Probabilities:
     """Return the probability of every class for every picture.
 
@@ -38,7 +37,7 @@ def predict_probabilities(
     batches
         Pictures (n, C, H, W) uint8.
     device
-        Where to compute.
+        Where the network is.
     total
         Number of batches, for the bar that a terminal shows.
     multilabel
@@ -54,7 +53,6 @@ def predict_probabilities(
     RunError
         If the device's memory does not hold a batch, or the network answers with no finite numbers.
     """
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     shown = track(batches, "pictures", total, console=Console(), transient=True, disable=not sys.stdout.isatty())
     try:
         # Softmax in double precision on the CPU: sums are 1 and ties are the same on every device.
@@ -80,7 +78,7 @@ class Views(nn.Module):
         border repeated, as in https://arxiv.org/abs/2404.00498 (which weighs them otherwise).
     """
 
-    def __init__(self, network: nn.Module, tta: str):
+    def __init__(self, network: Network, tta: str):
         super().__init__()
         self.network, self.tta = network, tta
 
@@ -98,24 +96,21 @@ class Views(nn.Module):
         return torch.stack([self.network(view) for view in views]).mean(0)
 
 
-def predict_rows(
-    model: Published, pack: Pack, rows: Rows, hardware: HardwareParams, *, batch_size: int, tta: str = "none"
-) -> Probabilities:
-    """Return the probabilities (len(rows), K) of rows of the pack."""
-    pictures = PictureBatches(pack, image_size=model.card.preprocessing.image_size, channels=model.card.preprocessing.channels)
-    readers = num_readers(hardware, pictures, on_gpu=choose_device(hardware).type == "cuda")
+def predict_rows(arithmetic: Arithmetic, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none") -> Probabilities:
+    """Return the probabilities (len(rows), K) of rows of the pack; each of them is read once."""
+    seen, hardware = arithmetic.model.card.preprocessing, arithmetic.hardware
+    pictures = PictureBatches(pack, image_size=seen.image_size, channels=seen.channels)
+    readers = num_readers(hardware, pictures, on_gpu=arithmetic.device.type == "cuda")
     loader = make_loader(pictures, OrderedRows(rows, batch_size=batch_size), readers=readers)
-    images = (batch["images"] for batch in loader)
-    return _predict(model, images, hardware, len(loader), tta)
+    return _predict(arithmetic, (batch["images"] for batch in loader), len(loader), tta)
 
 
-def predict_photos(model: Published, photos: Photos, hardware: HardwareParams, *, tta: str = "none") -> Probabilities:
+def predict_photos(arithmetic: Arithmetic, photos: Photos, *, tta: str = "none") -> Probabilities:
     """Return the probabilities (len(photos.read), K) of pictures from files."""
     images = (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos)
-    return _predict(model, images, hardware, len(photos), tta)
+    return _predict(arithmetic, images, len(photos), tta)
 
 
-def _predict(model: Published, images: Iterable[Tensor], hardware: HardwareParams, total: int, tta: str) -> Probabilities:
-    device = choose_device(hardware)
-    network = model.network if tta == "none" else Views(model.network, tta).eval()
-    return predict_probabilities(network, images, device, total=total, multilabel=model.multilabel)
+def _predict(arithmetic: Arithmetic, images: Iterable[Tensor], total: int, tta: str) -> Probabilities:
+    network = arithmetic if tta == "none" else Views(arithmetic, tta)
+    return predict_probabilities(network, images, arithmetic.device, total=total, multilabel=arithmetic.model.multilabel)

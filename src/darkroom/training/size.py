@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from darkroom.params import Section
 
@@ -31,6 +30,9 @@ def measure(network: nn.Module, picture: Tensor, *, trained: nn.Module | None = 
     ----------
     `FlopCounterMode` counts a multiplication and an addition as two operations: https://docs.pytorch.org/docs/stable/flop_counter.html
     """
+    # It imports triton, which those who only read a size do without.
+    from torch.utils.flop_counter import FlopCounterMode
+
     was_training = network.training
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:

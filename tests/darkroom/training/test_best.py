@@ -12,6 +12,7 @@ from darkroom.data.splits import Split
 from darkroom.errors import InputError
 from darkroom.params import Params
 from darkroom.training import fit as fitting
+from darkroom.training.arithmetic import Arithmetic
 from darkroom.training.best import KeepBest, Kept
 from darkroom.training.inference import predict_rows
 from darkroom.training.plan import make_plan
@@ -97,7 +98,7 @@ def test_kept_epochs_are_models_of_their_own(make_params: Callable[..., Params],
         path = folder / f"epoch_{each.epoch:04d}"
         model = load_model(path, params)
         assert (model.card.epoch, model.card.score, model.card.soup) == (each.epoch, each.score, None)
-        probabilities = predict_rows(model, digits.pack, rows, params.hardware, batch_size=60)
+        probabilities = predict_rows(Arithmetic(model, params.hardware), digits.pack, rows, batch_size=60)
         accuracy = (probabilities.argmax(1) == digits.pack.labels[rows]).mean()
         assert accuracy == pytest.approx(history(tmp_path / "states", "val/accuracy")[each.epoch - 1])
         start = open_start(*read_model(tmp_path, tmp_path, f"checkpoints/epoch_{each.epoch:04d}"))

@@ -14,8 +14,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from darkroom.data import pack as packs
 from darkroom.data.pack import Pack
 from darkroom.params import Params
+from darkroom.training import engines
+from darkroom.training.arithmetic import Arithmetic
 from darkroom.training.fit import fit
+from darkroom.training.inference import predict_rows
+from darkroom.training.networks import Normalized, Preprocessing
 from darkroom.training.plan import make_plan
+from darkroom.training.published import Card, Published
+from darkroom.training.small_cnn import SmallCNN
 from darkroom.training.states import StateStore
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -92,22 +98,28 @@ def test_a_read_is_counted() -> None:
     assert counted.count == 1
 
 
+def count_decodings(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """Return how often each row of a pack will have been read from now on."""
+    decoded = Counter[int]()
+
+    def counted(self: Pack, row: int, side: int | None = None) -> Any:
+        decoded[int(row)] += 1
+        return original(self, row, side)
+
+    original = packs.Pack.read
+    monkeypatch.setattr(packs.Pack, "read", counted)
+    return decoded
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_every_picture_is_decoded_once_an_epoch(
     make_params: Callable[..., Params], photos: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    decoded = Counter[int]()
-
-    def counted(self: Pack, row: int, side: int | None = None) -> Any:
-        decoded[row] += 1
-        return original(self, row, side)
-
-    original = packs.Pack.read
     augment = [{"_target_": "RandomCropResize"}, {"_target_": "RandomFlip"}]
     changes = {"train.epochs": 3, "train.image_size": 16, "train.augment": augment, "train.batch_size": 8}
     params = make_params(SMALL | changes | {"hardware.num_workers": workers})
     plan = make_plan(params, photos.pack, photos.split.rows["train"])
-    monkeypatch.setattr(packs.Pack, "read", counted)
+    decoded = count_decodings(monkeypatch)
     store = StateStore(tmp_path, {})
     with store.held():
         fit(plan, photos.pack, photos.split, store)
@@ -115,6 +127,23 @@ def test_every_picture_is_decoded_once_an_epoch(
     assert {decoded[row] for row in rows["train"]} <= {2, 3}  # a last batch of one picture is left out
     assert {decoded[row] for row in rows["val"]} == {3}
     assert not any(decoded[row] for row in rows["test"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_every_picture_is_decoded_once_to_be_measured(
+    make_params: Callable[..., Params], photos: Any, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    seen = Preprocessing(image_size=16, channels=3, mean=(0.5,) * 3, std=(0.2,) * 3)
+    card = Card.model_construct(task="multiclass", classes=photos.split.classes, preprocessing=seen)
+    hardware = make_params(SMALL | {"hardware.num_workers": workers}).hardware
+    # To try precisions, and to look at a picture in six ways, is not to read it again.
+    monkeypatch.setattr(engines, "is_fast_at_bf16", lambda _: True)
+    arithmetic = Arithmetic(Published(Normalized(SmallCNN(2, 3, width=4), seen).eval(), card), hardware, precision="auto")
+    decoded = count_decodings(monkeypatch)
+    for name in ("val", "test"):
+        predict_rows(arithmetic, photos.pack, photos.split.rows[name], batch_size=4, tta="flip_shift")
+    measured = [*photos.split.rows["val"].tolist(), *photos.split.rows["test"].tolist()]
+    assert decoded == Counter(measured)
 
 
 def test_the_set_is_not_copied(digits: Any, photos: Any) -> None:

@@ -15,6 +15,7 @@ import torch
 from darkroom.data.splits import Split
 from darkroom.errors import InputError, RunError
 from darkroom.params import Params
+from darkroom.training.arithmetic import Arithmetic
 from darkroom.training.best import KeepBest
 from darkroom.training.fit import fit
 from darkroom.training.inference import predict_rows
@@ -265,7 +266,7 @@ def test_what_is_measured_later_is_what_was_best(make_params: Callable[..., Para
     model = load_model(tmp_path, params)
     model.check_data(data_hashes(digits.raw, digits.split))
     rows = digits.split.rows["val"]
-    probabilities = predict_rows(model, digits.pack, rows, params.hardware, batch_size=50)
+    probabilities = predict_rows(Arithmetic(model, params.hardware), digits.pack, rows, batch_size=50)
     assert np.mean(probabilities.argmax(1) == digits.pack.labels[rows]) == pytest.approx(best.score)
     with pytest.raises(InputError, match=r"was trained on another data/split than is here; run 'dvc repro'"):
         model.check_data(data_hashes(digits.raw, digits.split) | {"split": "0" * 64})

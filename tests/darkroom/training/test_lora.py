@@ -13,6 +13,7 @@ from torch import nn
 
 from darkroom.errors import InputError
 from darkroom.params import Lora, Params
+from darkroom.training.arithmetic import Arithmetic
 from darkroom.training.fit import fit
 from darkroom.training.inference import predict_rows
 from darkroom.training.lora import add_adapters
@@ -114,7 +115,7 @@ def test_the_published_model_knows_of_no_adapters(plan: Callable[..., Plan], few
     assert model.card.packages["peft"]
     assert model.card.params["train"]["lora"] == {"rank": 2, "alpha": 8.0, "dropout": 0.1, "targets": None}
     rows = few[1].rows["val"]
-    answers = predict_rows(model, few[0].pack, rows, made.params.hardware, batch_size=16)
+    answers = predict_rows(Arithmetic(model, made.params.hardware), few[0].pack, rows, batch_size=16)
     right = (answers.argmax(1) == few[0].pack.labels[rows]).mean()
     assert right == pytest.approx(best.score)
 

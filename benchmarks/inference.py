@@ -1,0 +1,174 @@
+"""Answers of trained networks beside eager torch, ONNX Runtime and OpenVINO: python benchmarks/inference.py [NETWORK ...].
+
+Networks of timm with weights by chance, on pictures of noise that lie in memory as bytes: what is measured is arithmetic alone.
+All answer the same pictures in turns, round after round; what counts is the median of images per second of a core, which other
+work disturbs least with `--threads 1`. Making ready (folding, export, compiling) is not counted, and has a column of its own.
+"""
+
+import argparse
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+
+from darkroom.params_file import check_params, read_yaml
+from darkroom.training.arithmetic import Arithmetic
+from darkroom.training.devices import is_fast_at_bf16
+from darkroom.training.networks import Normalized, Preprocessing
+from darkroom.training.published import Card, Published
+
+SIZE = 224
+SEEN = Preprocessing(image_size=SIZE, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+PACKAGES = ("torch", "timm", "onnxruntime", "openvino")
+Answer = Callable[[torch.Tensor], NDArray[np.float32]]
+
+
+def make_network(name: str) -> Normalized:
+    """Return a network of timm with its normalisation in front; weights are the same every time."""
+    torch.manual_seed(0)
+    return Normalized(timm.create_model(name, pretrained=False), SEEN).eval()
+
+
+def eager(name: str, device: torch.device) -> Answer:
+    """Return the network as it is."""
+    network = make_network(name).to(device)
+
+    @torch.no_grad()
+    def answer(images: torch.Tensor) -> NDArray[np.float32]:
+        return network(images.contiguous().to(device)).cpu().numpy()
+
+    return answer
+
+
+def darkroom(name: str, accelerator: str, **how: str) -> Answer:
+    """Return the network as the stages compute it."""
+    content = read_yaml(ROOT / "params.yaml")
+    content["hardware"]["accelerator"] = accelerator
+    model = Published(make_network(name), Card.model_construct(task="multiclass"))
+    arithmetic = Arithmetic(model, check_params(content).hardware, **how)
+
+    @torch.inference_mode()
+    def answer(images: torch.Tensor) -> NDArray[np.float32]:
+        return arithmetic(images.to(arithmetic.device)).cpu().numpy()
+
+    return answer
+
+
+def onnx_runtime(name: str, example: torch.Tensor, folder: Path) -> Answer:
+    """Return ONNX Runtime's, on a network that torch has exported."""
+    import onnxruntime
+
+    path = folder / f"{name}.onnx"
+    shapes = ({0: torch.export.Dim("number")},)
+    torch.onnx.export(make_network(name), (example[:2].contiguous(),), path, dynamic_shapes=shapes, verbose=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0].name
+    return lambda images: session.run(None, {entry: images.contiguous().numpy()})[0]
+
+
+def openvino(name: str, example: torch.Tensor) -> Answer:
+    """Return OpenVINO's own, compiled for batches of this size."""
+    import openvino
+
+    program = openvino.convert_model(torch.export.export(make_network(name), (example.contiguous(),)))
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.compile_model(program, "CPU", options)
+    return lambda images: compiled(images.contiguous().numpy())[0]
+
+
+def contenders(name: str, images: torch.Tensor, accelerator: str, folder: Path) -> dict[str, Callable[[], Answer]]:
+    """Return what takes part, by its name in the table; the first is what the others are compared with."""
+    device = torch.device("cpu" if accelerator == "cpu" else "cuda")
+    made: dict[str, Callable[[], Answer]] = {
+        "torch, eager, `no_grad`": lambda: eager(name, device),
+        "Darkroom": lambda: darkroom(name, accelerator),
+    }
+    if is_fast_at_bf16(device):
+        made["Darkroom, `precision=bf16-mixed`"] = lambda: darkroom(name, accelerator, precision="bf16-mixed")
+    if accelerator != "cpu":
+        return made
+    made["Darkroom, `engine=openvino`"] = lambda: darkroom(name, accelerator, engine="openvino")
+    if is_fast_at_bf16(device):
+        made["Darkroom, both"] = lambda: darkroom(name, accelerator, engine="openvino", precision="bf16-mixed")
+    made["ONNX Runtime, float32"] = lambda: onnx_runtime(name, images, folder)
+    made["OpenVINO by itself, float32, fixed batch"] = lambda: openvino(name, images)
+    return made
+
+
+def run(name: str, images: torch.Tensor, rounds: int, accelerator: str) -> None:
+    """Print the rows of one network."""
+    answers: dict[str, Answer] = {}
+    expected: NDArray[Any] | None = None
+    notes: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for who, make in contenders(name, images, accelerator, Path(folder)).items():
+            start = time.perf_counter()
+            answers[who] = make()
+            logits = answers[who](images)
+            ready = time.perf_counter() - start
+            expected = logits if expected is None else expected
+            same = (logits.argmax(1) == expected.argmax(1)).mean()
+            notes[who] = f"{ready:.1f} | {np.abs(logits - expected).max() / np.abs(expected).max():.0e} | {same:.0%}"
+        walls: dict[str, list[float]] = {who: [] for who in answers}
+        cores: dict[str, list[float]] = {who: [] for who in answers}
+        for _ in range(rounds):
+            for who, answer in answers.items():
+                wall, core = time.perf_counter(), time.process_time()
+                answer(images)
+                walls[who].append(len(images) / (time.perf_counter() - wall))
+                cores[who].append(len(images) / (time.process_time() - core))
+    first = next(iter(answers))
+    for who in answers:
+        counted = walls if accelerator != "cpu" else cores
+        ratio = statistics.median(own / other for own, other in zip(counted[who], counted[first], strict=True))
+        each = ", ".join(f"{value:.2f}" for value in cores[who])
+        speeds = f"{statistics.median(walls[who]):.1f} | {statistics.median(cores[who]):.2f} ({each})"
+        print(f"| {name} | {who} | {speeds} | {ratio:.2f} | {notes[who]} |", flush=True)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("networks", nargs="*", default=["resnet50", "vit_tiny_patch16_224"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pictures", type=int, default=32, help="in a batch")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--accelerator", choices=["cpu", "cuda"], default="cpu")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    torch.set_num_threads(arguments.threads)
+    shape = (arguments.pictures, SIZE, SIZE, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # as the readers make them
+    known = torch.cpu.get_capabilities()
+    flags = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if known.get(name)]
+    print(f"{known.get('cpu_name')} ({', '.join(flags)}), {os.cpu_count()} cores, {arguments.threads} threads")
+    print(f"{', '.join(f'{name} {version(name)}' for name in PACKAGES)}; {arguments.pictures} pictures of {SIZE} px\n")
+    speeds = "images/s | per second of a core: median (all) | ratio"
+    print(f"| network | computed by | {speeds} | ready, s | differs by | same decisions |\n{'|---' * 8}|")
+    for name in arguments.networks:
+        run(name, images, arguments.rounds, arguments.accelerator)
+
+
+if __name__ == "__main__":
+    main()

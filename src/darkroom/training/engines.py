@@ -1,0 +1,139 @@
+"""What computes a trained network: torch, or OpenVINO where it is installed. N pictures, C channels, H by W pixels, K classes."""
+
+import sys
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from darkroom.errors import InputError, described, one_line
+from darkroom.params import HardwareParams
+from darkroom.training.devices import check_precision, choose_device, is_fast_at_bf16
+from darkroom.training.folding import close, fold_batch_norm
+
+# On a processor the network gets a batch in pieces of so many pixels: of more, what its layers make is larger than what the C
+# library keeps, and is fetched from the system anew for each layer.
+PIECE_PIXELS = 8 * 224**2
+
+
+class Engine(Protocol):
+    """Computes the logits of one network."""
+
+    device: torch.device
+    """Where it computes."""
+    has_bf16: bool
+    """Whether it has instructions for bfloat16 there."""
+    packages: dict[str, str]
+    """Versions of what the answers depend on beside torch."""
+
+    def check(self, precision: str, key: str) -> None:
+        """Raise InputError if it does not compute in a precision, `32-true` or `bf16-mixed`, that `key` of params.yaml names."""
+
+    def prepare(self, images: Tensor) -> None:
+        """Make ready, with a few pictures (N, C, H, W) uint8 to try."""
+
+    def answer(self, images: Tensor, precision: str) -> Tensor:
+        """Return the logits (N, K) of pictures (N, C, H, W) uint8, on any device, in float32 or more."""
+
+
+class TorchEngine:
+    """Torch itself, with the channels last and the batch normalisation folded."""
+
+    def __init__(self, network: nn.Module, hardware: HardwareParams, key: str):  # noqa: ARG002
+        self.hardware, self.device = hardware, choose_device(hardware)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.has_bf16 = is_fast_at_bf16(self.device)
+        self.packages: dict[str, str] = {}
+
+    def check(self, precision: str, key: str) -> None:
+        """Refuse what the device cannot do."""
+        check_precision(precision, self.hardware, key)
+
+    def prepare(self, images: Tensor) -> None:
+        """Fold the batch normalisation."""
+        self.network = fold_batch_norm(self.network, images.to(self.device))
+
+    def answer(self, images: Tensor, precision: str) -> Tensor:
+        """Return the logits (N, K)."""
+        height, width = images.shape[2:]
+        most = max(1, PIECE_PIXELS // (height * width)) if self.device.type == "cpu" else len(images)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            logits = torch.cat([self.network(piece) for piece in torch.split(images.to(self.device), most)])
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+class OpenVinoEngine:
+    """OpenVINO, on the processor.
+
+    References
+    ----------
+    https://docs.openvino.ai/2026/openvino-workflow/running-inference/optimize-inference/precision-control.html
+    """
+
+    def __init__(self, network: nn.Module, hardware: HardwareParams, key: str):
+        if hardware.accelerator not in ("auto", "cpu"):
+            raise InputError(
+                f"params.yaml: {key}: openvino computes on the processor, but hardware.accelerator is {hardware.accelerator}; "
+                "set engine to torch, or accelerator to cpu"
+            )
+        self.network, self.key, self.device = network, key, torch.device("cpu")
+        self.core = _openvino(key).Core()
+        self.has_bf16 = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.packages = {"openvino": version("openvino")}
+        self._program: Any = None
+        self._compiled: dict[str, Any] = {}
+
+    def check(self, precision: str, key: str) -> None:
+        """Refuse bfloat16 where OpenVINO would compute in float32 without a word."""
+        if precision == "bf16-mixed" and not self.has_bf16:
+            raise InputError(f"params.yaml: {key}: openvino knows no bf16 of this processor; set 32-true or auto")
+
+    def prepare(self, images: Tensor) -> None:
+        """Translate the network, and compare its answers with those of torch.
+
+        Raises
+        ------
+        InputError
+            If OpenVINO does not know all that the network does, or answers otherwise.
+        """
+        # What stands for any picture must not be made in inference mode, which export does not know.
+        with torch.inference_mode(False), torch.no_grad():
+            example = torch.zeros((2, *images.shape[1:]), dtype=images.dtype)
+            number = torch.export.Dim("number")
+            try:
+                program = torch.export.export(self.network, (example,), dynamic_shapes=({0: number},))
+                self._program = _openvino(self.key).convert_model(program)
+                self._program.reshape([-1, *images.shape[1:]])
+                is_close = close(self.answer(images, "32-true"), self.network(images))
+            except Exception as error:
+                reason = one_line(described(error))[:200]
+                raise InputError(
+                    f"params.yaml: {self.key}: openvino cannot take this network over ({reason}); set it to torch"
+                ) from error
+        if not is_close:
+            raise InputError(f"params.yaml: {self.key}: openvino answers otherwise than torch with this network; set it to torch")
+
+    def answer(self, images: Tensor, precision: str) -> Tensor:
+        """Return the logits (N, K)."""
+        if precision not in self._compiled:
+            # Both settings would be chosen by the machine: bfloat16 where it has it, and all of its cores.
+            kind = {"32-true": "f32", "bf16-mixed": "bf16"}[precision]
+            options = {"INFERENCE_PRECISION_HINT": kind, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+            self._compiled[precision] = self.core.compile_model(self._program, "CPU", options | {"PERFORMANCE_HINT": "LATENCY"})
+        return torch.from_numpy(self._compiled[precision](images.numpy())[0])
+
+
+ENGINES: dict[str, type[TorchEngine] | type[OpenVinoEngine]] = {"torch": TorchEngine, "openvino": OpenVinoEngine}
+
+
+def _openvino(key: str) -> ModuleType:
+    """Import OpenVINO, which without this would report its use over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError:
+        how = "run 'pip install -c requirements-dev.txt openvino', or set it to torch"
+        raise InputError(f"params.yaml: {key}: openvino is not installed; {how}") from None
+    return openvino  # type: ignore[no-any-return]

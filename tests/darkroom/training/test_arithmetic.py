@@ -1,0 +1,227 @@
+"""Engines and precisions: the same decisions, what is chosen, and what is refused on one line."""
+
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import count
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from darkroom.errors import InputError
+from darkroom.params import HardwareParams, Network, Params
+from darkroom.training import arithmetic as arithmetics
+from darkroom.training import engines
+from darkroom.training.arithmetic import Arithmetic
+from darkroom.training.inference import Views, predict_rows
+from darkroom.training.networks import Normalized, Preprocessing, build_network
+from darkroom.training.published import Card, Published
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+SEEN = Preprocessing(image_size=8, channels=1, mean=(0.3,), std=(0.2,))
+# Found, not imported: who imports it first decides whether it reports that.
+needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+IMAGES = torch.randint(0, 256, (70, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def hardware(make_params: Callable[..., Params]) -> HardwareParams:
+    return make_params({"hardware.accelerator": "cpu"}).hardware
+
+
+def published(network: nn.Module | None = None, task: str = "multiclass") -> Published:
+    torch.manual_seed(0)
+    made = network or build_network(
+        Network(provider="builtin", name="small_cnn", pretrained=False, kwargs={}), num_classes=10, channels=1
+    )
+    card = Card.model_construct(task=task, classes=[str(label) for label in range(10)], preprocessing=SEEN)
+    return Published(Normalized(made, SEEN).eval(), card)
+
+
+def logits(network: Any, images: Tensor = IMAGES) -> Tensor:
+    with torch.inference_mode():
+        return network(images)
+
+
+def test_the_usual_arithmetic_differs_by_rounding_alone(hardware: HardwareParams) -> None:
+    model = published()
+    expected = logits(model.network)
+    arithmetic = Arithmetic(model, hardware)
+    torch.testing.assert_close(logits(arithmetic), expected, rtol=1e-5, atol=1e-6)
+    assert arithmetic.record == {"engine": "torch", "precision": "32-true"}
+
+
+def test_a_processor_gets_large_pictures_a_few_at_a_time(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sizes = published(), []
+    model.network.network.head.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    expected = logits(model.network)
+    arithmetic = Arithmetic(model, hardware)
+    logits(arithmetic)
+    assert max(sizes[1:]) == len(IMAGES)
+    monkeypatch.setattr(engines, "PIECE_PIXELS", 20 * 8 * 8)
+    del sizes[:]
+    torch.testing.assert_close(logits(arithmetic), expected, rtol=1e-5, atol=1e-6)
+    assert sizes == [20, 20, 20, 10]
+
+
+def test_equal_pictures_have_equal_answers_whoever_reads(make_params: Callable[..., Params], photos: Any) -> None:
+    torch.manual_seed(0)
+    made = build_network(
+        Network(provider="builtin", name="small_cnn", pretrained=False, kwargs={"width": 4}), num_classes=2, channels=3
+    )
+    seen = Preprocessing(image_size=16, channels=3, mean=(0.3,) * 3, std=(0.2,) * 3)
+    card = Card.model_construct(task="multiclass", classes=["red", "blue"], preprocessing=seen)
+    answers = []
+    for readers in (0, 1, 3):
+        params = make_params({"hardware.num_workers": readers, "hardware.accelerator": "cpu"})
+        arithmetic = Arithmetic(Published(Normalized(made, seen).eval(), card), params.hardware)
+        answers.append(predict_rows(arithmetic, photos.pack, np.arange(60), batch_size=16))
+    assert all(np.array_equal(answers[0], other) for other in answers[1:])
+
+
+def test_bf16_is_autocast_and_told_to_be_slow(
+    hardware: HardwareParams, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "is_fast_at_bf16", lambda _: False)
+    model = published()
+    arithmetic = Arithmetic(model, hardware, "evaluate", precision="bf16-mixed")
+    assert capsys.readouterr().err == (
+        "warning: params.yaml: evaluate.precision: is bf16-mixed, for which this device has no instructions; 32-true is faster here\n"
+    )
+    exact, answers = logits(model.network), logits(arithmetic)
+    assert answers.dtype == torch.float32
+    assert not torch.equal(answers, exact)
+    assert (answers - exact).abs().max() < 0.05 * exact.abs().max()
+    assert arithmetic.record["precision"] == "bf16-mixed"
+
+
+@pytest.fixture
+def with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "is_fast_at_bf16", lambda _: True)
+
+
+def clock(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
+    """Let the trials of float32 and of bfloat16 take so long."""
+
+    def times() -> Iterator[float]:
+        for duration in seconds:
+            yield 0.0
+            yield duration
+        yield from count()
+
+    monkeypatch.setattr(arithmetics.time, "perf_counter", times().__next__)
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+@pytest.mark.parametrize(
+    ("seconds", "chosen", "why"),
+    [
+        ([2.0, 1.0], "bf16-mixed", "2.0 times as fast as 32-true, the same decisions on 64 pictures"),
+        ([1.0, 2.0], "32-true", "bf16-mixed is 0.5 times as fast, the same decisions on 64 pictures"),
+    ],
+)
+@pytest.mark.usefixtures("with_bf16")
+def test_auto_takes_the_faster_one(
+    hardware: HardwareParams, capsys: Any, monkeypatch: Any, task: str, seconds: list[float], chosen: str, why: str
+) -> None:
+    class Certain(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            bright = images.mean((1, 2, 3))[:, None]
+            return torch.cat([5 + bright, -5 - bright], 1)
+
+    clock(monkeypatch, seconds)
+    arithmetic = Arithmetic(published(Certain(), task), hardware, "evaluate", precision="auto")
+    logits(arithmetic)
+    assert capsys.readouterr().out == f"evaluate: computes in {chosen}: {why}\n"
+    assert arithmetic.record["precision"] == chosen
+    logits(arithmetic)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("with_bf16")
+def test_auto_keeps_the_decisions(hardware: HardwareParams, capsys: Any, monkeypatch: Any) -> None:
+    class Close(nn.Module):
+        """Tells two classes apart by less than bfloat16 can."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(1, 2, bias=False)
+            nn.init.constant_(self.head.weight, 1.0)
+            self.head.weight.data[1] += 1e-3
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.head(1 + images.square().mean((1, 2, 3))[:, None])
+
+    clock(monkeypatch, [2.0, 1.0])
+    arithmetic = Arithmetic(published(Close()), hardware, precision="auto")
+    assert (logits(arithmetic).argmax(1) == 1).all()
+    assert "computes in 32-true: bf16-mixed decides otherwise 64 times on 64 pictures" in capsys.readouterr().out
+
+
+def test_auto_tries_nothing_where_there_are_no_instructions(hardware: HardwareParams, capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(engines, "is_fast_at_bf16", lambda _: False)
+    arithmetic = Arithmetic(published(), hardware, precision="auto")
+    logits(arithmetic)
+    assert capsys.readouterr().out == "predict: computes in 32-true: no instructions for bf16 on this cpu\n"
+    assert arithmetic.record == {"engine": "torch", "precision": "32-true"}
+
+
+@needs_openvino
+def test_openvino_answers_as_torch_does(hardware: HardwareParams) -> None:
+    model = published()
+    expected = logits(model.network)
+    arithmetic = Arithmetic(model, hardware, engine="openvino")
+    channels_last = IMAGES.contiguous(memory_format=torch.channels_last)
+    for images in (channels_last, channels_last[:7], channels_last[:1]):
+        torch.testing.assert_close(logits(arithmetic, images), expected[: len(images)], rtol=1e-4, atol=1e-5)
+    flipped = (expected + logits(model.network, IMAGES.flip(-1))) / 2
+    torch.testing.assert_close(logits(Views(arithmetic, "flip")), flipped, rtol=1e-4, atol=1e-5)
+    assert set(arithmetic.record) == {"engine", "precision", "openvino"}
+    # It reports nothing to anybody.
+    assert sys.modules["openvino_telemetry"] is None
+
+
+@needs_openvino
+def test_openvino_refuses_bf16_that_would_be_none(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines._openvino("").Core, "get_property", lambda *_: ["FP32"])
+    with pytest.raises(
+        InputError, match=r"^params.yaml: evaluate.precision: openvino knows no bf16 of this processor; set 32-true"
+    ):
+        Arithmetic(published(), hardware, "evaluate", engine="openvino", precision="bf16-mixed")
+    arithmetic = Arithmetic(published(), hardware, engine="openvino", precision="auto")
+    logits(arithmetic)
+    assert arithmetic.precision == "32-true"
+
+
+@needs_openvino
+def test_openvino_refuses_a_network_that_it_does_not_know(hardware: HardwareParams) -> None:
+
+    class Odd(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.flatten(1)[:, : 2 + int(images.sum() > 0)]
+
+    arithmetic = Arithmetic(published(Odd()), hardware, "evaluate", engine="openvino")
+    with pytest.raises(
+        InputError, match=r"^params.yaml: evaluate.engine: openvino cannot take this network over \(.*\); set it to torch$"
+    ):
+        logits(arithmetic)
+
+
+def test_openvino_has_to_be_installed(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(InputError) as error:
+        Arithmetic(published(), hardware, "evaluate", engine="openvino")
+    assert str(error.value) == (
+        "params.yaml: evaluate.engine: openvino is not installed; run 'pip install -c requirements-dev.txt openvino', or set it to torch"
+    )
+
+
+def test_openvino_computes_on_the_processor_alone(make_params: Callable[..., Params]) -> None:
+    hardware = make_params({"hardware.accelerator": "gpu"}).hardware
+    with pytest.raises(
+        InputError, match=r"evaluate.engine: openvino computes on the processor, but hardware.accelerator is gpu; "
+    ):
+        Arithmetic(published(), hardware, "evaluate", engine="openvino")
