@@ -1,0 +1,289 @@
+"""Where trials run: clones of the repository that stay, with its objects and its data: a trial pays for its training alone.
+
+`dvc exp run --temp` makes a clone for every experiment, and puts the workspace aside while it does: killed in that instant it
+leaves the repository without its user's changes. A slot only reads the repository, and adds one reference when a trial has ended.
+"""
+
+import configparser
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ruamel.yaml import YAML
+
+from darkroom import files
+from darkroom.errors import InputError, RunError
+from darkroom.health.processes import is_locked
+from darkroom.params_file import read_yaml
+from darkroom.search.space import Settings, with_settings
+from darkroom.workspace import locked
+
+# What stands in the dvc.lock and the metrics of other stages is of another model.
+STAGES = ("download", "split", "train")
+# Longer than a stage that is left behind takes to save its state.
+SETTLE_SECONDS = 60.0
+GIT_SECONDS = 600
+MOST_SLOTS = 1000
+REF = "refs/darkroom/trial"
+IDENTITY = {f"GIT_{who}_{what}": "darkroom" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+
+
+class Snapshot(NamedTuple):
+    """The workspace as a commit: what trials start from."""
+
+    head: str
+    """The commit that the experiments will stand below."""
+    commit: str
+    """The same with uncommitted changes of files that Git knows."""
+
+
+def take_snapshot(repository: Path) -> Snapshot:
+    """Write the workspace to a commit, as `git stash create` does, but without its taking the lock of the index.
+
+    Raises
+    ------
+    InputError
+        If there is no commit yet.
+    """
+    try:
+        head = git(repository, "rev-parse", "--verify", "--quiet", "HEAD")
+    except RunError:
+        raise InputError(
+            f"{repository}: has no commit to compare trials with; run 'git add -A' and 'git commit -m first'"
+        ) from None
+    temporary = repository / ".dvc" / "tmp" / f"index-{os.getpid()}"
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        index = Path(git(repository, "rev-parse", "--git-path", "index"))
+        with suppress(FileNotFoundError):
+            shutil.copy(repository / index, temporary)
+        with_index = {"GIT_INDEX_FILE": str(temporary)}
+        git(repository, "add", "--update", env=with_index)
+        tree = git(repository, "write-tree", env=with_index)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if tree == git(repository, "rev-parse", "HEAD^{tree}"):
+        return Snapshot(head, head)
+    return Snapshot(head, commit_tree(repository, tree, head, "workspace"))
+
+
+class Slot:
+    """A clone in which one trial runs at a time.
+
+    Parameters
+    ----------
+    repository
+        The repository that it is a clone of.
+    folder
+        Where it stands.
+    """
+
+    def __init__(self, repository: Path, folder: Path):
+        self.repository, self.folder = repository, folder
+
+    def open(self, snapshot: Snapshot, content: Mapping[str, Any], *, lock: str | None, stages: tuple[str, ...] = STAGES) -> None:
+        """Make the slot a workspace of its own: the snapshot, with these parameters and what is known of the data.
+
+        Parameters
+        ----------
+        snapshot
+            What to start from.
+        content
+            Of params.yaml.
+        lock
+            Content of dvc.lock; None: that of the snapshot.
+        stages
+            What will run: of others nothing is taken along.
+        """
+        self.settle()
+        try:
+            self._check_out(snapshot)
+        except RunError:  # what a kill left behind is not worth mending
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self._clone()
+            self._check_out(snapshot)
+        write_params(self.folder / "params.yaml", content)
+        path = self.folder / "dvc.lock"
+        if lock is not None:
+            path.write_text(lock, encoding="utf-8")
+        elif path.is_file():
+            path.write_text(only_stages(path.read_text(encoding="utf-8"), stages), encoding="utf-8")
+        self._drop_other_outputs(stages)
+
+    def save(self, snapshot: Snapshot, name: str, message: str) -> str:
+        """Keep what stands here as an experiment of the repository, in one step, and return its commit."""
+        git(self.folder, "add", "--all")
+        commit = commit_tree(self.folder, git(self.folder, "write-tree"), snapshot.head, message)
+        git(self.folder, "update-ref", REF, commit)
+        quiet = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
+        target = f"{REF}:{reference(snapshot.head, name)}"
+        git(self.repository, *quiet, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.folder), target)
+        return commit
+
+    def settle(self) -> None:
+        """Wait for a stage that a kill left behind here to save its state and go."""
+        lock = self.folder / ".dvc" / "tmp" / "darkroom.lock"
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while lock.exists() and is_locked(lock, "fcntl"):
+            if time.monotonic() > deadline:
+                _kill_holder(lock)
+                deadline = time.monotonic() + SETTLE_SECONDS
+            time.sleep(0.1)
+
+    def _check_out(self, snapshot: Snapshot) -> None:
+        if not (self.folder / ".git").is_dir():
+            self._clone()
+        # Nobody else is at work here: locks are of the dead.
+        for left in (".git/index.lock", ".git/HEAD.lock", ".dvc/tmp/rwlock", ".dvc/tmp/rwlock.lock"):
+            (self.folder / left).unlink(missing_ok=True)
+        git(self.folder, "checkout", "--quiet", "--force", "--detach", snapshot.commit)
+        git(self.folder, "clean", "--quiet", "-ffd")
+        self._share_cache()
+
+    def _clone(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        git(self.folder.parent, "clone", "--quiet", "--shared", "--no-checkout", str(self.repository), str(self.folder))
+
+    def _share_cache(self) -> None:
+        """Let DVC keep results, and find data, where the repository has them."""
+        settings = configparser.ConfigParser(interpolation=None)
+        settings.read([self.repository / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
+        chosen = settings.get("cache", "dir", fallback="cache").strip("\"'")
+        own = configparser.ConfigParser(interpolation=None)
+        own.read(self.repository / ".dvc" / "config.local", encoding="utf-8")
+        if not own.has_section("cache"):
+            own.add_section("cache")
+        own.set("cache", "dir", str((self.repository / ".dvc" / chosen).resolve()))
+        with (self.folder / ".dvc" / "config.local").open("w", encoding="utf-8") as file:
+            own.write(file)
+
+    def _drop_other_outputs(self, stages: tuple[str, ...]) -> None:
+        for name, stage in read_yaml(self.folder / "dvc.yaml")["stages"].items():
+            if name not in stages:
+                for out in stage.get("outs", []):
+                    path = self.folder / (next(iter(out)) if isinstance(out, dict) else out)
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@contextmanager
+def taken_slots(repository: Path, number: int) -> Iterator[list[Slot]]:
+    """Yield so many slots that no other search works in, the first free ones."""
+    folder = slots_dir(repository)
+    slots: list[Slot] = []
+    with ExitStack() as stack:
+        for place in range(MOST_SLOTS):
+            if len(slots) == number:
+                break
+            try:
+                stack.enter_context(locked(folder / f"{place}.lock", "tune", patient=False))
+            except RunError:  # another search's
+                continue
+            slots.append(Slot(repository, folder / str(place)))
+        yield slots
+
+
+def slots_dir(repository: Path) -> Path:
+    """Return the folder of the slots, and of what searches hold."""
+    return repository / ".dvc" / "tmp" / "search"
+
+
+def reference(head: str, name: str) -> str:
+    """Return where DVC keeps an experiment."""
+    return f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+
+
+def find_experiment(repository: Path, name: str) -> str | None:
+    """Return the commit of the experiment of that name, below whatever commit; None if there is none."""
+    found = git(repository, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
+    return next((line.split()[0] for line in found if line.endswith(f"/{name}")), None)
+
+
+def only_stages(lock: str, stages: tuple[str, ...]) -> str:
+    """Return the content of a dvc.lock with these stages alone."""
+    yaml = YAML()
+    content = yaml.load(lock)
+    for name in [name for name in content["stages"] if name not in stages]:
+        del content["stages"][name]
+    return _dumped(yaml, content)
+
+
+def write_params(path: Path, content: Mapping[str, Any]) -> None:
+    """Write parameters over those of a file, with its comments."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    old = yaml.load(path.read_text(encoding="utf-8"))
+    _overwrite(old, content)
+    files.write_text(path, _dumped(yaml, old))
+
+
+def _overwrite(old: Any, new: Mapping[str, Any]) -> None:
+    for key in [key for key in old if key not in new]:
+        del old[key]
+    for key, value in new.items():
+        if isinstance(value, Mapping) and isinstance(old.get(key), Mapping):
+            _overwrite(old[key], value)
+        elif key not in old or old[key] != value or isinstance(old[key], bool) != isinstance(value, bool):
+            old[key] = value
+
+
+def _dumped(yaml: YAML, content: Any) -> str:
+    stream = io.StringIO()
+    yaml.dump(content, stream)
+    return stream.getvalue()
+
+
+def commit_tree(repository: Path, tree: str, parent: str, message: str) -> str:
+    """Write a commit, in the user's name if Git knows it."""
+    env = {} if _knows_user(repository) else IDENTITY
+    return git(repository, "commit-tree", tree, "-p", parent, "-m", message, env=env)
+
+
+def _knows_user(repository: Path) -> bool:
+    try:
+        git(repository, "var", "GIT_COMMITTER_IDENT")
+    except RunError:
+        return False
+    return True
+
+
+def git(repository: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+    """Run Git and return what it says.
+
+    Raises
+    ------
+    RunError
+        With what Git says, if it fails.
+    """
+    command = ["git", "-C", str(repository), *arguments]
+    # A hook that calls this command has set where Git is at work: elsewhere.
+    clean = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
+    environment = clean | {"LC_ALL": "C"} | dict(env or {})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=GIT_SECONDS)
+    if done.returncode:
+        said = " ".join(done.stderr.split()) or f"status {done.returncode}"
+        raise RunError(f"{repository}: git {arguments[0]} failed ({said[:200]}); mend it, and run the same command again")
+    return done.stdout.strip()
+
+
+def _kill_holder(lock: Path) -> None:
+    found = re.search(r'"pid": (\d+)', lock.read_text(encoding="utf-8"))
+    if found:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(int(found[1]), signal.SIGKILL)
+
+
+def params_of(repository: Path, commit: str, settings: Settings | None = None) -> dict[str, Any]:
+    """Return params.yaml of a commit as plain mappings, with settings."""
+    text = git(repository, "show", f"{commit}:params.yaml")
+    content: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
+    return with_settings(content, settings or {})
