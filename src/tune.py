@@ -1,9 +1,10 @@
-"""Search for better parameters: python src/tune.py. Every trial is an experiment; the same command goes on with a killed search."""
+"""Search for better parameters: python src/tune.py. Every trial is an experiment; the same command goes on after a kill."""
 
 import argparse
 
 from darkroom import paths
 from darkroom.errors import run_command
+from darkroom.params_file import read_yaml
 from darkroom.search.request import read_request
 
 
@@ -21,15 +22,18 @@ def main() -> None:
 
     from darkroom.search.report import closing_lines, write_report
     from darkroom.search.search import search
+    from darkroom.search.tensorboard import check_tensorboard, write_hparams
 
-    logs = paths.logs_dir() / "search"
-    found = search(content, params, repository=paths.ROOT, logs=logs, jobs=params.tune.jobs)
-    write_report(found, params, paths.STUDIES, paths.SEARCH_METRICS)
     if arguments.tensorboard:
-        from darkroom.search.tensorboard import write_hparams
-
-        write_hparams(found, params, logs / "tensorboard" / params.tune.study)
-    print(*closing_lines(found, params), sep="\n")
+        check_tensorboard()
+    logs, metrics = paths.logs_dir() / "search", params.tune.metrics
+    found = search(content, params, repository=paths.ROOT, logs=logs, jobs=params.tune.jobs)
+    page = write_report(found, metrics, paths.STUDIES, paths.SEARCH_METRICS)
+    if arguments.tensorboard:
+        folder = logs / "tensorboard" / params.tune.study
+        write_hparams(found, metrics, folder)
+        print(f"tensorboard --logdir {paths.shown(folder)}")
+    print(*closing_lines(found, metrics, page, read_yaml(paths.PARAMS)), sep="\n")
 
 
 if __name__ == "__main__":

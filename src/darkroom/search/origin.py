@@ -12,8 +12,9 @@ from optuna.study import Study
 from darkroom.errors import InputError, RunError
 from darkroom.params_file import read_yaml
 from darkroom.search.runs import Running
-from darkroom.search.slots import Slot, Snapshot, only_stages, take_snapshot
+from darkroom.search.slots import Slot, Snapshot, only_stages, slots_dir, take_snapshot
 from darkroom.search.space import SECTIONS
+from darkroom.search.trials import locked_among_searches
 
 DATA = ("data/raw/dataset.json", "data/split/split.json")
 
@@ -31,7 +32,7 @@ class Origin:
     """Parameters, code and data, as text or hashes."""
 
     @classmethod
-    def prepare(cls, slot: Slot, content: dict[str, Any], log: Path, running: Running) -> "Origin":
+    def prepare(cls, slot: Slot, content: dict[str, Any], log: Path) -> "Origin":
         """Make, or find, the data, once for all trials.
 
         Raises
@@ -41,12 +42,13 @@ class Origin:
         """
         snapshot = take_snapshot(slot.repository)
         stages = ("download", "split")
-        slot.open(snapshot, content, lock=None, stages=stages)
-        outcome = running.run(slot, "split", env={}, log=log)
+        with locked_among_searches(slots_dir(slot.repository) / "data.asking"):
+            slot.open(snapshot, content, lock=None, stages=stages)
+            outcome = Running().run(slot, "split", env={}, log=log)
         if outcome.kind == "interrupted":
-            raise RunError(f"tune: the stages of the data were killed ({outcome.reason}); run the same command again")
+            raise RunError(f"{log}: the stages of the data were killed ({outcome.reason}); run the same command again")
         if outcome.kind != "done":
-            raise RunError(f"tune: there is no data to train on: {outcome.reason}")
+            raise RunError(f"{log}: there is no data to train on ({outcome.reason}); mend that, and run the same command again")
         lock = only_stages((slot.folder / "dvc.lock").read_text(encoding="utf-8"), stages)
         return cls(snapshot, content, lock, _inputs(slot, content))
 

@@ -22,10 +22,10 @@ from darkroom.search.leases import leased, visible_gpus
 from darkroom.search.origin import Origin
 from darkroom.search.runs import Outcome, Running, threads
 from darkroom.search.samplers import make_pruner, make_sampler
-from darkroom.search.slots import Slot, find_experiment, git, params_of, slots_dir, taken_slots
+from darkroom.search.slots import Slot, find_experiment, git, params_of, taken_slots
 from darkroom.search.space import SECTIONS, Settings, Space, with_settings
 from darkroom.search.storage import faults, open_storage
-from darkroom.search.trials import Trials, locked_among_searches
+from darkroom.search.trials import Trials
 
 # Of one trial by others, after which it is not worth the next time; most often memory is short.
 MOST_KILLS = 5
@@ -152,8 +152,8 @@ class Search:
             trial.set_user_attr("experiment", commit)
         self.trials.tell(trial, TrialState.COMPLETE, values=values)
         self.num_done += 1
-        shown = "  ".join(f"{metric} {value:.6g}" for metric, value in zip(self.params.tune.metrics, values, strict=True))
-        say(f"{name}: {shown}")
+        told = "  ".join(f"{metric} {value:.6g}" for metric, value in zip(self.params.tune.metrics, values, strict=True))
+        say(f"{name}: {told}")
 
     def _tell_pruned(self, trial: Trial) -> None:
         self.num_done += 1
@@ -213,8 +213,7 @@ def search(content: dict[str, Any], params: Params, *, repository: Path, logs: P
         check_study(study, params, space, repository)
         gpus = stack.enter_context(leased(params.hardware, jobs, visible_gpus()))
         slots = stack.enter_context(taken_slots(repository, jobs))
-        with locked_among_searches(slots_dir(repository) / "data.asking"):
-            origin = Origin.prepare(slots[0], content, logs / f"{tune.study}-data.log", Running())
+        origin = Origin.prepare(slots[0], content, logs / f"{tune.study}-data.log")
         origin.check(study, space.keys)
         trials = Trials(study, space, tune.trials, repository)
         stack.enter_context(trials.working())
@@ -282,9 +281,14 @@ def experiment_name(study: str, number: int) -> str:
 
 def described(settings: Settings) -> str:
     """Return settings on one line."""
-    return "  ".join(
-        f"{key}={value if not isinstance(value, dict | list) else json.dumps(value)}" for key, value in settings.items()
-    )
+    return "  ".join(f"{key}={shown(value)}" for key, value in settings.items())
+
+
+def shown(value: Any) -> str:
+    """Return a value as people write it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def say(text: str) -> None:

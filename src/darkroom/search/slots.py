@@ -125,7 +125,12 @@ class Slot:
         git(self.folder, "update-ref", REF, commit)
         quiet = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
         target = f"{REF}:{reference(snapshot.head, name)}"
-        git(self.repository, *quiet, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.folder), target)
+        try:
+            git(self.repository, *quiet, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.folder), target)
+        except RunError:
+            if there := find_experiment(self.repository, name):  # another search has been faster
+                return there
+            raise
         return commit
 
     def settle(self) -> None:

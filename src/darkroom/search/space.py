@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -117,12 +118,12 @@ def distribution(tried: Distribution) -> BaseDistribution:
     assert tried.low is not None
     assert tried.high is not None
     if tried.distribution == "int":
-        step = 1 if tried.step is None else int(tried.step)
-        return IntDistribution(int(tried.low), int(tried.high) - int(tried.high - tried.low) % step, log=tried.log, step=step)
+        first, last, every = int(tried.low), int(tried.high), int(tried.step or 1)
+        return IntDistribution(first, last - (last - first) % every, log=tried.log, step=every)
     if tried.step is None:
         return FloatDistribution(float(tried.low), float(tried.high), log=tried.log)
-    number = int((tried.high - tried.low) / tried.step + 1e-9)
-    return FloatDistribution(float(tried.low), float(tried.low + number * tried.step), step=float(tried.step))
+    low, high, step = (Decimal(str(number)) for number in (tried.low, tried.high, tried.step))  # 0.9 is three times 0.3
+    return FloatDistribution(float(low), float(low + (high - low) // step * step), step=float(step))
 
 
 def labels(choices: list[Any]) -> list[Label]:

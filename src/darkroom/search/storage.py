@@ -1,6 +1,8 @@
 """Where a study is kept: a journal file or a database; what can be wrong with one, on one line."""
 
+import fcntl
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +10,8 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -17,8 +20,30 @@ from darkroom.errors import InputError, RunError, one_line, warn
 KEY = "params.yaml: tune.storage"
 # Optuna's word for a database's address without a driver is one that is not installed here.
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
-# Of a process that was killed while it wrote; one that lives holds the lock for milliseconds.
-LOCK_SECONDS = 15
+
+
+class JournalLock(BaseJournalFileLock):
+    """Keeps other writers out of a journal. It dies with its process: Optuna's own ones stay, and are waited for.
+
+    Parameters
+    ----------
+    path
+        The journal.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(f"{path}.lock")
+        self.of_thread = threading.local()
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self.of_thread.file = self.path.open("ab")
+        fcntl.flock(self.of_thread.file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        """Let it go."""
+        self.of_thread.file.close()
 
 
 def open_storage(address: str | None, root: Path, study: str) -> tuple[BaseStorage, str]:
@@ -43,12 +68,9 @@ def open_storage(address: str | None, root: Path, study: str) -> tuple[BaseStora
         return _database(address), _full(address)
     path = root / (address or f"search/{study}.journal")
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = JournalFileOpenLock(str(path), grace_period=LOCK_SECONDS)
-    lock.acquire()
-    try:
+    lock = JournalLock(path)
+    with get_lock_file(lock):
         check_journal(path)
-    finally:
-        lock.release()
     with faults(str(path)):
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock)), str(path)
 
