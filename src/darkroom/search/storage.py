@@ -2,9 +2,11 @@
 
 import fcntl
 import json
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import optuna
@@ -13,13 +15,18 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from darkroom.errors import InputError, RunError, one_line, warn
+from darkroom.files import WRITING
 
 KEY = "params.yaml: tune.storage"
 # Optuna's word for a database's address without a driver is one that is not installed here.
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+
+
+# Tries to open a database whose tables others create at the same moment.
+CREATIONS = 5
 
 
 class JournalLock(BaseJournalFileLock):
@@ -117,8 +124,10 @@ def faults(where: str) -> Iterator[None]:
 def _database(address: str) -> BaseStorage:
     shown = _shown(address)
     try:
-        # A connection that the server has closed meanwhile is opened anew.
-        return RDBStorage(_full(address), engine_kwargs={"pool_pre_ping": True, "pool_size": 20})
+        url = make_url(_full(address))
+        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+            _create_whole(Path(url.database))
+        return _connect(_full(address))
     except ModuleNotFoundError as error:
         raise InputError(f"{KEY}: {shown} needs the package {error.name}; install it (docs/search.md)") from error
     except Exception as error:  # whatever a driver meets
@@ -126,6 +135,27 @@ def _database(address: str) -> BaseStorage:
         raise InputError(
             f"{KEY}: {shown} cannot be used ({_first_line(cause)}); start the server, or correct the address"
         ) from error
+
+
+def _create_whole(path: Path) -> None:
+    """Create a database of SQLite in one step: one that is killed over it leaves tables without what keeps them unique."""
+    with tempfile.TemporaryDirectory(prefix=WRITING, dir=path.parent) as folder:
+        new = Path(folder, path.name)
+        RDBStorage(f"sqlite:///{new}").engine.dispose()
+        with suppress(FileExistsError):  # another search has been faster
+            path.hardlink_to(new)
+
+
+def _connect(address: str) -> RDBStorage:
+    for attempt in range(CREATIONS):
+        try:
+            # A connection that the server has closed meanwhile is opened anew.
+            return RDBStorage(address, engine_kwargs={"pool_pre_ping": True, "pool_size": 20})
+        except (IntegrityError, ProgrammingError):  # another search creates the tables just now
+            if attempt == CREATIONS - 1:
+                raise
+            time.sleep(1)
+    raise AssertionError
 
 
 def _full(address: str) -> str:

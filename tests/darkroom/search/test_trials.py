@@ -6,48 +6,12 @@ import signal
 import time
 from pathlib import Path
 
-import optuna
 import pytest
 from optuna.trial import TrialState
+from searching import assert_sound, open_trials, work
 
-from darkroom.params_file import check_params, read_yaml
 from darkroom.search import trials as trials_module
-from darkroom.search.samplers import make_sampler
-from darkroom.search.space import Space
-from darkroom.search.storage import open_storage
 from darkroom.search.trials import SURPLUS, Trials
-
-PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
-
-
-def open_trials(repository: Path, number: int = 10, address: str | None = None) -> Trials:
-    content = read_yaml(PARAMS)
-    tune = check_params(content).tune
-    space = Space(tune.search_space, content)
-    storage, _ = open_storage(address, repository, "mine")
-    sampler = make_sampler(tune, [], space.of_params())
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0)
-    study = optuna.create_study(
-        study_name="mine", storage=storage, sampler=sampler, pruner=pruner, direction="maximize", load_if_exists=True
-    )
-    return Trials(study, space, number, repository)
-
-
-def work(repository: Path, number: int, address: str | None, seconds: float) -> None:
-    """Work at trials in a process of its own, which a test may kill at any instant."""
-    trials = open_trials(repository, number, address)
-    with trials.working():
-        while True:
-            trial = trials.claim()
-            if trial is None:
-                if not trials.elsewhere():
-                    return
-                time.sleep(0.05)
-                continue
-            settings = trials.settings(trial)
-            time.sleep(seconds)
-            trials.tell(trial, TrialState.COMPLETE, values=[settings["train.lr"]])
-            trials.release(trial)
 
 
 def run_killed(repository: Path, *, kills: int, number: int, address: str | None = None) -> Trials:
@@ -61,13 +25,6 @@ def run_killed(repository: Path, *, kills: int, number: int, address: str | None
         process.join()
     work(repository, number, address, 0)
     return open_trials(repository, number, address)
-
-
-def assert_sound(trials: Trials, number: int) -> None:
-    counted = trials.counted()
-    assert [trial.state for trial in counted] == [TrialState.COMPLETE] * number
-    assert [trial.value for trial in counted] == [trial.params["train.lr"] for trial in counted]
-    assert len({trial.params["train.lr"] for trial in counted}) == number
 
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
