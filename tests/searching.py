@@ -54,5 +54,6 @@ def assert_sound(trials: Trials, number: int) -> None:
 
 def close(trials: Trials) -> None:
     """Close the connections to a database."""
-    engine = trials.study._storage._backend.engine  # type: ignore[attr-defined]
-    engine.dispose()
+    storage = trials.study._storage._backend  # type: ignore[attr-defined]
+    storage.remove_session()
+    storage.engine.dispose()

@@ -110,7 +110,9 @@ class Slot:
             shutil.rmtree(self.folder, ignore_errors=True)
             self._clone()
             self._check_out(snapshot)
-        write_params(self.folder / "params.yaml", content)
+        # How long the search is to be says nothing of a trial.
+        own = {key: value for key, value in read_yaml(self.folder / "params.yaml").items() if key == "tune"}
+        write_params(self.folder / "params.yaml", {**content, **own})
         path = self.folder / "dvc.lock"
         if lock is not None:
             path.write_text(lock, encoding="utf-8")
@@ -150,7 +152,8 @@ class Slot:
         for left in (".git/index.lock", ".git/HEAD.lock", ".dvc/tmp/rwlock", ".dvc/tmp/rwlock.lock"):
             (self.folder / left).unlink(missing_ok=True)
         git(self.folder, "checkout", "--quiet", "--force", "--detach", snapshot.commit)
-        git(self.folder, "clean", "--quiet", "-ffd")
+        # What the stages of the data have measured is not in DVC's cache, and would be measured again.
+        git(self.folder, "clean", "--quiet", "-ffd", "--exclude=/metrics/split")
         self._share_cache()
 
     def _clone(self) -> None:
@@ -226,9 +229,15 @@ def write_params(path: Path, content: Mapping[str, Any]) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
+    yaml.representer.add_representer(type(None), _represent_null)
     old = yaml.load(path.read_text(encoding="utf-8"))
     _overwrite(old, content)
     files.write_text(path, _dumped(yaml, old))
+
+
+def _represent_null(representer: Any, _: None) -> Any:
+    """Write `null`, where ruamel would write nothing."""
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def _overwrite(old: Any, new: Mapping[str, Any]) -> None:
