@@ -32,6 +32,9 @@ STAGES = ("download", "split", "train")
 SETTLE_SECONDS = 60.0
 GIT_SECONDS = 600
 MOST_SLOTS = 1000
+# How DVC writes down an empty folder.
+EMPTY_MD5 = "d751713988987e9331980363e24189ce.dir"
+EMPTY = {"hash": "md5", "md5": EMPTY_MD5, "size": 0, "nfiles": 0}
 REF = "refs/darkroom/trial"
 IDENTITY = {f"GIT_{who}_{what}": "darkroom" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -122,6 +125,7 @@ class Slot:
 
     def save(self, snapshot: Snapshot, name: str, message: str) -> str:
         """Keep what stands here as an experiment of the repository, in one step, and return its commit."""
+        self._lock_empty_outputs()
         git(self.folder, "add", "--all")
         commit = commit_tree(self.folder, git(self.folder, "write-tree"), snapshot.head, message)
         git(self.folder, "update-ref", REF, commit)
@@ -163,16 +167,34 @@ class Slot:
 
     def _share_cache(self) -> None:
         """Let DVC keep results, and find data, where the repository has them."""
-        settings = configparser.ConfigParser(interpolation=None)
-        settings.read([self.repository / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
-        chosen = settings.get("cache", "dir", fallback="cache").strip("\"'")
         own = configparser.ConfigParser(interpolation=None)
         own.read(self.repository / ".dvc" / "config.local", encoding="utf-8")
         if not own.has_section("cache"):
             own.add_section("cache")
-        own.set("cache", "dir", str((self.repository / ".dvc" / chosen).resolve()))
+        own.set("cache", "dir", str(self._cache_dir()))
         with (self.folder / ".dvc" / "config.local").open("w", encoding="utf-8") as file:
             own.write(file)
+
+    def _cache_dir(self) -> Path:
+        settings = configparser.ConfigParser(interpolation=None)
+        settings.read([self.repository / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
+        return (self.repository / ".dvc" / settings.get("cache", "dir", fallback="cache").strip("\"'")).resolve()
+
+    def _lock_empty_outputs(self) -> None:
+        """Say in dvc.lock that stages which have not run made empty folders: `dvc exp apply` fails over outputs without a hash.
+
+        They stand there without dependencies, so that the next `dvc repro` runs them.
+        """
+        path, yaml = self.folder / "dvc.lock", YAML()
+        lock: Any = yaml.load(path.read_text(encoding="utf-8")) if path.is_file() else {"schema": "2.0", "stages": {}}
+        for name, stage in read_yaml(self.folder / "dvc.yaml")["stages"].items():
+            outs = [{"path": out, **EMPTY} for out in stage["outs"] if isinstance(out, str)]
+            if name not in lock["stages"] and outs:
+                lock["stages"][name] = {"cmd": stage["cmd"], "outs": outs}
+        path.write_text(_dumped(yaml, lock), encoding="utf-8")
+        known = self._cache_dir() / "files" / "md5" / EMPTY_MD5[:2] / EMPTY_MD5[2:]
+        if not known.exists():
+            files.write_text(known, "[]")
 
     def _drop_other_outputs(self, stages: tuple[str, ...]) -> None:
         for name, stage in read_yaml(self.folder / "dvc.yaml")["stages"].items():

@@ -113,7 +113,9 @@ def test_results_of_other_models_are_left_out(repository: Path, opened: Callable
     slot, snapshot = opened()
     commit = slot.save(snapshot, "mine-0000", "a message")
     assert "metrics/evaluate/metrics.json" not in git(repository, "ls-tree", "-r", "--name-only", commit)
-    assert set(read_yaml(slot.folder / "dvc.lock")["stages"]) == {"split", "train"}
+    stages = read_yaml(slot.folder / "dvc.lock")["stages"]
+    assert (stages["split"], stages["train"], "evaluate" in stages) == ({"cmd": "a"}, {"cmd": "b"}, False)
+    assert "deps" not in stages["predict"]
 
 
 def test_data_is_shared_with_the_repository(repository: Path, opened: Callable[..., tuple[Slot, Snapshot]]) -> None:
