@@ -61,12 +61,12 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 @pytest.fixture(scope="module")
 def searched(clone: Clone) -> tuple[Clone, str]:
-    """A search of four trials, killed in the first and asked to end in a later one, with a user's own changes beside it."""
+    """A search of three trials, killed in the first and asked to end in a later one, with a user's own changes beside it."""
     with (clone.path / "params.yaml").open("a") as file:
         file.write("# mine\n")
-    command = f"{TUNE} -S tune.trials=4 -S tune.pruner=null -S tune.study=search"
+    command = f"{TUNE} -S tune.trials=3 -S tune.pruner=null -S tune.study=search"
     kill_when(clone, command, "logs/search/search-0000.log", "epoch 2/3")
-    told = kill_when(clone, f"{command} --jobs 2", "logs/search/search-0002.log", "epoch 1/3", signal.SIGTERM)
+    told = kill_when(clone, f"{command} --jobs 2", "logs/search/search-0001.log", "epoch 1/3", signal.SIGTERM)
     assert told.endswith("error: interrupted by SIGTERM; finished trials are kept, the same command goes on with the others\n")
     done = clone.run(f"{command} --jobs 2")
     return clone, done.stdout
@@ -75,8 +75,8 @@ def searched(clone: Clone) -> tuple[Clone, str]:
 def test_trials_are_experiments_with_their_own_numbers(searched: tuple[Clone, str]) -> None:
     clone, _ = searched
     found, study = rows(clone), study_of(clone)
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
-    assert sorted(found) == [f"search-{number:04d}" for number in range(4)]
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert sorted(found) == [f"search-{number:04d}" for number in range(3)]
     for number, trial in enumerate(study.trials):
         row = found[f"search-{number:04d}"]
         params = row["params"]["params.yaml"]["data"]
@@ -89,7 +89,7 @@ def test_trials_are_experiments_with_their_own_numbers(searched: tuple[Clone, st
         assert "data" not in row["metrics"].get("metrics/evaluate/metrics.json", {})
         assert trial.user_attrs["experiment"].startswith(row["rev"])
     assert study.trials[0].params == {"train.lr": 0.01, "train.batch_size": 64}
-    assert len({trial.params["train.lr"] for trial in study.trials}) == 4
+    assert len({trial.params["train.lr"] for trial in study.trials}) == 3
 
 
 def test_an_interrupted_trial_went_on_at_its_step(searched: tuple[Clone, str]) -> None:
@@ -114,11 +114,11 @@ def test_the_end_names_the_best_and_what_to_do_with_it(searched: tuple[Clone, st
     best = max(study.trials, key=lambda trial: (trial.value, -trial.number))
     name = f"search-{best.number:04d}"
     assert re.search(rf"^trial .*\n{name} ", told, re.MULTILINE)
-    assert "tune: 4 trials: 4 finished" in told
+    assert "tune: 3 trials: 3 finished" in told
     assert f"optuna-dashboard {clone.path}/search/search.journal" in told
     assert f"dvc exp apply {name} && dvc repro" in told
     page = (clone.path / "search/search.html").read_text()
-    assert all(f"search-{number:04d}" in page for number in range(4))
+    assert all(f"search-{number:04d}" in page for number in range(3))
     assert not re.search(r"<script|(src|href)=\"(?!#)", page)
     with (clone.path / "metrics/search/history.csv").open() as file:
         assert [float(row["value"]) for row in csv.DictReader(file)] == [trial.value for trial in study.trials]
@@ -126,7 +126,7 @@ def test_the_end_names_the_best_and_what_to_do_with_it(searched: tuple[Clone, st
 
 def test_the_same_command_finds_nothing_to_do(searched: tuple[Clone, str]) -> None:
     clone, told = searched
-    again = clone.run(f"{TUNE} -S tune.trials=4 -S tune.pruner=null").stdout
+    again = clone.run(f"{TUNE} -S tune.trials=3 -S tune.pruner=null").stdout
     assert again == told[told.index("\ntrial ") :]
 
 
@@ -190,7 +190,7 @@ def test_a_study_whose_journal_is_damaged_loses_nothing_else(searched: tuple[Clo
     finally:
         path.write_bytes(whole)
     assert re.fullmatch(r"error: \S+/search/search\.journal:\d+: is damaged; put a copy of the file back.*\n", done.stderr)
-    assert len(rows(clone)) == 4
+    assert len(rows(clone)) == 3
 
 
 def test_repetitions_are_experiments_and_one_row(clone: Clone) -> None:

@@ -11,10 +11,12 @@ from optuna.study import Study
 
 from darkroom.errors import InputError, RunError
 from darkroom.params_file import read_yaml
+from darkroom.search.repository import Snapshot, take_snapshot
 from darkroom.search.runs import Running
-from darkroom.search.slots import Slot, Snapshot, only_stages, slots_dir, take_snapshot
+from darkroom.search.slots import Slot, slots_dir
 from darkroom.search.space import SECTIONS
 from darkroom.search.trials import locked_among_searches
+from darkroom.search.writing import only_stages
 
 DATA = ("data/raw/dataset.json", "data/split/split.json")
 

@@ -14,10 +14,11 @@ from darkroom.params import Params
 from darkroom.params_file import check_params
 from darkroom.search.leases import leased, visible_gpus
 from darkroom.search.origin import Origin
+from darkroom.search.repository import Snapshot, find_experiment, git, params_of
 from darkroom.search.results import table
 from darkroom.search.runs import Running, threads
 from darkroom.search.search import side_by_side
-from darkroom.search.slots import Slot, Snapshot, find_experiment, git, params_of, taken_slots
+from darkroom.search.slots import Slot, taken_slots
 from darkroom.search.space import SECTIONS, Settings, with_settings
 
 METRICS = "metrics/evaluate/metrics.json"

@@ -15,8 +15,9 @@ from darkroom.errors import InputError
 from darkroom.presets import set_arguments
 from darkroom.search.charts import history_chart, importance_chart, pareto_chart, slice_charts
 from darkroom.search.results import history, importances, ranked, table
-from darkroom.search.search import Found, described, experiment_name, shown
+from darkroom.search.search import Found
 from darkroom.search.space import SECTIONS, Space, with_settings
+from darkroom.search.wording import described, experiment_name, shown
 
 SHOWN_TRIALS = 10
 HISTORY, IMPORTANCE = "history.csv", "importance.csv"

@@ -9,7 +9,7 @@ from darkroom.errors import InputError, one_line
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 from darkroom.presets import overlaid, read_preset
-from darkroom.search.slots import write_params
+from darkroom.search.writing import write_params
 
 
 def read_request(path: Path, presets: Path, names: Sequence[str], settings: Sequence[str]) -> tuple[dict[str, Any], Params]:

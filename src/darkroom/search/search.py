@@ -20,12 +20,15 @@ from darkroom.params import Params
 from darkroom.params_file import check_params
 from darkroom.search.leases import leased, visible_gpus
 from darkroom.search.origin import Origin
+from darkroom.search.repository import find_experiment, git, params_of
 from darkroom.search.runs import Outcome, Running, threads
 from darkroom.search.samplers import make_pruner, make_sampler
-from darkroom.search.slots import Slot, find_experiment, git, params_of, taken_slots
+from darkroom.search.slots import Slot, taken_slots
 from darkroom.search.space import SECTIONS, Settings, Space, with_settings
 from darkroom.search.storage import faults, open_storage
+from darkroom.search.study import check_study, started
 from darkroom.search.trials import Trials
+from darkroom.search.wording import described, experiment_name
 
 # Of one trial by others, after which it is not worth the next time; most often memory is short.
 MOST_KILLS = 5
@@ -224,71 +227,6 @@ def search(content: dict[str, Any], params: Params, *, repository: Path, logs: P
         jobs_of = [partial(work.work, slot, env) for slot, env in zip(slots, environments, strict=True)]
         side_by_side(jobs_of, work.running, work.faults)
     return Found(study, trials, address)
-
-
-def started(content: dict[str, Any], params: Params, repository: Path) -> dict[str, Any]:
-    """Return the content of params.yaml with the parameters that `tune.start` had, if it names something."""
-    start = params.tune.start
-    if start is None:
-        return content
-    try:
-        commit = find_experiment(repository, start) or git(repository, "rev-parse", "--verify", f"{start}^{{commit}}")
-    except RunError:
-        raise InputError(
-            f"params.yaml: tune.start: {start} is no commit, branch or experiment; 'dvc exp list -A' lists experiments"
-        ) from None
-    theirs = params_of(repository, commit)
-    return {**content, **{section: theirs[section] for section in SECTIONS if section in theirs}}
-
-
-def check_study(study: Study, params: Params, space: Space, repository: Path) -> None:
-    """Refuse a study of another space or other metrics; a new one says what it is of.
-
-    Raises
-    ------
-    InputError
-        Naming what differs.
-    """
-    tune = params.tune
-    about = {"metric": tune.metrics, "search_space": space.described()}
-    known = study.user_attrs
-    again = "put it back, or give tune.study a new name"
-    if [direction.name.lower() for direction in study.directions] != list(tune.directions):
-        raise InputError(f"params.yaml: tune.direction: the study {tune.study} has others; {again}")
-    if "search_space" not in known:
-        if find_experiment(repository, experiment_name(tune.study, 0)):
-            raise InputError(
-                f"params.yaml: tune.study: is new, but there is an experiment {experiment_name(tune.study, 0)} already; "
-                f"name it otherwise, or remove those of the old search with 'dvc exp remove'"
-            )
-        for key, value in about.items():
-            study.set_user_attr(key, value)
-        return
-    if known["metric"] != tune.metrics:
-        raise InputError(f"params.yaml: tune.metric: the study {tune.study} is of {', '.join(known['metric'])}; {again}")
-    theirs, ours = known["search_space"], about["search_space"]
-    assert isinstance(ours, dict)
-    for key in sorted(theirs.keys() | ours.keys()):
-        if theirs.get(key) != ours.get(key):
-            what = "has no" if key not in theirs else "has another" if key in ours else "also has"
-            raise InputError(f"params.yaml: tune.search_space: the study {tune.study} {what} {key}; {again}")
-
-
-def experiment_name(study: str, number: int) -> str:
-    """Return what the experiment of a trial is called."""
-    return f"{study}-{number:04d}"
-
-
-def described(settings: Settings) -> str:
-    """Return settings on one line."""
-    return "  ".join(f"{key}={shown(value)}" for key, value in settings.items())
-
-
-def shown(value: Any) -> str:
-    """Return a value as people write it."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def say(text: str) -> None:

@@ -5,77 +5,35 @@ leaves the repository without its user's changes. A slot only reads the reposito
 """
 
 import configparser
-import io
 import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ruamel.yaml import YAML
 
 from darkroom import files
-from darkroom.errors import InputError, RunError
+from darkroom.errors import RunError
 from darkroom.health.processes import is_locked
 from darkroom.params_file import read_yaml
-from darkroom.search.space import Settings, with_settings
+from darkroom.search.repository import Snapshot, commit_tree, find_experiment, git, reference
+from darkroom.search.writing import dumped, only_stages, write_params
 from darkroom.workspace import locked
 
 # What stands in the dvc.lock and the metrics of other stages is of another model.
 STAGES = ("download", "split", "train")
 # Longer than a stage that is left behind takes to save its state.
 SETTLE_SECONDS = 60.0
-GIT_SECONDS = 600
 MOST_SLOTS = 1000
 # How DVC writes down an empty folder.
 EMPTY_MD5 = "d751713988987e9331980363e24189ce.dir"
 EMPTY = {"hash": "md5", "md5": EMPTY_MD5, "size": 0, "nfiles": 0}
 REF = "refs/darkroom/trial"
-IDENTITY = {f"GIT_{who}_{what}": "darkroom" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-
-
-class Snapshot(NamedTuple):
-    """The workspace as a commit: what trials start from."""
-
-    head: str
-    """The commit that the experiments will stand below."""
-    commit: str
-    """The same with uncommitted changes of files that Git knows."""
-
-
-def take_snapshot(repository: Path) -> Snapshot:
-    """Write the workspace to a commit, as `git stash create` does, but without its taking the lock of the index.
-
-    Raises
-    ------
-    InputError
-        If there is no commit yet.
-    """
-    try:
-        head = git(repository, "rev-parse", "--verify", "--quiet", "HEAD")
-    except RunError:
-        raise InputError(
-            f"{repository}: has no commit to compare trials with; run 'git add -A' and 'git commit -m first'"
-        ) from None
-    temporary = repository / ".dvc" / "tmp" / f"index-{os.getpid()}"
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        index = Path(git(repository, "rev-parse", "--git-path", "index"))
-        with suppress(FileNotFoundError):
-            shutil.copy(repository / index, temporary)
-        with_index = {"GIT_INDEX_FILE": str(temporary)}
-        git(repository, "add", "--update", env=with_index)
-        tree = git(repository, "write-tree", env=with_index)
-    finally:
-        temporary.unlink(missing_ok=True)
-    if tree == git(repository, "rev-parse", "HEAD^{tree}"):
-        return Snapshot(head, head)
-    return Snapshot(head, commit_tree(repository, tree, head, "workspace"))
 
 
 class Slot:
@@ -191,7 +149,7 @@ class Slot:
             outs = [{"path": out, **EMPTY} for out in stage["outs"] if isinstance(out, str)]
             if name not in lock["stages"] and outs:
                 lock["stages"][name] = {"cmd": stage["cmd"], "outs": outs}
-        path.write_text(_dumped(yaml, lock), encoding="utf-8")
+        path.write_text(dumped(yaml, lock), encoding="utf-8")
         known = self._cache_dir() / "files" / "md5" / EMPTY_MD5[:2] / EMPTY_MD5[2:]
         if not known.exists():
             files.write_text(known, "[]")
@@ -226,100 +184,8 @@ def slots_dir(repository: Path) -> Path:
     return repository / ".dvc" / "tmp" / "search"
 
 
-def reference(head: str, name: str) -> str:
-    """Return where DVC keeps an experiment."""
-    return f"refs/exps/{head[:2]}/{head[2:]}/{name}"
-
-
-def find_experiment(repository: Path, name: str) -> str | None:
-    """Return the commit of the experiment of that name, below whatever commit; None if there is none."""
-    found = git(repository, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
-    return next((line.split()[0] for line in found if line.endswith(f"/{name}")), None)
-
-
-def only_stages(lock: str, stages: tuple[str, ...]) -> str:
-    """Return the content of a dvc.lock with these stages alone."""
-    yaml = YAML()
-    content = yaml.load(lock)
-    for name in [name for name in content["stages"] if name not in stages]:
-        del content["stages"][name]
-    return _dumped(yaml, content)
-
-
-def write_params(path: Path, content: Mapping[str, Any]) -> None:
-    """Write parameters over those of a file, with its comments."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.representer.add_representer(type(None), _represent_null)
-    old = yaml.load(path.read_text(encoding="utf-8"))
-    _overwrite(old, content)
-    files.write_text(path, _dumped(yaml, old))
-
-
-def _represent_null(representer: Any, _: None) -> Any:
-    """Write `null`, where ruamel would write nothing."""
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
-
-
-def _overwrite(old: Any, new: Mapping[str, Any]) -> None:
-    for key in [key for key in old if key not in new]:
-        del old[key]
-    for key, value in new.items():
-        if isinstance(value, Mapping) and isinstance(old.get(key), Mapping):
-            _overwrite(old[key], value)
-        elif key not in old or old[key] != value or isinstance(old[key], bool) != isinstance(value, bool):
-            old[key] = value
-
-
-def _dumped(yaml: YAML, content: Any) -> str:
-    stream = io.StringIO()
-    yaml.dump(content, stream)
-    return stream.getvalue()
-
-
-def commit_tree(repository: Path, tree: str, parent: str, message: str) -> str:
-    """Write a commit, in the user's name if Git knows it."""
-    env = {} if _knows_user(repository) else IDENTITY
-    return git(repository, "commit-tree", tree, "-p", parent, "-m", message, env=env)
-
-
-def _knows_user(repository: Path) -> bool:
-    try:
-        git(repository, "var", "GIT_COMMITTER_IDENT")
-    except RunError:
-        return False
-    return True
-
-
-def git(repository: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-    """Run Git and return what it says.
-
-    Raises
-    ------
-    RunError
-        With what Git says, if it fails.
-    """
-    command = ["git", "-C", str(repository), *arguments]
-    # A hook that calls this command has set where Git is at work: elsewhere.
-    clean = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")}
-    environment = clean | {"LC_ALL": "C"} | dict(env or {})
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=GIT_SECONDS)
-    if done.returncode:
-        said = " ".join(done.stderr.split()) or f"status {done.returncode}"
-        raise RunError(f"{repository}: git {arguments[0]} failed ({said[:200]}); mend it, and run the same command again")
-    return done.stdout.strip()
-
-
 def _kill_holder(lock: Path) -> None:
     found = re.search(r'"pid": (\d+)', lock.read_text(encoding="utf-8"))
     if found:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(int(found[1]), signal.SIGKILL)
-
-
-def params_of(repository: Path, commit: str, settings: Settings | None = None) -> dict[str, Any]:
-    """Return params.yaml of a commit as plain mappings, with settings."""
-    text = git(repository, "show", f"{commit}:params.yaml")
-    content: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
-    return with_settings(content, settings or {})

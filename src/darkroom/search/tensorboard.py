@@ -7,7 +7,8 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from darkroom.errors import InputError
-from darkroom.search.search import Found, experiment_name
+from darkroom.search.search import Found
+from darkroom.search.wording import experiment_name
 
 NEEDED = "tensorboard"
 

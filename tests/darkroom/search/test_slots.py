@@ -11,8 +11,10 @@ import pytest
 
 from darkroom.errors import InputError
 from darkroom.params_file import read_yaml
-from darkroom.search.slots import Slot, Snapshot, find_experiment, git, params_of, take_snapshot, taken_slots, write_params
+from darkroom.search.repository import Snapshot, find_experiment, git, params_of, take_snapshot
+from darkroom.search.slots import Slot, taken_slots
 from darkroom.search.space import with_settings
+from darkroom.search.writing import write_params
 
 ROOT = Path(__file__).resolve().parents[3]
 
