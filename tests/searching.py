@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -15,8 +16,11 @@ from darkroom.search.trials import Trials
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 
 
-def open_trials(repository: Path, number: int = 10, address: str | None = None) -> Trials:
+def open_trials(
+    repository: Path, number: int = 10, address: str | None = None, search_space: dict[str, Any] | None = None
+) -> Trials:
     content = read_yaml(PARAMS)
+    content["tune"]["search_space"] = search_space or content["tune"]["search_space"]
     tune = check_params(content).tune
     space = Space(tune.search_space, content)
     storage, _ = open_storage(address, repository, "mine")
