@@ -134,8 +134,8 @@ def test_the_same_command_finds_nothing_to_do(searched: tuple[Clone, str]) -> No
     ("settings", "told"),
     [
         (
-            "-S tune.search_space.train.lr.high=1.0",
-            "params.yaml: tune.search_space: the study search has another train.lr; put it back",
+            f"{SPACE}={{train.lr: {{distribution: float, low: 0.001, high: 0.1, log: true}}}}'",
+            "params.yaml: tune.search_space: the study search also has train.batch_size; put it back",
         ),
         ("-S tune.metric=val/loss", "params.yaml: tune.metric: the study search is of val/accuracy; put it back"),
         ("-S tune.direction=minimize", "params.yaml: tune.direction: the study search has others"),
@@ -160,12 +160,12 @@ def test_what_is_wrong_is_told_before_the_first_trial(searched: tuple[Clone, str
 def test_pruned_and_failed_trials_are_in_the_study_with_their_reasons_and_nowhere_else(searched: tuple[Clone, str]) -> None:
     clone, _ = searched
     refs = clone.run("git for-each-ref").stdout
-    # Of other parameters than any trial before: those would be found in DVC's run cache.
+    # Of other parameters than any trial before: what is finished is not trained again.
     pruner = "-S '~tune.pruner' -S '+tune.pruner={_target_: ThresholdPruner, lower: 2.0}'"
     space = (
         "-S '~tune.search_space' -S '+tune.search_space={train.optimizer.no_such_argument: {distribution: int, low: 1, high: 2}}'"
     )
-    clone.run(f"{TUNE} -S tune.study=pruned -S tune.trials=1 {pruner}")
+    clone.run(f"{TUNE} -S train.lr=0.02 -S tune.study=pruned -S tune.trials=1 {pruner}")
     clone.run(f"{TUNE} -S tune.study=failed -S tune.trials=1 {space}")
     pruned, failed = study_of(clone, "pruned").trials[0], study_of(clone, "failed").trials[0]
     assert (pruned.state, len(pruned.intermediate_values)) == (TrialState.PRUNED, 1)
