@@ -27,6 +27,28 @@ ENDS = {
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "unfinished",
 }
+# DVC takes it for a part of the pipeline's own: the plots are there once there was a search.
+PLOTS = f"""# Written by python src/tune.py.
+plots:
+- search_history:
+    title: Values in the course of the search
+    x: trial
+    x_label: trial
+    y:
+      {HISTORY}:
+      - value
+      - best
+    y_label: value
+"""
+PLOT_OF_IMPORTANCE = f"""- search_importance:
+    template: bar_horizontal
+    title: What mattered in the search
+    x: importance
+    x_label: importance
+    y:
+      {IMPORTANCE}: key
+    y_label: key
+"""
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <style>body {{font-family: sans-serif; margin: 2em auto; max-width: 70em}} table {{border-collapse: collapse}}
@@ -45,6 +67,7 @@ def write_report(found: Found, metrics: Sequence[str], studies: Path, tables: Pa
     _write_csv(tables / HISTORY, ["trial", "value", "best", "metric", "study"], [[*step, metrics[0], name] for step in steps])
     shares = importances(study)
     _write_csv(tables / IMPORTANCE, ["key", "importance", "study"], [[key, share, name] for key, share in shares.items()])
+    files.write_text(tables / "dvc.yaml", PLOTS + (PLOT_OF_IMPORTANCE if shares else ""))
     charts = [history_chart(history(study, trials, place), metric) for place, metric in enumerate(metrics)]
     charts += [importance_chart(importances(study, place), metric) for place, metric in enumerate(metrics)]
     charts += [pareto_chart(ranked(study, trials), metrics)] if len(metrics) > 1 else []

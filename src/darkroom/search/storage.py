@@ -54,7 +54,7 @@ class JournalLock(BaseJournalFileLock):
 
 
 def open_storage(address: str | None, root: Path, study: str) -> tuple[BaseStorage, str]:
-    """Open a storage, and return it with the address by which optuna-dashboard finds it.
+    """Open a storage, and return it with the address by which optuna-dashboard finds it, but for a password.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def open_storage(address: str | None, root: Path, study: str) -> tuple[BaseStora
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if address is not None and "://" in address:
-        return _database(address), _full(address)
+        return _database(address), _shown(_full(address))
     path = root / (address or f"search/{study}.journal")
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = JournalLock(path)
