@@ -61,6 +61,8 @@ def main() -> None:
                 kept = best.checkpoints(params.train.keep_best)
                 save_checkpoints(checkpoints, ((best.load(each), card_of(each)) for each in kept))
                 write_files(directory, read_files(store.log_dir))
+                measured = {"epoch": best.epoch, **best.measured(directory), **plan.size.model_dump(exclude={"trained"})}
+                files.write_json(directory / "published.json", {"published": measured})
                 shown = augmentation_sheet(augmented_views(plan, pack, rows), names(pack.labels[rows], split.classes))
                 shown.save(directory / "augmented.png")
         print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")

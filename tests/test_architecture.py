@@ -12,14 +12,15 @@ from darkroom.params_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
-LAYERS = ("data", "training", "reporting", "versions")
+LAYERS = ("data", "training", "reporting", "versions", "search")
 MAY_IMPORT = {
     "base": {"base"},
     "data": {"base", "data"},
     "reporting": {"base", "reporting"},
     "training": {"base", "data", "training"},
     "versions": {"base", "data", "versions"},
-    "script": {"base", "data", "reporting", "training", "versions"},
+    "search": {"base", "search"},
+    "script": {"base", "data", "reporting", "training", "versions", "search"},
     "plugins": {"base", "data", "reporting", "training", "plugins"},
 }
 BASE_PACKAGES = {"pydantic", "pydantic_core", "ruamel"}
@@ -95,6 +96,7 @@ def test_an_import_upwards_is_seen() -> None:
     assert layer_faults(SRC / "train.py", "import split") != []
     assert layer_faults(SRC / "darkroom" / "data" / "pack.py", "from darkroom.versions import report") != []
     assert layer_faults(SRC / "darkroom" / "files.py", "import numpy") != []
+    assert layer_faults(SRC / "darkroom" / "search" / "runs.py", "from darkroom.training import trial") != []
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -147,6 +149,7 @@ def test_other_packages_do_not_bring_in_the_heavy_ones() -> None:
     assert loaded_by(f"from darkroom.training.metrics import build_metrics; {build}") & LIGHTNING == set()
     assert loaded_by("import download, split, darkroom.reporting.evaluation") & HEAVY == set()
     assert loaded_by("import darkroom.versions.report, dvc.api") & HEAVY == set()
+    assert loaded_by("import tune, repeat, darkroom.search.report, darkroom.search.repeating") & HEAVY == set()
     assert {"torch", "pytorch_lightning"} <= loaded_by("import darkroom.training.fit")
 
 

@@ -20,7 +20,8 @@ from darkroom.params import Target
 PLACES = (
     *("torch.nn", "torch.optim", "torchvision.models", "torchvision.ops", "torchvision.transforms"),
     *("timm.layers", "timm.loss", "timm.models", "timm.optim", "torchmetrics.classification"),
-    *("pytorch_lightning.callbacks", "pytorch_lightning.loggers", "darkroom.training", "plugins"),
+    *("pytorch_lightning.callbacks", "pytorch_lightning.loggers", "optuna.samplers", "optuna.pruners"),
+    *("darkroom.training", "plugins"),
 )
 # Of the libraries' functions, only the builders that these packages list; the others load checkpoints. Beside them stands
 # what returns the builder of a name.
@@ -36,6 +37,8 @@ SHORT = {
     "train.augment": ("darkroom.training.augment", "torchvision.transforms.v2"),
     "train.metrics": ("torchmetrics.classification",),
     "evaluate.metrics": ("torchmetrics.classification",),
+    "tune.sampler": ("optuna.samplers",),
+    "tune.pruner": ("optuna.pruners",),
 }
 
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from darkroom import paths
 
+PRUNED = 3
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -22,6 +23,10 @@ class InputError(ValueError):
 
 class RunError(RuntimeError):
     """The run itself failed, with input that was right: full disk, missing device, … (exit status 1)."""
+
+
+class Pruned(BaseException):
+    """The search that a training belongs to ended it, because others do better: nothing is published (exit status 3)."""
 
 
 class Interrupted(BaseException):
@@ -90,6 +95,8 @@ def _outcome(error: BaseException) -> tuple[str | None, int]:
             return str(error), 2
         case RunError():
             return str(error), 1
+        case Pruned():
+            return str(error), PRUNED
         case OSError():
             # Files that people name are checked where they enter; what is left is the machine: disk full, no permission.
             return f"{error.filename or 'system'}: {error.strerror or error}; free the disk or mend its permissions", 1
@@ -117,7 +124,7 @@ def run_command(main: Callable[[], None]) -> NoReturn:
     try:
         main()
         sys.stdout.flush()
-    except (Interrupted, Exception) as error:
+    except (Interrupted, Pruned, Exception) as error:
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
             os._exit(128 + signal.SIGPIPE)
         told, status = _outcome(error)

@@ -65,6 +65,9 @@ PACKAGE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 SHA256 = r"^[0-9a-fA-F]{64}$"
 METRIC = r"^[A-Za-z]\w*$"
 MONITOR = r"^val/[A-Za-z]\w*$"
+OBJECTIVE = r"^(val/[A-Za-z]\w*|parameters|multiply_adds)$"
+STUDY = r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$"
+DOTTED = r"^[A-Za-z_]\w*(\.[^.\s]+)+$"
 # Validation metrics that every training logs, and what evaluate measures beside them.
 MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
 EVALUATED = (*MEASURED, "ece", "mean_average_precision", "top5_accuracy")
@@ -74,6 +77,9 @@ PATTERNS = {
     SHA256: "64 hexadecimal digits",
     METRIC: "a name of letters, digits and _",
     MONITOR: "val/ and the name of a metric, such as val/accuracy",
+    OBJECTIVE: "val/ and the name of a metric, such as val/accuracy, or parameters, or multiply_adds",
+    STUDY: "a name of letters, digits, - and _",
+    DOTTED: "a key of params.yaml such as train.lr",
 }
 
 # Sources on which keys of `download` have an effect.
@@ -563,6 +569,97 @@ class HardwareParams(Section):
     """Write what the machine does while it trains (CPU, memory, GPU, images/s) to machine.csv and machine.png in `logs/`."""
 
 
+class Distribution(Section):
+    """What a search tries for one key."""
+
+    distribution: Literal["float", "int", "categorical"]
+    """`float` or `int` between `low` and `high`, or one of `choices`."""
+    low: int | float | None = None
+    """The least value."""
+    high: int | float | None = None
+    """The greatest value."""
+    log: bool = False
+    """Whether orders of magnitude are equally likely."""
+    step: int | float | None = None
+    """Distance between values, from `low` on; null: 1 for `int`, any value for `float`."""
+    choices: Annotated[list[Any], AfterValidator(_only_json), Field(min_length=1)] | None = None
+    """Values, also whole mappings with `_target_`."""
+    when: Arguments = {}
+    """Other keys of the space with the choice, or list of choices, for which this key is set; by `_target_` for mappings."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.distribution == "categorical":
+            if self.choices is None or self.low is not None or self.high is not None or self.step is not None or self.log:
+                raise ValueError("categorical has choices, and no low, high, step or log; write {distribution: …, choices: […]}")
+            return self
+        if self.low is None or self.high is None or self.choices is not None:
+            raise ValueError(f"{self.distribution} has low and high, and no choices; write {{distribution: …, low: …, high: …}}")
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}; exchange them")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ValueError("log needs a low above 0 and no step; change one of the two")
+        if self.step is not None and self.step <= 0:
+            raise ValueError(f"step {self.step} is not above 0; raise it")
+        numbers = (self.low, self.high, self.step)
+        if self.distribution == "int" and not all(isinstance(number, int | None) for number in numbers):
+            raise ValueError("int has whole numbers for low, high and step; write them without a point, or make it a float")
+        return self
+
+
+Direction = Literal["maximize", "minimize"]
+Objective = Annotated[str, Field(pattern=OBJECTIVE)]
+
+
+class TuneParams(Section):
+    """The search of `python src/tune.py`. No stage depends on it: a longer search leaves results valid."""
+
+    study: Annotated[str, Field(pattern=STUDY)]
+    """Name of the search: its trials are the experiments `<study>-0000`, `<study>-0001`, …"""
+    trials: PositiveInt
+    """Number of trials in all, with those of earlier runs of the command."""
+    metric: Objective | Annotated[list[Objective], Field(min_length=1)]
+    """What is made best: a validation metric of the published epoch, `parameters` or `multiply_adds`; or a list of these."""
+    direction: Direction | Annotated[list[Direction], Field(min_length=1)]
+    """`maximize` or `minimize`; a list if `metric` is one."""
+    start: Annotated[str, Field(min_length=1)] | None
+    """Commit, branch or experiment whose parameters the trials start from; null: those of params.yaml."""
+    search_space: dict[Annotated[str, Field(pattern=DOTTED)], Distribution]
+    """Keys of this file with what is tried for them (docs/search.md); the first trial takes their own values."""
+    sampler: Target
+    """Class of optuna.samplers, such as `TPESampler`, `RandomSampler`, `BruteForceSampler`."""
+    pruner: Target | None
+    """Class of optuna.pruners, such as `MedianPruner`, that ends poor trials early; null: none is ended."""
+    seed: Seed
+    """Seed of the sampler: with one job the same trials, however often the search is interrupted."""
+    timeout_minutes: PositiveFloat | None
+    """No trial begins later than so many minutes after the command; null: only `trials` counts."""
+    storage: Annotated[str, Field(min_length=1)] | None
+    """Where the study is: a database's address or a journal file, which several machines may share; null: in `search/`."""
+    jobs: PositiveInt
+    """Number of trials side by side, each with GPUs of its own, and its share of the cores."""
+
+    @property
+    def metrics(self) -> list[str]:
+        """What is made best, as a list."""
+        return self.metric if isinstance(self.metric, list) else [self.metric]
+
+    @property
+    def directions(self) -> list[Direction]:
+        """The directions, as a list."""
+        return self.direction if isinstance(self.direction, list) else [self.direction]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.metrics) != len(self.directions):
+            raise ValueError(f"tune.direction: has {len(self.directions)} for {len(self.metrics)} metrics; give one for each")
+        if len(self.metrics) > 1 and self.pruner is not None:
+            raise ValueError("tune.pruner: cannot compare trials by several metrics; set it to null")
+        if self.pruner is not None and not self.metrics[0].startswith("val/"):
+            raise ValueError(f"tune.pruner: {self.metrics[0]} is the same in every epoch; set it to null")
+        return self
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -572,4 +669,15 @@ class Params(Section):
     train: TrainParams
     evaluate: EvaluateParams
     predict: PredictParams
+    tune: TuneParams
     hardware: HardwareParams
+
+    @model_validator(mode="after")
+    def _check_objectives(self) -> Self:
+        known = [*(f"val/{name}" for name in (*MEASURED, *self.train.metrics)), "parameters", "multiply_adds"]
+        for metric in self.tune.metrics:
+            if metric not in known:
+                near = difflib.get_close_matches(metric, known, n=1, cutoff=0.5)
+                hint = f"did you mean '{near[0]}'?" if near else f"name one of {', '.join(known)}, or add it to train.metrics"
+                raise ValueError(f"tune.metric: is {metric}, which nothing writes; {hint}")
+        return self

@@ -3,6 +3,7 @@
 import difflib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from ruamel.yaml.events import AliasEvent
 
 from darkroom.errors import InputError
 from darkroom.params import PATTERNS, Params
+
+# What an error that names another key than its own begins with.
+NAMES_KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)+:")
 
 
 def load_params(path: Path) -> Params:
@@ -100,7 +104,7 @@ def _explain(details: list[ErrorDetails], content: Any) -> str:
             return f"{key}: is missing; add it (the README's table of parameters says what it may be){more}"
         case "value_error":
             message = str(details[0]["ctx"]["error"])
-            return (message if "." in message.split(":")[0] else f"{key}: {message}") + more
+            return (message if NAMES_KEY.match(message) else f"{key}: {message}") + more
         case _:
             shown = _shown(details[-1]["input"])
             allowed = " or ".join(_allowed(detail) for detail in alternatives)
@@ -135,6 +139,8 @@ def _location(detail: ErrorDetails, content: Any) -> list[str | int]:
 def _nearest_key(location: list[str | int]) -> str:
     section: type[BaseModel] = Params
     for part in location[:-1]:
+        if part not in section.model_fields:  # the key of a mapping, or the place in a list, of sections
+            continue
         members: list[Any] = [section.model_fields[str(part)].annotation]
         while members and not (isinstance(members[0], type) and issubclass(members[0], BaseModel)):
             members = [*getattr(members[0], "__args__", ()), *members[1:]]

@@ -17,6 +17,8 @@ CHECKPOINTS = MODELS / "checkpoints"
 SPLIT_METRICS = ROOT / "metrics" / "split"
 TRAIN_METRICS = ROOT / "metrics" / "train"
 EVALUATE_METRICS = ROOT / "metrics" / "evaluate"
+SEARCH_METRICS = ROOT / "metrics" / "search"
+STUDIES = ROOT / "search"
 
 
 def shown(path: Path) -> str:

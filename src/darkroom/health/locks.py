@@ -70,10 +70,11 @@ def _holders(path: Path) -> dict[int, str] | None:
 
 
 def check_stages(root: Path) -> Iterator[Finding]:
-    """Say which stages run, here and in the folders of experiments, and which of them DVC no longer waits for."""
+    """Say which stages run, here and in the folders of experiments and searches, and which of them DVC no longer waits for."""
     tmp = root / ".dvc" / "tmp"
     locks = [tmp / "darkroom.lock", *sorted((tmp / "exps").glob("tmp*/.dvc/tmp/darkroom.lock"))]
     locks += sorted((tmp / "exps").glob("*/tmp*/.dvc/tmp/darkroom.lock"))
+    locks += sorted((tmp / "search").glob("*/.dvc/tmp/darkroom.lock"))
     held = [path for path in locks if path.exists() and is_locked(path, "fcntl")]
     for path in held:
         yield _stage(root, path)

@@ -1,6 +1,8 @@
 """Keeping the weights of the best epochs, and of every so manieth one, in files beside the training's states."""
 
+import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -28,6 +30,12 @@ class Kept:
     score: float
     epoch: int
     file: str
+
+
+def _column(table: Path, epoch: int) -> list[float]:
+    """Return what DVCLive logged of a metric in an epoch."""
+    rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    return [float(value) for step, value in rows if int(step) == epoch]
 
 
 class KeepBest(pl.Callback):
@@ -82,6 +90,21 @@ class KeepBest(pl.Callback):
     def weights(self) -> Weights:
         """The published weights, on the CPU."""
         return self.soup.weights if self.soup else self.load(self.kept[0])
+
+    def measured(self, log_dir: Path) -> dict[str, float]:
+        """Return the validation metrics of the published weights, as the log in `log_dir` has them, by name without `val/`.
+
+        Of a soup only the monitored one was measured.
+        """
+        name = self.monitor.removeprefix("val/")
+        if self.soup is not None:
+            return {name: self.score}
+        tables = sorted((log_dir / "plots" / "metrics" / "val").glob("*.tsv"))
+        columns = {table.stem: _column(table, self.epoch) for table in tables}
+        # An epoch that was validated several times stands for the best of these.
+        place = columns[name].index(self.score) if self.score in columns.get(name, []) else -1
+        found = {column: values[place] for column, values in columns.items() if values and math.isfinite(values[place])}
+        return {**found, name: self.score}
 
     def load(self, kept: Kept) -> Weights:
         """Return the weights of an epoch, on the CPU."""

@@ -33,6 +33,7 @@ from darkroom.training.states import StateStore
 from darkroom.training.steps import LogSteps
 from darkroom.training.testing import TestDuring
 from darkroom.training.trainer import early_stopping, make_trainer
+from darkroom.training.trial import of_search
 
 
 def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path | None = None) -> KeepBest:
@@ -61,6 +62,7 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
         computing = _computing(plan, pack, split)
         progress = ProgressReport(train.monitor, train.batch_size)
         callbacks = [*early_stopping(train, plan.mode), best, progress, *_measuring(plan, pack, split), *computing]
+        callbacks += of_search(store)
         trainer = make_trainer(plan.params, [*callbacks, *observers.callbacks, keep], store.log_dir, state, observers=observers)
         if trainer.is_global_zero and (line := describe(state, store)):
             print(line, flush=True)

@@ -198,3 +198,15 @@ def test_what_is_published_is_the_measured_mean(
         assert len(members) > 1
         card = make_card(params, plan.preprocessing, digits.split.classes, {}, best, soup=members)
         assert (card["epoch"], card["soup"], card["score"]) == (order[0], members, best.score)
+
+
+@pytest.mark.parametrize("further", [{}, {"train.trainer": {"val_check_interval": 0.5}}])
+def test_the_metrics_of_what_is_published_are_those_of_its_validation(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, further: dict[str, Any]
+) -> None:
+    best = train(make_params({**SMALL, "train.monitor": "val/loss", **further}), digits, tmp_path)
+    measured = best.measured(StateStore(tmp_path, {}).log_dir)
+    assert set(measured) == {"loss", "accuracy", "balanced_accuracy", "f1_macro"}
+    assert measured["loss"] == best.score == min(history(tmp_path, "val/loss"))
+    place = history(tmp_path, "val/loss").index(best.score)
+    assert {name: history(tmp_path, f"val/{name}")[place] for name in measured} == measured

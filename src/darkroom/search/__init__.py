@@ -1,0 +1,1 @@
+"""Searches and repetitions: every trial an experiment that Git keeps. No torch."""

@@ -1,0 +1,257 @@
+"""A search from its beginning, or from where it was interrupted, to its end: trials as experiments, told to an Optuna study."""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import optuna
+from optuna.study import Study
+from optuna.trial import Trial, TrialState
+
+from darkroom.errors import InputError, Interrupted, RunError
+from darkroom.params import Params
+from darkroom.params_file import check_params
+from darkroom.search.leases import leased, visible_gpus
+from darkroom.search.origin import Origin
+from darkroom.search.repository import find_experiment, git, params_of
+from darkroom.search.runs import Outcome, Running, threads
+from darkroom.search.samplers import make_pruner, make_sampler
+from darkroom.search.slots import Slot, taken_slots
+from darkroom.search.space import SECTIONS, Settings, Space, with_settings
+from darkroom.search.storage import faults, open_storage
+from darkroom.search.study import check_study, started
+from darkroom.search.trials import Trials
+from darkroom.search.wording import described, experiment_name
+
+# Of one trial by others, after which it is not worth the next time; most often memory is short.
+MOST_KILLS = 5
+# From the first trial on: then it is not the values that are wrong.
+MOST_FAILURES = 3
+WAIT_SECONDS = 2.0
+PUBLISHED = "metrics/train/published.json"
+
+
+class Found(NamedTuple):
+    """A search that has come to its end."""
+
+    study: Study
+    trials: Trials
+    address: str
+    """Of the storage, for optuna-dashboard."""
+
+
+@dataclass
+class Search:
+    """What the jobs of a search share."""
+
+    trials: Trials
+    params: Params
+    origin: Origin
+    logs: Path
+    running: Running = field(default_factory=Running)
+    deadline: float = math.inf
+    num_failed: int = 0
+    num_done: int = 0
+    faults: list[BaseException] = field(default_factory=list)
+
+    def work(self, slot: Slot, env: Mapping[str, str]) -> None:
+        """Work at trials until there are no more, one after the other."""
+        try:
+            told = False
+            while not self.running.ended.is_set():
+                trial = self.trials.claim(new=time.monotonic() < self.deadline)
+                if trial is not None:
+                    try:
+                        self._attempt(slot, trial, env)
+                    finally:
+                        self.trials.release(trial)
+                elif elsewhere := self.trials.elsewhere():
+                    if not told:
+                        say(f"waiting for {len(elsewhere)} that other searches work at")
+                    told = True
+                    self.running.ended.wait(WAIT_SECONDS)
+                else:
+                    return
+        except BaseException as error:
+            self.faults.append(error)
+            self.running.end()
+
+    def _attempt(self, slot: Slot, trial: Trial, env: Mapping[str, str]) -> None:
+        """Bring a trial to its end, or leave it for the next time if the search is to end."""
+        name = self.name(trial.number)
+        settings = self.trials.settings(trial)
+        if commit := find_experiment(slot.repository, name):
+            self._conclude(trial, commit, settings, slot.repository)
+            return
+        try:
+            check_params(content := with_settings(self.origin.content, settings))
+        except InputError as error:
+            self._fail(trial, str(error))
+            return
+        say(f"{name}: {described(settings)}")
+        num_kills = 0
+        while not self.running.ended.is_set():
+            slot.open(self.origin.snapshot, content, lock=self.origin.lock)
+            outcome = self._run(slot, trial, name, env)
+            if self.trials.is_finished(trial):
+                self._tell_pruned(trial)
+                return
+            if outcome.kind == "done":
+                commit = slot.save(self.origin.snapshot, name, f"{name}: {described(settings)}")
+                self._conclude(trial, commit, settings, slot.repository)
+                return
+            if outcome.kind == "failed":
+                self._fail(trial, outcome.reason)
+                return
+            if outcome.kind == "busy":
+                self.running.ended.wait(WAIT_SECONDS)
+                continue
+            num_kills += 1
+            if num_kills == MOST_KILLS:
+                self._fail(trial, f"was killed {num_kills} times ({outcome.reason}); is there memory for it?")
+                return
+
+    def _run(self, slot: Slot, trial: Trial, name: str, env: Mapping[str, str]) -> Outcome:
+        metric = self.params.tune.metrics[0]
+
+        def judge(report: dict[str, Any]) -> str | None:
+            value = report["metrics"].get(metric, math.nan)
+            return self.trials.judge(trial, int(report["epoch"]), value) if math.isfinite(value) else None
+
+        begun = time.monotonic()
+        of_trial = {"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": self.origin.snapshot.head}
+        listens = len(self.params.tune.metrics) == 1 and metric.startswith("val/")
+        outcome = self.running.run(
+            slot, "train", env={**env, **of_trial}, log=self.logs / f"{name}.log", judge=judge if listens else None
+        )
+        seconds = self.trials.attributes(trial).get("seconds", 0.0) + time.monotonic() - begun
+        if not self.trials.is_finished(trial):
+            trial.set_user_attr("seconds", round(seconds, 2))
+        return outcome
+
+    def _conclude(self, trial: Trial, commit: str, settings: Settings, repository: Path) -> None:
+        """Tell the study what an experiment has come to."""
+        name = self.name(trial.number)
+        content, expected = params_of(repository, commit), with_settings(self.origin.content, settings)
+        if any(content.get(section) != expected.get(section) for section in SECTIONS):
+            raise InputError(
+                f"params.yaml: tune.study: there is an experiment {name} already, of other parameters; "
+                f"give tune.study a new name, or run 'dvc exp remove {name}'"
+            )
+        published = json.loads(git(repository, "show", f"{commit}:{PUBLISHED}"))["published"]
+        values = [published.get(metric.removeprefix("val/")) for metric in self.params.tune.metrics]
+        for metric, value in zip(self.params.tune.metrics, values, strict=True):
+            if value is None:
+                self._fail(trial, f"{metric} has no value for the published epoch")
+                return
+        if not self.trials.is_finished(trial):
+            trial.set_user_attr("experiment", commit)
+        self.trials.tell(trial, TrialState.COMPLETE, values=values)
+        self.num_done += 1
+        told = "  ".join(f"{metric} {value:.6g}" for metric, value in zip(self.params.tune.metrics, values, strict=True))
+        say(f"{name}: {told}")
+
+    def _tell_pruned(self, trial: Trial) -> None:
+        self.num_done += 1
+        say(f"{self.name(trial.number)}: ended early: {self.trials.attributes(trial).get('reason', 'finished elsewhere')}")
+
+    def _fail(self, trial: Trial, reason: str) -> None:
+        self.trials.tell(trial, TrialState.FAIL, reason=reason)
+        say(f"{self.name(trial.number)}: failed: {reason}")
+        self.num_failed += 1
+        if self.num_failed == MOST_FAILURES and not self.num_done:
+            raise RunError(f"tune: the first {MOST_FAILURES} trials failed, the last one: {reason}; mend that and go on")
+
+    def name(self, number: int) -> str:
+        """Return what the experiment of a trial is called."""
+        return experiment_name(self.trials.study.study_name, number)
+
+
+def search(content: dict[str, Any], params: Params, *, repository: Path, logs: Path, jobs: int) -> Found:
+    """Search, or go on with it.
+
+    Parameters
+    ----------
+    content, params
+        Of params.yaml, as plain mappings and checked.
+    repository
+        The repository, to which experiments are added.
+    logs
+        Folder for what the trials say.
+    jobs
+        Number of trials side by side.
+
+    Raises
+    ------
+    InputError
+        If something is wrong with `tune`, before the first trial.
+    RunError
+        If the study's storage or the repository fails, or the first trials do.
+    Interrupted
+        If a signal came; the same command goes on.
+    """
+    tune = params.tune
+    content = started(content, params, repository)
+    space = Space(tune.search_space, content)
+    sampler = make_sampler(tune, params.base.allow_targets, space.of_params())
+    pruner = make_pruner(tune.pruner, params.base.allow_targets)
+    storage, address = open_storage(tune.storage, repository, tune.study)
+    with ExitStack() as stack:
+        stack.enter_context(faults(address))
+        study = optuna.create_study(
+            study_name=tune.study,
+            storage=storage,
+            sampler=sampler,
+            pruner=pruner,
+            directions=tune.directions,
+            load_if_exists=True,
+        )
+        check_study(study, params, space, repository)
+        gpus = stack.enter_context(leased(params.hardware, jobs, visible_gpus()))
+        slots = stack.enter_context(taken_slots(repository, jobs))
+        origin = Origin.prepare(slots[0], content, logs / f"{tune.study}-data.log")
+        origin.check(study, space.keys)
+        trials = Trials(study, space, tune.trials, repository)
+        stack.enter_context(trials.working())
+        work = Search(trials, params, origin, logs)
+        if tune.timeout_minutes is not None:
+            work.deadline = time.monotonic() + 60 * tune.timeout_minutes
+        environments = [{**threads(jobs), **gpu} for gpu in gpus]
+        jobs_of = [partial(work.work, slot, env) for slot, env in zip(slots, environments, strict=True)]
+        side_by_side(jobs_of, work.running, work.faults)
+    return Found(study, trials, address)
+
+
+def say(text: str) -> None:
+    """Tell what happens."""
+    print(f"tune: {text}", flush=True)
+
+
+def side_by_side(jobs: Sequence[Callable[[], None]], running: Running, failed: list[BaseException]) -> None:
+    """Run jobs in threads; a signal lets their runs save their states and end.
+
+    Raises
+    ------
+    Interrupted
+        If a signal came.
+    """
+    workers = [threading.Thread(target=job, daemon=True) for job in jobs]
+    for worker in workers:
+        worker.start()
+    try:
+        while any(worker.is_alive() for worker in workers):
+            workers[0].join(0.1) if workers[0].is_alive() else time.sleep(0.1)
+    except Interrupted as error:
+        running.end()
+        for worker in workers:
+            worker.join()
+        raise Interrupted(error.number, "finished trials are kept, the same command goes on with the others") from None
+    if failed:
+        raise failed[0]

@@ -1,0 +1,196 @@
+"""What a search tries: from `tune.search_space` to the settings of a trial, checked as a whole before the first one."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from darkroom.errors import InputError
+from darkroom.params import Distribution
+from darkroom.params_file import check_params
+
+Settings = dict[str, Any]
+"""Values by dotted key, in the order in which they are set: `train.optimizer` before `train.optimizer.momentum`."""
+Label = str | int | float | bool | None
+# Sections that a training, with its data, depends on.
+SECTIONS = ("base", "download", "split", "train")
+
+
+class Space:
+    """A search space.
+
+    Parameters
+    ----------
+    search_space
+        Of `tune`.
+    content
+        The params.yaml that trials start from, as plain mappings.
+
+    Raises
+    ------
+    InputError
+        If a key is unknown, or a value that may be tried is not allowed.
+    """
+
+    def __init__(self, search_space: Mapping[str, Distribution], content: dict[str, Any]):
+        # A key inside another's choices comes after it; each is suggested after what it waits for.
+        self.keys = dict(sorted(search_space.items(), key=lambda item: (item[0].count("."), item[0])))
+        self.content = content
+        if not self.keys:
+            raise InputError(f"{named()}: is empty; add keys, or take a preset of conf/search")
+        self._check_conditions()
+        self.order = _ordered(self.keys)
+        self._check_values()
+
+    def suggest(self, suggest: Callable[[str, BaseDistribution], Any]) -> Settings:
+        """Return the settings of a trial, with what `suggest` returns for a key and its distribution."""
+        chosen: dict[str, Label] = {}
+        settings: Settings = {}
+        for key in self.order:
+            tried = self.keys[key]
+            if all(self._holds(chosen, other, values) for other, values in tried.when.items()):
+                chosen[key] = suggest(key, distribution(tried))
+                settings[key] = valued(tried, chosen[key])
+        return {key: settings[key] for key in self.keys if key in settings}
+
+    def of_params(self) -> dict[str, Label]:
+        """Return the labels of what params.yaml itself has, for the keys that the space can express."""
+        found: dict[str, Label] = {}
+        for key, tried in self.keys.items():
+            value = _looked_up(self.content, key)
+            if tried.choices is not None and value in tried.choices:
+                found[key] = labels(tried.choices)[tried.choices.index(value)]
+            elif tried.choices is None and type(value) in (int, float) and _contains(distribution(tried), value):
+                found[key] = value
+        return found
+
+    def described(self) -> dict[str, Any]:
+        """Return the space as plain JSON, by which another one is told from it."""
+        described: dict[str, Any] = json.loads(json.dumps({key: self.keys[key].model_dump() for key in self.keys}))
+        return described
+
+    def _holds(self, chosen: Mapping[str, Label], other: str, values: Any) -> bool:
+        allowed = values if isinstance(values, list) else [values]
+        return other in chosen and chosen[other] in allowed
+
+    def _check_conditions(self) -> None:
+        for key, tried in self.keys.items():
+            for other, values in tried.when.items():
+                parent = self.keys.get(other)
+                if parent is None or parent.choices is None or other == key:
+                    raise InputError(f"{named(key)}.when: {other} is no other key of the space with choices; name one")
+                known = labels(parent.choices)
+                for value in values if isinstance(values, list) else [values]:
+                    if value not in known:
+                        raise InputError(f"{named(key)}.when: {other} is never {value}; name one of {', '.join(map(str, known))}")
+
+    def _check_values(self) -> None:
+        """Check every value that may be tried, with its conditions met, against what params.yaml may hold."""
+        for key, tried in self.keys.items():
+            if key.partition(".")[0] not in SECTIONS:
+                raise InputError(f"{named(key)}: no training depends on it; search keys of {', '.join(SECTIONS)}")
+            for settings in self._examples(key, tried):
+                try:
+                    check_params(with_settings(self.content, settings), named())
+                except InputError as error:
+                    raise InputError(str(error).replace(f"{named()}: {key}", named(key))) from None
+
+    def _examples(self, key: str, tried: Distribution) -> Iterator[Settings]:
+        around = {other: self._first(other, values) for other, values in tried.when.items()}
+        for other in [*around]:  # what it waits for may wait itself
+            around = {**{further: self._first(further, values) for further, values in self.keys[other].when.items()}, **around}
+        kind = distribution(tried)
+        ends = tried.choices if tried.choices is not None else [kind.low, kind.high]  # type: ignore[attr-defined]
+        for value in ends:
+            yield {name: {**around, key: value}[name] for name in self.keys if name in {**around, key: value}}
+
+    def _first(self, key: str, values: Any) -> Any:
+        return valued(self.keys[key], values[0] if isinstance(values, list) else values)
+
+
+def distribution(tried: Distribution) -> BaseDistribution:
+    """Return what Optuna samples from: labels in place of mappings and lists."""
+    if tried.choices is not None:
+        return CategoricalDistribution(labels(tried.choices))
+    assert tried.low is not None
+    assert tried.high is not None
+    if tried.distribution == "int":
+        first, last, every = int(tried.low), int(tried.high), int(tried.step or 1)
+        return IntDistribution(first, last - (last - first) % every, log=tried.log, step=every)
+    if tried.step is None:
+        return FloatDistribution(float(tried.low), float(tried.high), log=tried.log)
+    low, high, step = (Decimal(str(number)) for number in (tried.low, tried.high, tried.step))  # 0.9 is three times 0.3
+    return FloatDistribution(float(low), float(low + (high - low) // step * step), step=float(step))
+
+
+def labels(choices: list[Any]) -> list[Label]:
+    """Return what a choice is called: itself, the last name of its `_target_` where that is unique, else its JSON."""
+    targets = [
+        choice["_target_"].rpartition(".")[2] if isinstance(choice, dict) and "_target_" in choice else None for choice in choices
+    ]
+    return [
+        target if target is not None and targets.count(target) == 1 else _plain(choice)
+        for choice, target in zip(choices, targets, strict=True)
+    ]
+
+
+def _plain(choice: Any) -> Label:
+    return choice if isinstance(choice, Label) else json.dumps(choice, ensure_ascii=False)
+
+
+def valued(tried: Distribution, label: Label) -> Any:
+    """Return the value in params.yaml that a label, or a number, stands for."""
+    if tried.choices is None:
+        return label
+    return copy.deepcopy(tried.choices[labels(tried.choices).index(label)])
+
+
+def with_settings(content: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return the content of a params.yaml with values set by dotted keys.
+
+    Raises
+    ------
+    InputError
+        If a key leads into a value that is no mapping.
+    """
+    result = copy.deepcopy(content)
+    for key, value in settings.items():
+        *sections, last = key.split(".")
+        place = result
+        for section in sections:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else place
+            if not isinstance(place, dict):
+                raise InputError(f"{named(key)}: {section} holds no keys; correct the key, or add a 'when'")
+        place[last] = copy.deepcopy(value)
+    return result
+
+
+def named(key: str | None = None) -> str:
+    """Return how errors name the space, or a key in it."""
+    return "params.yaml: tune.search_space" + (f".{key}" if key else "")
+
+
+def _contains(kind: BaseDistribution, value: float) -> bool:
+    return bool(kind._contains(kind.to_internal_repr(value)))
+
+
+def _looked_up(content: Any, key: str) -> Any:
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, dict) else None
+    return content
+
+
+def _ordered(keys: Mapping[str, Distribution]) -> list[str]:
+    """Return the keys so that each comes after those that it waits for."""
+    order: list[str] = []
+    while len(order) < len(keys):
+        ready = [key for key in keys if key not in order and set(keys[key].when) <= set(order)]
+        if not ready:
+            raise InputError(
+                f"{named(next(key for key in keys if key not in order))}.when: waits for itself; remove one condition"
+            )
+        order += ready
+    return order

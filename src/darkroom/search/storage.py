@@ -1,0 +1,174 @@
+"""Where a study is kept: a journal file or a database; what can be wrong with one, on one line."""
+
+import fcntl
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
+
+from darkroom.errors import InputError, RunError, one_line, warn
+from darkroom.files import WRITING
+
+KEY = "params.yaml: tune.storage"
+# Optuna's word for a database's address without a driver is one that is not installed here.
+DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
+
+
+# Tries to open a database whose tables others create at the same moment.
+CREATIONS = 5
+
+
+class JournalLock(BaseJournalFileLock):
+    """Keeps other writers out of a journal. It dies with its process: Optuna's own ones stay, and are waited for.
+
+    Parameters
+    ----------
+    path
+        The journal.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(f"{path}.lock")
+        self.of_thread = threading.local()
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self.of_thread.file = self.path.open("ab")
+        fcntl.flock(self.of_thread.file, fcntl.LOCK_EX)
+        return True
+
+    def release(self) -> None:
+        """Let it go."""
+        self.of_thread.file.close()
+
+
+def open_storage(address: str | None, root: Path, study: str) -> tuple[BaseStorage, str]:
+    """Open a storage, and return it with the address by which optuna-dashboard finds it, but for a password.
+
+    Parameters
+    ----------
+    address
+        `tune.storage`.
+    root
+        The repository, where paths begin.
+    study
+        Name of the study, after which its own journal is called.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or out of reach.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if address is not None and "://" in address:
+        return _database(address), _shown(_full(address))
+    path = root / (address or f"search/{study}.journal")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = JournalLock(path)
+    with get_lock_file(lock):
+        check_journal(path)
+    with faults(str(path)):
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=lock)), str(path)
+
+
+def check_journal(path: Path) -> None:
+    """Look at every record of a journal that nobody writes to now, and take away one at its end that a kill has cut off.
+
+    Raises
+    ------
+    InputError
+        Naming the line that is damaged.
+    """
+    data = path.read_bytes() if path.is_file() else b""
+    whole, _, torn = data.rpartition(b"\n")
+    if torn:
+        warn(f"{path}: its last record was cut off by a kill, and is left out")
+        with path.open("r+b") as file:
+            file.truncate(len(data) - len(torn))
+    for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
+        try:
+            known = isinstance(json.loads(line), dict)
+        except ValueError:
+            known = False
+        if not known:
+            raise InputError(
+                f"{path}:{number}: is damaged; put a copy of the file back, or give tune.study a new name "
+                "(the experiments of its trials are untouched: 'dvc exp show')"
+            )
+
+
+@contextmanager
+def faults(where: str) -> Iterator[None]:
+    """Turn what a storage meets while it is used into one line."""
+    try:
+        yield
+    except (StorageInternalError, SQLAlchemyError) as error:
+        cause = error.__cause__ or error
+        raise RunError(
+            f"{where}: the study cannot be read or written ({_first_line(cause)}); "
+            "mend the storage: the same command goes on, and finished experiments are kept"
+        ) from error
+
+
+def _database(address: str) -> BaseStorage:
+    shown = _shown(address)
+    try:
+        url = make_url(_full(address))
+        if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
+            _create_whole(Path(url.database))
+        return _connect(_full(address))
+    except ModuleNotFoundError as error:
+        raise InputError(f"{KEY}: {shown} needs the package {error.name}; install it (docs/search.md)") from error
+    except Exception as error:  # whatever a driver meets
+        cause = error.__cause__ or error
+        raise InputError(
+            f"{KEY}: {shown} cannot be used ({_first_line(cause)}); start the server, or correct the address"
+        ) from error
+
+
+def _create_whole(path: Path) -> None:
+    """Create a database of SQLite in one step: one that is killed over it leaves tables without what keeps them unique."""
+    with tempfile.TemporaryDirectory(prefix=WRITING, dir=path.parent) as folder:
+        new = Path(folder, path.name)
+        RDBStorage(f"sqlite:///{new}").engine.dispose()
+        with suppress(FileExistsError):  # another search has been faster
+            path.hardlink_to(new)
+
+
+def _connect(address: str) -> RDBStorage:
+    for attempt in range(CREATIONS):
+        try:
+            # A connection that the server has closed meanwhile is opened anew.
+            return RDBStorage(address, engine_kwargs={"pool_pre_ping": True, "pool_size": 20})
+        except (IntegrityError, ProgrammingError):  # another search creates the tables just now
+            if attempt == CREATIONS - 1:
+                raise
+            time.sleep(1)
+    raise AssertionError
+
+
+def _full(address: str) -> str:
+    scheme, _, rest = address.partition("://")
+    return f"{DRIVERS.get(scheme, scheme)}://{rest}"
+
+
+def _shown(address: str) -> str:
+    try:
+        return make_url(address).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return "the address"
+
+
+def _first_line(error: BaseException) -> str:
+    return one_line((str(error).strip().splitlines() or [type(error).__name__])[0])[:200]

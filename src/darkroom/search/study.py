@@ -1,0 +1,60 @@
+"""What a study is of: a space, metrics, what its trials start from; another one is refused."""
+
+from pathlib import Path
+from typing import Any
+
+from optuna.study import Study
+
+from darkroom.errors import InputError, RunError
+from darkroom.params import Params
+from darkroom.search.repository import find_experiment, git, params_of
+from darkroom.search.space import SECTIONS, Space
+from darkroom.search.wording import experiment_name
+
+
+def started(content: dict[str, Any], params: Params, repository: Path) -> dict[str, Any]:
+    """Return the content of params.yaml with the parameters that `tune.start` had, if it names something."""
+    start = params.tune.start
+    if start is None:
+        return content
+    try:
+        commit = find_experiment(repository, start) or git(repository, "rev-parse", "--verify", f"{start}^{{commit}}")
+    except RunError:
+        raise InputError(
+            f"params.yaml: tune.start: {start} is no commit, branch or experiment; 'dvc exp list -A' lists experiments"
+        ) from None
+    theirs = params_of(repository, commit)
+    return {**content, **{section: theirs[section] for section in SECTIONS if section in theirs}}
+
+
+def check_study(study: Study, params: Params, space: Space, repository: Path) -> None:
+    """Refuse a study of another space or other metrics; a new one says what it is of.
+
+    Raises
+    ------
+    InputError
+        Naming what differs.
+    """
+    tune = params.tune
+    about = {"metric": tune.metrics, "search_space": space.described()}
+    known = study.user_attrs
+    again = "put it back, or give tune.study a new name"
+    if [direction.name.lower() for direction in study.directions] != list(tune.directions):
+        raise InputError(f"params.yaml: tune.direction: the study {tune.study} has others; {again}")
+    if "search_space" not in known:
+        if find_experiment(repository, experiment_name(tune.study, 0)):
+            raise InputError(
+                f"params.yaml: tune.study: is new, but there is an experiment {experiment_name(tune.study, 0)} already; "
+                f"name it otherwise, or remove those of the old search with 'dvc exp remove'"
+            )
+        for key, value in about.items():
+            study.set_user_attr(key, value)
+        return
+    if known["metric"] != tune.metrics:
+        raise InputError(f"params.yaml: tune.metric: the study {tune.study} is of {', '.join(known['metric'])}; {again}")
+    theirs, ours = known["search_space"], about["search_space"]
+    assert isinstance(ours, dict)
+    for key in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(key) != ours.get(key):
+            what = "has no" if key not in theirs else "has another" if key in ours else "also has"
+            raise InputError(f"params.yaml: tune.search_space: the study {tune.study} {what} {key}; {again}")

@@ -1,0 +1,91 @@
+"""How a search ends: what it says, what it writes, and that its `-S` line makes the parameters that it names."""
+
+import csv
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+from searching import open_trials
+
+from darkroom import paths
+from darkroom.params_file import check_params, read_yaml
+from darkroom.search.report import arguments, closing_lines, counts, settings_of, write_report
+from darkroom.search.search import Found
+from darkroom.search.space import with_settings
+
+OPTIMIZERS: dict[str, Any] = {
+    "train.optimizer": {
+        "distribution": "categorical",
+        "choices": [{"_target_": "torch.optim.AdamW", "weight_decay": 0.01}, {"_target_": "torch.optim.SGD"}],
+    },
+    "train.optimizer.momentum": {"distribution": "float", "low": 0.1, "high": 0.9, "when": {"train.optimizer": "SGD"}},
+    "train.lr": {"distribution": "float", "low": 0.001, "high": 0.1, "log": True},
+}
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> Found:
+    trials = open_trials(tmp_path, 12, search_space=OPTIMIZERS)
+    for number in range(12):
+        trial = trials.claim()
+        assert trial is not None
+        trials.settings(trial)
+        trial.set_user_attr("seconds", 1.5)
+        if number == 5:
+            trials.tell(trial, TrialState.FAIL, reason="out of <memory>")
+        else:
+            trials.tell(trial, TrialState.COMPLETE, values=[0.9 if number == 7 else number / 100])
+    return Found(trials.study, trials, f"{tmp_path}/search/mine.journal")
+
+
+def test_the_page_and_the_tables_have_every_trial(found: Found, tmp_path: Path) -> None:
+    page = write_report(found, ["val/accuracy"], tmp_path / "search", tmp_path / "metrics")
+    text = page.read_text(encoding="utf-8")
+    assert text.index("mine-0007") < text.index("mine-0011") < text.index("mine-0005")
+    assert "out of &lt;memory&gt;" in text
+    assert text.count("<svg") >= 4
+    with (tmp_path / "metrics" / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["best"]) for row in rows][6:] == [0.9] * 5
+    with (tmp_path / "metrics" / "importance.csv").open() as file:
+        assert sum(float(row["importance"]) for row in csv.DictReader(file)) == pytest.approx(1)
+
+
+def test_the_last_lines(found: Found, content: dict[str, Any], tmp_path: Path) -> None:
+    lines = closing_lines(found, ["val/accuracy"], tmp_path / "search" / "mine.html", content)
+    assert lines[2].startswith("mine-0007  0.9 ")
+    assert counts(found.trials.counted()) == "12 trials: 11 finished, 1 failed"
+    assert "tune: mine-0005 failed: out of <memory>" in lines
+    assert lines[-1] == f"optuna-dashboard {found.address}"
+    assert lines[-3].startswith("dvc exp apply mine-0007 && dvc repro ")
+
+
+def test_the_arguments_make_the_parameters_of_every_trial(found: Found, content: dict[str, Any], tmp_path: Path) -> None:
+    from dvc.utils.hydra import apply_overrides
+
+    for trial in found.study.trials:
+        words = shlex.split(" ".join(map(shlex.quote, arguments(found.trials.space, trial, content))))
+        shutil.copy(paths.PARAMS, tmp_path / "params.yaml")
+        apply_overrides(tmp_path / "params.yaml", [word for word in words if word != "-S"])
+        expected = with_settings(content, settings_of(found.trials.space, trial))
+        assert check_params(read_yaml(tmp_path / "params.yaml")) == check_params(expected)
+
+
+@pytest.mark.slow
+def test_tensorboard_has_parameters_and_values(found: Found, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from darkroom.search.tensorboard import write_hparams
+
+    for _ in range(2):  # again, in place of the first
+        write_hparams(found, ["val/accuracy"], tmp_path / "board")
+    runs = sorted((tmp_path / "board").iterdir())
+    assert [run.name for run in runs] == [f"mine-{number:04d}" for number in range(12) if number != 5]
+    events = EventAccumulator(str(runs[6]))
+    events.Reload()
+    assert events.Scalars("val/accuracy")[0].value == pytest.approx(0.9)
+    assert "_hparams_/session_start_info" in events.summary_metadata

@@ -1,0 +1,221 @@
+"""Searches and repetitions as a person runs them: experiments with their own numbers, also after kills; nothing else is touched."""
+
+import csv
+import json
+import re
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from clones import Clone, make_clone
+from optuna.trial import TrialState
+
+from darkroom.params_file import read_yaml
+from darkroom.search.storage import open_storage
+
+pytestmark = pytest.mark.slow
+SPACE = "-S '~tune.search_space' -S '+tune.search_space"
+TUNE = "python src/tune.py -S hardware.watch=false"
+
+
+def study_of(clone: Clone, name: str = "search") -> optuna.Study:
+    return optuna.load_study(study_name=name, storage=open_storage(None, clone.path, name)[0])
+
+
+def rows(clone: Clone) -> dict[str, dict[str, Any]]:
+    """Return what `dvc exp show` has of each experiment, by name."""
+    baseline = json.loads(clone.run("dvc exp show --json").stdout)[-1]
+    revisions = [revision for each in baseline["experiments"] or [] for revision in each["revs"]]
+    return {revision["name"]: revision["data"] for revision in revisions}
+
+
+def shown_metrics(row: dict[str, Any], file: str = "metrics/train/published.json") -> dict[str, float]:
+    found: dict[str, float] = row["metrics"][file]["data"]["published"]
+    return found
+
+
+def kill_when(clone: Clone, command: str, log: str, line: str, number: signal.Signals = signal.SIGKILL) -> str:
+    """Start a command, kill it alone once a line stands in a log, and return what it said."""
+    process = subprocess.Popen(
+        shlex.split(command), cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    path = clone.path / log
+    deadline = time.monotonic() + 120
+    while not (path.is_file() and line in path.read_text(encoding="utf-8")):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    return process.communicate()[0]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return make_clone(tmp_path_factory.mktemp("tune") / "darkroom")
+
+
+@pytest.fixture(scope="module")
+def searched(clone: Clone) -> tuple[Clone, str]:
+    """A search of three trials, killed in the first and asked to end in a later one, with a user's own changes beside it."""
+    with (clone.path / "params.yaml").open("a") as file:
+        file.write("# mine\n")
+    command = f"{TUNE} -S tune.trials=3 -S tune.pruner=null -S tune.study=search"
+    kill_when(clone, command, "logs/search/search-0000.log", "epoch 2/3")
+    told = kill_when(clone, f"{command} --jobs 2", "logs/search/search-0001.log", "epoch 1/3", signal.SIGTERM)
+    assert told.endswith("error: interrupted by SIGTERM; finished trials are kept, the same command goes on with the others\n")
+    done = clone.run(f"{command} --jobs 2")
+    return clone, done.stdout
+
+
+def test_trials_are_experiments_with_their_own_numbers(searched: tuple[Clone, str]) -> None:
+    clone, _ = searched
+    found, study = rows(clone), study_of(clone)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    assert sorted(found) == [f"search-{number:04d}" for number in range(3)]
+    for number, trial in enumerate(study.trials):
+        row = found[f"search-{number:04d}"]
+        params = row["params"]["params.yaml"]["data"]
+        assert (params["train"]["lr"], params["train"]["batch_size"]) == (
+            trial.params["train.lr"],
+            trial.params["train.batch_size"],
+        )
+        assert params["tune"]["trials"] == 20  # how long the search was says nothing of a trial
+        assert shown_metrics(row)["accuracy"] == trial.value
+        assert "data" not in row["metrics"].get("metrics/evaluate/metrics.json", {})
+        assert trial.user_attrs["experiment"].startswith(row["rev"])
+    assert study.trials[0].params == {"train.lr": 0.01, "train.batch_size": 64}
+    assert len({trial.params["train.lr"] for trial in study.trials}) == 3
+
+
+def test_an_interrupted_trial_went_on_at_its_step(searched: tuple[Clone, str]) -> None:
+    clone, _ = searched
+    log = (clone.path / "logs/search/search-0000.log").read_text()
+    assert len(re.findall(r"train: resuming at epoch [23], step", log)) == 1
+    assert log.count("train: published") == 1
+    assert log.count("Running stage 'download'") == log.count("Running stage 'split'") == 0
+
+
+def test_nothing_else_is_touched(searched: tuple[Clone, str]) -> None:
+    clone, _ = searched
+    assert clone.run("git status --porcelain").stdout.split() == ["M", "params.yaml", "??", "metrics/search/"]
+    assert clone.run("git stash list; git worktree prune --dry-run").stdout == ""
+    assert (clone.path / "params.yaml").read_text().endswith("# mine\n")
+    assert not re.search(r"^(warn|fail) +experiments", clone.run("python src/doctor.py", status=None).stdout, re.MULTILINE)
+
+
+def test_the_end_names_the_best_and_what_to_do_with_it(searched: tuple[Clone, str]) -> None:
+    clone, told = searched
+    study = study_of(clone)
+    best = max(study.trials, key=lambda trial: (trial.value, -trial.number))
+    name = f"search-{best.number:04d}"
+    assert re.search(rf"^trial .*\n{name} ", told, re.MULTILINE)
+    assert "tune: 3 trials: 3 finished" in told
+    assert f"optuna-dashboard {clone.path}/search/search.journal" in told
+    assert f"dvc exp apply {name} && dvc repro" in told
+    page = (clone.path / "search/search.html").read_text()
+    assert all(f"search-{number:04d}" in page for number in range(3))
+    assert not re.search(r"<script|(src|href)=\"(?!#)", page)
+    with (clone.path / "metrics/search/history.csv").open() as file:
+        assert [float(row["value"]) for row in csv.DictReader(file)] == [trial.value for trial in study.trials]
+
+
+def test_the_same_command_finds_nothing_to_do(searched: tuple[Clone, str]) -> None:
+    clone, told = searched
+    again = clone.run(f"{TUNE} -S tune.trials=3 -S tune.pruner=null").stdout
+    assert again == told[told.index("\ntrial ") :]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            f"{SPACE}={{train.lr: {{distribution: float, low: 0.001, high: 0.1, log: true}}}}'",
+            "params.yaml: tune.search_space: the study search also has train.batch_size; put it back",
+        ),
+        ("-S tune.metric=val/loss", "params.yaml: tune.metric: the study search is of val/accuracy; put it back"),
+        ("-S tune.direction=minimize", "params.yaml: tune.direction: the study search has others"),
+        ("-S train.epochs=4", "params.yaml: train.epochs: is not what the study search began with; put it back"),
+        ("-S tune.start=nothing", "params.yaml: tune.start: nothing is no commit, branch or experiment"),
+        (
+            f"{SPACE}={{train.lr: {{distribution: float, low: 2, high: 1}}}}'",
+            "params.yaml: tune.search_space.train.lr: low 2 is above high 1",
+        ),
+        ("-S tune.triels=3", "-S: DVC does not take it"),
+        ("search/rate", "conf/search/rate.yaml: there is no such preset; did you mean 'search/rates'?"),
+    ],
+)
+def test_what_is_wrong_is_told_before_the_first_trial(searched: tuple[Clone, str], settings: str, told: str) -> None:
+    clone, _ = searched
+    done = clone.run(f"{TUNE} {settings}", status=2)
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"error: {told}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_pruned_and_failed_trials_are_in_the_study_with_their_reasons_and_nowhere_else(searched: tuple[Clone, str]) -> None:
+    clone, _ = searched
+    refs = clone.run("git for-each-ref").stdout
+    # Of other parameters than any trial before: what is finished is not trained again.
+    pruner = "-S '~tune.pruner' -S '+tune.pruner={_target_: ThresholdPruner, lower: 2.0}'"
+    space = (
+        "-S '~tune.search_space' -S '+tune.search_space={train.optimizer.no_such_argument: {distribution: int, low: 1, high: 2}}'"
+    )
+    clone.run(f"{TUNE} -S train.lr=0.02 -S tune.study=pruned -S tune.trials=1 {pruner}")
+    clone.run(f"{TUNE} -S tune.study=failed -S tune.trials=1 {space}")
+    pruned, failed = study_of(clone, "pruned").trials[0], study_of(clone, "failed").trials[0]
+    assert (pruned.state, len(pruned.intermediate_values)) == (TrialState.PRUNED, 1)
+    assert "in epoch 1 is worse than others were" in pruned.user_attrs["reason"]
+    log = (clone.path / "logs/search/pruned-0000.log").read_text()
+    assert "error: train: was ended in epoch 1 by the search: " in log
+    assert "exited with 3" in log
+    assert failed.state == TrialState.FAIL
+    assert failed.user_attrs["reason"].startswith(
+        "params.yaml: train.optimizer.no_such_argument: torch.optim.AdamW takes no such"
+    )
+    assert clone.run("git for-each-ref").stdout == refs
+
+
+def test_a_study_whose_journal_is_damaged_loses_nothing_else(searched: tuple[Clone, str]) -> None:
+    clone, _ = searched
+    path = clone.path / "search" / "search.journal"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200] + b"\0" * 50 + whole[250:])
+    try:
+        done = clone.run(TUNE, status=2)
+    finally:
+        path.write_bytes(whole)
+    assert re.fullmatch(r"error: \S+/search/search\.journal:\d+: is damaged; put a copy of the file back.*\n", done.stderr)
+    assert len(rows(clone)) == 3
+
+
+def test_repetitions_are_experiments_and_one_row(clone: Clone) -> None:
+    command = "python src/repeat.py --seeds 2 -S hardware.watch=false -S train.lr=0.03"
+    kill_when(clone, command, "logs/repeat/repeat-seed0.log", "epoch 2/3")
+    told = clone.run(f"{command} --jobs 2").stdout.splitlines()
+    found = rows(clone)
+    values = [
+        found[f"repeat-seed{seed}"]["metrics"]["metrics/evaluate/metrics.json"]["data"]["test"]["accuracy"] for seed in (0, 1)
+    ]
+    assert [found[f"repeat-seed{seed}"]["params"]["params.yaml"]["data"]["base"]["seed"] for seed in (0, 1)] == [0, 1]
+    mean, deviation = sum(values) / 2, abs(values[0] - values[1]) / 2**0.5
+    assert f"{mean:.4f} ± {deviation:.4f}" in told[-1]
+    assert told[-1].startswith("repeat ")
+    assert clone.run(command).stdout.splitlines() == told[-4:]
+    other = clone.run(f"{command} -S train.lr=0.04", status=2).stderr
+    assert other.startswith("error: --name: there is an experiment repeat-seed0 already, with another train; give another --name")
+
+
+def test_the_best_trial_is_applied_and_only_evaluated(searched: tuple[Clone, str]) -> None:
+    clone, told = searched
+    command = re.search(r"^dvc exp apply (\S+)", told, re.MULTILINE)
+    assert command
+    clone.run("git checkout -q params.yaml && rm -r metrics/search")
+    clone.run(command[0])
+    assert clone.stages_that_would_run() == ["evaluate", "predict"]
+    assert read_yaml(clone.path / "params.yaml")["train"]["lr"] == study_of(clone).best_trial.params["train.lr"]
+    assert Path(clone.path, "models/model.safetensors").is_file()
