@@ -71,7 +71,7 @@ def test_kills_at_random_instants(tmp_path_factory: pytest.TempPathFactory, long
     numbers = random.Random(os.environ.get("CHAOS_SEED", "0"))
     told: list[str] = []
     while len(told) < KILLS[long]:
-        done = kill_once(clone, arguments, numbers, 12.0)
+        done = kill_once(clone, arguments, numbers, 20.0)
         if done is None:  # it came to its end: it is to have more to do
             arguments = ["-S", f"tune.trials={int(arguments[1].partition('=')[2]) + 4}"]
             continue

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.pruners import BasePruner
+from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, QMCSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -79,8 +79,8 @@ def make_sampler(tune: TuneParams, allow: Sequence[str], first: Mapping[str, Any
     return NumberedSampler(make, tune.seed, first)
 
 
-def make_pruner(target: Target | None, allow: Sequence[str]) -> BasePruner | None:
-    """Return what `tune.pruner` names.
+def make_pruner(target: Target | None, allow: Sequence[str]) -> BasePruner:
+    """Return what `tune.pruner` names; for null what ends no trial, for Optuna takes None for its MedianPruner.
 
     Raises
     ------
@@ -88,6 +88,6 @@ def make_pruner(target: Target | None, allow: Sequence[str]) -> BasePruner | Non
         If it is no pruner, or does not take its arguments.
     """
     if target is None:
-        return None
+        return NopPruner()
     pruner: BasePruner = Builder("tune.pruner", (BasePruner,), allow).build(target)
     return pruner

@@ -84,7 +84,7 @@ def test_what_is_no_sampler(content: dict[str, Any], sampler: Any, told: str) ->
 
 
 def test_pruners() -> None:
-    assert make_pruner(None, []) is None
+    assert isinstance(make_pruner(None, []), optuna.pruners.NopPruner)
     assert isinstance(make_pruner(Target.model_validate("MedianPruner"), []), optuna.pruners.MedianPruner)
     with pytest.raises(InputError, match=r"tune\.pruner"):
         make_pruner(Target.model_validate("TPESampler"), [])
