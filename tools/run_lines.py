@@ -1,6 +1,7 @@
 """Run every experiment that docs/training.md shows, each with one short epoch: python tools/run_lines.py [PATTERN].
 
-With a regular expression, only the lines in which it is found. Prints a line for each, and ends with 1 if one of them failed.
+With a regular expression, only the lines in which it is found. Prints a line for each, then what `dvc exp show` shows of them,
+and ends with 1 if one of them failed.
 """
 
 import os
@@ -49,6 +50,7 @@ def main() -> None:
             print(f"{'ok' if done.returncode == 0 else 'FAILED':<7} {time.monotonic() - start:5.1f} s  {line}", flush=True)
             if done.returncode:
                 print("\n".join(done.stderr.splitlines()[-3:]))
+        print(run("dvc exp show --only-changed --hide-workspace --no-pager").stdout)
     sys.exit(failed > 0)
 
 
