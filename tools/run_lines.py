@@ -50,7 +50,7 @@ def main() -> None:
             print(f"{'ok' if done.returncode == 0 else 'FAILED':<7} {time.monotonic() - start:5.1f} s  {line}", flush=True)
             if done.returncode:
                 print("\n".join(done.stderr.splitlines()[-3:]))
-        print(run("dvc exp show --only-changed --hide-workspace --no-pager").stdout)
+        print(run("COLUMNS=200 dvc exp show --only-changed --hide-workspace --drop Created --no-pager").stdout)
     sys.exit(failed > 0)
 
 
