@@ -16,14 +16,12 @@ from darkroom.search.leases import leased, visible_gpus
 from darkroom.search.origin import Origin
 from darkroom.search.repository import Snapshot, find_experiment, git, params_of
 from darkroom.search.results import table
-from darkroom.search.runs import Running, threads
-from darkroom.search.search import side_by_side
+from darkroom.search.runs import MOST_KILLS, Running, side_by_side, threads
 from darkroom.search.slots import Slot, taken_slots
 from darkroom.search.space import SECTIONS, Settings, with_settings
 
 METRICS = "metrics/evaluate/metrics.json"
 STAGES = ("download", "split", "train", "evaluate")
-MOST_KILLS = 5
 
 
 class Repetition(NamedTuple):

@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from darkroom.errors import Interrupted
 from darkroom.search.slots import Slot
 
 # What a training reports, and the reason why it is to end, or None.
@@ -24,6 +26,8 @@ Judge = Callable[[dict[str, Any]], str | None]
 # As darkroom.training.trial has it, which imports torch; a test holds the two together.
 ADDRESS = "DARKROOM_TRIAL"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Of one training by others, after which it is not worth the next time; most often memory is short.
+MOST_KILLS = 5
 # A training saves its state within seconds of being asked.
 END_SECONDS = 60.0
 SIGNALLED = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGUSR1, signal.SIGTERM)}
@@ -124,6 +128,29 @@ def outcome(status: int, said: str) -> Outcome:
     # Of a traceback the last line says most.
     told = before[-1] if of_stage is not None and before else of_dvc[-1] if of_dvc else ""
     return Outcome("failed", " ".join(told.split()) or f"dvc ended with status {status}")
+
+
+def side_by_side(jobs: Sequence[Callable[[], None]], running: Running, failed: list[BaseException]) -> None:
+    """Run jobs in threads; a signal lets their runs save their states and end.
+
+    Raises
+    ------
+    Interrupted
+        If a signal came.
+    """
+    workers = [threading.Thread(target=job, daemon=True) for job in jobs]
+    for worker in workers:
+        worker.start()
+    try:
+        while any(worker.is_alive() for worker in workers):
+            workers[0].join(0.1) if workers[0].is_alive() else time.sleep(0.1)
+    except Interrupted as error:
+        running.end()
+        for worker in workers:
+            worker.join()
+        raise Interrupted(error.number, "finished trials are kept, the same command goes on with the others") from None
+    if failed:
+        raise failed[0]
 
 
 class _Listener:

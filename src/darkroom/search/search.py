@@ -2,9 +2,8 @@
 
 import json
 import math
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,13 +14,13 @@ import optuna
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from darkroom.errors import InputError, Interrupted, RunError
+from darkroom.errors import InputError, RunError
 from darkroom.params import Params
 from darkroom.params_file import check_params
 from darkroom.search.leases import leased, visible_gpus
 from darkroom.search.origin import Origin
 from darkroom.search.repository import find_experiment, git, params_of
-from darkroom.search.runs import Outcome, Running, threads
+from darkroom.search.runs import MOST_KILLS, Outcome, Running, side_by_side, threads
 from darkroom.search.samplers import make_pruner, make_sampler
 from darkroom.search.slots import Slot, taken_slots
 from darkroom.search.space import SECTIONS, Settings, Space, with_settings
@@ -30,8 +29,6 @@ from darkroom.search.study import check_study, started
 from darkroom.search.trials import Trials
 from darkroom.search.wording import described, experiment_name
 
-# Of one trial by others, after which it is not worth the next time; most often memory is short.
-MOST_KILLS = 5
 # From the first trial on: then it is not the values that are wrong.
 MOST_FAILURES = 3
 WAIT_SECONDS = 2.0
@@ -232,26 +229,3 @@ def search(content: dict[str, Any], params: Params, *, repository: Path, logs: P
 def say(text: str) -> None:
     """Tell what happens."""
     print(f"tune: {text}", flush=True)
-
-
-def side_by_side(jobs: Sequence[Callable[[], None]], running: Running, failed: list[BaseException]) -> None:
-    """Run jobs in threads; a signal lets their runs save their states and end.
-
-    Raises
-    ------
-    Interrupted
-        If a signal came.
-    """
-    workers = [threading.Thread(target=job, daemon=True) for job in jobs]
-    for worker in workers:
-        worker.start()
-    try:
-        while any(worker.is_alive() for worker in workers):
-            workers[0].join(0.1) if workers[0].is_alive() else time.sleep(0.1)
-    except Interrupted as error:
-        running.end()
-        for worker in workers:
-            worker.join()
-        raise Interrupted(error.number, "finished trials are kept, the same command goes on with the others") from None
-    if failed:
-        raise failed[0]
