@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from darkroom.params_file import check_params, read_yaml
 from darkroom.training.arithmetic import Arithmetic
 from darkroom.training.devices import is_fast_at_bf16
+from darkroom.training.model_card import Card
 from darkroom.training.networks import Normalized, Preprocessing
-from darkroom.training.published import Card, Published
+from darkroom.training.published import Published
 
 SIZE = 224
 SEEN = Preprocessing(image_size=SIZE, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

@@ -32,7 +32,7 @@ def main() -> None:
         from darkroom.training.arithmetic import Arithmetic
         from darkroom.training.inference import predict_rows
         from darkroom.training.metrics import build_metrics, measure_further
-        from darkroom.training.published import data_hashes
+        from darkroom.training.model_card import data_hashes
         from darkroom.training.states import forget_finished
 
         if stage:

@@ -44,11 +44,11 @@ def predict_test_split(params: Params, folder: Path) -> Predictions:
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)
 
-    from darkroom.training import inference, published
+    from darkroom.training import inference, model_card
     from darkroom.training.arithmetic import Arithmetic
 
     arithmetic = Arithmetic.load(folder, params, "predict")
-    arithmetic.model.check_data(published.data_hashes(paths.RAW, split))
+    arithmetic.model.check_data(model_card.data_hashes(paths.RAW, split))
     rows = split.rows["test"]
     probabilities = inference.predict_rows(arithmetic, pack, rows, **params.predict.model_dump(include={"batch_size", "tta"}))
     ids, actual = [pack.ids[row] for row in rows], names(pack.labels[rows], pack.classes)

@@ -30,9 +30,10 @@ def main() -> None:
 
         from darkroom.training.fit import fit
         from darkroom.training.memory import keep_freed_memory
+        from darkroom.training.model_card import data_hashes, make_card
         from darkroom.training.plan import make_plan
         from darkroom.training.provenance import record
-        from darkroom.training.published import data_hashes, make_card, save_checkpoints, save_model
+        from darkroom.training.published import save_checkpoints, save_model
         from darkroom.training.resume import read_files, write_files
         from darkroom.training.starting import open_start
         from darkroom.training.states import StateStore, depends_on

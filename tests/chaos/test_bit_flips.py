@@ -13,8 +13,9 @@ from darkroom.errors import InputError
 from darkroom.params import Params
 from darkroom.training import states
 from darkroom.training.fit import fit
+from darkroom.training.model_card import data_hashes, make_card
 from darkroom.training.plan import make_plan
-from darkroom.training.published import data_hashes, load_model, make_card, save_model
+from darkroom.training.published import load_model, save_model
 from darkroom.training.states import StateStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

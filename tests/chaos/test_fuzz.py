@@ -411,8 +411,9 @@ class ModelFuzzer:
     def _published(self, model: dict[str, Plain]) -> dict[str, bytes]:
         """Return the two files of an untrained model."""
         from darkroom.training.best import Kept
+        from darkroom.training.model_card import make_card
         from darkroom.training.networks import Normalized, Preprocessing, build_network
-        from darkroom.training.published import make_card, save_model
+        from darkroom.training.published import save_model
 
         content = read_yaml(ROOT / "params.yaml")
         content["train"]["model"] |= model

@@ -34,8 +34,9 @@ from darkroom.errors import InputError
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 from darkroom.reporting.predictions import Predictions, write_predictions
+from darkroom.training.model_card import science
 from darkroom.training.networks import Normalized, Preprocessing, build_network
-from darkroom.training.published import load_model, save_model, science
+from darkroom.training.published import load_model, save_model
 from darkroom.training.states import StateStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

@@ -1,83 +1,23 @@
 """The published model: `model.safetensors` and `model.json`, all that evaluate and predict need. Opening it runs no code."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
 from darkroom import files, paths
-from darkroom.data.splits import Split
 from darkroom.errors import InputError, RunError
-from darkroom.params import Network, NetworkChoice, Params, Target
-from darkroom.training.networks import Normalized, Preprocessing, build_network, without_weights
-from darkroom.training.origin import FROM_SCRATCH, Origin
-from darkroom.training.size import Size
+from darkroom.params import Network, Params, Target
+from darkroom.training.model_card import CARD, WAY_OUT, WEIGHTS, Card, packages, parse_card, read_card
+from darkroom.training.networks import Normalized, build_network, without_weights
 
-RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
-CARD, WEIGHTS, INDEX = "model.json", "model.safetensors", "index.json"
-WAY_OUT = "run 'dvc checkout', or 'dvc repro train' to train it anew"
-
-
-class Best(Protocol):
-    """What a card says of the published epoch, as `KeepBest` has it; this module does without Lightning."""
-
-    monitor: str
-    epoch: int
-    score: float | None
-
-
-class Card(BaseModel):
-    """What model.json holds: all there is to know of a model beside its weights."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    format: Literal[1]
-    network: NetworkChoice
-    """As `train.model` of params.yaml."""
-    classes: list[str]
-    """Class names; a label is an index into it."""
-    task: Literal["multiclass", "multilabel"] = "multiclass"
-    """Whether a picture has one class, or any number of them."""
-    preprocessing: Preprocessing
-    """What the network expects of a picture."""
-    weights_sha256: str
-    """Hash of model.safetensors."""
-    epoch: int
-    """The published epoch, from 1; the best one of a soup."""
-    soup: list[int] | None = None
-    """Epochs whose mean the weights are; null: they are those of the one epoch."""
-    monitor: str
-    score: float
-    """Value of the monitored metric, measured with these weights."""
-    data_sha256: dict[str, str]
-    """Hashes of data/raw/dataset.json and data/split/manifest.csv."""
-    params: dict[str, Any]
-    """The sections of params.yaml that the weights depend on."""
-    packages: dict[str, str]
-    """Versions that it was trained with."""
-    config: dict[str, Any] | None = None
-    """Configuration of a network of transformers, from which it is built again."""
-    origin: Origin | None = None
-    """Weights that the training started with; null: from scratch."""
-    teacher: Origin | None = None
-    """Another model whose answers it has learnt; null: none."""
-    size: Size | None = None
-    """Parameters and multiply-adds."""
-
-    def as_origin(self, source: str) -> Origin:
-        """Return what is to be known of its weights by those who go on from them: what it came from itself binds them, too."""
-        licences = dict.fromkeys(origin.licence for origin in (self.origin, self.teacher) if origin) or {FROM_SCRATCH: None}
-        named = [licence for licence in licences if licence is not None]
-        return Origin(source=source, licence="; ".join(named) or None, sha256={WEIGHTS: self.weights_sha256})
+INDEX = "index.json"
 
 
 @dataclass(frozen=True)
@@ -103,46 +43,6 @@ class Published:
         for name, recorded in self.card.data_sha256.items():
             if data_sha256.get(name) != recorded:
                 raise InputError(f"models/model.json: was trained on another data/{name} than is here; run 'dvc repro'")
-
-
-def data_hashes(raw: Path, split: Split) -> dict[str, str]:
-    """Return the hashes by which a model and its data know each other."""
-    return {"raw": files.sha256(raw / "dataset.json"), "split": split.sha256}
-
-
-def make_card(
-    params: Params,
-    preprocessing: Preprocessing,
-    classes: list[str],
-    data_sha256: dict[str, str],
-    best: Best,
-    *,
-    task: str = "multiclass",
-    soup: list[int] | None = None,
-    about: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Return the fields of a `Card`, but for `format`, `weights_sha256` and `packages`; `about` is what the plan knows."""
-    return {
-        "network": params.train.model.model_dump(by_alias=True),
-        "classes": classes,
-        "task": task,
-        "preprocessing": preprocessing.model_dump(mode="json"),
-        "epoch": best.epoch,
-        "soup": soup,
-        "monitor": best.monitor,
-        "score": best.score,
-        "data_sha256": data_sha256,
-        "params": science(params),
-        **(about or {}),
-    }
-
-
-def science(params: Params) -> dict[str, Any]:
-    """Return the sections that the weights depend on; when a state is saved and who looks on is not among that."""
-    sections = params.model_dump(by_alias=True, include={"base", "train"})
-    for key in ("checkpoint", "loggers", "inspect"):
-        del sections["train"][key]
-    return sections
 
 
 def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
@@ -180,22 +80,6 @@ def save_checkpoints(directory: Path, checkpoints: Iterable[tuple[dict[str, Tens
         scores[folder.name] = {card["monitor"]: card["score"]}
         hashes |= {f"{folder.name}/{name}": files.sha256(folder / name) for name in (CARD, WEIGHTS)}
     files.write_sealed_json(directory / INDEX, {"format": 1, "epochs": scores, "files": hashes})
-
-
-def packages(params: Mapping[str, Any]) -> dict[str, str]:
-    """Return the versions of the packages that a result depends on; `params` is what `science` returns."""
-    train = params["train"]
-    own = [name.partition(".")[0] for name in params["base"]["allow_targets"]]
-    used = {"transformers": train["model"].get("provider") == "huggingface", "peft": train["lora"] is not None}
-    more = [*(name for name, is_used in used.items() if is_used), *(name for name in own if _is_distribution(name))]
-    return {name: version(name) for name in (*RECORDED_PACKAGES, *more)}
-
-
-def _is_distribution(name: str) -> bool:
-    try:
-        return bool(version(name))
-    except PackageNotFoundError:  # a module of one's own, or one of a package with another name
-        return False
 
 
 def refuse_unsafe_loading() -> None:
@@ -313,26 +197,3 @@ def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *
     except (RuntimeError, TypeError) as error:
         raise InputError(f"{where}: does not fit {WEIGHTS} ({str(error).splitlines()[0]}); {way_out}") from error
     return network.eval()
-
-
-def read_card(path: Path, name: str = "models") -> Card:
-    """Read and check model.json, in a folder that is called `name` in errors."""
-    try:
-        return parse_card(path.read_bytes())
-    except FileNotFoundError:
-        raise InputError(f"{name}/{path.name}: does not exist; {WAY_OUT}") from None
-    except ValueError as error:
-        raise InputError(f"{name}/{path.name}: is damaged ({error}); {WAY_OUT}") from None
-
-
-def parse_card(data: bytes) -> Card:
-    """Read and check the bytes of model.json; a `ValueError` says on one line what is wrong with them."""
-    try:
-        # Through JSON once more: in strict mode pydantic takes lists for tuples from JSON alone.
-        return Card.model_validate_json(json.dumps(files.parse_sealed_json(data)))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{key}: {first['msg']}") from None
-    except RecursionError as error:
-        raise ValueError(str(error)) from None

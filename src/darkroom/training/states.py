@@ -19,7 +19,7 @@ from torch import Tensor
 from darkroom import files, paths
 from darkroom.errors import RunError, is_main_process, warn
 from darkroom.params import Params
-from darkroom.training.published import packages, science
+from darkroom.training.model_card import packages, science
 from darkroom.workspace import Stage, locked
 
 # The newest two, so that one that the disk has spoilt does not cost the whole training.

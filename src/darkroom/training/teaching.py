@@ -12,7 +12,8 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from darkroom.errors import InputError
 from darkroom.params import Params, Teaching
-from darkroom.training.published import Card, build_published, open_content
+from darkroom.training.model_card import Card
+from darkroom.training.published import build_published, open_content
 
 KEY = "params.yaml: train.teacher.model"
 

@@ -17,8 +17,9 @@ from darkroom.training import arithmetic as arithmetics
 from darkroom.training import engines
 from darkroom.training.arithmetic import Arithmetic
 from darkroom.training.inference import Views, predict_rows
+from darkroom.training.model_card import Card
 from darkroom.training.networks import Normalized, Preprocessing, build_network
-from darkroom.training.published import Card, Published
+from darkroom.training.published import Published
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SEEN = Preprocessing(image_size=8, channels=1, mean=(0.3,), std=(0.2,))

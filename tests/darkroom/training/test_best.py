@@ -15,8 +15,9 @@ from darkroom.training import fit as fitting
 from darkroom.training.arithmetic import Arithmetic
 from darkroom.training.best import KeepBest, Kept
 from darkroom.training.inference import predict_rows
+from darkroom.training.model_card import make_card
 from darkroom.training.plan import make_plan
-from darkroom.training.published import load_model, make_card, save_checkpoints
+from darkroom.training.published import load_model, save_checkpoints
 from darkroom.training.soup import greedy_soup
 from darkroom.training.starting import open_start
 from darkroom.training.states import StateStore

@@ -18,9 +18,10 @@ from darkroom.training import engines
 from darkroom.training.arithmetic import Arithmetic
 from darkroom.training.fit import fit
 from darkroom.training.inference import predict_rows
+from darkroom.training.model_card import Card
 from darkroom.training.networks import Normalized, Preprocessing
 from darkroom.training.plan import make_plan
-from darkroom.training.published import Card, Published
+from darkroom.training.published import Published
 from darkroom.training.small_cnn import SmallCNN
 from darkroom.training.states import StateStore
 

@@ -256,7 +256,8 @@ def test_normalisation_is_measured_on_training_pictures_only(make_params: Callab
 
 
 def test_what_is_measured_later_is_what_was_best(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
-    from darkroom.training.published import data_hashes, load_model, make_card, save_model
+    from darkroom.training.model_card import data_hashes, make_card
+    from darkroom.training.published import load_model, save_model
 
     params = make_params(SMALL | {"train.epochs": 3})
     plan = make_plan(params, digits.pack, digits.split.rows["train"])

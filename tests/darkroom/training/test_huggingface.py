@@ -17,10 +17,11 @@ from darkroom import files, paths
 from darkroom.errors import InputError, RunError
 from darkroom.params import Network, Params
 from darkroom.training import huggingface
+from darkroom.training.model_card import make_card
 from darkroom.training.networks import Normalized, Preprocessing, build_network
 from darkroom.training.plan import Plan, make_plan
 from darkroom.training.pretrained import about_weights
-from darkroom.training.published import load_model, make_card, save_model
+from darkroom.training.published import load_model, save_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 CARD = "---\nlicense: {}\n---\n# A network\n"

@@ -17,9 +17,10 @@ from darkroom.training.arithmetic import Arithmetic
 from darkroom.training.fit import fit
 from darkroom.training.inference import predict_rows
 from darkroom.training.lora import add_adapters
+from darkroom.training.model_card import make_card
 from darkroom.training.networks import Normalized, Preprocessing
 from darkroom.training.plan import Plan, make_plan
-from darkroom.training.published import load_model, make_card, save_model
+from darkroom.training.published import load_model, save_model
 from darkroom.training.states import StateStore
 
 pytestmark = pytest.mark.filterwarnings("ignore")

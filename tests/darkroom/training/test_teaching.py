@@ -17,9 +17,10 @@ from darkroom.params import Params, Teaching
 from darkroom.training.batches import Batch
 from darkroom.training.fit import fit
 from darkroom.training.mixing import Mixing
+from darkroom.training.model_card import Card, make_card, read_card
 from darkroom.training.networks import Normalized, Preprocessing, build_network
 from darkroom.training.plan import Plan, make_plan
-from darkroom.training.published import Card, make_card, read_card, save_model
+from darkroom.training.published import save_model
 from darkroom.training.states import StateStore, depends_on
 from darkroom.training.tally import Tally
 from darkroom.training.teaching import Teacher, divergence
