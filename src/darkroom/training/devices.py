@@ -61,6 +61,16 @@ def is_fast_at_bf16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def stop_looking_for_gpus() -> None:
+    """Let torch remember that there is no NVIDIA GPU, where there is none.
+
+    Lightning has it ask NVIDIA's library (`PYTORCH_NVML_BASED_CUDA_CHECK`), so that processes can be forked beside a GPU. AdamW
+    asks at every step; a library that is not installed is searched for on the disk each time, which takes half a millisecond.
+    """
+    if not torch.cuda.is_available():
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+
+
 def set_seed(seed: int, device: torch.device) -> None:
     """Seed what a device draws its random numbers from.
 

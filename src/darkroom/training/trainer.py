@@ -18,6 +18,7 @@ from torch import distributed
 
 from darkroom.errors import InputError, described
 from darkroom.params import Params, TrainParams
+from darkroom.training.devices import stop_looking_for_gpus
 from darkroom.training.metrics import Mode
 from darkroom.training.observing import Observers
 from darkroom.training.resume import State, StateInMemory
@@ -68,6 +69,7 @@ def make_trainer(
     live = DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None)
     further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **observers.arguments, **train.trainer}
     _quieten_lightning()
+    stop_looking_for_gpus()
     try:
         trainer = pl.Trainer(
             accelerator=hardware.accelerator,

@@ -75,6 +75,25 @@ def test_no_step_waits_for_the_device(
     assert count(10) == count(40)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to look for")
+def test_no_step_looks_for_gpus(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches = 0
+    search = torch.cuda.device_count
+
+    def count() -> int:
+        nonlocal searches
+        searches += 1
+        return search()
+
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # as Lightning does when it is imported
+    monkeypatch.setattr(torch.cuda, "device_count", count)
+    trainer = {"limit_train_batches": 40, "limit_val_batches": 1}
+    train(make_params(SMALL | {"train.epochs": 1, "train.batch_size": 8, "train.trainer": trainer}), digits, tmp_path)
+    assert searches < 20
+
+
 def test_no_step_formats_the_stack(
     make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
