@@ -23,6 +23,7 @@ def main() -> None:
     from darkroom.training.finders import MIN_STEPS, Trial, as_fast, find_batch_size, find_lr
     from darkroom.training.memory import keep_freed_memory
     from darkroom.training.plan import make_plan
+    from darkroom.training.precision import settled
 
     keep_freed_memory()
     if arguments.steps < MIN_STEPS:
@@ -32,7 +33,7 @@ def main() -> None:
         print(f"{trial.batch_size:>10}  {trial.images_per_second:>10,.0f}  {trial.memory_gb:>9.2f}", flush=True)
 
     rows, picture = split.rows["train"], paths.logs_dir() / f"{arguments.what}.png"
-    plan = make_plan(params, pack, rows)
+    plan = settled(make_plan(params, pack, rows))
     if arguments.what == "lr":
         lr = find_lr(plan, pack, rows, num_steps=arguments.steps, picture=picture)
         proposals = {f"train.lr={lr:.3g}": "where the loss falls most steeply"}

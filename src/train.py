@@ -32,6 +32,7 @@ def main() -> None:
         from darkroom.training.memory import keep_freed_memory
         from darkroom.training.model_card import data_hashes, make_card
         from darkroom.training.plan import make_plan
+        from darkroom.training.precision import settled
         from darkroom.training.provenance import record
         from darkroom.training.published import save_checkpoints, save_model
         from darkroom.training.resume import read_files, write_files
@@ -49,6 +50,7 @@ def main() -> None:
         hashes = data_hashes(paths.RAW, split)
         store = StateStore(paths.states_dir(), depends_on(stage, params, hashes, plan.about["origin"], plan.about["teacher"]))
         with store.held():
+            plan = settled(plan, store.folder / "precision.json")
             best = fit(plan, pack, split, store, logs=paths.logs_dir())
             if not best.publishes:
                 return

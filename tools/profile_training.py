@@ -32,12 +32,13 @@ def main() -> None:
 
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan
+    from darkroom.training.precision import settled
     from darkroom.training.states import StateStore
 
     with tempfile.TemporaryDirectory() as folder:
         store = StateStore(Path(folder, "states"), {})
         with store.held():
-            fit(make_plan(params, pack, split.rows["train"]), pack, split, store, logs=Path(folder))
+            fit(settled(make_plan(params, pack, split.rows["train"])), pack, split, store, logs=Path(folder))
         (written,) = Path(folder).glob("*/profile.txt")
         print(written.read_text().partition("\n\n")[0])
 

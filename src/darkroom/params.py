@@ -367,8 +367,8 @@ class TrainParams(Section):
     """Times that every training picture is seen, at most."""
     batch_size: PositiveInt
     """Pictures per optimizer step, over all devices together."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true"]
-    """Lightning's precision; mixed ones are faster where the device has them."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "auto"]
+    """Lightning's precision; `auto`: full or mixed, whichever this network trains faster in here; model.json says which."""
     module: Target | None
     """A LightningModule of your own, a subclass of `Classifier`, that trains in its place (src/plugins/README.md)."""
     freeze: bool | Annotated[float, Field(ge=0, le=1)]

@@ -44,6 +44,11 @@ def choose_device(hardware: HardwareParams) -> torch.device:
 def check_precision(precision: str, hardware: HardwareParams, key: str = "train.precision") -> None:
     """Refuse a precision that the device has not, rather than compute in another one in silence; `key` is what asks for it."""
     device = choose_device(hardware).type
+    if precision == "auto" and _num_devices(hardware) > 1:
+        raise InputError(
+            f"params.yaml: {key}: auto is chosen by trials on one device, but {_num_devices(hardware)} train together; "
+            "see what it says with hardware.devices=1, and set that"
+        )
     unfit = (
         (precision == "16-mixed" and device == "cpu")
         or (precision == "64-true" and device == "mps")
@@ -51,6 +56,13 @@ def check_precision(precision: str, hardware: HardwareParams, key: str = "train.
     )
     if unfit:
         raise InputError(f"params.yaml: {key}: is {precision}, which {device} cannot do here; set 32-true or bf16-mixed")
+
+
+def _num_devices(hardware: HardwareParams) -> int:
+    of_machine = hardware.devices
+    if of_machine == "auto":
+        of_machine = torch.cuda.device_count() if choose_device(hardware).type == "cuda" else 1
+    return of_machine * hardware.num_nodes
 
 
 def is_fast_at_bf16(device: torch.device) -> bool:

@@ -53,6 +53,7 @@ class Trainee:
         if plan.params.train.module is not None:
             warn("params.yaml: train.module: find tries train.loss on labelled pictures, not what the module does")
         hardware, precision = plan.params.hardware, plan.params.train.precision
+        assert precision != "auto"  # it is settled by now
         self.fabric = Fabric(accelerator=hardware.accelerator, devices=1, precision=precision)
         self.clip = plan.params.train.gradient_clip
         self.loss = plan.classifier.loss.to(self.fabric.device)

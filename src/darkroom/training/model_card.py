@@ -45,6 +45,8 @@ class Card(BaseModel):
     """What the network expects of a picture."""
     weights_sha256: str
     """Hash of model.safetensors."""
+    precision: str | None = None
+    """What it was trained in, also where `train.precision` is auto."""
     epoch: int
     """The published epoch, from 1; the best one of a soup."""
     soup: list[int] | None = None

@@ -72,6 +72,7 @@ class Plan:
             "origin": self.weights.origin.model_dump() if self.weights else None,
             "teacher": teacher.origin.model_dump() if (teacher := self.classifier.taught_by) else None,
             "size": self.size.model_dump(),
+            "precision": self.params.train.precision,
         }
 
     def lines(self) -> list[str]:
