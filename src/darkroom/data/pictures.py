@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from simplejpeg import decode_jpeg, decode_jpeg_header
 
 from darkroom.errors import one_line
 
@@ -20,6 +21,9 @@ LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF")
 JPEG_QUALITY = 90
 # A JPEG that is to be resized is decoded to this many times the size at least.
 MIN_REDUCTION = 2
+JPEG_START, EXIF = b"\xff\xd8\xff", b"Exif\0\0"
+# As simplejpeg names what a JPEG holds, and what it is to give.
+PLAIN_JPEGS = {"YCbCr": "RGB", "Gray": "GRAY"}
 ORIENTATION = 0x0112  # tag of EXIF 2.32, section 4.6.4
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -97,6 +101,9 @@ def decode(data: bytes, max_pixels: int, side: int | None = None) -> Decoded:
     """
     if not data:
         raise PictureError("is empty")
+    plain = _decode_plain_jpeg(data, max_pixels, side)
+    if plain is not None:
+        return Decoded(plain, lossy=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _explained(lambda: _decode(data, max_pixels, side))
@@ -183,6 +190,24 @@ def _explained(work: Callable[[], Decoded]) -> Decoded:
         raise PictureError("is no JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF picture") from None
     except Exception as error:
         raise PictureError(f"is damaged ({one_line(error)[:100]})") from error
+
+
+def _decode_plain_jpeg(data: bytes, max_pixels: int, side: int | None) -> Picture | None:
+    """Return what Pillow would, in half the time: the same library decodes (libjpeg-turbo), but straight into the array.
+
+    None for all that needs more, or cannot be read: what is wrong with it, Pillow says.
+    """
+    if not data.startswith(JPEG_START) or EXIF in data:
+        return None
+    try:
+        height, width, kind, _ = decode_jpeg_header(data)
+        is_reduced = side is not None and min(height, width) >= 2 * MIN_REDUCTION * side
+        if kind not in PLAIN_JPEGS or height * width > max_pixels or is_reduced:
+            return None
+        picture: Picture = decode_jpeg(data, PLAIN_JPEGS[kind])
+    except ValueError:
+        return None
+    return picture[..., 0] if kind == "Gray" else picture
 
 
 def _decode(data: bytes, max_pixels: int, side: int | None) -> Decoded:

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import io
+import itertools
 import random
 import struct
 import warnings
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from darkroom.data import pictures
 from darkroom.data.pictures import PictureError, convert, decode, encode, fit
 
 MAX_PIXELS = 10_000
@@ -202,6 +204,52 @@ def test_mutated_files_give_a_picture_or_a_picture_error(kind: str) -> None:
             decoded = decode(bytes(data[: chance.choice([len(data), chance.randrange(len(data))])]), MAX_PIXELS)
             assert decoded.picture.dtype == np.uint8
             assert decoded.picture.ndim in (2, 3)
+
+
+def by_pillow(data: bytes, side: int | None = None) -> Any:
+    """Return what Pillow alone makes of a file: picture, conversions, lossy; or what it says."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pictures, "_decode_plain_jpeg", lambda *_: None)
+        return decoded_or_reason(data, side)
+
+
+def decoded_or_reason(data: bytes, side: int | None = None) -> Any:
+    try:
+        decoded = decode(data, 10**6, side)
+    except PictureError as error:
+        return str(error)
+    return decoded.picture.tolist(), decoded.conversions, decoded.lossy
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpegs_have_the_bits_that_pillow_gives_them(mode: str) -> None:
+    kinds = itertools.product([(1, 1), (7, 5), (33, 47), (160, 130)], [30, 90], [0, 1, 2], [False, True], [0, 3])
+    for size, quality, subsampling, progressive, restart in kinds:
+        image = Image.fromarray(np.tile(COLOUR, (4, 3, 1))).resize(size, Image.Resampling.BICUBIC).convert(mode)
+        options = {"subsampling": subsampling} if mode == "RGB" else {}
+        data = saved(image, "JPEG", quality=quality, progressive=progressive, restart_marker_blocks=restart, **options)
+        for side in (None, 20, 100):
+            assert decoded_or_reason(data, side) == by_pillow(data, side)
+
+
+def test_plain_jpegs_do_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [saved(Image.fromarray(pixels), "JPEG") for pixels in (COLOUR, GREY)]
+    monkeypatch.setattr(pictures.Image, "open", None)
+    assert [decode(data, MAX_PIXELS, 224).picture.shape for data in files] == [(6, 9, 3), (6, 9)]
+
+
+def test_damaged_jpegs_are_what_pillow_says_they_are() -> None:
+    original = saved(Image.fromarray(np.tile(COLOUR, (3, 3, 1))), "JPEG")
+    chance, whole = random.Random(0), 0
+    for _ in range(400):
+        data = bytearray(original)
+        for _ in range(chance.randint(0, 2)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        data = data[: chance.choice([len(data), chance.randrange(len(data))])]
+        expected = by_pillow(bytes(data))
+        assert decoded_or_reason(bytes(data)) == expected
+        whole += not isinstance(expected, str)
+    assert 50 < whole < 350
 
 
 def test_warnings_of_pillow_are_not_shown() -> None:
