@@ -48,9 +48,7 @@ def main() -> None:
     parser.add_argument("--beside", type=int, default=20, help="trials with two jobs (20)")
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    print(
-        "| jobs | trials | search, s | trainings, s | ratio | more a trial, s | of a core, s |\n|---|---|---|---|---|---|---|"
-    )
+    print("| jobs | trials | search, s | trainings, s | ratio | more a trial, s | of a core, s |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         searched, bare = clone(Path(temporary, "searched")), clone(Path(temporary, "bare"))
         for each in (searched, bare):

@@ -1,8 +1,9 @@
 """What a training step costs beyond a plain PyTorch loop: python benchmarks/step_overhead.py [--rounds 5].
 
 The same network, pictures, order, augmentation, optimizer and schedule, with the default network on pictures like the digits and
-with a ResNet-18 at 32 pixels: once in the train stage's own `fit`, with log, metrics, checkpoints and state for resuming, once in
-a loop of ten lines. They take turns; what counts is the median of seconds per step, start and validation left out.
+with a ResNet-18 at 32 pixels: in a loop of ten lines; in Lightning's Trainer with everything off that can be; and in the train
+stage's own `fit`, with log, metrics, checkpoints and state for resuming. They take turns; what counts is the median of seconds
+per step, start and validation left out.
 """
 
 import argparse
@@ -12,7 +13,9 @@ import statistics
 import sys
 import tempfile
 import time
+import warnings
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 from darkroom.training.batches import PictureBatches
 from darkroom.training.fit import fit
+from darkroom.training.loading import make_loader
 from darkroom.training.orders import ShuffledRows
 from darkroom.training.plan import Plan, make_plan
 from darkroom.training.states import StateStore
@@ -122,13 +126,53 @@ def plain(plan: Plan, pack: Pack, split: Split) -> float:
     return seconds / steps
 
 
+class Bare(pl.LightningModule):
+    """A LightningModule that does what the plain loop does."""
+
+    def __init__(self, plan: Plan, steps: int):
+        super().__init__()
+        self.network, self.steps, self.of_plan = plan.classifier.network, steps, plan.classifier
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:  # noqa: ARG002
+        """Return the loss."""
+        return self.of_plan.loss(self.network(batch["images"]), batch["labels"])
+
+    def configure_optimizers(self) -> Any:
+        """Return the same optimizer and schedule."""
+        optimizer = self.of_plan.make_optimizer(self.network)
+        return [optimizer], [{"scheduler": self.of_plan.make_scheduler(optimizer, self.steps), "interval": "step"}]
+
+
+def lightning(plan: Plan, pack: Pack, split: Split) -> float:
+    """Return the seconds of a step of Lightning by itself."""
+    train, clock = plan.params.train, Clock()
+    order = ShuffledRows(split.rows["train"], batch_size=train.batch_size, seed=0)
+    batches = PictureBatches(
+        pack, image_size=plan.preprocessing.image_size, channels=plan.preprocessing.channels, transforms=plan.transforms
+    )
+    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = pl.Trainer(
+        max_epochs=train.epochs,
+        accelerator="cpu",
+        devices=1,
+        callbacks=[clock],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        **off,  # type: ignore[arg-type]
+    )
+    trainer.fit(Bare(plan, train.epochs * len(order)), make_loader(batches, order, readers=0))
+    return clock.seconds / clock.steps
+
+
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
+    warnings.filterwarnings("ignore", module="pytorch_lightning")
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    print("| network | plain loop, ms | Darkroom, ms | ratio |\n|---|---|---|---|")
+    print("| network | plain loop, ms | Lightning alone, ms | Darkroom, ms | Lightning, ratio | Darkroom, ratio |")
+    print("|---|---|---|---|---|---|")
     for name, case in CASES.items():
         content = read_yaml(ROOT / "params.yaml")
         content["train"] |= {"epochs": case["epochs"], "early_stopping": None, "scheduler": {"_target_": "OneCycleLR"}}
@@ -137,13 +181,14 @@ def main() -> None:
         params: Params = check_params(content)
         with tempfile.TemporaryDirectory() as folder:
             pack, split = make_pictures(Path(folder, "raw"), *case["pictures"])
-            plains, owns = [], []
-            for number in range(rounds):
-                plains.append(plain(make_plan(params, pack, split.rows["train"]), pack, split))
-                owns.append(ours(make_plan(params, pack, split.rows["train"]), pack, split, Path(folder, str(number))))
-        ratio = statistics.median(own / other for own, other in zip(owns, plains, strict=True))
-        each = [f"{1000 * statistics.median(values):.2f}" for values in (plains, owns)]
-        print(f"| {name} | {' | '.join(each)} | {ratio:.2f} |", flush=True)
+            plan = partial(make_plan, params, pack, split.rows["train"])
+            rows = [
+                (plain(plan(), pack, split), lightning(plan(), pack, split), ours(plan(), pack, split, Path(folder, str(number))))
+                for number in range(rounds)
+            ]
+        each = [f"{1000 * statistics.median(column):.2f}" for column in zip(*rows, strict=True)]
+        ratios = [f"{statistics.median(row[place] / row[0] for row in rows):.2f}" for place in (1, 2)]
+        print(f"| {name} | {' | '.join([*each, *ratios])} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 from darkroom.errors import InputError
 from darkroom.params_file import check_params, read_yaml
 
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
+PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 WORDS_WITH_MEANING = ("null", "true", "false", "nan", "inf")
 
 

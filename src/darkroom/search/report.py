@@ -5,6 +5,7 @@ import html
 import io
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,25 +120,26 @@ def closing_lines(found: Found, metrics: Sequence[str], page: Path, before: dict
     lines.append(f"tune: drawn in {paths.shown(page)}, and in 'dvc plots show'")
     if best:
         name = _name(found, best[0])
-        lines += [
-            "",
-            f"dvc exp apply {name} && dvc repro   # its parameters and its model; evaluate and predict run",
-            f"dvc exp run {' '.join(map(shlex.quote, arguments(found.trials.space, best[0], before)))}",
-        ]
+        lines += ["", f"dvc exp apply {name} && dvc repro   # its parameters and its model; evaluate and predict run"]
+        with suppress(InputError):  # text that a shell would change: the experiment has it as well
+            lines.append(f"dvc exp run {' '.join(map(_quoted, arguments(found.trials.space, best[0], before)))}")
     return [*lines, f"optuna-dashboard {shlex.quote(found.address)}"]
 
 
 def arguments(space: Space, trial: FrozenTrial, before: dict[str, Any]) -> list[str]:
-    """Return the `-S` arguments that turn a params.yaml into that of a trial."""
+    """Return the `-S` arguments that turn a params.yaml into that of a trial.
+
+    Raises
+    ------
+    InputError
+        If a value cannot be passed through a shell.
+    """
     after = with_settings(space.content, settings_of(space, trial))
     changed = {
         section: {key: value for key, value in after[section].items() if before[section].get(key) != value}
         for section in SECTIONS
     }
-    try:
-        return set_arguments(before, {"tune": {section: values for section, values in changed.items() if values}})
-    except InputError:  # text that a shell would change: the experiment has it as well
-        return [f"# take {trial.number} with 'dvc exp apply'"]
+    return set_arguments(before, {"tune": {section: values for section, values in changed.items() if values}})
 
 
 def settings_of(space: Space, trial: FrozenTrial) -> dict[str, Any]:
@@ -156,6 +158,11 @@ def _row(found: Found, trial: FrozenTrial) -> list[str]:
     seconds = trial.user_attrs.get("seconds")
     settings = described(settings_of(found.trials.space, trial)) if set(trial.params) else "-"
     return [_name(found, trial), *values, ENDS.get(trial.state, ""), "-" if seconds is None else f"{seconds:.0f}", settings]
+
+
+def _quoted(word: str) -> str:
+    """Return a word of `set_arguments`, which may hold single quotes but nothing that means something within double ones."""
+    return f'"{word}"' if "'" in word and "!" not in word else shlex.quote(word)
 
 
 def _name(found: Found, trial: FrozenTrial) -> str:

@@ -1,13 +1,11 @@
 """One training, run by DVC in a slot: how it is started, listened to, told to end, and what came of it."""
 
-import ctypes
 import json
 import os
 import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,12 +18,12 @@ from typing import Any, Literal
 
 from darkroom.errors import Interrupted
 from darkroom.search.slots import Slot
+from darkroom.search.warm import Process
 
 # What a training reports, and the reason why it is to end, or None.
 Judge = Callable[[dict[str, Any]], str | None]
 # As darkroom.training.trial has it, which imports torch; a test holds the two together.
 ADDRESS = "DARKROOM_TRIAL"
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Of one training by others, after which it is not worth the next time; most often memory is short.
 MOST_KILLS = 5
 # A training saves its state within seconds of being asked.
@@ -48,23 +46,15 @@ class Running:
     """The runs that are at work, so that all of them can be asked to end."""
 
     ended: threading.Event = field(default_factory=threading.Event)
-    processes: "set[subprocess.Popen[bytes]]" = field(default_factory=set)
+    processes: set[Process] = field(default_factory=set)
 
     def run(self, slot: Slot, target: str, *, env: Mapping[str, str], log: Path, judge: Judge | None = None) -> Outcome:
         """Run a stage and those before it, and wait for its end; what they say goes to the end of `log`."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file, _Listener(judge) as listener:
-            begun = file.tell()
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dvc", "repro", target],
-                cwd=slot.folder,
-                env=environment(slot) | dict(env) | listener.env,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-                preexec_fn=_death_with_parent(),
-            )
+        begun = log.stat().st_size if log.exists() else 0
+        with _Listener(judge) as listener:
+            of_run = environment(slot) | dict(env) | listener.env
+            process = slot.dvc.start(["repro", target], folder=slot.folder, env=of_run, log=log)
             self.processes.add(process)
             try:
                 if self.ended.is_set():
@@ -84,7 +74,7 @@ class Running:
         with log.open("rb") as file:
             file.seek(begun)
             said = file.read().decode(errors="replace")
-        return outcome(process.returncode, said)
+        return outcome(process.wait(), said)
 
     def end(self) -> None:
         """Ask all runs to save their state and end, and start no other."""
@@ -197,21 +187,7 @@ class _Listener:
                     stream.flush()
 
 
-def _death_with_parent() -> Callable[[], None] | None:
-    """Return what lets a new process be killed with the search: the stage is then told by its own means, and saves its state."""
-    if sys.platform != "linux":
-        return None
-    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()  # nothing is loaded in the new process
-
-    def follow() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before it could be asked for
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return follow
-
-
-def _ask_to_end(process: "subprocess.Popen[bytes]") -> None:
+def _ask_to_end(process: Process) -> None:
     """End DVC: its stage is told so once, and saves its state at the next step; told twice, it would end at once."""
     with suppress(ProcessLookupError, PermissionError):
         if sys.platform == "linux":

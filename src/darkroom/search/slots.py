@@ -22,6 +22,7 @@ from darkroom.errors import RunError
 from darkroom.health.processes import is_locked
 from darkroom.params_file import read_yaml
 from darkroom.search.repository import Snapshot, commit_tree, find_experiment, git, reference
+from darkroom.search.warm import WarmDvc
 from darkroom.search.writing import dumped, only_stages, write_params
 from darkroom.workspace import locked
 
@@ -48,7 +49,7 @@ class Slot:
     """
 
     def __init__(self, repository: Path, folder: Path):
-        self.repository, self.folder = repository, folder
+        self.repository, self.folder, self.dvc = repository, folder, WarmDvc()
 
     def open(self, snapshot: Snapshot, content: Mapping[str, Any], *, lock: str | None, stages: tuple[str, ...] = STAGES) -> None:
         """Make the slot a workspace of its own: the snapshot, with these parameters and what is known of the data.
@@ -176,6 +177,7 @@ def taken_slots(repository: Path, number: int) -> Iterator[list[Slot]]:
             except RunError:  # another search's
                 continue
             slots.append(Slot(repository, folder / str(place)))
+            stack.callback(slots[-1].dvc.close)
         yield slots
 
 

@@ -61,6 +61,25 @@ def test_the_last_lines(found: Found, content: dict[str, Any], tmp_path: Path) -
     assert "tune: mine-0005 failed: out of <memory>" in lines
     assert lines[-1] == f"optuna-dashboard {found.address}"
     assert lines[-3].startswith("dvc exp apply mine-0007 && dvc repro ")
+    assert lines[-2].startswith("dvc exp run -S ")
+
+
+def test_the_last_line_can_be_typed(found: Found, content: dict[str, Any], tmp_path: Path) -> None:
+    best, page = "mine-0007", tmp_path / "search" / "mine.html"
+
+    def line_for(folder: str) -> str:
+        found.trials.space.content["download"]["folder"] = folder
+        return next(line for line in closing_lines(found, ["val/accuracy"], page, content)[::-1] if "dvc" in line)
+
+    for folder, written in {
+        "/data/x": "download.folder=/data/x",
+        "7x/y": "\"download.folder='7x/y'\"",
+        "7!y": """'download.folder='"'"'7!y'"'"''""",
+    }.items():
+        assert f"-S {written} " in line_for(folder) + " "
+        assert f"download.folder={folder}" in [word.replace("'", "") for word in shlex.split(line_for(folder))]
+    # No word for a shell, but the experiment has it as well.
+    assert line_for("my photos").startswith(f"dvc exp apply {best}")
 
 
 def test_the_arguments_make_the_parameters_of_every_trial(found: Found, content: dict[str, Any], tmp_path: Path) -> None:
