@@ -3,7 +3,7 @@
 FOLDER holds one folder of JPEGs per class; without it 512 pictures of 500 by 375 pixels are made, about as large as photos. Every
 reader gives batches of 64 uint8 pictures, (64, 3, 224, 224), each cut out at random as RandomResizedCrop does and mirrored by
 chance, with a process or thread on every core. They take turns, so that a busy machine is unfair to none. Readers that are not
-installed are left out: pip install -r requirements-dev.txt webdataset.
+installed are left out: pip install -r requirements-dev.txt webdataset litdata.
 """
 
 import argparse
@@ -90,6 +90,28 @@ def web_dataset(photos: Path, work: Path) -> Epoch:
     return lambda _: loader(dataset)
 
 
+def _lit_sample(name: str) -> dict[str, Any]:
+    return {"image": Path(name).read_bytes(), "label": 0}
+
+
+def _lit_picture(sample: dict[str, Any]) -> dict[str, Any]:
+    from PIL import Image
+
+    return sample | {"image": to_tensor(Image.open(io.BytesIO(sample["image"])))}
+
+
+def lit_data(photos: Path, work: Path) -> Epoch:
+    """Chunks of litdata, with the bytes of the JPEGs."""
+    import litdata
+
+    names = sorted(str(path) for path in photos.glob("*/*"))
+    litdata.optimize(
+        _lit_sample, names, str(work / "lit"), chunk_bytes="64MB", num_workers=WORKERS, start_method="fork", verbose=False
+    )
+    made = litdata.StreamingDataset(str(work / "lit"), shuffle=True, transform=_lit_picture)
+    return lambda _: litdata.StreamingDataLoader(made, batch_size=BATCH, num_workers=WORKERS)
+
+
 def darkroom(photos: Path, work: Path, *, in_processes: bool = False, **download: Any) -> Epoch:
     """The pack, by what train reads it with: in threads with its own transforms, in processes with torchvision's."""
     import numpy as np
@@ -130,12 +152,13 @@ READERS: dict[str, Callable[[Path, Path], Epoch]] = {
     "timm create_loader": timm_loader,
     "Hugging Face datasets": hugging_face,
     "webdataset": web_dataset,
+    "litdata": lit_data,
     "Darkroom, torchvision's transforms": lambda photos, work: darkroom(photos, work, in_processes=True),
     "Darkroom": darkroom,
     "Darkroom, resize: 256": lambda photos, work: darkroom(photos, work, resize=256),
     "Darkroom, resize: 256, format: raw": lambda photos, work: darkroom(photos, work, resize=256, format="raw"),
 }
-NEEDED = {"Hugging Face datasets": "datasets", "webdataset": "webdataset"}
+NEEDED = {"Hugging Face datasets": "datasets", "webdataset": "webdataset", "litdata": "litdata"}
 
 
 def make_photos(folder: Path, count: int = 512) -> Path:
