@@ -1,31 +1,28 @@
-"""What a search costs beyond its trainings: python benchmarks/search.py [--alone 8] [--beside 20].
+"""What a search costs beyond its trainings: python benchmarks/search.py [--pairs 7] [--trials 20].
 
-Searches the default space on the digits in a fresh clone, with one job and with two, then trains what each trial trained by
-`python src/train.py` alone, one after the other on all cores. Nothing is ended early, so that both do the same.
+First one trial of the default space and the same training by `python src/train.py` alone, in turns. Then a whole search with two
+jobs, and what its trials trained, one after the other on all cores; nothing is ended early, so that both do the same.
 """
 
 import argparse
 import os
 import platform
-import resource
 import shutil
+import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from default_pipeline import clone, run
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-def processor_seconds() -> float:
-    """Return what all commands so far have taken, of all cores."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def timed(command: list[str], folder: Path) -> tuple[float, float]:
-    """Run a command; return its seconds, and those of all cores."""
-    before = processor_seconds()
-    return run(command, folder)[0], processor_seconds() - before
+from darkroom.params_file import read_yaml
+from darkroom.search.origin import Origin
+from darkroom.search.runs import Running
+from darkroom.search.slots import Slot, taken_slots
+from darkroom.search.space import with_settings
 
 
 def params_of(repository: Path, study: str) -> list[str]:
@@ -34,39 +31,52 @@ def params_of(repository: Path, study: str) -> list[str]:
     return [run(["git", "show", f"{name}:params.yaml"], repository)[1] for name in references if f"/{study}-" in name]
 
 
-def train_alone(folder: Path, params: str) -> tuple[float, float]:
-    """Train with these parameters from the beginning."""
+def train_alone(folder: Path, params: str) -> float:
+    """Train with these parameters from the beginning, and return the seconds."""
     (folder / "params.yaml").write_text(params)
     shutil.rmtree(folder / ".resume", ignore_errors=True)
-    return timed([sys.executable, "src/train.py"], folder)
+    return run([sys.executable, "src/train.py"], folder)[0]
+
+
+def trial(slot: Slot, origin: Origin, lr: float, log: Path) -> float:
+    """Do what the search does for a trial, and return the seconds."""
+    start, name = time.perf_counter(), f"pair-{lr}"
+    slot.open(origin.snapshot, with_settings(origin.content, {"train.lr": lr}), lock=origin.lock)
+    done = Running().run(slot, "train", env={"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": origin.snapshot.head}, log=log)
+    assert done.kind == "done", done
+    slot.save(origin.snapshot, name, name)
+    return time.perf_counter() - start
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--alone", type=int, default=8, help="trials with one job (8)")
-    parser.add_argument("--beside", type=int, default=20, help="trials with two jobs (20)")
+    parser.add_argument("--pairs", type=int, default=7, help="trials beside the same training alone (7)")
+    parser.add_argument("--trials", type=int, default=20, help="of the search with two jobs (20); 0: none")
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    print("| jobs | trials | search, s | trainings, s | ratio | more a trial, s | of a core, s |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         searched, bare = clone(Path(temporary, "searched")), clone(Path(temporary, "bare"))
         for each in (searched, bare):
             run(["dvc", "repro", "split"], each)
-        for jobs, trials in ((1, options.alone), (2, options.beside)):
-            study = f"jobs{jobs}"
-            settings = [f"tune.study={study}", f"tune.trials={trials}", "tune.pruner=null"]
-            flags = [word for setting in settings for word in ("-S", setting)]
-            seconds, of_cores = timed([sys.executable, "src/tune.py", *flags, "--jobs", str(jobs)], searched)
-            trained = [train_alone(bare, params) for params in params_of(searched, study)]
-            assert len(trained) == trials
-            bare_seconds, bare_of_cores = (sum(column) for column in zip(*trained, strict=True))
-            more, more_of_cores = (seconds - bare_seconds) / trials, (of_cores - bare_of_cores) / trials
-            print(
-                f"| {jobs} | {trials} | {seconds:.0f} | {bare_seconds:.0f} | {seconds / bare_seconds:.2f} | {more:.1f} "
-                f"| {more_of_cores:.1f} |",
-                flush=True,
-            )
+        trials, trainings = [], []
+        with taken_slots(searched, 1) as slots:
+            log = Path(temporary, "log")
+            origin = Origin.prepare(slots[0], read_yaml(searched / "params.yaml"), log)
+            for number in range(options.pairs):
+                trials.append(trial(slots[0], origin, 0.01 + number / 1000, log))
+                trainings.append(train_alone(bare, (slots[0].folder / "params.yaml").read_text()))
+        more = [one - other for one, other in zip(trials, trainings, strict=True)]
+        print("| trial, s | the same training alone, s | more, s | all |\n|---|---|---|---|")
+        medians = " | ".join(f"{statistics.median(values):.1f}" for values in (trials, trainings, more))
+        print(f"| {medians} | {', '.join(f'{value:.1f}' for value in more)} |\n", flush=True)
+        if options.trials:
+            flags = ["-S", "tune.study=two", "-S", f"tune.trials={options.trials}", "-S", "tune.pruner=null", "--jobs", "2"]
+            seconds = run([sys.executable, "src/tune.py", *flags], searched)[0]
+            alone = [train_alone(bare, params) for params in params_of(searched, "two")]
+            assert len(alone) == options.trials
+            print("| trials, two jobs | search, s | trainings one after the other, s | ratio |\n|---|---|---|---|")
+            print(f"| {options.trials} | {seconds:.0f} | {sum(alone):.0f} | {seconds / sum(alone):.2f} |")
 
 
 if __name__ == "__main__":
