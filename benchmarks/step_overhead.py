@@ -8,6 +8,7 @@ per step, start and validation left out.
 
 import argparse
 import io
+import logging
 import platform
 import statistics
 import sys
@@ -170,6 +171,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     warnings.filterwarnings("ignore", module="pytorch_lightning")
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
     print("| network | plain loop, ms | Lightning alone, ms | Darkroom, ms | Lightning, ratio | Darkroom, ratio |")
     print("|---|---|---|---|---|---|")
