@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,6 +247,16 @@ def _die_with_parent() -> None:
     if not is_main_process():
         # Where the main process has started it, that may have failed before this one was able to look.
         parent, number = int(os.environ.get(MAIN_PROCESS, parent)), signal.SIGKILL
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it died before it could be asked for
-        os.kill(os.getpid(), number)
+    following(parent, number)()
+
+
+def following(parent: int, number: int) -> Callable[[], None]:
+    """Return what lets a process that calls it be sent a signal when its parent dies, on Linux; it loads nothing by then."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def follow() -> None:
+        prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it died before it could be asked for
+            os.kill(os.getpid(), number)
+
+    return follow

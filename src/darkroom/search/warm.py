@@ -4,18 +4,18 @@ Only DVC is kept warm, in a process that does nothing else and has no threads: s
 Linux a forked process may not use what the system's libraries have begun, and DVC is started anew.
 """
 
-import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn, Protocol
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from darkroom.workspace import following
+
 IS_LINUX = sys.platform == "linux"
 SRC = Path(__file__).resolve().parents[2]
 # What `dvc repro` imports before and while it works; a test says when this is no longer all of it.
@@ -90,7 +90,8 @@ class WarmDvc:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=_death_with(os.getpid()),
+            # A stage is then told by its own means, and saves its state.
+            preexec_fn=following(os.getpid(), signal.SIGKILL),
         )
 
 
@@ -129,8 +130,7 @@ def _run(request: dict[str, object], server: int) -> NoReturn:
     """Become the process that was asked for."""
     status = 255
     try:
-        follow = _death_with(server)
-        follow()
+        following(server, signal.SIGKILL)()
         os.setsid()
         os.chdir(str(request["folder"]))
         os.environ.clear()
@@ -147,15 +147,3 @@ def _run(request: dict[str, object], server: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-def _death_with(parent: int) -> Callable[[], None]:
-    """Return what lets a new process be killed with its parent: a stage is then told by its own means, and saves its state."""
-    prctl = ctypes.CDLL(None).prctl  # nothing is loaded in the new process
-
-    def follow() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before it could be asked for
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return follow

@@ -22,6 +22,7 @@ from darkroom.data.pack import Pack
 from darkroom.errors import RunError, warn
 from darkroom.training.batches import Batch, PictureBatches
 from darkroom.training.charts import draw_lines
+from darkroom.training.devices import stop_looking_for_gpus
 from darkroom.training.orders import ShuffledRows
 from darkroom.training.plan import Plan
 
@@ -54,6 +55,7 @@ class Trainee:
             warn("params.yaml: train.module: find tries train.loss on labelled pictures, not what the module does")
         hardware, precision = plan.params.hardware, plan.params.train.precision
         assert precision != "auto"  # it is settled by now
+        stop_looking_for_gpus()
         self.fabric = Fabric(accelerator=hardware.accelerator, devices=1, precision=precision)
         self.clip = plan.params.train.gradient_clip
         self.loss = plan.classifier.loss.to(self.fabric.device)

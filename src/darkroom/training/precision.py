@@ -20,9 +20,9 @@ from darkroom.training.plan import Plan
 
 FULL = "32-true"
 STEPS = 5
-# Of the steps of a large batch; enough pictures that a step is not all overhead.
+# Of a larger batch a part tells as much, in less time.
 MOST_PICTURES = 64
-# A rounder arithmetic is not worth less, and noise does not decide.
+# Rounder arithmetic has to be worth it, and noise is not to decide.
 LEAST_GAIN = 1.1
 
 
@@ -42,7 +42,7 @@ def settled(plan: Plan, memory: Path | None = None) -> Plan:
     precision = _remembered(memory) if memory else None
     if precision is None:
         precision, why = _chosen(plan, choose_device(params.hardware))
-        print(f"train: computes in {precision}: {why}", flush=True)
+        print(f"train.precision: computes in {precision}: {why}", flush=True)
         if memory:
             files.write_sealed_json(memory, {"precision": precision})
     train = params.train.model_copy(update={"precision": precision})
