@@ -38,11 +38,12 @@ class Tally:
     def _count(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return how often each class was right, actual and predicted, (3, K)."""
         predicted = logits.argmax(dim=1)
-        # Picking out the right ones would wait for the device, to know how many there are: wrong ones count as class K.
+        # Picking out the right ones, or bincount, would wait for the device, to know how many there are: what is wrong counts
+        # as class K.
         right = torch.where(predicted == labels, labels, self.num_classes)
-        return torch.stack(
-            [torch.bincount(which, minlength=self.num_classes + 1)[: self.num_classes] for which in (right, labels, predicted)]
-        )
+        which = torch.stack([right, labels, predicted])  # 3 N
+        counts = which.new_zeros(3, self.num_classes + 1).scatter_add_(1, which, torch.ones_like(which))
+        return counts[:, : self.num_classes]
 
     def _totals(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the counts of classes, the number of pictures that were right, and of all pictures."""
