@@ -565,6 +565,8 @@ class HardwareParams(Section):
     """Give up on readers, threads or processes, that deliver no batch for this long."""
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
     """Threads that read and augment pictures, or processes where torchvision's transforms do; `auto`: as many as are of use."""
+    hold_pictures: Literal["auto"] | bool
+    """Hold pictures in memory once they were decoded, a GPU's where it cuts out whole batches; `auto`: in a quarter of it."""
     watch: bool
     """Write what the machine does while it trains (CPU, memory, GPU, images/s) to machine.csv and machine.png in `logs/`."""
 

@@ -4,39 +4,48 @@ Each is a pure function of uint8 pictures and uniform random numbers, so that wh
 the epoch and the picture alone, never on the batch or process that it is in.
 """
 
-import inspect
 import math
-import random
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 CROP_TRIES = 3
 
 
-class BatchAugmentation(ABC):
-    """An augmentation that treats every picture of a batch in its own way, at once."""
+class Augmentation(ABC):
+    """What both kinds have: numbers for every picture, drawn for it and not when it is treated."""
 
     num_random: int
     """R, the random numbers that it takes for one picture."""
+
+    def random_numbers(self, generator_of: Callable[[int], np.random.Generator], epoch: int, count: int) -> NDArray[np.float32]:
+        """Return the numbers (count, R) in [0, 1) of an epoch, each of which has a generator of its own."""
+        return generator_of(epoch).random((count, self.num_random), np.float32)
+
+
+class BatchAugmentation(Augmentation):
+    """An augmentation that treats every picture of a batch in its own way, at once."""
+
+    any_device = False
+    """Whether it takes pictures and numbers that lie on a GPU, too, and makes the same bits of them."""
 
     @abstractmethod
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
         """Return augmented pictures (N, C, H, W) uint8 of pictures (N, C, H, W) uint8 and numbers (N, R) in [0, 1)."""
 
 
-class PictureAugmentation(ABC):
+class PictureAugmentation(Augmentation):
     """An augmentation that treats one picture of any size at a time and draws nothing itself, so that threads may share them."""
 
-    num_random: int
-    """R, the random numbers that it takes for one picture."""
+    spares_picture = False
+    """Whether the picture that it is given stays as it is, so that it need not be a copy."""
 
     def needed_side(self, size: int) -> int | None:  # noqa: ARG002
         """Return the shorter side that is enough for a result of `size` pixels; None: it needs every pixel."""
@@ -65,6 +74,7 @@ class RandomCropResize(PictureAugmentation):
     """
 
     num_random = 2 * CROP_TRIES + 2
+    spares_picture = True
 
     def __init__(self, scale: Sequence[float] = (0.08, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3)):
         for name, (low, high) in {"scale": scale, "ratio": ratio}.items():
@@ -103,6 +113,7 @@ class RandomShift(BatchAugmentation):
     """Move each picture by up to `pixels` along both axes; the border is repeated into what becomes free."""
 
     num_random = 2
+    any_device = True
 
     def __init__(self, pixels: int):
         if pixels < 0:
@@ -111,19 +122,36 @@ class RandomShift(BatchAugmentation):
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
         """Return (N, C, H, W) uint8 pictures, each moved by its own whole number of pixels."""
-        around = (self.pixels, self.pixels)
-        # In numpy, which copies rows of pixels; torch would pick one number after the other, ten times as slow.
-        padded = np.pad(images.permute(0, 2, 3, 1).numpy(), ((0, 0), around, around, (0, 0)), mode="edge")
-        windows = sliding_window_view(padded, images.shape[2:], axis=(1, 2))  # N 2P+1 2P+1 C H W
-        start = (random * (2 * self.pixels + 1)).long().numpy()  # N 2
-        moved = windows[np.arange(len(images)), start[:, 0], start[:, 1]]  # N C H W
-        return torch.from_numpy(moved).contiguous(memory_format=torch.channels_last)
+        start = (random * (2 * self.pixels + 1)).long()  # N 2
+        move = moved_in_numpy if images.device.type == "cpu" else moved_by_index
+        return move(images, start, self.pixels)
+
+
+def moved_in_numpy(images: Tensor, start: Tensor, pixels: int) -> Tensor:
+    """Return pictures (N, C, H, W), each moved by `pixels` less its own two numbers `start` (N, 2) from 0 to 2 * pixels."""
+    around = (pixels, pixels)
+    # Numpy copies rows of pixels; torch would pick one number after the other, ten times as slow.
+    padded = np.pad(images.permute(0, 2, 3, 1).numpy(), ((0, 0), around, around, (0, 0)), mode="edge")
+    windows = sliding_window_view(padded, images.shape[2:], axis=(1, 2))  # N 2P+1 2P+1 C H W
+    moved = windows[np.arange(len(images)), start[:, 0].numpy(), start[:, 1].numpy()]  # N C H W
+    return torch.from_numpy(moved).contiguous(memory_format=torch.channels_last)
+
+
+def moved_by_index(images: Tensor, start: Tensor, pixels: int) -> Tensor:
+    """Return the same on any device, in one step that picks each pixel."""
+    count, _, height, width = images.shape
+    numbers = partial(torch.arange, device=images.device)
+    rows = (numbers(height) + start[:, :1] - pixels).clamp(0, height - 1)  # N H
+    columns = (numbers(width) + start[:, 1:] - pixels).clamp(0, width - 1)  # N W
+    pixel_rows = images.permute(0, 2, 3, 1)
+    return pixel_rows[numbers(count)[:, None, None], rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
 
 
 class RandomFlip(BatchAugmentation):
     """Mirror each picture left to right with the given probability."""
 
     num_random = 1
+    any_device = True
 
     def __init__(self, probability: float = 0.5):
         if not 0 <= probability <= 1:
@@ -132,45 +160,76 @@ class RandomFlip(BatchAugmentation):
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
         """Return (N, C, H, W) uint8 pictures, some of them mirrored."""
-        mirrored = images.flip(-1)
-        # Numpy moves whole pictures, where torch.where would choose byte by byte.
-        is_kept = (random[:, 0] >= self.probability).numpy()
-        mirrored.permute(0, 2, 3, 1).numpy()[is_kept] = images.permute(0, 2, 3, 1).numpy()[is_kept]
-        return mirrored
+        is_kept = random[:, 0] >= self.probability
+        mirror = mirrored_in_numpy if images.device.type == "cpu" else mirrored_by_choice
+        return mirror(images, is_kept)
 
 
-class ArrayTransform(ABC):
-    """Whatever is called as albumentations' transforms are: `transform(image=picture)["image"]`, pictures (H, W, C) uint8.
+def mirrored_in_numpy(images: Tensor, is_kept: Tensor) -> Tensor:
+    """Return pictures (N, C, H, W) mirrored left to right but for those (N,) that are kept."""
+    mirrored = images.flip(-1)
+    # Numpy moves whole pictures, where torch.where would choose byte by byte.
+    mirrored.permute(0, 2, 3, 1).numpy()[is_kept.numpy()] = images.permute(0, 2, 3, 1).numpy()[is_kept.numpy()]
+    return mirrored
 
-    It is known by its call, which takes `image`, or anything by name; nothing has to be derived from this class.
+
+def mirrored_by_choice(images: Tensor, is_kept: Tensor) -> Tensor:
+    """Return the same on any device."""
+    return torch.where(is_kept[:, None, None, None], images, images.flip(-1))
+
+
+class AlternatingFlip(RandomFlip):
+    """Mirror half of the pictures in the first epoch, the other half in the second, and so on: two epochs show both sides of all.
+
+    References
+    ----------
+    Jordan 2024, https://arxiv.org/abs/2404.00498
     """
 
-    @abstractmethod
-    def __call__(self, *, image: Any) -> Any:
-        """Return a mapping whose `image` is the transformed picture."""
+    def __init__(self) -> None:
+        super().__init__(0.5)
 
-    @classmethod
-    def __subclasshook__(cls, other: type) -> bool:
-        call = next((vars(base)["__call__"] for base in other.__mro__ if "__call__" in vars(base)), None)
-        if cls is not ArrayTransform or not inspect.isfunction(call) or issubclass(other, nn.Module):
-            return False
-        taken = inspect.signature(call).parameters.values()
-        return any(one.kind is one.VAR_KEYWORD or (one.name == "image" and one.kind is not one.VAR_POSITIONAL) for one in taken)
+    def random_numbers(self, generator_of: Callable[[int], np.random.Generator], epoch: int, count: int) -> NDArray[np.float32]:
+        """Return the numbers of the first epoch, in every second one on the other side of a half."""
+        first = super().random_numbers(generator_of, 0, count)
+        return (first + np.float32(0.5 * (epoch % 2))) % 1
 
 
-def transform_array(transform: ArrayTransform, picture: Tensor, seed: int) -> Any:
-    """Return what a transform makes of a picture (C, H, W) uint8: of an array (h, w, C) or (h, w) a tensor (C, h, w).
+class RandomColor(BatchAugmentation):
+    """Change brightness, contrast and saturation of each picture, in this order, by factors of its own.
 
-    Generators of its own are set by the seed. All transforms of a `Compose` get the same generators, not each the same seed: they
-    would draw the same numbers, and a picture be flipped both ways or not at all.
+    They are those of torchvision's ColorJitter, which draws their order as well and cuts values off after each; here they are
+    one sum for every pixel.
+
+    Parameters
+    ----------
+    brightness, contrast, saturation
+        From 0 to 1: factors lie between 1 - x and 1 + x. Grey pictures have no saturation.
     """
-    own: Any = transform
-    if hasattr(own, "set_random_state"):
-        own.set_random_state(np.random.default_rng(seed), random.Random(seed))
-    elif hasattr(own, "set_random_seed"):
-        own.set_random_seed(seed)
-    made = own(image=np.ascontiguousarray(picture.permute(1, 2, 0).numpy()))["image"]
-    if not isinstance(made, np.ndarray):
-        return made
-    array = torch.from_numpy(np.ascontiguousarray(made[..., None] if made.ndim == 2 else made))
-    return array.permute(2, 0, 1) if array.ndim == 3 else array
+
+    num_random = 3
+    any_device = True
+
+    def __init__(self, brightness: float = 0.4, contrast: float = 0.4, saturation: float = 0.4):
+        for name, value in {"brightness": brightness, "contrast": contrast, "saturation": saturation}.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}, but must be between 0 and 1")
+        self.strengths = (brightness, contrast, saturation)
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        """Return (N, C, H, W) uint8 pictures in other colours."""
+        drawn = (1 + strength * (2 * random[:, number] - 1) for number, strength in enumerate(self.strengths))
+        brightness, contrast, saturation = (factor[:, None, None, None] for factor in drawn)
+        # Sums of whole numbers: a picture's mean has the same bits in any batch and on any device.
+        mean = _grey(images.sum(dim=(2, 3), keepdim=True).float()) / images[0, 0].numel()
+        values = images.float()
+        both = brightness * contrast
+        common = _grey(values) * (both * (1 - saturation)) + mean * (brightness * (1 - contrast))
+        return (values * (both * saturation) + common).clamp(0, 255).round().to(torch.uint8)
+
+
+def _grey(values: Tensor) -> Tensor:
+    """Return the brightness (N, 1, H, W) of colours (N, C, H, W), weighted as ITU-R BT.601 does."""
+    if values.shape[1] == 1:
+        return values
+    return values[:, :1] * 0.299 + values[:, 1:2] * 0.587 + values[:, 2:] * 0.114

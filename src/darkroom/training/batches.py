@@ -5,6 +5,7 @@ N pictures in a batch, C channels, H by W pixels, R random numbers per picture.
 
 import copy
 import random
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -19,7 +20,8 @@ from darkroom.data.pack import Pack
 from darkroom.data.pictures import fit
 from darkroom.data.randomness import generator
 from darkroom.errors import InputError, described
-from darkroom.training.augment import ArrayTransform, BatchAugmentation, PictureAugmentation, transform_array
+from darkroom.training.arrays import ArrayTransform, transform_array
+from darkroom.training.augment import Augmentation, BatchAugmentation, PictureAugmentation
 from darkroom.training.orders import AUGMENT, BatchKey
 
 # One tensor (N, C, H, W) where all are of one size, else a (C, h, w) each; always uint8.
@@ -35,6 +37,35 @@ class Batch(TypedDict):
     """(N,) int64, or (N, K) float32 of 0 and 1 in a multilabel set"""
     rows: Tensor
     """(N,) int64, where the pictures stand in the pack"""
+
+
+class KeptPictures:
+    """Pictures that were read once and stay in memory, as many as there is room for.
+
+    Threads may share it: of one that two of them read at a time one stays.
+
+    Parameters
+    ----------
+    num_bytes
+        The room.
+    """
+
+    def __init__(self, num_bytes: int):
+        self.num_bytes = num_bytes
+        self._pictures: dict[int, NDArray[np.uint8]] = {}
+        self._free = num_bytes
+        self._lock = threading.Lock()
+
+    def get(self, row: int) -> NDArray[np.uint8] | None:
+        """Return the picture (H, W, C) of a row, if it is kept."""
+        return self._pictures.get(row)
+
+    def add(self, row: int, picture: NDArray[np.uint8]) -> None:
+        """Keep a picture if there is room."""
+        with self._lock:
+            if picture.nbytes <= self._free and row not in self._pictures:
+                self._pictures[row] = picture
+                self._free -= picture.nbytes
 
 
 class PictureBatches(Dataset[Batch]):
@@ -57,6 +88,7 @@ class PictureBatches(Dataset[Batch]):
         self.pack, self.image_size, self.channels = pack, image_size, channels
         self.transforms, self.seed = transforms, seed
         self.sizes: dict[int, int] = {}
+        self.kept: KeptPictures | None = None
         self._numbers: dict[int, tuple[int, NDArray[np.float32]]] = {}
         self._side = self._needed_side(image_size)
 
@@ -71,15 +103,26 @@ class PictureBatches(Dataset[Batch]):
         made._side = made._needed_side(max([*sizes.values(), self.image_size]))
         return made
 
+    def keeping(self, num_bytes: int) -> "PictureBatches":
+        """Return the same batches, whose pictures stay in so much memory once they were read; not for several processes."""
+        made = copy.copy(self)
+        made.kept = KeptPictures(num_bytes)
+        return made
+
     @property
     def draws_nothing(self) -> bool:
         """Whether threads may share the work: transforms of other libraries draw from generators that all threads share."""
-        return all(isinstance(each, BatchAugmentation | PictureAugmentation) for each in self.transforms)
+        return all(isinstance(each, Augmentation) for each in self.transforms)
 
     @property
     def is_sliced(self) -> bool:
         """Whether a batch is cut out of memory at once, with no picture treated by itself."""
         return self.pack.size is not None and all(isinstance(each, BatchAugmentation) for each in self.transforms)
+
+    @property
+    def is_as_stored(self) -> bool:
+        """Whether pictures are stored as the network sees them."""
+        return self.pack.size == (self.image_size, self.image_size)
 
     def _needed_side(self, size: int) -> int | None:
         """Return the shorter side that pictures are read with at least; None: every pixel."""
@@ -106,15 +149,15 @@ class PictureBatches(Dataset[Batch]):
         size = self.size_of(epoch)
         pictures: Pictures
         if self.pack.size is None:
-            pictures = [_to_tensor(self.pack.read(int(row), self._side)) for row in rows]
+            pictures = [_to_tensor(self._read(int(row))) for row in rows]
         else:
             pictures = torch.from_numpy(self.pack.batch(rows)).permute(0, 3, 1, 2)
         for number, transform in enumerate(self.transforms):
             if isinstance(transform, BatchAugmentation):
-                numbers = self._random_numbers(epoch, number, transform.num_random)
+                numbers = self.random_numbers(epoch, number)
                 pictures = transform(self._fitted(pictures, size), torch.from_numpy(numbers[rows]))
             elif isinstance(transform, PictureAugmentation):
-                numbers = self._random_numbers(epoch, number, transform.num_random)
+                numbers = self.random_numbers(epoch, number)
                 pictures = [transform(picture, numbers[row], size) for picture, row in zip(pictures, rows, strict=True)]
             else:
                 keys = [(epoch, number, int(row)) for row in rows]
@@ -126,13 +169,28 @@ class PictureBatches(Dataset[Batch]):
         labels = torch.from_numpy(self.pack.labels[rows])
         return labels.float() if labels.ndim == 2 else labels
 
-    def _random_numbers(self, epoch: int, number: int, num_random: int) -> NDArray[np.float32]:
-        """Return (len(pack), R) numbers for one transform and epoch; kept, since every batch of the epoch needs its rows."""
+    def random_numbers(self, epoch: int, number: int) -> NDArray[np.float32]:
+        """Return (len(pack), R) numbers for a transform, the so manieth; kept, since every batch of the epoch needs its rows."""
         known_epoch, numbers = self._numbers.get(number, (None, None))
         if numbers is None or known_epoch != epoch:
-            numbers = generator(self.seed, AUGMENT, epoch, number).random((len(self.pack), num_random), np.float32)
+
+            def generator_of(epoch: int) -> np.random.Generator:
+                return generator(self.seed, AUGMENT, epoch, number)
+
+            numbers = self.transforms[number].random_numbers(generator_of, epoch, len(self.pack))
             self._numbers[number] = (epoch, numbers)
         return numbers
+
+    def _read(self, row: int) -> NDArray[np.uint8]:
+        if self.kept is None:
+            return self.pack.read(row, self._side)
+        picture = self.kept.get(row)
+        if picture is None:
+            picture = self.pack.read(row, self._side)
+            self.kept.add(row, picture)
+        first = self.transforms[0] if self.transforms else None
+        is_spared = not isinstance(first, PictureAugmentation) or first.spares_picture
+        return picture if is_spared else picture.copy()
 
     def _transform_one(self, transform: Any, picture: Tensor, counters: tuple[int, ...]) -> Tensor:
         # Transforms of other libraries draw from the global generators, so these are set for each picture.

@@ -22,7 +22,8 @@ from darkroom.params import Params
 from darkroom.training.batches import PictureBatches
 from darkroom.training.best import KeepBest
 from darkroom.training.features import CachedFeatures, ComputeFeatures, Probe
-from darkroom.training.loading import described_input, make_loader, num_readers, timed_out
+from darkroom.training.held import described_input, make_repeating_loader
+from darkroom.training.loading import make_loader, timed_out
 from darkroom.training.observing import observing
 from darkroom.training.orders import OrderedRows, ShuffledRows
 from darkroom.training.plan import Plan
@@ -130,9 +131,6 @@ def _loaders(
     rank, world_size = trainer.global_rank, trainer.world_size
     val = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
     train = val.augmented(plan.transforms, seed).at_sizes(params.train.image_sizes or {})
-    on_gpu = trainer.strategy.root_device.type == "cuda"
-    readers_of = partial(num_readers, params.hardware, on_gpu=on_gpu, num_devices=trainer.num_devices)
-    loader = partial(make_loader, timeout=params.hardware.worker_timeout_seconds, pin_memory=on_gpu)
     labels = pack.labels if params.train.sampler == "balanced" else None
     order = ShuffledRows(
         split.rows["train"], batch_size=batch_size, seed=seed, rank=rank, world_size=world_size, balance_by=labels
@@ -142,8 +140,10 @@ def _loaders(
         order.resume_at = (state["darkroom"]["epoch"], state["darkroom"]["batch"])
     val_order = OrderedRows(split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size)
     if cached is not None:  # which are in memory already
-        return loader(cached, order, readers=0), loader(cached, val_order, readers=0)
-    return loader(train, order, readers=readers_of(train)), loader(val, val_order, readers=readers_of(val))
+        return make_loader(cached, order, readers=0), make_loader(cached, val_order, readers=0)
+    device = trainer.strategy.root_device
+    loader = partial(make_repeating_loader, hardware=params.hardware, device=device, num_devices=trainer.num_devices)
+    return loader(train, order), loader(val, val_order)
 
 
 def _computing(plan: Plan, pack: Pack, split: Split) -> list[ComputeFeatures]:

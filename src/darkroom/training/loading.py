@@ -78,7 +78,7 @@ def num_readers(hardware: HardwareParams, batches: PictureBatches, *, on_gpu: bo
     return max(1, min(MOST_THREADS if batches.draws_nothing else MOST_PROCESSES, cores() // num_devices))
 
 
-def described_input(loader: Loader) -> str:
+def described_reading(loader: Loader) -> str:
     """Return what to say of how pictures are read, such as "encoded pictures, 2 threads"."""
     if isinstance(loader, ThreadLoader):
         batches: Any = loader.batches
@@ -90,8 +90,9 @@ def described_input(loader: Loader) -> str:
         return "cached features"
     stored = "encoded pictures" if batches.pack.is_encoded else "pixels"
     way = ", cut out in whole batches" if batches.is_sliced else ""
+    once = f", decoded once ({batches.kept.num_bytes / 1e9:.2g} GB of memory at most)" if batches.kept else ""
     plural = "" if readers == 1 else "es" if kind == "process" else "s"
-    return f"{stored}{way}, " + (f"{readers} {kind}{plural}" if readers else "by the training itself")
+    return f"{stored}{way}, " + (f"{readers} {kind}{plural}" if readers else "by the training itself") + once
 
 
 class ThreadLoader:

@@ -20,7 +20,8 @@ from darkroom.data.pack import Pack
 from darkroom.errors import InputError, warn
 from darkroom.params import Network, Params
 from darkroom.training import devices, networks
-from darkroom.training.augment import ArrayTransform, BatchAugmentation, PictureAugmentation
+from darkroom.training.arrays import ArrayTransform
+from darkroom.training.augment import BatchAugmentation, PictureAugmentation
 from darkroom.training.averaging import Average
 from darkroom.training.batches import PictureBatches
 from darkroom.training.classifier import Classifier

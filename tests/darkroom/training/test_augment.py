@@ -12,13 +12,19 @@ from torchvision.transforms import v2
 
 from darkroom.build import Builder
 from darkroom.params import Target
+from darkroom.training.arrays import ArrayTransform, transform_array
 from darkroom.training.augment import (
-    ArrayTransform,
+    AlternatingFlip,
     BatchAugmentation,
+    PictureAugmentation,
+    RandomColor,
     RandomCropResize,
     RandomFlip,
     RandomShift,
-    transform_array,
+    mirrored_by_choice,
+    mirrored_in_numpy,
+    moved_by_index,
+    moved_in_numpy,
 )
 
 
@@ -49,7 +55,7 @@ def test_what_is_made_has_its_channels_last() -> None:
     crop = RandomCropResize()
     assert crop(photo, np.random.default_rng(0).random(crop.num_random, np.float32), 24).permute(1, 2, 0).is_contiguous()
     images = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
-    for augmentation in (RandomFlip(), RandomShift(1)):
+    for augmentation in (RandomFlip(), RandomShift(1), RandomColor()):
         made = augmentation(images, torch.rand(4, augmentation.num_random))
         assert made.is_contiguous(memory_format=torch.channels_last)
 
@@ -65,12 +71,63 @@ def test_grey_pictures_shown_in_colour_are_augmented_too(channels: int) -> None:
 
 
 def test_a_picture_s_fate_does_not_depend_on_its_batch() -> None:
-    images, numbers = pictures(4), torch.rand(4, 2, generator=torch.Generator().manual_seed(1))
-    whole = RandomShift(2)(images, numbers)
-    assert torch.equal(RandomShift(2)(images[2:3], numbers[2:3]), whole[2:3])
+    images, numbers = pictures(4), torch.rand(4, 3, generator=torch.Generator().manual_seed(1))
+    for augmentation in (RandomShift(2), RandomFlip(), RandomColor()):
+        whole = augmentation(images, numbers)
+        assert torch.equal(augmentation(images[2:3], numbers[2:3]), whole[2:3])
 
 
-@pytest.mark.parametrize(("make", "value"), [(RandomShift, -1), (RandomFlip, 1.5)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_gpu_makes_the_same_bits(channels: int) -> None:
+    """Its ways, on the CPU: they pick and compare, and nothing is rounded."""
+    images = pictures(50)[:, :channels].contiguous(memory_format=torch.channels_last)
+    start = torch.randint(0, 5, (50, 2))
+    is_kept = torch.rand(50) < 0.5
+    for one, other in (
+        (moved_in_numpy(images, start, 2), moved_by_index(images, start, 2)),
+        (mirrored_in_numpy(images, is_kept), mirrored_by_choice(images, is_kept)),
+    ):
+        assert torch.equal(one, other)
+        assert other.is_contiguous(memory_format=torch.channels_last)
+        assert not torch.equal(one, images)
+
+
+def test_alternating_flips_show_both_sides_in_two_epochs() -> None:
+    flip = AlternatingFlip()
+    generator_of = lambda epoch: np.random.default_rng((7, epoch))  # noqa: E731
+    first, second, third = (flip.random_numbers(generator_of, epoch, 1000)[:, 0] < 0.5 for epoch in range(3))
+    assert np.array_equal(first, ~second)
+    assert np.array_equal(first, third)
+    assert 400 < first.sum() < 600
+    always = pictures(1000)
+    numbers = torch.from_numpy(flip.random_numbers(generator_of, 0, 1000))
+    assert torch.equal(flip(always, numbers), RandomFlip()(always, numbers))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_are_those_of_torchvision(channels: int) -> None:
+    """Where nothing is cut off, which it does after each of the three."""
+    images = (64 + pictures(20)[:, :channels] // 2).float()
+    numbers = torch.rand(20, 3, generator=torch.Generator().manual_seed(1))
+    made = RandomColor(0.1, 0.2, 0.3)(images.to(torch.uint8), numbers)
+    images = images.to(torch.uint8).float()
+    for image, number, found in zip(images, numbers.tolist(), made, strict=True):
+        factors = [1 + strength * (2 * value - 1) for strength, value in zip((0.1, 0.2, 0.3), number, strict=True)]
+        expected = v2.functional.adjust_brightness(image / 255, factors[0])
+        expected = v2.functional.adjust_contrast(expected, factors[1])
+        expected = v2.functional.adjust_saturation(expected, factors[2])
+        assert (found.float() - 255 * expected).abs().max() < 0.6  # torchvision's weights of the colours have four digits
+    assert made.dtype == torch.uint8
+    assert not torch.equal(made.float(), images)
+
+
+def test_colours_end_at_black_and_white() -> None:
+    images = torch.tensor([0, 128, 255], dtype=torch.uint8).expand(2, 3, 1, 3)
+    made = RandomColor(1, 0, 0)(images, torch.tensor([[0.999999, 0, 0], [0, 0, 0]]))
+    assert made[:, 0, 0].tolist() == [[0, 255, 255], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(("make", "value"), [(RandomShift, -1), (RandomFlip, 1.5), (RandomColor, 1.5)])
 def test_arguments_are_checked(make: type, value: float) -> None:
     with pytest.raises(ValueError, match="must"):
         make(value)
@@ -130,7 +187,7 @@ def test_an_array_without_channels_is_grey() -> None:
 
 def test_transforms_in_a_compose_draw_numbers_of_their_own() -> None:
     flips = [{"_target_": f"albumentations.{name}Flip", "p": 0.5} for name in ("Horizontal", "Vertical")]
-    builder = Builder("train.augment", (BatchAugmentation, nn.Module, ArrayTransform), ["albumentations"])
+    builder = Builder("train.augment", (BatchAugmentation, PictureAugmentation, nn.Module, ArrayTransform), ["albumentations"])
     both = builder.build(Target.model_validate({"_target_": "albumentations.Compose", "transforms": flips}))
     picture = pictures()[0]
     outcomes = [picture, picture.flip(-1), picture.flip(-2), picture.flip(-1, -2)]

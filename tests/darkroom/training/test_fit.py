@@ -58,6 +58,22 @@ def test_the_same_seed_gives_the_same_bits(make_params: Callable[..., Params], d
     assert not all(torch.equal(value, other.weights[name]) for name, value in first.weights.items())
 
 
+@pytest.mark.parametrize("data", ["digits", "photos"])
+def test_held_pictures_give_the_same_bits(
+    make_params: Callable[..., Params], request: Any, tmp_path: Path, data: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    augment = [{"_target_": name} for name in ("AlternatingFlip", "RandomColor")]
+    changes = {"train.augment": augment, "train.image_size": 12, "train.epochs": 3}
+    read, held = (
+        train(
+            make_params(SMALL | changes | {"hardware.hold_pictures": hold}), request.getfixturevalue(data), tmp_path / str(hold)
+        )
+        for hold in (False, True)
+    )
+    assert all(torch.equal(value, held.weights[name]) for name, value in read.weights.items())
+    assert "held on cpu" in capsys.readouterr().out
+
+
 def test_the_best_epoch_is_kept_not_the_last(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
     # A rate that grows twentyfold every epoch: the first epochs are the good ones.
     scheduler = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 20.0}

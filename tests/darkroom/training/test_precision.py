@@ -56,7 +56,10 @@ def test_the_clearly_faster_one_is_chosen(
     plan = make()
     passes = clocked(plan, 1.0, half)
     found = settled(plan)
-    assert capsys.readouterr().out == f"train.precision: computes in {chosen}: a step in bf16-mixed is {gain} times as fast as in 32-true\n"
+    assert (
+        capsys.readouterr().out
+        == f"train.precision: computes in {chosen}: a step in bf16-mixed is {gain} times as fast as in 32-true\n"
+    )
     assert (found.params.train.precision, found.about["precision"]) == (chosen, chosen)
     assert passes == [False, True] * (precision.STEPS + 1)
 

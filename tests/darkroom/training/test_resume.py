@@ -63,6 +63,7 @@ THREADS = {"hardware.num_workers": 2, "train.augment": [{"_target_": "RandomCrop
         {"hardware.num_workers": 1},
         {"hardware.num_workers": 2},
         THREADS,
+        {"hardware.hold_pictures": True, "train.augment": [{"_target_": "AlternatingFlip"}, {"_target_": "RandomColor"}]},
         # No epoch is better than the first by that much: every later one lowers the rate.
         {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "threshold": 10.0}},
         {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.OneCycleLR"}, "train.optimizer": {"_target_": "torch.optim.SGD"}},
@@ -79,7 +80,7 @@ THREADS = {"hardware.num_workers": 2, "train.augment": [{"_target_": "RandomCrop
         {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.Compose", "transforms": [{"_target_": "albumentations.Affine", "rotate": [-20, 20]}, {"_target_": "albumentations.CoarseDropout"}]}]},
         {"train.metrics": {"auroc": "AUROC"}, "train.monitor": "val/auroc", "train.keep_best": 2, "train.keep_every": 1},
     ],
-    ids=["plain", "one worker", "two workers", "two threads", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa", "steps and test", "accumulated steps", "cached features", "albumentations", "kept epochs"],
+    ids=["plain", "one worker", "two workers", "two threads", "held", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa", "steps and test", "accumulated steps", "cached features", "albumentations", "kept epochs"],
 )  # fmt: skip
 def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     params, expected = whole(changes)
