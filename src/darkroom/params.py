@@ -369,6 +369,8 @@ class TrainParams(Section):
     """Pictures per optimizer step, over all devices together."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "auto"]
     """Lightning's precision; `auto`: full or mixed, whichever this network trains faster in here; model.json says which."""
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None
+    """Mode of torch.compile for the network that is trained, which says what it cost; null: it is not compiled."""
     module: Target | None
     """A LightningModule of your own, a subclass of `Classifier`, that trains in its place (src/plugins/README.md)."""
     freeze: bool | Annotated[float, Field(ge=0, le=1)]

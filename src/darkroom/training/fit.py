@@ -64,6 +64,10 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
         progress = ProgressReport(train.monitor, train.batch_size)
         callbacks = [*early_stopping(train, plan.mode), best, progress, *_measuring(plan, pack, split), *computing]
         callbacks += of_search(store)
+        if train.compile is not None:
+            from darkroom.training.compiling import Compile  # its imports take a second
+
+            callbacks.append(Compile(train.compile))
         trainer = make_trainer(plan.params, [*callbacks, *observers.callbacks, keep], store.log_dir, state, observers=observers)
         if trainer.is_global_zero and (line := describe(state, store)):
             print(line, flush=True)
@@ -101,6 +105,10 @@ def _explained(params: Params, trainer: pl.Trainer, log_dir: Path) -> Iterator[N
         _explain_memory(error, params.train.batch_size)
         _explain_workers(error, params)
         _explain_ranks(error, trainer.world_size)
+        if params.train.compile is not None:
+            from darkroom.training.compiling import explain_compiler
+
+            explain_compiler(error)
         raise
 
 
