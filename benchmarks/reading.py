@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 BATCH, SIDE, WORKERS = 64, 224, len(os.sched_getaffinity(0))
 Epoch = Callable[[int], Iterable[Any]]
+HELD_BYTES = 4 * 10**9
 
 
 def transform() -> Any:
@@ -112,8 +114,11 @@ def lit_data(photos: Path, work: Path) -> Epoch:
     return lambda _: litdata.StreamingDataLoader(made, batch_size=BATCH, num_workers=WORKERS)
 
 
-def darkroom(photos: Path, work: Path, *, in_processes: bool = False, **download: Any) -> Epoch:
-    """The pack, by what train reads it with: in threads with its own transforms, in processes with torchvision's."""
+def darkroom(photos: Path, work: Path, *, in_processes: bool = False, held: bool = False, **download: Any) -> Epoch:
+    """The pack, by what train reads it with: in threads with its own transforms, in processes with torchvision's.
+
+    With `held`, the epochs after the first, of pictures that stay in memory once they were decoded.
+    """
     import numpy as np
     from torchvision.transforms import v2
 
@@ -139,6 +144,9 @@ def darkroom(photos: Path, work: Path, *, in_processes: bool = False, **download
     transforms = [crop, v2.RandomHorizontalFlip()] if in_processes else [RandomCropResize(), RandomFlip()]
     batches = PictureBatches(pack, image_size=SIDE, channels=3, transforms=transforms)
     order = ShuffledRows(np.arange(len(pack)), batch_size=BATCH, seed=0)
+    if held:
+        batches = batches.keeping(HELD_BYTES)
+        deque(make_loader(batches, order, readers=WORKERS), maxlen=0)
 
     def epoch(number: int) -> Iterable[Any]:
         order.set_epoch(number)
@@ -155,7 +163,9 @@ READERS: dict[str, Callable[[Path, Path], Epoch]] = {
     "litdata": lit_data,
     "Darkroom, torchvision's transforms": lambda photos, work: darkroom(photos, work, in_processes=True),
     "Darkroom": darkroom,
+    "Darkroom, held in memory": lambda photos, work: darkroom(photos, work, held=True),
     "Darkroom, resize: 256": lambda photos, work: darkroom(photos, work, resize=256),
+    "Darkroom, resize: 256, held in memory": lambda photos, work: darkroom(photos, work, held=True, resize=256),
     "Darkroom, resize: 256, format: raw": lambda photos, work: darkroom(photos, work, resize=256, format="raw"),
 }
 NEEDED = {"Hugging Face datasets": "datasets", "webdataset": "webdataset", "litdata": "litdata"}

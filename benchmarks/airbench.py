@@ -1,0 +1,166 @@
+"""CIFAR-10 on one GPU: the preset cifar10_fast beside airbench94, in turns: python benchmarks/airbench.py ARCHIVE --airbench DIR.
+
+ARCHIVE holds the pictures as `train/` and `test/` with a folder per class; DIR is a clone of KellerJordan/cifar10-airbench, of
+which legacy/airbench94.py is run as it is, on the same pixels. Seconds are those of the training with its validations and, for
+Darkroom, its log and the states to go on from; the start, the first run of each, which warms up, and the packing of the pictures
+are left out. Accuracy is that of the test pictures, with six views of each in both; airbench94 alone has taken the time of those.
+"""
+
+import argparse
+import io
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from contextlib import redirect_stdout
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+import numpy as np
+import torch
+
+from darkroom import files
+from darkroom.data.dividing import divide
+from darkroom.data.pack import Pack
+from darkroom.data.packing import write_pack
+from darkroom.data.sources import read_source
+from darkroom.data.splits import Split, write_split
+from darkroom.params import Params
+from darkroom.params_file import check_params, read_yaml
+from darkroom.presets import overlaid, read_preset
+from darkroom.training.arithmetic import Arithmetic
+from darkroom.training.fit import fit
+from darkroom.training.inference import predict_rows
+from darkroom.training.model_card import Card
+from darkroom.training.plan import make_plan
+from darkroom.training.published import Published
+from darkroom.training.states import StateStore
+
+# Trains once to warm up, then as often as it is told to, a line for each: accuracy and seconds, which it prints last.
+AIRBENCH = """
+import contextlib, importlib.util, io, sys
+spec = importlib.util.spec_from_file_location("airbench94", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+for run in ["warmup", *range(int(sys.argv[2]))]:
+    if run != "warmup":
+        sys.stdin.readline()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        accuracy = module.main(run)
+    seconds = float(said.getvalue().rstrip("-|\\n ").split("|")[-1])
+    print(float(accuracy), seconds, flush=True)
+"""
+
+
+class Airbench:
+    """airbench94 in a process of its own, which waits between its runs."""
+
+    def __init__(self, script: Path, folder: Path, runs: int):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", AIRBENCH, str(script), str(runs)],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._read()
+
+    def next(self) -> tuple[float, float]:
+        """Run once more and return accuracy and seconds."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self._read()
+
+    def _read(self) -> tuple[float, float]:
+        assert self.process.stdout is not None
+        accuracy, seconds = map(float, self.process.stdout.readline().split())
+        return accuracy, seconds
+
+
+def prepare(params: Params, folder: Path) -> tuple[Pack, Split]:
+    """Pack and divide the pictures, as the stages do."""
+    raw, split = folder / "raw", folder / "split"
+    for made in (raw, split):
+        made.mkdir()
+    with read_source(params.download, folder) as listing:
+        write_pack(listing, raw, params.download)
+    pack = Pack.open(raw)
+    write_split(split, pack, divide(pack, params.split, params.base.seed), params.split, params.base.seed)
+    return pack, Split.open(split, pack)
+
+
+def write_pictures(pack: Pack, split: Split, folder: Path) -> None:
+    """Write the pictures as airbench94 keeps them; it has no validation and trains on those pictures, too."""
+    folder.mkdir(parents=True)
+    of_file = {"train": np.concatenate([split.rows["train"], split.rows["val"]]), "test": split.rows["test"]}
+    for name, rows in of_file.items():
+        content = {"images": torch.from_numpy(pack.batch(rows)), "labels": torch.from_numpy(pack.labels[rows])}
+        torch.save(content | {"classes": pack.classes}, folder / f"{name}.pt")
+
+
+def ours(params: Params, pack: Pack, split: Split, folder: Path) -> tuple[float, float]:
+    """Return the test accuracy of a training of the train stage, and its seconds."""
+    plan, store = make_plan(params, pack, split.rows["train"]), StateStore(folder, {})
+    with store.held(), redirect_stdout(io.StringIO()):  # what it says is not for the table
+        start = time.perf_counter()
+        best = fit(plan, pack, split, store)
+        seconds = time.perf_counter() - start  # the weights of the last epoch were read from the device by then
+        network = plan.classifier.network
+        network.load_state_dict(best.weights)
+    card = Card.model_construct(task="multiclass", preprocessing=plan.preprocessing)
+    arithmetic = Arithmetic(Published(network, card), params.hardware)
+    rows = split.rows["test"]
+    answers = predict_rows(arithmetic, pack, rows, batch_size=1000, tta=params.evaluate.tta)
+    return float((answers.argmax(axis=1) == pack.labels[rows]).mean()), seconds
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--airbench", type=Path, help="a clone of KellerJordan/cifar10-airbench; without it Darkroom alone")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, help="in place of the preset's")
+    parser.add_argument("--accelerator", choices=["cpu", "cuda"], default="cuda")
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    content = overlaid(read_yaml(ROOT / "params.yaml"), read_preset(ROOT / "conf", "cifar10_fast"))
+    archive = given.archive.resolve()
+    content["download"] |= {"source": "archive", "dataset": None, "archive": str(archive), "sha256": files.sha256(archive)}
+    content["hardware"] |= {"accelerator": given.accelerator, "watch": False}
+    content["train"] |= {"epochs": given.epochs or content["train"]["epochs"]}
+    found: dict[str, list[tuple[float, float]]] = {"Darkroom, preset cifar10_fast": []}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, rival = Path(temporary), None
+        pack, split = prepare(check_params(content), folder)
+        if given.airbench:
+            write_pictures(pack, split, folder / "cifar10")
+            rival = Airbench(given.airbench.resolve() / "legacy" / "airbench94.py", folder, given.runs)
+            found["airbench94"] = []
+        for run in range(-1, given.runs):
+            content["base"] |= {"seed": max(run, 0)}
+            each = ours(check_params(content), pack, split, folder / f"run{run}")
+            if run < 0:
+                continue
+            found["Darkroom, preset cifar10_fast"].append(each)
+            if rival:
+                found["airbench94"].append(rival.next())
+    device = torch.cuda.get_device_name() if given.accelerator == "cuda" else platform.processor() or platform.machine()
+    print(f"{device}, " + ", ".join(f"{name} {version(name)}" for name in ("torch", "pytorch-lightning")) + "\n")
+    print("| trainer | test accuracy: mean (all) | seconds: median (all) |\n|---|---|---|")
+    for name, runs in found.items():
+        accuracies, seconds = zip(*runs, strict=True)
+        every = ", ".join(f"{value:.4f}" for value in accuracies), ", ".join(f"{value:.2f}" for value in seconds)
+        print(f"| {name} | {statistics.mean(accuracies):.4f} ({every[0]}) | {statistics.median(seconds):.2f} ({every[1]}) |")
+
+
+if __name__ == "__main__":
+    main()
