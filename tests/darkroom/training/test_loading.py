@@ -21,7 +21,7 @@ from darkroom.errors import InputError, RunError
 from darkroom.params import Params
 from darkroom.training.augment import PictureAugmentation, RandomCropResize, RandomFlip, RandomShift
 from darkroom.training.batches import PictureBatches
-from darkroom.training.loading import AHEAD, ThreadLoader, described_input, make_loader, num_readers
+from darkroom.training.loading import AHEAD, ThreadLoader, described_reading, make_loader, num_readers
 from darkroom.training.orders import OrderedRows, ShuffledRows
 
 SRC = Path(__file__).resolve().parents[3] / "src"
@@ -166,7 +166,7 @@ def test_how_many_readers(make_params: Callable[..., Params], digits: Any, photo
 def test_what_is_said_of_the_input(digits: Any, photos: Any) -> None:
     order = OrderedRows(np.arange(8), batch_size=4)
     found = [
-        described_input(make_loader(batches, order, readers=readers))
+        described_reading(make_loader(batches, order, readers=readers))
         for batches, readers in (
             (batches_of(digits, []), 0),
             (batches_of(digits, []), 1),
