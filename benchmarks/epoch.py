@@ -1,8 +1,9 @@
-"""Seconds of one epoch on the same photos: Darkroom, timm's train.py and torchvision's reference, in turns.
+"""Seconds of one epoch on the same photos: Darkroom, timm's train.py, torchvision's reference and ultralytics, in turns.
 
-    python benchmarks/epoch.py FOLDER --timm timm --vision vision [--timm-model mobilenetv3_small_100] [--rounds 5]
+    python benchmarks/epoch.py FOLDER --timm timm --vision vision --ultralytics ultra [--rounds 5]
 
-FOLDER holds a folder of photos per class; timm and vision are clones of pytorch-image-models and pytorch/vision. Each trainer is
+FOLDER holds a folder of photos per class; timm and vision are clones of pytorch-image-models and pytorch/vision, ultra is where
+`pip install --target ultra ultralytics` has put that, which is under the AGPL and never part of Darkroom. Each trainer is
 started for one epoch and for three: half of what lies between them is an epoch, and no start is in it. All train the same network
 of timm's and torchvision's on crops of 224 pixels with batches of 128, in float32, on as many photos as make up whole batches,
 since timm leaves the rest out; two more photos of each class are validated on.
@@ -22,7 +23,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from peers import ROOT, Result, run, timm, torchvision
+from peers import ROOT, Result, run, timm, torchvision, ultralytics
 
 SIZE, BATCH, MOST = 224, 128, 3
 
@@ -66,6 +67,7 @@ def main() -> None:
     parser.add_argument("--timm-model", default="mobilenetv3_small_100")
     parser.add_argument("--vision", type=Path, help="a clone of pytorch/vision")
     parser.add_argument("--vision-model", default="mobilenet_v3_small")
+    parser.add_argument("--ultralytics", type=Path, help="a folder that ultralytics is installed in")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -80,6 +82,11 @@ def main() -> None:
         if given.timm:
             script = given.timm.resolve() / "train.py"
             trainers[f"timm's train.py, {given.timm_model}"] = partial(seconds, timm, script, divided, given.timm_model, work)
+        if given.ultralytics:
+            package = given.ultralytics.resolve()
+            trainers[f"ultralytics, {given.vision_model}"] = partial(
+                seconds, ultralytics, package, divided, given.vision_model, work
+            )
         for download in ([], ["resize=256"], ["resize=256", "format=raw"]):
             name = " ".join(["Darkroom,", given.timm_model, *download])
             trainers[name] = ours(divided, work, given.timm_model, download)

@@ -1,6 +1,7 @@
 """The trainers beside which Darkroom is measured, each started as its own documentation says."""
 
 import csv
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+# Channels that the features of a network of torchvision's have, for ultralytics to put its head on.
+FEATURES = {"mobilenet_v3_small": 576, "resnet18": 512}
+ULTRALYTICS = """
+import json, sys
+from ultralytics import YOLO, settings
+settings.update(dict.fromkeys(["clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb"], False))
+configuration, arguments = sys.argv[1], json.loads(sys.argv[2])
+print("accuracy", YOLO(configuration, task="classify").train(**arguments).top1)
+"""
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
@@ -22,11 +32,13 @@ class Result(NamedTuple):
     accuracy: float
 
 
-def run(command: list[str], folder: Path, log: Path) -> float:
+def run(command: list[str], folder: Path, log: Path, **environment: str) -> float:
     """Run a command, whose output goes to a file, and return its seconds."""
     start = time.perf_counter()
     with log.open("w") as file:
-        status = subprocess.run(command, cwd=folder, env=ENVIRONMENT, stdout=file, stderr=subprocess.STDOUT).returncode
+        status = subprocess.run(
+            command, cwd=folder, env=ENVIRONMENT | environment, stdout=file, stderr=subprocess.STDOUT
+        ).returncode
     if status:
         sys.exit(f"{' '.join(command)} failed:\n{log.read_text()[-3000:]}")
     return time.perf_counter() - start
@@ -75,3 +87,35 @@ def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, 
     seconds = run([sys.executable, str(script), *flags.split()], script.parent, log)
     accuracies = re.findall(r"Test:\s+Acc@1 ([\d.]+)", log.read_text())
     return Result(f"torchvision's reference, {model}", epochs, seconds, float(accuracies[-1]) / 100)
+
+
+def ultralytics(package: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
+    """Run ultralytics' trainer, installed in a folder of its own, on train/ and val/ of a folder.
+
+    The features of a network of torchvision's, with its own head; AdamW, crops and flips, smoothing none, as it has no such
+    flag; pictures kept on the disk as pixels. Its further augmentations, which the others have not, are off.
+    """
+    configuration = work / "ultralytics.yaml"
+    classes = len(list((folder / "train").iterdir()))
+    configuration.write_text(
+        f"nc: {classes}\nbackbone:\n  - [-1, 1, TorchVision, [{FEATURES[model]}, {model}, None, True, 2]]\n"
+        "head:\n  - [-1, 1, Classify, [nc]]\n"
+    )
+    arguments = {
+        **{"data": str(folder), "epochs": epochs, "imgsz": size, "batch": batch_size, "device": "cpu", "workers": 2},
+        **{
+            "optimizer": "AdamW",
+            "lr0": 0.001,
+            "cos_lr": True,
+            "cache": "disk",
+            "project": str(work),
+            "name": f"ultralytics{epochs}",
+        },
+        **{"pretrained": False, "amp": False, "plots": False, "auto_augment": None, "erasing": 0.0, "exist_ok": True},
+        **dict.fromkeys(("hsv_h", "hsv_s", "hsv_v"), 0.0),
+    }
+    log = work / f"ultralytics{epochs}.log"
+    away = {"YOLO_CONFIG_DIR": str(work), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false", "PYTHONPATH": str(package)}
+    seconds = run([sys.executable, "-c", ULTRALYTICS, str(configuration), json.dumps(arguments)], work, log, **away)
+    accuracy = float(re.findall(r"^accuracy ([\d.]+)", log.read_text(), re.MULTILINE)[-1])
+    return Result(f"ultralytics, {model}", epochs, seconds, accuracy)
