@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-import psutil
 import pytorch_lightning as pl
 import torch
 from rich.console import Console
@@ -24,6 +23,7 @@ from darkroom.params import Params
 from darkroom.training.batches import Batch, PictureBatches
 from darkroom.training.layers import head_name
 from darkroom.training.loading import make_loader, num_readers
+from darkroom.training.memory import free_memory
 from darkroom.training.networks import Normalized, Preprocessing
 from darkroom.training.orders import BatchKey, OrderedRows
 
@@ -221,7 +221,7 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def _check_memory(needed: int) -> None:
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if needed > USABLE * free:
         raise RunError(
             f"{KEY}: the features need {needed / 1e9:.1f} GB of memory, more than half of the {free / 1e9:.1f} GB that are free; "

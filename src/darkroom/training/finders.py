@@ -23,6 +23,7 @@ from darkroom.errors import RunError, warn
 from darkroom.training.batches import Batch, PictureBatches
 from darkroom.training.charts import draw_lines
 from darkroom.training.devices import stop_looking_for_gpus
+from darkroom.training.memory import free_memory
 from darkroom.training.orders import ShuffledRows
 from darkroom.training.plan import Plan
 
@@ -182,7 +183,7 @@ def _has_room(trainee: Trainee, trials: list[Trial]) -> bool:
     if trainee.fabric.device.type != "cpu":
         return True
     used = trials[-1].memory_gb - trials[0].memory_gb
-    return bool(GROWTH * used * 1e9 < USABLE * psutil.virtual_memory().available)
+    return bool(GROWTH * used * 1e9 < USABLE * free_memory())
 
 
 def _batches(plan: Plan, pack: Pack) -> PictureBatches:

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,6 +13,7 @@ from darkroom.params import HardwareParams
 from darkroom.training.augment import BatchAugmentation
 from darkroom.training.batches import Batch, PictureBatches
 from darkroom.training.loading import Loader, described_reading, make_loader, num_readers
+from darkroom.training.memory import free_memory
 from darkroom.training.orders import OrderedRows, ShuffledRows
 
 Order = ShuffledRows | OrderedRows
@@ -75,7 +75,7 @@ def _free(device: torch.device, num_devices: int) -> int:
     """Return the bytes of a device's memory that pictures may have."""
     if device.type == "cuda":
         return int(USABLE * torch.cuda.mem_get_info(device)[0])
-    return int(USABLE * psutil.virtual_memory().available / num_devices)
+    return int(USABLE * free_memory() / num_devices)
 
 
 class HeldLoader:

@@ -73,8 +73,9 @@ def reads(params: Params, data: Any, folder: Path) -> int:
         {},
         {"train.gradient_clip": 1.0, "train.ema": 0.9, "train.scheduler": {"_target_": "OneCycleLR"}},
         {"train.optimizer": {"_target_": "SGD", "momentum": 0.9}, "train.log_every": "step"},
+        {"train.augment": [{"_target_": "AlternatingFlip"}, {"_target_": "RandomColor"}], "hardware.hold_pictures": True},
     ],
-    ids=["default", "much", "every step logged"],
+    ids=["default", "much", "every step logged", "pictures held"],
 )
 def test_no_step_waits_for_the_device(
     make_params: Callable[..., Params], digits: Any, tmp_path: Path, changes: dict[str, Any]
