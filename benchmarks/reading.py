@@ -3,7 +3,7 @@
 FOLDER holds one folder of JPEGs per class; without it 512 pictures of 500 by 375 pixels are made, about as large as photos. Every
 reader gives batches of 64 uint8 pictures, (64, 3, 224, 224), each cut out at random as RandomResizedCrop does and mirrored by
 chance, with a process or thread on every core. They take turns, so that a busy machine is unfair to none. Readers that are not
-installed are left out: pip install -r requirements-dev.txt webdataset litdata.
+installed are left out: pip install -r requirements-dev.txt webdataset litdata ffcv (which is built with OpenCV and libturbojpeg).
 """
 
 import argparse
@@ -114,6 +114,32 @@ def lit_data(photos: Path, work: Path) -> Epoch:
     return lambda _: litdata.StreamingDataLoader(made, batch_size=BATCH, num_workers=WORKERS)
 
 
+def ffcv(photos: Path, work: Path, write_mode: str) -> Epoch:
+    """Ffcv's file of pictures whose longer side is 342, as `resize=256` makes of photos of 3 to 4, after a pass that compiles."""
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.fields.basics import IntDecoder
+    from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import RandomHorizontalFlip, ToTensor, ToTorchImage
+    from ffcv.writer import DatasetWriter
+    from torchvision.datasets import ImageFolder
+
+    fields = {"image": RGBImageField(write_mode=write_mode, max_resolution=342, jpeg_quality=90), "label": IntField()}
+    DatasetWriter(str(work / "ffcv"), fields, num_workers=1).from_indexed_dataset(ImageFolder(str(photos)))
+    crop = RandomResizedCropRGBImageDecoder((SIDE, SIDE))
+    made = Loader(
+        str(work / "ffcv"),
+        batch_size=BATCH,
+        num_workers=WORKERS,
+        order=OrderOption.RANDOM,
+        os_cache=True,
+        drop_last=False,
+        pipelines={"image": [crop, RandomHorizontalFlip(), ToTensor(), ToTorchImage()], "label": [IntDecoder(), ToTensor()]},
+    )
+    deque(made, maxlen=0)
+    return lambda _: made
+
+
 def darkroom(photos: Path, work: Path, *, in_processes: bool = False, held: bool = False, **download: Any) -> Epoch:
     """The pack, by what train reads it with: in threads with its own transforms, in processes with torchvision's.
 
@@ -161,6 +187,8 @@ READERS: dict[str, Callable[[Path, Path], Epoch]] = {
     "Hugging Face datasets": hugging_face,
     "webdataset": web_dataset,
     "litdata": lit_data,
+    "ffcv, JPEG": lambda photos, work: ffcv(photos, work, "jpg"),
+    "ffcv, raw": lambda photos, work: ffcv(photos, work, "raw"),
     "Darkroom, torchvision's transforms": lambda photos, work: darkroom(photos, work, in_processes=True),
     "Darkroom": darkroom,
     "Darkroom, held in memory": lambda photos, work: darkroom(photos, work, held=True),
@@ -168,7 +196,12 @@ READERS: dict[str, Callable[[Path, Path], Epoch]] = {
     "Darkroom, resize: 256, held in memory": lambda photos, work: darkroom(photos, work, held=True, resize=256),
     "Darkroom, resize: 256, format: raw": lambda photos, work: darkroom(photos, work, resize=256, format="raw"),
 }
-NEEDED = {"Hugging Face datasets": "datasets", "webdataset": "webdataset", "litdata": "litdata"}
+NEEDED = {
+    "Hugging Face datasets": "datasets",
+    "webdataset": "webdataset",
+    "litdata": "litdata",
+    **dict.fromkeys(("ffcv, JPEG", "ffcv, raw"), "ffcv"),
+}
 
 
 def make_photos(folder: Path, count: int = 512) -> Path:
