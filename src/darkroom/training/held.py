@@ -49,10 +49,11 @@ def make_repeating_loader(
         return make(batches, order)
     is_forced = hardware.hold_pictures is True
     if _is_cut_in_whole(batches):
-        held = HeldLoader(batches, order, device, fill=partial(make, pin_memory=False))
+        place = device if on_gpu else torch.device("cpu")  # other devices were not tried
+        held = HeldLoader(batches, order, place, fill=partial(make, pin_memory=False))
         # What lies in memory as the network sees it has nothing to gain, but on a GPU.
         gains = on_gpu or not batches.is_sliced or not batches.is_as_stored
-        if is_forced or (gains and held.nbytes <= _free(device, num_devices)):
+        if is_forced or (gains and held.nbytes <= _free(place, num_devices)):
             return held
     elif batches.draws_nothing and batches.pack.is_encoded:
         batches = batches.keeping(_free(torch.device("cpu"), num_devices))
