@@ -20,12 +20,13 @@ def main() -> None:
     split = Split.open(paths.SPLIT, pack)
     pack.withhold(split.rows["test"])
 
+    from darkroom.training import startup
+
+    startup.prepare()
     from darkroom.training.finders import MIN_STEPS, Trial, as_fast, find_batch_size, find_lr
-    from darkroom.training.memory import keep_freed_memory
     from darkroom.training.plan import make_plan
     from darkroom.training.precision import settled
 
-    keep_freed_memory()
     if arguments.steps < MIN_STEPS:
         raise InputError(f"--steps: is {arguments.steps}, which is too few to see a slope; give at least {MIN_STEPS}")
 

@@ -28,8 +28,10 @@ def main() -> None:
         start = read(params.train.init_from) if params.train.init_from else None
         teacher = read(params.train.teacher.model) if params.train.teacher else None
 
+        from darkroom.training import startup
+
+        startup.prepare()
         from darkroom.training.fit import fit
-        from darkroom.training.memory import keep_freed_memory
         from darkroom.training.model_card import data_hashes, make_card
         from darkroom.training.plan import make_plan
         from darkroom.training.precision import settled
@@ -41,10 +43,8 @@ def main() -> None:
         from darkroom.training.teaching import open_teacher
         from darkroom.training.views import augmented_views
 
-        keep_freed_memory()
         started = open_start(*start) if start else None
-        taught = open_teacher(*teacher, params) if teacher else None
-        plan = make_plan(params, pack, split.rows["train"], started, taught)
+        plan = make_plan(params, pack, split.rows["train"], started, open_teacher(*teacher, params) if teacher else None)
         if is_main_process():
             print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
         hashes = data_hashes(paths.RAW, split)

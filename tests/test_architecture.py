@@ -161,6 +161,23 @@ def test_what_few_need_is_imported_late(digits: Any) -> None:
     assert "pandas" in loaded_by("import pyarrow.dataset")
 
 
+@pytest.mark.slow
+def test_lightning_brings_along_few_packages() -> None:
+    """Scipy, and transformers where it is installed, would take a third of the start of train."""
+    start = "from darkroom.training import startup; startup.prepare(); import darkroom.training.fit"
+    asked = "from torchmetrics.utilities.imports import _SCIPY_AVAILABLE; assert _SCIPY_AVAILABLE"  # told the truth afterwards
+    assert loaded_by(f"{start}; {asked}") & {"scipy", "transformers"} == set()
+    assert "scipy" in loaded_by("import darkroom.training.fit")
+
+
+@pytest.mark.parametrize("script", ["train", "find"])
+def test_what_trains_prepares_for_it_first(script: str) -> None:
+    lines = [line.strip() for line in (SRC / f"{script}.py").read_text(encoding="utf-8").splitlines()]
+    first = next(line for line in lines if line.startswith("from darkroom.training"))
+    assert first == "from darkroom.training import startup"
+    assert lines.index("startup.prepare()") == lines.index(first) + 2
+
+
 @pytest.mark.parametrize("path", sorted(SRC.glob("*.py")), ids=lambda path: path.name)
 def test_scripts_are_short_recipes_without_classes(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

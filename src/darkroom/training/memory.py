@@ -36,7 +36,8 @@ def free_memory(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/s
     ----------
     https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files, and cgroup-v1/memory.html beside it
     """
-    return max(0, min([psutil.virtual_memory().available, *_left(groups, mount)]))
+    free: int = psutil.virtual_memory().available
+    return max(0, min([free, *_left(groups, mount)]))
 
 
 def _left(groups: Path, mount: Path) -> Iterator[int]:

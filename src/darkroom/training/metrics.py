@@ -107,6 +107,9 @@ def build_metrics(
     """
     if not targets:
         return FurtherMetrics({}, multilabel=multilabel)
+    from darkroom.training.startup import import_torchmetrics
+
+    import_torchmetrics()
     from torchmetrics import Metric
 
     filled = {"task": "multilabel" if multilabel else "multiclass", "num_classes": num_classes, "num_labels": num_classes}
