@@ -163,10 +163,10 @@ def test_what_few_need_is_imported_late(digits: Any) -> None:
 
 @pytest.mark.slow
 def test_lightning_brings_along_few_packages() -> None:
-    """Scipy, and transformers where it is installed, would take a third of the start of train."""
+    """Scipy, timm, torchvision, and transformers where it is installed, would take a third of the start of train."""
     start = "from darkroom.training import startup; startup.prepare(); import darkroom.training.fit"
     asked = "from torchmetrics.utilities.imports import _SCIPY_AVAILABLE; assert _SCIPY_AVAILABLE"  # told the truth afterwards
-    assert loaded_by(f"{start}; {asked}") & {"scipy", "transformers"} == set()
+    assert loaded_by(f"{start}; {asked}") & {"scipy", "timm", "torchvision", "transformers"} == set()
     assert "scipy" in loaded_by("import darkroom.training.fit")
 
 

@@ -1,6 +1,7 @@
 """Averages of the weights over a training, which are what is validated and published in place of the last weights."""
 
-from timm.utils.model_ema import ModelEmaV3
+from typing import Any
+
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -26,9 +27,10 @@ class Average(nn.Module):
     def __init__(self, network: nn.Module, train: TrainParams):
         super().__init__()
         self.begins = 0 if train.swa is None else min(round(train.swa * train.epochs), train.epochs - 1)
-        made = ModelEmaV3(network, decay=train.ema, use_warmup=True) if train.ema else AveragedModel(network, use_buffers=True)
+        self.is_exponential = train.ema is not None
+        made = _exponential(network, train.ema) if train.ema is not None else AveragedModel(network, use_buffers=True)
         # Nobody trains it: processes that train together need not agree on its gradients.
-        self.made = made.requires_grad_(False)
+        self.made: Any = made.requires_grad_(False)
 
     @property
     def network(self) -> nn.Module:
@@ -38,7 +40,7 @@ class Average(nn.Module):
 
     def update(self, network: nn.Module, *, step: int, epoch: int, is_last: bool) -> None:
         """Take the weights in, after an optimizer step: so many are done, of the last batch of an epoch or not."""
-        if isinstance(self.made, ModelEmaV3):
+        if self.is_exponential:
             self.made.update(network, step)
         elif is_last and epoch >= self.begins:
             self.made.update_parameters(network)
@@ -46,4 +48,10 @@ class Average(nn.Module):
     @property
     def has_begun(self) -> bool:
         """Whether it is the average of anything yet."""
-        return isinstance(self.made, ModelEmaV3) or int(self.made.n_averaged) > 0
+        return self.is_exponential or int(self.made.n_averaged) > 0
+
+
+def _exponential(network: nn.Module, decay: float) -> nn.Module:
+    from timm.utils.model_ema import ModelEmaV3  # timm takes a second to import, and most trainings do without
+
+    return ModelEmaV3(network, decay=decay, use_warmup=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
-from timm.utils.agc import adaptive_clip_grad
 from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -131,6 +130,8 @@ class Classifier(pl.LightningModule):
     ) -> None:
         """Clip each unit's gradient by its weights, then the whole gradient."""
         if self.adaptive_clip is not None:
+            from timm.utils.agc import adaptive_clip_grad  # timm takes a second to import, and most trainings do without
+
             parameters = [value for group in optimizer.param_groups for value in group["params"]]
             adaptive_clip_grad(parameters, self.adaptive_clip)  # type: ignore[no-untyped-call]
         self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)

@@ -13,7 +13,6 @@ from PIL import Image
 from pytorch_lightning.profilers import SimpleProfiler
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, schedule
-from torchvision.utils import make_grid
 
 from darkroom import files
 from darkroom.training.batches import Batch
@@ -83,6 +82,8 @@ class Inputs(pl.Callback):
         if batch_idx:
             return
         epoch = trainer.current_epoch + 1
+        from torchvision.utils import make_grid  # most trainings are not inspected
+
         sheet = make_grid(batch["images"][:NUM_INPUTS].cpu(), nrow=INPUTS_PER_ROW)  # (C, H, W) uint8
         with files.replaced_file(self.folder / f"epoch_{epoch:03d}.png") as temporary:
             Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(temporary, "PNG")

@@ -3,8 +3,10 @@
 N pictures, C channels, H by W pixels, K classes.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
-from torchvision.transforms import v2
 
 from darkroom.training.batches import Batch
 
@@ -25,14 +27,17 @@ class Mixing:
     """
 
     def __init__(self, mixup: float | None, cutmix: float | None, num_classes: int):
-        kinds = ((v2.MixUp, mixup), (v2.CutMix, cutmix))
-        self.transforms = [make(alpha=alpha, num_classes=num_classes) for make, alpha in kinds if alpha is not None]
+        from torchvision.transforms import v2  # most trainings do without
+
+        self.transforms: list[Callable[..., Any]] = []
+        if mixup is not None:
+            blend = v2.MixUp(alpha=mixup, num_classes=num_classes)
+            self.transforms.append(lambda images, labels: blend(images.float(), labels))
+        if cutmix is not None:
+            self.transforms.append(v2.CutMix(alpha=cutmix, num_classes=num_classes))
 
     def __call__(self, batch: Batch) -> Batch:
         """Return pictures (N, C, H, W), float where they are blended, and the shares (N, K) that they have of each class."""
         number = int(torch.randint(len(self.transforms), ())) if len(self.transforms) > 1 else 0
-        images, labels = batch["images"], batch["labels"]
-        if isinstance(self.transforms[number], v2.MixUp):
-            images = images.float()
-        images, labels = self.transforms[number](images, labels)
+        images, labels = self.transforms[number](batch["images"], batch["labels"])
         return {**batch, "images": images, "labels": labels.float()}

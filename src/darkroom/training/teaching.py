@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from darkroom.errors import InputError
 from darkroom.params import Params, Teaching
@@ -91,6 +90,8 @@ class Teacher:
         """Return the logits (N, K) of pictures (N, C, H, W) of any size, in grey or RGB."""
         size, channels = self.card.preprocessing.image_size, self.card.preprocessing.channels
         if images.shape[1] != channels:
+            from torchvision.transforms.v2.functional import rgb_to_grayscale  # most trainings have no teacher
+
             images = rgb_to_grayscale(images) if channels == 1 else images.expand(-1, channels, -1, -1)
         if images.shape[2:] != (size, size):
             images = functional.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
