@@ -37,7 +37,10 @@ def free_memory(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/s
     https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files, and cgroup-v1/memory.html beside it
     """
     free: int = psutil.virtual_memory().available
-    return max(0, min([free, *_left(groups, mount)]))
+    try:
+        return max(0, min([free, *_left(groups, mount)]))
+    except (OSError, ValueError):  # systems tell of it in other ways, too
+        return free
 
 
 def _left(groups: Path, mount: Path) -> Iterator[int]:
