@@ -1,75 +1,94 @@
-"""Without a GPU: tensors that have a device and a shape but no values pass through what a GPU would do in a step.
+"""On a GPU, where there is one: pictures are held and augmented there with the bits of the CPU, and a training learns and goes on."""
 
-What would have to wait for values, or mixes devices, fails.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
-from torch.nn import functional
 
-from darkroom.training.augment import AlternatingFlip, BatchAugmentation, RandomColor, RandomFlip, RandomShift
+from darkroom.errors import Interrupted
+from darkroom.params import Params
+from darkroom.training.augment import AlternatingFlip, RandomColor, RandomShift
 from darkroom.training.batches import PictureBatches
-from darkroom.training.held import HeldLoader
-from darkroom.training.inference import Views
+from darkroom.training.fit import fit
+from darkroom.training.held import HeldLoader, make_repeating_loader
 from darkroom.training.orders import ShuffledRows
-from darkroom.training.tally import MultilabelTally, Tally
-from darkroom.training.whitened_cnn import WhitenedCNN
+from darkroom.training.plan import make_plan
+from darkroom.training.states import StateStore
 
-GPU = torch.device("cuda", 0)
-
-
-@pytest.fixture(autouse=True)
-def _without_values() -> Iterator[None]:
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        yield
-
-
-def images(count: int = 16) -> torch.Tensor:
-    return torch.empty(count, 32, 32, 3, dtype=torch.uint8, device=GPU).permute(0, 3, 1, 2)
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+    pytest.mark.filterwarnings("ignore"),
+]
+GPU = {"hardware.accelerator": "gpu"}
 
 
-@pytest.mark.parametrize("make", [RandomFlip, AlternatingFlip, RandomColor, lambda: RandomShift(2)])
-def test_augmentations_stay_there(make: Any) -> None:
-    augmentation: BatchAugmentation = make()
-    made = augmentation(images(), torch.empty(16, augmentation.num_random, device=GPU))
-    assert (made.device, made.dtype, made.shape) == (GPU, torch.uint8, (16, 3, 32, 32))
-    assert made.is_contiguous(memory_format=torch.channels_last)
+@pytest.mark.parametrize("data", ["digits", "photos"])
+def test_what_is_held_has_the_bits_of_the_cpu(make_params: Callable[..., Params], request: Any, data: str) -> None:
+    pack = request.getfixturevalue(data).pack
+    transforms = [AlternatingFlip(), RandomShift(2), RandomColor()]
+    batches = PictureBatches(pack, image_size=16, channels=3, transforms=transforms, seed=3)
+    order = ShuffledRows(np.arange(40), batch_size=16, seed=0)
+    held = make_repeating_loader(batches, order, make_params(GPU).hardware, device=torch.device("cuda", 0))
+    assert isinstance(held, HeldLoader)
+    for epoch in range(3):
+        order.set_epoch(epoch)
+        for there, key in zip(held, list(order), strict=True):
+            for name, value in batches[key].items():
+                assert there[name].device.type == "cuda"  # type: ignore[literal-required]
+                assert torch.equal(there[name].cpu(), value)  # type: ignore[literal-required]
 
 
-def test_batches_are_cut_out_there(digits: Any) -> None:
-    batches = PictureBatches(digits.pack, image_size=8, channels=3, transforms=[AlternatingFlip(), RandomShift(1), RandomColor()])
-    order = ShuffledRows(np.arange(100), batch_size=32, seed=0)
-    made = list(HeldLoader(batches, order, GPU, fill=lambda plain, rows: [plain[key] for key in rows]))
-    assert [len(batch["images"]) for batch in made] == [32, 32, 32, 4]
-    assert {value.device for batch in made for value in batch.values()} == {GPU}  # type: ignore[attr-defined]
+@pytest.mark.parametrize("changes", [{}, {"train.precision": "bf16-mixed", "train.ema": 0.9}])
+def test_a_training_learns(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+) -> None:
+    params = make_params(GPU | changes)
+    plan, store = make_plan(params, digits.pack, digits.split.rows["train"]), StateStore(tmp_path, {})
+    with store.held():
+        best = fit(plan, digits.pack, digits.split, store)
+    assert best.score > 0.95
+    assert "held on cuda:0" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("multilabel", [False, True])
-def test_counting_waits_for_nothing(multilabel: bool) -> None:
-    with GPU:
-        network = WhitenedCNN(10, 3, widths=[8, 8])
-        labels = torch.empty(16, 10) if multilabel else torch.empty(16, dtype=torch.int64)
-    tally = MultilabelTally(10) if multilabel else Tally(10)
-    logits = network(images().float())
-    loss = functional.cross_entropy(logits, labels)
-    tally.add(logits.detach(), labels, loss.detach())
-    assert tally.counts is not None
-    assert tally.counts.device == logits.device == GPU
+def test_no_step_waits_for_the_gpu(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    """Torch itself raises an error where it would wait, from the second step on."""
+    params = make_params(GPU | {"train.epochs": 1, "train.trainer": {"limit_val_batches": 0.1}})
+    plan, store = make_plan(params, digits.pack, digits.split.rows["train"]), StateStore(tmp_path, {})
+    step = plan.classifier.training_step
+
+    def watched(batch: Any, batch_idx: int) -> Any:
+        torch.cuda.set_sync_debug_mode("error" if batch_idx else "default")
+        try:
+            return step(batch, batch_idx)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    plan.classifier.training_step = watched  # type: ignore[method-assign]
+    with store.held():
+        fit(plan, digits.pack, digits.split, store)
 
 
-def test_views_are_made_there() -> None:
-    with GPU:
-        network = WhitenedCNN(10, 3, widths=[8, 8])
-    assert Views(lambda seen: network(seen.float()), "flip_shift")(images()).device == GPU
+def test_an_interrupted_training_goes_on(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    params = make_params(GPU | {"train.epochs": 3})
+    store = StateStore(tmp_path, {})
 
+    def trained(*, interrupted: bool) -> Any:
+        plan = make_plan(params, digits.pack, digits.split.rows["train"])
+        start = plan.classifier.on_train_epoch_start
 
-def test_what_waits_is_found() -> None:
-    with pytest.raises(DynamicOutputShapeException):
-        torch.bincount(torch.empty(16, dtype=torch.int64, device=GPU))
-    with pytest.raises(RuntimeError):
-        torch.empty(16, device=GPU) + torch.empty(16)
+        def ends() -> None:
+            start()
+            if interrupted and plan.classifier.current_epoch == 1:
+                raise Interrupted(15, "as by a signal")
+
+        plan.classifier.on_train_epoch_start = ends  # type: ignore[method-assign]
+        with store.held():
+            return fit(plan, digits.pack, digits.split, store)
+
+    with pytest.raises(Interrupted):
+        trained(interrupted=True)
+    assert trained(interrupted=False).score > 0.9
