@@ -56,7 +56,7 @@ def test_a_training_learns(
 
 def test_no_step_waits_for_the_gpu(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
     """Torch itself raises an error where it would wait, from the second step on."""
-    params = make_params(GPU | {"train.epochs": 1, "train.trainer": {"limit_val_batches": 0.1}})
+    params = make_params(GPU | {"train.epochs": 1, "train.trainer": {"limit_val_batches": 1}})
     plan, store = make_plan(params, digits.pack, digits.split.rows["train"]), StateStore(tmp_path, {})
     step = plan.classifier.training_step
 
