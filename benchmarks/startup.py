@@ -1,8 +1,8 @@
 """What each stage imports, and how long that takes: python benchmarks/startup.py [--rounds 5].
 
-Every stage of the default pipeline is run again in a clone where all have run, with little else to do: train publishes what it has
-trained. Seconds of a core are medians; what the imports take is asked of Python (`-X importtime`), which slows them by about a third,
-in a run of its own.
+Every stage of the default pipeline is run again in a clone where all have run, with little else to do: train publishes what it
+has trained. Seconds of a core are medians; what the imports take is asked of Python (`-X importtime`), which slows them by about
+a third, in a run of its own.
 """
 
 import argparse
