@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
@@ -111,8 +112,9 @@ class Trials:
         if len(self.study.directions) > 1:
             return None
         if epoch not in self.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
-            trial.report(value, epoch)
-        if not trial.should_prune():
+            with suppress(UpdateFinishedTrialError):  # by another search, just now
+                trial.report(value, epoch)
+        if self.is_finished(trial) or not trial.should_prune():
             return None
         reason = f"{value:.4g} in epoch {epoch} is worse than others were"
         self.tell(trial, TrialState.PRUNED, reason=reason)
@@ -122,9 +124,9 @@ class Trials:
         """Finish a trial, unless it is."""
         if self.is_finished(trial):
             return
-        if reason:
-            trial.set_user_attr("reason", reason)
-        with suppress(ValueError):  # another search has, just now
+        with suppress(ValueError, UpdateFinishedTrialError):  # another search has, just now
+            if reason:
+                trial.set_user_attr("reason", reason)
             self.study.tell(trial, list(values) if values is not None else None, state=state, skip_if_finished=True)
 
     def is_finished(self, trial: Trial) -> bool:

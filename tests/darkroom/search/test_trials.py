@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from optuna.trial import TrialState
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import Trial, TrialState
 from searching import assert_sound, open_trials, work
 
 from darkroom.search import trials as trials_module
@@ -90,6 +91,27 @@ def test_a_trial_on_another_machine_is_taken_over_when_its_search_has_long_been_
     here.tell(taken, TrialState.COMPLETE, values=[0.5])
     there.tell(far, TrialState.COMPLETE, values=[0.1])
     assert [trial.value for trial in here.counted()] == [0.5]
+
+
+@pytest.mark.parametrize("step", ["looks", "notes why", "tells"])
+def test_another_search_finishes_it_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Whatever of telling comes too late: the first to finish counts, and the other goes on."""
+    there, here = open_trials(tmp_path, 1), open_trials(tmp_path, 1)
+    far = there.claim()
+    assert far is not None
+    here.tell(Trial(here.study, far._trial_id), TrialState.COMPLETE, values=[0.5])
+    if step != "looks":
+        monkeypatch.setattr(there, "is_finished", lambda _: False)
+    if step == "tells":  # the study has looked, and the storage finds it finished
+
+        def tell(*_: object, **__: object) -> None:
+            raise UpdateFinishedTrialError
+
+        monkeypatch.setattr(there.study, "tell", tell)
+    assert there.judge(far, 1, 0.1) is None
+    there.tell(far, TrialState.COMPLETE, values=[0.1], reason="late" if step == "notes why" else "")
+    (trial,) = here.counted()
+    assert (trial.value, trial.user_attrs.get("reason")) == (0.5, None)
 
 
 def test_a_search_beats_while_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
