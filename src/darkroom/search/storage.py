@@ -148,13 +148,18 @@ def _create_whole(path: Path) -> None:
 
 def _connect(address: str) -> RDBStorage:
     for attempt in range(CREATIONS):
+        # Known before it is filled, for its connections to be closed if that fails.
+        storage = RDBStorage.__new__(RDBStorage)
         try:
             # A connection that the server has closed meanwhile is opened anew.
-            return RDBStorage(address, engine_kwargs={"pool_pre_ping": True, "pool_size": 20})
+            storage.__init__(address, engine_kwargs={"pool_pre_ping": True, "pool_size": 20})  # type: ignore[misc]
         except (IntegrityError, ProgrammingError):  # another search creates the tables just now
+            storage.engine.dispose()
             if attempt == CREATIONS - 1:
                 raise
             time.sleep(1)
+        else:
+            return storage
     raise AssertionError
 
 
