@@ -112,9 +112,11 @@ class Trials:
         if len(self.study.directions) > 1:
             return None
         if epoch not in self.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
-            with suppress(UpdateFinishedTrialError):  # by another search, just now
+            try:
                 trial.report(value, epoch)
-        if self.is_finished(trial) or not trial.should_prune():
+            except UpdateFinishedTrialError:  # by another search, just now
+                return None
+        if not trial.should_prune():
             return None
         reason = f"{value:.4g} in epoch {epoch} is worse than others were"
         self.tell(trial, TrialState.PRUNED, reason=reason)

@@ -81,9 +81,9 @@ class Inputs(pl.Callback):
         """Write a sheet of the epoch's first batch."""
         if batch_idx:
             return
-        epoch = trainer.current_epoch + 1
         from torchvision.utils import make_grid  # most trainings are not inspected
 
+        epoch = trainer.current_epoch + 1
         sheet = make_grid(batch["images"][:NUM_INPUTS].cpu(), nrow=INPUTS_PER_ROW)  # (C, H, W) uint8
         with files.replaced_file(self.folder / f"epoch_{epoch:03d}.png") as temporary:
             Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(temporary, "PNG")

@@ -15,7 +15,7 @@ def keep_freed_memory() -> None:
     """Let the C library keep what is freed, until the process ends; where it cannot be told to, nothing happens.
 
     What a network's layers make is large. The GNU C library asks the system for such memory and gives it back each time, and the
-    system clears every page of it anew: on a CPU a tenth to a quarter of a training step.
+    system clears every page of it anew: on a CPU an eighth to a sixth of a training step (docs/benchmarks.md).
 
     References
     ----------
