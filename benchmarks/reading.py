@@ -17,6 +17,8 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,43 @@ def enlarge(folder: Path, target: Path, size: tuple[int, int]) -> None:
         (target / path.parent.name / f"{path.stem}.jpg").write_bytes(buffer.getvalue())
 
 
+class Reader:
+    """One of the readers in a process of its own, whose settings disturb no other."""
+
+    def __init__(self, name: str, photos: Path, work: Path):
+        context = get_context("fork")  # readers may fork their workers only if their process was forked itself
+        self.speeds: list[tuple[float, float]] = []
+        self._asked, there = context.Pipe()
+        self._process = context.Process(target=serve, args=(name, photos, work, there))
+        self._process.start()
+        there.close()
+        assert self._asked.recv() == "ready"
+
+    def read(self, epoch: int) -> None:
+        """Measure an epoch."""
+        self._asked.send(epoch)
+        self.speeds.append(self._asked.recv())
+
+    def end(self) -> None:
+        """Let the process go."""
+        self._process.terminate()
+        self._process.join()
+
+
+def serve(name: str, photos: Path, work: Path, asked: Connection) -> None:
+    """Read an epoch for every number that comes, and answer with its speed."""
+    warnings.simplefilter("ignore")
+    transform()  # imports what every reader needs, which their workers would else do in every epoch
+    if name.startswith("Darkroom"):
+        from darkroom.training.memory import keep_freed_memory
+
+        keep_freed_memory()  # as the train stage does
+    epoch = READERS[name](photos, work)
+    asked.send("ready")
+    while True:
+        asked.send(measured(epoch(asked.recv())))
+
+
 def measured(epoch: Iterable[Any]) -> tuple[float, float]:
     """Return pictures per second, and per second of a core, of one pass."""
     start, busy = time.perf_counter(), cpu_seconds()
@@ -256,23 +295,27 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="make the photos this large before")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as temporary:
         photos = options.folder or make_photos(Path(temporary, "made"))
         if options.size:
             enlarge(photos, Path(temporary, "photos"), tuple(options.size))
             photos = Path(temporary, "photos")
-        epochs, speeds = {}, {}
-        for name, prepare in READERS.items():
-            if name in NEEDED and importlib.util.find_spec(NEEDED[name]) is None:
-                print(f"{name} is not installed and left out", file=sys.stderr)
-                continue
-            work = Path(temporary, name)
-            work.mkdir()
-            epochs[name], speeds[name] = prepare(photos, work), list[tuple[float, float]]()
-        for number in range(options.rounds):
-            for name, epoch in epochs.items():
-                speeds[name].append(measured(epoch(number)))
+        readers: dict[str, Reader] = {}
+        try:
+            for name in READERS:
+                if name in NEEDED and importlib.util.find_spec(NEEDED[name]) is None:
+                    print(f"{name} is not installed and left out", file=sys.stderr)
+                    continue
+                work = Path(temporary, name)
+                work.mkdir()
+                readers[name] = Reader(name, photos, work)
+            for number in range(options.rounds):
+                for reader in readers.values():
+                    reader.read(number)
+        finally:
+            for reader in readers.values():
+                reader.end()
+    speeds = {name: reader.speeds for name, reader in readers.items()}
     base = statistics.median(per_core for _, per_core in speeds[next(iter(speeds))])
     print("| reader | images/s | images per second of a core: median (all) | ratio |\n|---|---|---|---|")
     for name, each in speeds.items():

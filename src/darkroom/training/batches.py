@@ -6,7 +6,7 @@ N pictures in a batch, C channels, H by W pixels, R random numbers per picture.
 import copy
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -24,8 +24,8 @@ from darkroom.training.arrays import ArrayTransform, transform_array
 from darkroom.training.augment import Augmentation, BatchAugmentation, PictureAugmentation
 from darkroom.training.orders import AUGMENT, BatchKey
 
-# One tensor (N, C, H, W) where all are of one size, else a (C, h, w) each; always uint8.
-Pictures = Tensor | list[Tensor]
+# One tensor (N, C, H, W) where all are of one size, else a (C, h, w) each, one after the other; always uint8.
+Pictures = Tensor | Iterable[Tensor]
 
 
 class Batch(TypedDict):
@@ -148,21 +148,23 @@ class PictureBatches(Dataset[Batch]):
         """Return the pictures (N, C, H, W) of a batch, or of a part of it: each is what it is in any other."""
         size = self.size_of(epoch)
         pictures: Pictures
-        if self.pack.size is None:
-            pictures = [_to_tensor(self._read(int(row))) for row in rows]
+        if self.pack.size is None or (self.transforms and isinstance(self.transforms[0], PictureAugmentation)):
+            pictures = (_to_tensor(self._read(int(row))) for row in rows)
         else:
             pictures = torch.from_numpy(self.pack.batch(rows)).permute(0, 3, 1, 2)
         for number, transform in enumerate(self.transforms):
             if isinstance(transform, BatchAugmentation):
                 numbers = self.random_numbers(epoch, number)
-                pictures = transform(self._fitted(pictures, size), torch.from_numpy(numbers[rows]))
+                pictures = transform(self._fitted(pictures, len(rows), size), torch.from_numpy(numbers[rows]))
             elif isinstance(transform, PictureAugmentation):
                 numbers = self.random_numbers(epoch, number)
-                pictures = [transform(picture, numbers[row], size) for picture, row in zip(pictures, rows, strict=True)]
+                # Those of the pack have equally many channels; what other transforms give need not.
+                apply = transform.batch if number == 0 else transform.each
+                pictures = apply(pictures, numbers[rows], size)
             else:
                 keys = [(epoch, number, int(row)) for row in rows]
                 pictures = [self._transform_one(transform, *pair) for pair in zip(pictures, keys, strict=True)]
-        return self._fitted(pictures, size)
+        return self._fitted(pictures, len(rows), size)
 
     def labels(self, rows: Rows) -> Tensor:
         """Return the labels of a batch."""
@@ -181,16 +183,19 @@ class PictureBatches(Dataset[Batch]):
             self._numbers[number] = (epoch, numbers)
         return numbers
 
+    @property
+    def _spares_pictures(self) -> bool:
+        """Whether what comes first leaves a picture as it is; else it gets a copy of what is kept or lies in a file."""
+        first = self.transforms[0] if self.transforms else None
+        return first is None or isinstance(first, BatchAugmentation) or getattr(first, "spares_picture", False)
+
     def _read(self, row: int) -> NDArray[np.uint8]:
-        if self.kept is None:
-            return self.pack.read(row, self._side)
-        picture = self.kept.get(row)
+        picture = self.kept.get(row) if self.kept else None
         if picture is None:
             picture = self.pack.read(row, self._side)
-            self.kept.add(row, picture)
-        first = self.transforms[0] if self.transforms else None
-        is_spared = not isinstance(first, PictureAugmentation) or first.spares_picture
-        return picture if is_spared else picture.copy()
+            if self.kept:
+                self.kept.add(row, picture)
+        return picture if self._spares_pictures else picture.copy()
 
     def _transform_one(self, transform: Any, picture: Tensor, counters: tuple[int, ...]) -> Tensor:
         # Transforms of other libraries draw from the global generators, so these are set for each picture.
@@ -212,13 +217,13 @@ class PictureBatches(Dataset[Batch]):
             )
         return transformed
 
-    def _fitted(self, pictures: Pictures, size: int) -> Tensor:
-        """Return pictures as one (N, C, size, size) uint8 tensor with the channels that the network sees."""
+    def _fitted(self, pictures: Pictures, count: int, size: int) -> Tensor:
+        """Return so many pictures as one (N, C, size, size) uint8 tensor with the channels that the network sees."""
         channels = self.channels
         if isinstance(pictures, Tensor) and pictures.shape[2:] == (size, size):
             return pictures if pictures.shape[1] == channels else pictures.expand(-1, channels, -1, -1)
         # Channels last, as they come and as the network wants them.
-        fitted = np.empty((len(pictures), size, size, channels), np.uint8)
+        fitted = np.empty((count, size, size, channels), np.uint8)
         for place, picture in zip(fitted, pictures, strict=True):
             is_right = picture.shape == (channels, size, size)
             place[...] = _to_array(picture) if is_right else fit(_to_array(picture), size, channels)

@@ -49,6 +49,18 @@ def test_flip_depends_on_each_picture_s_number() -> None:
     assert torch.equal(flipped[1], images[1])
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_large_pictures_are_mirrored_alike(channels: int) -> None:
+    images = torch.randint(0, 256, (8, 90, 110, channels), dtype=torch.uint8).permute(0, 3, 1, 2)
+    before, is_kept = images.clone(), torch.tensor([True, False, False, True] * 2)
+    mirrored = mirrored_in_numpy(images, is_kept)
+    assert torch.equal(mirrored, mirrored_by_choice(images, is_kept))
+    assert mirrored.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(images, before)
+    grey = images[:, :1].expand(-1, 3, -1, -1)
+    assert torch.equal(mirrored_in_numpy(grey, is_kept), mirrored_by_choice(grey, is_kept))
+
+
 def test_what_is_made_has_its_channels_last() -> None:
     """As it comes from the pack and goes to the network: turning it around costs more than the augmentation."""
     photo = torch.randint(0, 256, (40, 60, 3), dtype=torch.uint8).permute(2, 0, 1)
@@ -205,6 +217,17 @@ def test_a_crop_is_torchvision_s() -> None:
         top, left, height, width = crop._rectangle(40, 60, random.tolist())
         expected = v2.functional.resized_crop(picture, top, left, height, width, [16, 16], antialias=True)
         assert torch.equal(crop(picture, random, 16), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_crops_of_a_batch_are_those_of_its_pictures(channels: int) -> None:
+    crop, numbers = RandomCropResize(), np.random.default_rng(0)
+    shapes = [(40, 60), (25, 9), (300, 200)]
+    photos = [torch.from_numpy(numbers.integers(0, 256, (*shape, channels), np.uint8)).permute(2, 0, 1) for shape in shapes]
+    random = numbers.random((3, crop.num_random), np.float32)
+    batch = crop.batch(iter(photos), random, 20)
+    assert torch.equal(batch, torch.stack([crop(*both, 20) for both in zip(photos, random, strict=True)]))
+    assert batch.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_crops_are_as_large_and_as_wide_as_torchvision_s() -> None:

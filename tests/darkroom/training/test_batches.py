@@ -1,5 +1,8 @@
 """Order and augmentation depend on seed, epoch and picture alone; batches are what the network expects."""
 
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import albumentations
@@ -8,8 +11,12 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from darkroom.data.pictures import fit
-from darkroom.training.augment import RandomShift
+from darkroom.data.listing import Item, Listing
+from darkroom.data.pack import Pack
+from darkroom.data.packing import write_pack
+from darkroom.data.pictures import Decoded, fit
+from darkroom.params import Params
+from darkroom.training.augment import RandomCropResize, RandomShift
 from darkroom.training.batches import PictureBatches
 from darkroom.training.loading import make_loader
 from darkroom.training.orders import OrderedRows, ShuffledRows
@@ -110,6 +117,46 @@ def test_bits_do_not_depend_on_the_number_of_workers(photos: Any, num_workers: i
         return torch.cat([batch["images"] for batch in loader])
 
     assert torch.equal(images(0), images(num_workers))
+
+
+class Grey(torch.nn.Module):
+    """Makes some of the pictures grey."""
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        return picture[:1] if picture.shape[1] % 2 else picture
+
+
+def test_what_a_transform_makes_grey_is_cropped_too(photos: Any) -> None:
+    rows = np.arange(6)
+    batches = PictureBatches(photos.pack, image_size=20, channels=3, transforms=[Grey(), RandomCropResize()])
+    cropped = PictureBatches(photos.pack, image_size=20, channels=3, transforms=[RandomCropResize()])
+    images = batches[0, rows]["images"]
+    assert images.shape == cropped[0, rows]["images"].shape
+    is_grey = [torch.equal(image[0], image[2]) for image in images]
+    assert is_grey == [photos.pack[row].shape[0] % 2 == 1 for row in rows]
+
+
+class Painting(torch.nn.Module):
+    """Changes the very picture that it is given."""
+
+    def forward(self, picture: torch.Tensor) -> torch.Tensor:
+        return picture.fill_(7)
+
+
+@pytest.mark.parametrize("sides", [[20, 20], [20, 30]], ids=["one size", "many sizes"])
+def test_pixels_that_lie_in_a_file_are_not_painted_over(
+    sides: list[int], make_params: Callable[..., Params], tmp_path: Path
+) -> None:
+    grey = [np.arange(side * 24).astype(np.uint8).reshape(side, 24) for side in sides]
+    items = [Item(str(row), "train", partial(lambda data, row: (Decoded(data), row), data, row)) for row, data in enumerate(grey)]
+    write_pack(Listing("set", items, lambda _: ["a", "b"], {}), tmp_path, make_params({"download.format": "raw"}).download)
+    pack = Pack.open(tmp_path)
+    assert not pack.is_encoded
+    before = [pack[row] for row in range(2)]
+    for first in (Painting(), RandomCropResize(), RandomShift(1)):
+        for _ in range(2):
+            PictureBatches(pack, image_size=12, channels=1, transforms=[first, Painting()])[0, np.arange(2)]
+    assert all(np.array_equal(pack[row], before[row]) for row in range(2))
 
 
 class Flattening(torch.nn.Module):
