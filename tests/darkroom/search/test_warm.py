@@ -1,5 +1,6 @@
 """DVC from a warm process runs as it does from a cold one: folder, environment, log, status, signals."""
 
+import datetime
 import json
 import os
 import signal
@@ -10,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dvc.utils.serialize import YAMLFileCorruptedError, parse_yaml, parse_yaml_for_update
+from ruamel.yaml import YAML
 
-from darkroom.search.warm import IMPORTED, IS_LINUX, SRC, WarmDvc
+from darkroom.search.warm import IMPORTED, IS_LINUX, SRC, WarmDvc, parse_each_text_once
 
 pytestmark = pytest.mark.slow
 STAGES = "stages:\n  say: {cmd: 'echo $MARK in $(pwd)'}\n  fail: {cmd: exit 3}\n  wait: {cmd: touch begun && sleep 60}\n"
@@ -77,6 +80,35 @@ def test_a_server_that_was_killed_takes_its_run_along_and_is_replaced(repository
     assert process.wait() == -signal.SIGKILL
     os.killpg(process.pid, signal.SIGKILL)
     assert dvc.start(["repro", "--force", "say"], folder=repository, env=ENV, log=tmp_path / "log").wait() == 0
+
+
+def test_a_text_is_parsed_once_and_every_answer_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed = []
+    parse = YAML.load
+    monkeypatch.setattr(YAML, "load", lambda self, text: parsed.append(text) or parse(self, text))
+    known = parse_each_text_once()
+    first, second = (parse_yaml("a: {b: [1, 1e-3, 2020-01-01]}", "x.yaml") for _ in range(2))
+    assert first == second == {"a": {"b": [1, 1e-3, datetime.date(2020, 1, 1)]}}
+    first["a"]["b"].clear()
+    assert parse_yaml("a: {b: [1, 1e-3, 2020-01-01]}", "x.yaml") == second
+    assert (parse_yaml("", "x.yaml"), len(parsed), len(known)) == ({}, 2, 2)
+    for _ in range(2):
+        with pytest.raises(YAMLFileCorruptedError):
+            parse_yaml("a: {", "x.yaml")
+        assert list(parse_yaml_for_update("a: 1  # why", "x.yaml").ca.items) == ["a"]
+    assert len(known) == 2
+
+
+@pytest.mark.skipif(not IS_LINUX, reason="nothing is kept warm")
+def test_files_that_changed_between_runs_are_parsed_anew(repository: Path, dvc: WarmDvc, tmp_path: Path) -> None:
+    for word in ("one", "two"):
+        (repository / "dvc.yaml").write_text(f"vars: [params.yaml]\nstages: {{say: {{cmd: 'echo {word} ${{number}}'}}}}\n")
+        (repository / "params.yaml").write_text(f"number: {len(word)}{word}\n")
+        assert dvc.start(["repro", "say"], folder=repository, env=ENV, log=tmp_path / word).wait() == 0
+        assert f"\n{word} 3{word}\n" in (tmp_path / word).read_text()
+    (repository / "dvc.yaml").write_text("stages: {")
+    assert dvc.start(["repro", "say"], folder=repository, env=ENV, log=tmp_path / "log").wait() != 0
+    assert "dvc.yaml' is invalid" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.skipif(not IS_LINUX, reason="nothing is kept warm")
