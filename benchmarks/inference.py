@@ -104,11 +104,14 @@ def contenders(name: str, images: torch.Tensor, accelerator: str, folder: Path) 
     }
     if is_fast_at_bf16(device):
         made["Darkroom, `precision=bf16-mixed`"] = lambda: darkroom(name, accelerator, precision="bf16-mixed")
+    made["Darkroom, `engine=torch.compile`"] = lambda: darkroom(name, accelerator, engine="torch.compile")
+    if is_fast_at_bf16(device):
+        made["Darkroom, compiled in bf16"] = lambda: darkroom(name, accelerator, engine="torch.compile", precision="bf16-mixed")
     if accelerator != "cpu":
         return made
     made["Darkroom, `engine=openvino`"] = lambda: darkroom(name, accelerator, engine="openvino")
     if is_fast_at_bf16(device):
-        made["Darkroom, both"] = lambda: darkroom(name, accelerator, engine="openvino", precision="bf16-mixed")
+        made["Darkroom, OpenVINO in bf16"] = lambda: darkroom(name, accelerator, engine="openvino", precision="bf16-mixed")
     made["ONNX Runtime, float32"] = lambda: onnx_runtime(name, images, folder)
     made["OpenVINO by itself, float32, fixed batch"] = lambda: openvino(name, images)
     return made

@@ -99,7 +99,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 # How a trained network is computed.
-Engine = Literal["torch", "openvino"]
+Engine = Literal["torch", "torch.compile", "openvino"]
 AnswerPrecision = Literal["32-true", "bf16-mixed", "auto"]
 
 
@@ -513,7 +513,7 @@ class EvaluateParams(Section):
     tta: Literal["none", "flip", "flip_shift"]
     """Test-time augmentation: mean of the logits over a picture and its mirror image, or both shifted a little as well."""
     engine: Engine
-    """What computes: `torch`, or `openvino` (to be installed), which is faster on most processors."""
+    """What computes: `torch`, `torch.compile` (takes half a minute to begin), or `openvino` (to be installed)."""
     precision: AnswerPrecision
     """`bf16-mixed`: faster where the device has it; `auto`: that, if it is found to be faster and to decide alike."""
     ece_bins: PositiveInt

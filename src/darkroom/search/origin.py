@@ -11,9 +11,9 @@ from optuna.study import Study
 
 from darkroom.errors import InputError, RunError
 from darkroom.params_file import read_yaml
-from darkroom.search.repository import Snapshot, take_snapshot
+from darkroom.search.repository import Snapshot, add_to_snapshot, take_snapshot
 from darkroom.search.runs import Running
-from darkroom.search.slots import Slot, slots_dir
+from darkroom.search.slots import MEASURED, Slot, slots_dir
 from darkroom.search.space import SECTIONS
 from darkroom.search.trials import locked_among_searches
 from darkroom.search.writing import only_stages
@@ -52,6 +52,8 @@ class Origin:
         if outcome.kind != "done":
             raise RunError(f"{log}: there is no data to train on ({outcome.reason}); mend that, and run the same command again")
         lock = only_stages((slot.folder / "dvc.lock").read_text(encoding="utf-8"), stages)
+        # Split measures the data into files that DVC's cache does not have: without them every trial would run it again.
+        snapshot = add_to_snapshot(slot.repository, snapshot, slot.folder, MEASURED)
         return cls(snapshot, content, lock, _inputs(slot, content))
 
     def check(self, study: Study, searched: Iterable[str]) -> None:

@@ -3,8 +3,8 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,20 +39,38 @@ def take_snapshot(repository: Path) -> Snapshot:
         raise InputError(
             f"{repository}: has no commit to compare trials with; run 'git add -A' and 'git commit -m first'"
         ) from None
+    with _own_index(repository) as with_index:
+        index = Path(git(repository, "rev-parse", "--git-path", "index"))
+        with suppress(FileNotFoundError):
+            shutil.copy(repository / index, with_index["GIT_INDEX_FILE"])
+        git(repository, "add", "--update", env=with_index)
+        return _snapshot_of(repository, git(repository, "write-tree", env=with_index), Snapshot(head, head))
+
+
+def add_to_snapshot(repository: Path, snapshot: Snapshot, workspace: Path, path: str) -> Snapshot:
+    """Return a snapshot with a folder as it stands in another workspace."""
+    with _own_index(repository) as with_index:
+        git(repository, "read-tree", snapshot.commit, env=with_index)
+        git(repository, "--work-tree", str(workspace), "add", "--all", "--", f":/{path}", env=with_index)
+        return _snapshot_of(repository, git(repository, "write-tree", env=with_index), snapshot)
+
+
+@contextmanager
+def _own_index(repository: Path) -> Iterator[dict[str, str]]:
+    """Yield what makes Git use an index of its own, so that nobody's is locked or changed."""
     temporary = repository / ".dvc" / "tmp" / f"index-{os.getpid()}"
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
-        index = Path(git(repository, "rev-parse", "--git-path", "index"))
-        with suppress(FileNotFoundError):
-            shutil.copy(repository / index, temporary)
-        with_index = {"GIT_INDEX_FILE": str(temporary)}
-        git(repository, "add", "--update", env=with_index)
-        tree = git(repository, "write-tree", env=with_index)
+        yield {"GIT_INDEX_FILE": str(temporary)}
     finally:
         temporary.unlink(missing_ok=True)
-    if tree == git(repository, "rev-parse", "HEAD^{tree}"):
-        return Snapshot(head, head)
-    return Snapshot(head, commit_tree(repository, tree, head, "workspace"))
+
+
+def _snapshot_of(repository: Path, tree: str, before: Snapshot) -> Snapshot:
+    """Return a snapshot with the files of a tree; the same one, if nothing is different."""
+    if tree == git(repository, "rev-parse", f"{before.commit}^{{tree}}"):
+        return before
+    return Snapshot(before.head, commit_tree(repository, tree, before.head, "workspace"))
 
 
 def reference(head: str, name: str) -> str:

@@ -28,6 +28,8 @@ from darkroom.workspace import locked
 
 # What stands in the dvc.lock and the metrics of other stages is of another model.
 STAGES = ("download", "split", "train")
+# Where split writes what it has measured.
+MEASURED = "metrics/split"
 # Longer than a stage that is left behind takes to save its state.
 SETTLE_SECONDS = 60.0
 MOST_SLOTS = 1000
@@ -116,7 +118,7 @@ class Slot:
             (self.folder / left).unlink(missing_ok=True)
         git(self.folder, "checkout", "--quiet", "--force", "--detach", snapshot.commit)
         # What the stages of the data have measured is not in DVC's cache, and would be measured again.
-        git(self.folder, "clean", "--quiet", "-ffd", "--exclude=/metrics/split")
+        git(self.folder, "clean", "--quiet", "-ffd", f"--exclude=/{MEASURED}")
         self._share_cache()
 
     def _clone(self) -> None:

@@ -13,8 +13,8 @@ from darkroom.params import HardwareParams, Params
 from darkroom.training.engines import ENGINES, Engine
 from darkroom.training.published import Published, load_model
 
-# Pictures that a network is tried with, and those that choose a precision by time and decisions.
-FEW, SAMPLE = 4, 64
+# Pictures that choose a precision by time and decisions.
+SAMPLE = 64
 
 
 class Arithmetic:
@@ -84,7 +84,7 @@ class Arithmetic:
     def __call__(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of pictures (N, C, H, W) uint8."""
         if not self._is_ready:
-            self._engine.prepare(images[:FEW])
+            self._engine.prepare(images)
             if self.precision == "auto":
                 self.precision, why = self._chosen(images[:SAMPLE])
                 print(f"{self.stage}: computes in {self.precision}: {why}", flush=True)

@@ -1,21 +1,33 @@
-"""What computes a trained network: torch, or OpenVINO where it is installed. N pictures, C channels, H by W pixels, K classes."""
+"""What computes a trained network: torch, also compiled, or OpenVINO where it is installed.
+
+N pictures, C channels, H by W pixels, K classes.
+"""
 
 import sys
+import time
+from collections.abc import Callable
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from darkroom.errors import InputError, described, one_line
 from darkroom.params import HardwareParams
 from darkroom.training.devices import check_precision, choose_device, is_fast_at_bf16
-from darkroom.training.folding import close, fold_batch_norm
+from darkroom.training.folding import TOLERANCE, close, fold_batch_norm
 
 # On a processor the network gets a batch in pieces of so many pixels: of more, what its layers make is larger than what the C
 # library keeps, and is fetched from the system anew for each layer.
 PIECE_PIXELS = 8 * 224**2
+# Pictures that a network is tried with.
+FEW = 4
+# Of the largest logit, what compiled code may differ by from torch in bfloat16, which keeps two to three digits at each step.
+BF16_TOLERANCE = 0.05
+
+Network = Callable[[Tensor], Tensor]
 
 
 class Engine(Protocol):
@@ -32,7 +44,7 @@ class Engine(Protocol):
         """Raise InputError if it does not compute in a precision, `32-true` or `bf16-mixed`, that `key` of params.yaml names."""
 
     def prepare(self, images: Tensor) -> None:
-        """Make ready, with a few pictures (N, C, H, W) uint8 to try."""
+        """Make ready, with the first pictures (N, C, H, W) uint8, of which it may try a few."""
 
     def answer(self, images: Tensor, precision: str) -> Tensor:
         """Return the logits (N, K) of pictures (N, C, H, W) uint8, on any device, in float32 or more."""
@@ -53,15 +65,73 @@ class TorchEngine:
 
     def prepare(self, images: Tensor) -> None:
         """Fold the batch normalisation."""
-        self.network = fold_batch_norm(self.network, images.to(self.device))
+        self.network = fold_batch_norm(self.network, images[:FEW].to(self.device))
 
     def answer(self, images: Tensor, precision: str) -> Tensor:
         """Return the logits (N, K)."""
         height, width = images.shape[2:]
         most = max(1, PIECE_PIXELS // (height * width)) if self.device.type == "cpu" else len(images)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-            logits = torch.cat([self.network(piece) for piece in torch.split(images.to(self.device), most)])
+            logits = torch.cat([self._compute(piece, precision) for piece in torch.split(images.to(self.device), most)])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _compute(self, images: Tensor, precision: str) -> Tensor:  # noqa: ARG002
+        """Return the logits (N, K) of pictures that are computed together."""
+        logits: Tensor = self.network(images)
+        return logits
+
+
+class CompiledEngine(TorchEngine):
+    """Torch with code that its compiler makes for this network, which takes half a minute and says so.
+
+    References
+    ----------
+    https://docs.pytorch.org/docs/2.15/generated/torch.compile.html
+    """
+
+    def __init__(self, network: nn.Module, hardware: HardwareParams, key: str):
+        super().__init__(network, hardware, key)
+        self.key = key
+        self._compiled: Network = network
+        self._count = 0
+        self._known: set[str] = set()
+
+    def prepare(self, images: Tensor) -> None:
+        """Fold the batch normalisation; what is compiled waits for the precision."""
+        super().prepare(images)
+        self._compiled = torch.compile(self.network, dynamic=False, options={"freezing": True})
+
+    def _compute(self, images: Tensor, precision: str) -> Tensor:
+        # Code is made for one number of pictures: smaller pieces are filled up, or it would be made anew for the last of them.
+        self._count = max(self._count, len(images))
+        filled = functional.pad(images, [0] * 7 + [self._count - len(images)])
+        if precision not in self._known:
+            self._make(filled, precision)
+            self._known.add(precision)
+        return self._compiled(filled)[: len(images)]
+
+    def _make(self, images: Tensor, precision: str) -> None:
+        """Have the code made for a precision, and compare its answers with those of torch.
+
+        Raises
+        ------
+        InputError
+            If there is no compiler, or it cannot take the network, or the code answers otherwise.
+        """
+        from torch._dynamo.exc import TorchDynamoException  # the compiler takes a second to import
+
+        start = time.perf_counter()
+        try:
+            answers = self._compiled(images)
+        except TorchDynamoException as error:
+            reason = one_line(described(error))[:200]
+            way_out = "set it to torch, or see that there is a C++ compiler"
+            raise InputError(f"params.yaml: {self.key}: this network cannot be compiled here ({reason}); {way_out}") from error
+        seconds = time.perf_counter() - start
+        tolerance = TOLERANCE if precision == "32-true" else BF16_TOLERANCE
+        if not close(answers.float(), self.network(images).float(), tolerance):
+            raise InputError(f"params.yaml: {self.key}: compiled, this network answers otherwise than before; set it to torch")
+        print(f"{self.key}: torch.compile took {seconds:.1f} s", flush=True)
 
 
 class OpenVinoEngine:
@@ -106,7 +176,7 @@ class OpenVinoEngine:
                 program = torch.export.export(self.network, (example,), dynamic_shapes=({0: number},))
                 self._program = _openvino(self.key).convert_model(program)
                 self._program.reshape([-1, *images.shape[1:]])
-                is_close = close(self.answer(images, "32-true"), self.network(images))
+                is_close = close(self.answer(images[:FEW], "32-true"), self.network(images[:FEW]))
             except Exception as error:
                 reason = one_line(described(error))[:200]
                 raise InputError(
@@ -125,7 +195,11 @@ class OpenVinoEngine:
         return torch.from_numpy(self._compiled[precision](images.numpy())[0])
 
 
-ENGINES: dict[str, type[TorchEngine] | type[OpenVinoEngine]] = {"torch": TorchEngine, "openvino": OpenVinoEngine}
+ENGINES: dict[str, type[TorchEngine] | type[OpenVinoEngine]] = {
+    "torch": TorchEngine,
+    "torch.compile": CompiledEngine,
+    "openvino": OpenVinoEngine,
+}
 
 
 def _openvino(key: str) -> ModuleType:

@@ -11,7 +11,7 @@ import pytest
 
 from darkroom.errors import InputError
 from darkroom.params_file import read_yaml
-from darkroom.search.repository import Snapshot, find_experiment, git, params_of, take_snapshot
+from darkroom.search.repository import Snapshot, add_to_snapshot, find_experiment, git, params_of, take_snapshot
 from darkroom.search.slots import Slot, taken_slots
 from darkroom.search.space import with_settings
 from darkroom.search.writing import write_params
@@ -104,6 +104,31 @@ def test_an_experiment_that_is_there_is_never_replaced(repository: Path, opened:
     slot, snapshot = opened(lr=0.6)
     assert slot.save(snapshot, "mine-0000", "another message") == first
     assert params_of(repository, first)["train"]["lr"] == 0.5
+
+
+def test_what_the_data_stages_measured_is_there_in_every_trial(
+    repository: Path, opened: Callable[..., tuple[Slot, Snapshot]], content: dict[str, Any]
+) -> None:
+    (repository / "metrics" / "split").mkdir(parents=True)
+    for name in ("numbers.json", "gone.json"):
+        (repository / "metrics" / "split" / name).write_text("of before")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "-m", "results")
+    slot, snapshot = opened()
+    measured = slot.folder / "metrics" / "split"
+    (measured / "numbers.json").write_text("of now")
+    (measured / "gone.json").unlink()
+    before = everything(repository)
+    added = add_to_snapshot(repository, snapshot, slot.folder, "metrics/split")
+    assert everything(repository) == before
+    assert added.head == snapshot.head
+    assert add_to_snapshot(repository, added, slot.folder, "metrics/split") == added
+    for name in ("mine-0000", "mine-0001"):
+        slot.open(added, content, lock=None)
+        assert [path.name for path in measured.iterdir()] == ["numbers.json"]
+        assert (measured / "numbers.json").read_text() == "of now"
+        commit = slot.save(added, name, "a message")
+        assert git(repository, "rev-parse", f"{commit}^") == added.head
 
 
 def test_results_of_other_models_are_left_out(repository: Path, opened: Callable[..., tuple[Slot, Snapshot]]) -> None:

@@ -1,5 +1,6 @@
 """Engines and precisions: the same decisions, what is chosen, and what is refused on one line."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._inductor import config
+from torch.compiler import set_stance
 
 from darkroom.errors import InputError
 from darkroom.params import HardwareParams, Network, Params
@@ -168,6 +171,47 @@ def test_auto_tries_nothing_where_there_are_no_instructions(hardware: HardwarePa
     logits(arithmetic)
     assert capsys.readouterr().out == "predict: computes in 32-true: no instructions for bf16 on this cpu\n"
     assert arithmetic.record == {"engine": "torch", "precision": "32-true"}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_compiled_it_answers_as_before_and_says_what_it_cost(
+    hardware: HardwareParams, precision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, compiled = published(), published()
+    monkeypatch.setattr(engines, "PIECE_PIXELS", 20 * 8 * 8)
+    sizes: list[int] = []
+    expected = logits(Arithmetic(model, hardware, precision=precision))
+    arithmetic = Arithmetic(compiled, hardware, "evaluate", engine="torch.compile", precision=precision)
+    tolerance = 1e-5 if precision == "32-true" else 2e-2
+    torch.testing.assert_close(logits(arithmetic), expected, rtol=tolerance, atol=tolerance)
+    engine: Any = arithmetic._engine
+    code = engine._compiled
+    engine._compiled = lambda images: sizes.append(len(images)) or code(images)
+    with set_stance("fail_on_recompile"):
+        torch.testing.assert_close(logits(arithmetic, IMAGES[:33]), expected[:33], rtol=tolerance, atol=tolerance)
+    assert sizes == [20, 20]
+    said = capsys.readouterr().out
+    assert re.fullmatch(r"evaluate\.engine: torch\.compile took \d+\.\d s\n", said), said
+    assert arithmetic.record == {"engine": "torch.compile", "precision": precision}
+
+
+def test_code_that_answers_otherwise_is_refused(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda network, **_: lambda images: network(images) * 1.1)
+    arithmetic = Arithmetic(published(), hardware, "evaluate", engine="torch.compile", precision="bf16-mixed")
+    message = r"^params.yaml: evaluate.engine: compiled, this network answers otherwise than before; set it to torch$"
+    with pytest.raises(InputError, match=message):
+        logits(arithmetic)
+
+
+def test_without_a_compiler_there_is_a_way_out(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    arithmetic = Arithmetic(published(), hardware, engine="torch.compile")
+    message = r"^params.yaml: predict.engine: this network cannot be compiled here \(.*\); set it to torch, or see that there is"
+    with pytest.raises(InputError, match=message) as raised:
+        logits(arithmetic)
+    assert "\n" not in str(raised.value)
 
 
 @needs_openvino
