@@ -154,12 +154,24 @@ class RandomShift(BatchAugmentation):
 
 def moved_in_numpy(images: Tensor, start: Tensor, pixels: int) -> Tensor:
     """Return pictures (N, C, H, W), each moved by `pixels` less its own two numbers `start` (N, 2) from 0 to 2 * pixels."""
-    around = (pixels, pixels)
     # Numpy copies rows of pixels; torch would pick one number after the other, ten times as slow.
-    padded = np.pad(images.permute(0, 2, 3, 1).numpy(), ((0, 0), around, around, (0, 0)), mode="edge")
+    padded = with_border(images.permute(0, 2, 3, 1).numpy(), pixels)
     windows = sliding_window_view(padded, images.shape[2:], axis=(1, 2))  # N 2P+1 2P+1 C H W
     moved = windows[np.arange(len(images)), start[:, 0].numpy(), start[:, 1].numpy()]  # N C H W
     return torch.from_numpy(moved).contiguous(memory_format=torch.channels_last)
+
+
+def with_border(images: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
+    """Return pictures (N, H, W, C) with their border repeated on all sides, as `numpy.pad` does in half as much time again."""
+    count, height, width, channels = images.shape
+    bottom, right = pixels + height, pixels + width
+    padded = np.empty((count, bottom + pixels, right + pixels, channels), np.uint8)
+    padded[:, pixels:bottom, pixels:right] = images
+    padded[:, pixels:bottom, :pixels] = images[:, :, :1]
+    padded[:, pixels:bottom, right:] = images[:, :, -1:]
+    padded[:, :pixels] = padded[:, pixels : pixels + 1]
+    padded[:, bottom:] = padded[:, bottom - 1 : bottom]
+    return padded
 
 
 def moved_by_index(images: Tensor, start: Tensor, pixels: int) -> Tensor:

@@ -131,7 +131,7 @@ class CompiledEngine(TorchEngine):
         tolerance = TOLERANCE if precision == "32-true" else BF16_TOLERANCE
         if not close(answers.float(), self.network(images).float(), tolerance):
             raise InputError(f"params.yaml: {self.key}: compiled, this network answers otherwise than before; set it to torch")
-        print(f"{self.key}: torch.compile took {seconds:.1f} s", flush=True)
+        print(f"{self.key}: torch.compile took {seconds:.1f} s for {precision}", flush=True)
 
 
 class OpenVinoEngine:

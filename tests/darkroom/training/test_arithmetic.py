@@ -191,7 +191,7 @@ def test_compiled_it_answers_as_before_and_says_what_it_cost(
         torch.testing.assert_close(logits(arithmetic, IMAGES[:33]), expected[:33], rtol=tolerance, atol=tolerance)
     assert sizes == [20, 20]
     said = capsys.readouterr().out
-    assert re.fullmatch(r"evaluate\.engine: torch\.compile took \d+\.\d s\n", said), said
+    assert re.fullmatch(rf"evaluate\.engine: torch\.compile took \d+\.\d s for {precision}\n", said), said
     assert arithmetic.record == {"engine": "torch.compile", "precision": precision}
 
 

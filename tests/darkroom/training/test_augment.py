@@ -25,6 +25,7 @@ from darkroom.training.augment import (
     mirrored_in_numpy,
     moved_by_index,
     moved_in_numpy,
+    with_border,
 )
 
 
@@ -40,6 +41,13 @@ def test_shift_moves_by_whole_pixels_and_repeats_the_border() -> None:
     assert torch.equal(least[:, :, 0, 1:], images[:, :, 0, :-1])
     assert torch.equal(most[:, :, :-1, :-1], images[:, :, 1:, 1:])
     assert most.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("pixels", [0, 1, 9])
+def test_a_border_is_numpy_s(pixels: int) -> None:
+    images = pictures().permute(0, 2, 3, 1).numpy()
+    around = (pixels, pixels)
+    assert np.array_equal(with_border(images, pixels), np.pad(images, ((0, 0), around, around, (0, 0)), mode="edge"))
 
 
 def test_flip_depends_on_each_picture_s_number() -> None:
