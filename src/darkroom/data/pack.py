@@ -170,13 +170,12 @@ class Pack:
 
     def __getitem__(self, row: int) -> Picture:
         """Return a copy of one picture, (H, W, C) uint8."""
-        return self.read(row).copy()
+        return self.read(row)
 
     def read(self, row: int, side: int | None = None) -> Picture:
-        """Return one picture, (H, W, C) uint8; smaller than it is, if `side` is the shorter side that is wanted.
+        """Return a copy of one picture, (H, W, C) uint8; smaller than it is, if `side` is the shorter side that is wanted.
 
-        A large JPEG is then decoded at a fraction of its size, see `decode`. Pixels that are stored as such are given where they
-        lie: who changes them changes what this process reads the next time, though not the file.
+        A large JPEG is then decoded at a fraction of its size, see `decode`.
 
         Raises
         ------
@@ -185,15 +184,14 @@ class Pack:
         """
         self._check_withheld(row)
         if not isinstance(self._images, list):
-            stored: Picture = self._images[row]
-            return stored
+            return np.array(self._images[row])
         shard, start, length = int(self._shards[row]), int(self._offsets[row]), int(self._lengths[row])
         content = self._images[shard][start : start + length]
         try:
             if self.is_encoded:
                 picture = decode(content.tobytes(), int(self.sizes[row].prod(dtype=np.int64)), side).picture
             else:
-                picture = content.reshape(*self.sizes[row], -1)
+                picture = np.array(content).reshape(*self.sizes[row], -1)
         except PictureError as error:
             name = paths.shown(self.directory / SHARD_NAME.format(shard))
             raise InputError(f"{name}: '{self.ids[row]}' {error}; the file is damaged, run 'dvc checkout'") from error
@@ -248,7 +246,7 @@ def _verify(directory: Path, recorded: dict[str, str]) -> None:
 
 def _load_npy(path: Path) -> NDArray[np.uint8]:
     try:
-        images: NDArray[np.uint8] = np.load(path, mmap_mode="c", allow_pickle=False)
+        images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (tokenize.TokenError, SyntaxError, OverflowError) as error:  # the header is a Python literal
         raise ValueError(f"{path.name} has no readable header ({error})") from error
     return images
@@ -258,11 +256,10 @@ def _map_images(directory: Path, dataset: dict[str, Any]) -> Images:
     """Return the pixels (N, H, W, C), or the bytes of pictures one after the other, one array for each file."""
     if dataset["format"] not in FORMATS:
         raise ValueError(f"dataset.json has the unknown format {dataset['format']!r}")
-    # As a plain view: indexing a memmap makes a memmap, which is slower. Copied on write ("c"), though nothing is written: torch
-    # takes no array that must not be.
+    # As a plain view: indexing a memmap makes a memmap, which is slower.
     if "images.npy" not in dataset["files"]:
         names = [SHARD_NAME.format(number) for number in range(len(dataset["files"]) - 1)]
-        return [np.asarray(np.memmap(directory / name, np.uint8, mode="c")) for name in names]
+        return [np.asarray(np.memmap(directory / name, np.uint8, mode="r")) for name in names]
     images = _load_npy(directory / "images.npy")
     if images.ndim != 4 or images.dtype != np.uint8:
         raise ValueError(f"images.npy holds {images.dtype} of shape {images.shape}")

@@ -183,19 +183,16 @@ class PictureBatches(Dataset[Batch]):
             self._numbers[number] = (epoch, numbers)
         return numbers
 
-    @property
-    def _spares_pictures(self) -> bool:
-        """Whether what comes first leaves a picture as it is; else it gets a copy of what is kept or lies in a file."""
-        first = self.transforms[0] if self.transforms else None
-        return first is None or isinstance(first, BatchAugmentation) or getattr(first, "spares_picture", False)
-
     def _read(self, row: int) -> NDArray[np.uint8]:
-        picture = self.kept.get(row) if self.kept else None
+        if self.kept is None:
+            return self.pack.read(row, self._side)
+        picture = self.kept.get(row)
         if picture is None:
             picture = self.pack.read(row, self._side)
-            if self.kept:
-                self.kept.add(row, picture)
-        return picture if self._spares_pictures else picture.copy()
+            self.kept.add(row, picture)
+        first = self.transforms[0] if self.transforms else None
+        is_spared = not isinstance(first, PictureAugmentation) or first.spares_picture
+        return picture if is_spared else picture.copy()
 
     def _transform_one(self, transform: Any, picture: Tensor, counters: tuple[int, ...]) -> Tensor:
         # Transforms of other libraries draw from the global generators, so these are set for each picture.
