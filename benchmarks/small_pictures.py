@@ -18,8 +18,10 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from darkroom.params_file import check_params, read_yaml
 from darkroom.training.batches import PictureBatches
 from darkroom.training.devices import is_fast_at_bf16
 from darkroom.training.held import make_repeating_loader
+from darkroom.training.memory import keep_freed_memory
 from darkroom.training.networks import Normalized
 from darkroom.training.orders import ShuffledRows
 from darkroom.training.plan import Plan, make_plan
@@ -198,7 +201,13 @@ def compare_loaders(pack: Pack, split: Split, rounds: int) -> None:
     compare("loader", {who: way(epoch) for who, epoch in ways.items()}, rounds)
 
 
-def compare_trainings(name: str, precision: str, pack: Pack, split: Split, rounds: int) -> None:
+def darkroom(name: str, precision: str, pack: Pack, split: Split) -> float:
+    """Return Darkroom's pictures per second."""
+    with tempfile.TemporaryDirectory() as folder:
+        return BATCH / ours(plan_of(CASES[name][0], precision, pack, split), pack, split, Path(folder, "state"))
+
+
+def compare_trainings(name: str, precision: str, pack: Pack, split: Split, rounds: int, process: Executor) -> None:
     """Print the rows of one network in one precision."""
     plan = partial(plan_of, CASES[name][0], precision, pack, split)
 
@@ -206,16 +215,25 @@ def compare_trainings(name: str, precision: str, pack: Pack, split: Split, round
         with tempfile.TemporaryDirectory() as folder:
             return BATCH / usual(plan(), pack, Path(folder), workers)
 
-    def darkroom(number: int) -> float:  # noqa: ARG001
-        with tempfile.TemporaryDirectory() as folder:
-            return BATCH / ours(plan(), pack, split, Path(folder, "state"))
-
     ways = {
         "Lightning as usual": partial(usually, workers=0),
         "the same, two workers": partial(usually, workers=2),
-        "Darkroom": darkroom,
+        "Darkroom": lambda _: process.submit(darkroom, name, precision, pack, split).result(),
     }
     compare(f"{name}, {precision}", ways, rounds)
+
+
+def be_quiet() -> None:
+    """Let warnings of Lightning not stand between the rows."""
+    warnings.simplefilter("ignore")
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def prepare() -> None:
+    """Begin the process of Darkroom as the train stage begins."""
+    be_quiet()
+    keep_freed_memory()
 
 
 def main() -> None:
@@ -223,18 +241,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    warnings.simplefilter("ignore")
-    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    be_quiet()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}\n")
     print("| what | by | pictures/s: median (all) | ratio |\n|---|---|---|---|")
     precisions = ["32-true", *(["bf16-mixed"] if is_fast_at_bf16(torch.device("cpu")) else [])]
-    with tempfile.TemporaryDirectory() as folder:
+    # As the train stage has it, in a process of its own: the others are to have the C library as it is.
+    alone = ProcessPoolExecutor(1, get_context("spawn"), prepare)
+    with alone as process, tempfile.TemporaryDirectory() as folder:
         packs = {name: make_pictures(Path(folder, name), count, SIDE, 3) for name, (_, count) in CASES.items()}
         compare_loaders(*packs["ResNet-20"], rounds)
         for name, pictures in packs.items():
             for precision in precisions:
-                compare_trainings(name, precision, *pictures, rounds)
+                compare_trainings(name, precision, *pictures, rounds, process)
 
 
 if __name__ == "__main__":

@@ -94,35 +94,39 @@ class CompiledEngine(TorchEngine):
         self.key = key
         self._compiled: Network = network
         self._count = 0
-        self._known: set[str] = set()
+        self._known: set[tuple[str, int]] = set()
 
     def prepare(self, images: Tensor) -> None:
         """Fold the batch normalisation; what is compiled waits for the precision."""
         super().prepare(images)
-        self._compiled = torch.compile(self.network, dynamic=False, options={"freezing": True})
+        self._compiled = torch.compile(self.network, dynamic=False)
 
     def _compute(self, images: Tensor, precision: str) -> Tensor:
         # Code is made for one number of pictures: smaller pieces are filled up, or it would be made anew for the last of them.
         self._count = max(self._count, len(images))
         filled = functional.pad(images, [0] * 7 + [self._count - len(images)])
-        if precision not in self._known:
+        if (precision, self._count) not in self._known:
             self._make(filled, precision)
-            self._known.add(precision)
+            self._known.add((precision, self._count))
         return self._compiled(filled)[: len(images)]
 
     def _make(self, images: Tensor, precision: str) -> None:
-        """Have the code made for a precision, and compare its answers with those of torch.
+        """Have the code made for a precision and a number of pictures, and compare its answers with those of torch.
 
         Raises
         ------
         InputError
             If there is no compiler, or it cannot take the network, or the code answers otherwise.
         """
-        from torch._dynamo.exc import TorchDynamoException  # the compiler takes a second to import
+        # Imported here: the compiler takes a second.
+        from torch._dynamo.exc import TorchDynamoException
+        from torch._inductor import config
 
         start = time.perf_counter()
         try:
-            answers = self._compiled(images)
+            # Weights become constants, laid out and rounded once. Of torch.compile's own option only its second half hears.
+            with config.patch(freezing=True):
+                answers = self._compiled(images)
         except TorchDynamoException as error:
             reason = one_line(described(error))[:200]
             way_out = "set it to torch, or see that there is a C++ compiler"
