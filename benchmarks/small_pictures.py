@@ -240,7 +240,9 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("networks", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)} (all)")
+    options = parser.parse_args()
+    rounds = options.rounds
     be_quiet()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}\n")
     print("| what | by | pictures/s: median (all) | ratio |\n|---|---|---|---|")
@@ -248,8 +250,8 @@ def main() -> None:
     # As the train stage has it, in a process of its own: the others are to have the C library as it is.
     alone = ProcessPoolExecutor(1, get_context("spawn"), prepare)
     with alone as process, tempfile.TemporaryDirectory() as folder:
-        packs = {name: make_pictures(Path(folder, name), count, SIDE, 3) for name, (_, count) in CASES.items()}
-        compare_loaders(*packs["ResNet-20"], rounds)
+        packs = {name: make_pictures(Path(folder, name), CASES[name][1], SIDE, 3) for name in options.networks}
+        compare_loaders(*next(iter(packs.values())), rounds)
         for name, pictures in packs.items():
             for precision in precisions:
                 compare_trainings(name, precision, *pictures, rounds, process)
