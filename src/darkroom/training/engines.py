@@ -69,11 +69,15 @@ class TorchEngine:
 
     def answer(self, images: Tensor, precision: str) -> Tensor:
         """Return the logits (N, K)."""
-        height, width = images.shape[2:]
-        most = max(1, PIECE_PIXELS // (height * width)) if self.device.type == "cpu" else len(images)
+        pieces = torch.split(images.to(self.device), self._piece(images))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-            logits = torch.cat([self._compute(piece, precision) for piece in torch.split(images.to(self.device), most)])
+            logits = torch.cat([self._compute(piece, precision) for piece in pieces])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _piece(self, images: Tensor) -> int:
+        """Return how many pictures of a batch are computed together."""
+        height, width = images.shape[2:]
+        return min(len(images), max(1, PIECE_PIXELS // (height * width))) if self.device.type == "cpu" else len(images)
 
     def _compute(self, images: Tensor, precision: str) -> Tensor:  # noqa: ARG002
         """Return the logits (N, K) of pictures that are computed together."""
@@ -99,6 +103,8 @@ class CompiledEngine(TorchEngine):
     def prepare(self, images: Tensor) -> None:
         """Fold the batch normalisation; what is compiled waits for the precision."""
         super().prepare(images)
+        # The first batch is as large as any: code for the few of it that choose a precision would serve for nothing else.
+        self._count = self._piece(images)
         self._compiled = torch.compile(self.network, dynamic=False)
 
     def _compute(self, images: Tensor, precision: str) -> Tensor:

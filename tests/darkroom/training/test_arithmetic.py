@@ -195,6 +195,17 @@ def test_compiled_it_answers_as_before_and_says_what_it_cost(
     assert arithmetic.record == {"engine": "torch.compile", "precision": precision}
 
 
+def test_a_precision_is_chosen_without_code_of_its_own(
+    hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(arithmetics, "SAMPLE", 5)
+    monkeypatch.setattr(engines, "is_fast_at_bf16", lambda _: True)
+    arithmetic = Arithmetic(published(), hardware, engine="torch.compile", precision="auto")
+    logits(arithmetic)
+    said = capsys.readouterr().out
+    assert (said.count("s for 32-true"), said.count("s for bf16-mixed")) == (1, 1), said
+
+
 def test_code_that_answers_otherwise_is_refused(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda network, **_: lambda images: network(images) * 1.1)
     arithmetic = Arithmetic(published(), hardware, "evaluate", engine="torch.compile", precision="bf16-mixed")
