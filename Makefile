@@ -14,7 +14,7 @@ repro: $(VENV)/run.stamp  ## Set up .venv and run the pipeline: download, split,
 	dvc repro
 
 # One thread each: trainings that share the cores wait for each other's threads by spinning, ten times longer than they compute.
-test: $(VENV)/dev.stamp  ## Set up .venv and run the tests, a process on every core and one more, the longest first
+test: $(VENV)/dev.stamp  ## Set up .venv and run the tests, a process on every core, the longest first
 	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/dev.stamp  ## Run the long form of the tests that kill, damage and fuzz (hours)

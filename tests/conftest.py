@@ -27,11 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 CONTENT = read_yaml(ROOT / "params.yaml")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: many tests wait for stages to be killed, locks to be let go, and disks."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture
 def content() -> dict[str, Any]:
     """A fresh copy of the repository's params.yaml, as plain mappings."""

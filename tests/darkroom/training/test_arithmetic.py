@@ -214,13 +214,12 @@ def test_code_that_answers_otherwise_is_refused(hardware: HardwareParams, monkey
         logits(arithmetic)
 
 
-def test_without_a_compiler_there_is_a_way_out(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_there_is_a_way_out(hardware: HardwareParams) -> None:
     torch._dynamo.reset()
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    monkeypatch.setattr(config, "force_disable_caches", True)
     arithmetic = Arithmetic(published(), hardware, engine="torch.compile")
     message = r"^params.yaml: predict.engine: this network cannot be compiled here \(.*\); set it to torch, or see that there is"
-    with pytest.raises(InputError, match=message) as raised:
+    no_compiler = config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
+    with no_compiler, pytest.raises(InputError, match=message) as raised:
         logits(arithmetic)
     assert "\n" not in str(raised.value)
 

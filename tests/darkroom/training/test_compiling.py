@@ -48,12 +48,10 @@ def test_it_learns_the_same_and_says_what_it_cost(trained: Callable[..., Any], c
     assert (one - other).norm() < 1e-3 * one.norm()
 
 
-def test_without_a_compiler_there_is_a_way_out(trained: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_there_is_a_way_out(trained: Callable[..., Any]) -> None:
     torch._dynamo.reset()
-    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
-    monkeypatch.setattr(config, "force_disable_caches", True)
-    with pytest.raises(
-        RunError, match=r"train\.compile: this network cannot be compiled here .*set it to null, or see"
-    ) as raised:
+    no_compiler = config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
+    message = r"train\.compile: this network cannot be compiled here .*set it to null, or see"
+    with no_compiler, pytest.raises(RunError, match=message) as raised:
         trained(compile="default")
     assert "\n" not in str(raised.value)
