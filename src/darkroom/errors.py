@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,10 @@ from typing import NoReturn
 from darkroom import paths
 
 PRUNED = 3
+# In the environment of processes that the main one has started to train beside it: its number.
+MAIN_PROCESS = "DARKROOM_MAIN_PROCESS"
+# What the main process has to end by itself, when one beside it has failed or was told to end.
+LAST_WORDS_SECONDS = 10.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
@@ -79,7 +84,19 @@ def _leave(status: int) -> NoReturn:
     Arrow lets go of Python's bytes meanwhile.
     """
     sys.stderr.flush()
+    if status:
+        _await_main()
     os._exit(status)
+
+
+def _await_main() -> None:
+    """In a process that the main one has started, wait for that to end: it speaks for all of them.
+
+    Lightning kills the main process within five seconds of the first that ends with anything but 0.
+    """
+    deadline = time.monotonic() + LAST_WORDS_SECONDS
+    while not is_main_process() and os.environ.get(MAIN_PROCESS) == str(os.getppid()) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:
@@ -130,8 +147,8 @@ def run_command(main: Callable[[], None]) -> NoReturn:
         told, status = _outcome(error)
         if told is None:
             raise  # a fault of this project, which its maintainers want to see whole
-        # Every process of a training is interrupted, one of them says so.
-        if isinstance(error, Interrupted) and not is_main_process():
+        # Every process of a training is interrupted, or ended by a search: one of them says so.
+        if isinstance(error, Interrupted | Pruned) and not is_main_process():
             _leave(status)
         fail(told, status)
     _leave(0)

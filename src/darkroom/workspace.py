@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from darkroom import files, paths
-from darkroom.errors import RunError, is_main_process, warn
+from darkroom.errors import MAIN_PROCESS, RunError, is_main_process, warn
 from darkroom.params_file import read_yaml
 
 Inputs = dict[str, str]
@@ -24,7 +24,6 @@ Inputs = dict[str, str]
 # How long an orphan may take to save its state and go.
 ORPHAN_SECONDS = 30.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-MAIN_PROCESS = "DARKROOM_MAIN_PROCESS"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ from clones import Clone, make_clone, wait_for
 
 pytestmark = pytest.mark.slow
 GONE_SECONDS = 30
+LEAVES_SLOWLY = """
+import os, time
+leave = os._exit
+def slowly(status):
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        time.sleep(7)
+    leave(status)
+os._exit = slowly
+"""
 
 
 @pytest.fixture(scope="module")
@@ -34,20 +44,29 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 @pytest.fixture
 def training(clone: Clone) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """The main process and the number of the other one, while they train."""
+    with started(clone, {}) as processes:
+        yield processes
+
+
+@contextmanager
+def started(clone: Clone, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Yield both from the first epoch on; at the end the main one is killed."""
     clone.run("rm -rf .resume")
     process = subprocess.Popen(
         [sys.executable, "src/train.py"],
         cwd=clone.path,
-        env=clone.env | {"PYTHONUNBUFFERED": "1"},
+        env=clone.env | {"PYTHONUNBUFFERED": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     wait_for(process, "epoch 1/12")
     other = int(subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()[0])
-    yield process, other
-    process.kill()
-    process.communicate()
+    try:
+        yield process, other
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def is_gone(pid: int) -> bool:
@@ -78,6 +97,16 @@ def test_a_signal_ends_both_and_the_bits_stay(clone: Clone, training: tuple[subp
     resumed = (clone.path / "models/model.safetensors").read_bytes()
     clone.run("rm -rf .resume && python src/train.py")
     assert (clone.path / "models/model.safetensors").read_bytes() == resumed
+
+
+def test_the_main_one_may_take_longer_to_end(clone: Clone, tmp_path: Path) -> None:
+    """Lightning looks every five seconds, and kills it once the other one has ended with anything but 0."""
+    (tmp_path / "sitecustomize.py").write_text(LEAVES_SLOWLY)
+    with started(clone, {"PYTHONPATH": str(tmp_path)}) as training:
+        training[0].send_signal(signal.SIGTERM)
+        status, told = ended(training)
+    assert status == 128 + signal.SIGTERM
+    assert told.startswith("error: interrupted by SIGTERM; the state of epoch ")
 
 
 def test_the_other_one_dies(training: tuple[subprocess.Popen[str], int]) -> None:
