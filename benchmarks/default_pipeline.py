@@ -12,8 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+from peers import ENVIRONMENT, ROOT
 
 
 def run(command: list[str], folder: Path) -> tuple[float, str]:

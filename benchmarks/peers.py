@@ -21,6 +21,7 @@ configuration, arguments = sys.argv[1], json.loads(sys.argv[2])
 print("accuracy", YOLO(configuration, task="classify").train(**arguments).top1)
 """
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)  # people's machines keep what Python has compiled
 
 
 class Result(NamedTuple):

@@ -22,6 +22,8 @@ from darkroom.data.splits import Split, write_split
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 
+# Stages that tests start keep their compiled modules beside the code, as they do where people start them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask PyPI for a newer version whenever it is imported
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = read_yaml(ROOT / "params.yaml")
