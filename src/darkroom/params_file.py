@@ -1,9 +1,11 @@
 """Reading params.yaml: as YAML 1.2, checked as a whole, every mistake explained on one line."""
 
+import copy
 import difflib
 import json
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +48,21 @@ class _NoAliases(Composer):
         return super().compose_node(parent, index)
 
 
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Any:
+    """Return what a text stands for; a stage reads params.yaml and dvc.yaml several times, to see that they are as they were."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _NoAliases
+    return yaml.load(text)
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML 1.2 file into plain dicts, lists and scalars; aliases are refused.
 
     PyYAML is not used: it reads `1e-3` as text, `on` as true and `010` as 8, while DVC writes YAML 1.2.
     """
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Composer = _NoAliases
     try:
-        return yaml.load(path.read_text(encoding="utf-8"))
+        return copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise InputError(f"{path.name}: does not exist; restore it with 'git checkout -- {path.name}'") from None
     except UnicodeDecodeError as error:

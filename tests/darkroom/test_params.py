@@ -8,7 +8,7 @@ import pytest
 
 from darkroom.errors import InputError
 from darkroom.params import Network, Params, Target
-from darkroom.params_file import check_params, load_params
+from darkroom.params_file import check_params, load_params, read_yaml
 
 REMOVED = object()
 
@@ -146,6 +146,15 @@ def test_yaml_1_2_numbers(tmp_path: Path) -> None:
     text = (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8")
     (tmp_path / "params.yaml").write_text(text.replace("lr: 0.01", "lr: 3e-05"), encoding="utf-8")
     assert load_params(tmp_path / "params.yaml").train.lr == 3e-5
+
+
+def test_who_reads_a_file_may_change_what_was_read(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_text("a: {b: [1]}")
+    read_yaml(path)["a"]["b"].append(2)
+    assert read_yaml(path) == {"a": {"b": [1]}}
+    path.write_text("a: 2")
+    assert read_yaml(path) == {"a": 2}
 
 
 def test_a_target_keeps_its_arguments_apart() -> None:

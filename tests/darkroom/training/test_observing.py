@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,10 @@ def test_the_circumstances_are_kept(train: Train, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(provenance, "MAX_PATCH_BYTES", 10)
     _, folder = train({})
     assert "cut off here" in (folder / "changes.patch").read_text()
+
+
+def test_packages_are_those_that_their_metadata_names() -> None:
+    assert provenance.installed() == {each.metadata["Name"]: each.version for each in distributions()}
 
 
 def test_the_record_is_the_same_for_equal_inputs() -> None:
