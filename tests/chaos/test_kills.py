@@ -14,7 +14,7 @@ from darkroom.errors import InputError
 from darkroom.params_file import read_yaml
 
 pytestmark = pytest.mark.slow
-CHAIN = 3
+MAX_CHAIN = 3
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # A stage that finds the one before still saving its state waits for it.
 PATIENCE_SECONDS = 120
@@ -101,7 +101,7 @@ def test_kills_at_random_instants(undisturbed: Undisturbed, tmp_path: Path, *, l
     while kills < wanted:
         clone = make_clone(tmp_path / str(runs) / "darkroom")
         told: list[str] = []
-        for number in range(CHAIN):
+        for number in range(numbers.randint(2, MAX_CHAIN)):
             # What is left to do gets less with every run.
             if done := kill_once(clone, numbers, undisturbed.seconds / (1 + number / 2)):
                 kills += 1
