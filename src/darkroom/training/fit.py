@@ -59,7 +59,7 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
     if state is not None:
         write_files(store.log_dir, state["darkroom"]["log"])
     finished = state is not None and state["darkroom"]["finished"]
-    with observing(plan.params, None if finished else logs, state, store.folder.name[:8]) as observers:
+    with observing(plan.params, logs, state, store.folder.name[:8]) as observers:
         computing = _computing(plan, pack, split)
         progress = ProgressReport(train.monitor, train.batch_size)
         callbacks = [*early_stopping(train, plan.mode), best, progress, *_measuring(plan, pack, split), *computing]

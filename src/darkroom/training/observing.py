@@ -10,7 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from darkroom import paths
+from darkroom import files, paths
 from darkroom.errors import is_main_process
 from darkroom.params import Params
 from darkroom.training.inspection import Histograms, Inputs, Profile
@@ -40,7 +40,7 @@ def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, n
     logs
         The folder `logs`; None: nothing is observed.
     state
-        What the training goes on from: then in the same folder.
+        What the training goes on from, then in the same folder; nothing is observed of one that was finished.
     name
         Of the training, by which its folder is known if it is no experiment of DVC's.
 
@@ -53,6 +53,10 @@ def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, n
         yield Observers()
         return
     known = state or {}
+    _clear_away(logs, known, name)
+    if known and known["darkroom"]["finished"]:
+        yield Observers()
+        return
     started = time.strftime("%Y-%m-%d_%H-%M-%S")
     folder = logs / (known.get("logs") or f"{started}_{os.environ.get('DVC_EXP_NAME') or name}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,3 +79,12 @@ def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, n
             observers.arguments["profiler"] = profile.parts
             stack.callback(profile.write)
         yield observers
+
+
+def _clear_away(logs: Path, known: dict[str, Any], name: str) -> None:
+    """Remove what this training was writing when it was killed; nobody writes there now, since its state is held."""
+    folders = list(logs.glob(f"*_{name}"))
+    if "logs" in known:
+        folders.append(logs / known["logs"])
+    for folder in folders:
+        files.sweep(folder)

@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interruptions import CHANGES, EPOCHS, STEPS, Result, few_of, run
+from interruptions import CHANGES, EPOCHS, STEPS, Result, Stop, few_of, run
 from PIL import Image
 
 from darkroom import paths
+from darkroom.files import WRITING
 from darkroom.params import Params
-from darkroom.training import provenance
+from darkroom.training import provenance, watch
 from darkroom.training.inspection import Shares, kind_of_work
 from darkroom.training.states import depends_on
 from darkroom.training.steps import STEPS_PER_READ, LogSteps
@@ -92,6 +93,25 @@ def test_the_machine_is_watched(train: Train) -> None:
     assert not any(thread.name == "watch" for thread in threading.enumerate())
     _, folder = train({"hardware.watch": False})
     assert not (folder / "machine.csv").exists()
+
+
+def test_what_a_killed_training_was_writing_is_cleared_away(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Path] = []
+
+    def killed(_: Path, picture: Path) -> None:
+        found.extend(picture.parent.glob(f"{WRITING}*"))
+        (picture.parent / f"{WRITING}{picture.name}.abc").touch()
+
+    monkeypatch.setattr(watch, "draw", killed)
+    params = make_params(CHANGES | {"hardware.watch": True})
+    arguments = params, few_of(digits), tmp_path / "states"
+    run(*arguments, [Stop("asked", "step", 2), None], tmp_path / "logs")
+    assert not found
+    (rest,) = tmp_path.rglob(f"{WRITING}*")
+    run(*arguments, [None], tmp_path / "logs")
+    assert not rest.exists()
 
 
 def test_watching_costs_less_than_a_hundredth(tmp_path: Path) -> None:
