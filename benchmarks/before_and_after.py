@@ -9,7 +9,6 @@ transforms of torchvision, as the presets had it then, and of this project, as t
 """
 
 import argparse
-import hashlib
 import os
 import platform
 import shutil
@@ -17,9 +16,11 @@ import statistics
 import sys
 import tempfile
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 
-from default_pipeline import ROOT, clone, run, test_accuracy
+from default_pipeline import clone, run, test_accuracy
+from peers import ROOT, from_archive
 
 STAGES = ("train", "evaluate")
 CIFAR = ("train.epochs=2",)
@@ -42,9 +43,7 @@ def prepared(folder: Path, commit: str, archive: Path, settings: list[str]) -> P
     """Clone, and run the pipeline of a commit once, after which its stages can be run by themselves."""
     clone(folder)
     run(["git", "checkout", "--quiet", commit], folder)
-    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
-    source = [f"download.{pair}" for pair in ("source=archive", "dataset=null", f"archive={archive}", f"sha256={sha256}")]
-    run(["dvc", "exp", "run", *(word for pair in (*source, *settings) for word in ("-S", pair))], folder)
+    run(["dvc", "exp", "run", *from_archive(archive), *(word for pair in settings for word in ("-S", pair))], folder)
     return folder
 
 
@@ -52,6 +51,15 @@ def preset(name: str) -> list[str]:
     """Return this commit's preset as pairs, without those of the data."""
     words = run([sys.executable, "src/preset.py", name], ROOT)[1].split()
     return [word for word in words if word.lstrip("~+").startswith(("train.", "evaluate.", "predict."))]
+
+
+def measured(clones: dict[str, Path], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds of each stage of each commit, run in turns."""
+    seconds: dict[str, dict[str, list[float]]] = {commit: {stage: [] for stage in STAGES} for commit in clones}
+    for _, (commit, folder), stage in product(range(rounds), clones.items(), STAGES):
+        shutil.rmtree(folder / ".resume", ignore_errors=True)  # train would only publish what it has trained
+        seconds[commit][stage].append(run([sys.executable, f"src/{stage}.py"], folder)[0])
+    return seconds
 
 
 def main() -> None:
@@ -77,18 +85,12 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             commits = {given.before: before, "HEAD": after}
             clones = {commit: prepared(Path(temporary, commit), commit, archive, pairs) for commit, pairs in commits.items()}
-            seconds: dict[tuple[str, str], list[float]] = {(commit, stage): [] for commit in clones for stage in STAGES}
-            for _ in range(given.rounds):
-                for commit, folder in clones.items():
-                    for stage in STAGES:
-                        shutil.rmtree(folder / ".resume", ignore_errors=True)  # train would only publish what it has trained
-                        seconds[commit, stage].append(run([sys.executable, f"src/{stage}.py"], folder)[0])
-            for commit, folder in clones.items():
-                cells = []
-                for stage in STAGES:
-                    values = seconds[commit, stage]
-                    cells.append(f"{statistics.median(values):.1f} ({', '.join(f'{value:.1f}' for value in values)})")
-                print(f"| {name} | {commit} | {' | '.join(cells)} | {test_accuracy(folder):.4f} |", flush=True)
+            for commit, stages in measured(clones, given.rounds).items():
+                cells = [
+                    f"{statistics.median(values):.1f} ({', '.join(f'{value:.1f}' for value in values)})"
+                    for values in stages.values()
+                ]
+                print(f"| {name} | {commit} | {' | '.join(cells)} | {test_accuracy(clones[commit]):.4f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,19 +22,17 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from peers import ENVIRONMENT, ROOT, Result, run, timm, torchvision
+from peers import ENVIRONMENT, ROOT, Result, from_archive, run, timm, torchvision
 
 
 def darkroom(archive: Path, preset: list[str], work: Path) -> Result:
     """Run a clone's whole pipeline, download to predict, with a preset, which says how many epochs."""
     clone = work / "darkroom"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    sha256 = subprocess.run(["sha256sum", str(archive)], capture_output=True, text=True, check=True).stdout.split()[0]
     words = subprocess.run(
         [sys.executable, "src/preset.py", *preset], cwd=clone, env=ENVIRONMENT, capture_output=True, text=True, check=True
     ).stdout.split()
-    source = [f"download.{key}" for key in ("source=archive", "dataset=null", f"archive={archive}", f"sha256={sha256}")]
-    command = ["dvc", "exp", "run", *words, *(word for pair in source for word in ("-S", pair))]
+    command = ["dvc", "exp", "run", *words, *from_archive(archive)]
     log = work / "darkroom.log"
     seconds = run(command, clone, log)
     metrics = json.loads((clone / "metrics/evaluate/metrics.json").read_text())
