@@ -1,9 +1,9 @@
 """CIFAR-10 on one GPU: the preset cifar10_fast beside airbench94, in turns: python benchmarks/airbench.py ARCHIVE --airbench DIR.
 
-ARCHIVE holds the pictures as `train/` and `test/` with a folder per class; DIR is a clone of KellerJordan/cifar10-airbench, of
+ARCHIVE holds the images as `train/` and `test/` with a folder per class; DIR is a clone of KellerJordan/cifar10-airbench, of
 which legacy/airbench94.py is run as it is, on the same pixels. Seconds are those of the training with its validations and, for
-Darkroom, its log and the states to go on from; the start, the first run of each, which warms up, and the packing of the pictures
-are left out. Accuracy is that of the test pictures, with six views of each in both; airbench94 alone has taken the time of those.
+Darkroom, its log and the states to go on from; the start, the first run of each, which warms up, and the packing of the images
+are left out. Accuracy is that of the test images, with six views of each in both; airbench94 alone has taken the time of those.
 """
 
 import argparse
@@ -26,21 +26,21 @@ import numpy as np
 import torch
 
 from darkroom import files
-from darkroom.data.dividing import divide
 from darkroom.data.pack import Pack
-from darkroom.data.packing import write_pack
-from darkroom.data.sources import read_source
-from darkroom.data.splits import Split, write_split
+from darkroom.data.split_file import Split, write_split
+from darkroom.data.splitting import divide
+from darkroom.inference.predict import predict_rows
+from darkroom.inference.predictor import Predictor
+from darkroom.models.card import Card
+from darkroom.models.saving import Published
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 from darkroom.presets import overlaid, read_preset
-from darkroom.training.arithmetic import Arithmetic
+from darkroom.sources.pack_writer import write_pack
+from darkroom.sources.read import read_source
+from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
-from darkroom.training.inference import predict_rows
-from darkroom.training.model_card import Card
 from darkroom.training.plan import make_plan
-from darkroom.training.published import Published
-from darkroom.training.states import StateStore
 
 # Trains once to warm up, then as often as it is told to, a line for each: accuracy and seconds, which it prints last.
 AIRBENCH = """
@@ -86,7 +86,7 @@ class Airbench:
 
 
 def prepare(params: Params, folder: Path) -> tuple[Pack, Split]:
-    """Pack and divide the pictures, as the stages do."""
+    """Pack and divide the images, as the stages do."""
     raw, split = folder / "raw", folder / "split"
     for made in (raw, split):
         made.mkdir()
@@ -97,8 +97,8 @@ def prepare(params: Params, folder: Path) -> tuple[Pack, Split]:
     return pack, Split.open(split, pack)
 
 
-def write_pictures(pack: Pack, split: Split, folder: Path) -> None:
-    """Write the pictures as airbench94 keeps them; it has no validation and trains on those pictures, too."""
+def write_images(pack: Pack, split: Split, folder: Path) -> None:
+    """Write the images as airbench94 keeps them; it has no validation and trains on those images, too."""
     folder.mkdir(parents=True)
     of_file = {"train": np.concatenate([split.rows["train"], split.rows["val"]]), "test": split.rows["test"]}
     for name, rows in of_file.items():
@@ -116,9 +116,9 @@ def ours(params: Params, pack: Pack, split: Split, folder: Path) -> tuple[float,
         network = plan.classifier.network
         network.load_state_dict(best.weights)
     card = Card.model_construct(task="multiclass", preprocessing=plan.preprocessing)
-    arithmetic = Arithmetic(Published(network, card), params.hardware)
+    predictor = Predictor(Published(network, card), params.hardware)
     rows = split.rows["test"]
-    answers = predict_rows(arithmetic, pack, rows, batch_size=1000, tta=params.evaluate.tta)
+    answers = predict_rows(predictor, pack, rows, batch_size=1000, tta=params.evaluate.tta)
     return float((answers.argmax(axis=1) == pack.labels[rows]).mean()), seconds
 
 
@@ -142,7 +142,7 @@ def main() -> None:
         folder, rival = Path(temporary), None
         pack, split = prepare(check_params(content), folder)
         if given.airbench:
-            write_pictures(pack, split, folder / "cifar10")
+            write_images(pack, split, folder / "cifar10")
             rival = Airbench(given.airbench.resolve() / "legacy" / "airbench94.py", folder, given.runs)
             found["airbench94"] = []
         for run in range(-1, given.runs):

@@ -66,7 +66,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--before", default="256745e", help="a commit (256745e)")
-    parser.add_argument("--cifar", type=Path, help="CIFAR-10 as pictures")
+    parser.add_argument("--cifar", type=Path, help="CIFAR-10 as images")
     parser.add_argument("--flowers", type=Path, help="photos")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()

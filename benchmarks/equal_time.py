@@ -4,8 +4,8 @@
     python benchmarks/equal_time.py ARCHIVE --preset cifar10_small --size 32 --timm timm --vision vision
 
 ARCHIVE is a tar file of train/ and test/ with a folder per class. Seconds are those of the whole command, start and measuring
-included; the others have as many epochs as make up Darkroom's, rounded up. Darkroom has a tenth fewer training pictures, its
-validation split, by which it chooses its epoch; the others measure the test pictures after every epoch, and of them the last one
+included; the others have as many epochs as make up Darkroom's, rounded up. Darkroom has a tenth fewer training images, its
+validation split, by which it chooses its epoch; the others measure the test images after every epoch, and of them the last one
 counts.
 """
 
@@ -56,7 +56,7 @@ def main() -> None:
         work = Path(temporary)
         results = [darkroom(given.archive.resolve(), given.preset, work)]
         with tarfile.open(given.archive) as tar:
-            tar.extractall(work / "pictures", filter="data")
+            tar.extractall(work / "images", filter="data")
         rivals = [
             (timm, given.timm and given.timm / "train.py", given.timm_model),
             (torchvision, given.vision and given.vision / "references/classification/train.py", given.vision_model),
@@ -64,9 +64,9 @@ def main() -> None:
         for trainer, script, model in rivals:
             if script:
                 # The start, which is in the one epoch as well, is their gain.
-                one = trainer(script.resolve(), work / "pictures", model, given.size, 1, work, given.batch_size)
+                one = trainer(script.resolve(), work / "images", model, given.size, 1, work, given.batch_size)
                 epochs = math.ceil(results[0].seconds / one.seconds)
-                results.append(trainer(script.resolve(), work / "pictures", model, given.size, epochs, work, given.batch_size))
+                results.append(trainer(script.resolve(), work / "images", model, given.size, epochs, work, given.batch_size))
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm"))
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {packages}\n")
     print("| trainer | epochs | seconds | test accuracy |\n|---|---|---|---|")

@@ -1,7 +1,7 @@
 """Answers of trained networks beside eager torch, ONNX Runtime and OpenVINO: python benchmarks/inference.py [NETWORK ...].
 
-Networks of timm with weights by chance, on pictures of noise that lie in memory as bytes: what is measured is arithmetic alone.
-All answer the same pictures in turns, round after round; what counts is the median of images per second of a core, which other
+Networks of timm with weights by chance, on images of noise that lie in memory as bytes: what is measured is arithmetic alone.
+All answer the same images in turns, round after round; what counts is the median of images per second of a core, which other
 work disturbs least with `--threads 1`. Making ready (folding, export, compiling) is not counted, and has a column of its own.
 """
 
@@ -26,12 +26,12 @@ import timm
 import torch
 from numpy.typing import NDArray
 
+from darkroom.hardware.devices import is_fast_at_bf16
+from darkroom.inference.predictor import Predictor
+from darkroom.models.card import Card
+from darkroom.models.preprocessing import Normalized, Preprocessing
+from darkroom.models.saving import Published
 from darkroom.params_file import check_params, read_yaml
-from darkroom.training.arithmetic import Arithmetic
-from darkroom.training.devices import is_fast_at_bf16
-from darkroom.training.model_card import Card
-from darkroom.training.networks import Normalized, Preprocessing
-from darkroom.training.published import Published
 
 SIZE = 224
 SEEN = Preprocessing(image_size=SIZE, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -61,11 +61,11 @@ def darkroom(name: str, accelerator: str, **how: str) -> Answer:
     content = read_yaml(ROOT / "params.yaml")
     content["hardware"]["accelerator"] = accelerator
     model = Published(make_network(name), Card.model_construct(task="multiclass"))
-    arithmetic = Arithmetic(model, check_params(content).hardware, **how)
+    predictor = Predictor(model, check_params(content).hardware, **how)
 
     @torch.inference_mode()
     def answer(images: torch.Tensor) -> NDArray[np.float32]:
-        return arithmetic(images.to(arithmetic.device)).cpu().numpy()
+        return predictor(images.to(predictor.device)).cpu().numpy()
 
     return answer
 
@@ -104,14 +104,14 @@ def contenders(name: str, images: torch.Tensor, accelerator: str, folder: Path) 
     }
     if is_fast_at_bf16(device):
         made["Darkroom, `precision=bf16-mixed`"] = lambda: darkroom(name, accelerator, precision="bf16-mixed")
-    made["Darkroom, `engine=torch.compile`"] = lambda: darkroom(name, accelerator, engine="torch.compile")
+    made["Darkroom, `engine=torch.compile`"] = lambda: darkroom(name, accelerator, backend="torch.compile")
     if is_fast_at_bf16(device):
-        made["Darkroom, compiled in bf16"] = lambda: darkroom(name, accelerator, engine="torch.compile", precision="bf16-mixed")
+        made["Darkroom, compiled in bf16"] = lambda: darkroom(name, accelerator, backend="torch.compile", precision="bf16-mixed")
     if accelerator != "cpu":
         return made
-    made["Darkroom, `engine=openvino`"] = lambda: darkroom(name, accelerator, engine="openvino")
+    made["Darkroom, `engine=openvino`"] = lambda: darkroom(name, accelerator, backend="openvino")
     if is_fast_at_bf16(device):
-        made["Darkroom, OpenVINO in bf16"] = lambda: darkroom(name, accelerator, engine="openvino", precision="bf16-mixed")
+        made["Darkroom, OpenVINO in bf16"] = lambda: darkroom(name, accelerator, backend="openvino", precision="bf16-mixed")
     made["ONNX Runtime, float32"] = lambda: onnx_runtime(name, images, folder)
     made["OpenVINO by itself, float32, fixed batch"] = lambda: openvino(name, images)
     return made
@@ -153,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("networks", nargs="*", default=["resnet50", "vit_tiny_patch16_224"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=32, help="in a batch")
+    parser.add_argument("--images", type=int, default=32, help="in a batch")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--accelerator", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args()
@@ -161,13 +161,13 @@ def main() -> None:
     logging.disable(logging.WARNING)
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     torch.set_num_threads(arguments.threads)
-    shape = (arguments.pictures, SIZE, SIZE, 3)
+    shape = (arguments.images, SIZE, SIZE, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # as the readers make them
     known = torch.cpu.get_capabilities()
     flags = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if known.get(name)]
     print(f"{known.get('cpu_name')} ({', '.join(flags)}), {os.cpu_count()} cores, {arguments.threads} threads")
-    print(f"{', '.join(f'{name} {version(name)}' for name in PACKAGES)}; {arguments.pictures} pictures of {SIZE} px\n")
+    print(f"{', '.join(f'{name} {version(name)}' for name in PACKAGES)}; {arguments.images} images of {SIZE} px\n")
     speeds = "images/s | per second of a core: median (all) | ratio"
     print(f"| network | computed by | {speeds} | ready, s | differs by | same decisions |\n{'|---' * 8}|")
     for name in arguments.networks:

@@ -1,6 +1,6 @@
 """What a training step gains by keeping freed memory: python benchmarks/kept_memory.py [--rounds 5].
 
-Steps of three networks on made pictures, in processes of their own that take turns: as the C library does by itself, and as the
+Steps of three networks on made images, in processes of their own that take turns: as the C library does by itself, and as the
 train stage tells it to. Counted are processor seconds, so that others on the machine matter less, and pages that the system
 clears.
 """
@@ -19,7 +19,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 STEPS = 4
-# Batch size and side of the pictures.
+# Batch size and side of the images.
 CASES = {
     "cifar10_small": (512, 32, {"widths": [32, 128, 128]}),
     "from_scratch_small": (32, 224, {"widths": [64, 128, 256], "patch": 4, "stride": 4}),
@@ -31,9 +31,9 @@ def steps(name: str, kept: bool) -> dict[str, float]:
     """Return the processor seconds and cleared pages of a step, the first one left out, and the largest memory."""
     import torch
 
-    from darkroom.training.memory import keep_freed_memory
-    from darkroom.training.small_resnet import small_resnet18
-    from darkroom.training.whitened_cnn import WhitenedCNN
+    from darkroom.hardware.memory import keep_freed_memory
+    from darkroom.models.small_resnet import small_resnet18
+    from darkroom.models.whitened_cnn import WhitenedCNN
 
     if kept:
         keep_freed_memory()

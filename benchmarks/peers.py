@@ -47,7 +47,7 @@ def run(command: list[str], folder: Path, log: Path, **environment: str) -> floa
 
 
 def from_archive(archive: Path) -> list[str]:
-    """Return what lets `dvc exp run` take its pictures from an archive."""
+    """Return what lets `dvc exp run` take its images from an archive."""
     with archive.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     pairs = ("source=archive", "dataset=null", f"archive={archive}", f"sha256={sha256}")
@@ -82,7 +82,7 @@ def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, 
     its README asks.
     """
     named = work / "named"
-    if not named.exists():  # it wants its test pictures in val/
+    if not named.exists():  # it wants its test images in val/
         named.mkdir()
         (named / "train").symlink_to(folder / "train")
         (named / "val").symlink_to(folder / "test")
@@ -103,7 +103,7 @@ def ultralytics(package: Path, folder: Path, model: str, size: int, epochs: int,
     """Run ultralytics' trainer, installed in a folder of its own, on train/ and val/ of a folder.
 
     The features of a network of torchvision's, with its own head; AdamW, crops and flips, smoothing none, as it has no such
-    flag; pictures kept on the disk as pixels. Its further augmentations, which the others have not, are off.
+    flag; images kept on the disk as pixels. Its further augmentations, which the others have not, are off.
     """
     configuration = work / "ultralytics.yaml"
     classes = len(list((folder / "train").iterdir()))

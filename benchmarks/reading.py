@@ -1,7 +1,7 @@
 """Measure how fast photos are read for training, beside other readers: python benchmarks/reading.py [FOLDER] [--size 500 375].
 
-FOLDER holds one folder of JPEGs per class; without it 512 pictures of 500 by 375 pixels are made, about as large as photos. Every
-reader gives batches of 64 uint8 pictures, (64, 3, 224, 224), each cut out at random as RandomResizedCrop does and mirrored by
+FOLDER holds one folder of JPEGs per class; without it 512 images of 500 by 375 pixels are made, about as large as photos. Every
+reader gives batches of 64 uint8 images, (64, 3, 224, 224), each cut out at random as RandomResizedCrop does and mirrored by
 chance, with a process or thread on every core. They take turns, so that a busy machine is unfair to none. Readers that are not
 installed are left out: pip install -r requirements-dev.txt webdataset litdata ffcv (which is built with OpenCV and libturbojpeg).
 """
@@ -30,17 +30,17 @@ HELD_BYTES = 4 * 10**9
 
 
 def transform() -> Any:
-    """Return what every reader does to a picture."""
+    """Return what every reader does to an image."""
     from torchvision.transforms import v2
 
     return v2.Compose([v2.RandomResizedCrop(SIDE, antialias=True), v2.RandomHorizontalFlip()])
 
 
-def to_tensor(picture: Any) -> Any:
-    """Return a Pillow picture, cut out, as bytes (3, 224, 224)."""
+def to_tensor(image: Any) -> Any:
+    """Return a Pillow image, cut out, as bytes (3, 224, 224)."""
     from torchvision.transforms import v2
 
-    return v2.functional.pil_to_tensor(transform()(picture.convert("RGB")))
+    return v2.functional.pil_to_tensor(transform()(image.convert("RGB")))
 
 
 def loader(dataset: Any, **options: Any) -> Any:
@@ -75,7 +75,7 @@ def hugging_face(photos: Path, work: Path) -> Epoch:
 
     datasets.disable_progress_bars()
     made: Any = datasets.load_dataset("imagefolder", data_dir=str(photos), cache_dir=str(work / "hf"), split="train")
-    made.set_transform(lambda rows: {"image": [to_tensor(picture) for picture in rows["image"]], "label": rows["label"]})
+    made.set_transform(lambda rows: {"image": [to_tensor(image) for image in rows["image"]], "label": rows["label"]})
     return lambda _: loader(made, shuffle=True)
 
 
@@ -98,7 +98,7 @@ def _lit_sample(name: str) -> dict[str, Any]:
     return {"image": Path(name).read_bytes(), "label": 0}
 
 
-def _lit_picture(sample: dict[str, Any]) -> dict[str, Any]:
+def _lit_image(sample: dict[str, Any]) -> dict[str, Any]:
     from PIL import Image
 
     return sample | {"image": to_tensor(Image.open(io.BytesIO(sample["image"])))}
@@ -112,12 +112,12 @@ def lit_data(photos: Path, work: Path) -> Epoch:
     litdata.optimize(
         _lit_sample, names, str(work / "lit"), chunk_bytes="64MB", num_workers=WORKERS, start_method="fork", verbose=False
     )
-    made = litdata.StreamingDataset(str(work / "lit"), shuffle=True, transform=_lit_picture)
+    made = litdata.StreamingDataset(str(work / "lit"), shuffle=True, transform=_lit_image)
     return lambda _: litdata.StreamingDataLoader(made, batch_size=BATCH, num_workers=WORKERS)
 
 
 def ffcv(photos: Path, work: Path, write_mode: str) -> Epoch:
-    """Ffcv's file of pictures whose longer side is 342, as `resize=256` makes of photos of 3 to 4, after a pass that compiles."""
+    """Ffcv's file of images whose longer side is 342, as `resize=256` makes of photos of 3 to 4, after a pass that compiles."""
     from ffcv.fields import IntField, RGBImageField
     from ffcv.fields.basics import IntDecoder
     from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
@@ -145,19 +145,19 @@ def ffcv(photos: Path, work: Path, write_mode: str) -> Epoch:
 def darkroom(photos: Path, work: Path, *, in_processes: bool = False, held: bool = False, **download: Any) -> Epoch:
     """The pack, by what train reads it with: in threads with its own transforms, in processes with torchvision's.
 
-    With `held`, the epochs after the first, of pictures that stay in memory once they were decoded.
+    With `held`, the epochs after the first, of images that stay in memory once they were decoded.
     """
     import numpy as np
     from torchvision.transforms import v2
 
     from darkroom.data.pack import Pack
-    from darkroom.data.packing import write_pack
-    from darkroom.data.sources import read_source
+    from darkroom.input.augment import RandomCropResize, RandomFlip
+    from darkroom.input.dataset import ImageDataset
+    from darkroom.input.loaders import make_loader
+    from darkroom.input.samplers import ShuffledBatchSampler
     from darkroom.params_file import check_params, read_yaml
-    from darkroom.training.augment import RandomCropResize, RandomFlip
-    from darkroom.training.batches import PictureBatches
-    from darkroom.training.loading import make_loader
-    from darkroom.training.orders import ShuffledRows
+    from darkroom.sources.pack_writer import write_pack
+    from darkroom.sources.read import read_source
 
     content = read_yaml(ROOT / "params.yaml")
     content["download"] |= {"source": "folder", "folder": str(photos), **download}
@@ -170,8 +170,8 @@ def darkroom(photos: Path, work: Path, *, in_processes: bool = False, held: bool
     print(f"packed with {download or 'the defaults'}: {size:.0f} MB", file=sys.stderr)
     crop: Any = v2.RandomResizedCrop(SIDE, antialias=True)
     transforms = [crop, v2.RandomHorizontalFlip()] if in_processes else [RandomCropResize(), RandomFlip()]
-    batches = PictureBatches(pack, image_size=SIDE, channels=3, transforms=transforms)
-    order = ShuffledRows(np.arange(len(pack)), batch_size=BATCH, seed=0)
+    batches = ImageDataset(pack, image_size=SIDE, channels=3, transforms=transforms)
+    order = ShuffledBatchSampler(np.arange(len(pack)), batch_size=BATCH, seed=0)
     if held:
         batches = batches.keeping(HELD_BYTES)
         deque(make_loader(batches, order, readers=WORKERS), maxlen=0)
@@ -207,7 +207,7 @@ NEEDED = {
 
 
 def make_photos(folder: Path, count: int = 512) -> Path:
-    """Write pictures of coloured clouds with some grain, which take as many bytes as photos do: some 60 kB each."""
+    """Write images of coloured clouds with some grain, which take as many bytes as photos do: some 60 kB each."""
     import numpy as np
     from PIL import Image
 
@@ -227,9 +227,9 @@ def enlarge(folder: Path, target: Path, size: tuple[int, int]) -> None:
 
     for path in sorted(folder.glob("*/*")):
         (target / path.parent.name).mkdir(parents=True, exist_ok=True)
-        with Image.open(path) as picture:
+        with Image.open(path) as image:
             buffer = io.BytesIO()
-            picture.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
+            image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=90)
         (target / path.parent.name / f"{path.stem}.jpg").write_bytes(buffer.getvalue())
 
 
@@ -261,7 +261,7 @@ def serve(name: str, photos: Path, work: Path, asked: Connection) -> None:
     warnings.simplefilter("ignore")
     transform()  # imports what every reader needs, which their workers would else do in every epoch
     if name.startswith("Darkroom"):
-        from darkroom.training.memory import keep_freed_memory
+        from darkroom.hardware.memory import keep_freed_memory
 
         keep_freed_memory()  # as the train stage does
     epoch = READERS[name](photos, work)
@@ -271,7 +271,7 @@ def serve(name: str, photos: Path, work: Path, asked: Connection) -> None:
 
 
 def measured(epoch: Iterable[Any]) -> tuple[float, float]:
-    """Return pictures per second, and per second of a core, of one pass."""
+    """Return images per second, and per second of a core, of one pass."""
     start, busy = time.perf_counter(), cpu_seconds()
     count = sum(len(batch["images"] if isinstance(batch, dict) and "images" in batch else first(batch)) for batch in epoch)
     del epoch
@@ -279,7 +279,7 @@ def measured(epoch: Iterable[Any]) -> tuple[float, float]:
 
 
 def first(batch: Any) -> Any:
-    """Return the pictures of a batch."""
+    """Return the images of a batch."""
     return batch["image"] if isinstance(batch, dict) else batch[0]
 
 

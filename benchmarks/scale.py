@@ -1,4 +1,4 @@
-"""Time and memory of packing, splitting and opening generated pictures: python benchmarks/scale.py 10000 100000 1000000.
+"""Time and memory of packing, splitting and opening generated images: python benchmarks/scale.py 10000 100000 1000000.
 
 Every count runs in processes of its own, one per step, of which the largest resident memory is measured, pages of the mapped pack
 included.
@@ -21,12 +21,12 @@ SIDE = 32  # pixels: the least that near duplicates are searched in
 CLASSES = 100
 
 
-def pictures(count: int) -> Iterator[object]:
+def images(count: int) -> Iterator[object]:
     """Yield listings' items of noise, every hundredth a copy of the one before."""
     import numpy as np
 
+    from darkroom.data.images import Decoded
     from darkroom.data.listing import Item
-    from darkroom.data.pictures import Decoded
 
     def read(number: int) -> tuple[Decoded, int]:
         seed = number - 1 if number % 100 == 99 else number
@@ -39,23 +39,23 @@ def pictures(count: int) -> Iterator[object]:
 
 
 def download(folder: Path, count: int) -> None:
-    """Pack the pictures."""
+    """Pack the images."""
     from darkroom.data.listing import Listing
-    from darkroom.data.packing import write_pack
     from darkroom.params_file import load_params
+    from darkroom.sources.pack_writer import write_pack
 
     (folder / "raw").mkdir()
     listing = Listing(
-        "generated", list(pictures(count)), lambda present: [str(label) for label in present], {"source": "generated"}
+        "generated", list(images(count)), lambda present: [str(label) for label in present], {"source": "generated"}
     )
     write_pack(listing, folder / "raw", load_params(ROOT / "params.yaml").download)
 
 
 def split(folder: Path, count: int) -> None:  # noqa: ARG001
     """Find duplicates and divide."""
-    from darkroom.data.dividing import divide
     from darkroom.data.pack import Pack
-    from darkroom.data.splits import write_split
+    from darkroom.data.split_file import write_split
+    from darkroom.data.splitting import divide
     from darkroom.params_file import load_params
 
     pack = Pack.open(folder / "raw")
@@ -69,7 +69,7 @@ def read(folder: Path, count: int) -> None:  # noqa: ARG001
     import numpy as np
 
     from darkroom.data.pack import Pack
-    from darkroom.data.splits import Split
+    from darkroom.data.split_file import Split
 
     pack = Pack.open(folder / "raw")
     rows = Split.open(folder / "split", pack).rows["train"]
@@ -96,7 +96,7 @@ def main() -> None:
             json.dumps({"seconds": seconds, "peak": int(status["VmHWM"].split()[0]), "mapped": int(status["RssFile"].split()[0])})
         )
         os._exit(0)
-    print(f"{'pictures':>9}  {'step':<9} {'seconds':>8} {'µs each':>8} {'peak MiB':>9}")
+    print(f"{'images':>9}  {'step':<9} {'seconds':>8} {'µs each':>8} {'peak MiB':>9}")
     for count in arguments.counts:
         with tempfile.TemporaryDirectory() as folder:
             for step in STEPS:

@@ -18,11 +18,11 @@ from default_pipeline import clone, run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from darkroom.experiments.baseline2 import Baseline
+from darkroom.experiments.overrides import with_settings
+from darkroom.experiments.runs import Running
+from darkroom.experiments.slots import Slot, taken_slots
 from darkroom.params_file import read_yaml
-from darkroom.search.origin import Origin
-from darkroom.search.runs import Running
-from darkroom.search.slots import Slot, taken_slots
-from darkroom.search.space import with_settings
 
 
 def params_of(repository: Path, study: str) -> list[str]:
@@ -38,7 +38,7 @@ def train_alone(folder: Path, params: str) -> float:
     return run([sys.executable, "src/train.py"], folder)[0]
 
 
-def trial(slot: Slot, origin: Origin, lr: float, log: Path) -> float:
+def trial(slot: Slot, origin: Baseline, lr: float, log: Path) -> float:
     """Do what the search does for a trial, and return the seconds."""
     start, name = time.perf_counter(), f"pair-{lr}"
     slot.open(origin.snapshot, with_settings(origin.content, {"train.lr": lr}), lock=origin.lock)
@@ -62,7 +62,7 @@ def main() -> None:
         trials, trainings = [], []
         with taken_slots(searched, 1) as slots:
             log = Path(temporary, "log")
-            origin = Origin.prepare(slots[0], read_yaml(searched / "params.yaml"), log)
+            origin = Baseline.prepare(slots[0], read_yaml(searched / "params.yaml"), log)
             for number in range(options.pairs):
                 trials.append(trial(slots[0], origin, 0.01 + number / 1000, log))
                 trainings.append(train_alone(bare, (slots[0].folder / "params.yaml").read_text()))

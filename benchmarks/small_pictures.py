@@ -1,9 +1,9 @@
-"""Training on pictures of 32 pixels, beside Lightning as it is usually written: python benchmarks/small_pictures.py [--rounds 5].
+"""Training on images of 32 pixels, beside Lightning as it is usually written: python benchmarks/small_images.py [--rounds 5].
 
 The usual way is a LightningModule that logs loss and accuracy (torchmetrics) in every step, with progress bar, CSV log,
 checkpoints and the rate monitored, on torchvision's CIFAR10 with its transforms in a DataLoader. Darkroom is the train stage's
-own `fit`. Both have the same network, batches of 128, crops of the padded picture and flips, SGD and schedule, in the same
-precision, on noise in ten classes; they take turns. What counts is the median of pictures per second of the second epoch,
+own `fit`. Both have the same network, batches of 128, crops of the padded image and flips, SGD and schedule, in the same
+precision, on noise in ten classes; they take turns. What counts is the median of images per second of the second epoch,
 validation left out. The loaders are measured by themselves as well; Darkroom's gives bytes, which the network normalises.
 """
 
@@ -27,26 +27,26 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from step_overhead import ROOT, Clock, make_pictures, ours
+from step_overhead import ROOT, Clock, make_images, ours
 from torch import nn
 from torch.utils.data import DataLoader
 
 from darkroom.data.pack import Pack
-from darkroom.data.splits import Split
+from darkroom.data.split_file import Split
+from darkroom.hardware.devices import is_fast_at_bf16
+from darkroom.hardware.memory import keep_freed_memory
+from darkroom.input.dataset import ImageDataset
+from darkroom.input.in_memory import make_repeating_loader
+from darkroom.input.samplers import ShuffledBatchSampler
+from darkroom.models.preprocessing import Normalized
 from darkroom.params_file import check_params, read_yaml
-from darkroom.training.batches import PictureBatches
-from darkroom.training.devices import is_fast_at_bf16
-from darkroom.training.held import make_repeating_loader
-from darkroom.training.memory import keep_freed_memory
-from darkroom.training.networks import Normalized
-from darkroom.training.orders import ShuffledRows
 from darkroom.training.plan import Plan, make_plan
 
 BATCH, SIDE, EPOCHS = 128, 32, 2
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
-# Network, and pictures of an epoch.
+# Network, and images of an epoch.
 CASES: dict[str, tuple[dict[str, Any], int]] = {
-    "ResNet-20": ({"_target_": "small_pictures.resnet20"}, 24 * BATCH),
+    "ResNet-20": ({"_target_": "small_images.resnet20"}, 24 * BATCH),
     "ResNet-18": ({"provider": "torchvision", "name": "resnet18", "pretrained": False, "kwargs": {}}, 8 * BATCH),
 }
 
@@ -67,11 +67,11 @@ def resnet20(num_classes: int, in_channels: int = 3) -> nn.Module:
 
 
 def usual_data(pack: Pack) -> Any:
-    """Return the pictures as torchvision's CIFAR10, with the usual transforms."""
+    """Return the images as torchvision's CIFAR10, with the usual transforms."""
     from torchvision import transforms
     from torchvision.datasets import CIFAR10
 
-    dataset = CIFAR10.__new__(CIFAR10)  # with its own reading of a picture, but nothing to download
+    dataset = CIFAR10.__new__(CIFAR10)  # with its own reading of an image, but nothing to download
     dataset.data, dataset.targets = pack.batch(torch.arange(len(pack)).numpy()), pack.labels.tolist()
     steps = (transforms.RandomCrop(SIDE, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor())
     dataset.transform, dataset.target_transform = transforms.Compose([*steps, transforms.Normalize(MEAN, STD)]), None
@@ -140,8 +140,8 @@ def usual_loader(pack: Pack) -> Callable[[int], Iterable[Any]]:
 
 def our_loader(plan: Plan, pack: Pack, split: Split, finish: Callable[[torch.Tensor], Any]) -> Callable[[int], Iterable[Any]]:
     """Return what gives the batches of an epoch, each finished in some way."""
-    order = ShuffledRows(split.rows["train"], batch_size=BATCH, seed=0)
-    batches = PictureBatches(pack, image_size=SIDE, channels=3, transforms=plan.transforms)
+    order = ShuffledBatchSampler(split.rows["train"], batch_size=BATCH, seed=0)
+    batches = ImageDataset(pack, image_size=SIDE, channels=3, transforms=plan.transforms)
     loader = make_repeating_loader(batches, order, plan.params.hardware, device=torch.device("cpu"))
 
     def epoch(number: int) -> Iterable[Any]:
@@ -152,7 +152,7 @@ def our_loader(plan: Plan, pack: Pack, split: Split, finish: Callable[[torch.Ten
 
 
 def speed(epoch: Iterable[Any], count: int) -> float:
-    """Return pictures per second of a pass."""
+    """Return images per second of a pass."""
     start = time.perf_counter()
     for _ in epoch:
         pass
@@ -162,7 +162,7 @@ def speed(epoch: Iterable[Any], count: int) -> float:
 def plan_of(model: dict[str, Any], precision: str, pack: Pack, split: Split) -> Plan:
     """Return what Darkroom trains."""
     content = read_yaml(ROOT / "params.yaml")
-    content["base"]["allow_targets"] = ["small_pictures"]
+    content["base"]["allow_targets"] = ["small_images"]
     content["hardware"] |= {"accelerator": "cpu"}
     content["train"] |= {
         **{"model": model, "image_size": SIDE, "batch_size": BATCH, "epochs": EPOCHS, "precision": precision, "lr": 0.1},
@@ -173,7 +173,7 @@ def plan_of(model: dict[str, Any], precision: str, pack: Pack, split: Split) -> 
 
 
 def compare(name: str, ways: dict[str, Callable[[int], float]], rounds: int) -> None:
-    """Print the pictures per second of several ways, by the number of the round, and their ratios to the first."""
+    """Print the images per second of several ways, by the number of the round, and their ratios to the first."""
     speeds = {who: list[float]() for who in ways}
     for number in range(rounds):
         for who, way in ways.items():
@@ -190,7 +190,7 @@ def compare_loaders(pack: Pack, split: Split, rounds: int) -> None:
     plan = plan_of(CASES["ResNet-20"][0], "32-true", pack, split)
 
     def way(epoch: Callable[[int], Iterable[Any]]) -> Callable[[int], float]:
-        deque(epoch(0), maxlen=0)  # workers start, and pictures are read
+        deque(epoch(0), maxlen=0)  # workers start, and images are read
         return lambda number: speed(epoch(1 + number), len(pack))
 
     ways = {
@@ -202,7 +202,7 @@ def compare_loaders(pack: Pack, split: Split, rounds: int) -> None:
 
 
 def darkroom(name: str, precision: str, pack: Pack, split: Split) -> float:
-    """Return Darkroom's pictures per second."""
+    """Return Darkroom's images per second."""
     with tempfile.TemporaryDirectory() as folder:
         return BATCH / ours(plan_of(CASES[name][0], precision, pack, split), pack, split, Path(folder, "state"))
 
@@ -245,16 +245,16 @@ def main() -> None:
     rounds = options.rounds
     be_quiet()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}\n")
-    print("| what | by | pictures/s: median (all) | ratio |\n|---|---|---|---|")
+    print("| what | by | images/s: median (all) | ratio |\n|---|---|---|---|")
     precisions = ["32-true", *(["bf16-mixed"] if is_fast_at_bf16(torch.device("cpu")) else [])]
     # As the train stage has it, in a process of its own: the others are to have the C library as it is.
     alone = ProcessPoolExecutor(1, get_context("spawn"), prepare)
     with alone as process, tempfile.TemporaryDirectory() as folder:
-        packs = {name: make_pictures(Path(folder, name), CASES[name][1], SIDE, 3) for name in options.networks}
+        packs = {name: make_images(Path(folder, name), CASES[name][1], SIDE, 3) for name in options.networks}
         compare_loaders(*next(iter(packs.values())), rounds)
-        for name, pictures in packs.items():
+        for name, images in packs.items():
             for precision in precisions:
-                compare_trainings(name, precision, *pictures, rounds, process)
+                compare_trainings(name, precision, *images, rounds, process)
 
 
 if __name__ == "__main__":

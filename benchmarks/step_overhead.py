@@ -1,6 +1,6 @@
 """What a training step costs beyond a plain PyTorch loop: python benchmarks/step_overhead.py [--accelerator cuda] [--rounds 5].
 
-The same network, pictures, order, augmentation, optimizer and schedule, with the default network on pictures like the digits and
+The same network, images, order, augmentation, optimizer and schedule, with the default network on images like the digits and
 with a ResNet-18 at 32 pixels: in a loop of ten lines; in Lightning's Trainer with everything off that can be; and in the train
 stage's own `fit`, with log, metrics, checkpoints and state for resuming. They take turns; what counts is the median of seconds
 per step, start and validation left out.
@@ -30,32 +30,32 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from darkroom.data.images import Decoded
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
-from darkroom.data.packing import write_pack
-from darkroom.data.pictures import Decoded
-from darkroom.data.splits import Split
+from darkroom.data.split_file import Split
+from darkroom.hardware.devices import choose_device
+from darkroom.input.dataset import ImageDataset
+from darkroom.input.loaders import make_loader
+from darkroom.input.samplers import ShuffledBatchSampler
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
-from darkroom.training.batches import PictureBatches
-from darkroom.training.devices import choose_device
+from darkroom.sources.pack_writer import write_pack
+from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
-from darkroom.training.loading import make_loader
-from darkroom.training.orders import ShuffledRows
 from darkroom.training.plan import Plan, make_plan
-from darkroom.training.states import StateStore
 
 CASES: dict[str, dict[str, Any]] = {
-    "the default network, 8 px": {"pictures": (1437, 8, 1), "epochs": 10, "train": {}},
+    "the default network, 8 px": {"images": (1437, 8, 1), "epochs": 10, "train": {}},
     "ResNet-18, 32 px": {
-        "pictures": (1280, 32, 3),
+        "images": (1280, 32, 3),
         "epochs": 2,
         "train": {"model": {"provider": "torchvision", "name": "resnet18", "pretrained": False, "kwargs": {}}, "image_size": 32},
     },
 }
 ON_GPU: dict[str, dict[str, Any]] = {
     "ResNet-50, 224 px, bf16-mixed": {
-        "pictures": (5120, 224, 3),
+        "images": (5120, 224, 3),
         "epochs": 3,
         "train": {
             "model": {"provider": "torchvision", "name": "resnet50", "pretrained": False, "kwargs": {}},
@@ -94,7 +94,7 @@ def wait(device: torch.device) -> None:
 def make_batches(plan: Plan, pack: Pack, device: torch.device) -> Any:
     """Return batches by key; on a GPU all are the same, which lies there."""
     seen = plan.preprocessing
-    batches = PictureBatches(pack, image_size=seen.image_size, channels=seen.channels, transforms=plan.transforms)
+    batches = ImageDataset(pack, image_size=seen.image_size, channels=seen.channels, transforms=plan.transforms)
     if device.type == "cpu":
         return batches
     first = batches[0, np.arange(plan.params.train.batch_size)]
@@ -112,8 +112,8 @@ class Always(torch.utils.data.Dataset[Any]):
         return self.batch
 
 
-def make_pictures(folder: Path, count: int, side: int, channels: int) -> tuple[Pack, Split]:
-    """Pack pictures of noise in ten classes."""
+def make_images(folder: Path, count: int, side: int, channels: int) -> tuple[Pack, Split]:
+    """Pack images of noise in ten classes."""
     pixels = np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)
 
     def read(number: int) -> tuple[Any, int]:
@@ -148,7 +148,7 @@ def ours(plan: Plan, pack: Pack, split: Split, folder: Path) -> float:
 def plain(plan: Plan, pack: Pack, split: Split) -> float:
     """Return the seconds of a step of a loop that does nothing else."""
     train, classifier, device = plan.params.train, plan.classifier, choose_device(plan.params.hardware)
-    order = ShuffledRows(split.rows["train"], batch_size=train.batch_size, seed=0)
+    order = ShuffledBatchSampler(split.rows["train"], batch_size=train.batch_size, seed=0)
     batches = make_batches(plan, pack, device)
     network = classifier.network.train().to(device)
     optimizer = classifier.make_optimizer(network)
@@ -192,7 +192,7 @@ class Bare(pl.LightningModule):
 def lightning(plan: Plan, pack: Pack, split: Split) -> float:
     """Return the seconds of a step of Lightning by itself."""
     train, clock = plan.params.train, Clock()
-    order = ShuffledRows(split.rows["train"], batch_size=train.batch_size, seed=0)
+    order = ShuffledBatchSampler(split.rows["train"], batch_size=train.batch_size, seed=0)
     device = choose_device(plan.params.hardware)
     off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     trainer = pl.Trainer(
@@ -230,7 +230,7 @@ def main() -> None:
         content["hardware"] |= {"accelerator": given.accelerator}
         params: Params = check_params(content)
         with tempfile.TemporaryDirectory() as folder:
-            pack, split = make_pictures(Path(folder, "raw"), *case["pictures"])
+            pack, split = make_images(Path(folder, "raw"), *case["images"])
             plan = partial(make_plan, params, pack, split.rows["train"])
             rows = [
                 (plain(plan(), pack, split), lightning(plan(), pack, split), ours(plan(), pack, split, Path(folder, str(number))))

@@ -5,7 +5,8 @@ import difflib
 from pathlib import Path
 
 from darkroom import paths
-from darkroom.errors import InputError, run_command
+from darkroom.command import run_command
+from darkroom.errors import InputError
 from darkroom.versions.revisions import WORKSPACE, open_revision
 
 SHOWN = 20
@@ -29,7 +30,7 @@ def main() -> None:
 
 
 def compare_data(arguments: argparse.Namespace) -> None:
-    """Compare pictures, labels and splits."""
+    """Compare images, labels and splits."""
     # Imported here: a mistake in the first word need not wait for it.
     from darkroom.versions import report
     from darkroom.versions.datasets import RAW, SPLIT, read_dataset

@@ -39,6 +39,6 @@ if __name__ == "__main__":
     if sys.version_info < OLDEST:  # which cannot even read the modules below
         print(f"fail  python         is {sys.version.split()[0]}, but should be 3.11 to 3.13; run: {NEW_ENVIRONMENT}")
         sys.exit(1)
-    from darkroom.errors import run_command
+    from darkroom.command import run_command
 
     run_command(main)

@@ -1,16 +1,17 @@
-"""Stage download: read the pictures of params.yaml's source, check every one, and pack them into data/raw."""
+"""Stage download: read the images of params.yaml's source, check every one, and pack them into data/raw."""
 
 import argparse
 from pathlib import Path
 
 from darkroom import paths
-from darkroom.data.fetch import checksum, shown_archive
-from darkroom.data.packing import summary, write_pack
-from darkroom.data.sources import read_source
-from darkroom.errors import InputError, run_command
+from darkroom.command import run_command
+from darkroom.errors import InputError
 from darkroom.params import DownloadParams
 from darkroom.params_file import load_params
-from darkroom.workspace import running
+from darkroom.sources.fetch import checksum, shown_archive
+from darkroom.sources.pack_writer import summary, write_pack
+from darkroom.sources.read import read_source
+from darkroom.stage.runner import running
 
 
 def main() -> None:

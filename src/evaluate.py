@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from darkroom import files, paths
+from darkroom.command import run_command
 from darkroom.data.pack import Pack
-from darkroom.data.splits import Split
-from darkroom.errors import run_command
+from darkroom.data.split_file import Split
 from darkroom.params_file import load_params
 from darkroom.reporting.evaluation import measure, write_evaluation
 from darkroom.reporting.tables import Answers
-from darkroom.workspace import running
+from darkroom.stage.runner import running
 
 
 def main() -> None:
@@ -29,17 +29,17 @@ def main() -> None:
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
 
-        from darkroom.training.arithmetic import Arithmetic
-        from darkroom.training.inference import predict_rows
-        from darkroom.training.metrics import build_metrics, measure_further
-        from darkroom.training.model_card import data_hashes
-        from darkroom.training.states import forget_finished
+        from darkroom.inference.predict import predict_rows
+        from darkroom.inference.predictor import Predictor
+        from darkroom.metrics.extra import build_metrics, measure_extra
+        from darkroom.models.card import data_hashes
+        from darkroom.state_files import forget_finished
 
         if stage:
             # DVC has recorded what train made, or this stage would not run.
             forget_finished(paths.states_dir())
-        arithmetic = Arithmetic.load(folder, params, "evaluate")
-        model = arithmetic.model
+        predictor = Predictor.load(folder, params, "evaluate")
+        model = predictor.model
         model.check_data(data_hashes(paths.RAW, split))
         further = build_metrics(
             "evaluate.metrics",
@@ -52,12 +52,12 @@ def main() -> None:
         answers = {}
         for name in ("val", "test"):
             rows = split.rows[name]
-            answers[name] = Answers(predict_rows(arithmetic, pack, rows, **viewed), pack.labels[rows])
-        metrics = measure(answers, partial(measure_further, further), params.evaluate)
+            answers[name] = Answers(predict_rows(predictor, pack, rows, **viewed), pack.labels[rows])
+        metrics = measure(answers, partial(measure_extra, further), params.evaluate)
         if stage:
             test_rows = split.rows["test"]
             with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:
-                files.write_json(directory / "arithmetic.json", arithmetic.record)
+                files.write_json(directory / "backend.json", predictor.record)
                 write_evaluation(
                     directory, answers, split.classes, metrics, lambda place: pack[test_rows[place]], params.evaluate
                 )

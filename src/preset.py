@@ -3,7 +3,8 @@
 import argparse
 
 from darkroom import paths
-from darkroom.errors import InputError, run_command
+from darkroom.command import run_command
+from darkroom.errors import InputError
 from darkroom.params_file import read_yaml
 from darkroom.presets import preset_names, read_preset, set_arguments, summary
 

@@ -3,8 +3,9 @@
 import argparse
 
 from darkroom import paths
-from darkroom.errors import InputError, run_command
-from darkroom.search.request import read_request
+from darkroom.command import run_command
+from darkroom.errors import InputError
+from darkroom.experiments.overrides import read_request
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
         raise InputError("--seeds, --folds, --jobs: are numbers from 1 on; raise them")
     content, params = read_request(paths.PARAMS, paths.PRESETS, arguments.presets, arguments.settings)
 
-    from darkroom.search.repeating import repeat, repetitions, summary
+    from darkroom.experiments.repeat import repeat, repetitions, summary
 
     runs = repetitions(arguments.name, params, seeds=arguments.seeds, folds=arguments.folds)
     logs = paths.logs_dir() / "repeat"

@@ -1,17 +1,17 @@
-"""Stage split: decide which pictures train, validate and test (data/split), and tell what they are like (metrics/split)."""
+"""Stage split: decide which images train, validate and test (data/split), and tell what they are like (metrics/split)."""
 
 import numpy as np
 
 from darkroom import paths
-from darkroom.data.colours import measure_colours
-from darkroom.data.dividing import Division, divide
+from darkroom.command import run_command
+from darkroom.data.channel_stats import measure_colours
 from darkroom.data.pack import Pack
-from darkroom.data.splits import summary, write_split
-from darkroom.errors import run_command
+from darkroom.data.split_file import Division, summary, write_split
+from darkroom.data.splitting import divide
 from darkroom.params_file import load_params
 from darkroom.reporting.contents import Contents
 from darkroom.reporting.description import class_lines, write_description
-from darkroom.workspace import running
+from darkroom.stage.runner import running
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def describe(pack: Pack, division: Division) -> Contents:
         mean=mean,
         std=std,
         num_measured=num_measured,
-        read_picture=pack.__getitem__,
+        read_image=pack.__getitem__,
     )
 
 

@@ -3,14 +3,15 @@
 from functools import partial
 
 from darkroom import files, paths
+from darkroom.command import run_command
 from darkroom.data.labels import names
 from darkroom.data.pack import Pack
-from darkroom.data.splits import Split
-from darkroom.errors import is_main_process, run_command
+from darkroom.data.split_file import Split
+from darkroom.errors import is_main_process
 from darkroom.params_file import load_params
 from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
+from darkroom.stage.runner import running
 from darkroom.versions.models import read_model
-from darkroom.workspace import running
 
 NUM_AUGMENTED = 6
 
@@ -28,19 +29,19 @@ def main() -> None:
         start = read(params.train.init_from) if params.train.init_from else None
         teacher = read(params.train.teacher.model) if params.train.teacher else None
 
-        from darkroom.training import startup
+        from darkroom.hardware import startup
 
         startup.prepare()
+        from darkroom.models.card import data_hashes, make_card
+        from darkroom.models.saving import save_checkpoints, save_model
+        from darkroom.objective.distillation import open_teacher
+        from darkroom.training.checkpoints.resume import read_files, write_files
+        from darkroom.training.checkpoints.store import StateStore, depends_on
         from darkroom.training.fit import fit
-        from darkroom.training.model_card import data_hashes, make_card
+        from darkroom.training.init_from import open_start
+        from darkroom.training.observing.provenance import record
         from darkroom.training.plan import make_plan
-        from darkroom.training.precision import settled
-        from darkroom.training.provenance import record
-        from darkroom.training.published import save_checkpoints, save_model
-        from darkroom.training.resume import read_files, write_files
-        from darkroom.training.starting import open_start
-        from darkroom.training.states import StateStore, depends_on
-        from darkroom.training.teaching import open_teacher
+        from darkroom.training.precision import resolve_precision
         from darkroom.training.views import augmented_views
 
         started = open_start(*start) if start else None
@@ -50,7 +51,7 @@ def main() -> None:
         hashes = data_hashes(paths.RAW, split)
         store = StateStore(paths.states_dir(), depends_on(stage, params, hashes, plan.about["origin"], plan.about["teacher"]))
         with store.held():
-            plan = settled(plan, store.folder / "precision.json")
+            plan = resolve_precision(plan, store.folder / "precision.json")
             best = fit(plan, pack, split, store, logs=paths.logs_dir())
             if not best.publishes:
                 return

@@ -3,9 +3,9 @@
 import argparse
 
 from darkroom import paths
-from darkroom.errors import run_command
+from darkroom.command import run_command
+from darkroom.experiments.overrides import read_request
 from darkroom.params_file import read_yaml
-from darkroom.search.request import read_request
 
 
 def main() -> None:

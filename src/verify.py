@@ -4,8 +4,9 @@ import argparse
 import sys
 
 from darkroom import paths
-from darkroom.errors import one_line, run_command
-from darkroom.recorded import verify
+from darkroom.command import run_command
+from darkroom.errors import one_line
+from darkroom.health.verify import verify
 
 
 def main() -> None:

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom.data.dividing import divide
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
-from darkroom.data.packing import write_pack
-from darkroom.data.sources import read_source
-from darkroom.data.splits import Split, write_split
+from darkroom.data.split_file import Split, write_split
+from darkroom.data.splitting import divide
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
+from darkroom.sources.pack_writer import write_pack
+from darkroom.sources.read import read_source
 
 # Stages that tests start keep their compiled modules beside the code, as they do where people start them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -9,15 +9,15 @@ import pytest
 import torch
 from publishing import teacher_of
 
-from darkroom.data.splits import Split
+from darkroom.data.split_file import Split
 from darkroom.errors import Interrupted
 from darkroom.params import Params
-from darkroom.training.best import KeepBest, Kept
+from darkroom.training.checkpoints.best import KeepBest, Kept
+from darkroom.training.checkpoints.resume import KeepState
+from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.classifier import Classifier
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
-from darkroom.training.resume import KeepState
-from darkroom.training.states import StateStore
 
 STEPS, EPOCHS = 6, 3
 CHANGES = {
@@ -27,7 +27,7 @@ CHANGES = {
     "hardware.accelerator": "cpu",
     "hardware.num_workers": 0,
     "train.augment": [
-        {"_target_": "darkroom.training.augment.RandomShift", "pixels": 1},
+        {"_target_": "darkroom.input.augment.RandomShift", "pixels": 1},
         {"_target_": "torchvision.transforms.v2.RandomErasing", "p": 0.5},
     ],
 }

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from darkroom.models.card import make_card
+from darkroom.models.saving import save_model
+from darkroom.objective.distillation import Teacher, open_teacher
 from darkroom.params import Params
-from darkroom.training.model_card import make_card
 from darkroom.training.plan import Plan
-from darkroom.training.published import save_model
-from darkroom.training.teaching import Teacher, open_teacher
 from darkroom.versions.models import read_model
 
 

@@ -60,4 +60,4 @@ def close(trials: Trials) -> None:
     """Close the connections to a database."""
     storage = trials.study._storage._backend  # type: ignore[attr-defined]
     storage.remove_session()
-    storage.engine.dispose()
+    storage.backend.dispose()

@@ -1,4 +1,4 @@
-"""`python src/compare.py data REV REV` in a clone whose pictures change from commit to commit."""
+"""`python src/compare.py data REV REV` in a clone whose images change from commit to commit."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KINDS = ["added", "removed", "relabelled", "moved", "renamed", "replaced"]
 
 
-def picture(path: Path, seed: int) -> None:
+def image(path: Path, seed: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(path)
 
@@ -27,15 +27,15 @@ def picture(path: Path, seed: int) -> None:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """Two commits of data; in the second each kind of change happened once, beside an experiment."""
     made = make_clone(tmp_path_factory.mktemp("compare") / "darkroom")
-    # By content: no picture that stays as it is moves because of the others.
+    # By content: no image that stays as it is moves because of the others.
     made.edit({"source: digits": "source: folder", "method: stratified": "method: stable"})
     photos = made.path / "data" / "photos"
     for number in range(200):
-        picture(photos / "ab"[number % 2] / f"{number:03d}.png", number)
+        image(photos / "ab"[number % 2] / f"{number:03d}.png", number)
     made.run("dvc repro split && git add -A && git commit -qm before")
-    picture(photos / "a" / "new.png", 1000)
+    image(photos / "a" / "new.png", 1000)
     (photos / "a" / "000.png").unlink()
-    picture(photos / "a" / "002.png", 1002)
+    image(photos / "a" / "002.png", 1002)
     shutil.move(photos / "a" / "004.png", photos / "a" / "004b.png")
     shutil.move(photos / "a" / "006.png", photos / "b" / "006.png")
     made.run("dvc repro split && git add -A && git commit -qm after && dvc exp run -n other -S split.test_fraction=0.7 split")
@@ -44,7 +44,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 def told(clone: Clone, arguments: str) -> dict[str, list[str]]:
-    """Return the pictures that are listed, by the words before the colon above them."""
+    """Return the images that are listed, by the words before the colon above them."""
     found: dict[str, list[str]] = {}
     name = ""
     for line in clone.run(f"python src/compare.py data {arguments}").stdout.splitlines():
@@ -82,7 +82,7 @@ def cached(clone: Clone, name: str) -> Path:
 @pytest.mark.slow
 def test_every_kind_of_change_is_told(clone: Clone, tmp_path: Path) -> None:
     found = told(clone, f"HEAD~1 HEAD --csv {tmp_path}/changes.csv")
-    # A picture with other pixels may have got another place; nothing else has.
+    # An image with other pixels may have got another place; nothing else has.
     assert all(line.startswith("a/002.png ") for line in found["moved"])
     names = {kind: [line.split("  ")[:2] for line in found[kind]] for kind in KINDS if kind != "moved"}
     assert names == {
@@ -127,12 +127,12 @@ def test_a_workspace_between_two_stages(clone: Clone) -> None:
     with without(clone.path / "data" / "raw"):
         done = clone.run("python src/compare.py data HEAD", status=2)
     assert done.stderr == (
-        "error: data/raw: there are no pictures in workspace; run 'dvc repro', or 'dvc checkout' if this commit has them\n"
+        "error: data/raw: there are no images in workspace; run 'dvc repro', or 'dvc checkout' if this commit has them\n"
     )
 
 
 @pytest.mark.slow
-def test_pictures_are_never_read_and_what_the_cache_lacks_comes_from_the_remote(clone: Clone, tmp_path: Path) -> None:
+def test_images_are_never_read_and_what_the_cache_lacks_comes_from_the_remote(clone: Clone, tmp_path: Path) -> None:
     with without(cached(clone, "data/raw/images.npy")), without(clone.path / "data/raw/images.npy"):
         expected = told(clone, "HEAD~1 HEAD")
     with without(cached(clone, "data/split/manifest.csv")):

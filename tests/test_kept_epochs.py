@@ -19,7 +19,7 @@ CHANGES = {
 }
 
 # At a high rate that stays high, later epochs swing around a mean that is better than each of them.
-SCHEDULE = "scheduler:\n    _target_: darkroom.training.schedules.WarmupCosine\n    warmup_fraction: 0.15"
+SCHEDULE = "scheduler:\n    _target_: darkroom.objective.schedules.WarmupCosine\n    warmup_fraction: 0.15"
 UNSETTLED = {"lr: 0.01": "lr: 0.1", "epochs: 4": "epochs: 8", SCHEDULE: "scheduler: null"}
 
 

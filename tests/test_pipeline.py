@@ -63,8 +63,8 @@ def test_a_change_runs_what_it_reaches(clone: Clone, change: dict[str, str], sta
 def test_find_proposes_a_line_to_run_and_changes_nothing(clone: Clone) -> None:
     told = clone.run("python src/find.py lr --steps 60").stdout
     assert re.search(r"^dvc exp run -S train\.lr=[0-9.e-]+ ", told, re.MULTILINE)
-    with Image.open(clone.path / "logs" / "lr.png") as picture:
-        picture.verify()
+    with Image.open(clone.path / "logs" / "lr.png") as image:
+        image.verify()
     assert clone.run("python src/find.py lr --steps 3", status=2).stderr.startswith("error: --steps: is 3, which is too few")
     assert clone.run("git status --porcelain").stdout == ""
     assert clone.stages_that_would_run() == []
@@ -98,9 +98,9 @@ def test_metrics_and_tables_are_complete(clone: Clone) -> None:
     assert [row["class"] for row in rows] == [str(label) for label in range(10)]
     assert sum(int(row["support"]) for row in rows) == 359
     for name in ("mistakes", "samples"):
-        Image.open(folder / "pictures" / f"{name}.png").verify()
+        Image.open(folder / "images" / f"{name}.png").verify()
     for place in (folder, clone.path / "data" / "predictions"):
-        assert json.loads((place / "arithmetic.json").read_text()) == {"engine": "torch", "precision": "32-true"}
+        assert json.loads((place / "backend.json").read_text()) == {"backend": "torch", "precision": "32-true"}
 
 
 def test_the_data_is_explained(clone: Clone) -> None:
@@ -113,9 +113,9 @@ def test_the_data_is_explained(clone: Clone) -> None:
     preprocessing = json.loads((clone.path / "models/model.json").read_text())["preprocessing"]
     assert f"| grey | {preprocessing['mean'][0]:.4f} | {preprocessing['std'][0]:.4f} |" in card
     assert str(clone.path) not in card
-    for name in ("split/pictures/samples.png", "split/pictures/duplicates.png", "train/augmented.png"):
+    for name in ("split/images/samples.png", "split/images/duplicates.png", "train/augmented.png"):
         Image.open(clone.path / "metrics" / name).verify()
-    assert "pictures.train" in clone.run("dvc metrics diff HEAD~1 --all --targets metrics/split/numbers.json").stdout
+    assert "images.train" in clone.run("dvc metrics diff HEAD~1 --all --targets metrics/split/numbers.json").stdout
 
 
 def test_the_published_epoch_is_the_one_that_was_measured(clone: Clone) -> None:
@@ -156,7 +156,7 @@ def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
         assert not re.search(r"""<(script|link|img)[^>]*(src|href)=["']https?:""", page)
         assert all(f'"{revision}"' in page for revision in ("HEAD", "slow", "fast"))
         assert all(title in page for title in ("Loss", "Validation accuracy", "Confusion", "F1 of every class", "Reliability"))
-        assert all(title in page for title in ("Pictures of every class", "Sizes of the pictures", "Shapes of the pictures"))
+        assert all(title in page for title in ("Images of every class", "Sizes of the images", "Shapes of the images"))
     finally:
         clone.run("git reset -q --hard && rm -rf plots && dvc checkout -q")
 
@@ -167,7 +167,7 @@ def test_an_experiment_in_a_temporary_folder_leaves_the_workspace_alone(clone: C
     assert "aside" in clone.run("dvc exp list").stdout
 
 
-def test_pictures_that_a_temporary_folder_has_not(clone: Clone) -> None:
+def test_images_that_a_temporary_folder_has_not(clone: Clone) -> None:
     done = clone.run("dvc exp run --temp -S download.source=folder", status=None)
     assert done.returncode != 0
     assert "download.folder: data/photos is empty in this experiment's temporary folder" in done.stderr
@@ -194,7 +194,7 @@ def test_photos_are_predicted(clone: Clone, tmp_path: Path) -> None:
     (tmp_path / "folder" / "deep").mkdir(parents=True)
     for name in ("one photo.jpg", "folder/two.png", "folder/deep/=three.png"):
         Image.fromarray(numbers.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / name)
-    (tmp_path / "folder" / "notes.txt").write_text("no picture")
+    (tmp_path / "folder" / "notes.txt").write_text("no image")
     clone.run(f"cd {tmp_path} && python {clone.path}/src/predict.py 'one photo.jpg' folder/ --out result.csv")
     with (tmp_path / "result.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -203,14 +203,14 @@ def test_photos_are_predicted(clone: Clone, tmp_path: Path) -> None:
 
 
 def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> None:
-    picture = Image.fromarray(np.zeros((9, 9), np.uint8))
-    picture.save(tmp_path / "a.png")
+    image = Image.fromarray(np.zeros((9, 9), np.uint8))
+    image.save(tmp_path / "a.png")
     try:
         clone.edit({"input: data/split ": f"input: {tmp_path} "})
         assert clone.stages_that_would_run() == ["predict"]
         clone.run("dvc repro")
         assert clone.stages_that_would_run() == []
-        picture.save(tmp_path / "b.png")
+        image.save(tmp_path / "b.png")
         assert clone.stages_that_would_run() == ["predict"]
     finally:
         clone.run("git reset -q --hard && dvc checkout -q")
@@ -219,9 +219,9 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("python src/predict.py nothing.jpg", "error: nothing.jpg: does not exist; name a picture or a folder"),
+        ("python src/predict.py nothing.jpg", "error: nothing.jpg: does not exist; name an image or a folder"),
         ("python src/predict.py ''", "error: predict: one of the paths is empty"),
-        ("python src/predict.py src", "error: src: holds no picture"),
+        ("python src/predict.py src", "error: src: holds no image"),
         ("python src/predict.py README.md --out r.csv", "error: README.md: cannot be read (is no JPEG"),
         ("python src/predict.py README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
         ("python src/predict.py README.md --out no/r.csv", "error: --out: the folder no does not exist"),
@@ -259,13 +259,13 @@ def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) 
             "train",
             "train.loss.label_smoothing: torch.nn.L1Loss takes no such argument",
         ),
-        ("image_size: null", "image_size: 2", "train", "train.model: does not take pictures of 2 pixels"),
+        ("image_size: null", "image_size: 2", "train", "train.model: does not take images of 2 pixels"),
         ("accelerator: auto", "accelerator: mps", "train", "hardware.accelerator: is mps, but this machine has none"),
         ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which cpu cannot do here"),
         ("trainer: {}", "trainer: {max_epochs: 3}", "train", "train.trainer.max_epochs: is not set here; set train.epochs"),
         ("trainer: {}", "trainer: {limit_val_batch: 3}", "train", "no such argument; did you mean 'limit_val_batches'?"),
-        ("pixels: 1\n", "pixels: -1\n", "train", "train.augment: darkroom.training.augment.RandomShift refuses its arguments"),
-        ("test_fraction: 0.2", "test_fraction: 0.001", "split", "params.yaml: split.test_fraction: gives 2 of 1797 pictures"),
+        ("pixels: 1\n", "pixels: -1\n", "train", "train.augment: darkroom.input.augment.RandomShift refuses its arguments"),
+        ("test_fraction: 0.2", "test_fraction: 0.001", "split", "params.yaml: split.test_fraction: gives 2 of 1797 images"),
     ],
 )
 def test_mistakes_in_params_leave_earlier_results_alone(clone: Clone, old: str, new: str, stage: str, message: str) -> None:
@@ -389,11 +389,11 @@ from torch import nn
 from darkroom.data.pack import Pack
 
 class Spy(nn.Module):
-    def forward(self, picture):
+    def forward(self, image):
         pack = next(each for each in gc.get_objects() if isinstance(each, Pack))
         lines = Path("data/split/manifest.csv").read_text().splitlines()
         pack[next(int(line.split(",")[0]) for line in lines if line.split(",")[1] == "test")]
-        return picture
+        return image
 """
 
 
@@ -401,7 +401,7 @@ def test_training_cannot_read_what_is_tested_on(clone: Clone) -> None:
     spy = clone.path / "src/plugins/spy.py"
     spy.write_text(SPY)
     try:
-        clone.edit({"darkroom.training.augment.RandomShift\n    pixels: 1": "plugins.spy.Spy"})
+        clone.edit({"darkroom.input.augment.RandomShift\n    pixels: 1": "plugins.spy.Spy"})
         told = clone.run("python src/train.py", status=None)
         assert told.returncode != 0
         assert "is of the test split, which train must not see" in told.stderr
@@ -466,7 +466,7 @@ def test_an_archive_of_photos_from_a_server(clone: Clone, tmp_path: Path) -> Non
         clone.run("git reset -q --hard && dvc checkout -q -f")
 
 
-def test_pictures_with_several_labels_from_a_table(tmp_path: Path) -> None:
+def test_images_with_several_labels_from_a_table(tmp_path: Path) -> None:
     clone = make_clone(tmp_path / "darkroom")
     folder = clone.path / "data" / "photos"
     rows = ["file,label,page,camera"]
@@ -480,7 +480,7 @@ def test_pictures_with_several_labels_from_a_table(tmp_path: Path) -> None:
     source = "-S download.source=manifest -S download.manifest=labels.csv -S download.columns.group=page"
     several = """-S 'download.columns.separator=";"'"""
     told = clone.run(f"dvc exp run {source} {several}", status=None)
-    assert "train.loss: CrossEntropyLoss is for one class per picture" in told.stderr + told.stdout
+    assert "train.loss: CrossEntropyLoss is for one class per image" in told.stderr + told.stdout
     clone.run(f"dvc exp run $(python src/preset.py multilabel) {source} {several} -S 'train.augment=[]' -S train.epochs=8")
     metrics = clone.metrics()["test"]
     assert metrics["accuracy"] > 0.9

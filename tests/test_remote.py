@@ -1,4 +1,4 @@
-"""Pictures in an object store, as a person uses them: in a clone, by DVC, with a real S3 server."""
+"""Images in an object store, as a person uses them: in a clone, by DVC, with a real S3 server."""
 
 import hashlib
 import io
@@ -20,7 +20,7 @@ NAMES = [f"{name}/{number}.png" for name in "ab" for number in range(10)]
 def store() -> Iterator[ObjectStore]:
     with object_store() as served:
         for seed, name in enumerate(NAMES):
-            served.put(f"set/{name}", picture(seed))
+            served.put(f"set/{name}", image(seed))
         yield served
 
 
@@ -31,7 +31,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory, store: ObjectStore) -> Clone
     return made
 
 
-def picture(seed: int) -> bytes:
+def image(seed: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)).save(file, "PNG")
     return file.getvalue()
@@ -50,15 +50,15 @@ def test_folder_table_and_archive(clone: Clone, store: ObjectStore) -> None:
     clone.edit({"source: digits ": "source: folder ", "folder: data/photos": "folder: s3://bucket/set"})
     clone.run("dvc repro split")
     by_folder = pixels(clone)
-    store.put("setting/a/0.png", picture(0))
+    store.put("setting/a/0.png", image(0))
     assert clone.run("dvc repro split").stdout.count("didn't change, skipping") == 2
     assert clone.run("python src/verify.py").stdout.endswith("everything is what was recorded\n")
 
-    store.put("set/a/0.png", picture(99))
+    store.put("set/a/0.png", image(99))
     assert "Running stage 'download'" in clone.run("dvc repro --dry download").stdout
     clone.run("dvc repro split")
     assert pixels(clone) != by_folder
-    store.put("set/a/0.png", picture(0))
+    store.put("set/a/0.png", image(0))
     assert clone.run("dvc repro split && dvc status download").stdout.endswith("Data and pipelines are up to date.\n")
     assert pixels(clone) == by_folder
 
@@ -74,8 +74,8 @@ def test_folder_table_and_archive(clone: Clone, store: ObjectStore) -> None:
     with tarfile.open(fileobj=file, mode="w") as archive:
         for seed, name in enumerate(NAMES):
             member = tarfile.TarInfo(name)
-            member.size = len(picture(seed))
-            archive.addfile(member, io.BytesIO(picture(seed)))
+            member.size = len(image(seed))
+            archive.addfile(member, io.BytesIO(image(seed)))
     store.put("set.tar", file.getvalue())
     digest = hashlib.sha256(file.getvalue()).hexdigest()
     said = clone.run("python src/download.py --checksum s3://bucket/set.tar").stdout

@@ -33,7 +33,7 @@ HEAD = """<!DOCTYPE html>
 body { margin: 0 auto; max-width: 1900px; padding: 24px; background: #fff; color: #1f2937; font: 15px/1.4 system-ui, sans-serif; }
 h1 { margin: 0 0 16px; font-size: 22px; font-weight: 600; }
 main { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; }
-/* DVC writes the borders of pictures into style attributes. */
+/* DVC writes the borders of images into style attributes. */
 main > div { box-sizing: border-box; max-width: 100%; overflow-x: auto; padding: 16px !important;
   border: 1px solid #e5e7eb !important; border-radius: 6px; white-space: normal !important;
   text-align: left !important; }

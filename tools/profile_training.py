@@ -11,9 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from darkroom import paths
+from darkroom.command import run_command
 from darkroom.data.pack import Pack
-from darkroom.data.splits import Split
-from darkroom.errors import run_command
+from darkroom.data.split_file import Split
 from darkroom.params_file import check_params, read_yaml
 
 
@@ -30,15 +30,15 @@ def main() -> None:
     split = Split.open(paths.SPLIT, pack)
     pack.withhold(split.rows["test"])
 
+    from darkroom.training.checkpoints.store import StateStore
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan
-    from darkroom.training.precision import settled
-    from darkroom.training.states import StateStore
+    from darkroom.training.precision import resolve_precision
 
     with tempfile.TemporaryDirectory() as folder:
         store = StateStore(Path(folder, "states"), {})
         with store.held():
-            fit(settled(make_plan(params, pack, split.rows["train"])), pack, split, store, logs=Path(folder))
+            fit(resolve_precision(make_plan(params, pack, split.rows["train"])), pack, split, store, logs=Path(folder))
         (written,) = Path(folder).glob("*/profile.txt")
         print(written.read_text().partition("\n\n")[0])
 

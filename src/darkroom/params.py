@@ -99,7 +99,7 @@ PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 # How a trained network is computed.
-Engine = Literal["torch", "torch.compile", "openvino"]
+Backend = Literal["torch", "torch.compile", "openvino"]
 AnswerPrecision = Literal["32-true", "bf16-mixed", "auto"]
 
 
@@ -160,7 +160,7 @@ class Network(Section):
     """A network by its name in a library; `_target_` with arguments in place of these keys names a network of your own."""
 
     provider: Literal["builtin", "timm", "torchvision", "huggingface"]
-    """Where `name` is: `builtin` (`small_cnn`, `whitened_cnn`, `small_resnet18`; small pictures), or the library of that name."""
+    """Where `name` is: `builtin` (`small_cnn`, `whitened_cnn`, `small_resnet18`; small images), or the library of that name."""
     name: Annotated[str, Field(min_length=1)]
     """Name, such as `small_cnn`, `resnet18`; for `huggingface` a folder here, or `owner/name` of the hub, `@commit` behind it."""
     pretrained: bool
@@ -222,7 +222,7 @@ class BaseParams(Section):
     """What several stages use."""
 
     seed: Seed
-    """Seed of the split, the initial weights, the order of the pictures, augmentation and dropout."""
+    """Seed of the split, the initial weights, the order of the images, augmentation and dropout."""
     allow_targets: list[Annotated[str, Field(pattern=PACKAGE)]]
     """Trusted packages whose classes and functions `_target_` may name, beside the usual ones (src/plugins/README.md)."""
 
@@ -251,19 +251,19 @@ class Columns(Section):
     """Which columns of a manifest hold what; all others are carried along to the predictions."""
 
     path: str | None
-    """Path of the picture, from the manifest's own folder on; null: the column called path, file, filename, image, …"""
+    """Path of the image, from the manifest's own folder on; null: the column called path, file, filename, image, …"""
     label: str | None
-    """Class of the picture; null: the column called label, class, category or target."""
+    """Class of the image; null: the column called label, class, category or target."""
     group: str | None
     """What must not be divided (a patient, a site, a burst); null: no groups."""
     split: str | None
     """train, val or test; null: the stage split divides."""
     separator: Annotated[str, Field(min_length=1)] | None
-    """What stands between several labels in a cell, such as `;`; null: every picture has one."""
+    """What stands between several labels in a cell, such as `;`; null: every image has one."""
 
 
 class DownloadParams(Section):
-    """Where the pictures come from, and how much of a source is believed."""
+    """Where the images come from, and how much of a source is believed."""
 
     source: SourceChoice
     """`digits`, a set of `torchvision` or `huggingface`, a `folder`, an `archive`, a `manifest`, or `_target_`: your own."""
@@ -276,9 +276,9 @@ class DownloadParams(Section):
     parts: list[Annotated[str, Field(min_length=1)]]
     """For `folder`: names of folders in it, laid out alike, that are one set together; none: the folder itself is the set."""
     manifest: str | None
-    """For `manifest` a table in `folder`, for `archive` one in it, of pictures and labels: .csv, .tsv, .jsonl or .parquet."""
+    """For `manifest` a table in `folder`, for `archive` one in it, of images and labels: .csv, .tsv, .jsonl or .parquet."""
     columns: Columns
-    """For a manifest or `huggingface`: which columns hold path (or picture), label, group and split."""
+    """For a manifest or `huggingface`: which columns hold path (or image), label, group and split."""
     archive: str | None
     """For `archive`: path or address (file, http, https, s3, gs, azure, ssh) of a .zip or .tar.* laid out like a folder."""
     sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)] | None
@@ -290,13 +290,13 @@ class DownloadParams(Section):
     timeout_seconds: PositiveFloat
     """For `archive`: give up on a server that sends less than 1 kB/s for this long."""
     resize: PositiveInt | None
-    """Shorter side in pixels to which larger pictures are resized when they are packed; null: pictures stay as they are."""
+    """Shorter side in pixels to which larger images are resized when they are packed; null: images stay as they are."""
     format: Literal["auto", "raw", "encoded"]
-    """`raw` packs pixels, `encoded` the files as they are; `auto`: pixels if all pictures are of one size up to 64 px."""
+    """`raw` packs pixels, `encoded` the files as they are; `auto`: pixels if all images are of one size up to 64 px."""
     max_bad: Annotated[int, Field(ge=0)]
-    """Number of unreadable pictures that are skipped and listed in data/raw/dataset.json before download fails."""
+    """Number of unreadable images that are skipped and listed in data/raw/dataset.json before download fails."""
     max_pixels: PositiveInt
-    """A picture of more pixels counts as unreadable (a decompression bomb needs gigabytes of memory)."""
+    """An image of more pixels counts as unreadable (a decompression bomb needs gigabytes of memory)."""
     max_files: PositiveInt
     """For `archive`: an archive with more members is refused."""
     max_gigabytes: PositiveFloat
@@ -314,29 +314,29 @@ class DownloadParams(Section):
             if getattr(self, key) and source not in owners:
                 warn(f"params.yaml: download.{key} has no effect while download.source is {source}")
         if self.manifest and (self.parts or self.more_archives):
-            raise ValueError("download.manifest: names the pictures of one folder or archive; empty parts and more_archives")
+            raise ValueError("download.manifest: names the images of one folder or archive; empty parts and more_archives")
         return self
 
 
 class SplitParams(Section):
-    """How the pictures are divided; a validation or test set that the source brings is kept."""
+    """How the images are divided; a validation or test set that the source brings is kept."""
 
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
-    """Fraction of the source's training pictures that becomes the validation split, if the source has none."""
+    """Fraction of the source's training images that becomes the validation split, if the source has none."""
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
-    """Fraction of the source's training pictures that becomes the test split, if the source has none."""
+    """Fraction of the source's training images that becomes the test split, if the source has none."""
     method: Literal["stratified", "stable"]
-    """`stratified`: by chance, classes in equal shares; `stable`: by a hash of the pixels, and new pictures move no old one."""
+    """`stratified`: by chance, classes in equal shares; `stable`: by a hash of the pixels, and new images move no old one."""
     folds: Annotated[int, Field(ge=2)] | None
-    """Divide the training pictures into this many folds, of which `fold` is the validation split; null: by `val_fraction`."""
+    """Divide the training images into this many folds, of which `fold` is the validation split; null: by `val_fraction`."""
     fold: Annotated[int, Field(ge=0)]
     """Number of the fold to validate on, from 0."""
     group_pattern: Annotated[str, AfterValidator(_one_group)] | None
-    """Regular expression; what its parentheses find in a picture's id names what stays on one side, such as `^([^_]+)_`."""
+    """Regular expression; what its parentheses find in an image's id names what stays on one side, such as `^([^_]+)_`."""
     duplicates: Literal["group", "drop", "report", "fail"]
-    """The same picture twice: `group` keeps it on one side, `drop` keeps one, `report` only lists it, `fail` refuses it."""
+    """The same image twice: `group` keeps it on one side, `drop` keeps one, `report` only lists it, `fail` refuses it."""
     near_distance: Annotated[int, Field(ge=0, le=64)] | None
-    """Pictures of 32 px or more are the same if at most so many of the 256 bits of their hashes differ; null: equal pixels."""
+    """Images of 32 px or more are the same if at most so many of the 256 bits of their hashes differ; null: equal pixels."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -360,13 +360,13 @@ class TrainParams(Section):
     allow_noncommercial: bool
     """Take pretrained weights whose licence forbids commercial use, or may forbid it."""
     image_size: Annotated[int, Field(ge=1, le=4096)] | None
-    """Side in pixels of the square that the network sees; null: what its weights expect, else the pictures' own, else 224."""
+    """Side in pixels of the square that the network sees; null: what its weights expect, else the images' own, else 224."""
     lr: PositiveFloat
     """Learning rate, the highest of the schedule."""
     epochs: PositiveInt
-    """Times that every training picture is seen, at most."""
+    """Times that every training image is seen, at most."""
     batch_size: PositiveInt
-    """Pictures per optimizer step, over all devices together."""
+    """Images per optimizer step, over all devices together."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "auto"]
     """Lightning's precision; `auto`: full or mixed, whichever this network trains faster in here; model.json says which."""
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None
@@ -378,7 +378,7 @@ class TrainParams(Section):
     unfreeze_epoch: PositiveInt | None
     """Epochs after which frozen layers are trained as well; null: never."""
     cache_features: bool
-    """Compute once what the frozen layers make of every picture, and train the head on it: `freeze: true`, no augmentation."""
+    """Compute once what the frozen layers make of every image, and train the head on it: `freeze: true`, no augmentation."""
     lora: Lora | None
     """Train adapters of low `rank` (`alpha`, `dropout`, `targets`) and the head; all else stays. Published merged into one."""
     loss: Target
@@ -400,17 +400,17 @@ class TrainParams(Section):
     lr_table: dict[Annotated[int, Field(ge=0)], PositiveFloat] | None
     """Learning rates from epochs on, such as `{0: 0.01, 40: 0.1}`; with the last one, in place of `lr`, the schedule begins."""
     augment: list[Target]
-    """Transforms of the training pictures, in order; they see uint8 pictures."""
+    """Transforms of the training images, in order; they see uint8 images."""
     mixup: PositiveFloat | None
-    """Blend training pictures and labels in pairs, by a share from Beta(mixup, mixup); with cutmix, each batch has one."""
+    """Blend training images and labels in pairs, by a share from Beta(mixup, mixup); with cutmix, each batch has one."""
     cutmix: PositiveFloat | None
-    """Paste a part of another training picture, of a size from Beta(cutmix, cutmix), and blend the labels alike."""
+    """Paste a part of another training image, of a size from Beta(cutmix, cutmix), and blend the labels alike."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     """Validate and publish the exponential moving average of the weights, which keeps this share at each step, such as 0.999."""
     swa: Fraction | None
     """Validate and publish the mean of the weights at the ends of epochs, from this share of the epochs on, such as 0.75."""
     sampler: Literal["shuffled", "balanced"]
-    """`shuffled`: every picture once an epoch; `balanced`: as many pictures, every class equally often."""
+    """`shuffled`: every image once an epoch; `balanced`: as many images, every class equally often."""
     image_sizes: dict[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1, le=4096)]] | None
     """Sides in pixels that are trained on from epochs on, such as `{0: 128, 20: 192}`; validation has `image_size`."""
     metrics: Metrics
@@ -471,7 +471,7 @@ class TrainParams(Section):
         return self
 
     def _check_cached(self) -> None:
-        """Refuse what would show the frozen layers something else in another epoch, or needs the pictures themselves."""
+        """Refuse what would show the frozen layers something else in another epoch, or needs the images themselves."""
         fits = {
             "freeze": (float(self.freeze) == 1, "true"),
             "unfreeze_epoch": (self.unfreeze_epoch is None, "null"),
@@ -487,7 +487,7 @@ class TrainParams(Section):
         for key, (right, wanted) in fits.items():
             if not right:
                 raise ValueError(
-                    f"train.{key}: has to be {wanted} while train.cache_features is true, which shows each picture to the "
+                    f"train.{key}: has to be {wanted} while train.cache_features is true, which shows each image to the "
                     "network once, as it is; change one of the two"
                 )
 
@@ -509,10 +509,10 @@ class EvaluateParams(Section):
     """How the model is measured on the validation and the test split."""
 
     batch_size: PositiveInt
-    """Pictures per step; changes speed and memory, not results."""
+    """Images per step; changes speed and memory, not results."""
     tta: Literal["none", "flip", "flip_shift"]
-    """Test-time augmentation: mean of the logits over a picture and its mirror image, or both shifted a little as well."""
-    engine: Engine
+    """Test-time augmentation: mean of the logits over an image and its mirror image, or both shifted a little as well."""
+    backend: Backend
     """What computes: `torch`, `torch.compile` (takes half a minute to begin), or `openvino` (to be installed)."""
     precision: AnswerPrecision
     """`bf16-mixed`: faster where the device has it; `auto`: that, if it is found to be faster and to decide alike."""
@@ -520,8 +520,8 @@ class EvaluateParams(Section):
     """Bins of confidence in the expected calibration error and the reliability plot."""
     metrics: Metrics
     """Further metrics of torchmetrics, as `train.metrics`; they are written to metrics.json."""
-    num_pictures: PositiveInt
-    """Pictures on each sheet of sample pictures."""
+    num_images: PositiveInt
+    """Images on each sheet of sample images."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -533,21 +533,21 @@ class PredictParams(Section):
     """What is predicted, and how it is written."""
 
     input: Annotated[str, Field(min_length=1)]
-    """`data/split` predicts the test split; else a picture or a folder of pictures, which DVC then watches."""
+    """`data/split` predicts the test split; else an image or a folder of images, which DVC then watches."""
     batch_size: PositiveInt
-    """Pictures per step; changes speed and memory, not results."""
+    """Images per step; changes speed and memory, not results."""
     tta: Literal["none", "flip", "flip_shift"]
     """Test-time augmentation, as `evaluate.tta`."""
-    engine: Engine
-    """What computes, as `evaluate.engine`."""
+    backend: Backend
+    """What computes, as `evaluate.backend`."""
     precision: AnswerPrecision
     """Precision, as `evaluate.precision`."""
     top_k: PositiveInt
     """Number of most probable classes in the CSV and JSON Lines."""
     max_bad: Annotated[int, Field(ge=0)]
-    """Number of unreadable pictures that are skipped and named before predict fails."""
+    """Number of unreadable images that are skipped and named before predict fails."""
     max_pixels: PositiveInt
-    """A picture of more pixels counts as unreadable."""
+    """An image of more pixels counts as unreadable."""
 
 
 class HardwareParams(Section):
@@ -566,9 +566,9 @@ class HardwareParams(Section):
     worker_timeout_seconds: PositiveFloat
     """Give up on readers, threads or processes, that deliver no batch for this long."""
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
-    """Threads that read and augment pictures, or processes where torchvision's transforms do; `auto`: as many as are of use."""
-    hold_pictures: Literal["auto"] | bool
-    """Hold pictures in memory once they were decoded, a GPU's where it cuts out whole batches; `auto`: in a quarter of it."""
+    """Threads that read and augment images, or processes where torchvision's transforms do; `auto`: as many as are of use."""
+    cache_images: Literal["auto"] | bool
+    """Hold images in memory once they were decoded, a GPU's where it cuts out whole batches; `auto`: in a quarter of it."""
     watch: bool
     """Write what the machine does while it trains (CPU, memory, GPU, images/s) to machine.csv and machine.png in `logs/`."""
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from darkroom.data.pack import Pack
-from darkroom.data.splits import Split
+from darkroom.data.split_file import Split
 from darkroom.errors import InputError
+from darkroom.models.card import data_hashes, make_card
+from darkroom.models.saving import load_model, save_model
 from darkroom.params import Params
-from darkroom.training import states
+from darkroom.training.checkpoints import store as store_module
+from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
-from darkroom.training.model_card import data_hashes, make_card
 from darkroom.training.plan import make_plan
-from darkroom.training.published import load_model, save_model
-from darkroom.training.states import StateStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 CHANGES = {"train.model.kwargs": {"width": 4, "stages": 2}, "train.epochs": 2, "hardware.accelerator": "cpu"}
@@ -32,7 +32,7 @@ def refused(open_it: Callable[[], Any]) -> bool:
 def test_one_bit_anywhere(
     make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, long: bool
 ) -> None:
-    monkeypatch.setattr(states, "warn", lambda _: None)
+    monkeypatch.setattr(store_module, "warn", lambda _: None)
     num_flips = 1000 if long else 100
     params = make_params(CHANGES)
     plan = make_plan(params, digits.pack, digits.split.rows["train"])

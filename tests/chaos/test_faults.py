@@ -41,7 +41,7 @@ SAMPLES = 5  # of each stage and kind; CHAOS=long takes them all
 SIZES = [0, 1, 10, *(int(100 * 2 ** (step / 2)) for step in range(24))]  # bytes, up to 290 kB
 SHORT = 100  # bytes
 CASE_SECONDS = 120
-PICTURES_PER_CLASS = 20
+IMAGES_PER_CLASS = 20
 
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Events of Python's audit hooks, and the number of their arguments that are paths.
@@ -85,7 +85,7 @@ def serve(root: Path) -> None:
     modules = [
         *OUTS,
         "darkroom.training.fit",
-        "darkroom.training.inference",
+        "darkroom.inference.predict",
         "timm",
         "sklearn.model_selection",
         "pyarrow.parquet",
@@ -132,7 +132,7 @@ def read_all(pipes: dict[str, int]) -> dict[str, str]:
 
 def run_stage(stage: str, fault: Fault | None, root: Path, pipes: dict[str, int]) -> int:
     """Run a stage as `python src/<stage>.py` does, with a fault, and return its exit status."""
-    from darkroom.errors import run_command
+    from darkroom.command import run_command
 
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(pipes["out"], 1)
@@ -151,8 +151,8 @@ def run_stage(stage: str, fault: Fault | None, root: Path, pipes: dict[str, int]
 def load() -> None:
     """Open the published model."""
     from darkroom import paths
+    from darkroom.models.saving import load_model
     from darkroom.params_file import load_params
-    from darkroom.training.published import load_model
 
     load_model(paths.MODELS, load_params(paths.PARAMS))
 
@@ -316,16 +316,16 @@ def models(tree: Tree) -> Tree:
 
 def digits() -> bytes:
     """Return an archive of some of scikit-learn's scans as PNG files."""
-    from darkroom.data.digits import list_digits
-    from darkroom.data.pictures import encode
+    from darkroom.data.images import encode
+    from darkroom.sources.digits import list_digits
 
     file, counts = io.BytesIO(), dict.fromkeys(range(10), 0)
     with zipfile.ZipFile(file, "w") as archive:
         for item in list_digits().items:
             decoded, label = item.read()
             counts[label] += 1
-            if counts[label] <= PICTURES_PER_CLASS and not isinstance(decoded, bytes):
-                archive.writestr(zipfile.ZipInfo(f"{label}/{item.id}.png"), encode(decoded.picture))
+            if counts[label] <= IMAGES_PER_CLASS and not isinstance(decoded, bytes):
+                archive.writestr(zipfile.ZipInfo(f"{label}/{item.id}.png"), encode(decoded.image))
     return file.getvalue()
 
 

@@ -40,17 +40,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom import files, paths, workspace
-from darkroom.data.dividing import divide
+from darkroom import files, paths
+from darkroom.data.images import ImageError, decode, fit
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
-from darkroom.data.packing import write_pack
-from darkroom.data.pictures import PictureError, decode, fit
-from darkroom.data.sources import read_source
-from darkroom.data.splits import Split, write_split
+from darkroom.data.split_file import Split, write_split
+from darkroom.data.splitting import divide
 from darkroom.errors import InputError, RunError, one_line
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
+from darkroom.sources.pack_writer import write_pack
+from darkroom.sources.read import read_source
+from darkroom.stage.inputs import read_inputs
 
 pytestmark = [pytest.mark.slow]
 
@@ -58,7 +59,7 @@ SECONDS, SECONDS_LONG = 60, 180  # of each fuzzer, its start included; the cases
 HANG_SECONDS = 10
 # Beyond what the process has when it begins: an input of a few kB has no business with more.
 MEMORY_BYTES = 2 << 30
-PICTURE_SECONDS, PICTURE_BYTES = 5, 1 << 30  # of one decoding
+IMAGE_SECONDS, IMAGE_BYTES = 5, 1 << 30  # of one decoding
 MIN_CASES, MIN_OUTCOMES = 100, 3
 MAX_PIXELS = 1_000_000
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,7 +235,7 @@ class ParamsFuzzer:
 
     def read(self, case: bytes) -> None:
         self.path.write_bytes(case)
-        workspace.read_inputs("all")
+        read_inputs("all")
         params = check_params(read_yaml(self.path))
         files.write_json(self.path.with_name("card.json"), params.model_dump(by_alias=True))
 
@@ -325,18 +326,18 @@ class ArchiveFuzzer:
 
 
 class DataFuzzer:
-    """The files of data/raw and data/split: what is accepted gives every picture."""
+    """The files of data/raw and data/split: what is accepted gives every image."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         sizes: list[tuple[int, ...]] = [(5, 5), (5, 70, 3)]  # stored as pixels, and encoded
         self.sets = [self._written([noise(number, *size) for number in range(20)]) for size in sizes]
 
-    def _written(self, pictures: list[NDArray[np.uint8]]) -> dict[str, bytes]:
+    def _written(self, images: list[NDArray[np.uint8]]) -> dict[str, bytes]:
         """Return the files that are fuzzed by their path."""
         params = parameters()
         raw, split = self._empty_folders()
-        items = [Item(f"{row:02}", "train", functools.partial(_sample, png(each), row % 2)) for row, each in enumerate(pictures)]
+        items = [Item(f"{row:02}", "train", functools.partial(_sample, png(each), row % 2)) for row, each in enumerate(images)]
         write_pack(Listing("test", items, lambda _: ["cat", "dog"], {}), raw, params.download)
         pack = Pack.open(raw)
         write_split(split, pack, divide(pack, params.split, 0), params.split, 0)
@@ -393,7 +394,7 @@ def _sample(data: bytes, label: int) -> tuple[bytes, int]:
 
 
 class ModelFuzzer:
-    """models/model.json and model.safetensors: what is accepted answers on a picture."""
+    """models/model.json and model.safetensors: what is accepted answers on an image."""
 
     def __init__(self, folder: Path):
         import timm  # noqa: F401 - here, where nobody watches yet what is imported
@@ -410,10 +411,11 @@ class ModelFuzzer:
 
     def _published(self, model: dict[str, Plain]) -> dict[str, bytes]:
         """Return the two files of an untrained model."""
-        from darkroom.training.best import Kept
-        from darkroom.training.model_card import make_card
-        from darkroom.training.networks import Normalized, Preprocessing, build_network
-        from darkroom.training.published import save_model
+        from darkroom.models.card import make_card
+        from darkroom.models.networks import build_network
+        from darkroom.models.preprocessing import Normalized, Preprocessing
+        from darkroom.models.saving import save_model
+        from darkroom.training.checkpoints.best import Kept
 
         content = read_yaml(ROOT / "params.yaml")
         content["train"]["model"] |= model
@@ -445,17 +447,17 @@ class ModelFuzzer:
         return len(header).to_bytes(8, "little") + header + content[end:]
 
     def read(self, case: dict[str, bytes]) -> None:
-        from darkroom.data.photos import Photos
-        from darkroom.training.arithmetic import Arithmetic
-        from darkroom.training.inference import predict_photos
-        from darkroom.training.published import load_model
+        from darkroom.inference.photos import Photos
+        from darkroom.inference.predict import predict_photos
+        from darkroom.inference.predictor import Predictor
+        from darkroom.models.saving import load_model
 
         for name, content in case.items():
             (self.folder / name).write_bytes(content)
         model = load_model(self.folder, self.params)
         seen = model.card.preprocessing
         photos = Photos([self.folder / "photo.png"], self.params.predict, image_size=seen.image_size, channels=seen.channels)
-        probabilities = predict_photos(Arithmetic(model, self.params.hardware), photos)
+        probabilities = predict_photos(Predictor(model, self.params.hardware), photos)
         photos.check(0)
         assert probabilities.shape == (1, len(model.card.classes))
 
@@ -464,7 +466,7 @@ MODES = {
     **{"PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "TIFF": ("L", "RGB", "CMYK", "LAB", "F", "I;16"), "GIF": ("P",)},
     **{"BMP": ("1", "RGB"), "WEBP": ("RGB", "RGBA"), "JPEG": ("L", "RGB", "CMYK"), "AVIF": ("RGB",)},
 }
-PICTURE_WORDS = [
+IMAGE_WORDS = [
     *WORDS,
     b"\xff\xd8",
     b"\xff\xda",
@@ -479,21 +481,21 @@ PICTURE_WORDS = [
 ]
 
 
-class PictureFuzzer:
-    """Pictures: what is accepted is grey or RGB and fits any network; the reason against a picture is always the same."""
+class ImageFuzzer:
+    """Images: what is accepted is grey or RGB and fits any network; the reason against an image is always the same."""
 
     def __init__(self, folder: Path):
         del folder
         exif = Image.Exif()
         exif[0x0112] = 6  # orientation
         options: list[dict[str, Any]] = [{}, {"exif": exif}, {"save_all": True, "append_images": [self._image("RGB")] * 2}]
-        self.pictures = []
+        self.images = []
         for form, mode, option in ((form, mode, option) for form, modes in MODES.items() for mode in modes for option in options):
             file = io.BytesIO()
             with contextlib.suppress(Exception):  # not every format has every option
                 self._image(mode).save(file, form, **option)
-                self.pictures.append(file.getvalue())
-        assert len(self.pictures) > 40
+                self.images.append(file.getvalue())
+        assert len(self.images) > 40
 
     def _image(self, mode: str) -> Image.Image:
         image = Image.fromarray(noise(0, 13, 17, 3))
@@ -507,7 +509,7 @@ class PictureFuzzer:
         return image.convert(mode)
 
     def make(self, numbers: Numbers) -> bytes:
-        data = mutated(numbers, numbers.choice(self.pictures), PICTURE_WORDS)
+        data = mutated(numbers, numbers.choice(self.images), IMAGE_WORDS)
         return with_png_checksums(data) if data.startswith(b"\x89PNG") and numbers.random() < 0.8 else data
 
     def read(self, case: bytes) -> None:
@@ -524,11 +526,11 @@ class PictureFuzzer:
     def _decoded(self, case: bytes) -> Any:
         start = time.monotonic()
         try:
-            return decode(case, MAX_PIXELS).picture
-        except PictureError as error:
+            return decode(case, MAX_PIXELS).image
+        except ImageError as error:
             return str(error)
         finally:
-            assert time.monotonic() - start < PICTURE_SECONDS
+            assert time.monotonic() - start < IMAGE_SECONDS
 
 
 FUZZERS: dict[str, type[Fuzzer]] = {
@@ -536,7 +538,7 @@ FUZZERS: dict[str, type[Fuzzer]] = {
     "archives": ArchiveFuzzer,
     "data": DataFuzzer,
     "models": ModelFuzzer,
-    "pictures": PictureFuzzer,
+    "images": ImageFuzzer,
 }
 
 
@@ -668,7 +670,7 @@ def prepared(name: str, folder: Path) -> tuple[Fuzzer, Guard]:
         with contextlib.suppress(Exception):
             fuzzer.read(case_of(name, fuzzer, number))
     sys.dont_write_bytecode = True
-    limit = (PICTURE_BYTES if name == "pictures" else MEMORY_BYTES) + int(
+    limit = (IMAGE_BYTES if name == "images" else MEMORY_BYTES) + int(
         Path("/proc/self/statm").read_text().split()[0]
     ) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -25,19 +25,20 @@ import torch
 from PIL import Image
 
 from darkroom import files, paths
-from darkroom.data.dividing import divide
 from darkroom.data.pack import Pack
-from darkroom.data.packing import write_pack
-from darkroom.data.sources import read_source
-from darkroom.data.splits import write_split
+from darkroom.data.split_file import write_split
+from darkroom.data.splitting import divide
 from darkroom.errors import InputError
+from darkroom.models.card import science
+from darkroom.models.networks import build_network
+from darkroom.models.preprocessing import Normalized, Preprocessing
+from darkroom.models.saving import load_model, save_model
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 from darkroom.reporting.predictions import Predictions, write_predictions
-from darkroom.training.model_card import science
-from darkroom.training.networks import Normalized, Preprocessing, build_network
-from darkroom.training.published import load_model, save_model
-from darkroom.training.states import StateStore
+from darkroom.sources.pack_writer import write_pack
+from darkroom.sources.read import read_source
+from darkroom.training.checkpoints.store import StateStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen", "socket.connect")
@@ -192,32 +193,32 @@ def archives() -> Iterator[Case]:
 
     file = io.BytesIO()
     Image.new("L", (8, 8)).save(file, "PNG")
-    picture = file.getvalue()
+    image = file.getvalue()
     kinds = {"link": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "pipe": tarfile.FIFOTYPE}
     names = ("../outside.png", "/tmp/outside.png", "a/../../outside.png", "a//../../outside.png")
     for name in names:
         for ending in ("tar", "zip"):
-            yield Case(f"{ending} with {name}", plant(packed(ending, picture, name), f"x.{ending}"), opener(f"x.{ending}"))
+            yield Case(f"{ending} with {name}", plant(packed(ending, image, name), f"x.{ending}"), opener(f"x.{ending}"))
     for name, kind in kinds.items():
-        yield Case(f"tar with a {name}", plant(packed("tar", picture, "a/x.png", kind), "x.tar"), opener("x.tar"))
+        yield Case(f"tar with a {name}", plant(packed("tar", image, "a/x.png", kind), "x.tar"), opener("x.tar"))
 
 
-def packed(ending: str, picture: bytes, name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
+def packed(ending: str, image: bytes, name: str, kind: bytes = tarfile.REGTYPE) -> bytes:
     """An archive of two classes, and one member that is not what it should be."""
     file = io.BytesIO()
     good = [f"{label}/{number}.png" for label in "ab" for number in range(3)]
     if ending == "zip":
         with zipfile.ZipFile(file, "w") as archive:
             for member in (*good, name):
-                archive.writestr(member, picture)
+                archive.writestr(member, image)
         return file.getvalue()
     with tarfile.open(fileobj=file, mode="w") as tar:
         for member in (*good, name):
             info = tarfile.TarInfo(member)
             if member == name:
                 info.type, info.linkname = kind, "/etc/passwd"
-            info.size = len(picture) if info.isreg() else 0
-            tar.addfile(info, io.BytesIO(picture))
+            info.size = len(image) if info.isreg() else 0
+            tar.addfile(info, io.BytesIO(image))
     return file.getvalue()
 
 
@@ -236,9 +237,7 @@ def packs() -> Iterator[Case]:
     for name, payload in payloads().items():
         file = io.BytesIO()
         np.save(file, np.array([payload], dtype=object), allow_pickle=True)
-        yield Case(
-            f"pictures that are a pickle: {name}", plant("images.npy", file.getvalue()), lambda folder, _: Pack.open(folder)
-        )
+        yield Case(f"images that are a pickle: {name}", plant("images.npy", file.getvalue()), lambda folder, _: Pack.open(folder))
     yield Case(
         "an index that is a pickle", plant("index.parquet", pickle.dumps(payloads()["exec"])), lambda folder, _: Pack.open(folder)
     )

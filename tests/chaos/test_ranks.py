@@ -138,7 +138,7 @@ def test_the_other_one_hangs(training: tuple[subprocess.Popen[str], int]) -> Non
 
 
 def test_two_processes_measure_what_one_does(clone: Clone) -> None:
-    """The same pictures make each step, also of balanced epochs, so the metrics of training and validation are those of one."""
+    """The same images make each step, also of balanced epochs, so the metrics of training and validation are those of one."""
     clone.run("rm -rf .resume && cp params.yaml params.before")
     network = "{provider: timm, name: test_vit, pretrained: false, kwargs: {img_size: 8, patch_size: 2}}"  # it has no batch norm
     changed = {"epochs: 12": "epochs: 2", "sampler: shuffled": "sampler: balanced", "precision: 32-true": "precision: 64-true"}

@@ -548,7 +548,7 @@ def test_dvc_lock_by_hard_link(workspace: Path, dead: int) -> None:
 HOLD_STAGE = """
 import sys, time
 from pathlib import Path
-from darkroom.workspace import locked
+from darkroom.stage.runner import locked
 with locked(Path(sys.argv[1]), "train"):
     print(flush=True)
     time.sleep(60)
@@ -712,8 +712,3 @@ def test_half_written_states(workspace: Path) -> None:
     )
     shell(way_out(found), workspace)
     assert resume(workspace) == "ok resume 1 unfinished training, 3.0 MB"
-
-
-def test_a_finished_state_is_told_as_training_tells_it() -> None:
-    states = (SRC / "darkroom" / "training" / "states.py").read_text()
-    assert f"WITHIN_EPOCH, EPOCH_OVER, FINISHED = 0, 1, {leftovers.FINISHED}\n" in states

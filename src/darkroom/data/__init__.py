@@ -1,1 +1,1 @@
-"""Pictures from their source to the packed form of data/raw, and their split; nothing in here imports torch."""
+"""Images from their source to the packed form of data/raw, and their split; nothing in here imports torch."""

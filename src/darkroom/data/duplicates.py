@@ -1,54 +1,23 @@
-"""Pictures that are the same, or nearly: equal pixels by their hash, near ones by a perceptual hash of 256 bits.
+"""Images that are the same, or nearly: equal pixels by their hash, near ones by the perceptual hash of 256 bits."""
 
-The perceptual hash is the DCT hash of Zauner (2010), "Implementation and benchmarking of perceptual image hash functions", with
-16 by 16 coefficients of 64 by 64 luma values. Its arithmetic is on whole numbers, so that every machine gives the same bits.
-"""
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from darkroom.data.pictures import Picture
+from darkroom.data.labels import Labels
+from darkroom.data.pack import Pack, Rows
+from darkroom.data.perceptual_hash import HASH_BYTES
 
-HASH_BYTES = 32
-# A picture of fewer pixels a side holds less than the 256 bits say, and one that is nearly flat holds noise.
-MIN_SIDE = 32
-MIN_DEVIATION = 4.0  # of 255 grey values
-SIDE, FREQUENCIES = 64, 16
-# Rows of the DCT-II in steps of 1/1024: products and sums stay below 2**53, so that float64 holds them exactly in any order.
-COSINES = np.rint(1024 * np.cos(np.pi * (2 * np.arange(SIDE) + 1) * np.arange(FREQUENCIES)[:, None] / (2 * SIDE)))
 # Up to so many hashes are compared with every other one.
 FEW = 2048
-# A key that more pictures have is told apart further.
+# A key that more images have is told apart further.
 CROWDED = 500
 # Neighbouring bits are of like frequencies and often agree; this step, odd, deals them out to different bands.
 BIT_STEP = 97
 CHUNK = 1 << 18
 
-Rows = NDArray[np.int64]
 Hashes = NDArray[np.uint8]
-
-
-def perceptual_hash(picture: Picture) -> bytes | None:
-    """Return 32 bytes of which few bits differ between pictures that look the same; None if nothing can be said.
-
-    Resizing, JPEG compression, other brightness or contrast, and colour change few bits of the 256; unrelated pictures differ in
-    128 or so. Mirrored, turned or cropped pictures are not found.
-
-    Parameters
-    ----------
-    picture : (H, W) or (H, W, 3) uint8
-        As `decode` gives it.
-    """
-    if min(picture.shape[:2]) < MIN_SIDE:
-        return None
-    grey = Image.fromarray(picture).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    values = np.asarray(grey, np.float64)
-    if values.std() < MIN_DEVIATION:
-        return None
-    coefficients = (COSINES @ values @ COSINES.T).ravel()[1:]
-    bits = coefficients > np.median(coefficients)
-    return np.packbits(np.append(False, bits)).tobytes()
 
 
 def near_pairs(hashes: Hashes, max_distance: int) -> tuple[Rows, NDArray[np.int64]]:
@@ -118,9 +87,9 @@ def _band(hashes: Hashes, bits: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _spread(keys: NDArray[np.int64], further: NDArray[np.int64], width: int) -> NDArray[np.int64]:
-    """Return keys of which none has very many pictures: these are told apart by further bits.
+    """Return keys of which none has very many images: these are told apart by further bits.
 
-    Flat pictures agree in many bits. Each of them would be compared with all others, at a cost that grows with their square.
+    Flat images agree in many bits. Each of them would be compared with all others, at a cost that grows with their square.
     """
     crowded = np.bincount(keys)[keys] > CROWDED
     return keys << width | np.where(crowded, further, 0)
@@ -143,3 +112,42 @@ def _close_in_band(words: NDArray[np.uint64], keys: NDArray[np.int64], max_dista
 def _distances(words: NDArray[np.uint64], pairs: Rows) -> NDArray[np.int64]:
     distances: NDArray[np.int64] = np.bitwise_count(words[pairs[:, 0]] ^ words[pairs[:, 1]]).sum(axis=1, dtype=np.int64)
     return distances
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Pairs of images that are the same or nearly, in ascending order.
+
+    Attributes
+    ----------
+    pairs : (m, 2) int64
+        Rows of the pack, the lower first. A third image that is the same is paired with the first.
+    distances : (m,) int64
+        Bits in which the perceptual hashes differ; -1 where the pixels are equal.
+    """
+
+    pairs: Rows
+    distances: NDArray[np.int64]
+
+    def conflicts(self, labels: Labels) -> NDArray[np.bool_]:
+        """Return which pairs (m,) are one image under two labels."""
+        differ: NDArray[np.bool_] = labels[self.pairs[:, 0]] != labels[self.pairs[:, 1]]
+        return differ if differ.ndim == 1 else np.any(differ, axis=1)
+
+
+def find_duplicates(pack: Pack, near_distance: int | None) -> Duplicates:
+    """Find equal images, and those whose perceptual hashes differ in at most so many bits; None: equal ones only."""
+    # A fixed width cuts off zeros at the end, which hashes of one length can do without.
+    _, firsts, inverse = np.unique(np.array(pack.pixel_hashes, "S16"), return_index=True, return_inverse=True)
+    equal = np.stack([firsts[inverse], np.arange(len(pack))], axis=1)
+    equal = equal[equal[:, 0] != equal[:, 1]]
+    near, distances = np.empty((0, 2), np.int64), np.empty(0, np.int64)
+    if near_distance is not None:
+        rows, hashes = pack.near_hashes
+        near, distances = near_pairs(hashes, near_distance)
+        near = rows[near]
+        different = inverse[near[:, 0]] != inverse[near[:, 1]]
+        near, distances = near[different], distances[different]
+    pairs = np.concatenate([equal, near])
+    order = np.lexsort(pairs.T[::-1])
+    return Duplicates(pairs[order], np.concatenate([np.full(len(equal), -1), distances])[order])

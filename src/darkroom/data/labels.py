@@ -1,4 +1,4 @@
-"""The two forms of labels: one class per picture, (N,) int64, its index; any number of them, (N, K) uint8, 1 for each of them."""
+"""The two forms of labels: one class per image, (N,) int64, its index; any number of them, (N, K) uint8, 1 for each of them."""
 
 from collections.abc import Sequence
 from typing import Any, TypeGuard
@@ -12,12 +12,12 @@ SEPARATOR = "; "
 
 
 def is_multilabel(labels: Labels) -> TypeGuard[NDArray[np.uint8]]:
-    """Return whether pictures have any number of classes."""
+    """Return whether images have any number of classes."""
     return labels.ndim == 2
 
 
 def count_labels(labels: Labels, num_classes: int) -> NDArray[np.int64]:
-    """Return the number (K,) of pictures of each class."""
+    """Return the number (K,) of images of each class."""
     if is_multilabel(labels):
         counts: NDArray[np.int64] = labels.sum(axis=0, dtype=np.int64)
         return counts
@@ -25,7 +25,7 @@ def count_labels(labels: Labels, num_classes: int) -> NDArray[np.int64]:
 
 
 def indices(labels: Labels) -> list[list[int]]:
-    """Return the classes of each picture, ascending."""
+    """Return the classes of each image, ascending."""
     if not is_multilabel(labels):
         return [[label] for label in labels.tolist()]
     rows, columns = np.nonzero(labels)
@@ -33,7 +33,7 @@ def indices(labels: Labels) -> list[list[int]]:
 
 
 def names(labels: Labels, classes: Sequence[str]) -> list[str]:
-    """Return the class names of each picture in one text, empty for none."""
+    """Return the class names of each image in one text, empty for none."""
     return [SEPARATOR.join(classes[label] for label in each) for each in indices(labels)]
 
 

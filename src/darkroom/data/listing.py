@@ -1,39 +1,39 @@
-"""What every source gives: a list of pictures that are read one by one, and the names that stand for them."""
+"""What every source gives: a list of images that are read one by one, and the names that stand for them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darkroom.data.pictures import Decoded, Picture
+from darkroom.data.images import Decoded, ImageArray
 
 SPLITS = ("train", "val", "test")
 Label = int | tuple[int, ...]
-"""The class of a picture, or in a multilabel set its classes, ascending."""
+"""The class of an image, or in a multilabel set its classes, ascending."""
 Sample = tuple[bytes | Decoded, Label]
-Data = bytes | Path | Picture | Callable[[], bytes | Picture]
+Data = bytes | Path | ImageArray | Callable[[], bytes | ImageArray]
 
 
 class Item(NamedTuple):
-    """One picture of a source, which `read` gives as an encoded file or decoded, with its label.
+    """One image of a source, which `read` gives as an encoded file or decoded, with its label.
 
-    `read` raises `PictureError` where the picture cannot be used, and may be called from any thread, more than once.
+    `read` raises `ImageError` where the image cannot be used, and may be called from any thread, more than once.
     """
 
     id: str
     split: str
     read: Callable[[], Sample]
     group: str | None = None
-    """Whose pictures must not be divided: a patient, a site, a burst."""
+    """Whose images must not be divided: a patient, a site, a burst."""
     extra: dict[str, str] | None = None
     """What else the source says of it, to be carried along."""
 
 
 class Example(NamedTuple):
-    """One picture of a source of the user's own, see src/plugins/sources/README.md."""
+    """One image of a source of the user's own, see src/plugins/sources/README.md."""
 
     id: str
-    """A name, which no other picture of the source has."""
+    """A name, which no other image of the source has."""
     data: Data
     """A path, the bytes of a file, (H, W) or (H, W, 3) uint8, or a function that returns bytes or pixels."""
     label: str | Sequence[str]
@@ -41,29 +41,29 @@ class Example(NamedTuple):
     split: str = "train"
     """train, val or test."""
     group: str | None = None
-    """Whose pictures must not be divided."""
+    """Whose images must not be divided."""
     extra: dict[str, str] | None = None
     """What is to be carried along to the predictions."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a source.
+    """The images of a source.
 
     Attributes
     ----------
     where
         What error messages call the source: a folder, an archive, a data set.
     items
-        The pictures, in any order.
+        The images, in any order.
     name_classes
-        Given the ascending labels that occur, returns their class names; raises `InputError` if a class has lost its pictures.
+        Given the ascending labels that occur, returns their class names; raises `InputError` if a class has lost its images.
     info
         What `dataset.json` tells of the source: no secrets, no paths of this machine.
     ignored
         Ids of files that are no part of the set.
     multilabel
-        Whether pictures have any number of classes.
+        Whether images have any number of classes.
     remote
         Whether reading one waits for a network, so that many are read at a time.
     """

@@ -1,4 +1,4 @@
-"""Reading data/raw: the pictures, labels and hashes that the stage download has packed."""
+"""Reading data/raw: the images, labels and hashes that the stage download has packed."""
 
 import json
 import tokenize
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom import files, paths
-from darkroom.data.duplicates import HASH_BYTES
+from darkroom.data.images import ImageArray, ImageError, decode
 from darkroom.data.labels import Labels
 from darkroom.data.listing import SPLITS
-from darkroom.data.pictures import Picture, PictureError, decode
+from darkroom.data.perceptual_hash import HASH_BYTES
 from darkroom.errors import InputError, RunError
 
 FORMATS = ("raw", "encoded")
@@ -22,11 +22,13 @@ TASKS = ("multiclass", "multilabel")
 COLUMNS = ("id", "label", "split", "group", "extra", "pixel_hash", "near_hash", "height", "width")
 
 
+Rows = NDArray[np.int64]
+"""Of a pack, such as those of a split."""
 Images = NDArray[np.uint8] | list[NDArray[np.uint8]]
 
 
 class Pack:
-    """The pictures of data/raw, by row; the files are memory-mapped, so that opening costs nothing and processes share them.
+    """The images of data/raw, by row; the files are memory-mapped, so that opening costs nothing and processes share them.
 
     A pack may be sent to other processes: it is opened anew there.
 
@@ -39,17 +41,17 @@ class Pack:
     classes : list of str
         Class names; a label is an index into it.
     channels : int
-        1 if every picture is grey, else 3.
+        1 if every image is grey, else 3.
     is_encoded : bool
-        Whether the pictures are stored as files that have to be decoded, not as pixels.
+        Whether the images are stored as files that have to be decoded, not as pixels.
     size : (H, W) or None
-        The size of the pictures if they are stored as pixels, all of one size, so that `batch` can be used.
+        The size of the images if they are stored as pixels, all of one size, so that `batch` can be used.
     resize : int or None
-        The shorter side to which larger pictures were resized.
+        The shorter side to which larger images were resized.
     sizes : (N, 2) int32
-        Height and width of each picture.
+        Height and width of each image.
     labels : (N,) int64, or (N, K) uint8
-        Index of the class of each picture; in a multilabel set 1 for each of its classes.
+        Index of the class of each image; in a multilabel set 1 for each of its classes.
     splits : (N,) str
         `train`, `val` or `test`, as the source has it; all `train` if it has no splits.
     """
@@ -80,7 +82,7 @@ class Pack:
         """
         name = paths.shown(directory)
         if not (directory / "dataset.json").is_file():
-            raise InputError(f"{name}: holds no pictures; run 'dvc repro download', or 'dvc checkout' if this commit has them")
+            raise InputError(f"{name}: holds no images; run 'dvc repro download', or 'dvc checkout' if this commit has them")
         # Imported here, after what fails often: it takes 0.2 s.
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -114,7 +116,7 @@ class Pack:
         if self.channels not in (1, 3) or not listed:
             raise ValueError("the classes are no texts, or the channels neither 1 nor 3")
         if not np.isin(self.splits, SPLITS).all():
-            raise ValueError("a picture is in an unknown split")
+            raise ValueError("an image is in an unknown split")
 
     def _are_complete(self, shards: list[NDArray[np.uint8]]) -> bool:
         """Return whether the index names places that are in the shards, up to their ends."""
@@ -128,7 +130,7 @@ class Pack:
 
     @cached_property
     def ids(self) -> list[str]:
-        """The N names of the pictures in their source, as printable text."""
+        """The N names of the images in their source, as printable text."""
         names: list[str] = self._index["id"].to_pylist()
         return names
 
@@ -140,23 +142,23 @@ class Pack:
 
     @cached_property
     def near_hashes(self) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-        """Rows (M,) of the pictures that have a perceptual hash, and the hashes (M, 32)."""
+        """Rows (M,) of the images that have a perceptual hash, and the hashes (M, 32)."""
         column = self._index["near_hash"].combine_chunks()
         rows = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
         return rows, np.frombuffer(b"".join(column.drop_null().to_pylist()), np.uint8).reshape(len(rows), HASH_BYTES)
 
     @cached_property
     def groups(self) -> list[str | None]:
-        """What each picture belongs to (a patient, a site, a burst), if the source says so."""
+        """What each image belongs to (a patient, a site, a burst), if the source says so."""
         names: list[str | None] = self._index["group"].to_pylist()
         return names
 
     def extra(self, rows: NDArray[np.int64]) -> list[dict[str, str]]:
-        """Return what else the source says of the pictures of (n,) rows, by the names of its columns."""
+        """Return what else the source says of the images of (n,) rows, by the names of its columns."""
         return [json.loads(text) if text else {} for text in self._index["extra"].take(rows).to_pylist()]
 
     def withhold(self, rows: NDArray[np.int64]) -> None:
-        """Let nobody read the pictures of these rows through this object, or copies of it in other processes."""
+        """Let nobody read the images of these rows through this object, or copies of it in other processes."""
         self._withheld = np.zeros(len(self), np.bool_)
         self._withheld[rows] = True
 
@@ -168,12 +170,12 @@ class Pack:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, row: int) -> Picture:
-        """Return a copy of one picture, (H, W, C) uint8."""
+    def __getitem__(self, row: int) -> ImageArray:
+        """Return a copy of one image, (H, W, C) uint8."""
         return self.read(row)
 
-    def read(self, row: int, side: int | None = None) -> Picture:
-        """Return a copy of one picture, (H, W, C) uint8; smaller than it is, if `side` is the shorter side that is wanted.
+    def read(self, row: int, side: int | None = None) -> ImageArray:
+        """Return a copy of one image, (H, W, C) uint8; smaller than it is, if `side` is the shorter side that is wanted.
 
         A large JPEG is then decoded at a fraction of its size, see `decode`.
 
@@ -189,22 +191,22 @@ class Pack:
         content = self._images[shard][start : start + length]
         try:
             if self.is_encoded:
-                picture = decode(content.tobytes(), int(self.sizes[row].prod(dtype=np.int64)), side).picture
+                image = decode(content.tobytes(), int(self.sizes[row].prod(dtype=np.int64)), side).image
             else:
-                picture = np.array(content).reshape(*self.sizes[row], -1)
-        except PictureError as error:
+                image = np.array(content).reshape(*self.sizes[row], -1)
+        except ImageError as error:
             name = paths.shown(self.directory / SHARD_NAME.format(shard))
             raise InputError(f"{name}: '{self.ids[row]}' {error}; the file is damaged, run 'dvc checkout'") from error
-        picture = picture.reshape(*picture.shape[:2], -1)
-        if picture.shape[2] > self.channels:
+        image = image.reshape(*image.shape[:2], -1)
+        if image.shape[2] > self.channels:
             raise InputError(
                 f"{paths.shown(self.directory)}: '{self.ids[row]}' is not grey; the folder is damaged, run 'dvc checkout'"
             )
-        return np.repeat(picture, 3, axis=2) if picture.shape[2] < self.channels else picture
+        return np.repeat(image, 3, axis=2) if image.shape[2] < self.channels else image
 
-    def batch(self, rows: NDArray[np.int64]) -> Picture:
-        """Return copies of the pictures of (n,) rows as (n, H, W, C) uint8; only for pictures of one `size`."""
-        assert not isinstance(self._images, list), "these pictures are not stored as pixels of one size"
+    def batch(self, rows: NDArray[np.int64]) -> ImageArray:
+        """Return copies of the images of (n,) rows as (n, H, W, C) uint8; only for images of one `size`."""
+        assert not isinstance(self._images, list), "these images are not stored as pixels of one size"
         self._check_withheld(rows)
         return np.asarray(self._images[rows])
 
@@ -253,7 +255,7 @@ def _load_npy(path: Path) -> NDArray[np.uint8]:
 
 
 def _map_images(directory: Path, dataset: dict[str, Any]) -> Images:
-    """Return the pixels (N, H, W, C), or the bytes of pictures one after the other, one array for each file."""
+    """Return the pixels (N, H, W, C), or the bytes of images one after the other, one array for each file."""
     if dataset["format"] not in FORMATS:
         raise ValueError(f"dataset.json has the unknown format {dataset['format']!r}")
     # As a plain view: indexing a memmap makes a memmap, which is slower.

@@ -11,13 +11,12 @@ from darkroom import files
 from darkroom.health.findings import Finding, counted, first_of, remove_command, shown_size, within
 from darkroom.health.locks import owner, owner_lives
 from darkroom.health.processes import is_locked
+from darkroom.state_files import FINISHED
 
 # DVC 3.67: TaskStatus of a run that goes on, or whose result is being collected.
 UNFINISHED = range(4)
 # An experiment that is being prepared has no lock yet that would tell its process.
 PREPARING_SECONDS = 600.0
-# As darkroom.training.states has it, which imports torch; a test holds the two together.
-FINISHED = "2"
 # Hashing all of a large training's states takes minutes.
 HASHED_BYTES = 2_000_000_000
 
@@ -85,7 +84,7 @@ def check_states(root: Path, states_dir: Path) -> Iterator[Finding]:
     states = _sizes(sorted(states_dir.glob("*/[0-9]*.ckpt"), key=lambda path: path.name, reverse=True))
     weights = _sizes(sorted(states_dir.glob("*/[0-9]*.safetensors")))
     writing = _sizes(rest for rest in sorted(states_dir.glob(f"*/{files.WRITING}*")) if not _in_use(rest.parent))
-    unfinished = {path.parent for path in states} - {path.parent for path in states if path.stem.split("-")[1] == FINISHED}
+    unfinished = {path.parent for path in states} - {path.parent for path in states if path.stem.split("-")[1] == str(FINISHED)}
     damaged, num_read = _damaged(states | weights)
     size = shown_size(sum([*states.values(), *weights.values(), *writing.values()]))
     if damaged:

@@ -28,7 +28,7 @@ def check_torch(root: Path) -> Iterator[Finding]:
     In a process of its own: a build for another processor, or a broken driver, ends the whole process.
     """
     search = os.pathsep.join(filter(None, [str(root / "src"), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "darkroom.training.probe"]
+    command = [sys.executable, "-m", "darkroom.hardware.probe"]
     run = subprocess.run(
         command, cwd=root, env=os.environ | {"PYTHONPATH": search}, capture_output=True, text=True, timeout=PROBE_SECONDS
     )

@@ -1,4 +1,4 @@
-"""The data card: what a person wants to know of the pictures before training on them, as Markdown."""
+"""The data card: what a person wants to know of the images before training on them, as Markdown."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from darkroom.errors import one_line
-from darkroom.reporting.contents import CHANNELS, SPLITS, Contents, count_classes, count_pictures
+from darkroom.reporting.contents import CHANNELS, SPLITS, Contents, count_classes, count_images
 
-# More classes are shown by their ends, more skipped pictures counted.
+# More classes are shown by their ends, more skipped images counted.
 MAX_CLASSES, SHOWN_ENDS = 50, 10
 MAX_SKIPPED = 20
 MAX_LENGTH = 200  # characters of a name
@@ -32,13 +32,13 @@ def data_card(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]
     Parameters
     ----------
     contents
-        The pictures.
+        The images.
     dataset, split
         The contents of dataset.json and split.json.
     """
     sections = {
         "Source": _source(dataset),
-        "Pictures": _pictures(contents),
+        "Images": _images(contents),
         "Classes": _classes(contents),
         "Sizes and colours": _sizes(contents, dataset),
         "Skipped and converted": _exceptions(dataset),
@@ -61,23 +61,23 @@ def _source(dataset: dict[str, Any]) -> str:
 
 def _name(dataset: dict[str, Any]) -> str:
     """Return the name of the set; of a folder on this machine its last part."""
-    name = str(dataset.get("name") or dataset.get("source") or "pictures")
+    name = str(dataset.get("name") or dataset.get("source") or "images")
     return _code(PurePath(name).name or name if PurePath(name).is_absolute() else name)
 
 
-def _pictures(contents: Contents) -> str:
-    counts = count_pictures(contents)
+def _images(contents: Contents) -> str:
+    counts = count_images(contents)
     rows = [(split, count, f"{count / sum(counts):.1%}") for split, count in zip(SPLITS, counts, strict=True)]
-    return _table(("split", "pictures", "share"), [*rows, ("together", sum(counts), "100.0%")])
+    return _table(("split", "images", "share"), [*rows, ("together", sum(counts), "100.0%")])
 
 
 def _classes(contents: Contents) -> str:
     counts = count_classes(contents)
     labels: Sequence[int] = range(len(contents.classes))
-    note = f"{len(labels)} classes; the largest has {_ratio(counts[:, 0])} times the training pictures of the smallest."
+    note = f"{len(labels)} classes; the largest has {_ratio(counts[:, 0])} times the training images of the smallest."
     if contents.labels.ndim == 2:
         each = contents.labels.sum(axis=1)
-        note += f" A picture has any number of them, {each.mean():.2f} on average; {(each == 0).sum()} have none."
+        note += f" An image has any number of them, {each.mean():.2f} on average; {(each == 0).sum()} have none."
     if len(labels) > MAX_CLASSES:
         order = np.argsort(-counts[:, 0], kind="stable").tolist()
         labels = [*order[:SHOWN_ENDS], *order[-SHOWN_ENDS:]]
@@ -102,7 +102,7 @@ def _sizes(contents: Contents, dataset: dict[str, Any]) -> str:
     channels = CHANNELS[len(contents.mean)]
     kind = "grey" if len(channels) == 1 else "in colour, or shown as such"
     rows = zip(channels, *([f"{value:.4f}" for value in values] for values in (contents.mean, contents.std)), strict=True)
-    measured = f"Mean and standard deviation of {contents.num_measured} training pictures, 0 is black and 1 is full:"
+    measured = f"Mean and standard deviation of {contents.num_measured} training images, 0 is black and 1 is full:"
     return f"{sizes}, {kind}.\n\n{measured}\n\n{_table(('channel', 'mean', 'std'), rows)}"
 
 
@@ -113,22 +113,22 @@ def _exceptions(dataset: dict[str, Any]) -> str:
     if len(skipped) > MAX_SKIPPED:
         lines.append(f"- and {len(skipped) - MAX_SKIPPED} more skipped, see `data/raw/dataset.json`")
     if ignored:
-        lines.append(f"- {len(ignored)} files are no pictures of the set, see `data/raw/dataset.json`")
-    return "\n".join(lines) or "Nothing: every picture was read as it is."
+        lines.append(f"- {len(ignored)} files are no images of the set, see `data/raw/dataset.json`")
+    return "\n".join(lines) or "Nothing: every image was read as it is."
 
 
 def _duplicates(split: dict[str, Any]) -> str:
-    found, left_out = split["duplicates"], split["pictures"]["left_out"]
+    found, left_out = split["duplicates"], split["images"]["left_out"]
     if not (found["equal"] or found["near"] or left_out):
         return "None were found."
     rows = [
-        ("Pairs of equal pictures", found["equal"]),
+        ("Pairs of equal images", found["equal"]),
         ("Pairs of near duplicates", found["near"]),
         ("Pairs in two splits", found["across_splits"]),
         ("Pairs with two labels", found["conflicts"]),
-        ("Pictures left out", left_out),
+        ("Images left out", left_out),
     ]
-    return f"{_items(rows)}\n\n`data/split/duplicates.csv` names them, `pictures/duplicates.png` shows some."
+    return f"{_items(rows)}\n\n`data/split/duplicates.csv` names them, `images/duplicates.png` shows some."
 
 
 def _split(split: dict[str, Any]) -> str:

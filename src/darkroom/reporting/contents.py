@@ -1,4 +1,4 @@
-"""What the data holds, in numbers; NumPy only. N pictures, K classes, S splits, B bins, M pairs of duplicates."""
+"""What the data holds, in numbers; NumPy only. N images, K classes, S splits, B bins, M pairs of duplicates."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -18,28 +18,28 @@ SHAPES = (*reversed(PORTRAIT), *LANDSCAPE)
 
 
 class Contents(NamedTuple):
-    """The pictures, and where the stage split has put them.
+    """The images, and where the stage split has put them.
 
     Attributes
     ----------
     classes : K str
     labels : (N,) int64, or (N, K) uint8
-        Index of the class, or where a picture has any number of them, 1 for each.
+        Index of the class, or where an image has any number of them, 1 for each.
     splits : (N,) str
         One of `SPLITS`.
     sizes : (N, 2) int32
         Height and width.
     ids : N str
     pairs : (M, 2) int64
-        Rows of pictures that are the same, or nearly.
+        Rows of images that are the same, or nearly.
     distances : (M,) int64
         Bits in which their perceptual hashes differ; -1 where the pixels are equal.
     mean, std : (C,) float64
-        Of the pixels of training pictures, scaled to 0..1, by channel.
+        Of the pixels of training images, scaled to 0..1, by channel.
     num_measured
-        Number of training pictures that these were measured on.
-    read_picture
-        Given a row, returns the picture as (H, W, C) uint8.
+        Number of training images that these were measured on.
+    read_image
+        Given a row, returns the image as (H, W, C) uint8.
     """
 
     classes: Sequence[str]
@@ -52,11 +52,11 @@ class Contents(NamedTuple):
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     num_measured: int
-    read_picture: Callable[[int], NDArray[np.uint8]]
+    read_image: Callable[[int], NDArray[np.uint8]]
 
 
 class Histogram(NamedTuple):
-    """Pictures in bins.
+    """Images in bins.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Histogram(NamedTuple):
     places : B int
         Numbers to sort the bins of several histograms by.
     counts : (B, S) int64
-        Pictures of each split.
+        Images of each split.
     """
 
     bins: Sequence[str]
@@ -73,20 +73,20 @@ class Histogram(NamedTuple):
     counts: Counts
 
 
-def count_pictures(contents: Contents) -> list[int]:
-    """Return the number of pictures in each of the S splits."""
+def count_images(contents: Contents) -> list[int]:
+    """Return the number of images in each of the S splits."""
     return [int((contents.splits == split).sum()) for split in SPLITS]
 
 
 def count_classes(contents: Contents) -> Counts:
-    """Return the number of pictures (K, S) of every class in every split."""
+    """Return the number of images (K, S) of every class in every split."""
     if contents.labels.ndim == 2:
         return np.stack([contents.labels[contents.splits == split].sum(axis=0, dtype=np.int64) for split in SPLITS], axis=1)
     return _count(contents, contents.labels, len(contents.classes))
 
 
 def histogram_of_sizes(contents: Contents) -> Histogram:
-    """Count pictures by their shorter side in pixels: four bins from each power of two to the next, the same for every set."""
+    """Count images by their shorter side in pixels: four bins from each power of two to the next, the same for every set."""
     sides = contents.sizes.min(axis=1)
     starts = [int(_start_of_bin(sides.min()))]
     while (following := starts[-1] + int(_width_of_bin(starts[-1]))) <= sides.max():
@@ -97,7 +97,7 @@ def histogram_of_sizes(contents: Contents) -> Histogram:
 
 
 def histogram_of_shapes(contents: Contents) -> Histogram:
-    """Count pictures by width to height, from the narrowest to the widest; all bins are there, also empty ones."""
+    """Count images by width to height, from the narrowest to the widest; all bins are there, also empty ones."""
     height, width = contents.sizes.T
     steps = np.searchsorted(RATIOS, np.maximum(height, width) / np.minimum(height, width))
     places = len(PORTRAIT) + np.where(width < height, -steps, steps)
@@ -111,13 +111,13 @@ def notable_pairs(contents: Contents) -> NDArray[np.intp]:
 
 
 def have_two_labels(contents: Contents) -> NDArray[np.bool_]:
-    """Return which pairs (M,) are one picture under two labels."""
+    """Return which pairs (M,) are one image under two labels."""
     differ: NDArray[np.bool_] = contents.labels[contents.pairs[:, 0]] != contents.labels[contents.pairs[:, 1]]
     return differ if differ.ndim == 1 else np.any(differ, axis=1)
 
 
 def class_names(contents: Contents, row: int) -> str:
-    """Return the name of a picture's class, or the names of its classes."""
+    """Return the name of an image's class, or the names of its classes."""
     label = contents.labels[row]
     chosen = [int(label)] if label.ndim == 0 else np.flatnonzero(label).tolist()
     return ", ".join(contents.classes[each] for each in chosen) or "nothing"
@@ -138,7 +138,7 @@ def numbers(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) 
     Parameters
     ----------
     contents
-        The pictures.
+        The images.
     dataset, split
         The contents of dataset.json and split.json.
     """
@@ -146,7 +146,7 @@ def numbers(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) 
     train = counts[:, 0]
     channels = CHANNELS[len(contents.mean)]
     return {
-        "pictures": dict(zip(SPLITS, count_pictures(contents), strict=True)),
+        "images": dict(zip(SPLITS, count_images(contents), strict=True)),
         "classes": len(contents.classes),
         "imbalance": round(float(train.max() / max(1, train.min())), 4),
         "shorter_side": {"smallest": int(shorter.min()), "median": float(np.median(shorter)), "largest": int(shorter.max())},
@@ -160,7 +160,7 @@ def numbers(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) 
 
 
 def _count(contents: Contents, bins: NDArray[Any], num_bins: int) -> Counts:
-    """Count pictures by bin (N,) and split: (B, S)."""
+    """Count images by bin (N,) and split: (B, S)."""
     return np.stack([np.bincount(bins[contents.splits == split], minlength=num_bins) for split in SPLITS], axis=1)
 
 

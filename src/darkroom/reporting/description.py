@@ -1,4 +1,4 @@
-"""All that the split stage writes of the data: a card, tables and numbers to compare versions by, sheets of pictures."""
+"""All that the split stage writes of the data: a card, tables and numbers to compare versions by, sheets of images."""
 
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,14 @@ MAX_LINES = 20
 
 
 def write_description(directory: Path, contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) -> None:
-    """Write card.md, numbers.json, classes.csv, sizes.csv, shapes.csv and `pictures/`.
+    """Write card.md, numbers.json, classes.csv, sizes.csv, shapes.csv and `images/`.
 
     Parameters
     ----------
     directory
         Where to write.
     contents
-        The pictures; a bounded number of them is read.
+        The images; a bounded number of them is read.
     dataset, split
         The contents of dataset.json and split.json.
     """
@@ -47,14 +47,14 @@ def write_description(directory: Path, contents: Contents, dataset: dict[str, An
     write_csv(directory / "classes.csv", ("class", *SPLITS), counts)
     _write_histogram(directory / "sizes.csv", "shorter_side", histogram_of_sizes(contents))
     _write_histogram(directory / "shapes.csv", "width_to_height", histogram_of_shapes(contents))
-    pictures = directory / "pictures"
-    pictures.mkdir()
-    _draw_samples(pictures / "samples.png", contents)
-    _draw_duplicates(pictures / "duplicates.png", contents)
+    images = directory / "images"
+    images.mkdir()
+    _draw_samples(images / "samples.png", contents)
+    _draw_duplicates(images / "duplicates.png", contents)
 
 
 def class_lines(contents: Contents) -> list[str]:
-    """Return a table of the pictures per class and split, or nothing if there are too many classes to be read."""
+    """Return a table of the images per class and split, or nothing if there are too many classes to be read."""
     if len(contents.classes) > MAX_LINES:
         return []
     counts = count_classes(contents)
@@ -75,13 +75,13 @@ def _draw_samples(path: Path, contents: Contents) -> None:
     used = np.flatnonzero(contents.splits != "left_out")
     places = sampled_by_class(contents.labels[used], len(contents.classes), MAX_SAMPLES)
     rows = np.where(places < 0, -1, used[places])
-    pictures = [contents.read_picture(row) if row >= 0 else None for row in rows.ravel().tolist()]
+    images = [contents.read_image(row) if row >= 0 else None for row in rows.ravel().tolist()]
     captions = [(class_names(contents, row), str(contents.splits[row])) for row in rows.ravel().tolist()]
-    contact_sheet(pictures, captions, [False] * len(pictures), group=rows.shape[1]).save(path)
+    contact_sheet(images, captions, [False] * len(images), group=rows.shape[1]).save(path)
 
 
 def _draw_duplicates(path: Path, contents: Contents) -> None:
-    """Draw pairs side by side, the most notable first; in red what one picture is called in both places."""
+    """Draw pairs side by side, the most notable first; in red what one image is called in both places."""
     places = notable_pairs(contents)[:MAX_PAIRS]
     rows = contents.pairs[places].ravel().tolist()
     distances = contents.distances[places].repeat(2).tolist()
@@ -94,5 +94,5 @@ def _draw_duplicates(path: Path, contents: Contents) -> None:
         for row, distance in zip(rows, distances, strict=True)
     ]
     wrong = have_two_labels(contents)[places].repeat(2).tolist()
-    shown = [contents.read_picture(row) for row in rows]
+    shown = [contents.read_image(row) for row in rows]
     contact_sheet(shown, captions, wrong, group=2, empty="no duplicates").save(path)

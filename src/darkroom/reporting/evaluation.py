@@ -1,4 +1,4 @@
-"""All that the evaluate stage writes: the tables of both splits, and sheets of test pictures."""
+"""All that the evaluate stage writes: the tables of both splits, and sheets of test images."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import warn
+from darkroom.metrics.scores import Labels, is_right, most_confident_mistakes, predictions, score
 from darkroom.params import EvaluateParams
-from darkroom.reporting.scores import Labels, is_right, most_confident_mistakes, predictions, score
 from darkroom.reporting.sheets import contact_sheet, evenly_sampled
 from darkroom.reporting.tables import Answers, write_tables
 
-ReadPicture = Callable[[int], NDArray[np.uint8]]
+ReadImage = Callable[[int], NDArray[np.uint8]]
 FurtherOf = Callable[[NDArray[np.float64], Labels], Mapping[str, float]]
 
 
@@ -31,10 +31,10 @@ def write_evaluation(
     answers: Mapping[str, Answers],
     classes: Sequence[str],
     metrics: Mapping[str, Mapping[str, float]],
-    read_picture: ReadPicture,
+    read_image: ReadImage,
     params: EvaluateParams,
 ) -> None:
-    """Write metrics.json, tables and `pictures/`.
+    """Write metrics.json, tables and `images/`.
 
     Parameters
     ----------
@@ -46,25 +46,25 @@ def write_evaluation(
         The K class names.
     metrics
         Of every split, as `measure` returns them.
-    read_picture
-        Given the place of a picture in the test split, returns it as (H, W, C) uint8.
+    read_image
+        Given the place of an image in the test split, returns it as (H, W, C) uint8.
     params
-        Number of bins and of pictures.
+        Number of bins and of images.
     """
     write_tables(directory, answers, classes, metrics, bins=params.ece_bins)
-    pictures = directory / "pictures"
-    pictures.mkdir()
+    images = directory / "images"
+    images.mkdir()
     test = answers["test"]
     sheets = {
-        "mistakes": most_confident_mistakes(*test, params.num_pictures),
-        "samples": evenly_sampled(test.labels, params.num_pictures),
+        "mistakes": most_confident_mistakes(*test, params.num_images),
+        "samples": evenly_sampled(test.labels, params.num_images),
     }
     # Names that stay the same, so that the sheets of two revisions stand side by side.
     for name, places in sheets.items():
-        _draw(test, places, classes, read_picture, pictures / f"{name}.png")
+        _draw(test, places, classes, read_image, images / f"{name}.png")
 
 
-def _draw(test: Answers, places: NDArray[np.intp], classes: Sequence[str], read_picture: ReadPicture, path: Path) -> None:
+def _draw(test: Answers, places: NDArray[np.intp], classes: Sequence[str], read_image: ReadImage, path: Path) -> None:
     probabilities, labels = test.probabilities[places], test.labels[places]
     right = is_right(probabilities, labels)
     if labels.ndim == 2:
@@ -79,7 +79,7 @@ def _draw(test: Answers, places: NDArray[np.intp], classes: Sequence[str], read_
             (f"is {classes[label]}", f"said {classes[best]} {row[best]:.2f}")
             for label, best, row in zip(labels, predicted, probabilities, strict=True)
         ]
-    shown = [read_picture(int(place)) for place in places]
+    shown = [read_image(int(place)) for place in places]
     contact_sheet(shown, captions, (~right).tolist()).save(path)
 
 

@@ -1,4 +1,4 @@
-"""Predictions as files: CSV for people, Parquet with every probability, JSON Lines for programs. N pictures, K classes."""
+"""Predictions as files: CSV for people, Parquet with every probability, JSON Lines for programs. N images, K classes."""
 
 import csv
 import json
@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 
 from darkroom import files
 from darkroom.errors import InputError
-from darkroom.reporting.scores import THRESHOLD
+from darkroom.metrics.scores import THRESHOLD
 
 SEPARATOR = "; "
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of some pictures.
+    """What a model says of some images.
 
     Attributes
     ----------
     classes : list of K str
     paths : list of N str
-        Printable names of the pictures.
+        Printable names of the images.
     probabilities : (N, K) float64
     actual : list of N str, or None
         The true classes, where they are known.
     given : list of N dict, or None
-        What else the source says of each picture.
+        What else the source says of each image.
     multilabel : bool
-        Whether a picture has any number of classes; those above 0.5 are predicted.
+        Whether an image has any number of classes; those above 0.5 are predicted.
     arithmetic : dict, or None
         How they were computed.
     """
@@ -43,20 +43,20 @@ class Predictions:
     actual: list[str] | None = None
     given: list[dict[str, str]] | None = None
     multilabel: bool = False
-    arithmetic: dict[str, str] | None = None
+    predictor: dict[str, str] | None = None
 
     @property
     def chosen(self) -> list[list[str]]:
-        """The classes of each picture above 0.5, in the order of the class list."""
+        """The classes of each image above 0.5, in the order of the class list."""
         return [[self.classes[label] for label in np.flatnonzero(row > THRESHOLD).tolist()] for row in self.probabilities]
 
     @property
     def given_columns(self) -> list[str]:
-        """Names of all that the source says of any of the pictures."""
+        """Names of all that the source says of any of the images."""
         return list(dict.fromkeys(name for each in self.given or [] for name in each))
 
     def most_probable(self, count: int) -> Iterator[list[tuple[str, float]]]:
-        """Yield for each picture its `count` most probable (class, probability); the first class of equals comes first."""
+        """Yield for each image its `count` most probable (class, probability); the first class of equals comes first."""
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
         for labels, row in zip(order.tolist(), self.probabilities, strict=True):
             yield [(self.classes[label], float(row[label])) for label in labels]
@@ -76,10 +76,10 @@ def write_predictions(path: Path, predictions: Predictions, top_k: int) -> None:
 
 
 def write_all(directory: Path, predictions: Predictions, top_k: int) -> None:
-    """Write predictions.csv, .parquet and .jsonl, and arithmetic.json: how they were computed."""
+    """Write predictions.csv, .parquet and .jsonl, and backend.json: how they were computed."""
     for ending in WRITERS:
         write_predictions(directory / f"predictions{ending}", predictions, top_k)
-    files.write_json(directory / "arithmetic.json", predictions.arithmetic)
+    files.write_json(directory / "backend.json", predictions.predictor)
 
 
 def check_out(path: Path | None, *, needed: bool = False) -> None:
@@ -99,7 +99,7 @@ def check_out(path: Path | None, *, needed: bool = False) -> None:
 def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
     """Write path, actual (where known), class, probability, class_2, … in four digits, and `given_<column>` of the source.
 
-    Where a picture may have any number of classes, `classes` holds those that are predicted, and class the most probable one.
+    Where an image may have any number of classes, `classes` holds those that are predicted, and class the most probable one.
     """
     top_k = min(top_k, len(predictions.classes))
     known = ["actual"] if predictions.actual else []

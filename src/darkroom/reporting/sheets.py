@@ -1,4 +1,4 @@
-"""Sheets of pictures with captions, drawn with Pillow. N pictures of H by W pixels in C channels, K classes."""
+"""Sheets of images with captions, drawn with Pillow. N images of H by W pixels in C channels, K classes."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-SIDE = 96  # pixels of a picture: a whole multiple of 8, 32 and 96
+SIDE = 96  # pixels of an image: a whole multiple of 8, 32 and 96
 FRAME = 3  # pixels
 GAP = 8  # pixels between cells
 GROUP_GAP = 20  # more pixels between groups of cells
@@ -20,7 +20,7 @@ WHITE, GREY, INK, RED = "#ffffff", "#e5e7eb", "#1f2937", "#dc2626"
 
 
 def contact_sheet(
-    pictures: Sequence[NDArray[np.uint8] | None],
+    images: Sequence[NDArray[np.uint8] | None],
     captions: Sequence[tuple[str, ...]],
     wrong: Sequence[bool],
     *,
@@ -28,29 +28,29 @@ def contact_sheet(
     group: int = 1,
     empty: str = "no mistakes",
 ) -> Image.Image:
-    """Draw pictures in rows of equal cells, each with lines of text under it; wrong ones get a red frame.
+    """Draw images in rows of equal cells, each with lines of text under it; wrong ones get a red frame.
 
     Parameters
     ----------
-    pictures : N arrays (H, W, C) uint8, or None
+    images : N arrays (H, W, C) uint8, or None
         C is 1 (grey) or 3 (red, green, blue); sizes may differ. None leaves its cell empty.
     captions
-        Lines for every picture, as many for each; what is too long loses its middle, letters lose their accents.
+        Lines for every image, as many for each; what is too long loses its middle, letters lose their accents.
     wrong
-        Whether something is wrong with each picture: the model's answer, its label.
+        Whether something is wrong with each image: the model's answer, its label.
     columns
-        Pictures in a row.
+        Images in a row.
     group
         Of so many cells of a row, each group stands by itself.
     empty
-        What the sheet says when there is no picture.
+        What the sheet says when there is no image.
 
     Returns
     -------
     sheet
         In at most 256 colours, so that saved as PNG it is small enough for Git; the same bytes for the same content.
     """
-    rows = max(1, -(-len(pictures) // columns))
+    rows = max(1, -(-len(images) // columns))
     num_lines = max(map(len, captions), default=2)
     cell_height = SIDE + 2 * FRAME + num_lines * LINE + GAP
     group_gap = GROUP_GAP if 1 < group < columns else 0
@@ -58,14 +58,14 @@ def contact_sheet(
     sheet = Image.new("RGB", (width, GAP + rows * cell_height), WHITE)
     draw = ImageDraw.Draw(sheet)
     font = _font()
-    if not pictures:
+    if not images:
         draw.text((sheet.width / 2, sheet.height / 2), empty, fill=INK, font=font, anchor="mm")
-    for place, (picture, caption, is_wrong) in enumerate(zip(pictures, captions, wrong, strict=True)):
-        if picture is None:
+    for place, (image, caption, is_wrong) in enumerate(zip(images, captions, wrong, strict=True)):
+        if image is None:
             continue
         row, column = divmod(place, columns)
         left, top = GAP + column * CELL_WIDTH + column // group * group_gap, GAP + row * cell_height
-        _draw_picture(sheet, picture, (left, top), RED if is_wrong else GREY)
+        _draw_image(sheet, image, (left, top), RED if is_wrong else GREY)
         for number, line in enumerate(caption):
             baseline = top + SIDE + 2 * FRAME + (number + 1) * LINE - 2
             colour = RED if is_wrong and number == num_lines - 1 else INK
@@ -74,25 +74,25 @@ def contact_sheet(
 
 
 def augmentation_sheet(views: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> Image.Image:
-    """Draw a row for each of N pictures: as it is, and as the network sees it in one epoch after the other.
+    """Draw a row for each of N images: as it is, and as the network sees it in one epoch after the other.
 
     Parameters
     ----------
     views : arrays (N, H, W, C) uint8
-        The pictures as they are, then of each epoch.
+        The images as they are, then of each epoch.
     names
         The N names of their classes.
     """
     when = ["as it is", *(f"epoch {epoch}" for epoch in range(1, len(views)))]
-    pictures = [view[place] for place in range(len(names)) for view in views]
+    images = [view[place] for place in range(len(names)) for view in views]
     captions = [(name, text) for name in names for text in when]
-    return contact_sheet(pictures, captions, [False] * len(pictures), columns=len(views))
+    return contact_sheet(images, captions, [False] * len(images), columns=len(views))
 
 
 def evenly_sampled(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.intp]:
     """Return at most `count` rows, sorted by class: the first of every class, then the second, and so on.
 
-    If there are more classes than `count`, classes are taken at equal distances along the class list. A picture of several
+    If there are more classes than `count`, classes are taken at equal distances along the class list. An image of several
     classes counts for the first of them.
     """
     if labels.ndim == 2:
@@ -108,7 +108,7 @@ def evenly_sampled(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.i
 
 
 def sampled_by_class(labels: NDArray[np.integer[Any]], num_classes: int, count: int) -> NDArray[np.int64]:
-    """Return rows (n, m) of pictures spread over each of the n classes that are shown, -1 where a class has too few.
+    """Return rows (n, m) of images spread over each of the n classes that are shown, -1 where a class has too few.
 
     There are 8, 4 or 2 of every class, as many as make no more than `count` altogether; if there are more classes than that,
     classes are taken at equal distances along the class list.
@@ -116,7 +116,7 @@ def sampled_by_class(labels: NDArray[np.integer[Any]], num_classes: int, count: 
     Parameters
     ----------
     labels : (N,) int64, or (N, K) uint8
-        Of all pictures; one of several classes is a sample of each.
+        Of all images; one of several classes is a sample of each.
     num_classes, count
         K, and the largest number of rows.
     """
@@ -130,24 +130,24 @@ def sampled_by_class(labels: NDArray[np.integer[Any]], num_classes: int, count: 
     return sampled
 
 
-def _draw_picture(sheet: Image.Image, picture: NDArray[np.uint8], corner: tuple[int, int], frame: str) -> None:
-    """Paint a square with a frame, and the picture in the middle of it."""
+def _draw_image(sheet: Image.Image, image: NDArray[np.uint8], corner: tuple[int, int], frame: str) -> None:
+    """Paint a square with a frame, and the image in the middle of it."""
     left, top = corner
     outer = SIDE + 2 * FRAME
     ImageDraw.Draw(sheet).rectangle((left, top, left + outer - 1, top + outer - 1), fill=WHITE, outline=frame, width=FRAME)
-    image = _fitted(picture)
-    sheet.paste(image, (left + (outer - image.width) // 2, top + (outer - image.height) // 2))
+    pil_image = _fitted(image)
+    sheet.paste(pil_image, (left + (outer - pil_image.width) // 2, top + (outer - pil_image.height) // 2))
 
 
-def _fitted(picture: NDArray[np.uint8]) -> Image.Image:
-    """Return the picture as large as fits: small ones are enlarged in whole steps, so that every pixel stays a square."""
-    image = Image.fromarray(picture.squeeze(axis=2) if picture.shape[2] == 1 else picture).convert("RGB")
-    longer = max(image.size)
+def _fitted(image: NDArray[np.uint8]) -> Image.Image:
+    """Return the image as large as fits: small ones are enlarged in whole steps, so that every pixel stays a square."""
+    pil_image = Image.fromarray(image.squeeze(axis=2) if image.shape[2] == 1 else image).convert("RGB")
+    longer = max(pil_image.size)
     if longer <= SIDE:
         factor = SIDE // longer
-        return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    width, height = (max(1, round(side * SIDE / longer)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+        return pil_image.resize((pil_image.width * factor, pil_image.height * factor), Image.Resampling.NEAREST)
+    width, height = (max(1, round(side * SIDE / longer)) for side in pil_image.size)
+    return pil_image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _font() -> ImageFont.FreeTypeFont:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from darkroom import files
 from darkroom.errors import one_line
-from darkroom.reporting import scores
+from darkroom.metrics import scores
 
 
 class Answers(NamedTuple):
-    """What the model says of the N pictures of a split, and what is true.
+    """What the model says of the N images of a split, and what is true.
 
     Attributes
     ----------
@@ -78,9 +78,9 @@ def write_per_class(path: Path, per_class: scores.PerClass, classes: Sequence[st
 
 
 def write_reliability(path: Path, diagram: scores.Reliability) -> None:
-    """Write bin (from 1), confidence, accuracy, count of the bins that hold pictures."""
+    """Write bin (from 1), confidence, accuracy, count of the bins that hold images."""
     columns = (column.tolist() for column in diagram)
-    rows = (row for row in zip(range(1, len(diagram.num_pictures) + 1), *columns, strict=True) if row[-1])
+    rows = (row for row in zip(range(1, len(diagram.num_images) + 1), *columns, strict=True) if row[-1])
     write_csv(path, ("bin", "confidence", "accuracy", "count"), rows)
 
 

@@ -13,12 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from darkroom import files, paths
 from darkroom.errors import InputError
+from darkroom.experiments.overrides import SECTIONS, with_settings
+from darkroom.experiments.text import described, experiment_name, shown, table
 from darkroom.presets import set_arguments
 from darkroom.search.charts import history_chart, importance_chart, pareto_chart, slice_charts
-from darkroom.search.results import history, importances, ranked, table
-from darkroom.search.search import Found
-from darkroom.search.space import SECTIONS, Space, with_settings
-from darkroom.search.wording import described, experiment_name, shown
+from darkroom.search.results import history, importances, ranked
+from darkroom.search.search import SearchResult
+from darkroom.search.space import Space
 
 SHOWN_TRIALS = 10
 HISTORY, IMPORTANCE = "history.csv", "importance.csv"
@@ -60,7 +61,7 @@ td, th {{border-bottom: 1px solid #ddd; padding: .2em .7em; text-align: left}} s
 """
 
 
-def write_report(found: Found, metrics: Sequence[str], studies: Path, tables: Path) -> Path:
+def write_report(found: SearchResult, metrics: Sequence[str], studies: Path, tables: Path) -> Path:
     """Write the page `<study>.html` into the folder `studies`, and what `dvc plots` shows into `tables`; return the page."""
     study, trials, name = found.study, found.trials.counted(), found.study.study_name
     tables.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ def write_report(found: Found, metrics: Sequence[str], studies: Path, tables: Pa
     return page
 
 
-def closing_lines(found: Found, metrics: Sequence[str], page: Path, before: dict[str, Any]) -> list[str]:
+def closing_lines(found: SearchResult, metrics: Sequence[str], page: Path, before: dict[str, Any]) -> list[str]:
     """Return what is said in the end.
 
     Parameters
@@ -153,7 +154,7 @@ def counts(trials: Sequence[FrozenTrial]) -> str:
     return f"{len(trials)} trials: " + ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
 
 
-def _row(found: Found, trial: FrozenTrial) -> list[str]:
+def _row(found: SearchResult, trial: FrozenTrial) -> list[str]:
     values = [shown(float(value)) for value in trial.values or []] or ["-"] * len(found.study.directions)
     seconds = trial.user_attrs.get("seconds")
     settings = described(settings_of(found.trials.space, trial)) if set(trial.params) else "-"
@@ -165,7 +166,7 @@ def _quoted(word: str) -> str:
     return f'"{word}"' if "'" in word and "!" not in word else shlex.quote(word)
 
 
-def _name(found: Found, trial: FrozenTrial) -> str:
+def _name(found: SearchResult, trial: FrozenTrial) -> str:
     return experiment_name(found.study.study_name, trial.number)
 
 

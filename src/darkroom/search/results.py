@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import optuna
 from optuna.study import Study, StudyDirection
@@ -60,10 +60,3 @@ def importances(study: Study, objective: int = 0) -> dict[str, float]:
     except (ValueError, RuntimeError, ZeroDivisionError):  # such as no key that all trials have
         return {}
     return {key: value for key, value in found.items() if math.isfinite(value)}
-
-
-def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> list[str]:
-    """Return rows as lines with columns of equal width."""
-    cells = [[str(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler, QMCSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from darkroom.build import Builder
+from darkroom.instantiate import Builder
 from darkroom.params import Target, TuneParams
 
 

@@ -15,19 +15,20 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from darkroom.errors import InputError, RunError
+from darkroom.experiments.baseline import Baseline
+from darkroom.experiments.leases import leased, visible_gpus
+from darkroom.experiments.overrides import SECTIONS, Settings, with_settings
+from darkroom.experiments.repository import find_experiment, git, params_of
+from darkroom.experiments.runs import MOST_KILLS, Outcome, Running, side_by_side, threads
+from darkroom.experiments.slots import Slot, taken_slots
+from darkroom.experiments.text import described, experiment_name
 from darkroom.params import Params
 from darkroom.params_file import check_params
-from darkroom.search.leases import leased, visible_gpus
-from darkroom.search.origin import Origin
-from darkroom.search.repository import find_experiment, git, params_of
-from darkroom.search.runs import MOST_KILLS, Outcome, Running, side_by_side, threads
 from darkroom.search.samplers import make_pruner, make_sampler
-from darkroom.search.slots import Slot, taken_slots
-from darkroom.search.space import SECTIONS, Settings, Space, with_settings
+from darkroom.search.space import Space
 from darkroom.search.storage import faults, open_storage
-from darkroom.search.study import check_study, started
+from darkroom.search.study import check_baseline, check_study, started
 from darkroom.search.trials import Trials
-from darkroom.search.wording import described, experiment_name
 
 # From the first trial on: then it is not the values that are wrong.
 MOST_FAILURES = 3
@@ -35,7 +36,7 @@ WAIT_SECONDS = 2.0
 PUBLISHED = "metrics/train/published.json"
 
 
-class Found(NamedTuple):
+class SearchResult(NamedTuple):
     """A search that has come to its end."""
 
     study: Study
@@ -50,7 +51,7 @@ class Search:
 
     trials: Trials
     params: Params
-    origin: Origin
+    baseline: Baseline
     logs: Path
     running: Running = field(default_factory=Running)
     deadline: float = math.inf
@@ -88,20 +89,20 @@ class Search:
             self._conclude(trial, commit, settings, slot.repository)
             return
         try:
-            check_params(content := with_settings(self.origin.content, settings))
+            check_params(content := with_settings(self.baseline.content, settings))
         except InputError as error:
             self._fail(trial, str(error))
             return
         say(f"{name}: {described(settings)}")
         num_kills = 0
         while not self.running.ended.is_set():
-            slot.open(self.origin.snapshot, content, lock=self.origin.lock)
+            slot.open(self.baseline.snapshot, content, lock=self.baseline.lock)
             outcome = self._run(slot, trial, name, env)
             if self.trials.is_finished(trial):
                 self._tell_pruned(trial)
                 return
             if outcome.kind == "done":
-                commit = slot.save(self.origin.snapshot, name, f"{name}: {described(settings)}")
+                commit = slot.save(self.baseline.snapshot, name, f"{name}: {described(settings)}")
                 self._conclude(trial, commit, settings, slot.repository)
                 return
             if outcome.kind == "failed":
@@ -123,7 +124,7 @@ class Search:
             return self.trials.judge(trial, int(report["epoch"]), value) if math.isfinite(value) else None
 
         begun = time.monotonic()
-        of_trial = {"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": self.origin.snapshot.head}
+        of_trial = {"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": self.baseline.snapshot.head}
         listens = len(self.params.tune.metrics) == 1 and metric.startswith("val/")
         outcome = self.running.run(
             slot, "train", env={**env, **of_trial}, log=self.logs / f"{name}.log", judge=judge if listens else None
@@ -136,7 +137,7 @@ class Search:
     def _conclude(self, trial: Trial, commit: str, settings: Settings, repository: Path) -> None:
         """Tell the study what an experiment has come to."""
         name = self.name(trial.number)
-        content, expected = params_of(repository, commit), with_settings(self.origin.content, settings)
+        content, expected = params_of(repository, commit), with_settings(self.baseline.content, settings)
         if any(content.get(section) != expected.get(section) for section in SECTIONS):
             raise InputError(
                 f"params.yaml: tune.study: there is an experiment {name} already, of other parameters; "
@@ -171,7 +172,7 @@ class Search:
         return experiment_name(self.trials.study.study_name, number)
 
 
-def search(content: dict[str, Any], params: Params, *, repository: Path, logs: Path, jobs: int) -> Found:
+def search(content: dict[str, Any], params: Params, *, repository: Path, logs: Path, jobs: int) -> SearchResult:
     """Search, or go on with it.
 
     Parameters
@@ -213,17 +214,17 @@ def search(content: dict[str, Any], params: Params, *, repository: Path, logs: P
         check_study(study, params, space, repository)
         gpus = stack.enter_context(leased(params.hardware, jobs, visible_gpus()))
         slots = stack.enter_context(taken_slots(repository, jobs))
-        origin = Origin.prepare(slots[0], content, logs / f"{tune.study}-data.log")
-        origin.check(study, space.keys)
+        baseline = Baseline.prepare(slots[0], content, logs / f"{tune.study}-data.log")
+        check_baseline(study, baseline.inputs, space.keys)
         trials = Trials(study, space, tune.trials, repository)
         stack.enter_context(trials.working())
-        work = Search(trials, params, origin, logs)
+        work = Search(trials, params, baseline, logs)
         if tune.timeout_minutes is not None:
             work.deadline = time.monotonic() + 60 * tune.timeout_minutes
         environments = [{**threads(jobs), **gpu} for gpu in gpus]
         jobs_of = [partial(work.work, slot, env) for slot, env in zip(slots, environments, strict=True)]
         side_by_side(jobs_of, work.running, work.faults)
-    return Found(study, trials, address)
+    return SearchResult(study, trials, address)
 
 
 def say(text: str) -> None:

@@ -9,14 +9,11 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from darkroom.errors import InputError
+from darkroom.experiments.overrides import SECTIONS, Settings, with_settings
 from darkroom.params import Distribution
 from darkroom.params_file import check_params
 
-Settings = dict[str, Any]
-"""Values by dotted key, in the order in which they are set: `train.optimizer` before `train.optimizer.momentum`."""
 Label = str | int | float | bool | None
-# Sections that a training, with its data, depends on.
-SECTIONS = ("base", "download", "split", "train")
 
 
 class Space:
@@ -146,26 +143,6 @@ def valued(tried: Distribution, label: Label) -> Any:
     if tried.choices is None:
         return label
     return copy.deepcopy(tried.choices[labels(tried.choices).index(label)])
-
-
-def with_settings(content: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """Return the content of a params.yaml with values set by dotted keys.
-
-    Raises
-    ------
-    InputError
-        If a key leads into a value that is no mapping.
-    """
-    result = copy.deepcopy(content)
-    for key, value in settings.items():
-        *sections, last = key.split(".")
-        place = result
-        for section in sections:
-            place = place.setdefault(section, {}) if isinstance(place, dict) else place
-            if not isinstance(place, dict):
-                raise InputError(f"{named(key)}: {section} holds no keys; correct the key, or add a 'when'")
-        place[last] = copy.deepcopy(value)
-    return result
 
 
 def named(key: str | None = None) -> str:

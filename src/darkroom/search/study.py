@@ -1,15 +1,18 @@
 """What a study is of: a space, metrics, what its trials start from; another one is refused."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from optuna.study import Study
 
 from darkroom.errors import InputError, RunError
+from darkroom.experiments.baseline import DATA
+from darkroom.experiments.overrides import SECTIONS
+from darkroom.experiments.repository import find_experiment, git, params_of
+from darkroom.experiments.text import experiment_name
 from darkroom.params import Params
-from darkroom.search.repository import find_experiment, git, params_of
-from darkroom.search.space import SECTIONS, Space
-from darkroom.search.wording import experiment_name
+from darkroom.search.space import Space
 
 
 def started(content: dict[str, Any], params: Params, repository: Path) -> dict[str, Any]:
@@ -58,3 +61,33 @@ def check_study(study: Study, params: Params, space: Space, repository: Path) ->
         if theirs.get(key) != ours.get(key):
             what = "has no" if key not in theirs else "has another" if key in ours else "also has"
             raise InputError(f"params.yaml: tune.search_space: the study {tune.study} {what} {key}; {again}")
+
+
+def check_baseline(study: Study, inputs: Mapping[str, str], searched: Iterable[str]) -> None:
+    """Refuse to go on with a study that began with other parameters, code or data; a new one notes what it began with.
+
+    Its trials could not be compared.
+
+    Raises
+    ------
+    InputError
+        Naming what differs.
+    """
+    keys = {*searched}
+    data = set() if any(key.startswith(("download", "split", "base")) for key in keys) else set(DATA)
+    ours = {name: value for name, value in inputs.items() if name not in DATA or name in data}
+    ours = {name: value for name, value in ours.items() if not any(_is_within(name, key) for key in keys)}
+    theirs = study.user_attrs.get("inputs")
+    if theirs is None:
+        study.set_user_attr("inputs", ours)
+        return
+    changed = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise InputError(
+            f"{changed[0]}: is not what the study {study.study_name} began with{more}; put it back, or give tune.study a new name"
+        )
+
+
+def _is_within(name: str, key: str) -> bool:
+    return name == f"params.yaml: {key}" or name.startswith(f"params.yaml: {key}.")

@@ -8,8 +8,8 @@ from typing import Any
 from optuna.trial import TrialState
 
 from darkroom.errors import InputError
-from darkroom.search.search import Found
-from darkroom.search.wording import experiment_name
+from darkroom.experiments.text import experiment_name
+from darkroom.search.search import SearchResult
 
 NEEDED = "tensorboard"
 
@@ -22,7 +22,7 @@ def check_tensorboard() -> None:
         raise InputError(f"--tensorboard: the package is missing; run 'pip install -c requirements-dev.txt {NEEDED}'") from None
 
 
-def write_hparams(found: Found, metrics: Sequence[str], folder: Path) -> None:
+def write_hparams(found: SearchResult, metrics: Sequence[str], folder: Path) -> None:
     """Write the finished trials of a search, each to a folder of its own, in place of what stands there."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary

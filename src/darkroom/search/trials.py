@@ -5,7 +5,6 @@ it. The trials of an owner that is gone are gone on with under the same number. 
 trial, the first to finish counts, and the other finds it finished.
 """
 
-import fcntl
 import os
 import socket
 import threading
@@ -21,9 +20,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
+from darkroom.experiments.leases import locked_among_searches
+from darkroom.experiments.overrides import Settings
 from darkroom.health.processes import is_locked
-from darkroom.search.space import Settings, Space
-from darkroom.workspace import locked
+from darkroom.search.space import Space
+from darkroom.stage.lock import locked
 
 BEAT_SECONDS = 20.0
 # A search elsewhere that has not beaten for so long, by this machine's clock, is gone.
@@ -191,12 +192,3 @@ class Trials:
             for trial in list(self.held.values()):
                 with suppress(Exception):  # a storage that is out of reach is told by who needs it
                     trial.set_user_attr("beat", count)
-
-
-@contextmanager
-def locked_among_searches(path: Path) -> Iterator[None]:
-    """Wait for other searches of this repository, which ask only for a moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

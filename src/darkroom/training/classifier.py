@@ -1,6 +1,6 @@
 """The LightningModule: one training step, and the epoch's metrics from counts that stay on the device.
 
-N pictures, K classes.
+N images, K classes.
 """
 
 import math
@@ -14,20 +14,20 @@ from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from darkroom.data.randomness import generator
+from darkroom.data.rng import generator
 from darkroom.errors import RunError
+from darkroom.hardware.devices import set_seed
+from darkroom.input.dataset import Batch
+from darkroom.input.samplers import STEP
+from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
+from darkroom.metrics.extra import ExtraMetrics
+from darkroom.models.layers import Frozen
+from darkroom.models.lora import Merged
+from darkroom.objective.averaging import Average
+from darkroom.objective.distillation import Teacher
+from darkroom.objective.mixup import Mixing
+from darkroom.objective.schedules import interval
 from darkroom.params import MEASURED
-from darkroom.training.averaging import Average
-from darkroom.training.batches import Batch
-from darkroom.training.devices import set_seed
-from darkroom.training.layers import Frozen
-from darkroom.training.lora import Merged
-from darkroom.training.metrics import FurtherMetrics
-from darkroom.training.mixing import Mixing
-from darkroom.training.orders import STEP
-from darkroom.training.schedules import interval
-from darkroom.training.tally import MultilabelTally, Tally
-from darkroom.training.teaching import Teacher
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler | None]
@@ -39,17 +39,17 @@ class Classifier(pl.LightningModule):
     Parameters
     ----------
     network
-        From pictures (N, C, H, W) uint8 to logits (N, K).
+        From images (N, C, H, W) uint8 to logits (N, K).
     loss
         From logits (N, K) and labels, (N,) int64 or (N, K) of 0 and 1, to a scalar, the mean over the batch.
     val_loss
-        Likewise, the mean over pictures whatever batches they come in.
+        Likewise, the mean over images whatever batches they come in.
     make_optimizer, make_scheduler
         Called with the network, and with the optimizer and the total number of steps.
     num_classes
         K.
     multilabel
-        Whether pictures have any number of classes.
+        Whether images have any number of classes.
     further
         Metrics that are measured in validations beside the usual ones.
     monitor
@@ -82,7 +82,7 @@ class Classifier(pl.LightningModule):
         make_scheduler: MakeScheduler,
         num_classes: int,
         multilabel: bool = False,
-        further: FurtherMetrics | None = None,
+        further: ExtraMetrics | None = None,
         monitor: str,
         seed: int,
         lr_table: Mapping[int, float] | None = None,
@@ -97,13 +97,13 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.network, self.loss, self.val_loss = network, loss, val_loss
         # Not `teacher`: modules of people's own are likely to have one.
-        self.lr_table, self.mixing, self.taught_by = dict(lr_table or {}), mixing, teacher
+        self.lr_table, self.mixing, self.teacher = dict(lr_table or {}), mixing, teacher
         self.frozen, self.unfreeze_epoch = frozen, unfreeze_epoch
         self.average, self.adaptive_clip, self.merged = average, adaptive_clip, merged
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.monitor, self.seed = monitor, seed
-        self.new_tally = partial(MultilabelTally if multilabel else Tally, num_classes)
-        self.train_tally, self.val_tally = self.new_tally(), self.new_tally(further=further)
+        self.new_metrics = partial(MultilabelEpochMetrics if multilabel else EpochMetrics, num_classes)
+        self.train_metrics, self.val_metrics = self.new_metrics(), self.new_metrics(further=further)
         self._own = {id(value) for value in self.parameters()}
 
     @property
@@ -164,8 +164,8 @@ class Classifier(pl.LightningModule):
     def on_train_start(self) -> None:
         """Freeze, also in the middle of an epoch: Lightning does not begin a resumed one anew; fetch the teacher."""
         self._set_frozen()
-        if self.taught_by is not None:
-            self.taught_by.to(self.device)
+        if self.teacher is not None:
+            self.teacher.to(self.device)
 
     def on_train_epoch_start(self) -> None:
         """Thaw when it is time."""
@@ -205,17 +205,17 @@ class Classifier(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:  # noqa: ARG002
         """Return the loss of one batch; counts are added up, nothing is logged and nothing waits for the device.
 
-        Of a blended picture the class with the greatest share counts as the right one.
+        Of a blended image the class with the greatest share counts as the right one.
         """
         given = self.mixing(batch) if self.mixing is not None else batch
         logits = self.network(given["images"])
         loss: Tensor = self.loss(logits, given["labels"])
-        if self.taught_by is not None:
-            loss = self.taught_by(loss, logits, given["images"])
+        if self.teacher is not None:
+            loss = self.teacher(loss, logits, given["images"])
         labels = batch["labels"]
         if self.mixing is not None:
             labels = (given["labels"] > 0.5).float() if labels.ndim == 2 else given["labels"].argmax(dim=1)
-        self.train_tally.add(logits.detach(), labels, loss.detach())
+        self.train_metrics.add(logits.detach(), labels, loss.detach())
         return loss
 
     def on_validation_start(self) -> None:
@@ -229,34 +229,34 @@ class Classifier(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:  # noqa: ARG002
         """Count one batch."""
-        self.measure(batch, self.val_tally)
+        self.measure(batch, self.val_metrics)
 
-    def measure(self, batch: Batch, tally: Tally) -> None:
+    def measure(self, batch: Batch, epoch_metrics: EpochMetrics) -> None:
         """Count one batch that is not trained on."""
         logits = self.published(batch["images"])
-        tally.add(logits, batch["labels"], self.val_loss(logits, batch["labels"]))
+        epoch_metrics.add(logits, batch["labels"], self.val_loss(logits, batch["labels"]))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
-        self._log_epoch("val", self.val_tally, (*MEASURED, *self.val_tally.further.metrics))
+        self._log_epoch("val", self.val_metrics, (*MEASURED, *self.val_metrics.further.metrics))
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics and the learning rate."""
-        self._log_epoch("train", self.train_tally, ("loss", "accuracy"))
+        self._log_epoch("train", self.train_metrics, ("loss", "accuracy"))
         optimizer: Any = self.optimizers()
         self.log("lr", float(optimizer.param_groups[0]["lr"]), rank_zero_only=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what was counted of an unfinished epoch, over all processes."""
-        checkpoint["train_tally"] = self.train_tally.state(self.all_gather)
+        checkpoint["train_metrics"] = self.train_metrics.state(self.all_gather)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the counts; one process has them for all."""
-        self.train_tally.take_up(checkpoint["train_tally"] if self.trainer.is_global_zero else None)
+        self.train_metrics.take_up(checkpoint["train_metrics"] if self.trainer.is_global_zero else None)
 
-    def _log_epoch(self, split: str, tally: Tally, names: tuple[str, ...]) -> None:
-        metrics = tally.metrics(self.all_gather)
-        tally.reset()
+    def _log_epoch(self, split: str, epoch_metrics: EpochMetrics, names: tuple[str, ...]) -> None:
+        metrics = epoch_metrics.metrics(self.all_gather)
+        epoch_metrics.reset()
         values = {f"{split}/{name}": metrics[name] for name in names}
         # What is measured after training is compared with what there is, and need not be better.
         if self.trainer.state.fn == TrainerFn.FITTING:

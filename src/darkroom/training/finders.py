@@ -1,4 +1,4 @@
-"""Short trials that propose a learning rate or a batch size. They train a network that is thrown away, and write one picture.
+"""Short trials that propose a learning rate or a batch size. They train a network that is thrown away, and write one image.
 
 Lightning's Tuner is not used: it saves checkpoints, wants rate and batch size as attributes of a module, and times nothing.
 Fabric, which the Trainer is built on as well, brings device and precision.
@@ -17,14 +17,13 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.data.dividing import Rows
-from darkroom.data.pack import Pack
+from darkroom.data.pack import Pack, Rows
 from darkroom.errors import RunError, warn
-from darkroom.training.batches import Batch, PictureBatches
-from darkroom.training.charts import draw_lines
-from darkroom.training.devices import stop_looking_for_gpus
-from darkroom.training.memory import free_memory
-from darkroom.training.orders import ShuffledRows
+from darkroom.hardware.devices import stop_looking_for_gpus
+from darkroom.hardware.memory import free_memory
+from darkroom.input.dataset import Batch, ImageDataset
+from darkroom.input.samplers import ShuffledBatchSampler
+from darkroom.training.observing.charts import draw_lines
 from darkroom.training.plan import Plan
 
 LOWEST_LR, HIGHEST_LR = 1e-6, 10.0
@@ -48,12 +47,12 @@ class Trial(NamedTuple):
     """What training took at most, on the GPU if there is one."""
 
 
-class Trainee:
+class SweepTrainer:
     """A network and its optimizer on the device, one step at a time."""
 
     def __init__(self, plan: Plan):
         if plan.params.train.module is not None:
-            warn("params.yaml: train.module: find tries train.loss on labelled pictures, not what the module does")
+            warn("params.yaml: train.module: find tries train.loss on labelled images, not what the module does")
         hardware, precision = plan.params.hardware, plan.params.train.precision
         assert precision != "auto"  # it is settled by now
         stop_looking_for_gpus()
@@ -75,7 +74,7 @@ class Trainee:
         return loss.detach()
 
 
-def find_lr(plan: Plan, pack: Pack, rows: Rows, *, num_steps: int, picture: Path) -> float:
+def find_lr(plan: Plan, pack: Pack, rows: Rows, *, num_steps: int, chart: Path) -> float:
     """Raise the rate exponentially from step to step and return the one at which the smoothed loss falls most steeply.
 
     Raises
@@ -87,7 +86,7 @@ def find_lr(plan: Plan, pack: Pack, rows: Rows, *, num_steps: int, picture: Path
     ----------
     Smith, Cyclical Learning Rates for Training Neural Networks, https://arxiv.org/abs/1506.01186
     """
-    trainee = Trainee(plan)
+    trainee = SweepTrainer(plan)
     rates: list[float] = []
     losses: list[float] = []
     smoothed = 0.0
@@ -102,7 +101,7 @@ def find_lr(plan: Plan, pack: Pack, rows: Rows, *, num_steps: int, picture: Path
         rates.append(rate)
         losses.append(loss)
     found = steepest(np.array(rates), np.array(losses))
-    draw_lines(picture, rates, {"smoothed loss": {"loss": losses}}, x_label="learning rate", log_x=True, mark=found)
+    draw_lines(chart, rates, {"smoothed loss": {"loss": losses}}, x_label="learning rate", log_x=True, mark=found)
     return found
 
 
@@ -123,8 +122,8 @@ def steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
     return float(rates[first + int(slopes.argmin())])
 
 
-def find_batch_size(plan: Plan, pack: Pack, rows: Rows, *, picture: Path, tell: Callable[[Trial], None]) -> list[Trial]:
-    """Double the batch size until memory or pictures run out, and return how each did; reading pictures is not timed.
+def find_batch_size(plan: Plan, pack: Pack, rows: Rows, *, chart: Path, tell: Callable[[Trial], None]) -> list[Trial]:
+    """Double the batch size until memory or images run out, and return how each did; reading images is not timed.
 
     Raises
     ------
@@ -133,7 +132,7 @@ def find_batch_size(plan: Plan, pack: Pack, rows: Rows, *, picture: Path, tell: 
     """
     trials: list[Trial] = []
     size = min(SMALLEST_BATCH, len(rows))
-    trainee = Trainee(plan)
+    trainee = SweepTrainer(plan)
     while not trials or _has_room(trainee, trials):
         try:
             trials.append(_try(trainee, _batches(plan, pack)[0, rows[:size]], size))
@@ -146,13 +145,13 @@ def find_batch_size(plan: Plan, pack: Pack, rows: Rows, *, picture: Path, tell: 
             break
         size = min(2 * size, len(rows))
     if not trials:
-        raise RunError(f"find: not even {size} pictures fit in the device's memory; choose a smaller train.model or image_size")
+        raise RunError(f"find: not even {size} images fit in the device's memory; choose a smaller train.model or image_size")
     sizes = [float(trial.batch_size) for trial in trials]
     panels = {
         "images/s": {"images/s": [trial.images_per_second for trial in trials]},
         "memory, GB": {"GB": [trial.memory_gb for trial in trials]},
     }
-    draw_lines(picture, sizes, panels, x_label="batch size", log_x=True, mark=float(as_fast(trials).batch_size))
+    draw_lines(chart, sizes, panels, x_label="batch size", log_x=True, mark=float(as_fast(trials).batch_size))
     return trials
 
 
@@ -162,7 +161,7 @@ def as_fast(trials: list[Trial]) -> Trial:
     return next(trial for trial in trials if trial.images_per_second >= AS_FAST * best)
 
 
-def _try(trainee: Trainee, batch: Batch, size: int) -> Trial:
+def _try(trainee: SweepTrainer, batch: Batch, size: int) -> Trial:
     device = trainee.fabric.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -178,7 +177,7 @@ def _try(trainee: Trainee, batch: Batch, size: int) -> Trial:
     return Trial(size, num_steps * size / seconds, used / 1e9)
 
 
-def _has_room(trainee: Trainee, trials: list[Trial]) -> bool:
+def _has_room(trainee: SweepTrainer, trials: list[Trial]) -> bool:
     """Return whether twice the batch fits: a GPU says so itself, but on a CPU the system would end the process, or others."""
     if trainee.fabric.device.type != "cpu":
         return True
@@ -186,15 +185,15 @@ def _has_room(trainee: Trainee, trials: list[Trial]) -> bool:
     return bool(GROWTH * used * 1e9 < USABLE * free_memory())
 
 
-def _batches(plan: Plan, pack: Pack) -> PictureBatches:
-    plain = PictureBatches(pack, image_size=plan.preprocessing.image_size, channels=plan.preprocessing.channels)
+def _batches(plan: Plan, pack: Pack) -> ImageDataset:
+    plain = ImageDataset(pack, image_size=plan.preprocessing.image_size, channels=plan.preprocessing.channels)
     return plain.augmented(plan.transforms, plan.params.base.seed)
 
 
 def _endless(plan: Plan, pack: Pack, rows: Rows) -> Iterator[Any]:
     """Yield the batches that a training begins with, epoch after epoch."""
     batches = _batches(plan, pack)
-    order = ShuffledRows(rows, batch_size=plan.params.train.batch_size, seed=plan.params.base.seed)
+    order = ShuffledBatchSampler(rows, batch_size=plan.params.train.batch_size, seed=plan.params.base.seed)
     epoch = 0
     while True:
         order.set_epoch(epoch)

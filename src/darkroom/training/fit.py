@@ -2,39 +2,34 @@
 
 import math
 import shutil
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
-from dvc.dirs import site_cache_dir
 
-from darkroom import files
 from darkroom.data.pack import Pack
-from darkroom.data.splits import Split
+from darkroom.data.split_file import Split
 from darkroom.errors import RunError
-from darkroom.params import Params
-from darkroom.training.batches import PictureBatches
-from darkroom.training.best import KeepBest
-from darkroom.training.features import CachedFeatures, ComputeFeatures, Probe
-from darkroom.training.held import described_input, make_repeating_loader
-from darkroom.training.loading import make_loader, timed_out
-from darkroom.training.observing import observing
-from darkroom.training.orders import OrderedRows, ShuffledRows
+from darkroom.input.cached_features import CachedFeatures, ComputeFeatures
+from darkroom.input.dataset import ImageDataset
+from darkroom.input.in_memory import described_input, make_repeating_loader
+from darkroom.input.loaders import make_loader
+from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
+from darkroom.models.probe_network import Probe
+from darkroom.training.checkpoints.best import KeepBest
+from darkroom.training.checkpoints.resume import KeepState, State, describe, write_files
+from darkroom.training.checkpoints.soup import Soup, Weights, greedy_soup
+from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.failures import explained
+from darkroom.training.observing.observers import observing
+from darkroom.training.observing.progress import ProgressReport
+from darkroom.training.observing.steps import LogSteps
 from darkroom.training.plan import Plan
-from darkroom.training.progress import ProgressReport
-from darkroom.training.resume import KeepState, State, describe, write_files
-from darkroom.training.soup import Soup, Weights, greedy_soup
-from darkroom.training.states import StateStore
-from darkroom.training.steps import LogSteps
-from darkroom.training.testing import TestDuring
+from darkroom.training.search_link import of_search
+from darkroom.training.test_during import TestDuring
 from darkroom.training.trainer import early_stopping, make_trainer
-from darkroom.training.trial import of_search
 
 
 def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path | None = None) -> KeepBest:
@@ -65,7 +60,7 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
         callbacks = [*early_stopping(train, plan.mode), best, progress, *_measuring(plan, pack, split), *computing]
         callbacks += of_search(store)
         if train.compile is not None:
-            from darkroom.training.compiling import Compile  # its imports take a second
+            from darkroom.training.torch_compile import Compile  # its imports take a second
 
             callbacks.append(Compile(train.compile))
         trainer = make_trainer(plan.params, [*callbacks, *observers.callbacks, keep], store.log_dir, state, observers=observers)
@@ -80,36 +75,14 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
             loaders = _loaders(plan, pack, split, trainer, state, computing[0].cached if computing else None)
             if trainer.is_global_zero:
                 print(f"train: input: {described_input(loaders[0])}", flush=True)
-            with _explained(plan.params, trainer, store.log_dir):
+            with explained(plan.params, trainer, store.log_dir):
                 trainer.fit(plan.classifier, *loaders, ckpt_path="state" if state else None)
     if not best.kept:
         _no_epoch(train.monitor)
     if train.soup is not None:
-        with _explained(plan.params, trainer, store.log_dir):
+        with explained(plan.params, trainer, store.log_dir):
             best.soup = _soup(plan, trainer, _loaders(plan, pack, split, trainer, state)[1], best)
     return best
-
-
-@contextmanager
-def _explained(params: Params, trainer: pl.Trainer, log_dir: Path) -> Iterator[None]:
-    """Turn what is known to go wrong into one line."""
-    try:
-        with files.naming(log_dir):
-            yield
-    except sqlite3.Error as error:
-        raise RunError(
-            f"{site_cache_dir()}: DVC cannot write there ({error}); free the disk, mend its permissions "
-            "or set DVC_SITE_CACHE_DIR to another folder"
-        ) from error
-    except RuntimeError as error:
-        _explain_memory(error, params.train.batch_size)
-        _explain_workers(error, params)
-        _explain_ranks(error, trainer.world_size)
-        if params.train.compile is not None:
-            from darkroom.training.compiling import explain_compiler
-
-            explain_compiler(error)
-        raise
 
 
 def _soup(plan: Plan, trainer: pl.Trainer, val_loader: Any, best: KeepBest) -> Soup | None:
@@ -137,16 +110,18 @@ def _loaders(
     params, preprocessing = plan.params, plan.preprocessing
     batch_size, seed = params.train.batch_size, params.base.seed
     rank, world_size = trainer.global_rank, trainer.world_size
-    val = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
+    val = ImageDataset(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
     train = val.augmented(plan.transforms, seed).at_sizes(params.train.image_sizes or {})
     labels = pack.labels if params.train.sampler == "balanced" else None
-    order = ShuffledRows(
+    order = ShuffledBatchSampler(
         split.rows["train"], batch_size=batch_size, seed=seed, rank=rank, world_size=world_size, balance_by=labels
     )
     if state is not None:
         order.set_epoch(state["darkroom"]["epoch"])
         order.resume_at = (state["darkroom"]["epoch"], state["darkroom"]["batch"])
-    val_order = OrderedRows(split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size)
+    val_order = SequentialBatchSampler(
+        split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size
+    )
     if cached is not None:  # which are in memory already
         return make_loader(cached, order, readers=0), make_loader(cached, val_order, readers=0)
     device = trainer.strategy.root_device
@@ -155,13 +130,13 @@ def _loaders(
 
 
 def _computing(plan: Plan, pack: Pack, split: Split) -> list[ComputeFeatures]:
-    """Return what computes the features of the pictures that the training sees, if they are cached."""
+    """Return what computes the features of the images that the training sees, if they are cached."""
     network, preprocessing = plan.classifier.network, plan.preprocessing
     if not isinstance(network, Probe):
         return []
-    pictures = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
+    images = ImageDataset(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
     rows = np.concatenate([split.rows["train"], split.rows["val"]])
-    return [ComputeFeatures(CachedFeatures(pictures, rows, network.shape), plan.params)]
+    return [ComputeFeatures(CachedFeatures(images, rows, network.shape), plan.params)]
 
 
 def _measuring(plan: Plan, pack: Pack, split: Split) -> list[pl.Callback]:
@@ -169,47 +144,15 @@ def _measuring(plan: Plan, pack: Pack, split: Split) -> list[pl.Callback]:
     train, preprocessing = plan.params.train, plan.preprocessing
     callbacks: list[pl.Callback] = [LogSteps()] if train.log_every == "step" else []
     if train.test_every is not None:
-        test = PictureBatches(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
+        test = ImageDataset(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
 
         def load(rank: int, world_size: int) -> Any:
             size = -(-train.batch_size // world_size)
-            order = OrderedRows(split.rows["test"], batch_size=size, rank=rank, world_size=world_size)
+            order = SequentialBatchSampler(split.rows["test"], batch_size=size, rank=rank, world_size=world_size)
             return make_loader(test, order, readers=0)
 
         callbacks.append(TestDuring(train.test_every, load))
     return callbacks
-
-
-def _explain_memory(error: RuntimeError, batch_size: int) -> None:
-    """Turn what torch says of memory, a GPU's or the machine's, into one line."""
-    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
-        raise RunError(
-            f"params.yaml: train.batch_size: {batch_size} pictures do not fit in the device's memory; lower it, "
-            "with train.trainer.accumulate_grad_batches to make up for it"
-        ) from error
-
-
-def _explain_workers(error: RuntimeError, params: Params) -> None:
-    """Turn what a DataLoader says of its reading processes into one line."""
-    if "DataLoader timed out" in str(error):
-        raise timed_out(params.hardware.worker_timeout_seconds) from error
-    if "DataLoader worker" in str(error):
-        raise RunError(
-            f"params.yaml: hardware.num_workers: a reading process died ({str(error).splitlines()[0]}); "
-            "lower it if memory ran out: the same command goes on from the last state"
-        ) from error
-
-
-def _explain_ranks(error: RuntimeError, world_size: int) -> None:
-    """Turn what torch.distributed says of the other processes into one line."""
-    text = " ".join(str(error).split())
-    if "EADDRINUSE" in text:
-        raise RunError("MASTER_PORT: is taken by another program; set it to another port, or leave it out") from error
-    if world_size > 1 and any(word in text for word in ("gloo", "NCCL", "Timed out", "Connection closed", "Connection reset")):
-        raise RunError(
-            f"params.yaml: hardware.devices: one of {world_size} processes died or did not answer ({text[:120]}); "
-            "the same command goes on from the last state"
-        ) from error
 
 
 def _no_epoch(monitor: str) -> NoReturn:

@@ -1,6 +1,5 @@
 """From parameters to a training that can start: everything is built, and checked against the rest, before the first batch."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,41 +8,41 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from darkroom.build import Builder
-from darkroom.data.colours import measure_colours
-from darkroom.data.dividing import Rows
+from darkroom.data.channel_stats import measure_colours
 from darkroom.data.labels import is_multilabel
-from darkroom.data.pack import Pack
-from darkroom.errors import InputError, warn
+from darkroom.data.pack import Pack, Rows
+from darkroom.errors import InputError
+from darkroom.hardware import devices
+from darkroom.input.albumentations import ArrayTransform
+from darkroom.input.augment import BatchAugmentation, ImageAugmentation
+from darkroom.input.dataset import ImageDataset
+from darkroom.instantiate import Builder
+from darkroom.metrics.extra import Mode, build_metrics
+from darkroom.models import networks
+from darkroom.models.huggingface import HuggingFaceClassifier
+from darkroom.models.layers import Frozen
+from darkroom.models.licence import check_licence
+from darkroom.models.lora import add_adapters
+from darkroom.models.preprocessing import Normalized, Preprocessing
+from darkroom.models.pretrained import Pretrained, about_weights
+from darkroom.models.probe_network import make_probe
+from darkroom.models.saving import refuse_unsafe_loading
+from darkroom.models.size import Size, measure
+from darkroom.objective.averaging import Average
+from darkroom.objective.distillation import Teacher
+from darkroom.objective.losses import class_weights, make_loss
+from darkroom.objective.mixup import Mixing
+from darkroom.objective.optimizers import make_optimizer
+from darkroom.objective.schedules import make_scheduler
 from darkroom.params import Network, Params
-from darkroom.training import devices, networks
-from darkroom.training.arrays import ArrayTransform
-from darkroom.training.augment import BatchAugmentation, PictureAugmentation
-from darkroom.training.averaging import Average
-from darkroom.training.batches import PictureBatches
 from darkroom.training.classifier import Classifier
-from darkroom.training.features import make_probe
-from darkroom.training.huggingface import HuggingFaceClassifier
-from darkroom.training.layers import Frozen, parameter_groups
-from darkroom.training.loggers import check_loggers
-from darkroom.training.lora import add_adapters
-from darkroom.training.losses import class_weights
-from darkroom.training.metrics import Mode, build_metrics
-from darkroom.training.mixing import Mixing
-from darkroom.training.networks import Normalized, Preprocessing
-from darkroom.training.origin import check_licence
-from darkroom.training.pretrained import Pretrained, about_weights
-from darkroom.training.published import refuse_unsafe_loading
-from darkroom.training.rehearsal import check_network, check_step
-from darkroom.training.size import Size, measure
-from darkroom.training.starting import Start
-from darkroom.training.teaching import Teacher
+from darkroom.training.dry_run import check_network, dry_run
+from darkroom.training.init_from import Start
+from darkroom.training.observing.loggers import check_loggers
 from darkroom.training.trainer import check_trainer_arguments
 
-# A network with `fit_to` is set from 2000 pictures of 32 by 32 pixels, or fewer larger ones: enough patches, in little memory.
+# A network with `fit_to` is set from 2000 images of 32 by 32 pixels, or fewer larger ones: enough patches, in little memory.
 FITTED_TO_PIXELS = 2000 * 32 * 32
 
 
@@ -71,7 +70,7 @@ class Plan:
         return {
             "config": network.config if isinstance(network, HuggingFaceClassifier) else None,
             "origin": self.weights.origin.model_dump() if self.weights else None,
-            "teacher": teacher.origin.model_dump() if (teacher := self.classifier.taught_by) else None,
+            "teacher": teacher.origin.model_dump() if (teacher := self.classifier.teacher) else None,
             "size": self.size.model_dump(),
             "precision": self.params.train.precision,
         }
@@ -80,7 +79,7 @@ class Plan:
         """Return what is said of it before it starts."""
         model = self.params.train.model
         name = model.name if isinstance(model, Network) else model.target
-        teacher = self.classifier.taught_by
+        teacher = self.classifier.teacher
         return [
             *([self.started] if self.started else []),
             f"{name}, {self.size}",
@@ -121,23 +120,23 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     of_classes = class_weights(train, pack.labels[train_rows], pack.classes)
     loss = make_loss(params, of_classes, multilabel=multilabel)
     mixing = Mixing(train.mixup, train.cutmix, num_classes) if train.mixup or train.cutmix else None
-    augmentations = Builder("train.augment", (BatchAugmentation, PictureAugmentation, nn.Module, ArrayTransform), allow)
+    augmentations = Builder("train.augment", (BatchAugmentation, ImageAugmentation, nn.Module, ArrayTransform), allow)
     transforms = [augmentations.build(target) for target in train.augment]
-    pictures = PictureBatches(pack, image_size=image_size, channels=channels, transforms=transforms, seed=params.base.seed)
+    images = ImageDataset(pack, image_size=image_size, channels=channels, transforms=transforms, seed=params.base.seed)
     # Not as many as there are classes: a loss that takes labels for logits would broadcast them and not be noticed.
     if multilabel and train.sampler == "balanced":
         raise InputError(
-            "params.yaml: train.sampler: balanced needs one class per picture, but these have any number; set shuffled"
+            "params.yaml: train.sampler: balanced needs one class per image, but these have any number; set shuffled"
         )
-    few = pictures[0, train_rows[: 3 if num_classes == 2 else 2]]
+    few = images[0, train_rows[: 3 if num_classes == 2 else 2]]
     check_network(normalized, few["images"], num_classes)
     for epoch in train.image_sizes or {}:
-        check_network(normalized, pictures.at_sizes(train.image_sizes or {})[epoch, train_rows[:2]]["images"], num_classes)
+        check_network(normalized, images.at_sizes(train.image_sizes or {})[epoch, train_rows[:2]]["images"], num_classes)
     fit_to: Any = getattr(network, "fit_to", None)
     if fit_to is not None:
         num = min(len(train_rows), max(1, FITTED_TO_PIXELS // image_size**2))
         spread = np.linspace(0, len(train_rows) - 1, num=num).astype(int)
-        seen = PictureBatches(pack, image_size=image_size, channels=channels)[0, train_rows[spread]]["images"]
+        seen = ImageDataset(pack, image_size=image_size, channels=channels)[0, train_rows[spread]]["images"]
         fit_to((seen - normalized.mean) / normalized.std)
     if teacher:
         teacher.check(few["images"], pack.classes, multilabel=multilabel)
@@ -147,7 +146,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
     frozen = Frozen(network, train.freeze, base)
     frozen.set(frozen=True)
     optimizer_of = partial(make_optimizer, params)
-    check_step(normalized, loss, optimizer_of, mixing(few) if mixing else few, num_classes, multilabel=multilabel)
+    dry_run(normalized, loss, optimizer_of, mixing(few) if mixing else few, num_classes, multilabel=multilabel)
     make_scheduler(params, optimizer_of(normalized), total_steps=train.epochs, mode=mode)
     trained = make_probe(network, preprocessing, few["images"]) if train.cache_features else normalized
     classifier = make_classifier(
@@ -155,7 +154,7 @@ def make_plan(params: Params, pack: Pack, train_rows: Rows, start: Start | None 
         trained,
         {"train_rows": train_rows, "train_labels": pack.labels[train_rows]},
         loss=loss,
-        # A mean by weights would depend on which pictures are in a batch together.
+        # A mean by weights would depend on which images are in a batch together.
         val_loss=make_loss(params, {}, multilabel=multilabel) if of_classes else loss,
         make_optimizer=optimizer_of,
         make_scheduler=lambda optimizer, steps: make_scheduler(params, optimizer, total_steps=steps, mode=mode),
@@ -182,7 +181,7 @@ def _start(start: Start, network: Normalized, params: Params, images: Tensor, cl
     model = params.train.model
 
     def build_other() -> nn.Module:
-        """One class more; lazy layers get their shape from the pictures (N, C, H, W) uint8."""
+        """One class more; lazy layers get their shape from the images (N, C, H, W) uint8."""
         with torch.random.fork_rng(devices=[]):
             built = networks.build_network(
                 networks.without_weights(model) if isinstance(model, Network) else model.with_given(num_classes=len(classes) + 1),
@@ -219,67 +218,14 @@ def make_classifier(params: Params, network: nn.Module, filled: Mapping[str, Any
     return classifier
 
 
-def make_loss(params: Params, weights: dict[str, Tensor], *, multilabel: bool) -> nn.Module:
-    """Return the loss that `train.loss` names, with the weights that `class_weights` returns."""
-    filled = {**weights, "multilabel": multilabel}
-    builder = Builder("train.loss", (nn.Module,), params.base.allow_targets, filled)
-    taken = inspect.signature(builder.find(params.train.loss.target)).parameters
-    for name in weights:
-        if name not in taken or name in params.train.loss.arguments:
-            raise InputError(
-                f"params.yaml: train.class_weights: {params.train.loss.target} "
-                f"{'has' if name in taken else 'does not take'} a {name} {'of its own' if name in taken else 'of classes'}; "
-                f"set one of the two to null, or name another loss"
-            )
-    loss: nn.Module = builder.build(params.train.loss)
-    return loss
-
-
-def make_optimizer(params: Params, network: nn.Module) -> Optimizer:
-    """Return the optimizer that `train.optimizer` names, for a `Normalized` network, with the rate the schedule begins with."""
-    train = params.train
-    lr = train.lr_table[max(train.lr_table)] if train.lr_table else train.lr
-    # One kernel for all parameters, where the optimizer has one: faster, with the same result.
-    fused = {} if {"foreach", "differentiable"} & set(train.optimizer.arguments) else {"fused": True}
-    builder = Builder("train.optimizer", (Optimizer,), params.base.allow_targets, {"lr": lr, **fused})
-    optimizer: Optimizer = builder.build(train.optimizer, parameter_groups(network.network, train, lr))  # type: ignore[arg-type]
-    if not train.decay_norm_and_bias and not optimizer.defaults.get("weight_decay"):
-        warn("params.yaml: train.decay_norm_and_bias has no effect while the optimizer has no weight_decay")
-    return optimizer
-
-
-def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int, mode: Mode) -> LRScheduler | None:
-    """Return the schedule that `train.scheduler` names; lengths and peak that it asks for by name are filled in.
-
-    It begins where `train.lr_table` ends. `mode` is that of the monitored metric, on which ReduceLROnPlateau waits.
-    """
-    train = params.train
-    if train.scheduler is None:
-        return None
-    begun = max(train.lr_table or {}, default=0)
-    if begun >= train.epochs:
-        return None
-    rates = [group["lr"] for group in optimizer.param_groups]
-    filled = {
-        "total_steps": total_steps - total_steps * begun // train.epochs,
-        "T_max": train.epochs - begun,
-        "max_lr": rates if len(rates) > 1 else rates[0],
-    }
-    builder = Builder("train.scheduler", (LRScheduler,), params.base.allow_targets, filled)
-    if builder.find(train.scheduler.target) is ReduceLROnPlateau:  # CyclicLR has a mode of another kind
-        filled["mode"] = mode
-    scheduler: LRScheduler = builder.build(train.scheduler, optimizer)
-    return scheduler
-
-
 def _natural_size(pack: Pack) -> int:
-    """Return the pictures' own side if all are equal squares, else the 224 pixels that most networks were designed for."""
+    """Return the images' own side if all are equal squares, else the 224 pixels that most networks were designed for."""
     side = int(pack.sizes[0, 0])
     return side if (pack.sizes == side).all() else 224
 
 
 def _normalisation(pack: Pack, rows: Rows, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each of the network's channels, measured on training pictures."""
+    """Return mean and standard deviation of each of the network's channels, measured on training images."""
     mean, std, _ = measure_colours(pack, rows)
     # A set of equal pixels has no deviation; dividing by 1 leaves it as it is.
     std[std < 1e-6] = 1

@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from darkroom import files, paths
 from darkroom.errors import warn
-from darkroom.training.devices import choose_device, is_fast_at_bf16
-from darkroom.training.features import Probe
+from darkroom.hardware.devices import choose_device, is_fast_at_bf16
+from darkroom.models.probe_network import Probe
 from darkroom.training.plan import Plan
 
 FULL = "32-true"
 STEPS = 5
 # Of a larger batch a part tells as much, in less time.
-MOST_PICTURES = 64
+MOST_IMAGES = 64
 # Rounder arithmetic has to be worth it, and noise is not to decide.
 LEAST_GAIN = 1.1
 
 
-def settled(plan: Plan, memory: Path | None = None) -> Plan:
+def resolve_precision(plan: Plan, memory: Path | None = None) -> Plan:
     """Return a plan with a precision in place of `auto`.
 
     Parameters
@@ -66,7 +66,7 @@ def _chosen(plan: Plan, device: torch.device) -> tuple[str, str]:
         return FULL, f"no instructions for half precision on this {device.type}"
     if isinstance(plan.classifier.network, Probe):
         return FULL, "the head alone is trained, on features that are computed once"
-    seconds = _timed(plan.classifier.network, _pictures(plan).to(device), (FULL, half))
+    seconds = _timed(plan.classifier.network, _images(plan).to(device), (FULL, half))
     gain = seconds[FULL] / seconds[half]
     return half if gain >= LEAST_GAIN else FULL, f"a step in {half} is {gain:.2f} times as fast as in {FULL}"
 
@@ -77,9 +77,9 @@ def _half(device: torch.device) -> str | None:
     return "16-mixed" if device.type == "cuda" else None
 
 
-def _pictures(plan: Plan) -> Tensor:
-    """Return pictures (N, C, H, W) uint8 by chance; what is on them does not change how long they take."""
-    preprocessing, size = plan.preprocessing, min(plan.params.train.batch_size, MOST_PICTURES)
+def _images(plan: Plan) -> Tensor:
+    """Return images (N, C, H, W) uint8 by chance; what is on them does not change how long they take."""
+    preprocessing, size = plan.preprocessing, min(plan.params.train.batch_size, MOST_IMAGES)
     shape = (size, preprocessing.image_size, preprocessing.image_size, preprocessing.channels)
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).permute(0, 3, 1, 2)
 

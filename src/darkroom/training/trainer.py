@@ -17,11 +17,11 @@ from pytorch_lightning.strategies import StrategyRegistry
 from torch import distributed
 
 from darkroom.errors import InputError, described
+from darkroom.hardware.devices import stop_looking_for_gpus
+from darkroom.metrics.extra import Mode
 from darkroom.params import Params, TrainParams
-from darkroom.training.devices import stop_looking_for_gpus
-from darkroom.training.metrics import Mode
-from darkroom.training.observing import Observers
-from darkroom.training.resume import State, StateInMemory
+from darkroom.training.checkpoints.resume import State, StateInMemory
+from darkroom.training.observing.observers import Observers
 
 # Set by other keys of params.yaml, or by this module.
 OWNED_BY_OTHERS = {
@@ -40,7 +40,7 @@ OWNED_BY_OTHERS = {
     "use_distributed_sampler": None,
     "default_root_dir": None,
     "plugins": None,
-    # It validates on training pictures.
+    # It validates on training images.
     "overfit_batches": None,
 }
 # Python and its libraries may take a minute to start on a cluster's file system, or on a machine that is busy.

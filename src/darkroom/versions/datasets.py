@@ -1,4 +1,4 @@
-"""The pictures of one revision as a table of names: what the index, the class list and the manifest say of them."""
+"""The images of one revision as a table of names: what the index, the class list and the manifest say of them."""
 
 import hashlib
 import json
@@ -24,13 +24,13 @@ DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, Recursio
 
 @dataclass(frozen=True)
 class Dataset:
-    """The pictures of a revision.
+    """The images of a revision.
 
     Attributes
     ----------
     classes : list of K str
         Class names, in the order of the labels.
-    pictures : table of N rows
+    images : table of N rows
         `id`, `class` (the name, or several names in one text) and `split` (empty where it is not known) as text,
         `pixel_hash` as bytes.
     without_split : str or None
@@ -38,15 +38,15 @@ class Dataset:
     """
 
     classes: list[str]
-    pictures: pa.Table
+    images: pa.Table
     without_split: str | None
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
 
 def read_dataset(revision: Revision) -> Dataset:
-    """Read the pictures of a revision, and no pixels.
+    """Read the images of a revision, and no pixels.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def read_dataset(revision: Revision) -> Dataset:
     """
     if RAW not in revision.outs:
         way_out = "name another revision" if revision.commit else "run 'dvc repro', or 'dvc checkout' if this commit has them"
-        raise InputError(f"{RAW}: there are no pictures in {revision.name}; {way_out}")
+        raise InputError(f"{RAW}: there are no images in {revision.name}; {way_out}")
     content, described_by = revision.read(INDEX), revision.read(DATASET)
     try:
         dataset = json.loads(described_by)
@@ -76,7 +76,7 @@ def read_dataset(revision: Revision) -> Dataset:
 
 
 def _splits(revision: Revision, ids: pa.Array) -> tuple[pa.Array, str | None]:
-    """Return the split of each picture; empty texts, and why, if they are not known."""
+    """Return the split of each image; empty texts, and why, if they are not known."""
     nowhere = pa.array(np.full(len(ids), ""), TEXT)
     if SPLIT not in revision.outs:
         return nowhere, f"{revision.name} has no split yet"
@@ -93,7 +93,7 @@ def _splits(revision: Revision, ids: pa.Array) -> tuple[pa.Array, str | None]:
         raise _damage(SPLIT, revision, error) from error
     # The manifest has an apostrophe before ids that a spreadsheet would take for formulas.
     if not pc.utf8_ltrim(written, "'").equals(pc.utf8_ltrim(ids, "'")):
-        return nowhere, f"{SPLIT} of {revision.name} is of other pictures than its {RAW}"
+        return nowhere, f"{SPLIT} of {revision.name} is of other images than its {RAW}"
     return splits, None
 
 

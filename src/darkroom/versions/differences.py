@@ -1,6 +1,6 @@
-"""How two versions of the data differ: which picture of the one is which of the other, and what has changed of it.
+"""How two versions of the data differ: which image of the one is which of the other, and what has changed of it.
 
-N pictures before, M after. Nothing here loops over pictures: a million of each take seconds.
+N images before, M after. Nothing here loops over images: a million of each take seconds.
 """
 
 from dataclasses import dataclass
@@ -8,15 +8,13 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from darkroom.data.pack import Rows
 from darkroom.versions.datasets import Dataset
-
-Rows = NDArray[np.int64]
 
 KINDS = ("added", "removed", "relabelled", "moved", "renamed", "replaced")
 NONE = -1
-# What two pictures must share to be the same one, the surest first: of copies of one picture, and of those that were given
+# What two images must share to be the same one, the surest first: of copies of one image, and of those that were given
 # another name, the pairs of which least has changed. Last come those of one name and other pixels.
 KEYS = (("pixel_hash", "id"), ("pixel_hash", "class", "split"), ("pixel_hash", "class"), ("pixel_hash",), ("id",))
 
@@ -29,9 +27,9 @@ class Differences:
     ----------
     before, after : Dataset
     pairs : (P, 2) int64
-        Rows before and after of the pictures that stand in both.
+        Rows before and after of the images that stand in both.
     rows : dict of (n, 2) int64
-        Rows before and after by kind, -1 where there is none. A picture that was relabelled and moved is in both; renamed are
+        Rows before and after by kind, -1 where there is none. An image that was relabelled and moved is in both; renamed are
         those of which nothing but the id has changed.
     """
 
@@ -42,7 +40,7 @@ class Differences:
 
     @cached_property
     def num_unchanged(self) -> int:
-        """Number of pictures of which nothing has changed."""
+        """Number of images of which nothing has changed."""
         changed = np.concatenate([self.rows[kind][:, 0] for kind in KINDS[2:]])
         return len(self.pairs) - len(np.unique(changed))
 
@@ -65,13 +63,13 @@ class Differences:
 
     @property
     def without_split(self) -> list[str]:
-        """Why it is not known which pictures have moved; empty if it is."""
+        """Why it is not known which images have moved; empty if it is."""
         return [why for why in (self.before.without_split, self.after.without_split) if why]
 
 
 def compare(before: Dataset, after: Dataset) -> Differences:
-    """Find the same pictures in both, by their pixels first and their ids second, and what has changed of them."""
-    codes = {name: _codes(before.pictures[name], after.pictures[name]) for name in before.pictures.column_names}
+    """Find the same images in both, by their pixels first and their ids second, and what has changed of them."""
+    codes = {name: _codes(before.images[name], after.images[name]) for name in before.images.column_names}
     pairs = _pair(codes, len(before), len(after))
     differs = {name: first[pairs[:, 0]] != second[pairs[:, 1]] for name, (first, second) in codes.items()}
     if before.without_split or after.without_split:
@@ -94,7 +92,7 @@ def _codes(before: pa.ChunkedArray, after: pa.ChunkedArray) -> tuple[Rows, Rows]
 
 
 def _pair(codes: dict[str, tuple[Rows, Rows]], num_before: int, num_after: int) -> Rows:
-    """Return rows (P, 2) before and after of the same pictures, ascending; none is in two pairs."""
+    """Return rows (P, 2) before and after of the same images, ascending; none is in two pairs."""
     left, right = np.arange(num_before), np.arange(num_after)
     found = []
     for names in KEYS:
@@ -107,7 +105,7 @@ def _pair(codes: dict[str, tuple[Rows, Rows]], num_before: int, num_after: int) 
 
 
 def _joined(columns: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
-    """Return one number for several, different for different ones: they are smaller than the number of pictures."""
+    """Return one number for several, different for different ones: they are smaller than the number of images."""
     first, second = columns[0]
     for more, others in columns[1:]:
         size = 1 + max(more.max(initial=0), others.max(initial=0))

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from darkroom import files
+from darkroom.data.pack import Rows
 from darkroom.errors import InputError, one_line
-from darkroom.versions.differences import KINDS, NONE, Differences, Rows
+from darkroom.versions.differences import KINDS, NONE, Differences
 from darkroom.versions.revisions import Revision
 
 COLUMNS = ["kind", *(f"{name}_{when}" for name in ("id", "class", "split", "row") for when in ("before", "after"))]
@@ -16,7 +17,7 @@ CHUNK = 10_000
 
 
 class Change(NamedTuple):
-    """What a difference is of, before and after; empty where there is no picture."""
+    """What a difference is of, before and after; empty where there is no image."""
 
     id: tuple[str, str]
     label: tuple[str, str]
@@ -26,7 +27,7 @@ class Change(NamedTuple):
 
 
 def changes(differences: Differences, kind: str) -> Iterator[Change]:
-    """Yield the differences of a kind, of which one picture may be in several."""
+    """Yield the differences of a kind, of which one image may be in several."""
     pairs = differences.rows[kind]
     for start in range(0, len(pairs), CHUNK):
         part = pairs[start : start + CHUNK]
@@ -39,16 +40,16 @@ def _texts(differences: Differences, pairs: Rows, name: str) -> Iterator[tuple[s
     sides = []
     for side, dataset in enumerate((differences.before, differences.after)):
         there = pairs[:, side] != NONE
-        texts = iter(dataset.pictures[name].take(pairs[there, side]).to_pylist())
+        texts = iter(dataset.images[name].take(pairs[there, side]).to_pylist())
         sides.append([next(texts) if is_there else "" for is_there in there.tolist()])
     return zip(*sides, strict=True)
 
 
 def lines(differences: Differences, before: Revision, after: Revision, limit: int | None) -> Iterator[str]:
-    """Yield what a person reads, at most `limit` pictures of each kind; all of them if it is None."""
+    """Yield what a person reads, at most `limit` images of each kind; all of them if it is None."""
     count = f"{len(differences.before)} -> {len(differences.after)}, {differences.num_unchanged} unchanged"
     yield f"data: {one_line(str(before))} -> {one_line(str(after))}"
-    yield f"pictures: {count}"
+    yield f"images: {count}"
     yield f"classes: {_class_counts(differences)}"
     yield from _limited([f"  new   {one_line(name)}" for name in differences.new_classes], limit)
     yield from _limited([f"  gone  {one_line(name)}" for name in differences.lost_classes], limit)

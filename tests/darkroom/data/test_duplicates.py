@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from darkroom.data import duplicates
-from darkroom.data.duplicates import connected, near_pairs, perceptual_hash
+from darkroom.data.duplicates import connected, near_pairs
+from darkroom.data.perceptual_hash import perceptual_hash
 
 
 def photo(seed: int, side: int = 96) -> Image.Image:
@@ -22,7 +23,7 @@ def distance(one: Image.Image, other: Image.Image) -> int:
     return (int.from_bytes(hashes[0]) ^ int.from_bytes(hashes[1])).bit_count()
 
 
-def test_the_same_picture_in_other_clothes() -> None:
+def test_the_same_image_in_other_clothes() -> None:
     for seed in range(20):
         image = photo(seed)
         assert distance(image, image.resize((64, 80))) <= 24
@@ -31,12 +32,12 @@ def test_the_same_picture_in_other_clothes() -> None:
         assert distance(image, ImageEnhance.Contrast(image).enhance(0.6)) <= 24
 
 
-def test_other_pictures() -> None:
+def test_other_images() -> None:
     images = [photo(seed) for seed in range(30)]
     assert min(distance(one, other) for place, one in enumerate(images) for other in images[:place]) > 64
 
 
-def test_nothing_is_said_of_small_and_of_flat_pictures() -> None:
+def test_nothing_is_said_of_small_and_of_flat_images() -> None:
     assert perceptual_hash(np.array(photo(0, 31))) is None
     assert perceptual_hash(np.full((64, 64), 100, np.uint8)) is None
     assert perceptual_hash(np.full((64, 64, 3), 100, np.uint8) + np.arange(64, dtype=np.uint8)[:, None, None] // 16) is None
@@ -99,7 +100,7 @@ def test_sets_are_what_pairs_connect() -> None:
     assert len(set(connected(4, np.empty((0, 2), np.int64)).tolist())) == 4
 
 
-def test_pictures_that_agree_in_many_bits_are_not_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_agree_in_many_bits_are_not_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
     distances = duplicates._distances
 

@@ -1,4 +1,4 @@
-"""A pack gives the pictures that were written, in any process; a damaged one is named before it is used."""
+"""A pack gives the images that were written, in any process; a damaged one is named before it is used."""
 
 import multiprocessing
 import pickle
@@ -11,44 +11,41 @@ import numpy as np
 import pytest
 
 from darkroom import files
+from darkroom.data.images import Decoded
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
-from darkroom.data.packing import write_pack
-from darkroom.data.pictures import Decoded
 from darkroom.errors import InputError, RunError
 from darkroom.params import DownloadParams
+from darkroom.sources.pack_writer import write_pack
 
 RAW = [np.full((4, 6), row, np.uint8) for row in range(10)]
 ENCODED = [np.full((80, 70 + row, 3), row, np.uint8) for row in range(10)]
 
 
 @pytest.fixture(params=[RAW, ENCODED], ids=["raw", "encoded"])
-def pictures(request: pytest.FixtureRequest) -> list[Any]:
+def images(request: pytest.FixtureRequest) -> list[Any]:
     chosen: list[Any] = request.param
     return chosen
 
 
 @pytest.fixture
-def raw(root: Path, pictures: list[Any], download: Callable[..., DownloadParams]) -> Path:
-    items = [
-        Item(f"{row}", "train", lambda row=row, picture=picture: (Decoded(picture), row % 2))
-        for row, picture in enumerate(pictures)
-    ]
+def raw(root: Path, images: list[Any], download: Callable[..., DownloadParams]) -> Path:
+    items = [Item(f"{row}", "train", lambda row=row, image=image: (Decoded(image), row % 2)) for row, image in enumerate(images)]
     directory = root / "data" / "raw"
     directory.mkdir(parents=True)
     write_pack(Listing("set", items, lambda _: ["even", "odd"], {}), directory, download())
     return directory
 
 
-def test_rows(raw: Path, pictures: list[Any]) -> None:
+def test_rows(raw: Path, images: list[Any]) -> None:
     pack = Pack.open(raw)
     assert len(pack) == 10
     assert pack.labels.dtype == np.int64
     assert pack.labels.tolist() == [0, 1] * 5
     assert pack.ids == [str(row) for row in range(10)]
     assert len(set(pack.pixel_hashes)) == 10
-    for row, picture in enumerate(pictures):
-        np.testing.assert_array_equal(pack[row].squeeze(), picture)
+    for row, image in enumerate(images):
+        np.testing.assert_array_equal(pack[row].squeeze(), image)
         # A copy, which a transform may change.
         pack[row][:] = 0
 
@@ -97,7 +94,7 @@ def test_other_processes(raw: Path, method: str) -> None:
 
 
 def test_nothing_there(root: Path) -> None:
-    with pytest.raises(InputError, match=r"data/raw: holds no pictures; run 'dvc repro download', or 'dvc checkout'"):
+    with pytest.raises(InputError, match=r"data/raw: holds no images; run 'dvc repro download', or 'dvc checkout'"):
         Pack.open(root / "data" / "raw")
 
 
@@ -135,7 +132,7 @@ def test_damage_is_named(damage: Callable[[Path], None], raw: Path) -> None:
         Pack.open(raw)
 
 
-def test_a_damaged_picture_is_named(raw: Path) -> None:
+def test_a_damaged_image_is_named(raw: Path) -> None:
     path = raw / "images-000.bin"
     if path.exists():
         data = bytearray(path.read_bytes())

@@ -10,7 +10,7 @@ from darkroom.reporting.contents import Contents
 
 SPLIT = {
     "files": {"manifest.csv": "f" * 64, "duplicates.csv": "e" * 64},
-    "pictures": {"train": 8, "val": 2, "test": 2, "left_out": 0},
+    "images": {"train": 8, "val": 2, "test": 2, "left_out": 0},
     "duplicates": {"equal": 0, "near": 0, "across_splits": 0, "conflicts": 0},
     "seed": 3,
     "params": {"val_fraction": 0.1, "folds": None, "group_pattern": "^(`|<b>)_"},
@@ -31,7 +31,7 @@ DATASET = {
 
 @pytest.fixture
 def make_contents() -> Callable[..., Contents]:
-    """Return 12 pictures of two classes, 8 to train, and 2 each to validate and test, with some of it changed."""
+    """Return 12 images of two classes, 8 to train, and 2 each to validate and test, with some of it changed."""
 
     def make(
         *, classes: Sequence[str] = ("a", "b"), channels: int = 1, pairs: Sequence[tuple[int, int, int]] = (), **changes: Any
@@ -42,13 +42,13 @@ def make_contents() -> Callable[..., Contents]:
             "labels": np.arange(count) % len(classes),
             "splits": np.array(["train"] * (count - 4) + ["val"] * 2 + ["test"] * 2),
             "sizes": np.full((count, 2), 8, np.int32),
-            "ids": [f"picture {row}" for row in range(count)],
+            "ids": [f"image {row}" for row in range(count)],
             "pairs": np.array([pair[:2] for pair in pairs], np.int64).reshape(-1, 2),
             "distances": np.array([pair[2] for pair in pairs], np.int64),
             "mean": np.full(channels, 0.25),
             "std": np.full(channels, 0.125),
             "num_measured": 8,
-            "read_picture": lambda row: np.full((8, 8, channels), row % 256, np.uint8),
+            "read_image": lambda row: np.full((8, 8, channels), row % 256, np.uint8),
         }
         return Contents(**given | changes)
 

@@ -66,7 +66,7 @@ def test_the_numbers_are_there(make_contents: MakeContents, dataset: dict[str, A
         "| `b` | 4 | 1 | 1 | 0 |",
         "All are 8 x 9 pixels, in colour",
         "| blue | 0.2500 | 0.1250 |",
-        "every picture was read as it is",
+        "every image was read as it is",
         "None were found.",
         "- folds: `null`",
         "- seed: `3`",
@@ -76,7 +76,7 @@ def test_the_numbers_are_there(make_contents: MakeContents, dataset: dict[str, A
     assert "Citation" not in card
 
 
-def test_pictures_of_several_classes_count_once(
+def test_images_of_several_classes_count_once(
     make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]
 ) -> None:
     labels = np.array([[1, 1]] * 6 + [[0, 0]] + [[1, 0]] * 5, np.uint8)
@@ -99,10 +99,10 @@ def test_what_was_skipped_converted_and_found_twice_is_told(
     card = data_card(
         make_contents(), dataset | {"skipped": skipped, "converted": {"cmyk": 4}, "ignored": ["a"]}, split | {"duplicates": found}
     )
-    for text in ("- `cmyk`: 4 converted", "- `19.jpg`: skipped, `is empty`", "- and 5 more skipped", "- 1 files are no pictures"):
+    for text in ("- `cmyk`: 4 converted", "- `19.jpg`: skipped, `is empty`", "- and 5 more skipped", "- 1 files are no images"):
         assert text in card
     assert "`20.jpg`" not in card
-    assert "- Pairs of equal pictures: 2\n" in card
+    assert "- Pairs of equal images: 2\n" in card
     assert "None were found" not in card
 
 
@@ -124,7 +124,7 @@ def test_of_many_classes_the_ends_are_shown(make_contents: MakeContents, dataset
     assert len(rows) == 20
     assert rows[0] == "| `c299` | 300 | 0 | 0 | 0 |"
     assert rows[-1] == "| `c0` | 1 | 0 | 0 | 0 |"
-    assert "the largest has 300.00 times the training pictures of the smallest" in card
+    assert "the largest has 300.00 times the training images of the smallest" in card
 
 
 def test_a_long_name_is_cut(make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]) -> None:

@@ -30,13 +30,13 @@ def sized(make_contents: MakeContents, sizes: list[tuple[int, int]]) -> Contents
     return make_contents(labels=np.zeros(count, np.int64), splits=splits, sizes=np.array(sizes, np.int32))
 
 
-def test_every_picture_is_counted_once(make_contents: MakeContents) -> None:
+def test_every_image_is_counted_once(make_contents: MakeContents) -> None:
     labels = np.array([0] * 9 + [1] * 3)
     contents = make_contents(labels=labels, classes=["a", "b", "nothing"])
     assert count_classes(contents).tolist() == [[8, 1, 0, 0], [0, 1, 2, 0], [0, 0, 0, 0]]
 
 
-def test_pictures_of_one_size_make_one_bin(make_contents: MakeContents) -> None:
+def test_images_of_one_size_make_one_bin(make_contents: MakeContents) -> None:
     histogram = histogram_of_sizes(make_contents())
     assert (list(histogram.bins), histogram.counts.tolist()) == (["8 to 9"], [[8, 2, 2, 0]])
 
@@ -100,7 +100,7 @@ def test_conflicts_come_before_leaks_and_these_before_what_is_alike(make_content
     assert stand_across(contents._replace(splits=splits)).tolist() == [False, False, False, False, True, False]
 
 
-def test_names_of_the_classes_of_a_picture(make_contents: MakeContents) -> None:
+def test_names_of_the_classes_of_an_image(make_contents: MakeContents) -> None:
     assert class_names(make_contents(), 1) == "b"
     several = make_contents(labels=np.array([[1, 1], [0, 1], [0, 0]] * 4, np.uint8))
     assert [class_names(several, row) for row in range(3)] == ["a, b", "b", "nothing"]
@@ -108,7 +108,7 @@ def test_names_of_the_classes_of_a_picture(make_contents: MakeContents) -> None:
 
 def test_the_numbers_can_be_compared(make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]) -> None:
     found = numbers(make_contents(channels=3), dataset | {"skipped": [{}]}, split)
-    assert found["pictures"] == {"train": 8, "val": 2, "test": 2, "left_out": 0}
+    assert found["images"] == {"train": 8, "val": 2, "test": 2, "left_out": 0}
     assert found["mean"] == {"red": 0.25, "green": 0.25, "blue": 0.25}
     assert (found["imbalance"], found["skipped"], found["shorter_side"]["median"]) == (1.0, 1, 8.0)
     assert numbers(make_contents(), dataset, split)["mean"] == {"grey": 0.25}
@@ -116,7 +116,7 @@ def test_the_numbers_can_be_compared(make_contents: MakeContents, dataset: dict[
     json.dumps(found, allow_nan=False)
 
 
-def test_a_million_pictures_are_counted_in_seconds(
+def test_a_million_images_are_counted_in_seconds(
     make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]
 ) -> None:
     rng, count = np.random.default_rng(0), 1_000_000

@@ -1,4 +1,4 @@
-"""What split writes of the data: all files, the same bytes twice, few pictures read, pairs of duplicates side by side."""
+"""What split writes of the data: all files, the same bytes twice, few images read, pairs of duplicates side by side."""
 
 import csv
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from darkroom.reporting.contents import Contents
 from darkroom.reporting.description import class_lines, write_description
 
 MakeContents = Callable[..., Contents]
-NAMES = ["card.md", "classes.csv", "numbers.json", "pictures/duplicates.png", "pictures/samples.png", "shapes.csv", "sizes.csv"]
+NAMES = ["card.md", "classes.csv", "numbers.json", "images/duplicates.png", "images/samples.png", "shapes.csv", "sizes.csv"]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def table(path: Path) -> list[list[str]]:
 
 
 def duplicates_of(folder: Path) -> Any:
-    return np.asarray(Image.open(folder / "pictures" / "duplicates.png").convert("RGB"))
+    return np.asarray(Image.open(folder / "images" / "duplicates.png").convert("RGB"))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -44,7 +44,7 @@ def test_all_is_written_and_is_the_same_bytes_again(
 ) -> None:
     contents = make_contents(channels=channels, pairs=[(0, 1, 12)])
     folders = [write(contents, name) for name in ("one", "two")]
-    assert sorted(path.relative_to(folders[0]).as_posix() for path in folders[0].rglob("*.*")) == NAMES
+    assert sorted(path.relative_to(folders[0]).as_posix() for path in folders[0].rglob("*.*")) == sorted(NAMES)
     assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in NAMES)
 
 
@@ -82,10 +82,10 @@ def test_a_pair_stands_side_by_side_and_a_conflict_is_red(make_contents: MakeCon
     assert (220, 38, 38) not in frames[2:]
 
 
-def test_few_pictures_are_read_however_many_there_are(make_contents: MakeContents, write: Callable[..., Path]) -> None:
+def test_few_images_are_read_however_many_there_are(make_contents: MakeContents, write: Callable[..., Path]) -> None:
     read: list[int] = []
 
-    def read_picture(row: int) -> Any:
+    def read_image(row: int) -> Any:
         read.append(row)
         return np.zeros((8, 8, 1), np.uint8)
 
@@ -94,7 +94,7 @@ def test_few_pictures_are_read_however_many_there_are(make_contents: MakeContent
         classes=[f"c{label}" for label in range(5000)],
         labels=labels,
         pairs=[(row, row + 5000, 1) for row in range(5000)],
-        read_picture=read_picture,
+        read_image=read_image,
     )
     folder = write(contents)
     assert len(read) == description.MAX_SAMPLES + 2 * description.MAX_PAIRS
@@ -105,24 +105,24 @@ def test_few_pictures_are_read_however_many_there_are(make_contents: MakeContent
 def test_what_is_left_out_is_no_sample(make_contents: MakeContents, write: Callable[..., Path]) -> None:
     read: list[int] = []
 
-    def read_picture(row: int) -> Any:
+    def read_image(row: int) -> Any:
         read.append(row)
         return np.zeros((8, 8, 1), np.uint8)
 
     splits = np.array(["train"] * 6 + ["left_out"] * 4 + ["test"] * 2)
-    write(make_contents(splits=splits, read_picture=read_picture))
+    write(make_contents(splits=splits, read_image=read_image))
     assert sorted(read) == [0, 1, 2, 3, 4, 5, 10, 11]
 
 
 def test_a_class_that_never_comes_alone_has_samples(make_contents: MakeContents, write: Callable[..., Path]) -> None:
     read: list[int] = []
 
-    def read_picture(row: int) -> Any:
+    def read_image(row: int) -> Any:
         read.append(row)
         return np.zeros((8, 8, 1), np.uint8)
 
     labels = np.array([[1, 0]] * 10 + [[1, 1]] * 2, np.uint8)
-    write(make_contents(labels=labels, splits=np.array(["train"] * 11 + ["test"]), read_picture=read_picture))
+    write(make_contents(labels=labels, splits=np.array(["train"] * 11 + ["test"]), read_image=read_image))
     assert read[8:] == [10, 11]
 
 

@@ -91,7 +91,7 @@ def test_what_the_source_says_is_carried_along(tmp_path: Path) -> None:
     assert table["class"].to_pylist() == ["a", "b"]
 
 
-def test_several_classes_of_a_picture(tmp_path: Path) -> None:
+def test_several_classes_of_an_image(tmp_path: Path) -> None:
     scores = np.array([[0.9, 0.1, 0.7], [0.2, 0.3, 0.1]])
     made = Predictions(["a", "=b", "c"], ["1.png", "2.png"], scores, ["a; c", ""], multilabel=True)
     for ending in ("csv", "jsonl", "parquet"):

@@ -1,4 +1,4 @@
-"""The sheets of pictures, looked at through their pixels."""
+"""The sheets of images, looked at through their pixels."""
 
 import io
 
@@ -7,13 +7,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom.reporting import scores, sheets
+from darkroom.metrics import scores
+from darkroom.reporting import sheets
 
 RED = (220, 38, 38)
 CELL_HEIGHT = sheets.SIDE + 2 * sheets.FRAME + 2 * sheets.LINE + sheets.GAP
 
 
-def pictures(number: int, shape: tuple[int, int, int]) -> list[NDArray[np.uint8]]:
+def images(number: int, shape: tuple[int, int, int]) -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(number)]
 
@@ -25,35 +26,35 @@ def png(sheet: Image.Image) -> bytes:
 
 
 def cell(sheet: Image.Image, row: int, column: int) -> NDArray[np.uint8]:
-    """Return the framed square of one picture."""
+    """Return the framed square of one image."""
     left, top = sheets.GAP + column * sheets.CELL_WIDTH, sheets.GAP + row * CELL_HEIGHT
     side = sheets.SIDE + 2 * sheets.FRAME
     return np.asarray(sheet.convert("RGB"))[top : top + side, left : left + side]
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (224, 224, 3), (300, 10, 3), (1, 700, 3), (1, 1, 1)])
-def test_pictures_of_any_size_make_the_same_sheet(shape: tuple[int, int, int]) -> None:
-    sheet = sheets.contact_sheet(pictures(9, shape), [("is a", "said b 0.93")] * 9, [False] * 9)
+def test_images_of_any_size_make_the_same_sheet(shape: tuple[int, int, int]) -> None:
+    sheet = sheets.contact_sheet(images(9, shape), [("is a", "said b 0.93")] * 9, [False] * 9)
     reopened = Image.open(io.BytesIO(png(sheet)))
     assert reopened.format == "PNG"
     assert reopened.size == (sheets.GAP + 8 * sheets.CELL_WIDTH, sheets.GAP + 2 * CELL_HEIGHT)
 
 
 def test_the_bytes_are_the_same_again() -> None:
-    content = pictures(4, (40, 50, 3)), [("is a", "said b")] * 4, [True, False] * 2
+    content = images(4, (40, 50, 3)), [("is a", "said b")] * 4, [True, False] * 2
     assert png(sheets.contact_sheet(*content)) == png(sheets.contact_sheet(*content))
 
 
-def test_small_pictures_are_enlarged_without_blur() -> None:
-    picture = np.array([[0, 255], [255, 0]], dtype=np.uint8)[:, :, None]
-    inside = cell(sheets.contact_sheet([picture], [("", "")], [False]), 0, 0)[3:-3, 3:-3]
+def test_small_images_are_enlarged_without_blur() -> None:
+    image = np.array([[0, 255], [255, 0]], dtype=np.uint8)[:, :, None]
+    inside = cell(sheets.contact_sheet([image], [("", "")], [False]), 0, 0)[3:-3, 3:-3]
     half = sheets.SIDE // 2
     assert (inside[:half, :half] == 0).all()
     assert (inside[:half, half:] == 255).all()
 
 
-def test_only_wrong_pictures_have_a_red_frame() -> None:
-    sheet = sheets.contact_sheet(pictures(3, (8, 8, 1)), [("is a", "said b")] * 3, [False, True, False], columns=2)
+def test_only_wrong_images_have_a_red_frame() -> None:
+    sheet = sheets.contact_sheet(images(3, (8, 8, 1)), [("is a", "said b")] * 3, [False, True, False], columns=2)
     assert tuple(cell(sheet, 0, 1)[0, 0]) == RED
     assert tuple(cell(sheet, 0, 0)[0, 0]) != RED
     assert tuple(cell(sheet, 1, 0)[0, 0]) != RED
@@ -72,7 +73,7 @@ def test_accents_are_dropped_because_the_font_lacks_them() -> None:
     assert sheets._drawable("naïve é", sheets._font(), 100) == "naive e"
 
 
-def test_a_sheet_without_pictures_says_so() -> None:
+def test_a_sheet_without_images_says_so() -> None:
     sheet = sheets.contact_sheet([], [], [])
     assert Image.open(io.BytesIO(png(sheet))).size == sheet.size
     assert len(np.unique(np.asarray(sheet))) > 1
@@ -133,7 +134,7 @@ def test_the_more_classes_the_fewer_of_each(num_classes: int, shape: tuple[int, 
     assert labels[rows[-1, 0]] >= num_classes * 31 // 32 - 1
 
 
-def test_a_picture_and_what_becomes_of_it_stand_in_one_row() -> None:
+def test_an_image_and_what_becomes_of_it_stand_in_one_row() -> None:
     views = [np.full((2, 8, 8, 1), value, np.uint8) + np.array([0, 5], np.uint8)[:, None, None, None] for value in (10, 60, 110)]
     sheet = sheets.augmentation_sheet(views, ["a", "b"])
     found = [[int(cell(sheet, row, column)[50, 50, 0]) for column in range(3)] for row in range(2)]

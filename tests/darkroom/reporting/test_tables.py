@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom.reporting import scores, tables
+from darkroom.metrics import scores
+from darkroom.reporting import tables
 
 
 def read(path: Path) -> list[list[str]]:

@@ -11,10 +11,10 @@ from optuna.trial import TrialState
 from searching import open_trials
 
 from darkroom import paths
+from darkroom.experiments.overrides import with_settings
 from darkroom.params_file import check_params, read_yaml
 from darkroom.search.report import arguments, closing_lines, counts, settings_of, write_report
-from darkroom.search.search import Found
-from darkroom.search.space import with_settings
+from darkroom.search.search import SearchResult
 
 OPTIMIZERS: dict[str, Any] = {
     "train.optimizer": {
@@ -27,7 +27,7 @@ OPTIMIZERS: dict[str, Any] = {
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> Found:
+def found(tmp_path: Path) -> SearchResult:
     trials = open_trials(tmp_path, 12, search_space=OPTIMIZERS)
     for number in range(12):
         trial = trials.claim()
@@ -38,10 +38,10 @@ def found(tmp_path: Path) -> Found:
             trials.tell(trial, TrialState.FAIL, reason="out of <memory>")
         else:
             trials.tell(trial, TrialState.COMPLETE, values=[0.9 if number == 7 else number / 100])
-    return Found(trials.study, trials, f"{tmp_path}/search/mine.journal")
+    return SearchResult(trials.study, trials, f"{tmp_path}/search/mine.journal")
 
 
-def test_the_page_and_the_tables_have_every_trial(found: Found, tmp_path: Path) -> None:
+def test_the_page_and_the_tables_have_every_trial(found: SearchResult, tmp_path: Path) -> None:
     page = write_report(found, ["val/accuracy"], tmp_path / "search", tmp_path / "metrics")
     text = page.read_text(encoding="utf-8")
     assert text.index("mine-0007") < text.index("mine-0011") < text.index("mine-0005")
@@ -54,7 +54,7 @@ def test_the_page_and_the_tables_have_every_trial(found: Found, tmp_path: Path) 
         assert sum(float(row["importance"]) for row in csv.DictReader(file)) == pytest.approx(1)
 
 
-def test_the_last_lines(found: Found, content: dict[str, Any], tmp_path: Path) -> None:
+def test_the_last_lines(found: SearchResult, content: dict[str, Any], tmp_path: Path) -> None:
     lines = closing_lines(found, ["val/accuracy"], tmp_path / "search" / "mine.html", content)
     assert lines[2].startswith("mine-0007  0.9 ")
     assert counts(found.trials.counted()) == "12 trials: 11 finished, 1 failed"
@@ -64,7 +64,7 @@ def test_the_last_lines(found: Found, content: dict[str, Any], tmp_path: Path) -
     assert lines[-2].startswith("dvc exp run -S ")
 
 
-def test_the_last_line_can_be_typed(found: Found, content: dict[str, Any], tmp_path: Path) -> None:
+def test_the_last_line_can_be_typed(found: SearchResult, content: dict[str, Any], tmp_path: Path) -> None:
     best, page = "mine-0007", tmp_path / "search" / "mine.html"
 
     def line_for(folder: str) -> str:
@@ -82,7 +82,7 @@ def test_the_last_line_can_be_typed(found: Found, content: dict[str, Any], tmp_p
     assert line_for("my photos").startswith(f"dvc exp apply {best}")
 
 
-def test_the_arguments_make_the_parameters_of_every_trial(found: Found, content: dict[str, Any], tmp_path: Path) -> None:
+def test_the_arguments_make_the_parameters_of_every_trial(found: SearchResult, content: dict[str, Any], tmp_path: Path) -> None:
     from dvc.utils.hydra import apply_overrides
 
     for trial in found.study.trials:
@@ -94,7 +94,7 @@ def test_the_arguments_make_the_parameters_of_every_trial(found: Found, content:
 
 
 @pytest.mark.slow
-def test_tensorboard_has_parameters_and_values(found: Found, tmp_path: Path) -> None:
+def test_tensorboard_has_parameters_and_values(found: SearchResult, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

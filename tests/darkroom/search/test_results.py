@@ -7,8 +7,9 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from darkroom.experiments.text import table
 from darkroom.search.charts import history_chart, importance_chart, pareto_chart, slice_charts
-from darkroom.search.results import Step, history, importances, ranked, table
+from darkroom.search.results import Step, history, importances, ranked
 
 LR = {"train.lr": FloatDistribution(0.0, 1.0), "train.ema": FloatDistribution(0.0, 1.0)}
 

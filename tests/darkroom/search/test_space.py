@@ -8,8 +8,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from darkroom.errors import InputError
+from darkroom.experiments.overrides import with_settings
 from darkroom.params_file import check_params
-from darkroom.search.space import Space, distribution, labels, with_settings
+from darkroom.search.space import Space, distribution, labels
 
 SGD, ADAM = {"_target_": "torch.optim.SGD"}, {"_target_": "torch.optim.AdamW", "weight_decay": 0.01}
 OPTIMIZER = {"distribution": "categorical", "choices": [SGD, ADAM]}

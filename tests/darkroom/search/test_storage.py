@@ -103,20 +103,20 @@ def test_a_database_that_goes_away_is_one_line(tmp_path: Path) -> None:
 
 
 def test_an_attempt_that_others_cross_leaves_no_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engines = []
+    backends = []
     make = RDBStorage.__init__
 
     def crossed(self: RDBStorage, *arguments: object, **named: object) -> None:
         make(self, *arguments, **named)  # type: ignore[arg-type]
-        engines.append(self.engine)
-        if len(engines) == 2:  # the first one has made the file
+        backends.append(self.engine)
+        if len(backends) == 2:  # the first one has made the file
             assert self.engine.pool.checkedin()  # type: ignore[attr-defined]
             raise IntegrityError("CREATE TABLE", {}, Exception())
 
     monkeypatch.setattr(RDBStorage, "__init__", crossed)
     monkeypatch.setattr(storage_module.time, "sleep", lambda _: None)
     opened, _ = open_storage(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, "mine")
-    assert len(engines) == 3
-    assert engines[1].pool.checkedin() == 0
+    assert len(backends) == 3
+    assert backends[1].pool.checkedin() == 0
     assert isinstance(opened, RDBStorage)
     opened.engine.dispose()

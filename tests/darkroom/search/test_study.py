@@ -10,12 +10,12 @@ import optuna
 import pytest
 
 from darkroom.errors import InputError
+from darkroom.experiments.overrides import with_settings
+from darkroom.experiments.repository import git
+from darkroom.experiments.writing import write_params
 from darkroom.params_file import check_params
-from darkroom.search.origin import Origin
-from darkroom.search.repository import Snapshot, git
-from darkroom.search.space import Space, with_settings
-from darkroom.search.study import check_study, started
-from darkroom.search.writing import write_params
+from darkroom.search.space import Space
+from darkroom.search.study import check_baseline, check_study, started
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -80,7 +80,7 @@ def test_a_new_study_does_not_take_the_names_of_an_old_one(repository: Path, con
         check_study(optuna.create_study(direction="maximize"), params, Space(params.tune.search_space, content), repository)
 
 
-def test_other_parameters_code_and_data_are_refused_but_for_what_is_searched(content: dict[str, Any]) -> None:
+def test_other_parameters_code_and_data_are_refused_but_for_what_is_searched() -> None:
     study = optuna.create_study(study_name="mine")
     inputs = {
         "params.yaml: train.lr": "0.01",
@@ -97,7 +97,7 @@ def test_other_parameters_code_and_data_are_refused_but_for_what_is_searched(con
             "data": "data/raw/dataset.json",
         }
         found = inputs | {names[name]: value for name, value in changes.items()}
-        Origin(Snapshot("a", "b"), content, "", found).check(study, ["train.loss", *searched])
+        check_baseline(study, found, ["train.loss", *searched])
 
     check()
     check(gamma="3")

@@ -1,4 +1,4 @@
-"""What a clock shows too late: how often a training waits for its device, decodes a picture, or copies the set."""
+"""What a clock shows too late: how often a training waits for its device, decodes an image, or copies the set."""
 
 import traceback
 from collections import Counter
@@ -13,17 +13,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from darkroom.data import pack as packs
 from darkroom.data.pack import Pack
+from darkroom.inference import backends
+from darkroom.inference.predict import predict_rows
+from darkroom.inference.predictor import Predictor
+from darkroom.models.card import Card
+from darkroom.models.preprocessing import Normalized, Preprocessing
+from darkroom.models.saving import Published
+from darkroom.models.small_cnn import SmallCNN
 from darkroom.params import Params
-from darkroom.training import engines
-from darkroom.training.arithmetic import Arithmetic
+from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
-from darkroom.training.inference import predict_rows
-from darkroom.training.model_card import Card
-from darkroom.training.networks import Normalized, Preprocessing
 from darkroom.training.plan import make_plan
-from darkroom.training.published import Published
-from darkroom.training.small_cnn import SmallCNN
-from darkroom.training.states import StateStore
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SMALL = {"train.model.kwargs": {"width": 4, "stages": 2}, "hardware.accelerator": "cpu", "hardware.watch": False}
@@ -73,9 +73,9 @@ def reads(params: Params, data: Any, folder: Path) -> int:
         {},
         {"train.gradient_clip": 1.0, "train.ema": 0.9, "train.scheduler": {"_target_": "OneCycleLR"}},
         {"train.optimizer": {"_target_": "SGD", "momentum": 0.9}, "train.log_every": "step"},
-        {"train.augment": [{"_target_": "AlternatingFlip"}, {"_target_": "RandomColor"}], "hardware.hold_pictures": True},
+        {"train.augment": [{"_target_": "AlternatingFlip"}, {"_target_": "RandomColor"}], "hardware.cache_images": True},
     ],
-    ids=["default", "much", "every step logged", "pictures held"],
+    ids=["default", "much", "every step logged", "images held"],
 )
 def test_no_step_waits_for_the_device(
     make_params: Callable[..., Params], digits: Any, tmp_path: Path, changes: dict[str, Any]
@@ -154,9 +154,9 @@ def count_decodings(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("hold", "times"), [(False, 3), ("auto", 1)])
 @pytest.mark.parametrize(
-    "augment", [["RandomFlip", "RandomColor"], ["RandomCropResize", "RandomFlip"]], ids=["whole batches", "single pictures"]
+    "augment", [["RandomFlip", "RandomColor"], ["RandomCropResize", "RandomFlip"]], ids=["whole batches", "single images"]
 )
-def test_every_picture_is_decoded_once_an_epoch_or_once(
+def test_every_image_is_decoded_once_an_epoch_or_once(
     make_params: Callable[..., Params],
     photos: Any,
     tmp_path: Path,
@@ -167,7 +167,7 @@ def test_every_picture_is_decoded_once_an_epoch_or_once(
     workers: int,
 ) -> None:
     changes = {"train.epochs": 3, "train.image_size": 16, "train.augment": [{"_target_": name} for name in augment]}
-    reading = {"hardware.num_workers": workers, "hardware.hold_pictures": hold}
+    reading = {"hardware.num_workers": workers, "hardware.cache_images": hold}
     params = make_params(SMALL | changes | reading | {"train.batch_size": 10})
     plan = make_plan(params, photos.pack, photos.split.rows["train"])
     decoded = count_decodings(monkeypatch)
@@ -181,18 +181,18 @@ def test_every_picture_is_decoded_once_an_epoch_or_once(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_every_picture_is_decoded_once_to_be_measured(
+def test_every_image_is_decoded_once_to_be_measured(
     make_params: Callable[..., Params], photos: Any, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     seen = Preprocessing(image_size=16, channels=3, mean=(0.5,) * 3, std=(0.2,) * 3)
     card = Card.model_construct(task="multiclass", classes=photos.split.classes, preprocessing=seen)
     hardware = make_params(SMALL | {"hardware.num_workers": workers}).hardware
-    # To try precisions, and to look at a picture in six ways, is not to read it again.
-    monkeypatch.setattr(engines, "is_fast_at_bf16", lambda _: True)
-    arithmetic = Arithmetic(Published(Normalized(SmallCNN(2, 3, width=4), seen).eval(), card), hardware, precision="auto")
+    # To try precisions, and to look at an image in six ways, is not to read it again.
+    monkeypatch.setattr(backends, "is_fast_at_bf16", lambda _: True)
+    predictor = Predictor(Published(Normalized(SmallCNN(2, 3, width=4), seen).eval(), card), hardware, precision="auto")
     decoded = count_decodings(monkeypatch)
     for name in ("val", "test"):
-        predict_rows(arithmetic, photos.pack, photos.split.rows[name], batch_size=4, tta="flip_shift")
+        predict_rows(predictor, photos.pack, photos.split.rows[name], batch_size=4, tta="flip_shift")
     measured = [*photos.split.rows["val"].tolist(), *photos.split.rows["test"].tolist()]
     assert decoded == Counter(measured)
 

@@ -35,32 +35,32 @@ def test_the_steepest_descent_of_a_known_curve() -> None:
 
 
 def test_a_learning_rate_that_trains(plan: Plan, digits: Any, tmp_path: Path) -> None:
-    found = find_lr(plan, digits.pack, digits.split.rows["train"], num_steps=100, picture=tmp_path / "lr.png")
+    found = find_lr(plan, digits.pack, digits.split.rows["train"], num_steps=100, chart=tmp_path / "lr.png")
     assert 1e-4 < found < 1
     assert Image.open(tmp_path / "lr.png").size[0] >= 500
 
 
 def test_batch_sizes_until_memory_runs_out(plan: Plan, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = finders.Trainee.step
+    original = finders.SweepTrainer.step
 
-    def step(self: finders.Trainee, batch: Any) -> torch.Tensor:
+    def step(self: finders.SweepTrainer, batch: Any) -> torch.Tensor:
         if len(batch["labels"]) > 40:
             raise torch.OutOfMemoryError
         return original(self, batch)
 
-    monkeypatch.setattr(finders.Trainee, "step", step)
+    monkeypatch.setattr(finders.SweepTrainer, "step", step)
     told: list[Trial] = []
     rows = digits.split.rows["train"]
-    trials = find_batch_size(plan, digits.pack, rows, picture=tmp_path / "sizes.png", tell=told.append)
+    trials = find_batch_size(plan, digits.pack, rows, chart=tmp_path / "sizes.png", tell=told.append)
     assert [trial.batch_size for trial in trials] == [8, 16, 32]
     assert told == trials
     assert all(trial.images_per_second > 0 < trial.memory_gb for trial in trials)
     assert (tmp_path / "sizes.png").exists()
-    few = find_batch_size(plan, digits.pack, rows[:12], picture=tmp_path / "sizes.png", tell=told.append)
+    few = find_batch_size(plan, digits.pack, rows[:12], chart=tmp_path / "sizes.png", tell=told.append)
     assert [trial.batch_size for trial in few] == [8, 12]
     monkeypatch.setattr(finders, "SMALLEST_BATCH", 64)
-    with pytest.raises(RunError, match="not even 64 pictures fit"):
-        find_batch_size(plan, digits.pack, rows, picture=tmp_path / "sizes.png", tell=told.append)
+    with pytest.raises(RunError, match="not even 64 images fit"):
+        find_batch_size(plan, digits.pack, rows, chart=tmp_path / "sizes.png", tell=told.append)
 
 
 def test_a_batch_that_would_fill_the_memory_is_not_tried(
@@ -68,7 +68,7 @@ def test_a_batch_that_would_fill_the_memory_is_not_tried(
 ) -> None:
     monkeypatch.setattr(finders, "USABLE", -1.0)
     rows = digits.split.rows["train"]
-    trials = find_batch_size(plan, digits.pack, rows, picture=tmp_path / "sizes.png", tell=lambda _: None)
+    trials = find_batch_size(plan, digits.pack, rows, chart=tmp_path / "sizes.png", tell=lambda _: None)
     assert [trial.batch_size for trial in trials] == [8]
 
 

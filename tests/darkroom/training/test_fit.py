@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.data.splits import Split
+from darkroom.data.split_file import Split
 from darkroom.errors import InputError, RunError
+from darkroom.inference.predict import predict_rows
+from darkroom.inference.predictor import Predictor
 from darkroom.params import Params
-from darkroom.training.arithmetic import Arithmetic
-from darkroom.training.best import KeepBest
+from darkroom.training.checkpoints.best import KeepBest
+from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
-from darkroom.training.inference import predict_rows
 from darkroom.training.plan import make_plan
-from darkroom.training.states import StateStore
 
 # Lightning speaks of few workers and short epochs to whoever listens; these are for the person at the terminal, not for tests.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -38,7 +38,7 @@ def log_of(folder: Path) -> Path:
     return StateStore(folder, {}).log_dir
 
 
-def test_it_learns_32_pictures_by_heart(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+def test_it_learns_32_images_by_heart(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
     rows = digits.split.rows["train"][:32]
     split = Split(digits.split.classes, {"train": rows, "val": rows, "test": rows}, "")
     params = make_params(SMALL | {"train.model.kwargs": {}, "train.epochs": 60, "train.batch_size": 16, "train.augment": []})
@@ -59,15 +59,13 @@ def test_the_same_seed_gives_the_same_bits(make_params: Callable[..., Params], d
 
 
 @pytest.mark.parametrize("data", ["digits", "photos"])
-def test_held_pictures_give_the_same_bits(
+def test_held_images_give_the_same_bits(
     make_params: Callable[..., Params], request: Any, tmp_path: Path, data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     augment = [{"_target_": name} for name in ("AlternatingFlip", "RandomColor")]
     changes = {"train.augment": augment, "train.image_size": 12, "train.epochs": 3}
     read, held = (
-        train(
-            make_params(SMALL | changes | {"hardware.hold_pictures": hold}), request.getfixturevalue(data), tmp_path / str(hold)
-        )
+        train(make_params(SMALL | changes | {"hardware.cache_images": hold}), request.getfixturevalue(data), tmp_path / str(hold))
         for hold in (False, True)
     )
     assert all(torch.equal(value, held.weights[name]) for name, value in read.weights.items())
@@ -161,7 +159,7 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
         ({"hardware.num_nodes": 2}, "hardware.num_nodes: is 2, but nothing here tells where the other machines are"),
         (
             {"train.augment": [{"_target_": "torchvision.transforms.v2.MixUp", "num_classes": 10}]},
-            "train.augment: MixUp cannot transform a picture (ValueError: ",
+            "train.augment: MixUp cannot transform an image (ValueError: ",
         ),
         (
             {"train.augment": [{"_target_": "albumentations.HorizontalFlip"}]},
@@ -169,13 +167,13 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
         ),
         (
             {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.ToFloat"}]},
-            "train.augment: ToFloat makes a torch.float32 (1, 8, 8) of a picture, not uint8 (channels, height, width)",
+            "train.augment: ToFloat makes a torch.float32 (1, 8, 8) of an image, not uint8 (channels, height, width)",
         ),
         (
             {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.Crop", "x_max": 9}]},
-            "train.augment: Crop cannot transform a picture (",
+            "train.augment: Crop cannot transform an image (",
         ),
-        ({"train.image_size": 2}, "train.model: does not take pictures of 2 pixels and 1 channel(s)"),
+        ({"train.image_size": 2}, "train.model: does not take images of 2 pixels and 1 channel(s)"),
     ],
 )
 def test_what_cannot_work_is_one_line(
@@ -198,24 +196,24 @@ def test_too_large_a_batch_is_one_line(make_params: Callable[..., Params], digit
     plan.classifier.loss = Hungry()
     store = StateStore(tmp_path, {})
     with (
-        pytest.raises(RunError, match=r"train\.batch_size: 64 pictures do not fit in the device's memory; lower it"),
+        pytest.raises(RunError, match=r"train\.batch_size: 64 images do not fit in the device's memory; lower it"),
         store.held(),
     ):
         fit(plan, digits.pack, digits.split, store)
 
 
 class DyingAugmentation(torch.nn.Module):
-    """Ends, or stops, the process that reads pictures, as the system does when memory runs out or a disk hangs."""
+    """Ends, or stops, the process that reads images, as the system does when memory runs out or a disk hangs."""
 
     def __init__(self, number: int):
         super().__init__()
         self.number = number
 
-    def forward(self, picture: torch.Tensor) -> torch.Tensor:
-        """Return the picture in the main process."""
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Return the image in the main process."""
         if torch.utils.data.get_worker_info() is not None:
             os.kill(os.getpid(), self.number)
-        return picture
+        return image
 
 
 @pytest.mark.parametrize(
@@ -262,7 +260,7 @@ def test_the_network_sees_equal_squares_as_they_are(make_params: Callable[..., P
     assert sizes == [8, 224]
 
 
-def test_normalisation_is_measured_on_training_pictures_only(make_params: Callable[..., Params], digits: Any) -> None:
+def test_normalisation_is_measured_on_training_images_only(make_params: Callable[..., Params], digits: Any) -> None:
     rows = digits.split.rows["train"]
     preprocessing = make_plan(make_params(SMALL), digits.pack, rows).preprocessing
     pixels = digits.pack.batch(rows) / 255
@@ -272,8 +270,8 @@ def test_normalisation_is_measured_on_training_pictures_only(make_params: Callab
 
 
 def test_what_is_measured_later_is_what_was_best(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
-    from darkroom.training.model_card import data_hashes, make_card
-    from darkroom.training.published import load_model, save_model
+    from darkroom.models.card import data_hashes, make_card
+    from darkroom.models.saving import load_model, save_model
 
     params = make_params(SMALL | {"train.epochs": 3})
     plan = make_plan(params, digits.pack, digits.split.rows["train"])
@@ -283,7 +281,7 @@ def test_what_is_measured_later_is_what_was_best(make_params: Callable[..., Para
     model = load_model(tmp_path, params)
     model.check_data(data_hashes(digits.raw, digits.split))
     rows = digits.split.rows["val"]
-    probabilities = predict_rows(Arithmetic(model, params.hardware), digits.pack, rows, batch_size=50)
+    probabilities = predict_rows(Predictor(model, params.hardware), digits.pack, rows, batch_size=50)
     assert np.mean(probabilities.argmax(1) == digits.pack.labels[rows]) == pytest.approx(best.score)
     with pytest.raises(InputError, match=r"was trained on another data/split than is here; run 'dvc repro'"):
         model.check_data(data_hashes(digits.raw, digits.split) | {"split": "0" * 64})

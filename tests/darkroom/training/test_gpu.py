@@ -1,4 +1,4 @@
-"""On a GPU, where there is one: pictures are held and augmented there with the bits of the CPU, and a training learns and goes on."""
+"""On a GPU, where there is one: images are held and augmented there with the bits of the CPU, and a training learns and goes on."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from darkroom.errors import Interrupted
+from darkroom.input.augment import AlternatingFlip, RandomColor, RandomShift
+from darkroom.input.dataset import ImageDataset
+from darkroom.input.in_memory import InMemoryLoader, make_repeating_loader
+from darkroom.input.samplers import ShuffledBatchSampler
 from darkroom.params import Params
-from darkroom.training.augment import AlternatingFlip, RandomColor, RandomShift
-from darkroom.training.batches import PictureBatches
+from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
-from darkroom.training.held import HeldLoader, make_repeating_loader
-from darkroom.training.orders import ShuffledRows
 from darkroom.training.plan import make_plan
-from darkroom.training.states import StateStore
 
 pytestmark = [
     pytest.mark.gpu,
@@ -30,10 +30,10 @@ GPU = {"hardware.accelerator": "gpu"}
 def test_what_is_held_has_the_bits_of_the_cpu(make_params: Callable[..., Params], request: Any, data: str) -> None:
     pack = request.getfixturevalue(data).pack
     transforms = [AlternatingFlip(), RandomShift(2), RandomColor()]
-    batches = PictureBatches(pack, image_size=16, channels=3, transforms=transforms, seed=3)
-    order = ShuffledRows(np.arange(40), batch_size=16, seed=0)
+    batches = ImageDataset(pack, image_size=16, channels=3, transforms=transforms, seed=3)
+    order = ShuffledBatchSampler(np.arange(40), batch_size=16, seed=0)
     held = make_repeating_loader(batches, order, make_params(GPU).hardware, device=torch.device("cuda", 0))
-    assert isinstance(held, HeldLoader)
+    assert isinstance(held, InMemoryLoader)
     for epoch in range(3):
         order.set_epoch(epoch)
         for there, key in zip(held, list(order), strict=True):

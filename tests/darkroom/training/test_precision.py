@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.errors import InputError
+from darkroom.hardware import devices
 from darkroom.params import Params
-from darkroom.training import devices, precision
+from darkroom.training import precision
 from darkroom.training.plan import Plan, make_plan
-from darkroom.training.precision import settled
+from darkroom.training.precision import resolve_precision
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_the_clearly_faster_one_is_chosen(
 ) -> None:
     plan = make()
     passes = clocked(plan, 1.0, half)
-    found = settled(plan)
+    found = resolve_precision(plan)
     assert (
         capsys.readouterr().out
         == f"train.precision: computes in {chosen}: a step in bf16-mixed is {gain} times as fast as in 32-true\n"
@@ -69,7 +70,7 @@ def test_it_leaves_no_trace(make: Any, clocked: Any) -> None:
     weights = {name: value.clone() for name, value in plan.classifier.network.state_dict().items()}
     random = torch.get_rng_state()
     clocked(plan, 1.0, 0.5)
-    found = settled(plan).classifier.network
+    found = resolve_precision(plan).classifier.network
     assert all(torch.equal(value, weights[name]) for name, value in found.state_dict().items())
     assert all(parameter.grad is None for parameter in found.parameters())
     assert torch.equal(torch.get_rng_state(), random)
@@ -78,27 +79,29 @@ def test_it_leaves_no_trace(make: Any, clocked: Any) -> None:
 def test_a_training_that_goes_on_does_not_choose_anew(make: Any, clocked: Any, tmp_path: Path, capsys: Any) -> None:
     plan, memory = make(), tmp_path / "precision.json"
     passes = clocked(plan, 1.0, 0.5)
-    assert settled(plan, memory).params.train.precision == "bf16-mixed"
+    assert resolve_precision(plan, memory).params.train.precision == "bf16-mixed"
     del passes[:]
     clocked(plan, 1.0, 2.0)
-    assert settled(plan, memory).params.train.precision == "bf16-mixed"
+    assert resolve_precision(plan, memory).params.train.precision == "bf16-mixed"
     assert passes == []
     memory.write_text(memory.read_text().replace("bf16", "bf15"))
     capsys.readouterr()
-    assert settled(plan, memory).params.train.precision == "32-true"
+    assert resolve_precision(plan, memory).params.train.precision == "32-true"
     assert "precision.json: is damaged" in (said := capsys.readouterr()).err + said.out
-    assert settled(plan, memory).params.train.precision == "32-true"
+    assert resolve_precision(plan, memory).params.train.precision == "32-true"
 
 
 def test_nothing_is_tried_in_vain(make: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(precision, "is_fast_at_bf16", lambda _: False)
     monkeypatch.setattr(precision, "_timed", None)
-    assert settled(make()).params.train.precision == "32-true"
+    assert resolve_precision(make()).params.train.precision == "32-true"
     assert capsys.readouterr().out == "train.precision: computes in 32-true: no instructions for half precision on this cpu\n"
     plan = make({"train.precision": "64-true"})
-    assert settled(plan) is plan
+    assert resolve_precision(plan) is plan
     monkeypatch.setattr(precision, "is_fast_at_bf16", lambda _: True)
-    assert settled(make({"train.precision": "auto", "train.freeze": True, "train.cache_features": True, "train.augment": []}))
+    assert resolve_precision(
+        make({"train.precision": "auto", "train.freeze": True, "train.cache_features": True, "train.augment": []})
+    )
     assert "computes in 32-true: the head alone is trained" in capsys.readouterr().out
 
 

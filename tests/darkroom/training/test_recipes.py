@@ -1,4 +1,4 @@
-"""Every preset trains: two steps of what it says, but for number and size of the pictures and weights from elsewhere."""
+"""Every preset trains: two steps of what it says, but for number and size of the images and weights from elsewhere."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +10,11 @@ from darkroom import paths
 from darkroom.params import Params
 from darkroom.params_file import check_params
 from darkroom.presets import overlaid, preset_names, read_preset
+from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
-from darkroom.training.states import StateStore
 
-# Pictures of several labels, on which that one is tried in tests/test_pipeline.py.
+# Images of several labels, on which that one is tried in tests/test_pipeline.py.
 PRESETS = [name for name in preset_names(paths.PRESETS) if name != "multilabel"]
 SMALL = 32
 

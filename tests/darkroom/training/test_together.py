@@ -1,4 +1,4 @@
-"""Two processes that train together come to what one comes to, where nothing depends on how pictures are divided."""
+"""Two processes that train together come to what one comes to, where nothing depends on how images are divided."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from clones import Clone, make_clone
 from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
-# Neither statistics of normalisation nor dropout, which are of each process's own pictures.
+# Neither statistics of normalisation nor dropout, which are of each process's own images.
 HEAD_ALONE = {
     "freeze: 0.0": "freeze: true",
     "kwargs: {width: 8}": "kwargs: {width: 8, dropout: 0.0}",
-    "  augment:\n  - _target_: darkroom.training.augment.RandomShift\n    pixels: 1\n": "  augment: []\n",
+    "  augment:\n  - _target_: darkroom.input.augment.RandomShift\n    pixels: 1\n": "  augment: []\n",
 }
 
 

@@ -6,22 +6,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from darkroom.input.dataset import ImageDataset
 from darkroom.params import Params
-from darkroom.training.batches import PictureBatches
 from darkroom.training.plan import make_plan
 from darkroom.training.views import MAX_EPOCHS, augmented_views
 
 SMALL = {"train.model.kwargs": {"width": 8, "stages": 2}, "hardware.accelerator": "cpu"}
 
 
-def test_they_are_the_pictures_of_the_first_epochs(make_params: Callable[..., Params], digits: Any) -> None:
+def test_they_are_the_images_of_the_first_epochs(make_params: Callable[..., Params], digits: Any) -> None:
     rows = digits.split.rows["train"]
     plan = make_plan(make_params(SMALL), digits.pack, rows)
     views = augmented_views(plan, digits.pack, rows[:5])
     assert [view.shape for view in views] == [(5, 8, 8, 1)] * (1 + MAX_EPOCHS)
     assert np.array_equal(views[0], digits.pack.batch(rows[:5]))
     # Among others, in batches as they come in training.
-    training = PictureBatches(digits.pack, image_size=8, channels=1, transforms=plan.transforms, seed=0)
+    training = ImageDataset(digits.pack, image_size=8, channels=1, transforms=plan.transforms, seed=0)
     for epoch in range(MAX_EPOCHS):
         batch = training[epoch, rows[:64]]["images"][:5]
         assert torch.equal(batch, torch.from_numpy(views[1 + epoch]).permute(0, 3, 1, 2))

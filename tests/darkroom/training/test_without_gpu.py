@@ -12,13 +12,13 @@ import torch
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.nn import functional
 
-from darkroom.training.augment import AlternatingFlip, BatchAugmentation, RandomColor, RandomFlip, RandomShift
-from darkroom.training.batches import PictureBatches
-from darkroom.training.held import HeldLoader
-from darkroom.training.inference import Views
-from darkroom.training.orders import ShuffledRows
-from darkroom.training.tally import MultilabelTally, Tally
-from darkroom.training.whitened_cnn import WhitenedCNN
+from darkroom.inference.predict import TTAModel
+from darkroom.input.augment import AlternatingFlip, BatchAugmentation, RandomColor, RandomFlip, RandomShift
+from darkroom.input.dataset import ImageDataset
+from darkroom.input.in_memory import InMemoryLoader
+from darkroom.input.samplers import ShuffledBatchSampler
+from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
+from darkroom.models.whitened_cnn import WhitenedCNN
 
 GPU = torch.device("cuda", 0)
 
@@ -42,9 +42,9 @@ def test_augmentations_stay_there(make: Any) -> None:
 
 
 def test_batches_are_cut_out_there(digits: Any) -> None:
-    batches = PictureBatches(digits.pack, image_size=8, channels=3, transforms=[AlternatingFlip(), RandomShift(1), RandomColor()])
-    order = ShuffledRows(np.arange(100), batch_size=32, seed=0)
-    made = list(HeldLoader(batches, order, GPU, fill=lambda plain, rows: [plain[key] for key in rows]))
+    batches = ImageDataset(digits.pack, image_size=8, channels=3, transforms=[AlternatingFlip(), RandomShift(1), RandomColor()])
+    order = ShuffledBatchSampler(np.arange(100), batch_size=32, seed=0)
+    made = list(InMemoryLoader(batches, order, GPU, fill=lambda plain, rows: [plain[key] for key in rows]))
     assert [len(batch["images"]) for batch in made] == [32, 32, 32, 4]
     assert {value.device for batch in made for value in batch.values()} == {GPU}  # type: ignore[attr-defined]
 
@@ -54,18 +54,18 @@ def test_counting_waits_for_nothing(multilabel: bool) -> None:
     with GPU:
         network = WhitenedCNN(10, 3, widths=[8, 8])
         labels = torch.empty(16, 10) if multilabel else torch.empty(16, dtype=torch.int64)
-    tally = MultilabelTally(10) if multilabel else Tally(10)
+    epoch_metrics = MultilabelEpochMetrics(10) if multilabel else EpochMetrics(10)
     logits = network(images().float())
     loss = functional.cross_entropy(logits, labels)
-    tally.add(logits.detach(), labels, loss.detach())
-    assert tally.counts is not None
-    assert tally.counts.device == logits.device == GPU
+    epoch_metrics.add(logits.detach(), labels, loss.detach())
+    assert epoch_metrics.counts is not None
+    assert epoch_metrics.counts.device == logits.device == GPU
 
 
 def test_views_are_made_there() -> None:
     with GPU:
         network = WhitenedCNN(10, 3, widths=[8, 8])
-    assert Views(lambda seen: network(seen.float()), "flip_shift")(images()).device == GPU
+    assert TTAModel(lambda seen: network(seen.float()), "flip_shift")(images()).device == GPU
 
 
 def test_what_waits_is_found() -> None:

@@ -1,4 +1,4 @@
-"""What is read of a revision: names in place of labels, splits that belong to the pictures, and what is said of damage."""
+"""What is read of a revision: names in place of labels, splits that belong to the images, and what is said of damage."""
 
 import csv
 import hashlib
@@ -13,7 +13,7 @@ import pytest
 
 from darkroom import files
 from darkroom.data.pack import Pack
-from darkroom.data.splits import Split
+from darkroom.data.split_file import Split
 from darkroom.errors import InputError
 from darkroom.versions.datasets import DATASET, INDEX, MANIFEST, RAW, SPLIT, read_dataset
 from darkroom.versions.revisions import Revision
@@ -56,7 +56,7 @@ def revision(given: Content, name: str = "main", outs: tuple[str, ...] = (RAW, S
 
 def test_the_least_that_old_versions_have_written() -> None:
     found = read_dataset(revision(content()))
-    assert found.pictures.to_pydict() == {
+    assert found.images.to_pydict() == {
         "id": ["=x", "y"],
         "class": ["dog", "cat"],
         "pixel_hash": [b"1" * 16, b"2" * 16],
@@ -69,33 +69,33 @@ def test_several_labels_are_one_text_whatever_the_order_of_the_classes() -> None
     labels = pa.array([[0, 1], []], pa.list_(pa.int32()))
     for classes in (["cat", "dog"], ["dog", "cat"]):
         found = read_dataset(revision(content(columns={"label": labels}, classes=classes)))
-        assert found.pictures["class"].to_pylist() == ["cat; dog", ""]
+        assert found.images["class"].to_pylist() == ["cat; dog", ""]
 
 
 def test_what_this_version_writes(digits: Data) -> None:
     read = Revision("main", "0" * 40, frozenset((RAW, SPLIT)), lambda path: (digits.raw.parent / path[5:]).read_bytes())
     found = read_dataset(read)
     assert found.without_split is None
-    assert found.pictures["id"].to_pylist() == digits.pack.ids
-    assert found.pictures["pixel_hash"].to_pylist() == digits.pack.pixel_hashes
-    assert found.pictures["class"].to_pylist() == [digits.pack.classes[label] for label in digits.pack.labels]
+    assert found.images["id"].to_pylist() == digits.pack.ids
+    assert found.images["pixel_hash"].to_pylist() == digits.pack.pixel_hashes
+    assert found.images["class"].to_pylist() == [digits.pack.classes[label] for label in digits.pack.labels]
     for split, rows in digits.split.rows.items():
-        assert set(found.pictures["split"].take(rows).to_pylist()) == {split}
+        assert set(found.images["split"].take(rows).to_pylist()) == {split}
 
 
 @pytest.mark.parametrize(
     ("given", "outs", "why"),
     [
         (content(), (RAW,), "main has no split yet"),
-        (content(rows=[("val", "'=x")]), (RAW, SPLIT), "data/split of main is of other pictures than its data/raw"),
-        (content(rows=[("val", "'=x"), ("val", "z")]), (RAW, SPLIT), "data/split of main is of other pictures than its data/raw"),
+        (content(rows=[("val", "'=x")]), (RAW, SPLIT), "data/split of main is of other images than its data/raw"),
+        (content(rows=[("val", "'=x"), ("val", "z")]), (RAW, SPLIT), "data/split of main is of other images than its data/raw"),
     ],
 )
-def test_pictures_without_their_split(given: Content, outs: tuple[str, ...], why: str) -> None:
+def test_images_without_their_split(given: Content, outs: tuple[str, ...], why: str) -> None:
     found = read_dataset(revision(given, outs=outs))
     assert found.without_split == why
-    assert found.pictures["split"].to_pylist() == ["", ""]
-    assert found.pictures["class"].to_pylist() == ["dog", "cat"]
+    assert found.images["split"].to_pylist() == ["", ""]
+    assert found.images["class"].to_pylist() == ["dog", "cat"]
 
 
 WHOLE = content()
@@ -143,10 +143,10 @@ def test_a_column_that_is_missing_is_named() -> None:
 @pytest.mark.parametrize(
     ("name", "way_out"), [("main", "name another revision"), ("workspace", "run 'dvc repro', or 'dvc checkout'")]
 )
-def test_no_pictures(name: str, way_out: str) -> None:
+def test_no_images(name: str, way_out: str) -> None:
     with pytest.raises(InputError) as error:
         read_dataset(revision({}, name, ()))
-    assert str(error.value).startswith(f"data/raw: there are no pictures in {name}; {way_out}")
+    assert str(error.value).startswith(f"data/raw: there are no images in {name}; {way_out}")
 
 
 def test_text_of_the_manifest_is_undone() -> None:
@@ -154,4 +154,4 @@ def test_text_of_the_manifest_is_undone() -> None:
     hashes = [bytes([number]) * 16 for number in range(3)]
     rows = [("train", files.csv_text(name)) for name in names]
     found = read_dataset(revision(content(columns={"id": names, "label": [0, 0, 0], "pixel_hash": hashes}, rows=rows)))
-    assert (found.without_split, found.pictures["id"].to_pylist()) == (None, names)
+    assert (found.without_split, found.images["id"].to_pylist()) == (None, names)

@@ -1,4 +1,4 @@
-"""Which picture is which, and what has changed of it: small cases by hand, and what holds for any."""
+"""Which image is which, and what has changed of it: small cases by hand, and what holds for any."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ from darkroom.versions.differences import KINDS, compare, pair_equal
 
 
 def dataset(text: str, classes: str = "", why: str | None = None) -> Dataset:
-    """Return a set of pictures written as `id=pixels:class/split`, the last two being `a` and `train` if left out."""
+    """Return a set of images written as `id=pixels:class/split`, the last two being `a` and `train` if left out."""
     rows = []
     for word in text.split():
         name, _, rest = word.partition("=")
@@ -28,7 +28,7 @@ def found(before: Dataset, after: Dataset) -> dict[str, list[str]]:
     """Return the differences that there are, as ids before and after."""
 
     def name(side: Dataset, row: int) -> str:
-        return "" if row < 0 else side.pictures["id"][row].as_py()
+        return "" if row < 0 else side.images["id"][row].as_py()
 
     rows = compare(before, after).rows
     assert tuple(rows) == KINDS
@@ -50,12 +50,12 @@ def found(before: Dataset, after: Dataset) -> dict[str, list[str]]:
         ("x=1:a", "x=2:b", {"relabelled": ["x>x"], "replaced": ["x>x"]}),
         # Pixels come before ids: two that have changed names are not two that were replaced.
         ("x=1 y=2", "x=2 y=1", {"renamed": ["x>y", "y>x"]}),
-        # The name was given to another picture, which is no new one of it.
+        # The name was given to another image, which is no new one of it.
         ("x=1 y=2", "x=2", {"removed": ["x>"], "renamed": ["y>x"]}),
         ("x=1 y=2", "y=1 x=3", {"removed": ["y>"], "added": [">x"], "renamed": ["x>y"]}),
     ],
 )
-def test_what_became_of_pictures(before: str, after: str, expected: dict[str, list[str]]) -> None:
+def test_what_became_of_images(before: str, after: str, expected: dict[str, list[str]]) -> None:
     assert found(dataset(before), dataset(after)) == expected
 
 
@@ -95,7 +95,7 @@ def test_class_lists(before: str, after: str, new: str, lost: str, reordered: bo
     assert all(len(rows) == 0 for rows in differences.rows.values())
 
 
-def test_each_picture_stands_in_one_pair_or_is_added_or_removed() -> None:
+def test_each_image_stands_in_one_pair_or_is_added_or_removed() -> None:
     numbers = np.random.default_rng(0)
     for _ in range(30):
         sides = []
@@ -108,7 +108,7 @@ def test_each_picture_stands_in_one_pair_or_is_added_or_removed() -> None:
         assert sorted([*differences.pairs[:, 0], *rows["removed"][:, 0]]) == list(range(len(before)))
         assert sorted([*differences.pairs[:, 1], *rows["added"][:, 1]]) == list(range(len(after)))
         # As many as can be are paired by their pixels.
-        counts = [Counter(side.pictures["pixel_hash"].to_pylist()) for side in sides]
+        counts = [Counter(side.images["pixel_hash"].to_pylist()) for side in sides]
         assert len(differences.pairs) - len(rows["replaced"]) == (counts[0] & counts[1]).total()
         changed = {pair for kind in KINDS[2:] for pair in map(tuple, rows[kind].tolist())}
         assert differences.num_unchanged == len(differences.pairs) - len(changed)

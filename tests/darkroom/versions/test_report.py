@@ -35,7 +35,7 @@ AFTER = dataset(
 def test_lines() -> None:
     assert list(lines(compare(BEFORE, AFTER), OLD, NOW, 20)) == [
         "data: main (1234567) -> workspace",
-        "pictures: 4 -> 4, 1 unchanged",
+        "images: 4 -> 4, 1 unchanged",
         "classes: 2 -> 2, 1 new, 1 gone",
         "  new   =b",
         "  gone  \\x1b",
@@ -53,7 +53,7 @@ def test_lines() -> None:
     ]
 
 
-def test_pictures_of_no_class() -> None:
+def test_images_of_no_class() -> None:
     before = dataset([("1", "", "train", b"1"), ("2", "", "train", b"2"), ("3", "a; b", "val", b"3")], ["a", "b"])
     after = dataset([("2", "a; b", "train", b"2"), ("3", "", "val", b"3"), ("4", "", "", b"4")], ["a", "b"])
     shown = list(lines(compare(before, after), OLD, NOW, 20))

@@ -1,0 +1,1 @@
+"""What searches and repetitions share: slots, runs, leases, baselines."""

@@ -1,0 +1,71 @@
+"""Which GPUs the jobs of a search train on: each its own, also beside other searches on the machine."""
+
+import fcntl
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from darkroom.errors import InputError, RunError
+from darkroom.params import HardwareParams
+from darkroom.stage.lock import locked
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+SECONDS = 30
+
+
+def visible_gpus() -> list[str]:
+    """Return the names of the GPUs that may be used, by number or as the environment has them; none without a driver."""
+    if VISIBLE in os.environ:
+        return [name.strip() for name in os.environ[VISIBLE].split(",") if name.strip() not in ("", "-1")]
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return found.split()
+
+
+@contextmanager
+def leased(hardware: HardwareParams, jobs: int, gpus: list[str], folder: Path | None = None) -> Iterator[list[dict[str, str]]]:
+    """Yield what the environment of each job says of GPUs: as many as `hardware.devices`, which nobody else has leased.
+
+    A lease is a lock in a folder of the machine's; it dies with its process.
+
+    Raises
+    ------
+    InputError
+        If there are not enough.
+    """
+    if hardware.accelerator in ("cpu", "mps") or not gpus:
+        yield [{} for _ in range(jobs)]
+        return
+    each = hardware.devices if isinstance(hardware.devices, int) else max(1, len(gpus) // jobs)
+    place = folder or Path(tempfile.gettempdir()) / f"darkroom-gpus-{os.getuid()}"
+    with ExitStack() as stack:
+        free: list[str] = []
+        for gpu in gpus:
+            if len(free) == each * jobs:
+                break
+            try:
+                stack.enter_context(locked(place / f"{gpu}.lock", "tune", patient=False))
+            except RunError:  # another search's
+                continue
+            free.append(gpu)
+        if len(free) < each * jobs:
+            raise InputError(
+                f"--jobs: {jobs} jobs with {each} GPU each need {each * jobs}, but {len(free)} of {len(gpus)} are free here; "
+                "start fewer jobs, or end other searches"
+            )
+        yield [{VISIBLE: ",".join(free[job * each : (job + 1) * each])} for job in range(jobs)]
+
+
+@contextmanager
+def locked_among_searches(path: Path) -> Iterator[None]:
+    """Wait for other searches of this repository, which ask only for a moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

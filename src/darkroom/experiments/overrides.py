@@ -1,0 +1,85 @@
+"""What a person asks for on the command line: params.yaml with presets of conf/ and `-S` settings laid over it."""
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from darkroom.errors import InputError, one_line
+from darkroom.experiments.writing import write_params
+from darkroom.params import Params
+from darkroom.params_file import check_params, read_yaml
+from darkroom.presets import overlaid, read_preset
+
+Settings = dict[str, Any]
+"""Values by dotted key, in the order in which they are set: `train.optimizer` before `train.optimizer.momentum`."""
+# Sections that a training, with its data, depends on.
+SECTIONS = ("base", "download", "split", "train")
+
+
+def read_request(path: Path, presets: Path, names: Sequence[str], settings: Sequence[str]) -> tuple[dict[str, Any], Params]:
+    """Return the content of params.yaml as asked for, and the same checked.
+
+    Parameters
+    ----------
+    path
+        params.yaml.
+    presets
+        The folder conf.
+    names
+        Of presets; later ones win.
+    settings
+        `key=value` as behind `-S` of `dvc exp run`; they win over presets.
+
+    Raises
+    ------
+    InputError
+        If a preset is unknown, or the result is not valid.
+    """
+    content = read_yaml(path)
+    check_params(content)
+    for name in names:
+        content = overlaid(content, read_preset(presets, name))
+        check_params(content, f"conf/{name}.yaml")
+    if settings:
+        content = _overridden(path, content, settings)
+    return content, check_params(content)
+
+
+def with_settings(content: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return the content of a params.yaml with values set by dotted keys.
+
+    Raises
+    ------
+    InputError
+        If a key leads into a value that is no mapping.
+    """
+    result = copy.deepcopy(content)
+    for key, value in settings.items():
+        *sections, last = key.split(".")
+        place = result
+        for section in sections:
+            place = place.setdefault(section, {}) if isinstance(place, dict) else place
+            if not isinstance(place, dict):
+                raise InputError(
+                    f"params.yaml: tune.search_space.{key}: {section} holds no keys; correct the key, or add a 'when'"
+                )
+        place[last] = copy.deepcopy(value)
+    return result
+
+
+def _overridden(path: Path, content: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    # DVC takes most of a second; without settings nobody waits for it.
+    from dvc.utils.hydra import apply_overrides
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "params.yaml")
+        copy.write_bytes(path.read_bytes())
+        write_params(copy, content)
+        try:
+            apply_overrides(copy, list(settings))
+        except Exception as error:  # of DVC, Hydra or OmegaConf
+            raise InputError(f"-S: DVC does not take it ({one_line(error)[:200]}); write it as for 'dvc exp run'") from None
+        found: dict[str, Any] = read_yaml(copy)
+        return found

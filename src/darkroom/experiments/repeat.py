@@ -1,0 +1,151 @@
+"""The same training with several seeds, or on every fold: each an experiment, all of them one row with mean and deviation."""
+
+import json
+import math
+import statistics
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from darkroom.errors import InputError, RunError
+from darkroom.experiments.baseline import Baseline
+from darkroom.experiments.leases import leased, visible_gpus
+from darkroom.experiments.overrides import SECTIONS, Settings, with_settings
+from darkroom.experiments.repository import Snapshot, find_experiment, git, params_of
+from darkroom.experiments.runs import MOST_KILLS, Running, side_by_side, threads
+from darkroom.experiments.slots import Slot, taken_slots
+from darkroom.experiments.text import table
+from darkroom.params import Params
+from darkroom.params_file import check_params
+
+METRICS = "metrics/evaluate/metrics.json"
+STAGES = ("download", "split", "train", "evaluate")
+
+
+class Repetition(NamedTuple):
+    """One of the runs."""
+
+    name: str
+    settings: Settings
+
+
+def repetitions(name: str, params: Params, *, seeds: int | None, folds: int | None) -> list[Repetition]:
+    """Return the runs: so many seeds from `base.seed` on, or every fold of so many."""
+    if seeds is not None:
+        first = params.base.seed
+        return [Repetition(f"{name}-seed{seed}", {"base.seed": seed}) for seed in range(first, first + seeds)]
+    assert folds is not None
+    return [Repetition(f"{name}-fold{fold}", {"split.folds": folds, "split.fold": fold}) for fold in range(folds)]
+
+
+class Repeating:
+    """What the jobs share that work at the runs.
+
+    Parameters
+    ----------
+    content
+        Of params.yaml.
+    snapshot
+        What the runs start from.
+    waiting
+        The runs.
+    logs
+        Folder for what they say.
+    """
+
+    def __init__(self, content: dict[str, Any], snapshot: Snapshot, waiting: Sequence[Repetition], logs: Path):
+        self.content, self.snapshot, self.logs = content, snapshot, logs
+        self.waiting = list(waiting)
+        self.running = Running()
+        self.faults: list[BaseException] = []
+
+    def work(self, slot: Slot, env: dict[str, str]) -> None:
+        """Work at runs until there are none left."""
+        try:
+            while self.waiting and not self.running.ended.is_set():
+                self._run(slot, self.waiting.pop(0), env)
+        except BaseException as error:
+            self.faults.append(error)
+            self.running.end()
+
+    def _run(self, slot: Slot, each: Repetition, env: dict[str, str]) -> None:
+        content = with_settings(self.content, each.settings)
+        of_run = {"DVC_EXP_NAME": each.name, "DVC_EXP_BASELINE_REV": self.snapshot.head}
+        num_kills = 0
+        while not self.running.ended.is_set():
+            slot.open(self.snapshot, content, lock=None, stages=STAGES)
+            outcome = self.running.run(slot, "evaluate", env={**env, **of_run}, log=self.logs / f"{each.name}.log")
+            if outcome.kind == "done":
+                slot.save(self.snapshot, each.name, f"{each.name}: {each.settings}")
+                print(f"repeat: {each.name}: done", flush=True)
+                return
+            num_kills += outcome.kind == "interrupted"
+            if outcome.kind == "failed" or num_kills == MOST_KILLS:
+                raise RunError(f"repeat: {each.name} failed: {outcome.reason}; mend that: the same command goes on")
+            if outcome.kind == "busy":
+                self.running.ended.wait(1)
+
+
+def repeat(
+    content: dict[str, Any], runs: Sequence[Repetition], params: Params, *, repository: Path, logs: Path, jobs: int
+) -> list[dict[str, dict[str, float]]]:
+    """Run what has not been run, and return the metrics of all, by split and name.
+
+    Raises
+    ------
+    InputError
+        If an experiment of that name is of other parameters.
+    RunError
+        If a run fails.
+    Interrupted
+        If a signal came; the same command goes on.
+    """
+    for each in runs:
+        check_params(with_settings(content, each.settings))
+    waiting = [each for each in runs if not _is_there(repository, each, content)]
+    if waiting:
+        with ExitStack() as stack:
+            gpus = stack.enter_context(leased(params.hardware, jobs, visible_gpus()))
+            slots = stack.enter_context(taken_slots(repository, jobs))
+            work = Repeating(content, Baseline.prepare(slots[0], content, logs / "data.log").snapshot, waiting, logs)
+            environments = [{**threads(jobs), **gpu} for gpu in gpus]
+            workers = [partial(work.work, slot, env) for slot, env in zip(slots, environments, strict=True)]
+            side_by_side(workers, work.running, work.faults)
+    return [_metrics(repository, each) for each in runs]
+
+
+def summary(name: str, runs: Sequence[Repetition], metrics: Sequence[dict[str, dict[str, float]]]) -> list[str]:
+    """Return a table of the runs, whose last row has mean and standard deviation (of a sample: divided by n - 1)."""
+    columns = [(split, metric) for split in metrics[0] for metric in metrics[0][split]]
+    values = {column: [each[column[0]].get(column[1], math.nan) for each in metrics] for column in columns}
+    rows = [[each.name, *(f"{values[column][place]:.4f}" for column in columns)] for place, each in enumerate(runs)]
+    last = [f"{statistics.mean(values[column]):.4f} ± {_deviation(values[column]):.4f}" for column in columns]
+    return table([*rows, [name, *last]], ["run", *(f"{split}.{metric}" for split, metric in columns)])
+
+
+def _deviation(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+def _is_there(repository: Path, each: Repetition, content: dict[str, Any]) -> bool:
+    commit = find_experiment(repository, each.name)
+    if commit is None:
+        return False
+    found, expected = params_of(repository, commit), with_settings(content, each.settings)
+    sections = (*SECTIONS, "evaluate")
+    changed = [section for section in sections if found.get(section) != expected.get(section)]
+    if changed:
+        raise InputError(
+            f"--name: there is an experiment {each.name} already, with another {changed[0]}; "
+            f"give another --name, or run 'dvc exp remove {each.name}'"
+        )
+    return True
+
+
+def _metrics(repository: Path, each: Repetition) -> dict[str, dict[str, float]]:
+    commit = find_experiment(repository, each.name)
+    assert commit is not None
+    found: dict[str, dict[str, float]] = json.loads(git(repository, "show", f"{commit}:{METRICS}"))
+    return found

@@ -1,0 +1,31 @@
+"""How trials and their settings are called."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from darkroom.experiments.overrides import Settings
+
+
+def experiment_name(study: str, number: int) -> str:
+    """Return what the experiment of a trial is called."""
+    return f"{study}-{number:04d}"
+
+
+def described(settings: Settings) -> str:
+    """Return settings on one line."""
+    return "  ".join(f"{key}={shown(value)}" for key, value in settings.items())
+
+
+def shown(value: Any) -> str:
+    """Return a value as people write it."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> list[str]:
+    """Return rows as lines with columns of equal width."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -1,0 +1,43 @@
+"""What torch finds on this machine, as JSON: doctor runs `python -m darkroom.hardware.probe`, so that a crash ends this alone."""
+
+import json
+from typing import Any
+
+import torch
+import torchvision
+
+from darkroom import paths
+from darkroom.errors import InputError
+from darkroom.hardware.devices import check_precision, choose_device
+from darkroom.params import HardwareParams
+from darkroom.params_file import load_params
+
+
+def probe() -> dict[str, Any]:
+    """Return versions, the device that params.yaml leads to, and in `problem` why there is none."""
+    try:
+        params = load_params(paths.PARAMS)
+        hardware, precision = params.hardware, params.train.precision
+    except InputError:  # which doctor shows on a line of its own
+        hardware, precision = HardwareParams.model_construct(accelerator="auto", devices=1), "32-true"
+    problem = _problem(precision, hardware)
+    return {
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+        "device": None if problem else choose_device(hardware).type,
+        "bf16": _problem("bf16-mixed", hardware) is None,
+        "problem": problem,
+    }
+
+
+def _problem(precision: str, hardware: HardwareParams) -> str | None:
+    try:
+        check_precision(precision, hardware)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    print(json.dumps(probe()))

@@ -1,0 +1,1 @@
+"""From a published model to predictions."""

@@ -1,0 +1,223 @@
+"""What computes a trained network: torch, also compiled, or OpenVINO where it is installed.
+
+N images, C channels, H by W pixels, K classes.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from types import ModuleType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from darkroom.errors import InputError, described, one_line
+from darkroom.hardware.devices import check_precision, choose_device, is_fast_at_bf16
+from darkroom.inference.folding import TOLERANCE, close, fold_batch_norm
+from darkroom.params import HardwareParams
+
+# On a processor the network gets a batch in pieces of so many pixels: of more, what its layers make is larger than what the C
+# library keeps, and is fetched from the system anew for each layer.
+PIECE_PIXELS = 8 * 224**2
+# Images that a network is tried with.
+FEW = 4
+# Of the largest logit, what compiled code may differ by from torch in bfloat16, which keeps two to three digits at each step.
+BF16_TOLERANCE = 0.05
+
+Network = Callable[[Tensor], Tensor]
+
+
+class Backend(Protocol):
+    """Computes the logits of one network."""
+
+    device: torch.device
+    """Where it computes."""
+    has_bf16: bool
+    """Whether it has instructions for bfloat16 there."""
+    packages: dict[str, str]
+    """Versions of what the answers depend on beside torch."""
+
+    def check(self, precision: str, key: str) -> None:
+        """Raise InputError if it does not compute in a precision, `32-true` or `bf16-mixed`, that `key` of params.yaml names."""
+
+    def prepare(self, images: Tensor) -> None:
+        """Make ready, with the first images (N, C, H, W) uint8, of which it may try a few."""
+
+    def answer(self, images: Tensor, precision: str) -> Tensor:
+        """Return the logits (N, K) of images (N, C, H, W) uint8, on any device, in float32 or more."""
+
+
+class TorchEngine:
+    """Torch itself, with the channels last and the batch normalisation folded."""
+
+    def __init__(self, network: nn.Module, hardware: HardwareParams, key: str):  # noqa: ARG002
+        self.hardware, self.device = hardware, choose_device(hardware)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.has_bf16 = is_fast_at_bf16(self.device)
+        self.packages: dict[str, str] = {}
+
+    def check(self, precision: str, key: str) -> None:
+        """Refuse what the device cannot do."""
+        check_precision(precision, self.hardware, key)
+
+    def prepare(self, images: Tensor) -> None:
+        """Fold the batch normalisation."""
+        self.network = fold_batch_norm(self.network, images[:FEW].to(self.device))
+
+    def answer(self, images: Tensor, precision: str) -> Tensor:
+        """Return the logits (N, K)."""
+        pieces = torch.split(images.to(self.device), self._piece(images))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            logits = torch.cat([self._compute(piece, precision) for piece in pieces])
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _piece(self, images: Tensor) -> int:
+        """Return how many images of a batch are computed together."""
+        height, width = images.shape[2:]
+        return min(len(images), max(1, PIECE_PIXELS // (height * width))) if self.device.type == "cpu" else len(images)
+
+    def _compute(self, images: Tensor, precision: str) -> Tensor:  # noqa: ARG002
+        """Return the logits (N, K) of images that are computed together."""
+        logits: Tensor = self.network(images)
+        return logits
+
+
+class CompiledEngine(TorchEngine):
+    """Torch with code that its compiler makes for this network, which takes half a minute and says so.
+
+    References
+    ----------
+    https://docs.pytorch.org/docs/2.15/generated/torch.compile.html
+    """
+
+    def __init__(self, network: nn.Module, hardware: HardwareParams, key: str):
+        super().__init__(network, hardware, key)
+        self.key = key
+        self._compiled: Network = network
+        self._count = 0
+        self._known: set[tuple[str, int]] = set()
+
+    def prepare(self, images: Tensor) -> None:
+        """Fold the batch normalisation; what is compiled waits for the precision."""
+        super().prepare(images)
+        # The first batch is as large as any: code for the few of it that choose a precision would serve for nothing else.
+        self._count = self._piece(images)
+        self._compiled = torch.compile(self.network, dynamic=False)
+
+    def _compute(self, images: Tensor, precision: str) -> Tensor:
+        # Code is made for one number of images: smaller pieces are filled up, or it would be made anew for the last of them.
+        self._count = max(self._count, len(images))
+        filled = functional.pad(images, [0] * 7 + [self._count - len(images)])
+        if (precision, self._count) not in self._known:
+            self._make(filled, precision)
+            self._known.add((precision, self._count))
+        return self._compiled(filled)[: len(images)]
+
+    def _make(self, images: Tensor, precision: str) -> None:
+        """Have the code made for a precision and a number of images, and compare its answers with those of torch.
+
+        Raises
+        ------
+        InputError
+            If there is no compiler, or it cannot take the network, or the code answers otherwise.
+        """
+        # Imported here: the compiler takes a second.
+        from torch._dynamo.exc import TorchDynamoException
+        from torch._inductor import config
+
+        start = time.perf_counter()
+        try:
+            # Weights become constants, laid out and rounded once. Of torch.compile's own option only its second half hears.
+            with config.patch(freezing=True):
+                answers = self._compiled(images)
+        except TorchDynamoException as error:
+            reason = one_line(described(error))[:200]
+            way_out = "set it to torch, or see that there is a C++ compiler"
+            raise InputError(f"params.yaml: {self.key}: this network cannot be compiled here ({reason}); {way_out}") from error
+        seconds = time.perf_counter() - start
+        tolerance = TOLERANCE if precision == "32-true" else BF16_TOLERANCE
+        if not close(answers.float(), self.network(images).float(), tolerance):
+            raise InputError(f"params.yaml: {self.key}: compiled, this network answers otherwise than before; set it to torch")
+        print(f"{self.key}: torch.compile took {seconds:.1f} s for {precision}", flush=True)
+
+
+class OpenVinoEngine:
+    """OpenVINO, on the processor.
+
+    References
+    ----------
+    https://docs.openvino.ai/2026/openvino-workflow/running-inference/optimize-inference/precision-control.html
+    """
+
+    def __init__(self, network: nn.Module, hardware: HardwareParams, key: str):
+        if hardware.accelerator not in ("auto", "cpu"):
+            raise InputError(
+                f"params.yaml: {key}: openvino computes on the processor, but hardware.accelerator is {hardware.accelerator}; "
+                "set backend to torch, or accelerator to cpu"
+            )
+        self.network, self.key, self.device = network, key, torch.device("cpu")
+        self.core = _openvino(key).Core()
+        self.has_bf16 = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.packages = {"openvino": version("openvino")}
+        self._program: Any = None
+        self._compiled: dict[str, Any] = {}
+
+    def check(self, precision: str, key: str) -> None:
+        """Refuse bfloat16 where OpenVINO would compute in float32 without a word."""
+        if precision == "bf16-mixed" and not self.has_bf16:
+            raise InputError(f"params.yaml: {key}: openvino knows no bf16 of this processor; set 32-true or auto")
+
+    def prepare(self, images: Tensor) -> None:
+        """Translate the network, and compare its answers with those of torch.
+
+        Raises
+        ------
+        InputError
+            If OpenVINO does not know all that the network does, or answers otherwise.
+        """
+        # What stands for any image must not be made in inference mode, which export does not know.
+        with torch.inference_mode(False), torch.no_grad():
+            example = torch.zeros((2, *images.shape[1:]), dtype=images.dtype)
+            number = torch.export.Dim("number")
+            try:
+                program = torch.export.export(self.network, (example,), dynamic_shapes=({0: number},))
+                self._program = _openvino(self.key).convert_model(program)
+                self._program.reshape([-1, *images.shape[1:]])
+                is_close = close(self.answer(images[:FEW], "32-true"), self.network(images[:FEW]))
+            except Exception as error:
+                reason = one_line(described(error))[:200]
+                raise InputError(
+                    f"params.yaml: {self.key}: openvino cannot take this network over ({reason}); set it to torch"
+                ) from error
+        if not is_close:
+            raise InputError(f"params.yaml: {self.key}: openvino answers otherwise than torch with this network; set it to torch")
+
+    def answer(self, images: Tensor, precision: str) -> Tensor:
+        """Return the logits (N, K)."""
+        if precision not in self._compiled:
+            # Both settings would be chosen by the machine: bfloat16 where it has it, and all of its cores.
+            kind = {"32-true": "f32", "bf16-mixed": "bf16"}[precision]
+            options = {"INFERENCE_PRECISION_HINT": kind, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+            self._compiled[precision] = self.core.compile_model(self._program, "CPU", options | {"PERFORMANCE_HINT": "LATENCY"})
+        return torch.from_numpy(self._compiled[precision](images.numpy())[0])
+
+
+BACKENDS: dict[str, type[TorchEngine] | type[OpenVinoEngine]] = {
+    "torch": TorchEngine,
+    "torch.compile": CompiledEngine,
+    "openvino": OpenVinoEngine,
+}
+
+
+def _openvino(key: str) -> ModuleType:
+    """Import OpenVINO, which without this would report its use over the network."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError:
+        how = "run 'pip install -c requirements-dev.txt openvino', or set it to torch"
+        raise InputError(f"params.yaml: {key}: openvino is not installed; {how}") from None
+    return openvino  # type: ignore[no-any-return]

@@ -1,0 +1,126 @@
+"""Batch normalisation, once trained, as a part of the convolution before it. N images, C channels, H by W pixels, K classes."""
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
+
+# What asks a tensor what it is, and not what it holds.
+QUESTIONS = (
+    Tensor.dim,
+    Tensor.size,
+    Tensor.ndim.__get__,  # type: ignore[attr-defined]
+    Tensor.shape.__get__,  # type: ignore[attr-defined]
+    Tensor.dtype.__get__,  # type: ignore[attr-defined]
+    Tensor.device.__get__,
+)
+# Of the largest logit: rounding differs by a thousandth of this.
+TOLERANCE = 1e-4
+
+
+class _Calls(TorchFunctionMode):
+    """Sees, while a network runs, which convolutions' outputs are normalised, and by what.
+
+    What is called is what counts, so that nothing is guessed from the network's code. Parameters are known by their identity, and
+    an output carries that of its convolution's weight.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pairs: list[tuple[int, int]] = []
+        """A convolution's weight, and the running mean that its output is normalised by."""
+        self.calls: Counter[int] = Counter()
+        """How often each of those took part."""
+        self.uses: Counter[int] = Counter()
+        """How often the output of each weight was used."""
+
+    def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        output = function(*args, **kwargs)
+        if function in QUESTIONS:
+            return output
+        self.uses.update(tensor.made_with for tensor in _tensors([args, kwargs]) if hasattr(tensor, "made_with"))
+        if function is functional.conv2d and len(args) > 1:
+            self.calls[id(args[1])] += 1
+            output.made_with = id(args[1])
+        elif function is functional.batch_norm and len(args) > 1:
+            self.calls[id(args[1])] += 1
+            if hasattr(args[0], "made_with"):
+                self.pairs.append((args[0].made_with, id(args[1])))
+        return output
+
+
+def fold_batch_norm(network: nn.Module, images: Tensor) -> nn.Module:
+    """Return a copy whose convolutions do the work of the batch normalisations behind them; its answers differ by rounding alone.
+
+    Where a convolution's output goes into nothing else is seen in the calls that the network makes. A network that leaves nothing
+    to fold, or that answers otherwise afterwards, is returned as it is.
+
+    Parameters
+    ----------
+    network
+        From images to logits (N, K), in evaluation mode.
+    images : (N, C, H, W)
+        A few images to try it with.
+    """
+    with torch.no_grad():
+        calls = _Calls()
+        with calls:
+            expected = network(images)
+        pairs = list(_foldable(network, calls))
+        if not pairs:
+            return network
+        folded = copy.deepcopy(network)
+        for convolution, norm in pairs:
+            first, second = folded.get_submodule(convolution), folded.get_submodule(norm)
+            assert isinstance(first, nn.Conv2d)
+            assert isinstance(second, nn.BatchNorm2d)
+            folded.set_submodule(convolution, fuse_conv_bn_eval(first, second))
+            folded.set_submodule(norm, _without(second))
+        return folded if close(folded(images), expected) else network
+
+
+def close(answers: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> bool:
+    """Return whether logits differ by no more than a part of the largest of them, by default that of rounding."""
+    return bool((answers - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+def _foldable(network: nn.Module, calls: _Calls) -> Iterator[tuple[str, str]]:
+    """Yield the names of convolutions and normalisations of which each is called once, and the first for the second alone."""
+    modules = dict(network.named_modules())
+    convolutions = {id(module.weight): name for name, module in modules.items() if isinstance(module, nn.Conv2d)}
+    norms = {id(module.running_mean): name for name, module in modules.items() if _is_norm(module) and not module.training}
+    for weight, mean in calls.pairs:
+        once = calls.calls[weight] == calls.uses[weight] == calls.calls[mean] == 1
+        if once and weight in convolutions and mean in norms:
+            yield convolutions[weight], norms[mean]
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return type(module) is nn.BatchNorm2d or _has_activation(module)
+
+
+def _has_activation(module: nn.Module) -> bool:
+    """Return whether it is timm's normalisation with an activation behind it; to import timm takes seconds."""
+    return type(module).__name__ == "BatchNormAct2d" and type(module).__module__.startswith("timm.")
+
+
+def _without(norm: nn.Module) -> nn.Module:
+    """Return what is left of a normalisation that was folded."""
+    return nn.Sequential(norm.drop, norm.act) if _has_activation(norm) else nn.Identity()  # type: ignore[arg-type]
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        yield from _tensors(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _tensors(each)

@@ -1,0 +1,128 @@
+"""Images that a person names to have them predicted: finding them, and reading them a batch at a time."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.data.images import EXTENSIONS, ImageArray, ImageError, decode, fit, resize
+from darkroom.errors import InputError
+from darkroom.params import PredictParams
+
+
+def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
+    """Return the images named, and those in the folders named and below, in the order of their names.
+
+    In folders only files with an image's ending count, hidden ones do not, and links to folders are not followed.
+
+    Raises
+    ------
+    InputError
+        If a path is empty or does not exist, is neither file nor folder, or a folder holds no image.
+    """
+    found: list[Path] = []
+    # Path('') is the current folder: `predict.py "$photo"` with no such variable would predict whatever lies there.
+    if "" in chosen:
+        raise InputError("predict: one of the paths is empty; name an image or a folder")
+    for path in map(Path, chosen):
+        if path.is_dir():
+            inside = sorted(_walk(path))
+            if not inside:
+                raise InputError(f"{path}: holds no image ({', '.join(EXTENSIONS)}); name another folder")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise InputError(
+                f"{path}: {'is no file or folder' if path.exists() else 'does not exist'}; name an image or a folder"
+            )
+    return found
+
+
+# Batches that are read while one is used.
+AHEAD = 1
+
+
+class Photos:
+    """Batches of images as the network sees them; unreadable ones are skipped and remembered.
+
+    They are resized to `resize` first, as `download.resize` has done to those that the network was trained on.
+
+    Attributes
+    ----------
+    read : list of Path
+        Images that were read so far, in order.
+    bad : list of (Path, str)
+        Images that could not be read, with the reason.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], params: PredictParams, *, image_size: int, channels: int, resize: int | None = None
+    ):
+        self.paths, self.batch_size, self.max_pixels = paths, params.batch_size, params.max_pixels
+        self.image_size, self.channels, self.resize = image_size, channels, resize
+        self.read: list[Path] = []
+        self.bad: list[tuple[Path, str]] = []
+
+    def __len__(self) -> int:
+        """Return the number of batches, if every image can be read."""
+        return -(-len(self.paths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield batches (n, image_size, image_size, channels) uint8; decoding runs in threads, since Pillow releases the lock."""
+        threads = ThreadPoolExecutor(os.cpu_count())
+        begun: deque[list[tuple[Path, Future[ImageArray | str]]]] = deque()
+        try:
+            for start in range(0, len(self.paths), self.batch_size):
+                paths = self.paths[start : start + self.batch_size]
+                begun.append([(path, threads.submit(self._read_one, path)) for path in paths])
+                if len(begun) > AHEAD:
+                    yield from self._made(begun.popleft())
+            while begun:
+                yield from self._made(begun.popleft())
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+    def _made(self, begun: list[tuple[Path, Future[ImageArray | str]]]) -> Iterator[ImageArray]:
+        """Yield the batch, unless none of its images can be read."""
+        images = []
+        for path, future in begun:
+            image = future.result()
+            if isinstance(image, str):
+                self.bad.append((path, image))
+            else:
+                self.read.append(path)
+                images.append(image)
+        if images:
+            yield np.stack(images)
+
+    def check(self, max_bad: int) -> None:
+        """Raise InputError if more images were bad than are allowed."""
+        if len(self.bad) > max_bad:
+            path, reason = self.bad[0]
+            more = f" (and {len(self.bad) - 1} more)" if len(self.bad) > 1 else ""
+            raise InputError(f"{path}: cannot be read ({reason}){more}; mend or remove it, or raise predict.max_bad")
+
+    def _read_one(self, path: Path) -> ImageArray | str:
+        try:
+            image = decode(path.read_bytes(), self.max_pixels, self.resize or self.image_size).image
+            if self.resize is not None:
+                image = resize(image, self.resize)
+            return fit(image, self.image_size, self.channels)
+        except (ImageError, OSError) as error:
+            return str(error)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(Path(entry.path))
+            elif Path(entry.name).suffix.lower() in EXTENSIONS and entry.is_file():
+                yield Path(entry.path)

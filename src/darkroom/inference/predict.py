@@ -1,0 +1,115 @@
+"""A trained network on images: probabilities, without Lightning. N images, K classes."""
+
+import sys
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+from torch.nn import functional
+
+from darkroom.data.pack import Pack, Rows
+from darkroom.errors import RunError
+from darkroom.inference.photos import Photos
+from darkroom.inference.predictor import Predictor
+from darkroom.input.dataset import ImageDataset
+from darkroom.input.loaders import make_loader, num_readers
+from darkroom.input.samplers import SequentialBatchSampler
+
+Probabilities = NDArray[np.float64]
+Network = Callable[[Tensor], Tensor]
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    network: Network, batches: Iterable[Tensor], device: torch.device, *, total: int, multilabel: bool = False
+) -> Probabilities:
+    """Return the probability of every class for every image.
+
+    Parameters
+    ----------
+    network
+        From (n, C, H, W) uint8 to logits (n, K), in evaluation mode.
+    batches
+        Images (n, C, H, W) uint8.
+    device
+        Where the network is.
+    total
+        Number of batches, for the bar that a terminal shows.
+    multilabel
+        Whether classes are independent of each other.
+
+    Returns
+    -------
+    probabilities : (N, K) float64
+        Each row sums to 1, but for independent classes.
+
+    Raises
+    ------
+    RunError
+        If the device's memory does not hold a batch, or the network answers with no finite numbers.
+    """
+    shown = track(batches, "images", total, console=Console(), transient=True, disable=not sys.stdout.isatty())
+    try:
+        # Softmax in double precision on the CPU: sums are 1 and ties are the same on every device.
+        parts = [network(images.to(device)).cpu().double() for images in shown]
+    except torch.OutOfMemoryError:
+        raise RunError("batch_size: a batch does not fit in the device's memory; lower it in params.yaml") from None
+    logits = torch.cat(parts) if parts else torch.zeros(0, 1)
+    if not torch.isfinite(logits).all():
+        raise RunError("models/model.safetensors: answers with NaN or infinity; train with a lower train.lr or 32-true")
+    probabilities: Probabilities = (logits.sigmoid() if multilabel else logits.softmax(dim=1)).numpy()
+    return probabilities
+
+
+class TTAModel(nn.Module):
+    """A network that answers with the mean of its logits over several views of an image.
+
+    Parameters
+    ----------
+    network
+        From (N, C, H, W) uint8 to logits (N, K).
+    tta
+        `flip`: an image and its mirror image; `flip_shift`: both, and both moved by 1/32 of their side to two corners, with the
+        border repeated, as in https://arxiv.org/abs/2404.00498 (which weighs them otherwise).
+    """
+
+    def __init__(self, network: Network, tta: str):
+        super().__init__()
+        self.network, self.tta = network, tta
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, K)."""
+        views = [images]
+        if self.tta == "flip_shift":
+            height, width = images.shape[2:]
+            by = max(1, round(height / 32))
+            # Replication padding is not implemented for bytes.
+            padded = functional.pad(images.float(), [by] * 4, mode="replicate").to(images.dtype)
+            views += [padded[:, :, :height, :width], padded[:, :, 2 * by :, 2 * by :]]
+        if self.tta != "none":
+            views += [view.flip(-1) for view in views]
+        return torch.stack([self.network(view) for view in views]).mean(0)
+
+
+def predict_rows(predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none") -> Probabilities:
+    """Return the probabilities (len(rows), K) of rows of the pack; each of them is read once."""
+    seen, hardware = predictor.model.card.preprocessing, predictor.hardware
+    images = ImageDataset(pack, image_size=seen.image_size, channels=seen.channels)
+    readers = num_readers(hardware, images, on_gpu=predictor.device.type == "cuda")
+    loader = make_loader(images, SequentialBatchSampler(rows, batch_size=batch_size), readers=readers)
+    return _predict(predictor, (batch["images"] for batch in loader), len(loader), tta)
+
+
+def predict_photos(predictor: Predictor, photos: Photos, *, tta: str = "none") -> Probabilities:
+    """Return the probabilities (len(photos.read), K) of images from files."""
+    images = (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos)
+    return _predict(predictor, images, len(photos), tta)
+
+
+def _predict(predictor: Predictor, images: Iterable[Tensor], total: int, tta: str) -> Probabilities:
+    network = predictor if tta == "none" else TTAModel(predictor, tta)
+    return predict_probabilities(network, images, predictor.device, total=total, multilabel=predictor.model.multilabel)

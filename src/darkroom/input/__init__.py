@@ -1,0 +1,1 @@
+"""From packed images to batches: datasets, samplers, loaders and augmentation."""

@@ -1,0 +1,122 @@
+"""`train.cache_features`: what frozen layers make of every image is computed once, and the head alone is trained on it.
+
+N images, C channels, H by W pixels, K classes. The features of an image are what the head is given of it.
+"""
+
+import math
+import sys
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch.utils.data import Dataset
+
+from darkroom.data.pack import Rows
+from darkroom.errors import RunError
+from darkroom.hardware.memory import free_memory
+from darkroom.input.dataset import Batch, ImageDataset
+from darkroom.input.loaders import make_loader, num_readers
+from darkroom.input.samplers import BatchKey, SequentialBatchSampler
+from darkroom.models.probe_network import KEY, Probe, evaluating
+from darkroom.params import Params
+
+# Of the memory that is free when training begins.
+USABLE = 0.5
+
+
+class CachedFeatures(Dataset[Batch]):
+    """Batches by (epoch, rows) of features in place of images, the same in every epoch.
+
+    Parameters
+    ----------
+    images
+        What they are computed from, not augmented.
+    rows : (N,)
+        Those of the pack of which there are features.
+    shape
+        Of the features of one image.
+
+    Attributes
+    ----------
+    features : (N, *shape) float32
+        To be filled, on the CPU.
+    """
+
+    def __init__(self, images: ImageDataset, rows: Rows, shape: torch.Size):
+        self.images, self.rows, self.shape = images, rows, shape
+        self.features = torch.empty(0)
+        self._places = np.full(len(images.pack), -1)
+        self._places[rows] = np.arange(len(rows))
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that they need."""
+        return 4 * len(self.rows) * math.prod(self.shape)
+
+    def __getitem__(self, key: BatchKey) -> Batch:
+        _, rows = key
+        features = self.features[torch.from_numpy(self._places[rows])]
+        return Batch(images=features, labels=self.images.labels(rows), rows=torch.tensor(rows))
+
+
+class ComputeFeatures(pl.Callback):
+    """Fills the cache before training begins; of several processes each its own.
+
+    Parameters
+    ----------
+    cached
+        The cache.
+    params
+        With the batch size, and how images are read.
+    """
+
+    def __init__(self, cached: CachedFeatures, params: Params):
+        self.cached, self.params = cached, params
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compute them, with the device and precision of a validation.
+
+        Raises
+        ------
+        RunError
+            If they do not fit in memory.
+        """
+        cached, probe = self.cached, pl_module.network
+        assert isinstance(probe, Probe)
+        _check_memory(cached.nbytes * trainer.num_devices)
+        if trainer.is_global_zero:
+            numbers, size = math.prod(cached.shape), cached.nbytes / 1e6
+            print(f"train: computing {numbers} features of {len(cached.rows)} images once ({size:.3g} MB)", flush=True)
+        cached.features = torch.empty(len(cached.rows), *cached.shape, dtype=torch.float32)
+        done = 0
+        with evaluating(probe), torch.inference_mode():
+            for batch in self._shown(trainer):
+                images = trainer.strategy.batch_to_device(batch)["images"]
+                with trainer.precision_plugin.val_step_context():
+                    features = probe.features(images)
+                cached.features[done : done + len(features)] = features
+                done += len(features)
+        # One process may need minutes longer than another, which is more than they wait for each other once they train.
+        trainer.strategy.barrier()
+
+    def _shown(self, trainer: pl.Trainer) -> Any:
+        """Return the batches, with a bar on a terminal."""
+        hardware, images = self.params.hardware, self.cached.images
+        order = SequentialBatchSampler(self.cached.rows, batch_size=-(-self.params.train.batch_size // trainer.world_size))
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        readers = num_readers(hardware, images, on_gpu=on_gpu, num_devices=trainer.num_devices)
+        loader = make_loader(images, order, readers=readers, timeout=hardware.worker_timeout_seconds, pin_memory=on_gpu)
+        hidden = not (trainer.is_global_zero and sys.stdout.isatty())
+        return track(loader, "features", len(order), console=Console(), transient=True, disable=hidden)
+
+
+def _check_memory(needed: int) -> None:
+    free = free_memory()
+    if needed > USABLE * free:
+        raise RunError(
+            f"{KEY}: the features need {needed / 1e9:.1f} GB of memory, more than half of the {free / 1e9:.1f} GB that are free; "
+            "set it to false, or free some"
+        )

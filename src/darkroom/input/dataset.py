@@ -1,0 +1,234 @@
+"""Batches of packed images as uint8 tensors. Order and augmentation are functions of seed, epoch and image alone.
+
+N images in a batch, C channels, H by W pixels, R random numbers per image.
+"""
+
+import copy
+import random
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from darkroom.data.images import fit
+from darkroom.data.pack import Pack, Rows
+from darkroom.data.rng import generator
+from darkroom.errors import InputError, described
+from darkroom.input.albumentations import ArrayTransform, transform_array
+from darkroom.input.augment import Augmentation, BatchAugmentation, ImageAugmentation
+from darkroom.input.samplers import AUGMENT, BatchKey
+
+# One tensor (N, C, H, W) where all are of one size, else a (C, h, w) each, one after the other; always uint8.
+ImageTensors = Tensor | Iterable[Tensor]
+
+
+class Batch(TypedDict):
+    """What a network is trained on and measured on."""
+
+    images: Tensor
+    """(N, C, H, W) uint8"""
+    labels: Tensor
+    """(N,) int64, or (N, K) float32 of 0 and 1 in a multilabel set"""
+    rows: Tensor
+    """(N,) int64, where the images stand in the pack"""
+
+
+class ImageCache:
+    """Images that were read once and stay in memory, as many as there is room for.
+
+    Threads may share it: of one that two of them read at a time one stays.
+
+    Parameters
+    ----------
+    num_bytes
+        The room.
+    """
+
+    def __init__(self, num_bytes: int):
+        self.num_bytes = num_bytes
+        self._images: dict[int, NDArray[np.uint8]] = {}
+        self._free = num_bytes
+        self._lock = threading.Lock()
+
+    def get(self, row: int) -> NDArray[np.uint8] | None:
+        """Return the image (H, W, C) of a row, if it is kept."""
+        return self._images.get(row)
+
+    def add(self, row: int, image: NDArray[np.uint8]) -> None:
+        """Keep an image if there is room."""
+        with self._lock:
+            if image.nbytes <= self._free and row not in self._images:
+                self._images[row] = image
+                self._free -= image.nbytes
+
+
+class ImageDataset(Dataset[Batch]):
+    """Batches of the pack by (epoch, rows), augmented if there are transforms, fitted to the network's square.
+
+    Parameters
+    ----------
+    pack
+        The images.
+    image_size, channels
+        What the network sees.
+    transforms
+        Augmentations of batches and of images, callables on single images (C, H, W) uint8 and array transforms, in the order
+        of train.augment.
+    seed
+        Seed of the augmentations.
+    """
+
+    def __init__(self, pack: Pack, *, image_size: int, channels: int, transforms: Sequence[Any] = (), seed: int = 0):
+        self.pack, self.image_size, self.channels = pack, image_size, channels
+        self.transforms, self.seed = transforms, seed
+        self.sizes: dict[int, int] = {}
+        self.kept: ImageCache | None = None
+        self._numbers: dict[int, tuple[int, NDArray[np.float32]]] = {}
+        self._side = self._needed_side(image_size)
+
+    def augmented(self, transforms: Sequence[Any], seed: int) -> "ImageDataset":
+        """Return the same batches, augmented."""
+        return ImageDataset(self.pack, image_size=self.image_size, channels=self.channels, transforms=transforms, seed=seed)
+
+    def at_sizes(self, sizes: Mapping[int, int]) -> "ImageDataset":
+        """Return the same batches with other sides in pixels from some epochs on."""
+        made = copy.copy(self)
+        made.sizes = dict(sizes)
+        made._side = made._needed_side(max([*sizes.values(), self.image_size]))
+        return made
+
+    def keeping(self, num_bytes: int) -> "ImageDataset":
+        """Return the same batches, whose images stay in so much memory once they were read; not for several processes."""
+        made = copy.copy(self)
+        made.kept = ImageCache(num_bytes)
+        return made
+
+    @property
+    def draws_nothing(self) -> bool:
+        """Whether threads may share the work: transforms of other libraries draw from generators that all threads share."""
+        return all(isinstance(each, Augmentation) for each in self.transforms)
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether a batch is cut out of memory at once, with no image treated by itself."""
+        return self.pack.size is not None and all(isinstance(each, BatchAugmentation) for each in self.transforms)
+
+    @property
+    def is_as_stored(self) -> bool:
+        """Whether images are stored as the network sees them."""
+        return self.pack.size == (self.image_size, self.image_size)
+
+    def _needed_side(self, size: int) -> int | None:
+        """Return the shorter side that images are read with at least; None: every pixel."""
+        if all(isinstance(each, BatchAugmentation) for each in self.transforms):
+            return size
+        first = self.transforms[0]
+        # What transforms of other libraries cut out is not known.
+        return first.needed_side(size) if isinstance(first, ImageAugmentation) else None
+
+    def size_of(self, epoch: int) -> int:
+        """Return the side in pixels of an epoch's images."""
+        begun = [start for start in self.sizes if start <= epoch]
+        return self.sizes[max(begun)] if begun else self.image_size
+
+    def __getitem__(self, key: BatchKey) -> Batch:
+        return self.labelled(self.images(*key), key[1])
+
+    def labelled(self, images: Tensor, rows: Rows) -> Batch:
+        """Return a batch of images that were read before."""
+        return Batch(images=images, labels=self.labels(rows), rows=torch.tensor(rows))
+
+    def images(self, epoch: int, rows: Rows) -> Tensor:
+        """Return the images (N, C, H, W) of a batch, or of a part of it: each is what it is in any other."""
+        size = self.size_of(epoch)
+        images: ImageTensors
+        if self.pack.size is None or (self.transforms and isinstance(self.transforms[0], ImageAugmentation)):
+            images = (_to_tensor(self._read(int(row))) for row in rows)
+        else:
+            images = torch.from_numpy(self.pack.batch(rows)).permute(0, 3, 1, 2)
+        for number, transform in enumerate(self.transforms):
+            if isinstance(transform, BatchAugmentation):
+                numbers = self.random_numbers(epoch, number)
+                images = transform(self._fitted(images, len(rows), size), torch.from_numpy(numbers[rows]))
+            elif isinstance(transform, ImageAugmentation):
+                numbers = self.random_numbers(epoch, number)
+                # Those of the pack have equally many channels; what other transforms give need not.
+                apply = transform.batch if number == 0 else transform.each
+                images = apply(images, numbers[rows], size)
+            else:
+                keys = [(epoch, number, int(row)) for row in rows]
+                images = [self._transform_one(transform, *pair) for pair in zip(images, keys, strict=True)]
+        return self._fitted(images, len(rows), size)
+
+    def labels(self, rows: Rows) -> Tensor:
+        """Return the labels of a batch."""
+        labels = torch.from_numpy(self.pack.labels[rows])
+        return labels.float() if labels.ndim == 2 else labels
+
+    def random_numbers(self, epoch: int, number: int) -> NDArray[np.float32]:
+        """Return (len(pack), R) numbers for a transform, the so manieth; kept, since every batch of the epoch needs its rows."""
+        known_epoch, numbers = self._numbers.get(number, (None, None))
+        if numbers is None or known_epoch != epoch:
+
+            def generator_of(epoch: int) -> np.random.Generator:
+                return generator(self.seed, AUGMENT, epoch, number)
+
+            numbers = self.transforms[number].random_numbers(generator_of, epoch, len(self.pack))
+            self._numbers[number] = (epoch, numbers)
+        return numbers
+
+    def _read(self, row: int) -> NDArray[np.uint8]:
+        if self.kept is None:
+            return self.pack.read(row, self._side)
+        image = self.kept.get(row)
+        if image is None:
+            image = self.pack.read(row, self._side)
+            self.kept.add(row, image)
+        first = self.transforms[0] if self.transforms else None
+        is_spared = not isinstance(first, ImageAugmentation) or first.spares_image
+        return image if is_spared else image.copy()
+
+    def _transform_one(self, transform: Any, image: Tensor, counters: tuple[int, ...]) -> Tensor:
+        # Transforms of other libraries draw from the global generators, so these are set for each image.
+        seed = int(np.random.SeedSequence((self.seed, AUGMENT, *counters)).generate_state(1)[0])
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        where = f"params.yaml: train.augment: {type(transform).__name__}"
+        try:
+            is_for_arrays = isinstance(transform, ArrayTransform)
+            transformed = transform_array(transform, image, seed) if is_for_arrays else transform(image.contiguous())
+        except Exception as error:
+            raise InputError(f"{where} cannot transform an image ({described(error)}); correct or remove it") from error
+        if not (isinstance(transformed, Tensor) and transformed.dtype == torch.uint8 and transformed.ndim == 3):
+            found = f"a {transformed.dtype} {tuple(transformed.shape)}" if isinstance(transformed, Tensor) else transformed
+            raise InputError(
+                f"{where} makes {found} of an image, not uint8 (channels, height, width); "
+                "leave conversion and normalisation out, the network has its own"
+            )
+        return transformed
+
+    def _fitted(self, images: ImageTensors, count: int, size: int) -> Tensor:
+        """Return so many images as one (N, C, size, size) uint8 tensor with the channels that the network sees."""
+        channels = self.channels
+        if isinstance(images, Tensor) and images.shape[2:] == (size, size):
+            return images if images.shape[1] == channels else images.expand(-1, channels, -1, -1)
+        # Channels last, as they come and as the network wants them.
+        fitted = np.empty((count, size, size, channels), np.uint8)
+        for place, image in zip(fitted, images, strict=True):
+            is_right = image.shape == (channels, size, size)
+            place[...] = _to_array(image) if is_right else fit(_to_array(image), size, channels)
+        return torch.from_numpy(fitted).permute(0, 3, 1, 2)
+
+
+def _to_tensor(image: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(image).permute(2, 0, 1)
+
+
+def _to_array(image: Tensor) -> NDArray[np.uint8]:
+    return image.permute(1, 2, 0).numpy()

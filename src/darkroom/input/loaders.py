@@ -1,0 +1,164 @@
+"""Who makes the batches: the process that trains, threads in it, or processes beside it; the bits are the same."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from darkroom.data.pack import Rows
+from darkroom.errors import RunError
+from darkroom.hardware.devices import cores
+from darkroom.input.dataset import Batch, ImageDataset
+from darkroom.input.samplers import BatchKey
+from darkroom.params import HardwareParams
+
+# Batches that threads make while one is used: one may be slow, with large images.
+AHEAD = 2
+# Images that a thread takes at once: few, so that all threads end together.
+IMAGES = 8
+# More do not feed one device faster, and cost memory.
+MOST_THREADS, MOST_PROCESSES = 8, 4
+
+
+class Loader(Protocol):
+    """Batches of one epoch after the other."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+def make_loader(
+    batches: Dataset[Batch], order: Sampler[BatchKey], *, readers: int, timeout: float = 0, pin_memory: bool = False
+) -> Loader:
+    """Return the batches in an order, made by as many threads, or by processes where threads cannot share the work.
+
+    Parameters
+    ----------
+    batches
+        By epoch and rows.
+    order
+        Epoch and rows of each batch.
+    readers
+        Threads or processes; with 0 a batch is made when it is asked for.
+    timeout
+        Seconds after which a reader that delivers nothing is given up; 0: never.
+    pin_memory
+        Whether a GPU can fetch the batches by itself.
+    """
+    if readers and isinstance(batches, ImageDataset) and batches.draws_nothing:
+        return ThreadLoader(batches, order, num_threads=readers, timeout=timeout, pin_memory=pin_memory)
+    # Whole batches by workers: images never travel one by one.
+    return DataLoader(
+        batches,
+        sampler=order,
+        batch_size=None,
+        num_workers=readers,
+        timeout=timeout if readers else 0,
+        pin_memory=pin_memory,
+        persistent_workers=readers > 0,
+    )
+
+
+def num_readers(hardware: HardwareParams, batches: ImageDataset, *, on_gpu: bool, num_devices: int = 1) -> int:
+    """Return how many threads or processes make the batches of one of the processes that train together.
+
+    None where slicing a batch from memory is as fast as handing it over; but beside a GPU one does it, which is idle else.
+    """
+    if hardware.num_workers != "auto":
+        return hardware.num_workers
+    if batches.is_sliced:
+        return int(on_gpu)
+    return max(1, min(MOST_THREADS if batches.draws_nothing else MOST_PROCESSES, cores() // num_devices))
+
+
+def described_reading(loader: Loader) -> str:
+    """Return what to say of how images are read, such as "encoded images, 2 threads"."""
+    if isinstance(loader, ThreadLoader):
+        batches: Any = loader.batches
+        readers, kind = loader.num_threads, "thread"
+    else:
+        assert isinstance(loader, DataLoader)
+        batches, readers, kind = loader.dataset, loader.num_workers, "process"
+    if not isinstance(batches, ImageDataset):
+        return "cached features"
+    stored = "encoded images" if batches.pack.is_encoded else "pixels"
+    way = ", cut out in whole batches" if batches.is_sliced else ""
+    once = f", decoded once ({batches.kept.num_bytes / 1e9:.2g} GB of memory at most)" if batches.kept else ""
+    plural = "" if readers == 1 else "es" if kind == "process" else "s"
+    return f"{stored}{way}, " + (f"{readers} {kind}{plural}" if readers else "by the training itself") + once
+
+
+class ThreadLoader:
+    """Batches whose images threads share; while one is used, the next ones are made.
+
+    Threads have the mapped files of the pack, and write what they make where the batch will be used: nothing is copied between
+    processes. Reading, decoding and resizing release Python's lock.
+
+    Attributes
+    ----------
+    sampler
+        The order, under the name by which Lightning finds what it tells the epoch.
+    """
+
+    def __init__(
+        self, batches: ImageDataset, order: Sampler[BatchKey], *, num_threads: int, timeout: float = 0, pin_memory: bool = False
+    ):
+        self.batches, self.sampler = batches, order
+        self.batch_sampler = None  # where there is a sampler Lightning looks for this, too
+        self.num_threads, self.timeout, self.pin_memory = num_threads, timeout, pin_memory
+
+    def __len__(self) -> int:
+        assert isinstance(self.sampler, Sized)
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        # Operations of torch have no threads of their own in these: they would wait for those of the network. Torch remembers
+        # the last number that it is told, and gives it to every thread that has not asked before: this one asks.
+        torch.get_num_threads()
+        threads = ThreadPoolExecutor(self.num_threads, "reader", initializer=partial(torch.set_num_threads, 1))
+        begun: deque[tuple[Tensor, Rows, list[Future[None]]]] = deque()
+        try:
+            for epoch, rows in self.sampler:
+                begun.append(self._begun(threads, epoch, rows))
+                if len(begun) > AHEAD:
+                    yield self._made(*begun.popleft())
+            while begun:
+                yield self._made(*begun.popleft())
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    def _begun(self, threads: ThreadPoolExecutor, epoch: int, rows: Rows) -> tuple[Tensor, Rows, list[Future[None]]]:
+        """Let threads begin a batch; return where it will stand, its rows, and what is to be waited for."""
+        size = self.batches.size_of(epoch)
+        images = torch.empty(len(rows), size, size, self.batches.channels, dtype=torch.uint8, pin_memory=self.pin_memory)
+
+        def make(part: slice) -> None:
+            np.copyto(images.numpy()[part], self.batches.images(epoch, rows[part]).permute(0, 2, 3, 1).numpy())
+
+        parts = [slice(start, start + IMAGES) for start in range(0, len(rows), IMAGES)]
+        return images.permute(0, 3, 1, 2), rows, [threads.submit(make, part) for part in parts]
+
+    def _made(self, images: Tensor, rows: Rows, parts: Iterable[Future[None]]) -> Batch:
+        for part in parts:
+            try:
+                part.result(self.timeout or None)
+            except TimeoutError:
+                if part.done():  # it is what the reading itself ended with, as on a network's disk
+                    raise
+                raise timed_out(self.timeout) from None
+        return self.batches.labelled(images, rows)
+
+
+def timed_out(seconds: float) -> RunError:
+    """Return what to say of readers that deliver nothing."""
+    return RunError(
+        f"params.yaml: hardware.worker_timeout_seconds: the readers delivered nothing for {seconds:g} s; raise it, "
+        "or set hardware.num_workers to 0: the same command goes on from the last state"
+    )

@@ -1,0 +1,84 @@
+"""Which rows of the pack stand in which batch: functions of seed and epoch alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from darkroom.data.pack import Rows
+from darkroom.data.rng import generator
+
+BatchKey = tuple[int, Rows]
+"""Epoch, and the rows of the pack that make up a batch of it."""
+# Independent streams of random numbers from one seed.
+ORDER, AUGMENT, STEP = 1, 2, 3
+
+
+class ShuffledBatchSampler(Sampler[BatchKey]):
+    """The rows of each batch of an epoch, in an order given by seed and epoch.
+
+    With `balance_by`, the labels (M,) of all M images of the pack, an epoch has as many images, but every class equally
+    often: of a large class it has some, of a small one all of them more than once.
+
+    Under several processes each takes its part of every global batch. A last batch too small for batch normalisation
+    (fewer than two images per process) is left out; another order leaves out other images.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        balance_by: NDArray[Any] | None = None,
+    ):
+        self.rows, self.batch_size, self.seed, self.balance_by = rows, batch_size, seed, balance_by
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+        self.resume_at = (0, 0)
+        """Epoch, and the batch of it, that a resumed training begins with."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that is iterated next; Lightning calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.rows), self.batch_size)
+        return full + (rest >= 2 * self.world_size or full == 0)
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        numbers = generator(self.seed, ORDER, self.epoch)
+        order = numbers.permutation(self.rows if self.balance_by is None else _balanced(self.rows, self.balance_by, numbers))
+        first = self.resume_at[1] if self.epoch == self.resume_at[0] else 0
+        for number in range(first, len(self)):
+            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
+            yield self.epoch, batch[self.rank :: self.world_size]
+
+
+def _balanced(rows: Rows, labels: NDArray[Any], numbers: np.random.Generator) -> Rows:
+    """Return as many rows, with each of their classes as often as any other, or once more."""
+    present = numbers.permutation(np.unique(labels[rows]))
+    chosen = []
+    for place, label in enumerate(present):
+        own = numbers.permutation(rows[labels[rows] == label])
+        count = len(rows) // len(present) + (place < len(rows) % len(present))
+        chosen.append(np.resize(own, count))
+    return np.concatenate(chosen)
+
+
+class SequentialBatchSampler(Sampler[BatchKey]):
+    """The rows of each batch in their own order, for measuring and predicting; each process takes every so manieth row."""
+
+    def __init__(self, rows: Rows, *, batch_size: int, rank: int = 0, world_size: int = 1):
+        self.rows, self.batch_size = rows[rank::world_size], batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[BatchKey]:
+        for start in range(0, len(self.rows), self.batch_size):
+            yield 0, self.rows[start : start + self.batch_size]

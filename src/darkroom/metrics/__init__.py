@@ -1,0 +1,1 @@
+"""Every metric that training and evaluate measure."""

@@ -1,0 +1,209 @@
+"""Numbers that say how good probabilities are; NumPy only. N images, K classes, M bins of confidence."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Probabilities = NDArray[np.float64]  # N K
+Labels = NDArray[np.int64] | NDArray[np.uint8]  # N, or N K: 1 for each class of an image that may have any number of them
+
+
+# A class that is independent of the others is predicted above this probability.
+THRESHOLD = 0.5
+
+
+class PerClass(NamedTuple):
+    """Scores of every class, in the order of the class list.
+
+    Attributes
+    ----------
+    precision, recall, f1 : (K,) float64
+        0 where undefined: nothing was predicted to be the class, or no image is of it.
+    support : (K,) int64
+        Number of images of the class.
+    """
+
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    f1: NDArray[np.float64]
+    support: NDArray[np.int64]
+
+
+class Reliability(NamedTuple):
+    """What the model believes and what is true, in bins of equal width over its confidence.
+
+    Attributes
+    ----------
+    confidence, accuracy : (M,) float64
+        Mean probability of the predicted class, and fraction that it was right; NaN in a bin without images.
+    num_images : (M,) int64
+        Number of images in the bin.
+    """
+
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+    num_images: NDArray[np.int64]
+
+
+def score(probabilities: Probabilities, labels: Labels, *, bins: int) -> dict[str, float]:
+    """Return the metrics of a split.
+
+    Parameters
+    ----------
+    probabilities : (N, K) float64
+        Each row sums to 1; of equal probabilities the first class is the predicted one.
+    labels : (N,) int64, or (N, K) uint8
+        At least one image; classes may be missing. With (N, K) the classes are independent, each predicted above 0.5.
+    bins
+        Number of bins of the calibration error.
+
+    Returns
+    -------
+    metrics
+        `loss` is the mean cross entropy in nats, without label smoothing or weights, so that models trained with different losses
+        compare. `balanced_accuracy` is the mean recall of the classes that have images, `f1_macro` the mean F1 of all classes
+        with 0 where undefined, both as in scikit-learn. `ece` is the expected calibration error [1]_. `top5_accuracy` is there
+        for more than five classes.
+
+        With labels (N, K): `loss` is the mean binary cross entropy of all classes, `accuracy` the fraction of images whose
+        classes are all right, `ece` that of all decisions, and `mean_average_precision` that of the classes that have images.
+
+    References
+    ----------
+    .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
+    """
+    classes = per_class(probabilities, labels)
+    metrics = {
+        "loss": _cross_entropy(probabilities, labels),
+        "accuracy": is_right(probabilities, labels).mean(),
+        "balanced_accuracy": classes.recall[classes.support > 0].mean(),
+        "f1_macro": classes.f1.mean(),
+        "ece": _calibration_error(reliability(probabilities, labels, bins=bins)),
+    }
+    if labels.ndim == 2:
+        metrics["mean_average_precision"] = _mean_average_precision(probabilities, labels)
+    elif probabilities.shape[1] > 5:
+        metrics["top5_accuracy"] = _top_accuracy(probabilities, labels, 5)
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def per_class(probabilities: Probabilities, labels: Labels) -> PerClass:
+    """Return precision, recall, F1 and support of every class from probabilities (N, K) and labels, (N,) or (N, K)."""
+    predicted, actual = predictions(probabilities, labels), _multi_hot(labels, probabilities.shape[1])
+    right, claimed, support = ((each).sum(axis=0) for each in (predicted & actual, predicted, actual))
+    # The numerator is 0 wherever the denominator is, so a denominator of 1 gives the 0 of an undefined score.
+    return PerClass(
+        precision=right / claimed.clip(1),
+        recall=right / support.clip(1),
+        f1=2 * right / (claimed + support).clip(1),
+        support=support,
+    )
+
+
+def confusion_matrix(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
+    """Return the number of images (K, K) of each actual class (row) that were predicted to be each class (column).
+
+    With labels (N, K) the diagonal counts what was right, and the other cells the images in which the class of the row was
+    missed and that of the column was seen instead.
+    """
+    num_classes = probabilities.shape[1]
+    if labels.ndim == 2:
+        predicted, actual = predictions(probabilities, labels), labels.astype(bool)
+        instead = (actual & ~predicted).astype(np.int64).T @ (predicted & ~actual).astype(np.int64)
+        matrix: NDArray[np.int64] = instead + np.diag((predicted & actual).sum(axis=0))
+        return matrix
+    cells = labels * num_classes + probabilities.argmax(axis=1)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def reliability(probabilities: Probabilities, labels: Labels, *, bins: int) -> Reliability:
+    """Sort images into bins ((m - 1) / bins, m / bins] of confidence, the probability of the predicted class.
+
+    With labels (N, K) it sorts every decision on a class, whose confidence is the probability of what was decided.
+
+    References
+    ----------
+    Guo et al. 2017 as in `score`, section 2.
+    """
+    if labels.ndim == 2:
+        confidence = np.maximum(probabilities, 1 - probabilities).ravel()
+        right = ((probabilities > THRESHOLD) == labels).ravel()
+    else:
+        confidence, right = probabilities.max(axis=1), is_right(probabilities, labels)
+    inner_edges = np.arange(1, bins) / bins
+    place = np.searchsorted(inner_edges, confidence, side="left")
+    count = np.bincount(place, minlength=bins)
+    with np.errstate(invalid="ignore"):  # 0 / 0 in empty bins
+        return Reliability(
+            confidence=np.bincount(place, confidence, minlength=bins) / count,
+            accuracy=np.bincount(place, right, minlength=bins) / count,
+            num_images=count,
+        )
+
+
+def predictions(probabilities: Probabilities, labels: Labels) -> NDArray[np.bool_]:
+    """Return (N, K) whether each class is predicted: the most probable one, or with labels (N, K) all above 0.5."""
+    if labels.ndim == 2:
+        above: NDArray[np.bool_] = probabilities > THRESHOLD
+        return above
+    return _multi_hot(probabilities.argmax(axis=1), probabilities.shape[1])
+
+
+def is_right(probabilities: Probabilities, labels: Labels) -> NDArray[np.bool_]:
+    """Return (N,) whether the class of each image is right, or with labels (N, K) all its classes."""
+    if labels.ndim == 2:
+        right: NDArray[np.bool_] = (predictions(probabilities, labels) == labels).all(axis=1)
+    else:
+        right = probabilities.argmax(axis=1) == labels
+    return right
+
+
+def most_confident_mistakes(probabilities: Probabilities, labels: Labels, count: int) -> NDArray[np.intp]:
+    """Return at most `count` rows of probabilities (N, K) whose prediction is wrong, the most confident mistake first."""
+    rows = np.flatnonzero(~is_right(probabilities, labels))
+    if labels.ndim == 2:
+        wrong = predictions(probabilities, labels) != labels
+        confidence = np.where(wrong, np.maximum(probabilities, 1 - probabilities), 0).max(axis=1)
+    else:
+        confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence[rows], kind="stable")
+    return rows[order[:count]]
+
+
+def _multi_hot(labels: Labels, num_classes: int) -> NDArray[np.bool_]:
+    if labels.ndim == 2:
+        return labels.astype(np.bool_)
+    hot = np.zeros((len(labels), num_classes), np.bool_)
+    hot[np.arange(len(labels)), labels] = True
+    return hot
+
+
+def _mean_average_precision(probabilities: Probabilities, labels: Labels) -> float:
+    # Imported here: 1.3 s that only such sets need.
+    from sklearn.metrics import average_precision_score
+
+    present = labels.any(axis=0)
+    return (
+        float(average_precision_score(labels[:, present], probabilities[:, present], average="macro")) if present.any() else 0.0
+    )
+
+
+def _calibration_error(diagram: Reliability) -> float:
+    filled = diagram.num_images > 0
+    gaps = np.abs(diagram.accuracy - diagram.confidence)[filled]
+    return float(np.average(gaps, weights=diagram.num_images[filled]))
+
+
+def _cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
+    # A softmax can underflow to 0: the smallest positive number keeps the loss finite, at 708 nats for that image.
+    if labels.ndim == 2:
+        actual = np.where(labels == 1, probabilities, 1 - probabilities)
+    else:
+        actual = probabilities[np.arange(len(labels)), labels]
+    return float(-np.log(actual.clip(np.finfo(np.float64).tiny)).mean())
+
+
+def _top_accuracy(probabilities: Probabilities, labels: Labels, count: int) -> float:
+    top = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    return float((top == labels[:, None]).any(axis=1).mean())

@@ -1,0 +1,1 @@
+"""Networks, and published models: building, adapting, saving and loading them."""

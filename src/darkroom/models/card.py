@@ -1,0 +1,155 @@
+"""What model.json holds: all there is to know of a model beside its weights."""
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from darkroom import files
+from darkroom.data.split_file import Split
+from darkroom.errors import InputError
+from darkroom.models.licence import FROM_SCRATCH, Baseline
+from darkroom.models.preprocessing import Preprocessing
+from darkroom.models.size import Size
+from darkroom.params import NetworkChoice, Params
+
+RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
+CARD, WEIGHTS = "model.json", "model.safetensors"
+WAY_OUT = "run 'dvc checkout', or 'dvc repro train' to train it anew"
+
+
+class Best(Protocol):
+    """What a card says of the published epoch, as `KeepBest` has it; this module does without Lightning."""
+
+    monitor: str
+    epoch: int
+    score: float | None
+
+
+class Card(BaseModel):
+    """What model.json holds: all there is to know of a model beside its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal[1]
+    network: NetworkChoice
+    """As `train.model` of params.yaml."""
+    classes: list[str]
+    """Class names; a label is an index into it."""
+    task: Literal["multiclass", "multilabel"] = "multiclass"
+    """Whether an image has one class, or any number of them."""
+    preprocessing: Preprocessing
+    """What the network expects of an image."""
+    weights_sha256: str
+    """Hash of model.safetensors."""
+    precision: str | None = None
+    """What it was trained in, also where `train.precision` is auto."""
+    epoch: int
+    """The published epoch, from 1; the best one of a soup."""
+    soup: list[int] | None = None
+    """Epochs whose mean the weights are; null: they are those of the one epoch."""
+    monitor: str
+    score: float
+    """Value of the monitored metric, measured with these weights."""
+    data_sha256: dict[str, str]
+    """Hashes of data/raw/dataset.json and data/split/manifest.csv."""
+    params: dict[str, Any]
+    """The sections of params.yaml that the weights depend on."""
+    packages: dict[str, str]
+    """Versions that it was trained with."""
+    config: dict[str, Any] | None = None
+    """Configuration of a network of transformers, from which it is built again."""
+    origin: Baseline | None = None
+    """Weights that the training started with; null: from scratch."""
+    teacher: Baseline | None = None
+    """Another model whose answers it has learnt; null: none."""
+    size: Size | None = None
+    """Parameters and multiply-adds."""
+
+    def as_origin(self, source: str) -> Baseline:
+        """Return what is to be known of its weights by those who go on from them: what it came from itself binds them, too."""
+        licences = dict.fromkeys(origin.licence for origin in (self.origin, self.teacher) if origin) or {FROM_SCRATCH: None}
+        named = [licence for licence in licences if licence is not None]
+        return Baseline(source=source, licence="; ".join(named) or None, sha256={WEIGHTS: self.weights_sha256})
+
+
+def data_hashes(raw: Path, split: Split) -> dict[str, str]:
+    """Return the hashes by which a model and its data know each other."""
+    return {"raw": files.sha256(raw / "dataset.json"), "split": split.sha256}
+
+
+def make_card(
+    params: Params,
+    preprocessing: Preprocessing,
+    classes: list[str],
+    data_sha256: dict[str, str],
+    best: Best,
+    *,
+    task: str = "multiclass",
+    soup: list[int] | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the fields of a `Card`, but for `format`, `weights_sha256` and `packages`; `about` is what the plan knows."""
+    return {
+        "network": params.train.model.model_dump(by_alias=True),
+        "classes": classes,
+        "task": task,
+        "preprocessing": preprocessing.model_dump(mode="json"),
+        "epoch": best.epoch,
+        "soup": soup,
+        "monitor": best.monitor,
+        "score": best.score,
+        "data_sha256": data_sha256,
+        "params": science(params),
+        **(about or {}),
+    }
+
+
+def science(params: Params) -> dict[str, Any]:
+    """Return the sections that the weights depend on; when a state is saved and who looks on is not among that."""
+    sections = params.model_dump(by_alias=True, include={"base", "train"})
+    for key in ("checkpoint", "loggers", "inspect"):
+        del sections["train"][key]
+    return sections
+
+
+def packages(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions of the packages that a result depends on; `params` is what `science` returns."""
+    train = params["train"]
+    own = [name.partition(".")[0] for name in params["base"]["allow_targets"]]
+    used = {"transformers": train["model"].get("provider") == "huggingface", "peft": train["lora"] is not None}
+    more = [*(name for name, is_used in used.items() if is_used), *(name for name in own if _is_distribution(name))]
+    return {name: version(name) for name in (*RECORDED_PACKAGES, *more)}
+
+
+def _is_distribution(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:  # a module of one's own, or one of a package with another name
+        return False
+
+
+def read_card(path: Path, name: str = "models") -> Card:
+    """Read and check model.json, in a folder that is called `name` in errors."""
+    try:
+        return parse_card(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{name}/{path.name}: does not exist; {WAY_OUT}") from None
+    except ValueError as error:
+        raise InputError(f"{name}/{path.name}: is damaged ({error}); {WAY_OUT}") from None
+
+
+def parse_card(data: bytes) -> Card:
+    """Read and check the bytes of model.json; a `ValueError` says on one line what is wrong with them."""
+    try:
+        # Through JSON once more: in strict mode pydantic takes lists for tuples from JSON alone.
+        return Card.model_validate_json(json.dumps(files.parse_sealed_json(data)))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{key}: {first['msg']}") from None
+    except RecursionError as error:
+        raise ValueError(str(error)) from None

@@ -1,0 +1,152 @@
+"""Networks by name from timm, torchvision, transformers or this repository, or by `_target_`: uint8 images in, logits out.
+
+N images, C channels, H by W pixels, K classes.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from darkroom.errors import InputError
+from darkroom.instantiate import Builder
+from darkroom.models import huggingface
+from darkroom.models.errors import check_kwargs, named, no_weights, unknown_name
+from darkroom.models.small_cnn import SmallCNN
+from darkroom.models.small_resnet import small_resnet18
+from darkroom.models.whitened_cnn import WhitenedCNN
+from darkroom.params import Network, Target
+
+BUILTIN: dict[str, Callable[..., nn.Module]] = {
+    "small_cnn": SmallCNN,
+    "small_resnet18": small_resnet18,
+    "whitened_cnn": WhitenedCNN,
+}
+# Arguments of timm's and torchvision's networks that name files or addresses of weights.
+OTHER_WEIGHTS = ("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "weights", "weights_backbone")
+
+
+def build_network(
+    model: Network | Target,
+    *,
+    num_classes: int,
+    channels: int,
+    allow: Sequence[str] = (),
+    config: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Build the network that `train.model` asks for, with a last layer of `num_classes` outputs.
+
+    `config` is what a published model records of a network of transformers, whose name is not looked up then.
+
+    Raises
+    ------
+    InputError
+        If there is no such network, or it does not take its arguments.
+    RunError
+        If pretrained weights cannot be had.
+    """
+    if isinstance(model, Target):
+        filled = {"num_classes": num_classes, "in_channels": channels, "in_chans": channels}
+        network: nn.Module = Builder("train.model", (nn.Module,), allow, filled).build(model)
+        return network
+    with named(model):
+        match model.provider:
+            case "builtin":
+                return _builtin(model, num_classes, channels)
+            case "timm":
+                return _timm(model, num_classes, channels)
+            case "torchvision":
+                return _torchvision(model, num_classes, channels)
+            case "huggingface":
+                return huggingface.build(model, num_classes=num_classes, config=config)
+
+
+def without_weights(model: Network) -> Network:
+    """Return the same network from scratch, whatever its arguments say of weights."""
+    own = {name: value for name, value in model.kwargs.items() if name not in OTHER_WEIGHTS}
+    return model.model_copy(update={"pretrained": False, "kwargs": own})
+
+
+def network_channels(model: Network | Target, channels: int) -> int:
+    """Return the channels that the network sees of images with `channels`: those of transformers only know RGB."""
+    return 3 if isinstance(model, Network) and model.provider == "huggingface" else channels
+
+
+def _builtin(model: Network, num_classes: int, channels: int) -> nn.Module:
+    if model.name not in BUILTIN:
+        raise unknown_name(model, BUILTIN)
+    if model.pretrained:
+        raise InputError("params.yaml: train.model.pretrained: is true, but built-in networks have no weights; set it to false")
+    network_class = BUILTIN[model.name]
+    known = [name for name in inspect.signature(network_class).parameters if name not in ("num_classes", "in_channels")]
+    check_kwargs(model, known)
+    return network_class(num_classes, channels, **model.kwargs)
+
+
+def _timm(model: Network, num_classes: int, channels: int) -> nn.Module:
+    import timm
+
+    if not timm.is_model(model.name):
+        raise unknown_name(model, timm.list_models())
+    if model.pretrained:
+        _check_hub(model)
+    network: nn.Module = timm.create_model(
+        model.name, pretrained=model.pretrained, num_classes=num_classes, in_chans=channels, **model.kwargs
+    )
+    return network
+
+
+def _torchvision(model: Network, num_classes: int, channels: int) -> nn.Module:
+    from torchvision import models
+
+    if model.name not in models.list_models(module=models):
+        raise unknown_name(model, models.list_models(module=models))
+    # GoogLeNet and Inception would answer with further logits while they train, meant for a loss of their own.
+    own = {"aux_logits": False, "init_weights": True} if model.name in ("googlenet", "inception_v3") else {}
+    network: nn.Module = models.get_model(model.name, weights=None, num_classes=num_classes, **own | model.kwargs)
+    if model.pretrained:
+        try:
+            weights = models.get_model_weights(model.name).DEFAULT.get_state_dict(check_hash=True, weights_only=True)
+        except OSError as error:
+            raise no_weights(model, error) from error
+        _load_all_but_head(network, weights)
+    if channels != 3:
+        _adapt_stem(network, channels)
+    return network
+
+
+def _check_hub(model: Network) -> None:
+    """Ask for weights that are not in the cache once, with a time limit: timm itself tries for a minute, aloud."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(model.name)
+    repository = config.hf_hub_id if config else None
+    given = {"pretrained_cfg", "pretrained_cfg_overlay"} & set(model.kwargs)
+    if given or not repository or isinstance(try_to_load_from_cache(repository, "model.safetensors"), str):
+        return
+    try:
+        HfApi().model_info(repository, timeout=20)
+    except Exception as error:
+        raise no_weights(model, error) from error
+
+
+def _load_all_but_head(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load pretrained weights, except into the last layers, whose shapes differ because the classes do."""
+    own = network.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    missing = [name for name in own if name not in fitting]
+    heads = {name.rpartition(".")[0] for name in missing}
+    if any(not isinstance(network.get_submodule(head), nn.Linear | nn.Conv2d) for head in heads):
+        raise ValueError(f"the weights do not fit {', '.join(sorted(heads))}")
+    network.load_state_dict(fitting, strict=False)
+
+
+def _adapt_stem(network: nn.Module, channels: int) -> None:
+    """Let the first convolution take `channels` in place of RGB; its weights are summed for grey images, as timm does."""
+    from timm.models import adapt_input_conv
+
+    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    first.weight = nn.Parameter(adapt_input_conv(channels, first.weight.detach()))
+    first.in_channels = channels

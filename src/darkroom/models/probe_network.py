@@ -1,0 +1,122 @@
+"""A network whose head can be trained on features that were computed once. N images, C channels, H by W pixels, K classes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from darkroom.errors import InputError
+from darkroom.models.layers import head_name
+from darkroom.models.preprocessing import Normalized, Preprocessing
+
+KEY = "params.yaml: train.cache_features"
+
+
+# An image in a batch of its own may be computed by another kernel.
+TOLERANCE = 1e-3
+
+
+class Probe(Normalized):
+    """A network that takes features in place of images, too; all its weights have the names that they always have.
+
+    Attributes
+    ----------
+    shape : torch.Size
+        Of the features of one image, once `features` was called.
+    """
+
+    shape = torch.Size()
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing):
+        super().__init__(network, preprocessing)
+        self.head_name = head_name(network)
+
+    @property
+    def head(self) -> nn.Module:
+        """The module that is trained."""
+        return self.network.get_submodule(self.head_name)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits (N, K) of images (N, C, H, W) uint8, or of their features (N, …) float."""
+        if images.dtype == torch.uint8:
+            return super().forward(images)
+        logits: Tensor = self.head(images.to(self.mean.dtype))
+        return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the features (N, …) of images (N, C, H, W) uint8.
+
+        Raises
+        ------
+        InputError
+            If the head is not given one tensor, once.
+        """
+        given: list[Any] = []
+
+        def record(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+            # The head may work in place.
+            given.extend(value.clone() if isinstance(value, Tensor) else None for value in (*arguments, *named.values()))
+
+        handle = self.head.register_forward_pre_hook(record, with_kwargs=True)
+        try:
+            super().forward(images)
+        finally:
+            handle.remove()
+        if len(given) != 1 or given[0] is None or len(given[0]) != len(images):
+            raise self._unfit()
+        features: Tensor = given[0]
+        self.shape = features.shape[1:]
+        return features
+
+    @torch.no_grad()
+    def check(self, images: Tensor) -> None:
+        """Refuse a network whose answer is not what its head makes of each image's features.
+
+        Raises
+        ------
+        InputError
+            Naming the network.
+        """
+        if not self.head_name:
+            raise self._unfit()
+        with evaluating(self):
+            features = self.features(images)
+            alone = torch.cat([self.features(image[None]) for image in images])
+            if not (_agree(self(features), self(images)) and _agree(alone, features)):
+                raise self._unfit()
+
+    def _unfit(self) -> InputError:
+        return InputError(
+            f"{KEY}: cannot be used with {type(self.network).__name__}, whose answer is not that of one last module "
+            f"({self.head_name or 'there are several'}) to each image by itself; set it to false"
+        )
+
+
+def make_probe(network: nn.Module, preprocessing: Preprocessing, images: Tensor) -> Probe:
+    """Return a network whose head is trained on features, checked on images (N, C, H, W) uint8.
+
+    Raises
+    ------
+    InputError
+        If its answer is not that of its head.
+    """
+    probe = Probe(network, preprocessing)
+    probe.check(images)
+    return probe
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Let a network evaluate for a while; whoever freezes a part of it does so again when training starts."""
+    was_training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(was_training)
+
+
+def _agree(found: Tensor, wanted: Tensor) -> bool:
+    return found.shape == wanted.shape and bool((found - wanted).abs().max() <= TOLERANCE * wanted.abs().max())

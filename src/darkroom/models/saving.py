@@ -1,0 +1,200 @@
+"""The published model: `model.safetensors` and `model.json`, all that evaluate and predict need. Opening it runs no code."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, load_file, save_file
+from torch import Tensor, nn
+
+from darkroom import files, paths
+from darkroom.errors import InputError, RunError
+from darkroom.models.card import CARD, WAY_OUT, WEIGHTS, Card, packages, parse_card, read_card
+from darkroom.models.networks import build_network, without_weights
+from darkroom.models.preprocessing import Normalized
+from darkroom.params import Network, Params, Target
+
+INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model that was opened: the network in evaluation mode, and what is known of it."""
+
+    network: nn.Module
+    card: Card
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image has any number of classes."""
+        return self.card.task == "multilabel"
+
+    def check_data(self, data_sha256: dict[str, str]) -> None:
+        """Refuse to be measured on other images, or another split of them, than the model was trained on.
+
+        Raises
+        ------
+        InputError
+            Naming the folder that changed: training images could be among those of the new test split.
+        """
+        for name, recorded in self.card.data_sha256.items():
+            if data_sha256.get(name) != recorded:
+                raise InputError(f"models/model.json: was trained on another data/{name} than is here; run 'dvc repro'")
+
+
+def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write the weights of a `Normalized` network, then the card with their hash, each in one step.
+
+    `card` is what `make_card` returns.
+
+    Raises
+    ------
+    RunError
+        If the disk is full or fails; what stood there is untouched.
+    """
+    path = directory / "model.safetensors"
+    try:
+        with files.replaced_file(path) as temporary:
+            save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
+    except SafetensorError as error:
+        raise RunError(f"{paths.shown(path)}: cannot be written ({error}); free the disk or mend its permissions") from error
+    files.write_sealed_json(
+        directory / "model.json",
+        {"format": 1, **card, "weights_sha256": files.sha256(path), "packages": packages(card["params"])},
+    )
+
+
+def save_checkpoints(directory: Path, checkpoints: Iterable[tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
+    """Write weights and cards of epochs as a model each, in `epoch_0001` and so on, and index.json with the hash of each file.
+
+    The index is there for no epochs as well, so that DVC and Git always have something to keep.
+    """
+    scores: dict[str, dict[str, float]] = {}
+    hashes: dict[str, str] = {}
+    for weights, card in checkpoints:
+        folder = directory / f"epoch_{card['epoch']:04d}"
+        save_model(folder, weights, card)
+        scores[folder.name] = {card["monitor"]: card["score"]}
+        hashes |= {f"{folder.name}/{name}": files.sha256(folder / name) for name in (CARD, WEIGHTS)}
+    files.write_sealed_json(directory / INDEX, {"format": 1, "epochs": scores, "files": hashes})
+
+
+def refuse_unsafe_loading() -> None:
+    """Refuse a setting under which opening weights may run code that they carry.
+
+    References
+    ----------
+    https://docs.pytorch.org/docs/stable/notes/serialization.html (torch.load with weights_only)
+    """
+    name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+    if os.environ.get(name, "0").lower() in ("1", "y", "yes", "true"):
+        raise InputError(f"{name}: is set, so that opening weights could run code; unset it")
+
+
+def load_model(directory: Path, params: Params, name: str = "models") -> Published:
+    """Open a published model; `name` is what its folder is called in errors.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or if params.yaml names another network than a model by `_target_` was trained with.
+    """
+    refuse_unsafe_loading()
+    card = read_card(directory / CARD, name)
+    path = directory / WEIGHTS
+    if not path.exists():
+        raise InputError(f"{name}/{path.name}: does not exist; {WAY_OUT}")
+    if files.sha256(path) != card.weights_sha256:
+        raise InputError(f"{name}/{path.name}: is not the file that model.json describes (its SHA-256 differs); {WAY_OUT}")
+    try:
+        weights = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{name}/{path.name}: is damaged ({error}); {WAY_OUT}") from error
+    return Published(build_published(card, weights, params, where=f"{name}/{CARD}", way_out=WAY_OUT), card)
+
+
+def open_content(key: str, name: str, content: Mapping[str, bytes]) -> tuple[Card, dict[str, Tensor]]:
+    """Verify a published model that was read: the card by its own hash, the weights by the card's.
+
+    Parameters
+    ----------
+    key
+        Where params.yaml names it, for error messages.
+    name
+        As it was asked for.
+    content
+        The bytes of model.json and model.safetensors.
+
+    Returns
+    -------
+    card, weights
+        The weights are those of a `Normalized` network.
+
+    Raises
+    ------
+    InputError
+        If one of them is damaged.
+    """
+    try:
+        card = parse_card(content[CARD])
+    except ValueError as error:
+        raise InputError(f"{key}: {CARD} of {name} is damaged ({error}); name another model") from None
+    if hashlib.sha256(content[WEIGHTS]).hexdigest() != card.weights_sha256:
+        raise InputError(f"{key}: {WEIGHTS} of {name} is not the file that {CARD} describes; name another model")
+    try:
+        return card, load(content[WEIGHTS])
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{key}: {WEIGHTS} of {name} is damaged ({error}); name another model") from None
+
+
+def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *, where: str, way_out: str) -> Normalized:
+    """Build the network of a card, with its weights, in evaluation mode.
+
+    A network that was named by `_target_` is built from params.yaml, never from the card: somebody's model names no code.
+
+    Parameters
+    ----------
+    card, weights
+        The published model.
+    params
+        Has to name the same network if the card's is one by `_target_`.
+    where, way_out
+        What error messages begin and end with.
+
+    Raises
+    ------
+    InputError
+        If params.yaml names another network than a model by `_target_` was trained with, or card and weights do not fit.
+    """
+    model = card.network
+    if isinstance(model, Target) and model != params.train.model:
+        raise InputError(
+            f"{where}: was trained with {model.target}, but params.yaml names another train.model; "
+            f"set train.model to what it was, or {way_out}"
+        )
+    if isinstance(model, Network):
+        # Its weights come from the file beside it; somebody's model is not to fetch, or to open, any other.
+        model = without_weights(model)
+    try:
+        if isinstance(model, Network) and model.provider == "huggingface" and card.config is None:
+            raise InputError("its config is missing")  # to look the name up could mean another network, or none
+        built = build_network(
+            model,
+            num_classes=len(card.classes),
+            channels=card.preprocessing.channels,
+            allow=params.base.allow_targets,
+            config=card.config,
+        )
+        network = Normalized(built, card.preprocessing)
+        network.load_state_dict(weights)
+    except InputError as error:
+        if isinstance(model, Target):
+            raise
+        raise InputError(f"{where}: names a network that cannot be made ({error}); {way_out}") from error
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"{where}: does not fit {WEIGHTS} ({str(error).splitlines()[0]}); {way_out}") from error
+    return network.eval()

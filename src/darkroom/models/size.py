@@ -1,0 +1,48 @@
+"""How large a network is: parameters, and multiply-adds of one image. C channels, H by W pixels."""
+
+import torch
+from torch import Tensor, nn
+
+from darkroom.params import Section
+
+
+class Size(Section):
+    """What a network costs."""
+
+    parameters: int
+    """Number of weights."""
+    trained: int
+    """Number of those that training changes, or of their adapters and the head."""
+    multiply_adds: int
+    """Multiplications, each with its addition, of convolutions, matrix products and attention for one image."""
+
+    def __str__(self) -> str:
+        return (
+            f"{_millions(self.parameters)} parameters ({_millions(self.trained)} trained), "
+            f"{_millions(self.multiply_adds)} multiply-adds an image"
+        )
+
+
+def measure(network: nn.Module, image: Tensor, *, trained: nn.Module | None = None) -> Size:
+    """Measure a network on an image (1, C, H, W) uint8; its mode is put back. `trained` is what is trained in its place.
+
+    References
+    ----------
+    `FlopCounterMode` counts a multiplication and an addition as two operations: https://docs.pytorch.org/docs/stable/flop_counter.html
+    """
+    # It imports triton, which those who only read a size do without.
+    from torch.utils.flop_counter import FlopCounterMode
+
+    was_training = network.training
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), counter:
+        network.eval()(image)
+    network.train(was_training)
+    counts = [value.numel() for value in network.parameters()]
+    changed = [value.numel() for value in (trained or network).parameters() if value.requires_grad]
+    return Size(parameters=sum(counts), trained=sum(changed), multiply_adds=counter.get_total_flops() // 2)
+
+
+def _millions(number: int) -> str:
+    millions = number / 1e6
+    return f"{millions:.3g} M" if millions < 1000 else f"{millions:.0f} M"

@@ -1,0 +1,1 @@
+"""What training minimises, and how: losses, optimizers, schedules, averaging, distillation, mixing."""

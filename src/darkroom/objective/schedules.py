@@ -1,0 +1,70 @@
+"""The default learning-rate schedule, and how any other one is stepped."""
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from darkroom.instantiate import Builder
+from darkroom.metrics.extra import Mode
+from darkroom.params import Params
+
+
+class WarmupCosine(LambdaLR):
+    """Linear warm-up from nearly zero to the learning rate, then half a cosine down to zero. Stepped after every batch.
+
+    Parameters
+    ----------
+    optimizer
+    total_steps
+        Optimizer steps of the whole training; filled in by the train stage.
+    warmup_fraction
+        Fraction of the steps spent on the warm-up.
+
+    References
+    ----------
+    Goyal et al. 2017, https://arxiv.org/abs/1706.02677 (warm-up); Loshchilov and Hutter 2017,
+    https://arxiv.org/abs/1608.03983 (cosine).
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup_fraction: float = 0.1):
+        if not 0 <= warmup_fraction < 1:
+            raise ValueError(f"warmup_fraction is {warmup_fraction}, but must be at least 0 and less than 1")
+        warmup_steps = round(warmup_fraction * total_steps)
+
+        def factor(step: int) -> float:
+            if step < warmup_steps:
+                return (step + 1) / warmup_steps
+            progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+        super().__init__(optimizer, factor)
+
+
+def interval(scheduler: LRScheduler) -> str:
+    """Return `step` for a schedule that is made of optimizer steps, `epoch` for one made of epochs."""
+    return "step" if isinstance(scheduler, WarmupCosine | OneCycleLR | CyclicLR) else "epoch"
+
+
+def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int, mode: Mode) -> LRScheduler | None:
+    """Return the schedule that `train.scheduler` names; lengths and peak that it asks for by name are filled in.
+
+    It begins where `train.lr_table` ends. `mode` is that of the monitored metric, on which ReduceLROnPlateau waits.
+    """
+    train = params.train
+    if train.scheduler is None:
+        return None
+    begun = max(train.lr_table or {}, default=0)
+    if begun >= train.epochs:
+        return None
+    rates = [group["lr"] for group in optimizer.param_groups]
+    filled = {
+        "total_steps": total_steps - total_steps * begun // train.epochs,
+        "T_max": train.epochs - begun,
+        "max_lr": rates if len(rates) > 1 else rates[0],
+    }
+    builder = Builder("train.scheduler", (LRScheduler,), params.base.allow_targets, filled)
+    if builder.find(train.scheduler.target) is ReduceLROnPlateau:  # CyclicLR has a mode of another kind
+        filled["mode"] = mode
+    scheduler: LRScheduler = builder.build(train.scheduler, optimizer)
+    return scheduler

@@ -1,0 +1,13 @@
+"""Signals that ask a command to end."""
+
+import signal
+from types import FrameType
+from typing import NoReturn
+
+from darkroom.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+    raise Interrupted(number)

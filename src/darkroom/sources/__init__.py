@@ -1,0 +1,1 @@
+"""Where images come from: everything that the download stage alone needs."""

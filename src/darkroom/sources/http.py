@@ -1,0 +1,162 @@
+"""The bytes behind an http address into a file, from a server that may fail, stall, lie about sizes or lead elsewhere."""
+
+import re
+import time
+from http.client import responses as REASONS  # noqa: N812
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+from darkroom.errors import InputError, RunError
+from darkroom.params import DownloadParams
+from darkroom.sources.progress import progress_bar
+
+BACKOFF_SECONDS = (1.0, 2.0, 4.0)
+LEAST_BYTES_PER_SECOND = 1000
+# A try that brought this much does not count as a failure: a flaky line may drop a large archive many times.
+PROGRESS_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18
+MAX_REDIRECTS = 5
+
+
+class _TemporaryError(Exception):
+    """Worth another try; the message says what happened, without the address, in which there may be a key."""
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Leave redirects to `_open`; requests would read the body of one to its end, which may never come."""
+
+
+def transfer(params: DownloadParams, part: Path, shown: str) -> None:
+    """Append to `part` until it holds all that the server has behind `download.archive`.
+
+    Parameters
+    ----------
+    params
+        Their address, hosts, timeout and largest size are used.
+    part
+        What an earlier call got of the same archive, or nothing yet.
+    shown
+        What error messages call the archive.
+
+    Raises
+    ------
+    InputError
+        If the server refuses, sends too much, or redirects to where it may not.
+    RunError
+        If it stalls, or fails or breaks off time and again; the part is kept.
+    """
+    failures = 0
+    with _Session() as session:
+        # The file as it is: a server that says `Content-Encoding: gzip` of a .tar.gz means the file.
+        session.headers["Accept-Encoding"] = "identity"
+        while True:
+            before = _size(part)
+            try:
+                return _attempt(session, params, part, shown)
+            except (requests.Timeout, ReadTimeoutError):
+                raise _stalled(params, shown) from None
+            except (_TemporaryError, requests.RequestException, HTTPError) as error:
+                reason = _explain(error)
+            failures = 0 if _size(part) - before >= PROGRESS_BYTES else failures + 1
+            if failures > len(BACKOFF_SECONDS):
+                raise RunError(f"{shown}: {reason}, {failures} times; run the same command later, it goes on where it was")
+            time.sleep(BACKOFF_SECONDS[max(failures - 1, 0)])
+
+
+def _attempt(session: requests.Session, params: DownloadParams, part: Path, shown: str) -> None:
+    start = _size(part)
+    with _open(session, params, start, shown) as response:
+        status, content_range = response.status_code, response.headers.get("Content-Range")
+        if status == 416 and start and content_range in (None, f"bytes */{start}"):
+            # Nothing behind the part: it is whole, as the checksum will tell.
+            return
+        if status == 416 or (status == 206 and not (content_range or "").startswith(f"bytes {start}-")):
+            part.unlink(missing_ok=True)
+            raise _TemporaryError("the server sends another range than was asked for")
+        _check_status(status, shown)
+        _receive(response, params, part, shown, start=0 if status == 200 else start)
+
+
+def _open(session: requests.Session, params: DownloadParams, start: int, shown: str) -> requests.Response:
+    url = str(params.archive)
+    hosts = {urlsplit(url).hostname, *params.redirect_hosts}
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    for _ in range(MAX_REDIRECTS + 1):
+        response = session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=params.timeout_seconds)
+        if not response.is_redirect:
+            return response
+        response.close()
+        url = _redirected(url, response.headers["Location"], hosts, shown)
+    raise InputError(f"{shown}: redirects more than {MAX_REDIRECTS} times; give the address of the file itself")
+
+
+def _redirected(url: str, location: str, hosts: set[str | None], shown: str) -> str:
+    try:
+        target = urljoin(url, location)
+        scheme, host = urlsplit(target).scheme, urlsplit(target).hostname
+    except ValueError:
+        raise InputError(f"{shown}: redirects to an invalid address; give another address") from None
+    if scheme not in ("http", "https") or (url.startswith("https:") and scheme == "http"):
+        raise InputError(f"{shown}: redirects to {scheme}, which is not safe; give another address")
+    if host not in hosts:
+        raise InputError(f"{shown}: redirects to the host '{host}'; if you trust it, add it to download.redirect_hosts")
+    return target
+
+
+def _check_status(status: int, shown: str) -> None:
+    if status in (200, 206):
+        return
+    answer = f"the server answers {status} {REASONS.get(status, '')}".rstrip()
+    if status >= 500 or status in (408, 425, 429):
+        raise _TemporaryError(answer)
+    advice = "give an address that needs no login" if status in (401, 403, 407) else "correct download.archive"
+    raise InputError(f"{shown}: {answer}; {advice}")
+
+
+def _receive(response: requests.Response, params: DownloadParams, part: Path, shown: str, *, start: int) -> None:
+    announced = response.headers.get("Content-Length", "")
+    total = start + int(announced) if announced.isdecimal() else None
+    limit = params.max_gigabytes * 1e9
+    received, window_start, window_end = start, start, time.monotonic() + params.timeout_seconds
+    with part.open("ab" if start else "wb") as file, progress_bar(f"download {shown}", total, of_bytes=True) as advance:
+        advance(start)
+        while True:
+            if max(received, total or 0) > limit:
+                raise InputError(f"{shown}: is larger than {limit / 1e9:g} GB; if that is right, raise download.max_gigabytes")
+            # read1 gives what has come; `iter_content` would wait for a whole block, however slowly it drips.
+            block = response.raw.read1(BLOCK_BYTES, decode_content=False)
+            if not block:
+                break
+            file.write(block)
+            advance(len(block))
+            received += len(block)
+            if time.monotonic() > window_end:
+                if received - window_start < LEAST_BYTES_PER_SECOND * params.timeout_seconds:
+                    raise _stalled(params, shown)
+                window_start, window_end = received, time.monotonic() + params.timeout_seconds
+    if total is not None and received < total:
+        raise _TemporaryError(f"the body broke off after {received} of {total} bytes")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _stalled(params: DownloadParams, shown: str) -> RunError:
+    return RunError(
+        f"{shown}: the server sends nothing, or less than 1 kB/s, for {params.timeout_seconds:g} s; "
+        "run the same command later, it goes on where it was, or raise download.timeout_seconds"
+    )
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, _TemporaryError):
+        return str(error)
+    # The text of the libraries' errors holds the whole address; only the system's reason is shown.
+    reason = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))
+    kind = "TLS failed" if isinstance(error, requests.exceptions.SSLError) else "the connection failed"
+    return f"{kind} ({reason[1] if reason else type(error).__name__})"

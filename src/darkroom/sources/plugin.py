@@ -1,0 +1,100 @@
+"""Images of a user's own source: a function in src/plugins/sources that `download.source` names by `_target_`."""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkroom.data.images import Decoded, ImageError
+from darkroom.data.listing import SPLITS, Data, Example, Item, Label, Listing, Sample, ordered_classes, printable
+from darkroom.errors import InputError
+from darkroom.instantiate import Builder
+from darkroom.params import Target
+from darkroom.sources.folder import read_file
+
+KEY = "params.yaml: download.source"
+PLACE = "plugins.sources"
+
+
+def list_own(target: Target) -> Listing:
+    """List the examples that a function in src/plugins/sources returns or yields.
+
+    Raises
+    ------
+    InputError
+        If it stands elsewhere, cannot be called with its arguments, or returns anything but examples, each id once.
+    """
+    where = target.target
+    if not where.startswith(f"{PLACE}."):
+        raise InputError(f"{KEY}._target_: {where} is not in {PLACE}, which DVC watches for this stage; put it there")
+    examples = list(Builder("download.source", (Iterable,)).build(target))
+    seen: set[str] = set()
+    for example in examples:
+        _check(example, where)
+        if example.id in seen:
+            raise InputError(f"{KEY}: {where} gives the id '{printable(example.id)}' twice; give every image its own")
+        seen.add(example.id)
+    multilabel = any(not isinstance(example.label, str) for example in examples)
+    classes = ordered_classes({name for example in examples for name in _names(example)})
+    labels = {name: label for label, name in enumerate(classes)}
+    items = []
+    for each in examples:
+        own = tuple(sorted({labels[name] for name in _names(each)}))
+        read = partial(_read, each.data, own if multilabel else own[0])
+        items.append(Item(printable(each.id), each.split, read, each.group, each.extra))
+
+    def name_classes(present: Sequence[int]) -> list[str]:
+        return [printable(classes[label]) for label in present]
+
+    info = {"source": "own", "name": where, "arguments": target.arguments, "licence": None}
+    return Listing(where, items, name_classes, info, multilabel=multilabel)
+
+
+def _names(example: Example) -> Sequence[str]:
+    return [example.label] if isinstance(example.label, str) else example.label
+
+
+def _check(example: Any, where: str) -> None:
+    if not isinstance(example, Example):
+        raise InputError(f"{KEY}: {where} gives a {type(example).__name__}; let it give Example (darkroom.data.listing)")
+    wrong = [
+        name
+        for name, right in {
+            "id": isinstance(example.id, str) and bool(example.id),
+            "data": isinstance(example.data, bytes | Path | np.ndarray) or callable(example.data),
+            "label": isinstance(example.label, str | list | tuple)
+            and example.label != ""
+            and all(isinstance(name, str) and name for name in example.label),
+            "split": example.split in SPLITS,
+            "group": isinstance(example.group, str | None),
+            "extra": example.extra is None or all(isinstance(text, str) for pair in example.extra.items() for text in pair),
+        }.items()
+        if not right
+    ]
+    if wrong:
+        value = getattr(example, wrong[0])
+        raise InputError(f"{KEY}: {where} gives an example with the {wrong[0]} {value!r:.80}; see src/plugins/sources/README.md")
+
+
+def _read(data: Data, label: Label) -> Sample:
+    if isinstance(data, Path):
+        return read_file(data), label
+    try:
+        content = data() if callable(data) else data
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror or error})") from error
+    if isinstance(content, bytes):
+        return content, label
+    if (
+        isinstance(content, np.ndarray)
+        and content.dtype == np.uint8
+        and content.ndim >= 2
+        and content.shape[2:] in ((), (1,), (3,))
+    ):
+        if 0 in content.shape:
+            raise ImageError("has no pixels")
+        return Decoded(np.ascontiguousarray(content[..., 0] if content.shape[2:] == (1,) else content)), label
+    found = f"{content.dtype} {content.shape}" if isinstance(content, np.ndarray) else type(content).__name__
+    raise ImageError(f"is given as {found}, not as bytes or as uint8 (H, W) or (H, W, 3)")

@@ -1,0 +1,169 @@
+"""The images that `download.source` names, whichever kind it is."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from darkroom import paths
+from darkroom.data.images import ImageError
+from darkroom.data.listing import Listing
+from darkroom.errors import InputError
+from darkroom.params import DownloadParams, Target
+from darkroom.sources.archive import Limits, unpack
+from darkroom.sources.fetch import fetch, shown_archive
+from darkroom.sources.folder import Entry, list_images, read_file, scan
+from darkroom.sources.manifest import list_manifest, read_member, read_table
+from darkroom.sources.remote import is_remote, remote_folder, shown_address
+
+
+@contextmanager
+def read_source(params: DownloadParams, work_dir: Path) -> Iterator[Listing]:
+    """List the images of `download.source`; they can be read until the block ends.
+
+    Parameters
+    ----------
+    params
+        Section `download` of params.yaml.
+    work_dir
+        Folder with room for an unpacked archive. It has no name there, so that nothing is left of it even after a kill.
+
+    Raises
+    ------
+    InputError
+        If the source does not exist, is not what it should be, or its layout leaves room for guesses.
+    RunError
+        If a server or the network fails.
+    """
+    # Each source is imported where it is used: torchvision takes seconds.
+    if isinstance(params.source, Target):
+        from darkroom.sources.plugin import list_own
+
+        yield list_own(params.source)
+    elif params.source == "digits":
+        from darkroom.sources.digits import list_digits
+
+        yield list_digits()
+    elif params.source == "torchvision":
+        from darkroom.sources.torchvision import list_torchvision
+
+        yield list_torchvision(params)
+    elif params.source == "huggingface":
+        from darkroom.sources.huggingface import huggingface_listing
+
+        with huggingface_listing(params, _find_folder(params) if params.dataset is None else None, work_dir) as listing:
+            yield listing
+    elif params.source in ("folder", "manifest") and is_remote(params.folder):
+        with remote_folder(params.folder, "params.yaml: download.folder") as entries:
+            yield replace(_list_remote(entries, params), remote=True)
+    elif params.source == "folder":
+        yield _list_folder(params)
+    elif params.source == "manifest":
+        yield _list_manifest(params)
+    else:
+        with tempfile.TemporaryFile(dir=work_dir) as spool:
+            yield _list_archives(params, spool)
+
+
+def _list_folder(params: DownloadParams) -> Listing:
+    folder = _find_folder(params)
+    for part in params.parts:
+        if not (folder / part).is_dir() or not (folder / part).resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"params.yaml: download.parts: '{part}' is no folder in {params.folder}; correct it")
+    info = {"source": "folder", "name": params.folder, "licence": None}
+    parts = {f"{part}/": scan(folder / part) for part in params.parts} or {"": scan(folder)}
+    return list_images(parts, params.folder, info)
+
+
+def _list_manifest(params: DownloadParams) -> Listing:
+    folder, name = _find_folder(params), str(params.manifest)
+    path = folder / name
+    where = f"{params.folder}/{name}"
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"params.yaml: download.manifest: {name} is outside of download.folder ({params.folder}), which DVC watches; "
+            "move it there, or name a folder above both"
+        )
+    if not path.is_file():
+        raise InputError(
+            f"params.yaml: download.manifest: {where} {'is no file' if path.exists() else 'does not exist'}; correct it"
+        )
+    table = read_table(name, path.read_bytes(), where)
+    info = {"source": "manifest", "name": where, "licence": None}
+    return list_manifest(table, params.columns, lambda image: read_file(path.parent / image), where, info)
+
+
+def _list_remote(entries: list[Entry], params: DownloadParams) -> Listing:
+    where = shown_address(params.folder)
+    info = {"source": params.source, "name": where, "licence": None}
+    if params.source == "manifest":
+        return _list_members(entries, params, where, info | {"name": f"{where}/{params.manifest}"})
+    parts = {f"{part}/": list(_below(entries, part)) for part in params.parts} or {"": entries}
+    for prefix, found in parts.items():
+        if not found:
+            raise InputError(f"params.yaml: download.parts: '{prefix[:-1]}' is no folder in {where}; correct it")
+    return list_images(parts, where, info)
+
+
+def _below(entries: list[Entry], folder: str) -> Iterator[Entry]:
+    for entry in entries:
+        if entry.name.startswith(f"{folder}/"):
+            yield entry._replace(name=entry.name.removeprefix(f"{folder}/"))
+
+
+def _find_folder(params: DownloadParams) -> Path:
+    folder = paths.ROOT / Path(params.folder).expanduser()
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "does not exist"
+        raise InputError(f"params.yaml: download.folder: {params.folder} {what}; correct it, or make the folder")
+    # DVC runs experiments of `--temp` and the queue in .dvc/tmp/exps, with a copy of what Git knows.
+    if ".dvc/tmp/exps" in paths.ROOT.as_posix() and not any(entry.is_dir() for entry in folder.iterdir()):
+        raise InputError(
+            f"params.yaml: download.folder: {params.folder} is empty in this experiment's temporary folder, which has only what "
+            "Git knows; name it by its absolute path"
+        )
+    return folder
+
+
+def _list_archives(params: DownloadParams, spool: IO[bytes]) -> Listing:
+    where = shown_archive(params)
+    info: dict[str, Any] = {"source": "archive", "name": where, "sha256": params.sha256, "licence": None}
+    entries = _open_archive(params, spool)
+    if params.manifest is not None:
+        return _list_members(entries, params, where, info)
+    if not params.more_archives:
+        return list_images({"": entries}, where, info)
+    further = [params.model_copy(update=each.model_dump()) for each in params.more_archives]
+    info["more"] = [{"name": shown_archive(each), "sha256": each.sha256} for each in further]
+    parts = {f"{number}/": each for number, each in enumerate([entries, *(_open_archive(each, spool) for each in further)], 1)}
+    return list_images(parts, where, info)
+
+
+def _open_archive(params: DownloadParams, spool: IO[bytes]) -> list[Entry]:
+    archive = fetch(params)
+    where = shown_archive(params)
+    max_bytes = params.max_gigabytes * 1e9
+    if archive.stat().st_size > max_bytes:
+        raise InputError(f"{where}: is larger than {params.max_gigabytes:g} GB; if that is right, raise download.max_gigabytes")
+    return unpack(archive, spool, Limits(params.max_files, max_bytes, params.max_ratio), where)
+
+
+def _list_members(entries: list[Entry], params: DownloadParams, archive: str, info: dict[str, Any]) -> Listing:
+    members = {entry.name: entry.read for entry in entries if entry.read}
+    name = str(params.manifest)
+    found = [name] if name in members else [member for member in members if member.endswith(f"/{name}")]
+    if len(found) != 1:
+        raise InputError(
+            f"params.yaml: download.manifest: {archive} holds {'several files' if found else 'no file'} '{name}'; "
+            "write its path in the archive"
+        )
+    folder = found[0].removesuffix(name.rpartition("/")[2])
+    where = f"{archive}/{found[0]}"
+    try:
+        content = members[found[0]]()
+    except ImageError as error:
+        raise InputError(f"{where}: {error}; correct it") from None
+    table = read_table(name, content, where)
+    return list_manifest(table, params.columns, lambda image: read_member(members, folder + image), where, info)

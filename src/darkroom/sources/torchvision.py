@@ -1,0 +1,257 @@
+"""Classification data sets of torchvision, by class name and arguments; torch is imported only inside, when one is asked for."""
+
+import contextlib
+import difflib
+import http.client
+import importlib
+import inspect
+import io
+import operator
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from threading import Lock
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+from PIL import Image
+
+from darkroom import paths
+from darkroom.data.images import Decoded, ImageError, convert
+from darkroom.data.listing import Item, Listing, Sample
+from darkroom.errors import InputError, RunError
+from darkroom.params import DownloadParams
+from darkroom.sources.fetch import locked
+
+KEY = "params.yaml: download"
+# What the data sets' splits may be called, in the order in which they are tried.
+SPLIT_NAMES = {"train": "train", "trainval": "train", "train-standard": "train", "val": "val", "valid": "val", "test": "test"}
+OWN_ARGUMENTS = ("root", "download", "transform", "transforms", "target_transform", "loader", "is_valid_file")
+NETWORK_ERRORS = (URLError, ConnectionError, TimeoutError, http.client.HTTPException)
+
+
+# By https://docs.pytorch.org/vision/stable/datasets.html: videos, or images with boxes, masks, captions, pairs or flow.
+OTHER_TASKS = (
+    "CREStereo",
+    "CarlaStereo",
+    "Cityscapes",
+    "CocoCaptions",
+    "CocoDetection",
+    "ETH3DStereo",
+    "FallingThingsStereo",
+    "Flickr30k",
+    "Flickr8k",
+    "FlyingChairs",
+    "FlyingThings3D",
+    "HD1K",
+    "HMDB51",
+    "InStereo2k",
+    "Kinetics",
+    "Kitti",
+    "Kitti2012Stereo",
+    "Kitti2015Stereo",
+    "KittiFlow",
+    "LFWPairs",
+    "Middlebury2014Stereo",
+    "MovingMNIST",
+    "PhotoTour",
+    "SBDataset",
+    "SBU",
+    "SceneFlowStereo",
+    "Sintel",
+    "SintelStereo",
+    "UCF101",
+    "VOCDetection",
+    "VOCSegmentation",
+    "WIDERFace",
+)
+# How torchvision says that people have to fetch files themselves.
+BY_HAND = ("externally", "not found in", "manually")
+
+
+class _UnknownSplitError(Exception):
+    pass
+
+
+def list_torchvision(params: DownloadParams) -> Listing:
+    """Download `download.dataset` into torchvision's own layout in the cache, and list its images.
+
+    A data set that takes `train`, or `split`, is asked for each part, unless `download.arguments` names one; what comes then is
+    all called train, and divided by the stage `split`.
+
+    Raises
+    ------
+    InputError
+        If there is no such data set, it does not take the arguments, or its samples are no images with one label each.
+    RunError
+        If the download fails.
+    """
+    name = str(params.dataset)
+    made_by = _find_class(name)
+    taken = _signature(made_by)
+    _check_arguments(params, taken)
+    root = paths.cache_dir() / "torchvision"
+    root.mkdir(parents=True, exist_ok=True)
+    own = {key: value for key, value in {"root": str(root), "download": True}.items() if key in taken}
+    with locked(root / ".lock"), _quiet(params.timeout_seconds):
+        sets = _make_splits(partial(_make, made_by, params.arguments | own), taken, params)
+    if "train" not in sets:
+        raise InputError(f"{KEY}.dataset: {name} has no split called train; name one in download.arguments: {{split: …}}")
+    # One at a time: FakeData, for one, seeds torch's global generator for each image.
+    lock = Lock()
+    items = [
+        Item(f"{split}/{index:0{len(str(len(images) - 1))}d}", split, partial(_read, images, index, lock, name))
+        for split, images in sets.items()
+        for index in range(len(images))
+    ]
+    names = _class_names(sets["train"])
+    info = {"source": "torchvision", "name": name, "arguments": params.arguments, "licence": None}
+    return Listing(name, items, lambda present: [names.get(label, str(label)) for label in present], info)
+
+
+def _find_class(name: str) -> Any:
+    module = importlib.import_module("torchvision.datasets")
+    base = module.VisionDataset
+    found = {key: getattr(module, key) for key in module.__all__ if inspect.isclass(getattr(module, key))}
+    known = {key: value for key, value in found.items() if issubclass(value, base) and value is not base}
+    if issubclass(known.get(name, object), module.DatasetFolder) and name in ("ImageFolder", "DatasetFolder"):
+        raise InputError(f"{KEY}.dataset: {name} is for folders; set download.source to folder and name it in download.folder")
+    if name in OTHER_TASKS:
+        raise InputError(f"{KEY}.dataset: {name} has no images with one class each; take a classification set, such as CIFAR10")
+    if name not in known:
+        lower = {key.casefold(): key for key in known}
+        near = [lower[key] for key in difflib.get_close_matches(name.casefold(), lower, n=1, cutoff=0.4)]
+        advice = f"did you mean {near[0]}?" if near else "take a class of torchvision.datasets, such as CIFAR10"
+        raise InputError(f"{KEY}.dataset: torchvision has no data set {name}; {advice}")
+    return known[name]
+
+
+def _signature(made_by: Any) -> dict[str, inspect.Parameter]:
+    """Return the arguments of a class; those of its bases too as long as it hands `**kwargs` on, as EMNIST does to MNIST."""
+    taken: dict[str, inspect.Parameter] = {}
+    for base in inspect.getmro(made_by):
+        if "__init__" not in vars(base):
+            continue
+        own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        named = [each for each in own if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+        taken = {each.name: each for each in named} | taken
+        if not any(each.kind is each.VAR_KEYWORD for each in own):
+            break
+    return taken
+
+
+def _check_arguments(params: DownloadParams, taken: dict[str, inspect.Parameter]) -> None:
+    allowed = [key for key in taken if key not in OWN_ARGUMENTS]
+    for key in params.arguments:
+        if key in OWN_ARGUMENTS:
+            raise InputError(f"{KEY}.arguments.{key}: is set by Darkroom; remove it")
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.5)
+            advice = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(allowed) or 'no arguments'}"
+            raise InputError(f"{KEY}.arguments.{key}: {params.dataset} takes no such argument; {advice}")
+    # Where there is `train`, a `split` is something else, which has to be chosen: EMNIST's are sets of classes.
+    filled = {"train"} if "train" in taken else {"split"}
+    for key in allowed:
+        if taken[key].default is inspect.Parameter.empty and key not in params.arguments and key not in filled:
+            raise InputError(f"{KEY}.arguments.{key}: is missing; {params.dataset} needs it")
+
+
+def _make_splits(make: Callable[..., Any], taken: dict[str, inspect.Parameter], params: DownloadParams) -> dict[str, Any]:
+    try:
+        if "train" in taken and "train" not in params.arguments:
+            return {"train": make(train=True), "test": make(train=False)}
+        if "split" not in taken or "split" in params.arguments:
+            return {"train": make()}
+        return _probe_splits(make)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        if any(words in reason for words in BY_HAND):
+            raise InputError(
+                f"{KEY}.dataset: {params.dataset} cannot be downloaded ({reason}); "
+                f"put its files into {paths.cache_dir() / 'torchvision'} as that says"
+            ) from error
+        # torchvision wraps some of what the network did.
+        wrapped = isinstance(error, RuntimeError) and ("Error downloading" in reason or "corrupted" in reason)
+        if wrapped or isinstance(error, NETWORK_ERRORS):
+            raise RunError(f"{params.dataset}: its download failed ({reason}); run the same command later") from error
+        # A full disk is no fault of the arguments.
+        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            raise
+        reason = f"{type(error).__name__}: {reason}"
+        raise InputError(
+            f"{KEY}.dataset: {params.dataset} cannot be made ({reason}); correct download.arguments, or do as it says"
+        ) from error
+
+
+def _probe_splits(make: Callable[..., Any]) -> dict[str, Any]:
+    """Ask for each split by the names that it may have; a data set refuses an unknown one before it downloads anything."""
+    sets: dict[str, Any] = {}
+    for name, split in SPLIT_NAMES.items():
+        if split not in sets:
+            with contextlib.suppress(_UnknownSplitError):
+                sets[split] = make(split=name)
+                # Its val is a part of this one.
+                if name == "trainval":
+                    sets["val"] = None
+    return {split: images for split, images in sets.items() if images is not None}
+
+
+def _make(made_by: Any, arguments: dict[str, Any], **chosen: Any) -> Any:
+    try:
+        return made_by(**arguments, **chosen)
+    except ValueError as error:
+        if "split" in chosen and "Unknown value" in str(error) and "argument split" in str(error):
+            raise _UnknownSplitError from error
+        raise
+
+
+@contextlib.contextmanager
+def _quiet(timeout_seconds: float) -> Iterator[None]:
+    """Let no connection hang, and print nothing where nobody is watching."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout_seconds)
+    try:
+        with contextlib.ExitStack() as stack:
+            if not sys.stderr.isatty():
+                stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+                stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _read(images: Any, index: int, lock: Lock, name: str) -> Sample:
+    try:
+        with lock:
+            sample = images[index]
+    except Exception as error:
+        raise ImageError(f"cannot be read ({type(error).__name__}: {error})") from error
+    not_classification = InputError(
+        f"{KEY}.dataset: {name} gives no image with one class each, so it cannot train a classifier; take another"
+    )
+    if not isinstance(sample, Sequence) or len(sample) < 2:
+        raise not_classification
+    try:
+        label = operator.index(sample[1])
+    except TypeError:
+        raise not_classification from None
+    if isinstance(sample[0], Image.Image):
+        return convert(sample[0]), label
+    if isinstance(sample[0], np.ndarray) and sample[0].dtype == np.uint8 and sample[0].shape[2:] in ((), (3,)):
+        return Decoded(sample[0]), label
+    raise not_classification
+
+
+def _class_names(images: Any) -> dict[int, str]:
+    """Return the class names by label, as far as the data set has any; ImageNet's are tuples, and some stand for two classes."""
+    classes = getattr(images, "classes", None) or getattr(images, "class_to_idx", None) or []
+    if isinstance(classes, dict):
+        by_label = {key: name for key, name in classes.items() if isinstance(key, int)}
+        by_label |= {label: name for name, label in classes.items() if isinstance(label, int)}
+    else:
+        by_label = dict(enumerate(classes))
+    names = {label: ", ".join(name) if isinstance(name, tuple) else str(name) for label, name in by_label.items()}
+    several = {name for name in names.values() if list(names.values()).count(name) > 1}
+    return {label: f"{name} ({label})" if name in several else name for label, name in names.items()}

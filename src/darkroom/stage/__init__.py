@@ -1,0 +1,1 @@
+"""What every stage does around its work: lock, inputs, hashes, orphans."""

@@ -1,0 +1,65 @@
+"""What a stage depends on, as dvc.yaml lists it, with the hash of each."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from darkroom import paths
+from darkroom.params_file import read_yaml
+
+Inputs = dict[str, str]
+"""What a stage depends on: `params.yaml: train.lr` to its value, `src/train.py` or `data/raw/…` to a hash."""
+
+
+def read_inputs(name: str) -> Inputs:
+    """Return the parameters and dependencies of a stage, as dvc.yaml lists them, with the hash of each.
+
+    Code is hashed by content, data by name, size and time of change, which is what DVC goes by as well. A folder elsewhere
+    (s3://…) is left to the stage that reads it, which compares it with what it listed (darkroom.sources.remote).
+    """
+    stage = read_yaml(paths.PIPELINE)["stages"][name]
+    content = read_yaml(paths.PARAMS)
+    params = content if isinstance(content, dict) else {}  # what is wrong with it, load_params says
+    inputs = {f"params.yaml: {key}": value for section in stage["params"] for key, value in _flat(params.get(section), section)}
+    for dependency in stage["deps"]:
+        filled = _filled(dependency, params)
+        path = paths.ROOT / filled
+        # What is no path at all, such as one that is too long, does not exist either.
+        if "://" in filled or not os.path.exists(path):  # noqa: PTH110
+            continue
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and "__pycache__" not in file.parts:
+                inputs[paths.shown(file)] = _code_hash(file) if path.is_relative_to(paths.ROOT / "src") else _signature(file)
+    return inputs
+
+
+def _filled(text: str, params: Any) -> str:
+    """Return a dependency such as `${download.folder}` as DVC reads it."""
+    if not text.startswith("${"):
+        return text
+    for key in text[2:-1].split("."):
+        params = params.get(key) if isinstance(params, dict) else None
+    return str(params) if "://" in str(params) else str(Path(str(params)))
+
+
+def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}")
+    else:
+        try:
+            yield key, json.dumps(value, default=str)
+        except (TypeError, ValueError):  # no parameter, as load_params says
+            yield key, "unreadable"
+
+
+def _code_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _signature(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_size} bytes, {status.st_mtime_ns}"

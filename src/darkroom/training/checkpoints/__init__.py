@@ -1,0 +1,1 @@
+"""What a training keeps: states to resume from, and the weights of its best epochs."""

@@ -1,0 +1,154 @@
+"""Keeping the weights of the best epochs, and of every so manieth one, in files beside the training's states."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from darkroom.metrics.extra import Mode
+from darkroom.training.checkpoints.soup import Soup
+from darkroom.training.checkpoints.store import StateStore, Weights
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An epoch whose weights are kept.
+
+    Attributes
+    ----------
+    monitor, score : str, float
+        What it was chosen by, and its value.
+    epoch : int
+        From 1.
+    file : str
+        Name of the weights in the `StateStore`.
+    """
+
+    monitor: str
+    score: float
+    epoch: int
+    file: str
+
+
+def _column(table: Path, epoch: int) -> list[float]:
+    """Return what DVCLive logged of a metric in an epoch."""
+    rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    return [float(value) for step, value in rows if int(step) == epoch]
+
+
+class KeepBest(pl.Callback):
+    """Keeps the weights of the epochs whose monitored metric was best, the earlier one of equals, and of every so manieth one.
+
+    An epoch that is validated several times stands for the best of these.
+
+    Parameters
+    ----------
+    store
+        Where the weights are written.
+    monitor, mode
+        The metric, and whether the least or the greatest value is the best one.
+    num_best
+        Number of best epochs.
+    every
+        Keep every so manieth epoch as well.
+
+    Attributes
+    ----------
+    kept : list of Kept
+        The best one first.
+    soup : Soup or None
+        What is published in place of the best one.
+    publishes : bool
+        Whether this is the process, of several, that writes the model.
+    """
+
+    def __init__(self, store: StateStore, monitor: str, mode: Mode, *, num_best: int = 1, every: int | None = None):
+        self.store, self.monitor, self.num_best, self.every = store, monitor, num_best, every
+        self.sign = -1 if mode == "min" else 1
+        self.kept: list[Kept] = []
+        self.soup: Soup | None = None
+        self.publishes = True
+
+    @property
+    def epoch(self) -> int:
+        """The best epoch, from 1."""
+        return self.kept[0].epoch
+
+    @property
+    def score(self) -> float:
+        """The monitored metric of the published weights."""
+        return self.soup.score if self.soup else self.kept[0].score
+
+    @property
+    def name(self) -> str:
+        """What the published weights are of."""
+        return f"the mean of epochs {', '.join(map(str, self.soup.epochs))}" if self.soup else f"epoch {self.epoch}"
+
+    @property
+    def weights(self) -> Weights:
+        """The published weights, on the CPU."""
+        return self.soup.weights if self.soup else self.load(self.kept[0])
+
+    def measured(self, log_dir: Path) -> dict[str, float]:
+        """Return the validation metrics of the published weights, as the log in `log_dir` has them, by name without `val/`.
+
+        Of a soup only the monitored one was measured.
+        """
+        name = self.monitor.removeprefix("val/")
+        if self.soup is not None:
+            return {name: self.score}
+        tables = sorted((log_dir / "plots" / "metrics" / "val").glob("*.tsv"))
+        columns = {table.stem: _column(table, self.epoch) for table in tables}
+        # An epoch that was validated several times stands for the best of these.
+        place = columns[name].index(self.score) if self.score in columns.get(name, []) else -1
+        found = {column: values[place] for column, values in columns.items() if values and math.isfinite(values[place])}
+        return {**found, name: self.score}
+
+    def load(self, kept: Kept) -> Weights:
+        """Return the weights of an epoch, on the CPU."""
+        return self.store.load_weights(kept.file)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Learn which process this is."""
+        self.publishes = trainer.is_global_zero
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Compare this epoch with those that are kept."""
+        measured = Kept(self.monitor, float(trainer.callback_metrics[self.monitor]), trainer.current_epoch + 1, file="")
+        if measured not in self._chosen(measured):
+            return
+        file = ""
+        if trainer.is_global_zero:
+            weights = pl_module.published.state_dict()  # type: ignore[union-attr]
+            file = self.store.save_weights(measured.epoch, {name: value.detach().cpu() for name, value in weights.items()})
+        file = trainer.strategy.broadcast(file)
+        self.kept = self._chosen(Kept(self.monitor, measured.score, measured.epoch, file))
+
+    def _chosen(self, measured: Kept) -> list[Kept]:
+        """Return what is kept once an epoch was measured, the best first."""
+        ranked = sorted([*self.kept, measured], key=lambda kept: (-self.sign * kept.score, kept.epoch))
+        of_epoch: dict[int, Kept] = {}
+        for kept in ranked:
+            of_epoch.setdefault(kept.epoch, kept)
+        return self._first(list(of_epoch.values()), self.num_best)
+
+    def checkpoints(self, num_best: int) -> list[Kept]:
+        """Return what is published beside the model: so many best epochs, unless it is the model alone, and every so manieth."""
+        return sorted(self._first(self.kept, num_best if num_best > 1 else 0), key=lambda kept: kept.epoch)
+
+    def _first(self, ranked: list[Kept], num_best: int) -> list[Kept]:
+        return [
+            kept
+            for place, kept in enumerate(ranked)
+            if place < num_best or (self.every is not None and kept.epoch % self.every == 0)
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"kept": [asdict(kept) for kept in self.kept]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up where a checkpoint left off."""
+        self.kept = [Kept(**each) for each in state_dict["kept"]]

@@ -1,0 +1,246 @@
+"""Going on after an interruption as if there had been none: when the state is saved, what is in it, how it is taken up.
+
+A state stands between two optimizer steps. Everything random is a function of seed, epoch, step and image, so that weights,
+optimizer, schedule, counters, the best epochs so far and the log are all that a training has to remember.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
+from pytorch_lightning.plugins.io import CheckpointIO
+from torch import Tensor
+
+from darkroom.errors import Interrupted
+from darkroom.signals import SIGNALS
+from darkroom.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH
+from darkroom.training.checkpoints.store import StateStore
+
+State = dict[str, Any]
+"""A checkpoint of Lightning with its counters set to a step boundary, and `darkroom`: epoch, batch, finished, log."""
+
+
+class KeepState(pl.Callback):
+    """Saves the state after every epoch, within long ones, and when a signal asks the training to end.
+
+    Parameters
+    ----------
+    store
+        Where states are kept.
+    every_minutes
+        Time after which the state is saved within an epoch.
+    """
+
+    def __init__(self, store: StateStore, every_minutes: float):
+        self.store, self.every_seconds = store, 60 * every_minutes
+        self.received: int | None = None
+        self.saved = time.monotonic()
+        self.resuming = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """From here on a signal ends the training at the next step; Lightning puts all handlers back at the end."""
+        for number in SIGNALS:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._receive)
+        self.resuming = trainer.fit_loop.restarting
+
+    def _receive(self, number: int, _: FrameType | None) -> None:
+        # Who asks a second time does not want to wait for the step.
+        if self.received is not None:
+            raise Interrupted(number, "the same command goes on from the last state that was saved")
+        self.received = number
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Save what the epoch before has made; its log is complete only now."""
+        if self._is_resumed(trainer) or trainer.current_epoch == 0:
+            return
+        self._save(trainer, EPOCH_OVER, batch=0, validated=True)
+        self._end_if_asked(trainer)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
+        """Tell Lightning that the resumed training now is one like any other."""
+        self._is_resumed(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        outputs: Any,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        """Save within the epoch, after an optimizer step, if it is time or if a signal came."""
+        loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        assert fetcher is not None
+        validated = not loop._should_check_val_fx(fetcher)
+        # The gradients of an unfinished step are in no checkpoint; an epoch that is over is saved when the next one begins.
+        if loop._should_accumulate() or (validated and loop._num_ready_batches_reached()):
+            return
+        due = self.received is not None or time.monotonic() - self.saved > self.every_seconds
+        if trainer.world_size > 1:
+            due = trainer.strategy.reduce_boolean_decision(due, all=False)
+        if due:
+            self._save(trainer, WITHIN_EPOCH, batch=batch_idx + 1, validated=validated)
+            self._end_if_asked(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Tell Lightning that the resumed training now is one like any other."""
+        self._is_resumed(trainer)
+
+    def on_validation_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+        dataloader_idx: int = 0,  # noqa: ARG002
+    ) -> None:
+        """End in the middle of a validation if a signal came; it will be run again."""
+        if self.received is not None and trainer.world_size == 1:
+            self._save(trainer, WITHIN_EPOCH, batch=trainer.fit_loop.epoch_loop.batch_idx + 1, validated=False)
+            self._end_if_asked(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Save what only has to be published."""
+        self._save(trainer, FINISHED, batch=0, validated=True)
+        self._end_if_asked(trainer)
+
+    def _is_resumed(self, trainer: pl.Trainer) -> bool:
+        """Say once whether this is the first thing that happens after a resume.
+
+        Lightning would take the whole epoch for a resumed one, and not step schedules that wait for a metric at its end.
+        """
+        resumed, self.resuming = self.resuming, False
+        if resumed:
+            trainer.fit_loop.restarting = False
+        return resumed
+
+    def _end_if_asked(self, trainer: pl.Trainer) -> None:
+        received = self.received
+        if trainer.world_size > 1:
+            numbers = trainer.strategy.all_gather(torch.tensor(received or 0, device=trainer.strategy.root_device))
+            received = int(numbers.max()) or None
+        if received is None:
+            return
+        if trainer.is_global_zero:
+            _requeue(trainer, received)
+        where = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
+        raise Interrupted(received, f"the state of {where} is saved, the same command goes on from there")
+
+    def _save(self, trainer: pl.Trainer, phase: int, *, batch: int, validated: bool) -> None:
+        state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        epoch = trainer.current_epoch
+        _set_counters(state["loops"]["fit_loop"], epoch, batch, validated=validated)
+        if trainer.is_global_zero:
+            state["darkroom"] = {
+                "epoch": epoch,
+                "batch": batch,
+                "finished": phase == FINISHED,
+                "log": read_files(self.store.log_dir),
+            }
+            weights = [kept["file"] for kept in state["callbacks"]["KeepBest"]["kept"]]
+            self.store.save(state, step=trainer.global_step, phase=phase, weights=weights)
+        self.saved = time.monotonic()
+
+
+class StateInMemory(CheckpointIO):
+    """Hands Lightning a state that was read and verified, in place of a path."""
+
+    def __init__(self, state: State):
+        self.state = state
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> State:  # noqa: ARG002
+        """Return the state."""
+        return self.state
+
+    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
+        """Fail: states are written by StateStore alone."""
+        raise AssertionError
+
+    def remove_checkpoint(self, path: Any) -> None:  # noqa: ARG002
+        """Fail, likewise."""
+        raise AssertionError
+
+
+def read_files(directory: Path) -> dict[str, Tensor]:
+    """Return the files below a folder by their relative path, as (bytes,) uint8: what a checkpoint may hold without pickles."""
+    found = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): torch.from_numpy(np.fromfile(path, np.uint8)) for path in found}
+
+
+def write_files(directory: Path, content: dict[str, Tensor]) -> None:
+    """Write files that `read_files` has read."""
+    for name, values in content.items():
+        path = directory / name
+        if not path.resolve().is_relative_to(directory.resolve()):
+            raise ValueError(f"{name} leads out of the folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(values.numpy().data)
+
+
+def _set_counters(loops: dict[str, Any], epoch: int, batch: int, *, validated: bool) -> None:
+    """Set Lightning's counters to the boundary before a batch of an epoch, from which it goes on without guessing.
+
+    What it saves itself depends on the hook in which it is asked, and after a resume from the last batch of an epoch its later
+    checkpoints count wrongly (seen with 2.6.6).
+
+    Parameters
+    ----------
+    loops
+        State of the fit loop, changed in place.
+    epoch
+        Epochs that are over.
+    batch
+        Batches of the next one that were trained on.
+    validated
+        Whether the validation that follows on that batch, if any, is done.
+    """
+    begun = epoch + (batch > 0)
+    loops["epoch_progress"] = _progress(begun, epoch)
+    train = loops["epoch_loop.batch_progress"]
+    total = train["total"]["processed"]
+    train["total"], train["current"] = _counts(total, total), _counts(batch, batch)
+    train["is_last_batch"] = train["is_last_batch"] and batch > 0
+    val = loops["epoch_loop.val_loop.batch_progress"]
+    # One batch that was begun and not ended makes Lightning run a validation again.
+    val["total"], val["current"], val["is_last_batch"] = _counts(int(not validated), 0), _counts(0, 0), False
+    if batch > 0 and validated:
+        loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
+
+
+def _progress(begun: int, over: int) -> dict[str, Any]:
+    return {"total": _counts(begun, over), "current": _counts(begun, over)}
+
+
+def _counts(begun: int, over: int) -> dict[str, int]:
+    return {"ready": begun, "started": begun, "processed": over, "completed": over}
+
+
+def _requeue(trainer: pl.Trainer, received: int) -> None:
+    """Put a SLURM job back into its queue, where Lightning would, on the signal before its time is up."""
+    environment = trainer._accelerator_connector.cluster_environment
+    if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue):
+        return
+    if received == (environment.requeue_signal or signal.SIGUSR1):
+        array = os.environ.get("SLURM_ARRAY_JOB_ID")
+        job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+        subprocess.run(["scontrol", "requeue", job], check=False)
+
+
+def describe(state: State | None, store: StateStore) -> str | None:
+    """Say in one line what the training does with the states that it found, or None if there are none."""
+    if state is None:
+        why = store.why_fresh()
+        return f"train: starting fresh: {why}" if why else None
+    if state["darkroom"]["finished"]:
+        return "train: was finished before with the same parameters, data and code; publishing its result"
+    epoch, step = state["darkroom"]["epoch"] + 1, state["global_step"]
+    return f"train: resuming at epoch {epoch}, step {step}: same parameters, data, code"

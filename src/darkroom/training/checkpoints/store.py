@@ -1,0 +1,237 @@
+"""States of unfinished trainings on disk: which one belongs to these parameters, code and data, and whether it is whole."""
+
+import hashlib
+import json
+import pickle
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from darkroom import files, paths
+from darkroom.errors import RunError, is_main_process, warn
+from darkroom.models.card import packages, science
+from darkroom.params import Params
+from darkroom.stage.lock import locked
+from darkroom.stage.runner import Stage
+from darkroom.state_files import WEIGHTS_SUFFIX
+
+# The newest two, so that one that the disk has spoilt does not cost the whole training.
+KEPT_PER_TRAINING = 2
+# Of trainings that nobody went on with.
+KEPT_TRAININGS, KEPT_DAYS = 5, 14
+# A checkpoint holds weights, two moments of the optimizer and an average of the weights.
+COPIES_IN_STATE = 4
+Weights = dict[str, Tensor]
+
+
+class StateStore:
+    """The states of one training, in a folder of `.resume` that is named by all that its result depends on.
+
+    Parameters
+    ----------
+    root
+        The folder `.resume`.
+    about
+        What the result depends on, as plain JSON: parameters, code, data, packages.
+
+    Attributes
+    ----------
+    folder : Path
+        `root` / the first digits of the hash of `about`.
+    """
+
+    def __init__(self, root: Path, about: Mapping[str, Any]):
+        self.root, self.about = root, json.loads(json.dumps(about, sort_keys=True))
+        fingerprint = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()
+        self.folder = root / fingerprint[:16]
+        self.log_dir = self.folder / "log"
+        self._needed: set[str] = set()
+        """Files of weights that the newest state on disk names."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep out other processes that train the same, in other workspaces, and clear away what is too old."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not is_main_process():
+            yield
+            return
+        with locked(self.folder / "lock", "train"):
+            files.sweep(self.folder)
+            files.write_json(self.folder / "about.json", self.about)
+            self._collect()
+            yield
+
+    def latest(self) -> dict[str, Any] | None:
+        """Return the newest state that is whole, on the CPU, or None.
+
+        A state is opened only after its content was found to have the SHA-256 in its name, and never runs code. The files of
+        weights that it names are looked at likewise.
+        """
+        for path in self._states():
+            fault = "is damaged (its SHA-256 differs)"
+            if files.has_named_hash(path):
+                try:
+                    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                except pickle.UnpicklingError:
+                    fault = "cannot be opened without running code"
+                else:
+                    needed = set(state.get("weights", []))
+                    if all(files.has_named_hash(self.folder / name) for name in needed):
+                        self._needed = needed
+                        return state
+                    fault = "names weights that are damaged or gone"
+            warn(f"{paths.shown(path)}: {fault}; an earlier state is used, or none")
+            path.unlink()
+        return None
+
+    def save_weights(self, epoch: int, weights: Weights) -> str:
+        """Write weights of an epoch to a file of their own, and return its name, by which a state can name it.
+
+        Raises
+        ------
+        RunError
+            If the disk is full or fails.
+        """
+        contiguous = {name: value.contiguous() for name, value in weights.items()}
+        try:
+            stem = f"{epoch:012d}-weights"
+            return files.write_hash_named(self.folder, stem, WEIGHTS_SUFFIX, partial(save_file, contiguous)).name
+        except (OSError, SafetensorError) as error:
+            raise self._unsaved(f"the weights of epoch {epoch}", error) from error
+
+    def load_weights(self, name: str) -> Weights:
+        """Return weights that `save_weights` has written, on the CPU."""
+        path = self.folder / name
+        if not files.has_named_hash(path):
+            raise RunError(
+                f"{paths.shown(path)}: is damaged or gone; the same command goes on from an earlier state, or begins anew"
+            )
+        return load_file(path)
+
+    def _unsaved(self, what: str, error: Exception) -> RunError:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        return RunError(
+            f"{paths.shown(self.folder)}: {what} cannot be saved ({reason}); "
+            "free the disk or mend its permissions: the same command goes on from the state before"
+        )
+
+    def save(self, state: Mapping[str, Any], *, step: int, phase: int, weights: Iterable[str] = ()) -> None:
+        """Write a state, and remove all but the newest; `phase` orders those of the same step.
+
+        Of the files of weights those stay that this state names (`weights`) and those that the one before did.
+
+        Raises
+        ------
+        RunError
+            If the disk is full or fails; the states before are untouched.
+        """
+        named = sorted(set(weights))
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                torch.save({**state, "weights": named}, file)
+
+        try:
+            files.write_hash_named(self.folder, f"{step:012d}-{phase}", ".ckpt", write)
+        except (OSError, RuntimeError) as error:
+            raise self._unsaved(f"the state of step {step}", error) from error
+        for old in self._states()[KEPT_PER_TRAINING:]:
+            old.unlink()
+        for path in self._weights():
+            if path.name not in self._needed.union(named):
+                path.unlink()
+        self._needed = set(named)
+
+    def forget(self) -> None:
+        """Remove all states."""
+        for path in [*self._states(), *self._weights()]:
+            path.unlink()
+
+    def check_space(self, weights_bytes: int, num_kept: int = 1) -> None:
+        """Refuse to start what the disk could not hold to its end, with the weights of so many epochs.
+
+        Raises
+        ------
+        RunError
+            Saying how much is needed and how much is there.
+        """
+        # Weights are kept here, with one more of which no state knows yet, and published, with the best ones by themselves.
+        needed = weights_bytes * (COPIES_IN_STATE * (KEPT_PER_TRAINING + 1) + 2 * (num_kept + 1))
+        free = shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise RunError(
+                f"{paths.shown(self.root)}: training needs {needed / 1e9:.1f} GB for its states and model, "
+                f"but the disk has {free / 1e9:.1f} GB free; free some"
+            )
+
+    def why_fresh(self) -> str | None:
+        """Say in what the newest unfinished other training differs, or None if there is none."""
+        others = [folder for folder in self._others() if any(folder.glob("*.ckpt"))]
+        if not others:
+            return None
+        newest = max(others, key=_last_use)
+        try:
+            before = json.loads((newest / "about.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        then, now = dict(_flat(before)), dict(_flat(self.about))
+        changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        return f"the state in {paths.shown(newest)} is of other {changed[0]}{more}" if changed else None
+
+    def _states(self) -> list[Path]:
+        """Return the states, newest first; names sort by step, for clocks can go backwards."""
+        return sorted(self.folder.glob("[0-9]*.ckpt"), reverse=True)
+
+    def _weights(self) -> list[Path]:
+        return list(self.folder.glob(f"[0-9]*{WEIGHTS_SUFFIX}"))
+
+    def _others(self) -> list[Path]:
+        return [folder for folder in self.root.iterdir() if folder.is_dir() and folder != self.folder]
+
+    def _collect(self) -> None:
+        others = sorted(self._others(), key=_last_use, reverse=True)
+        for number, folder in enumerate(others):
+            if number >= KEPT_TRAININGS or time.time() - _last_use(folder) > KEPT_DAYS * 86400:
+                try:
+                    with locked(folder / "lock", "train", patient=False):
+                        shutil.rmtree(folder)
+                except RunError:
+                    continue  # it is being trained
+
+
+def depends_on(
+    stage: Stage,
+    params: Params,
+    data_sha256: dict[str, str],
+    origin: Mapping[str, Any] | None = None,
+    teacher: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return all that the bits of a training depend on; where and how often its state is saved is not among it.
+
+    `origin` and `teacher` say which weights it starts with and learns from: a name in params.yaml may come to mean others.
+    """
+    code = {name: value for name, value in stage.inputs.items() if name.startswith("src/")}
+    weights, used = {"origin": origin, "teacher": teacher}, science(params)
+    return {"params": used, "data": data_sha256, **weights, "code": code, "packages": packages(used)}
+
+
+def _last_use(folder: Path) -> float:
+    return folder.stat().st_mtime
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else name)
+    else:
+        yield key, value

@@ -1,0 +1,69 @@
+"""What is known to go wrong while a network trains, turned into one line each."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from dvc.dirs import site_cache_dir
+
+from darkroom import files
+from darkroom.errors import RunError
+from darkroom.input.loaders import timed_out
+from darkroom.params import Params
+
+
+@contextmanager
+def explained(params: Params, trainer: pl.Trainer, log_dir: Path) -> Iterator[None]:
+    """Turn what is known to go wrong into one line."""
+    try:
+        with files.naming(log_dir):
+            yield
+    except sqlite3.Error as error:
+        raise RunError(
+            f"{site_cache_dir()}: DVC cannot write there ({error}); free the disk, mend its permissions "
+            "or set DVC_SITE_CACHE_DIR to another folder"
+        ) from error
+    except RuntimeError as error:
+        _explain_memory(error, params.train.batch_size)
+        _explain_workers(error, params)
+        _explain_ranks(error, trainer.world_size)
+        if params.train.compile is not None:
+            from darkroom.training.torch_compile import explain_compiler
+
+            explain_compiler(error)
+        raise
+
+
+def _explain_memory(error: RuntimeError, batch_size: int) -> None:
+    """Turn what torch says of memory, a GPU's or the machine's, into one line."""
+    if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+        raise RunError(
+            f"params.yaml: train.batch_size: {batch_size} images do not fit in the device's memory; lower it, "
+            "with train.trainer.accumulate_grad_batches to make up for it"
+        ) from error
+
+
+def _explain_workers(error: RuntimeError, params: Params) -> None:
+    """Turn what a DataLoader says of its reading processes into one line."""
+    if "DataLoader timed out" in str(error):
+        raise timed_out(params.hardware.worker_timeout_seconds) from error
+    if "DataLoader worker" in str(error):
+        raise RunError(
+            f"params.yaml: hardware.num_workers: a reading process died ({str(error).splitlines()[0]}); "
+            "lower it if memory ran out: the same command goes on from the last state"
+        ) from error
+
+
+def _explain_ranks(error: RuntimeError, world_size: int) -> None:
+    """Turn what torch.distributed says of the other processes into one line."""
+    text = " ".join(str(error).split())
+    if "EADDRINUSE" in text:
+        raise RunError("MASTER_PORT: is taken by another program; set it to another port, or leave it out") from error
+    if world_size > 1 and any(word in text for word in ("gloo", "NCCL", "Timed out", "Connection closed", "Connection reset")):
+        raise RunError(
+            f"params.yaml: hardware.devices: one of {world_size} processes died or did not answer ({text[:120]}); "
+            "the same command goes on from the last state"
+        ) from error

@@ -1,0 +1,90 @@
+"""What runs beside a training and leaves its result alone: loggers, the watch over the machine, looks inside, provenance."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from darkroom import files, paths
+from darkroom.errors import is_main_process
+from darkroom.params import Params
+from darkroom.training.observing.inspection import Histograms, Inputs, Profile
+from darkroom.training.observing.loggers import KeepLoggers, ResilientLogger, open_loggers
+from darkroom.training.observing.provenance import write_circumstances
+from darkroom.training.observing.system import SystemMonitor
+
+
+@dataclass(frozen=True)
+class Observers:
+    """What the Trainer is given; nothing in a process that does not write."""
+
+    loggers: list[ResilientLogger] = field(default_factory=list)
+    callbacks: list[pl.Callback] = field(default_factory=list)
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Of the Trainer."""
+
+
+@contextmanager
+def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, name: str) -> Iterator[Observers]:
+    """Open what params.yaml asks for, in the folder of this training below `logs`, and close it at the end.
+
+    Parameters
+    ----------
+    params
+        The parameters.
+    logs
+        The folder `logs`; None: nothing is observed.
+    state
+        What the training goes on from, then in the same folder; nothing is observed of one that was finished.
+    name
+        Of the training, by which its folder is known if it is no experiment of DVC's.
+
+    Raises
+    ------
+    InputError, RunError
+        If a logger cannot be opened.
+    """
+    if logs is None or not is_main_process():
+        yield Observers()
+        return
+    known = state or {}
+    _clear_away(logs, known, name)
+    if known and known["darkroom"]["finished"]:
+        yield Observers()
+        return
+    started = time.strftime("%Y-%m-%d_%H-%M-%S")
+    folder = logs / (known.get("logs") or f"{started}_{os.environ.get('DVC_EXP_NAME') or name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_circumstances(folder, params)
+    # Lightning gives one that only tries a step no logger.
+    is_trial = bool(params.train.trainer.get("fast_dev_run"))
+    loggers = [] if is_trial else open_loggers(params, folder, known.get("loggers", {}))
+    observers = Observers(loggers, [KeepLoggers(folder, loggers)])
+    print(f"train: watch it in {paths.shown(folder)}", flush=True)
+    with ExitStack() as stack:
+        if params.hardware.watch:
+            observers.callbacks.insert(0, stack.enter_context(SystemMonitor(folder)))
+        if "histograms" in params.train.inspect:
+            observers.callbacks.insert(0, Histograms(folder, loggers))
+        if "inputs" in params.train.inspect:
+            observers.callbacks.insert(0, Inputs(folder, loggers))
+        if "profiler" in params.train.inspect:
+            profile = Profile(folder)
+            observers.callbacks.insert(0, profile)
+            observers.arguments["profiler"] = profile.parts
+            stack.callback(profile.write)
+        yield observers
+
+
+def _clear_away(logs: Path, known: dict[str, Any], name: str) -> None:
+    """Remove what this training was writing when it was killed; nobody writes there now, since its state is held."""
+    folders = list(logs.glob(f"*_{name}"))
+    if "logs" in known:
+        folders.append(logs / known["logs"])
+    for folder in folders:
+        files.sweep(folder)

@@ -1,0 +1,93 @@
+"""Loss and learning rate of every step, which stay on the device until fifty of them are read at once."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from dvclive.lightning import DVCLiveLogger
+from torch import Tensor
+
+from darkroom.training.observing.loggers import ResilientLogger, Values
+
+# Reading a loss waits for the device, which then has nothing to do until it is given the next step.
+STEPS_PER_READ = 50
+
+
+class LogSteps(pl.Callback):
+    """Logs `train/loss_step`, the mean over all processes, and `lr_step`, by optimizer step from 1.
+
+    Whatever is logged or saved next finds them written, so that the log of a resumed training is that of a whole one.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.losses: list[Tensor] = []
+        self.rates: list[float] = []
+        self.rate = 0.0
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:  # noqa: ARG002
+        """Remember the rate that this step is taken with; the schedule has moved on when it is over."""
+        self.rate = float(optimizer.param_groups[0]["lr"])
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002
+        outputs: Any,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Add one step."""
+        if trainer.fit_loop.epoch_loop._should_accumulate():
+            return
+        self.steps.append(trainer.global_step)
+        self.losses.append((outputs["loss"] if isinstance(outputs, dict) else outputs).detach())
+        self.rates.append(self.rate)
+        if len(self.steps) >= STEPS_PER_READ:
+            self.flush(trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Write before the epoch's metrics are."""
+        self.flush(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Write before the epoch's metrics are."""
+        self.flush(trainer)
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
+        """Write before the log is put into the state."""
+        self.flush(trainer)
+
+    def flush(self, trainer: pl.Trainer) -> None:
+        """Read the losses from the device and log what was added."""
+        if not self.steps:
+            return
+        losses = trainer.strategy.reduce(torch.stack(self.losses).float(), reduce_op="mean")
+        assert isinstance(losses, Tensor)
+        values = zip(losses.tolist(), self.rates, strict=True)
+        rows: list[tuple[int, Values]] = [
+            (step, {"train/loss_step": loss, "lr_step": rate}) for step, (loss, rate) in zip(self.steps, values, strict=True)
+        ]
+        self.steps, self.losses, self.rates = [], [], []
+        log_rows(trainer, rows)
+
+
+def log_rows(trainer: pl.Trainer, rows: list[tuple[int, Values]]) -> None:
+    """Log values of steps by exactly these names: Lightning's way lets DVCLive take `test_` and `_step` in them for its own."""
+    if not trainer.is_global_zero:
+        return
+    for logger in trainer.loggers:
+        if isinstance(logger, DVCLiveLogger):
+            _log_live(logger, rows)
+        elif isinstance(logger, ResilientLogger):
+            logger.log_steps(rows)
+
+
+def _log_live(logger: DVCLiveLogger, rows: list[tuple[int, Values]]) -> None:
+    # Its log_metrics looks through the stack of calls at every step, which takes milliseconds.
+    live = logger.experiment
+    for step, values in rows:
+        live.step = step
+        for name, value in values.items():
+            live.log_metric(name, value)
+    live.sync()

@@ -1,0 +1,302 @@
+"""Every kind of image becomes 8-bit grey or RGB by the documented rule; whatever is broken is a ImageError."""
+
+import contextlib
+import gzip
+import io
+import itertools
+import random
+import struct
+import warnings
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from darkroom.data import images
+from darkroom.data.images import ImageError, convert, decode, encode, fit
+
+MAX_PIXELS = 10_000
+RNG = np.random.default_rng(0)
+COLOUR = RNG.integers(0, 256, (6, 9, 3), np.uint8)
+GREY = COLOUR[..., 0]
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    start_of_pixels = struct.pack(">I", 1000) + b"IDAT"
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk)) + start_of_pixels
+
+
+def palette(colours: list[tuple[int, int, int]]) -> Image.Image:
+    image = Image.new("P", (2, 1))
+    image.putpalette([value for colour in colours for value in colour])
+    image.putpixel((1, 0), 1)
+    return image
+
+
+def cut(kind: str, length: int) -> bytes:
+    """Return the beginning of a file; from the end if the length is negative."""
+    return saved(Image.fromarray(COLOUR), kind)[:length]
+
+
+NO_IMAGE = "is no JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        bytes(100),
+        bytes(RNG.integers(0, 256, 500, np.uint8)),
+        "words".encode("utf-16"),
+        b"<!DOCTYPE html><html>404 Not Found</html>",
+        b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>",
+        b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        b"PK\x03\x04" + bytes(60),
+        b"MZ\x90\x00" + bytes(60),
+        b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(40),
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40),
+        gzip.compress(saved(Image.fromarray(COLOUR))),
+        *(saved(Image.fromarray(COLOUR), kind) for kind in ("ICO", "JPEG2000", "TGA", "PCX", "DDS", "SGI")),
+        *(cut(kind, length) for kind, length in [("PNG", 8), ("WEBP", 12), ("GIF", 10), ("TIFF", 8), ("AVIF", 20)]),
+        b"\xff\xd8",
+        b"\xff\xd8\xff\xd9",
+        png_header(0, 0),
+        png_header(5, 0),
+    ],
+)
+def test_what_is_no_image(data: bytes) -> None:
+    with pytest.raises(ImageError, match=f"^{NO_IMAGE}$"):
+        decode(data, MAX_PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "is empty"),
+        (cut("JPEG", 100), "is damaged ("),
+        (cut("WEBP", -40), "is damaged ("),
+        (cut("TIFF", -40), "is damaged (image file is truncated"),
+        (cut("AVIF", -40), "is damaged ("),
+        (cut("BMP", 20), "is damaged ("),
+        (cut("GIF", -10), "is damaged (image file is truncated"),
+        (b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + saved(Image.fromarray(GREY), "GIF")[10:], "has 60000 x 60000 pixels"),
+        (b"these are words", NO_IMAGE),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no JPEG, PNG"),
+        (saved(Image.fromarray(COLOUR), "PPM"), "is no JPEG, PNG"),
+        (saved(Image.fromarray(COLOUR), "JPEG")[:-40], "is damaged (image file is truncated"),
+        (saved(Image.fromarray(COLOUR), "PNG")[:80], "is damaged ("),
+        (saved(Image.fromarray(COLOUR), "BMP")[:-40], "is damaged (image file is truncated"),
+        (png_header(100_000, 100_000), "has 100000 x 100000 pixels, more than max_pixels (10000)"),
+        (saved(Image.new("L", (101, 100))), "has 101 x 100 pixels, more than max_pixels (10000)"),
+        (saved(Image.fromarray(np.full((2, 2), 1.5, np.float32)), "TIFF"), "has floating-point values from 1.5 to 1.5; scale"),
+        (saved(Image.fromarray(np.full((2, 2), np.nan, np.float32)), "TIFF"), "has floating-point values from nan to nan"),
+        (saved(Image.fromarray(np.full((2, 2), 70_000, np.int32)), "TIFF"), "has pixels of Pillow's mode I,"),
+    ],
+)
+def test_unusable(data: bytes, reason: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        decode(data, MAX_PIXELS)
+    assert str(caught.value).startswith(reason)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
+def test_plain_images_are_not_converted(kind: str) -> None:
+    decoded = decode(saved(Image.fromarray(COLOUR), kind, **({"lossless": True} if kind == "WEBP" else {})), MAX_PIXELS)
+    assert decoded.conversions == ()
+    np.testing.assert_array_equal(decoded.image, COLOUR)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "BMP"])
+def test_plain_grey_stays_grey(kind: str) -> None:
+    decoded = decode(saved(Image.fromarray(GREY), kind), MAX_PIXELS)
+    assert decoded.conversions == (("palette",) if kind == "GIF" else ())
+    assert decoded.image.shape == GREY.shape
+    if kind != "JPEG":
+        np.testing.assert_array_equal(decoded.image, GREY)
+
+
+SIXTEEN = np.array([[0, 128, 129, 257, 32896, 65407, 65535]], np.uint16)
+HALF = np.dstack([np.full((1, 2, 3), 100, np.uint8), np.array([[[255], [0]]], np.uint8)])
+
+
+@pytest.mark.parametrize(
+    ("data", "expected", "conversions"),
+    [
+        (saved(Image.fromarray(SIXTEEN)), [[0, 0, 1, 1, 128, 255, 255]], ("16_bit",)),
+        (saved(Image.fromarray(SIXTEEN), "TIFF"), [[0, 0, 1, 1, 128, 255, 255]], ("16_bit",)),
+        (saved(Image.fromarray(np.array([[0, 0.5, 1]], np.float32)), "TIFF"), [[0, 128, 255]], ("float",)),
+        (saved(Image.new("CMYK", (1, 1), (0, 255, 255, 0)), "TIFF"), [[[255, 0, 0]]], ("cmyk",)),
+        (saved(palette([(1, 2, 3), (4, 5, 6)])), [[[1, 2, 3], [4, 5, 6]]], ("palette",)),
+        (saved(palette([(7, 7, 7), (9, 9, 9)])), [[7, 9]], ("palette",)),
+        (saved(palette([(1, 2, 3), (4, 5, 6)]), transparency=1), [[[1, 2, 3], [255, 255, 255]]], ("palette", "alpha")),
+        (saved(Image.fromarray(HALF)), [[[100, 100, 100], [255, 255, 255]]], ("alpha",)),
+        (saved(Image.fromarray(HALF[..., 2:])), [[100, 255]], ("alpha",)),
+        (saved(Image.new("L", (1, 1), 5), transparency=5), [[255]], ("alpha",)),
+        (saved(Image.new("1", (2, 1), 1)), [[255, 255]], ("1_bit",)),
+        (
+            saved(Image.new("L", (1, 1), 3), "TIFF", save_all=True, append_images=[Image.new("L", (1, 1), 9)]),
+            [[3]],
+            ("animation",),
+        ),
+        (
+            saved(Image.new("RGB", (1, 1), "red"), "PNG", save_all=True, append_images=[Image.new("RGB", (1, 1), "blue")]),
+            [[[255, 0, 0]]],
+            ("animation",),
+        ),
+    ],
+)
+def test_conversions(data: bytes, expected: list[Any], conversions: tuple[str, ...]) -> None:
+    decoded = decode(data, MAX_PIXELS)
+    assert decoded.image.dtype == np.uint8
+    np.testing.assert_array_equal(decoded.image, expected)
+    assert decoded.conversions == conversions
+
+
+def test_first_frame_of_an_animated_gif() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime", "blue")]
+    decoded = decode(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]), MAX_PIXELS)
+    assert "animation" in decoded.conversions
+    assert (decoded.image == (255, 0, 0)).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(Image.fromarray(COLOUR), kind, exif=exif)
+    decoded = decode(data, MAX_PIXELS)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(decoded.image, expected)
+    assert decoded.image.shape == ((6, 9, 3) if orientation < 5 else (9, 6, 3))
+    assert decoded.conversions == (() if orientation == 1 else ("exif_rotated",))
+    assert decoded.image.flags.c_contiguous
+
+
+def test_damaged_exif_counts_as_none() -> None:
+    data = saved(Image.fromarray(COLOUR), "PNG", exif=b"Exif\x00\x00not a TIFF header at all")
+    assert decode(data, MAX_PIXELS).conversions == ()
+
+
+def test_one_pixel() -> None:
+    assert decode(saved(Image.new("L", (1, 1), 7)), 1).image.tolist() == [[7]]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "AVIF"])
+def test_mutated_files_give_an_image_or_an_image_error(kind: str) -> None:
+    original = saved(Image.fromarray(np.tile(COLOUR, (3, 3, 1))), kind)
+    chance = random.Random(kind)
+    for _ in range(150):
+        data = bytearray(original)
+        for _ in range(chance.randint(1, 8)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        with contextlib.suppress(ImageError):
+            decoded = decode(bytes(data[: chance.choice([len(data), chance.randrange(len(data))])]), MAX_PIXELS)
+            assert decoded.image.dtype == np.uint8
+            assert decoded.image.ndim in (2, 3)
+
+
+def by_pillow(data: bytes, side: int | None = None) -> Any:
+    """Return what Pillow alone makes of a file: image, conversions, lossy; or what it says."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(images, "_decode_plain_jpeg", lambda *_: None)
+        return decoded_or_reason(data, side)
+
+
+def decoded_or_reason(data: bytes, side: int | None = None) -> Any:
+    try:
+        decoded = decode(data, 10**6, side)
+    except ImageError as error:
+        return str(error)
+    return decoded.image.tolist(), decoded.conversions, decoded.lossy
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_jpegs_have_the_bits_that_pillow_gives_them(mode: str) -> None:
+    kinds = itertools.product([(1, 1), (7, 5), (33, 47), (160, 130)], [30, 90], [0, 1, 2], [False, True], [0, 3])
+    for size, quality, subsampling, progressive, restart in kinds:
+        image = Image.fromarray(np.tile(COLOUR, (4, 3, 1))).resize(size, Image.Resampling.BICUBIC).convert(mode)
+        options = {"subsampling": subsampling} if mode == "RGB" else {}
+        data = saved(image, "JPEG", quality=quality, progressive=progressive, restart_marker_blocks=restart, **options)
+        for side in (None, 20, 100):
+            assert decoded_or_reason(data, side) == by_pillow(data, side)
+
+
+def test_plain_jpegs_do_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [saved(Image.fromarray(pixels), "JPEG") for pixels in (COLOUR, GREY)]
+    monkeypatch.setattr(images.Image, "open", None)
+    assert [decode(data, MAX_PIXELS, 224).image.shape for data in files] == [(6, 9, 3), (6, 9)]
+
+
+def test_damaged_jpegs_are_what_pillow_says_they_are() -> None:
+    original = saved(Image.fromarray(np.tile(COLOUR, (3, 3, 1))), "JPEG")
+    chance, whole = random.Random(0), 0
+    for _ in range(400):
+        data = bytearray(original)
+        for _ in range(chance.randint(0, 2)):
+            data[chance.randrange(len(data))] = chance.randrange(256)
+        data = data[: chance.choice([len(data), chance.randrange(len(data))])]
+        expected = by_pillow(bytes(data))
+        assert decoded_or_reason(bytes(data)) == expected
+        whole += not isinstance(expected, str)
+    assert 50 < whole < 350
+
+
+def test_warnings_of_pillow_are_not_shown() -> None:
+    image = palette([(1, 2, 3), (4, 5, 6)])
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        decode(saved(image, transparency=b"\x00\xff"), MAX_PIXELS)
+    assert shown == []
+
+
+def test_convert_an_opened_image() -> None:
+    assert convert(Image.new("1", (1, 1), 1)).conversions == ("1_bit",)
+
+
+def test_encode_is_lossless() -> None:
+    for image in (COLOUR, GREY):
+        decoded = decode(encode(image), MAX_PIXELS)
+        np.testing.assert_array_equal(decoded.image, image)
+        assert decoded.conversions == ()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1, 1), (17, 40, 3), (40, 17, 3), (8, 8), (3, 3, 1)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_fit_gives_the_square_that_was_asked_for(shape: tuple[int, ...], channels: int) -> None:
+    fitted = fit(np.full(shape, 77, np.uint8), 8, channels)
+    assert fitted.shape == (8, 8, channels)
+    assert fitted.dtype == np.uint8
+    assert (fitted == 77).all()
+
+
+def test_fit_returns_a_right_image_itself() -> None:
+    square = COLOUR[:6, :6]
+    assert fit(square, 6, 3) is square
+
+
+def test_fit_takes_the_centre() -> None:
+    wide = np.zeros((2, 6), np.uint8)
+    wide[:, 2:4] = [[1, 2], [3, 4]]
+    assert fit(wide, 2, 1)[..., 0].tolist() == [[1, 2], [3, 4]]
+
+
+def test_fit_averages_all_pixels_when_it_shrinks() -> None:
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255
+    assert abs(int(fit(stripes, 4, 1)[1, 1, 0]) - 127) <= 1
+
+
+def test_fit_to_grey_is_the_luma_of_bt_601() -> None:
+    colours = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
+    assert fit(colours, 2, 1)[..., 0].tolist() == [[76, 150], [29, 255]]

@@ -1,0 +1,105 @@
+"""What came of a run is told from what DVC and the stage said; threads and GPUs are divided."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from darkroom.errors import InputError
+from darkroom.experiments import runs
+from darkroom.experiments.leases import VISIBLE, leased, visible_gpus
+from darkroom.experiments.runs import ADDRESS, Outcome, outcome, threads
+from darkroom.params import HardwareParams
+
+FAILED = "ERROR: failed to reproduce 'train': failed to run: python src/train.py, exited with {}\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "expected"),
+    [
+        (0, "", Outcome("done")),
+        (-9, "epoch 1\n", Outcome("interrupted", "killed (-9)")),
+        (255, "error: interrupted by SIGTERM; saved\n" + FAILED.format(143), Outcome("interrupted", "interrupted by SIGTERM; saved")),
+        (255, "epoch 1\n" + FAILED.format(-9), Outcome("interrupted", "killed (-9)")),
+        (255, "epoch 1\n" + FAILED.format(137), Outcome("interrupted", "killed (137)")),
+        (255, "error: train.batch_size: too many; lower it\n" + FAILED.format(1), Outcome("failed", "train.batch_size: too many; lower it")),
+        (255, "error: .resume/a/lock: the stage train (…) is at work here; wait\n" + FAILED.format(1), Outcome("busy", ".resume/a/lock: the stage train (…) is at work here; wait")),
+        (255, "Traceback\nValueError: x\n\n" + FAILED.format(1), Outcome("failed", "ValueError: x")),
+        (255, "Stage 'x' didn't change\nERROR: 'dvc.lock' is invalid\n", Outcome("failed", "'dvc.lock' is invalid")),
+        (1, "", Outcome("failed", "dvc ended with status 1")),
+    ],
+)  # fmt: skip
+def test_outcomes(status: int, said: str, expected: Outcome) -> None:
+    assert outcome(status, said) == expected
+
+
+def test_a_training_is_told_by_the_search() -> None:
+    from darkroom.training.search_link import ADDRESS as THEIRS
+    from darkroom.training.search_link import ask
+
+    assert THEIRS == ADDRESS
+    heard = []
+
+    def judge(report: dict[str, object]) -> str | None:
+        heard.append(report)
+        return "poor" if report["epoch"] == 2 else None
+
+    with runs._Listener(judge) as listener:
+        address = listener.env[ADDRESS]
+        with socket.socket(socket.AF_UNIX) as killed:  # in the middle of a report
+            killed.connect(address)
+            killed.sendall(b'{"epo')
+        assert [ask(address, {"epoch": epoch}) for epoch in (1, 2)] == [None, "poor"]
+    assert heard == [{"epoch": 1}, {"epoch": 2}]
+    assert not Path(address).parent.exists()
+
+
+def test_threads_are_divided_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    for name in runs.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    assert threads(1) == {}
+    assert set(threads(3).values()) == {"2"}
+    assert set(threads(20).values()) == {"1"}
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert "OMP_NUM_THREADS" not in threads(2)
+
+
+@pytest.fixture
+def hardware(content: dict[str, dict[str, object]]) -> HardwareParams:
+    return HardwareParams.model_validate(content["hardware"])
+
+
+def test_every_job_has_gpus_of_its_own_also_beside_other_searches(hardware: HardwareParams, tmp_path: Path) -> None:
+    gpus = ["0", "1", "2", "3"]
+    with leased(hardware, 2, gpus, tmp_path) as ours:
+        assert ours == [{VISIBLE: "0"}, {VISIBLE: "1"}]
+        if os.fork() == 0:  # another search
+            with leased(hardware, 2, gpus, tmp_path) as theirs:
+                right = theirs == [{VISIBLE: "2"}, {VISIBLE: "3"}]
+            try:
+                leased(hardware, 3, gpus, tmp_path).__enter__()
+            except InputError as error:
+                right = right and str(error).startswith("--jobs: 3 jobs with 1 GPU each need 3, but 2 of 4 are free here")
+            else:
+                right = False
+            os._exit(not right)
+        assert os.wait()[1] == 0
+    two = hardware.model_copy(update={"devices": 2})
+    with leased(two, 2, gpus, tmp_path) as pairs:
+        assert pairs == [{VISIBLE: "0,1"}, {VISIBLE: "2,3"}]
+
+
+def test_no_gpu_is_leased_where_none_is_used(hardware: HardwareParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with leased(hardware.model_copy(update={"accelerator": "cpu"}), 3, ["0"], tmp_path) as jobs:
+        assert jobs == [{}, {}, {}]
+    monkeypatch.setenv(VISIBLE, "GPU-abc, 3")
+    assert visible_gpus() == ["GPU-abc", "3"]
+    monkeypatch.setenv(VISIBLE, "")
+    assert visible_gpus() == []
+
+
+def test_reports_are_json() -> None:
+    assert json.loads('{"metrics": {"val/loss": NaN}}')["metrics"]["val/loss"] != 0  # a training may tell of what is no number

@@ -1,0 +1,180 @@
+"""Slots leave the repository as it is but for one reference, and mend what kills left in them."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkroom.errors import InputError
+from darkroom.experiments.overrides import with_settings
+from darkroom.experiments.repository import Snapshot, add_to_snapshot, find_experiment, git, params_of, take_snapshot
+from darkroom.experiments.slots import Slot, taken_slots
+from darkroom.experiments.writing import write_params
+from darkroom.params_file import read_yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{name}_NAME", "Tester")
+        monkeypatch.setenv(f"GIT_{name}_EMAIL", "tester@localhost")
+    path = tmp_path / "darkroom"
+    (path / ".dvc").mkdir(parents=True)
+    for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvc/config"):
+        shutil.copy(ROOT / name, path / name)
+    (path / ".dvc" / ".gitignore").write_text("/tmp\n/cache\n/config.local\n")
+    subprocess.run(["git", "init", "--quiet", str(path)], check=True)
+    git(path, "add", "--all")
+    git(path, "commit", "--quiet", "-m", "start")
+    return path
+
+
+def everything(repository: Path) -> tuple[Any, ...]:
+    """What a search must leave alone."""
+    files = {
+        str(path): path.read_bytes() for path in repository.rglob("*") if path.is_file() and not {".git", "tmp"} & set(path.parts)
+    }
+    return files, git(repository, "status", "--porcelain"), git(repository, "rev-parse", "HEAD"), git(repository, "stash", "list")
+
+
+@pytest.fixture
+def opened(repository: Path, tmp_path: Path, content: dict[str, Any]) -> Callable[..., tuple[Slot, Snapshot]]:
+    def make(**settings: Any) -> tuple[Slot, Snapshot]:
+        slot, snapshot = Slot(repository, tmp_path / "slot"), take_snapshot(repository)
+        slot.open(snapshot, with_settings(content, {f"train.{key}": value for key, value in settings.items()}), lock=None)
+        return slot, snapshot
+
+    return make
+
+
+def test_an_experiment_is_the_workspace_with_other_parameters(
+    repository: Path, opened: Callable[..., tuple[Slot, Snapshot]]
+) -> None:
+    (repository / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text() + "# a change that is not committed\n")
+    before = everything(repository)
+    slot, snapshot = opened(lr=3e-5, optimizer={"_target_": "torch.optim.SGD"})
+    (slot.folder / "metrics" / "train").mkdir(parents=True)
+    (slot.folder / "metrics" / "train" / "published.json").write_text("{}")
+    commit = slot.save(snapshot, "mine-0000", "a message")
+    assert everything(repository) == before
+    assert find_experiment(repository, "mine-0000") == commit
+    assert git(repository, "rev-parse", f"{commit}^") == git(repository, "rev-parse", "HEAD")
+    changed = git(repository, "diff", "--stat", "HEAD", commit)
+    assert all(name in changed for name in ("params.yaml", "dvc.yaml", "published.json"))
+    assert params_of(repository, commit)["train"]["lr"] == 3e-5
+    assert params_of(repository, commit)["train"]["optimizer"] == {"_target_": "torch.optim.SGD"}
+    # The comments stay, and the lines that nothing has changed.
+    assert git(repository, "diff", "--shortstat", "HEAD", commit, "--", "params.yaml").startswith(
+        "1 file changed, 2 insertions(+), 3 deletions"
+    )
+
+
+@pytest.mark.parametrize("damage", ["index.lock", "no HEAD", "half a clone", "its own changes", "rwlock"])
+def test_what_a_kill_left_in_a_slot_is_mended(opened: Callable[..., tuple[Slot, Snapshot]], damage: str) -> None:
+    slot, _ = opened()
+    if damage == "index.lock":
+        (slot.folder / ".git" / "index.lock").touch()
+    elif damage == "no HEAD":
+        (slot.folder / ".git" / "HEAD").write_bytes(b"\0" * 20)
+    elif damage == "half a clone":
+        shutil.rmtree(slot.folder / ".git" / "objects")
+    elif damage == "rwlock":
+        (slot.folder / ".dvc" / "tmp").mkdir(exist_ok=True)
+        (slot.folder / ".dvc" / "tmp" / "rwlock").write_text("{")
+    else:
+        (slot.folder / "dvc.yaml").unlink()
+        (slot.folder / "stray.txt").touch()
+        (slot.folder / "params.yaml").write_text("no: params\n")
+    slot, snapshot = opened(lr=0.5)
+    assert read_yaml(slot.folder / "params.yaml")["train"]["lr"] == 0.5
+    assert not (slot.folder / "stray.txt").exists()
+    assert not (slot.folder / ".dvc" / "tmp" / "rwlock").exists()
+    slot.save(snapshot, "mine-0000", "a message")
+
+
+def test_an_experiment_that_is_there_is_never_replaced(repository: Path, opened: Callable[..., tuple[Slot, Snapshot]]) -> None:
+    slot, snapshot = opened(lr=0.5)
+    first = slot.save(snapshot, "mine-0000", "a message")
+    slot, snapshot = opened(lr=0.6)
+    assert slot.save(snapshot, "mine-0000", "another message") == first
+    assert params_of(repository, first)["train"]["lr"] == 0.5
+
+
+def test_what_the_data_stages_measured_is_there_in_every_trial(
+    repository: Path, opened: Callable[..., tuple[Slot, Snapshot]], content: dict[str, Any]
+) -> None:
+    (repository / "metrics" / "split").mkdir(parents=True)
+    for name in ("numbers.json", "gone.json"):
+        (repository / "metrics" / "split" / name).write_text("of before")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "-m", "results")
+    slot, snapshot = opened()
+    measured = slot.folder / "metrics" / "split"
+    (measured / "numbers.json").write_text("of now")
+    (measured / "gone.json").unlink()
+    before = everything(repository)
+    added = add_to_snapshot(repository, snapshot, slot.folder, "metrics/split")
+    assert everything(repository) == before
+    assert added.head == snapshot.head
+    assert add_to_snapshot(repository, added, slot.folder, "metrics/split") == added
+    for name in ("mine-0000", "mine-0001"):
+        slot.open(added, content, lock=None)
+        assert [path.name for path in measured.iterdir()] == ["numbers.json"]
+        assert (measured / "numbers.json").read_text() == "of now"
+        commit = slot.save(added, name, "a message")
+        assert git(repository, "rev-parse", f"{commit}^") == added.head
+
+
+def test_results_of_other_models_are_left_out(repository: Path, opened: Callable[..., tuple[Slot, Snapshot]]) -> None:
+    (repository / "metrics" / "evaluate").mkdir(parents=True)
+    (repository / "metrics" / "evaluate" / "metrics.json").write_text('{"test": {"accuracy": 1.0}}')
+    (repository / "dvc.lock").write_text("schema: '2.0'\nstages:\n  split: {cmd: a}\n  train: {cmd: b}\n  evaluate: {cmd: c}\n")
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "-m", "results")
+    slot, snapshot = opened()
+    commit = slot.save(snapshot, "mine-0000", "a message")
+    assert "metrics/evaluate/metrics.json" not in git(repository, "ls-tree", "-r", "--name-only", commit)
+    stages = read_yaml(slot.folder / "dvc.lock")["stages"]
+    assert (stages["split"], stages["train"], "evaluate" in stages) == ({"cmd": "a"}, {"cmd": "b"}, False)
+    assert "deps" not in stages["predict"]
+
+
+def test_data_is_shared_with_the_repository(repository: Path, opened: Callable[..., tuple[Slot, Snapshot]]) -> None:
+    (repository / ".dvc" / "config.local").write_text(
+        "['remote \"there\"']\n    url = /elsewhere\n[cache]\n    dir = ../shared\n"
+    )
+    slot, _ = opened()
+    settings = (slot.folder / ".dvc" / "config.local").read_text()
+    assert f"dir = {repository / 'shared'}" in settings
+    assert "url = /elsewhere" in settings
+
+
+def test_searches_side_by_side_have_slots_of_their_own(repository: Path) -> None:
+    with taken_slots(repository, 2) as slots:
+        assert [slot.folder.name for slot in slots] == ["0", "1"]
+        if os.fork() == 0:  # another search
+            with taken_slots(repository, 2) as others:
+                os._exit([slot.folder.name for slot in others] != ["2", "3"])
+        assert os.wait()[1] == 0
+
+
+def test_a_repository_without_a_commit_is_one_line(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    with pytest.raises(InputError, match="has no commit to compare trials with; run 'git add -A'"):
+        take_snapshot(tmp_path)
+
+
+def test_parameters_are_written_with_their_types(tmp_path: Path, content: dict[str, Any]) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    changes = {"train.lr": 1e-5, "train.freeze": True, "train.mixup": None, "train.lr_table": {"0": 0.1}, "train.augment": []}
+    wanted = with_settings(content, changes)
+    write_params(tmp_path / "params.yaml", wanted)
+    written = read_yaml(tmp_path / "params.yaml")
+    assert written == wanted
+    assert written["train"]["freeze"] is True

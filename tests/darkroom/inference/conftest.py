@@ -1,0 +1,3 @@
+"""What the tests of inference share: encoded images."""
+
+from data_fixtures import image

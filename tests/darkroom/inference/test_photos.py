@@ -1,0 +1,89 @@
+"""Images named for prediction are found, read in order, and counted when they cannot be read."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkroom.data.images import decode, fit, resize
+from darkroom.errors import InputError
+from darkroom.inference.photos import Photos, find_photos
+from darkroom.params import Params
+
+
+def test_folders_are_searched_and_files_taken_as_named(tmp_path: Path, image: Callable[..., bytes]) -> None:
+    for name in ("b/z.png", "b/a.JPG", "b/deep/c.webp", "b/.hidden.png", "b/.git/x.png", "b/notes.txt", "odd.name"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(image())
+    (tmp_path / "b" / "loop").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "link.png").symlink_to(tmp_path / "odd.name")
+    (tmp_path / "b" / "dangling.png").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "b" / "fifo.png")
+    found = find_photos([tmp_path / "odd.name", tmp_path / "b"])
+    assert [str(path.relative_to(tmp_path)) for path in found] == [
+        "odd.name",
+        "b/a.JPG",
+        "b/deep/c.webp",
+        "b/link.png",
+        "b/z.png",
+    ]
+
+
+def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    for name, message in (("nothing.jpg", "does not exist"), ("empty", "holds no image"), ("fifo", "is no file or folder")):
+        with pytest.raises(InputError, match=message):
+            find_photos([tmp_path / name])
+
+
+def photos_of(paths: list[Path], make_params: Callable[..., Params], **changes: Any) -> Photos:
+    params = make_params({f"predict.{key}": value for key, value in changes.items()}).predict
+    return Photos(paths, params, image_size=6, channels=3)
+
+
+def test_batches_are_the_fitted_images_in_order(
+    tmp_path: Path, image: Callable[..., bytes], make_params: Callable[..., Params]
+) -> None:
+    paths = []
+    for number in range(5):
+        paths.append(tmp_path / f"{number}.png")
+        paths[-1].write_bytes(image(number, (9 + number, 12, 3)))
+    photos = photos_of(paths, make_params, batch_size=2)
+    batches = list(photos)
+    assert [batch.shape for batch in batches] == [(2, 6, 6, 3), (2, 6, 6, 3), (1, 6, 6, 3)]
+    expected = [fit(decode(path.read_bytes(), 10**6).image, 6, 3) for path in paths]
+    assert np.array_equal(np.concatenate(batches), np.stack(expected))
+    assert photos.read == paths
+
+
+def test_unreadable_images_are_counted_and_named(
+    tmp_path: Path, image: Callable[..., bytes], make_params: Callable[..., Params]
+) -> None:
+    paths = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    paths[0].write_bytes(image())
+    paths[1].write_bytes(image()[:50])
+    paths[2].write_bytes(b"")
+    photos = photos_of(paths, make_params, batch_size=2)
+    assert sum(len(batch) for batch in photos) == 1
+    assert [path for path, _ in photos.bad] == paths[1:]
+    photos.check(max_bad=2)
+    with pytest.raises(
+        InputError, match=r"b\.png: cannot be read \(.*\) \(and 1 more\); mend or remove it, or raise predict\.max_bad"
+    ):
+        photos.check(max_bad=1)
+
+
+def test_photos_are_resized_as_those_of_the_training_were(tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    params = make_params().predict
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    (plain,) = Photos([tmp_path / "a.png"], params, image_size=50, channels=3)
+    (twice,) = Photos([tmp_path / "a.png"], params, image_size=50, channels=3, resize=60)
+    expected = fit(resize(noise, 60), 50, 3)
+    assert np.array_equal(twice[0], expected)
+    assert not np.array_equal(plain, twice)

@@ -1,0 +1,207 @@
+"""Further metrics are those of all images at once, decide as they say, and what does not fit is one line before training."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import cohen_kappa_score, matthews_corrcoef, roc_auc_score
+from torchmetrics.classification import CalibrationError
+
+from darkroom.data.split_file import Split
+from darkroom.errors import InputError, RunError
+from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
+from darkroom.metrics.extra import ExtraMetrics, build_metrics, measure_extra
+from darkroom.metrics.scores import score
+from darkroom.objective.schedules import make_scheduler
+from darkroom.params import Params, Target
+from darkroom.reporting.evaluation import measure
+from darkroom.reporting.tables import Answers
+from darkroom.training.checkpoints.best import KeepBest
+from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.fit import fit
+from darkroom.training.plan import make_plan
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+SMALL = {"train.model.kwargs": {"width": 4, "stages": 2}, "train.epochs": 2, "hardware.accelerator": "cpu"}
+
+
+def build(targets: dict[str, Any], *, num_classes: int = 5, multilabel: bool = False) -> ExtraMetrics:
+    made = {name: Target.model_validate(target) for name, target in targets.items()}
+    return build_metrics("train.metrics", made, num_classes=num_classes, multilabel=multilabel, allow=())
+
+
+def train(params: Params, data: Any, folder: Path) -> KeepBest:
+    rows = data.split.rows
+    split = Split(data.split.classes, {"train": rows["train"][:256], "val": rows["val"], "test": rows["test"]}, "")
+    store = StateStore(folder, {})
+    with store.held():
+        return fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+
+
+def history(folder: Path, name: str) -> list[float]:
+    table = StateStore(folder, {}).log_dir / "plots" / "metrics" / f"{name}.tsv"
+    return [float(line.split("\t")[1]) for line in table.read_text().splitlines()[1:]]
+
+
+def test_batches_give_what_all_images_at_once_give() -> None:
+    numbers = torch.Generator().manual_seed(0)
+    # All between 0 and 1: torchmetrics by itself would take them for probabilities.
+    logits, labels = torch.rand(103, 5, generator=numbers), torch.randint(0, 5, (103,), generator=numbers)
+    targets = {
+        "auroc": "AUROC",
+        "kappa": {"_target_": "CohenKappa", "weights": "quadratic"},
+        "mcc": "MulticlassMatthewsCorrCoef",
+        "ece": "CalibrationError",
+    }
+    epoch_metrics = EpochMetrics(5, build(targets))
+    for part in (slice(0, 10), slice(10, 60), slice(60, 103)):
+        epoch_metrics.add(logits[part], labels[part], torch.tensor(1.0))
+    values = {name: float(value) for name, value in epoch_metrics.metrics().items()}
+    probabilities, predicted = logits.softmax(1), logits.argmax(1)
+    assert values["auroc"] == pytest.approx(roc_auc_score(labels, probabilities, multi_class="ovr"), abs=1e-6)
+    assert values["kappa"] == pytest.approx(cohen_kappa_score(labels, predicted, weights="quadratic"), abs=1e-6)
+    assert values["mcc"] == pytest.approx(matthews_corrcoef(labels, predicted), abs=1e-6)
+    assert values["ece"] == pytest.approx(
+        float(CalibrationError(task="multiclass", num_classes=5)(probabilities, labels)), abs=1e-6
+    )
+    epoch_metrics.reset()
+    epoch_metrics.add(logits[:10], labels[:10], torch.tensor(1.0))
+    assert float(epoch_metrics.metrics()["kappa"]) == pytest.approx(
+        cohen_kappa_score(labels[:10], predicted[:10], weights="quadratic"), abs=1e-6
+    )
+
+
+def test_several_labels() -> None:
+    numbers = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(60, 5, generator=numbers), torch.randint(0, 2, (60, 5), generator=numbers).float()
+    epoch_metrics = MultilabelEpochMetrics(5, build({"auroc": "AUROC", "same": "MultilabelAUROC"}, multilabel=True))
+    epoch_metrics.add(logits, labels, torch.tensor(1.0))
+    expected = pytest.approx(roc_auc_score(labels, logits.sigmoid(), average="macro"), abs=1e-6)
+    assert float(epoch_metrics.metrics()["auroc"]) == float(epoch_metrics.metrics()["same"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "multilabel", "message"),
+    [
+        ("AUROCC", False, "train.metrics.m._target_: there is no AUROCC in torchmetrics.classification; did you mean 'AUROC'?"),
+        ("torch.nn.Linear", False, "train.metrics.m._target_: torch.nn.Linear cannot be used here; name a subclass of Metric"),
+        ({"_target_": "AUROC", "averag": "macro"}, False, "train.metrics.m: AUROC refuses its arguments (ValueError: Unexpected keyword arguments: `averag`); correct"),
+        ({"_target_": "AUROC", "average": "none"}, False, "train.metrics.m: MulticlassAUROC returns (5,) numbers, not one number; give it an average"),
+        ("ROC", False, "train.metrics.m: MulticlassROC returns a tuple, not one number"),
+        ("ConfusionMatrix", True, "train.metrics.m: MultilabelConfusionMatrix returns (5, 2, 2) numbers, not one number"),
+        ("CohenKappa", True, "train.metrics.m: CohenKappa refuses its arguments (ValueError: Invalid"),
+        ("MultilabelAUROC", False, "train.metrics.m: MultilabelAUROC is for several labels per image; name it without its first"),
+        # Which would compute a number of it.
+        ("MulticlassAccuracy", True, "train.metrics.m: MulticlassAccuracy is for one class per image, but these have any number"),
+        ("BinaryAccuracy", False, "train.metrics.m: BinaryAccuracy does not take probabilities (5, 5) and labels (5,) ("),
+        ("MulticlassFBetaScore", False, "train.metrics.m: MulticlassFBetaScore: missing a required argument: 'beta'"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit(target: Any, multilabel: bool, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        build({"m": target}, multilabel=multilabel)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_metric_of_one_s_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "gauge.py").write_text(
+        "import torch, torchmetrics\n"
+        "class Certainty(torchmetrics.Metric):\n"
+        "    def __init__(self, num_classes):\n"
+        "        super().__init__()\n"
+        "        self.add_state('total', torch.tensor(0.0), 'sum')\n"
+        "    def update(self, probabilities, labels):\n"
+        "        self.total += probabilities.max(1).values.sum()\n"
+        "    def compute(self):\n"
+        "        return self.total\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    made = {"c": Target.model_validate("gauge.Certainty")}
+    metrics = build_metrics("train.metrics", made, num_classes=2, multilabel=False, allow=["gauge"])
+    metrics.add_logits(torch.zeros(3, 2), torch.zeros(3))
+    assert metrics.values() == {"c": 1.5}
+    with pytest.raises(
+        InputError, match=r"train\.monitor: whether more or less of val/c is better is not known \(Certainty has no"
+    ):
+        metrics.mode("val/c")
+
+
+def test_which_values_are_better() -> None:
+    metrics = build({"auroc": "AUROC", "ece": "CalibrationError", "loss_like": "Accuracy", "specificity": "Specificity"})
+    assert [metrics.mode(f"val/{name}") for name in ("loss", "accuracy", "f1_macro", "auroc", "ece", "loss_like")] == ["min", "max", "max", "max", "min", "max"]  # fmt: skip
+    with pytest.raises(InputError, match=r"whether more or less of val/specificity is better is not known"):
+        metrics.mode("val/specificity")
+
+
+def test_a_schedule_that_waits_knows_what_is_better(make_params: Callable[..., Params]) -> None:
+    params = make_params({"train.scheduler": "ReduceLROnPlateau"})
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    assert [make_scheduler(params, optimizer, total_steps=9, mode=mode).mode for mode in ("min", "max")] == ["min", "max"]  # type: ignore[union-attr,arg-type]
+    cyclic = {"_target_": "CyclicLR", "base_lr": 0.01, "max_lr": 0.1, "cycle_momentum": False}
+    assert make_scheduler(make_params({"train.scheduler": cyclic}), optimizer, total_steps=9, mode="max").mode == "triangular"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("name", "target", "best_of"), [("auroc", "AUROC", max), ("ece", "CalibrationError", min)])
+def test_they_are_logged_and_choose_the_epoch(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, name: str, target: str, best_of: Any
+) -> None:
+    params = make_params(SMALL | {"train.epochs": 4, "train.metrics": {name: target}, "train.monitor": f"val/{name}", "train.test_every": 2, "train.scheduler": "ReduceLROnPlateau", "train.early_stopping": {"patience": 1, "min_delta": 0.0}})  # fmt: skip
+    best = train(params, digits, tmp_path)
+    values = history(tmp_path, f"val/{name}")
+    assert best.score == pytest.approx(best_of(values))
+    assert best.epoch == 1 + values.index(best_of(values))
+    plan = make_plan(params, digits.pack, digits.split.rows["train"][:256])
+    network = plan.classifier.network.eval()
+    network.load_state_dict(best.weights)
+    for split, expected in (("val", values[best.epoch - 1]), ("test", None)):
+        rows = digits.split.rows[split]
+        with torch.no_grad():
+            probabilities = network(torch.from_numpy(digits.pack.batch(rows)).permute(0, 3, 1, 2)).softmax(1)
+        labels = torch.from_numpy(digits.pack.labels[rows])
+        value = measure_extra(build({name: target}, num_classes=10), probabilities.numpy(), labels.numpy())[name]
+        if name == "auroc":
+            assert value == pytest.approx(roc_auc_score(labels, probabilities, multi_class="ovr"), abs=1e-5)
+        if expected is None and best.epoch % 2 == 0:
+            expected = history(tmp_path, f"test_during/{name}")[best.epoch // 2 - 1]
+        assert expected is None or value == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_monitored_metric_without_a_value_ends_the_training(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = ExtraMetrics.values
+    monkeypatch.setattr(ExtraMetrics, "values", lambda self: dict.fromkeys(values(self), float("nan")))
+    params = make_params(SMALL | {"train.metrics": {"auroc": "AUROC"}})
+    train(params, digits, tmp_path / "logged")
+    assert "auroc" not in json.loads((StateStore(tmp_path / "logged", {}).log_dir / "metrics.json").read_text())["val"]
+    params = make_params({"train.monitor": "val/auroc"})
+    with pytest.raises(RunError, match=r"^val/auroc: is nan in epoch 1 \(step 4\); let train\.monitor be another metric$"):
+        train(params, digits, tmp_path / "monitored")
+
+
+def test_evaluate_measures_them_beside_its_own(make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
+    params = make_params({"evaluate.metrics": {"kappa": "CohenKappa"}}).evaluate
+    rng = np.random.default_rng(0)
+    answers = {name: Answers(rng.dirichlet(np.ones(5), size=50), rng.integers(0, 5, 50)) for name in ("val", "test")}
+    metrics = build_metrics("evaluate.metrics", params.metrics, num_classes=5, multilabel=False, allow=())
+    measured = measure(answers, lambda *given: measure_extra(metrics, *given), params)
+    for name, given in answers.items():
+        kappa = cohen_kappa_score(given.labels, given.probabilities.argmax(1))
+        assert measured[name] == score(*given, bins=15) | {"kappa": pytest.approx(kappa, abs=1e-6)}
+    undefined = measure(answers, lambda *_: {"kappa": float("nan")}, params)
+    assert "kappa" not in undefined["test"]
+    assert "warning: params.yaml: evaluate.metrics.kappa: is nan on test; it is left out there" in capsys.readouterr().err
+
+
+def test_names_that_evaluate_uses_itself_are_taken(make_params: Callable[..., Params]) -> None:
+    multiclass, multilabel = np.full((6, 6), 1 / 6), np.eye(6)
+    names = {*score(multiclass, np.arange(6), bins=5), *score(multilabel, np.eye(6, dtype=np.uint8), bins=5)}
+    assert len(names) == 7
+    for name in names:
+        with pytest.raises(InputError, match=rf"evaluate\.metrics\.{name}: is what a metric is called that is always measured"):
+            make_params({"evaluate.metrics": {name: "AUROC"}})

@@ -1,0 +1,156 @@
+"""A published model answers as the trained one did; a damaged or foreign one is refused, and none of them runs code."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from darkroom import files
+from darkroom.errors import InputError
+from darkroom.models.networks import build_network
+from darkroom.models.preprocessing import Normalized, Preprocessing
+from darkroom.models.saving import load_model, save_model
+from darkroom.params import Network, Params, Target
+
+SEEN = Preprocessing(image_size=8, channels=1, mean=(0.3,), std=(0.2,))
+SMALL = {"provider": "builtin", "name": "small_cnn", "pretrained": False, "kwargs": {"width": 4}}
+
+
+def publish(folder: Path, model: dict[str, Any]) -> Normalized:
+    torch.manual_seed(0)
+    made = Target.model_validate(model) if "_target_" in model else Network(**model)
+    network = Normalized(build_network(made, num_classes=3, channels=1), SEEN).eval()
+    card = {
+        "network": model,
+        "classes": ["a", "b", "c"],
+        "preprocessing": SEEN.model_dump(mode="json"),
+        "epoch": 3,
+        "monitor": "val/accuracy",
+        "score": 0.5,
+        "data_sha256": {"raw": "0", "split": "1"},
+        "params": {"base": {"allow_targets": []}, "train": {"model": model, "lora": None}},
+    }
+    save_model(folder, network.state_dict(), card)
+    return network
+
+
+def test_the_opened_model_gives_the_same_logits(tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    network = publish(tmp_path, SMALL)
+    model = load_model(tmp_path, make_params())
+    images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
+    assert torch.equal(model.network(images), network(images))
+    assert not model.network.training
+    assert (model.card.classes, model.card.preprocessing) == (["a", "b", "c"], SEEN)
+
+
+def test_the_same_weights_give_the_same_files(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        publish(tmp_path / name, SMALL)
+    for name in ("model.safetensors", "model.json"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_the_network_asked_for_now_does_not_matter(tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    publish(tmp_path, SMALL)
+    load_model(tmp_path, make_params({"train.model.name": "small_cnn", "train.model.kwargs": {"width": 64}, "train.lr": 0.5}))
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda folder: flip(folder / "model.safetensors", -1),
+            "models/model.safetensors: is not the file that model.json describes",
+        ),
+        (lambda folder: flip(folder / "model.safetensors", 3), "(its SHA-256 differs); run 'dvc checkout', or 'dvc repro train'"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "is not the file that model.json describes"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "models/model.safetensors: does not exist; run 'dvc checkout'"),
+        (lambda folder: flip(folder / "model.json", 99), "models/model.json: is damaged"),
+        (lambda folder: (folder / "model.json").unlink(), "models/model.json: does not exist"),
+        (lambda folder: (folder / "model.json").write_text(""), "models/model.json: is damaged"),
+        (lambda folder: (folder / "model.json").write_text("[" * 10000), "models/model.json: is damaged"),
+        (lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe"), "models/model.json: is damaged"),
+        (lambda folder: edit(folder, format=2), "models/model.json: is damaged"),
+        (
+            lambda folder: edit(folder, surprise=1),
+            "models/model.json: is damaged (surprise: Extra inputs are not permitted); run",
+        ),
+        (lambda folder: edit(folder, classes=["a", "b"]), "models/model.json: does not fit model.safetensors ("),
+        (
+            lambda folder: edit(folder, network=SMALL | {"kwargs": {"width": 8}}),
+            "models/model.json: does not fit model.safetensors (",
+        ),
+        (lambda folder: edit(folder, network=SMALL | {"provider": "os"}), "models/model.json: is damaged"),
+        (
+            lambda folder: edit(folder, network=SMALL | {"kwargs": {"depth": 2**64}}),
+            f"depth is {2**64}, but must be a whole number from 1 to 64",
+        ),
+        (
+            lambda folder: edit(folder, network=SMALL | {"name": "system"}),
+            "models/model.json: names a network that cannot be made (",
+        ),
+    ],
+)
+def test_damage_is_one_line(
+    tmp_path: Path, make_params: Callable[..., Params], damage: Callable[[Path], Any], message: str
+) -> None:
+    publish(tmp_path, SMALL)
+    damage(tmp_path)
+    with pytest.raises(InputError) as caught:
+        load_model(tmp_path, make_params())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / "model.json"
+    files.write_sealed_json(path, files.read_sealed_json(path) | changes)
+
+
+def test_an_import_path_in_a_model_file_is_never_followed(
+    tmp_path: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "planted.py").write_text("raise SystemExit('the model file ran code')")
+    monkeypatch.syspath_prepend(tmp_path)
+    publish(tmp_path, SMALL)
+    edit(tmp_path, network={"_target_": "planted.Net"})
+    with pytest.raises(InputError, match=r"was trained with planted\.Net, but params\.yaml names another train\.model"):
+        load_model(tmp_path, make_params({"base.allow_targets": ["planted"]}))
+    assert "planted" not in sys.modules
+
+
+def test_a_network_by_target_opens_where_params_name_it_too(tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    target = {"_target_": "darkroom.models.small_cnn.SmallCNN", "width": 4}
+    network = publish(tmp_path, target)
+    model = load_model(tmp_path, make_params({"train.model": target}))
+    images = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
+    assert torch.equal(model.network(images), network(images))
+    with pytest.raises(InputError, match=r"set train\.model to what it was"):
+        load_model(tmp_path, make_params({"train.model": target | {"width": 5}}))
+
+
+def test_the_setting_that_lets_files_run_code_is_refused(
+    tmp_path: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, SMALL)
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.raises(InputError, match=r"^TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD: is set, so that .*; unset it$"):
+        load_model(tmp_path, make_params())
+
+
+def test_a_model_file_opens_no_other_weights(tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    network = {"provider": "timm", "name": "test_resnet", "pretrained": False, "kwargs": {}}
+    publish(tmp_path, network)
+    planted = {"checkpoint_path": str(tmp_path / "planted.pth"), "pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/x"}}
+    edit(tmp_path, network=network | {"pretrained": True, "kwargs": planted})
+    assert load_model(tmp_path, make_params()).network is not None

@@ -1,0 +1,144 @@
+"""The learning rate at every step is what the formula says."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
+
+from darkroom.data.split_file import Split
+from darkroom.objective.schedules import WarmupCosine, interval
+from darkroom.params import Params
+from darkroom.training import fit as fitting
+from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.plan import make_plan
+from darkroom.training.trainer import make_trainer
+
+
+def optimizer() -> torch.optim.Optimizer:
+    return torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+
+
+def test_warmup_then_cosine_at_every_step() -> None:
+    sgd = optimizer()
+    schedule = WarmupCosine(sgd, total_steps=20, warmup_fraction=0.25)
+    seen = []
+    for _ in range(20):
+        seen.append(sgd.param_groups[0]["lr"])
+        sgd.step()
+        schedule.step()
+    warmup = [0.5 * (step + 1) / 5 for step in range(5)]
+    cosine = [0.5 * 0.5 * (1 + math.cos(math.pi * (step - 5) / 15)) for step in range(5, 20)]
+    assert seen == pytest.approx(warmup + cosine)
+    assert sgd.param_groups[0]["lr"] == pytest.approx(0)
+
+
+def test_schedules_are_stepped_as_they_need() -> None:
+    assert interval(WarmupCosine(optimizer(), 10)) == "step"
+    assert interval(OneCycleLR(optimizer(), 1.0, total_steps=10)) == "step"
+    assert interval(StepLR(optimizer(), 3)) == "epoch"
+    assert interval(CosineAnnealingLR(optimizer(), 3)) == "epoch"
+    assert interval(ReduceLROnPlateau(optimizer())) == "epoch"  # type: ignore[arg-type]
+
+
+def test_the_fraction_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"warmup_fraction is 1.5"):
+        WarmupCosine(optimizer(), 10, 1.5)
+
+
+class Rates(pl.Callback):
+    """The rates of every step, as the optimizer sees them."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[float]] = []
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Optimizer) -> None:  # noqa: ARG002
+        self.seen.append([group["lr"] for group in optimizer.param_groups])
+
+
+def rates_of(params: Params, data: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[float]]:
+    rates = Rates()
+    monkeypatch.setattr(
+        fitting,
+        "make_trainer",
+        lambda params, callbacks, *rest, **named: make_trainer(params, [*callbacks, rates], *rest, **named),
+    )
+    rows = data.split.rows
+    split = Split(data.split.classes, {"train": rows["train"][:64], "val": rows["val"][:10], "test": rows["test"]}, "")
+    store = StateStore(folder, {})
+    with store.held():
+        fitting.fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+    return rates.seen
+
+
+SMALL = {"train.model.kwargs": {"width": 4, "stages": 2}, "train.batch_size": 16, "hardware.accelerator": "cpu"}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("scheduler", "later"),
+    [
+        (None, lambda _: 0.1),
+        ({"_target_": "ExponentialLR", "gamma": 0.5}, lambda step: 0.1 * 0.5 ** (step // 4)),
+        ({"_target_": "StepLR", "step_size": 2, "gamma": 0.1}, lambda step: 0.1 * 0.1 ** (step // 8)),
+        (
+            {"_target_": "WarmupCosine", "warmup_fraction": 0.25},
+            lambda step: 0.1 * ((step + 1) / 3 if step < 3 else 0.5 * (1 + math.cos(math.pi * (step - 3) / 9))),
+        ),
+    ],
+)
+@pytest.mark.parametrize("layer_decay", [None, 0.5])
+def test_a_table_goes_before_the_schedule(
+    scheduler: Any,
+    later: Callable[[int], float],
+    layer_decay: float | None,
+    make_params: Callable[..., Params],
+    digits: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes = {"train.lr_table": {0: 0.02, 2: 0.03, 3: 0.1}, "train.scheduler": scheduler, "train.epochs": 6}
+    params = make_params(SMALL | changes | {"train.layer_decay": layer_decay})
+    seen = rates_of(params, digits, tmp_path, monkeypatch)
+    expected = [0.02] * 8 + [0.03] * 4 + [later(step) for step in range(12)]
+    assert [rates[-1] for rates in seen] == pytest.approx(expected)
+    if layer_decay:
+        ratios = {round(rates[0] / rates[-1], 9) for rates in seen if rates[-1]}
+        assert len(ratios) == 1
+        assert ratios.pop() < 1
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        ({"_target_": "CyclicLR", "base_lr": 0.1, "max_lr": 0.3, "step_size_up": 2, "cycle_momentum": False}, [0.1, 0.2, 0.3, 0.2] * 3),
+        ({"_target_": "StepLR", "step_size": 1, "gamma": 0.5}, [0.2] * 4 + [0.1] * 4 + [0.05] * 4),
+        ({"_target_": "CosineAnnealingLR"}, [0.2] * 4 + [0.15] * 4 + [0.05] * 4),
+    ],
+)  # fmt: skip
+def test_schedules_are_stepped_as_each_needs(
+    scheduler: Any,
+    expected: list[float],
+    make_params: Callable[..., Params],
+    digits: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    params = make_params(SMALL | {"train.scheduler": scheduler, "train.epochs": 3, "train.lr": 0.2})
+    assert [rates[0] for rates in rates_of(params, digits, tmp_path, monkeypatch)] == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_one_cycle_has_a_peak_for_every_layer(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = make_params(SMALL | {"train.scheduler": "OneCycleLR", "train.layer_decay": 0.5, "train.epochs": 2, "train.lr": 0.2})
+    seen = rates_of(params, digits, tmp_path, monkeypatch)
+    assert max(rates[-1] for rates in seen) == pytest.approx(0.2, rel=0.05)
+    assert max(rates[-2] for rates in seen) == pytest.approx(0.1, rel=0.05)

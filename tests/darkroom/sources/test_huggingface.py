@@ -1,0 +1,334 @@
+"""Data sets of the library `datasets`: its files in a folder, and the hub's, of which a commit is asked for."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hub import COMMIT, Hub, hub
+
+from darkroom import files
+from darkroom.data.pack import Pack
+from darkroom.errors import InputError
+from darkroom.params import DownloadParams
+from darkroom.sources.pack_writer import write_pack
+from darkroom.sources.read import read_source
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+ROOT = Path(__file__).resolve().parents[3]
+SOURCE = str(ROOT / "src")
+
+
+@pytest.fixture
+def make_set(image: Callable[..., bytes]) -> Callable[..., datasets.Dataset]:
+    """Return images with labels, 0 and 1 by turns, and two more columns."""
+
+    def make(count: int = 6, seed: int = 0, **columns: Any) -> datasets.Dataset:
+        content = {
+            "image": [{"bytes": image(seed + number), "path": f"{number}.png"} for number in range(count)],
+            "label": [number % 2 for number in range(count)],
+            "patient": [f"p{number // 2}" for number in range(count)],
+            "age": [40 + number for number in range(count)],
+        } | columns
+        made = datasets.Dataset.from_dict(content).cast_column("image", datasets.Image())
+        return made.cast_column("label", datasets.ClassLabel(names=["cat", "dog"])) if "label" not in columns else made
+
+    return make
+
+
+@pytest.fixture
+def folder(root: Path) -> Path:
+    """The folder of the data set."""
+    made = root / "set"
+    (made / "data").mkdir(parents=True)
+    return made
+
+
+@pytest.fixture
+def pack(root: Path, download: Callable[..., DownloadParams]) -> Callable[..., Pack]:
+    def run(**changes: Any) -> Pack:
+        params = download(**({"source": "huggingface", "folder": "set"} | changes))
+        with files.replaced_dir(root / "raw") as directory, read_source(params, directory) as listing:
+            write_pack(listing, directory, params)
+        return Pack.open(root / "raw")
+
+    return run
+
+
+def test_parquet_in_a_folder(
+    folder: Path, pack: Callable[..., Pack], make_set: Callable[..., datasets.Dataset], root: Path
+) -> None:
+    make_set().to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    make_set(4, 50).to_parquet(folder / "data" / "test-00000-of-00001.parquet")
+    packed = pack(**{"columns.group": "patient"})
+    assert packed.ids == [f"train/{number}" for number in range(6)] + [f"test/{number}" for number in range(4)]
+    assert packed.classes == ["cat", "dog"]
+    assert packed.labels.tolist() == [0, 1] * 5
+    assert packed.splits.tolist() == ["train"] * 6 + ["test"] * 4
+    assert packed.groups[:3] == ["p0", "p0", "p1"]
+    assert packed.extra(np.arange(10))[1] == {"age": "41"}
+    assert sorted(path.name for path in (root / "raw").iterdir()) == ["dataset.json", "images.npy", "index.parquet"]
+    # What has changed since is read anew: nothing is taken from a cache by its name.
+    make_set(6, 99).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    again = pack()
+    assert not np.array_equal(again[0], packed[0])
+
+
+def test_the_pixels_are_those_that_were_saved(
+    folder: Path, pack: Callable[..., Pack], make_set: Callable[..., datasets.Dataset]
+) -> None:
+    made = make_set()
+    made.to_parquet(folder / "train.parquet")
+    packed = pack()
+    assert all(np.array_equal(packed[row], np.asarray(made[row]["image"])) for row in range(6))
+
+
+@pytest.mark.parametrize("form", ["saved", "saved parts", "images"])
+def test_other_forms(
+    form: str, folder: Path, pack: Callable[..., Pack], make_set: Callable[..., datasets.Dataset], image: Callable[..., bytes]
+) -> None:
+    if form == "saved":
+        make_set().save_to_disk(folder)
+    elif form == "saved parts":
+        datasets.DatasetDict({"train": make_set(), "validation": make_set(2, 20)}).save_to_disk(folder)
+    else:
+        for number in range(6):
+            path = folder / "train" / ["cat", "dog"][number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(image(number))
+    packed = pack()
+    assert packed.classes == ["cat", "dog"]
+    assert packed.splits.tolist() == ["train"] * 6 + (["val"] * 2 if form == "saved parts" else [])
+
+
+def test_several_labels_and_names_as_labels(
+    folder: Path, pack: Callable[..., Pack], make_set: Callable[..., datasets.Dataset]
+) -> None:
+    kind = datasets.List(datasets.ClassLabel(names=["a", "b", "c"]))
+    make_set(label=[[0], [1, 2], [], [2], [0, 1], [1]]).cast_column("label", kind).to_parquet(folder / "train.parquet")
+    packed = pack()
+    assert packed.classes == ["a", "b", "c"]
+    assert packed.labels.tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 0], [0, 0, 1], [1, 1, 0], [0, 1, 0]]
+
+    make_set(label=["x", "y"] * 3).to_parquet(folder / "train.parquet")
+    assert pack().classes == ["x", "y"]
+    make_set(label=[7, 10] * 3).to_parquet(folder / "train.parquet")
+    assert pack().classes == ["7", "10"]
+    make_set(label=["x;y", "y", "", "x", "y", "x"]).to_parquet(folder / "train.parquet")
+    assert pack(**{"columns.separator": ";"}).labels[:3].tolist() == [[1, 1], [0, 1], [0, 0]]
+
+
+def test_chosen_parts(folder: Path, pack: Callable[..., Pack], make_set: Callable[..., datasets.Dataset]) -> None:
+    parts = {"train": make_set(), "test": make_set(4, 50), "unlabelled": make_set(2, 70)}
+    for name, part in parts.items():
+        (folder / name).mkdir()
+        part.to_parquet(folder / name / "0.parquet")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n"
+        + "".join(f"  - split: {name}\n    path: {name}/0.parquet\n" for name in parts)
+        + "---\n"
+    )
+    with pytest.raises(InputError, match=r"has a split 'unlabelled', which is none of train, .* -S 'download\.arguments\.split="):
+        pack()
+    assert pack(arguments={"split": ["train", "test"]}).splits.tolist() == ["train"] * 6 + ["test"] * 4
+    assert pack(arguments={"split": "test"}).splits.tolist() == ["train"] * 4
+    assert len(pack(arguments={"split": "train[:4]"})) == 4
+    with pytest.raises(InputError, match=r'set: cannot be read \(Unknown split "tset"'):
+        pack(arguments={"split": "tset"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arguments": {"trust_remote_code": True}}, r"download\.arguments\.trust_remote_code: is none of name, revision"),
+        ({"columns.label": "breed"}, r"download\.columns\.label: set has no column 'breed'"),
+        ({"columns.group": "site"}, r"download\.columns\.group: set has no column 'site'"),
+        ({"columns.path": "age"}, r"download\.columns\.path: set has no images in a column 'age'; they stand in image"),
+        ({"columns.split": "age"}, r"set: row 1 has the split '40'; write train, val, test"),
+        ({"folder": "nowhere"}, r"download\.folder: nowhere does not exist"),
+        ({"folder": "s3://bucket/x"}, r"download\.folder: s3://bucket/x .*; correct it"),
+        ({"dataset": "cifar10"}, r"download\.dataset: 'cifar10' is no name .*; write it as owner/name"),
+        ({"arguments": {"name": "large"}}, r"set: cannot be read \(BuilderConfig 'large' not found"),
+        ({"arguments": {"data_files": "*.nothing"}}, r"set: cannot be read \(No \(supported\) data files found"),
+    ],
+)
+def test_mistakes_in_params(
+    changes: dict[str, Any], message: str, folder: Path, pack: Callable[..., Pack], make_set: Callable[..., datasets.Dataset]
+) -> None:
+    make_set().to_parquet(folder / "train.parquet")
+    with pytest.raises(InputError, match=message):
+        pack(**changes)
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("empty", r"set: cannot be read \(.*"),
+        ("damaged", r"set: cannot be read \("),
+        ("text", r"set: is made of text files; Darkroom reads parquet, arrow, imagefolder, webdataset"),
+        ("no images", r"set: has 0 columns of images; take a data set of images with labels"),
+        ("two images", r"set: has 2 columns of images; name one in download\.columns\.path: image, other"),
+        ("two labels", r"set: has 2 columns that are surely the label; name one in download\.columns\.label: label, coarse"),
+        ("no label", r"set: has 0 columns that are surely the label; name one in download\.columns\.label: patient, age"),
+        ("none labelled", r"set: the split 'test' has no labels; name the splits that have"),
+        ("one unlabelled", r"set: row 3 has no label; add it, or remove the row"),
+        ("elsewhere", r"set: reads .*secret\.parquet, which is not in it"),
+        ("a file of this machine", r"1 unreadable image\(s\).*'train/0' has no content"),
+        ("bytes that are no image", r"1 unreadable image\(s\).*'train/0' is no JPEG"),
+    ],
+)
+def test_data_sets_that_cannot_be_used(  # noqa: C901
+    case: str,
+    message: str,
+    folder: Path,
+    pack: Callable[..., Pack],
+    make_set: Callable[..., datasets.Dataset],
+    image: Callable[..., bytes],
+    root: Path,
+) -> None:
+    path = folder / "train.parquet"
+    made = make_set()
+    if case == "damaged":
+        made.to_parquet(path)
+        path.write_bytes(path.read_bytes()[:-100])
+    elif case == "text":
+        (folder / "train.txt").write_text("one\n")
+    elif case == "no images":
+        made.remove_columns("image").to_parquet(path)
+    elif case == "two images":
+        datasets.concatenate_datasets([made, made.select_columns("image").rename_column("image", "other")], axis=1).to_parquet(
+            path
+        )
+    elif case == "two labels":
+        made.add_column("coarse", [0] * 6).cast_column("coarse", datasets.ClassLabel(names=["pet"])).to_parquet(path)
+    elif case == "no label":
+        made.remove_columns("label").to_parquet(path)
+    elif case == "none labelled":
+        made.to_parquet(path)
+        kind = datasets.ClassLabel(names=["cat", "dog"])
+        make_set(4, 50, label=[-1] * 4).cast_column("label", kind).to_parquet(folder / "test.parquet")
+    elif case == "one unlabelled":
+        kind = datasets.ClassLabel(names=["cat", "dog"])
+        make_set(label=[0, 1, None, 0, 1, 1]).cast_column("label", kind).to_parquet(path)
+    elif case == "elsewhere":
+        made.to_parquet(root / "secret.parquet")
+        (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: default\n  data_files: {root}/secret.parquet\n---\n")
+    elif case == "a file of this machine":
+        (root / "secret.png").write_bytes(image())
+        write_with_cell(made, {"bytes": None, "path": str(root / "secret.png")}, path)
+    elif case == "bytes that are no image":
+        write_with_cell(made, {"bytes": b"none", "path": None}, path)
+    with pytest.raises(InputError, match=message):
+        pack()
+
+
+def write_with_cell(made: datasets.Dataset, cell: dict[str, Any], path: Path) -> None:
+    """Write a data set with another first image than the library would write."""
+    cells = [cell, *(each.as_py() for each in made.with_format("arrow")[1:]["image"])]
+    column = pa.array(cells, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+    pq.write_table(made.data.table.set_column(0, "image", column), path)
+
+
+def test_without_the_library(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, pack: Callable[..., Pack], make_set: Callable[..., datasets.Dataset]
+) -> None:
+    make_set().to_parquet(folder / "train.parquet")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(InputError, match=r"huggingface needs a package .*; run 'pip install -c requirements-dev\.txt datasets'"):
+        pack()
+
+
+class TestHub:
+    """In processes of their own: the libraries read the hub's address as they are imported."""
+
+    @pytest.fixture
+    def served(self, root: Path, make_set: Callable[..., datasets.Dataset]) -> Any:
+        make_set(200).to_parquet(root / "train.parquet")
+        with hub() as served:
+            served.files["me/pets"] = {
+                "README.md": b"---\nlicense: mit\n---\n# Pets\n",
+                "data/train-00000-of-00001.parquet": (root / "train.parquet").read_bytes(),
+            }
+            yield served
+
+    @pytest.fixture
+    def run(self, served: Hub, root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+        def run(dataset: str, arguments: dict[str, str], **environment: str) -> subprocess.CompletedProcess[str]:
+            script = f"""
+import sys, json
+from pathlib import Path
+from darkroom import files, paths
+from darkroom.command import run_command
+from darkroom.params_file import check_params, read_yaml
+content = read_yaml(Path({str(ROOT / "params.yaml")!r}))
+content["download"] |= {{"source": "huggingface", "dataset": {dataset!r}, "arguments": {arguments!r}}}
+paths.ROOT = Path({str(root)!r})
+def main():
+    from darkroom.sources.pack_writer import write_pack
+    from darkroom.sources.read import read_source
+    params = check_params(content).download
+    with files.replaced_dir(paths.ROOT / "raw") as directory, read_source(params, directory) as listing:
+        write_pack(listing, directory, params)
+run_command(main)
+"""
+            env = {
+                "HF_ENDPOINT": served.address,
+                "HF_HOME": str(root / "hf"),
+                "PYTHONPATH": SOURCE,
+                "HF_HUB_DOWNLOAD_TIMEOUT": "3",
+            }
+            return subprocess.run(
+                [sys.executable, "-c", script], env=os.environ | env | environment, text=True, capture_output=True, timeout=120
+            )
+
+        return run
+
+    def test_a_data_set_at_a_commit(self, served: Hub, run: Callable[..., Any], root: Path) -> None:
+        done = run("me/pets", {"revision": COMMIT})
+        assert done.returncode == 0, done.stderr
+        dataset = json.loads((root / "raw" / "dataset.json").read_text())
+        assert dataset["count"] == 200
+        assert dataset["classes"] == ["cat", "dog"]
+        assert (dataset["name"], dataset["arguments"], dataset["licence"]) == ("me/pets", {"revision": COMMIT}, "mit")
+        assert str(root) not in json.dumps(dataset)
+        asked = len([line for line in served.asked if "parquet" in line and line.startswith("GET")])
+        assert run("me/pets", {"revision": COMMIT}).returncode == 0
+        assert len([line for line in served.asked if "parquet" in line and line.startswith("GET")]) == asked
+
+    def test_a_branch_is_refused_with_its_commit(self, run: Callable[..., Any]) -> None:
+        for arguments in ({}, {"revision": "main"}):
+            done = run("me/pets", arguments)
+            assert done.returncode == 2
+            assert done.stderr.count("\n") == 1
+            assert f"-S download.arguments.revision={COMMIT}" in done.stderr
+
+    def test_faults(self, served: Hub, run: Callable[..., Any]) -> None:
+        pinned = {"revision": COMMIT}
+        for dataset, arguments, status, message in (
+            ("me/cats", pinned, 2, "download.dataset: me/cats is not given by the hub (status 404)"),
+            ("me/pets", {"revision": "f" * 40}, 2, "is not given by the hub (status 404)"),
+            ("me/pets", pinned | {"name": "large"}, 2, "BuilderConfig 'large' not found"),
+        ):
+            done = run(dataset, arguments)
+            assert (done.returncode, done.stderr.count("\n")) == (status, 1), done.stderr
+            assert message in done.stderr
+        served.cut = True
+        done = run("me/pets", pinned)
+        assert (done.returncode, "me/pets" in done.stderr) == (1, True), done.stderr
+        served.cut = False
+        for status, code in ((401, 2), (500, 1)):
+            served.status = status
+            done = run("me/pets", pinned)
+            assert done.returncode == code, done.stderr
+            assert f"status {status}" in done.stderr
+        done = run("me/pets", pinned, HF_ENDPOINT="http://127.0.0.1:9")
+        assert done.returncode == 1
+        assert "the hub cannot be reached" in done.stderr

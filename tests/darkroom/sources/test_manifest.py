@@ -1,0 +1,219 @@
+"""Tables of images and labels: what they say is taken, what is doubtful is refused with the row."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from darkroom import files
+from darkroom.data.pack import Pack
+from darkroom.errors import InputError
+from darkroom.params import DownloadParams
+from darkroom.sources.manifest import read_table
+from darkroom.sources.pack_writer import write_pack
+from darkroom.sources.read import read_source
+
+ROWS = [
+    {"path": "p/1.png", "label": "cat", "patient": "x", "part": "train", "age": 3},
+    {"path": "p/2.png", "label": "dog", "patient": "x", "part": "train", "age": None},
+    {"path": "q/3.png", "label": "cat", "patient": "", "part": "test", "age": 5},
+    {"path": "q/4.png", "label": "dog", "patient": "y", "part": "Validation", "age": 7},
+]
+COLUMNS = {"path": None, "label": None, "group": "patient", "split": "part", "separator": None}
+
+
+def csv_of(rows: list[dict[str, Any]], delimiter: str = ",", start: str = "") -> bytes:
+    lines = [list(rows[0]), *(["" if cell is None else str(cell) for cell in row.values()] for row in rows)]
+    return (start + "\r\n".join(delimiter.join(line) for line in lines)).encode()
+
+
+def parquet_of(rows: list[dict[str, Any]]) -> bytes:
+    file = io.BytesIO()
+    table = pa.Table.from_pylist(rows)
+    place = table.column_names.index("age")
+    pq.write_table(table.set_column(place, "age", table["age"].cast(pa.float64())), file)
+    return file.getvalue()
+
+
+TABLES = {
+    "a.csv": csv_of(ROWS),
+    "semicolons.csv": csv_of(ROWS, ";", "\ufeff"),
+    "a.tsv": csv_of(ROWS, "\t"),
+    "a.jsonl": "\n".join(json.dumps(row) for row in ROWS).encode(),
+    "A.Parquet": parquet_of(ROWS),
+}
+
+
+@pytest.fixture
+def pack(root: Path, download: Callable[..., DownloadParams], image: Callable[..., bytes]) -> Callable[..., Pack]:
+    """Pack the images of ROWS by a table, from a folder or, with `archive`, from a zip."""
+
+    def run(name: str, table: bytes, *, archive: str | None = None, **changes: Any) -> Pack:
+        content = {row["path"]: image(number) for number, row in enumerate(ROWS)} | {name: table}
+        if archive is None:
+            for path, data in content.items():
+                (root / "set" / path).parent.mkdir(parents=True, exist_ok=True)
+                (root / "set" / path).write_bytes(data)
+            changes |= {"source": "manifest", "folder": "set", "manifest": name}
+        else:
+            with zipfile.ZipFile(root / "set.zip", "w") as file:
+                for path, data in content.items():
+                    file.writestr(f"{archive}{path}", data)
+            digest = sha256((root / "set.zip").read_bytes()).hexdigest()
+            changes |= {"source": "archive", "archive": "set.zip", "sha256": digest, "manifest": name}
+        params = download(**changes)
+        with files.replaced_dir(root / "raw") as directory, read_source(params, directory) as listing:
+            write_pack(listing, directory, params)
+        return Pack.open(root / "raw")
+
+    return run
+
+
+@pytest.mark.parametrize("archive", [None, "", "wrapped/"])
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_every_kind(name: str, archive: str | None, pack: Callable[..., Pack]) -> None:
+    packed = pack(name, TABLES[name], archive=archive, columns=COLUMNS)
+    assert packed.ids == ["p/1.png", "p/2.png", "q/4.png", "q/3.png"]
+    assert packed.splits.tolist() == ["train", "train", "val", "test"]
+    assert [packed.classes[label] for label in packed.labels] == ["cat", "dog", "dog", "cat"]
+    assert packed.groups == ["x", "x", "y", None]
+    assert packed.extra(np.array([0, 1, 3])) == [{"age": "3"}, {"age": ""}, {"age": "5"}]
+
+
+def test_what_no_column_is_asked_for_is_carried_along(pack: Callable[..., Pack]) -> None:
+    packed = pack("a.csv", TABLES["a.csv"])
+    assert packed.splits.tolist() == ["train"] * 4
+    assert packed.groups == [None] * 4
+    assert packed.extra(np.array([1])) == [{"patient": "x", "part": "train", "age": ""}]
+
+
+def test_numbers_are_ordered_by_value(pack: Callable[..., Pack]) -> None:
+    rows = [row | {"label": label} for row, label in zip(ROWS, ("10", "9", "9", "100"), strict=True)]
+    assert pack("a.csv", csv_of(rows)).classes == ["9", "10", "100"]
+
+
+def test_names_of_all_kinds(root: Path, pack: Callable[..., Pack], image: Callable[..., bytes]) -> None:
+    names = ["ä b.png", 'quo"te.png', "new\nline.png", "comma,.png"]
+    for number, name in enumerate(names):
+        (root / "set").mkdir(exist_ok=True)
+        (root / "set" / name).write_bytes(image(number))
+    quoted = [name.replace('"', '""') for name in names]
+    table = "file,class\n" + "\n".join(f'"{name}",{"=cmd" if number % 2 else "ü"}' for number, name in enumerate(quoted))
+    packed = pack("a.csv", table.encode())
+    assert packed.ids == ["comma,.png", "new\\x0aline.png", 'quo"te.png', "ä b.png"]
+    assert packed.classes == ["=cmd", "ü"]
+
+
+def test_an_image_that_is_missing_is_a_bad_one(pack: Callable[..., Pack]) -> None:
+    table = csv_of([*ROWS, {"path": "no/5.png", "label": "cat"} | {key: "train" for key in ("patient", "part", "age")}])
+    with pytest.raises(InputError, match=r"1 unreadable image\(s\), .* \('no/5\.png' cannot be read \(No such file"):
+        pack("a.csv", table)
+    assert len(pack("a.csv", table, max_bad=1)) == 4
+    with pytest.raises(InputError, match=r"'no/5\.png' does not exist"):
+        pack("a.csv", table, archive="", max_bad=0)
+
+
+LAST = ROWS[3]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"", "has no rows"),
+        (b"path,label\n", "has no rows; add a row for each image"),
+        (b"path,label\np/1.png\n", "cannot be read (line 2 has 1 cells, the first line 2)"),
+        (b"path,path,label\np/1.png,a,b\n", "has two columns called 'path'; rename one of them"),
+        (b"path,label,split\n\xff,a,b\n", "is not UTF-8 (byte 17); save it as UTF-8"),
+        (b'path,label\n"p/1.png,a\n', "cannot be read"),
+        (
+            b"photograph,label\np/1.png,a\n",
+            "has none (it has photograph, label) that may hold the path; name it in download.columns.path",
+        ),
+        (b"path,label,class\np,a,b\n", "has several (label, class) that may hold the label; name it in download.columns.label"),
+        (csv_of([*ROWS, LAST | {"label": " "}]), "row 6 has no label; add it, or remove the row"),
+        (csv_of([*ROWS, LAST | {"path": ""}]), "row 6 has no path; add it, or remove the row"),
+        (csv_of([*ROWS, LAST]), "row 6 names 'q/4.png', as another row does; remove one of them"),
+        (csv_of([*ROWS, LAST | {"path": "./q/4.png"}]), "row 6 names 'q/4.png', as another row does"),
+        (csv_of([*ROWS, LAST | {"path": "../q/4.png"}]), "row 6: '../q/4.png' leads elsewhere"),
+        (csv_of([*ROWS, LAST | {"path": "/q/4.png"}]), "row 6: '/q/4.png' leads elsewhere"),
+        (csv_of([*ROWS[:2]]).replace(b"dog", b"cat"), "holds 1 class(es); a classifier needs two at least"),
+    ],
+)
+def test_what_is_refused(table: bytes, message: str, pack: Callable[..., Pack]) -> None:
+    with pytest.raises(InputError) as caught:
+        pack("a.csv", table)
+    assert str(caught.value).startswith("set/a.csv: ")
+    assert message in str(caught.value)
+
+
+def test_splits_that_are_unknown_are_refused(pack: Callable[..., Pack]) -> None:
+    with pytest.raises(InputError, match=r"set/a\.csv: row 3 has the split 'tarin'; write train, val, test"):
+        pack("a.csv", TABLES["a.csv"].replace(b"dog,x,train", b"dog,x,tarin"), columns=COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"columns": COLUMNS | {"group": "sight"}},
+            "download.columns.group: set/a.csv has no column 'sight'; it has path, label",
+        ),
+        ({"manifest": "b.csv"}, "download.manifest: set/b.csv does not exist; correct it"),
+        ({"manifest": "p"}, "download.manifest: set/p is no file; correct it"),
+        ({"manifest": "../a.csv"}, "download.manifest: ../a.csv is outside of download.folder (set), which DVC watches"),
+    ],
+)
+def test_wrong_parameters(changes: dict[str, Any], message: str, pack: Callable[..., Pack], download: Any, root: Path) -> None:
+    pack("a.csv", TABLES["a.csv"])
+    (root / "a.csv").write_bytes(b"")
+    params = download(**({"source": "manifest", "folder": "set", "manifest": "a.csv"} | changes))
+    with pytest.raises(InputError) as caught, read_source(params, root):
+        pass
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.xlsx", b"PK", "ends with none of .csv, .tsv, .jsonl, .ndjson, .parquet; save it as one of these"),
+        ("a", b"", "ends with none of"),
+        ("a.jsonl", b"[1]", "cannot be read (line 1 is no object)"),
+        ("a.jsonl", b'{"path": 1}\n{', "cannot be read"),
+        ("a.jsonl", b"[" * 100_000, "cannot be read"),
+        ("a.parquet", b"PAR1", "cannot be read"),
+    ],
+)
+def test_damaged_tables(name: str, data: bytes, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_table(name, data, "set")
+    assert str(caught.value).startswith(f"set: {message}")
+
+
+def test_a_table_in_an_archive_has_to_be_there_once(pack: Callable[..., Pack], root: Path, download: Any) -> None:
+    pack("a.csv", TABLES["a.csv"], archive="")
+    digest = sha256((root / "set.zip").read_bytes()).hexdigest()
+    params = download(source="archive", archive="set.zip", sha256=digest, manifest="b.csv")
+    message = r"download\.manifest: set\.zip holds no file 'b\.csv'; write its path in the archive"
+    with pytest.raises(InputError, match=message), read_source(params, root):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_several_labels(kind: str, pack: Callable[..., Pack]) -> None:
+    labels = [["cat", "dog"], [], ["dog"], ["ant"]]
+    if kind == "csv":
+        table = csv_of([row | {"label": " | ".join(each)} for row, each in zip(ROWS, labels, strict=True)])
+    else:
+        table = "\n".join(json.dumps(row | {"label": each}) for row, each in zip(ROWS, labels, strict=True)).encode()
+    packed = pack(f"a.{kind}", table, columns=COLUMNS | {"separator": "|"})
+    assert packed.classes == ["ant", "cat", "dog"]
+    by_id = dict(zip(packed.ids, packed.labels.tolist(), strict=True))
+    assert by_id == {"p/1.png": [0, 1, 1], "p/2.png": [0, 0, 0], "q/3.png": [0, 0, 1], "q/4.png": [1, 0, 0]}

@@ -1,0 +1,188 @@
+"""A training that was interrupted anywhere, any number of times, ends with the bits of one that was not."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+from interruptions import CHANGES, EPOCHS, STEPS, Result, Stop, assert_equal, few_of, run
+from publishing import publish
+
+from darkroom.params import Params
+from darkroom.training.plan import make_plan
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture
+def few(digits: Any) -> Any:
+    return few_of(digits)
+
+
+@pytest.fixture
+def whole(make_params: Callable[..., Params], few: Any, tmp_path: Path) -> Callable[..., tuple[Params, Result]]:
+    """Return parameters with changes, and what comes out if nothing interrupts."""
+
+    def make(changes: dict[str, Any] | None = None) -> tuple[Params, Result]:
+        params = make_params(CHANGES | (changes or {}))
+        return params, run(params, few, tmp_path / "whole", [None])
+
+    return make
+
+
+def test_asked_to_end_at_any_step(whole: Any, few: Any, tmp_path: Path) -> None:
+    params, expected = whole()
+    assert len(expected.log) >= 7
+    for step in range(1, STEPS * EPOCHS + 1):
+        assert_equal(run(params, few, tmp_path / str(step), [Stop("asked", "step", step), None]), expected)
+
+
+def test_killed_at_any_step(whole: Any, few: Any, tmp_path: Path) -> None:
+    params, expected = whole()
+    for step in (1, 6, 7, 12, 13, 18):
+        assert_equal(run(params, few, tmp_path / str(step), [Stop("killed", "step", step), None]), expected)
+
+
+CHAINS = [
+    [Stop("asked", "step", 3), Stop("asked", "step", 3), Stop("asked", "step", 6), None],
+    [Stop("asked", "step", 6), Stop("asked", "step", 6), Stop("killed", "step", 2), None],
+    [Stop("asked", "validation", 1), Stop("asked", "validation", 2), Stop("asked", "step", 1), None],
+    [Stop("killed", "validation", 4), Stop("asked", "epoch", 1), Stop("asked", "step", 5), None],
+    [Stop("asked", "epoch", 2), Stop("killed", "epoch", 2), Stop("asked", "validation", 3), None],
+    [Stop("asked", "step", 1), Stop("asked", "step", 1), Stop("asked", "step", 1), None],
+]
+THREADS = {"hardware.num_workers": 2, "train.augment": [{"_target_": "RandomCropResize"}, {"_target_": "RandomFlip"}]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"hardware.num_workers": 1},
+        {"hardware.num_workers": 2},
+        THREADS,
+        {"hardware.cache_images": True, "train.augment": [{"_target_": "AlternatingFlip"}, {"_target_": "RandomColor"}]},
+        # No epoch is better than the first by that much: every later one lowers the rate.
+        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "threshold": 10.0}},
+        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.OneCycleLR"}, "train.optimizer": {"_target_": "torch.optim.SGD"}},
+        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "train.trainer": {"accumulate_grad_batches": 2}},
+        {"train.precision": "bf16-mixed", "train.monitor": "val/loss"},
+        {"train.trainer": {"val_check_interval": 0.5}},
+        {"train.lr_table": {0: 0.01, 1: 0.1, 2: 0.02}, "train.layer_decay": 0.5, "train.mixup": 0.4, "train.cutmix": 1.0},
+        {"train.freeze": 0.5, "train.unfreeze_epoch": 1, "train.class_weights": "balanced", "train.decay_norm_and_bias": False},
+        {"train.ema": 0.9, "train.sampler": "balanced", "train.adaptive_clip": 0.1, "train.image_sizes": {0: 6, 1: 8}},
+        {"train.swa": 0.4},
+        {"train.log_every": "step", "train.test_every": 2},
+        {"train.log_every": "step", "train.trainer": {"accumulate_grad_batches": 2}},
+        {"train.cache_features": True, "train.freeze": True, "train.augment": [], "train.ema": 0.9, "train.test_every": 2},
+        {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.Compose", "transforms": [{"_target_": "albumentations.Affine", "rotate": [-20, 20]}, {"_target_": "albumentations.CoarseDropout"}]}]},
+        {"train.metrics": {"auroc": "AUROC"}, "train.monitor": "val/auroc", "train.keep_best": 2, "train.keep_every": 1},
+    ],
+    ids=["plain", "one worker", "two workers", "two threads", "held", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa", "steps and test", "accumulated steps", "cached features", "albumentations", "kept epochs"],
+)  # fmt: skip
+def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
+    params, expected = whole(changes)
+    # Starting reading processes takes longer than all the rest.
+    for number, stops in enumerate(CHAINS[:2] if params.hardware.num_workers and changes is not THREADS else CHAINS):
+        assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+
+
+def test_a_taught_training_goes_on(make_params: Callable[..., Params], whole: Any, few: Any, tmp_path: Path) -> None:
+    digits, split = few
+    plan = make_plan(make_params({"train.model.kwargs": {"width": 3}}), digits.pack, split.rows["train"])
+    publish(tmp_path / "teacher", plan, split.classes)
+    teaching = {"model": str(tmp_path / "teacher"), "weight": 0.5, "temperature": 2.0}
+    params, expected = whole({"train.teacher": teaching, "train.mixup": 0.4})
+    for number, stops in enumerate(CHAINS[:3]):
+        assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+
+
+def test_whatever_looks_on_changes_nothing_and_goes_on(whole: Any, few: Any, tmp_path: Path) -> None:
+    _, expected = whole({"train.log_every": "step"})
+    loggers = [{"_target_": f"pytorch_lightning.loggers.{name}Logger"} for name in ("TensorBoard", "CSV")]
+    params, logs = whole({"train.loggers": loggers, "train.inspect": ["histograms", "inputs", "profiler"]})[0], tmp_path / "logs"
+    assert_equal(run(params, few, tmp_path / "plain", [None], logs / "plain"), expected)
+    stops = [Stop("asked", "step", 8), Stop("killed", "step", 3), Stop("asked", "validation", 1), None]
+    assert_equal(run(params, few, tmp_path / "chain", stops, logs / "chain"), expected)
+    (plain,), (chain,) = ([path for path in (logs / name).iterdir() if path.is_dir()] for name in ("plain", "chain"))
+    table = "csv/version_0/metrics.csv"
+    assert (chain / table).read_bytes() == (plain / table).read_bytes()
+    assert [path.name for path in (chain / "tensorboard").iterdir()] == ["version_0"]
+    assert len(list((chain / "tensorboard" / "version_0").glob("events.*"))) == len(stops)
+    names = {"machine.csv", "machine.png", "run.json", "profile.txt", "inputs", "csv", "tensorboard"}
+    assert names <= {path.name for path in chain.iterdir()}
+
+
+def test_epochs_without_validation(whole: Any, few: Any, tmp_path: Path) -> None:
+    params, expected = whole({"train.trainer": {"check_val_every_n_epoch": 3, "limit_train_batches": 5}})
+    for step in range(1, 5 * EPOCHS + 1, 2):
+        stops = [Stop("asked", "step", step), Stop("asked", "step", 1) if step < 5 * EPOCHS else None, None]
+        assert_equal(run(params, few, tmp_path / str(step), stops), expected)
+
+
+def test_early_stopping_goes_on_waiting(whole: Any, few: Any, tmp_path: Path) -> None:
+    params, expected = whole({"train.epochs": 9, "train.lr": 1e-9, "train.early_stopping": {"patience": 3, "min_delta": 0.5}})
+    assert len(expected.log["plots/metrics/val/loss.tsv"].splitlines()) == 1 + 4
+    stops = [Stop("asked", "step", 8), Stop("killed", "epoch", 2), Stop("asked", "validation", 1), None]
+    assert_equal(run(params, few, tmp_path / "chain", stops), expected)
+
+
+SOUP = {"train.soup": 3, "train.keep_every": 2, "train.lr": 0.05, "train.monitor": "val/loss"}
+
+
+@pytest.mark.parametrize("average", [{}, {"train.swa": 0.4}], ids=str)
+def test_a_soup_that_is_killed_is_cooked_anew(whole: Any, few: Any, tmp_path: Path, average: dict[str, Any]) -> None:
+    params, expected = whole(SOUP | average)
+    for number in (1, 2):
+        stops = [Stop("asked", "step", 8), Stop("killed", "soup", number), Stop("killed", "soup", 1), None]
+        assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+    if not average:
+        assert expected.card[2]
+
+
+def test_weights_that_are_spoilt_cost_no_more_than_the_states_that_name_them(
+    whole: Any, few: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, expected = whole({"train.keep_best": 3})
+    newest = max((tmp_path / "whole").glob("*/*-weights-*.safetensors"))
+    newest.write_bytes(newest.read_bytes()[:-1] + b"?")
+    assert_equal(run(params, few, tmp_path / "whole", [None]), expected)
+    assert "names weights that are damaged or gone; an earlier state is used, or none" in capsys.readouterr().err
+
+
+def test_a_finished_training_is_only_published(
+    whole: Any, few: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params, expected = whole()
+    monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
+    assert_equal(run(params, few, tmp_path / "whole", [None]), expected)
+    assert "was finished before with the same parameters, data and code" in capsys.readouterr().out
+
+
+def test_what_is_taken_up_is_said(whole: Any, few: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params, _ = whole()
+    capsys.readouterr()
+    run(params, few, tmp_path / "chain", [Stop("asked", "step", 8), None])
+    lines = capsys.readouterr().out.splitlines()
+    assert "train: resuming at epoch 2, step 8: same parameters, data, code" in lines
+    assert not any(line.startswith("train: starting fresh") for line in lines)
+
+
+def test_a_slurm_job_is_put_back_into_its_queue(whole: Any, few: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, expected = whole()
+    scontrol = tmp_path / "bin" / "scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", str(scontrol.parent), prepend=":")
+    settings = {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "42", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    # Lightning would pick up a checkpoint of its own from the working directory.
+    monkeypatch.chdir(tmp_path)
+    stops = [Stop("asked", "step", 8, signal.SIGUSR1), None]
+    assert_equal(run(params, few, tmp_path / "chain", stops), expected)
+    assert (tmp_path / "told").read_text() == "requeue 42\n"
+    assert not list(tmp_path.glob("hpc_ckpt*"))

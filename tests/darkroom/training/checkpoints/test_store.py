@@ -1,0 +1,178 @@
+"""States are whole or not used, belong to what they were made of, and are not kept for ever."""
+
+import os
+import random
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from darkroom.errors import RunError
+from darkroom.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
+from darkroom.training.checkpoints.store import KEPT_TRAININGS, StateStore
+
+ABOUT = {"params": {"train": {"lr": 0.01, "epochs": 3}}, "code": {"src/train.py": "aa"}}
+
+
+def state(step: int) -> dict[str, Any]:
+    return {"global_step": step, "weights": torch.full((50,), float(step))}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> StateStore:
+    store = StateStore(tmp_path, ABOUT)
+    with store.held():
+        for step, phase in ((6, EPOCH_OVER), (8, WITHIN_EPOCH), (12, WITHIN_EPOCH), (12, EPOCH_OVER)):
+            store.save(state(step) | {"phase": phase}, step=step, phase=phase)
+    return store
+
+
+def test_the_newest_is_used_and_the_two_newest_are_kept(store: StateStore) -> None:
+    latest = store.latest()
+    assert latest is not None
+    assert (latest["global_step"], latest["phase"]) == (12, EPOCH_OVER)
+    assert len(list(store.folder.glob("*.ckpt"))) == 2
+
+
+def test_every_flipped_bit_is_found_and_the_state_before_is_used(store: StateStore, capsys: pytest.CaptureFixture[str]) -> None:
+    newest = max(store.folder.glob("*.ckpt"))
+    content = newest.read_bytes()
+    numbers = random.Random(0)
+    for _ in range(100):
+        place = numbers.randrange(8 * len(content))
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        newest.write_bytes(flipped)
+        latest = store.latest()
+        assert latest is not None
+        assert latest["phase"] == WITHIN_EPOCH
+        assert "is damaged (its SHA-256 differs); an earlier state is used, or none" in capsys.readouterr().err
+
+
+def test_a_state_runs_no_code(store: StateStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Planted:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    store.save({"planted": Planted()}, step=99, phase=WITHIN_EPOCH)
+    latest = store.latest()
+    assert latest is not None
+    assert latest["global_step"] == 12
+    assert "cannot be opened without running code" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+def weights_of(store: StateStore) -> set[str]:
+    return {path.name for path in store.folder.glob("*.safetensors")}
+
+
+def test_weights_stay_as_long_as_one_of_the_two_states_names_them(store: StateStore) -> None:
+    first, second, third = (store.save_weights(epoch, {"layer": torch.full((3,), float(epoch))}) for epoch in (1, 2, 3))
+    store.save(state(13), step=13, phase=EPOCH_OVER, weights=[first, second])
+    assert weights_of(store) == {first, second}
+    store.save(state(14), step=14, phase=EPOCH_OVER, weights=[second])
+    assert weights_of(store) == {first, second}
+    again = StateStore(store.root, ABOUT)
+    latest = again.latest()
+    assert latest is not None
+    assert latest["weights"] == [second]
+    again.save(state(15), step=15, phase=EPOCH_OVER, weights=[again.save_weights(3, {"layer": torch.full((3,), 3.0)})])
+    assert weights_of(store) == {second, third}
+    assert torch.equal(again.load_weights(second)["layer"], torch.full((3,), 2.0))
+    again.forget()
+    assert weights_of(store) == set()
+
+
+def test_a_state_whose_weights_are_damaged_is_not_used(store: StateStore, capsys: pytest.CaptureFixture[str]) -> None:
+    name = store.save_weights(3, {"layer": torch.zeros(3)})
+    store.save(state(13), step=13, phase=EPOCH_OVER, weights=[name])
+    path = store.folder / name
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(RunError, match=r"safetensors: is damaged or gone; the same command goes on from an earlier state"):
+        store.load_weights(name)
+    latest = store.latest()
+    assert latest is not None
+    assert latest["global_step"] == 12
+    assert "names weights that are damaged or gone; an earlier state is used, or none" in capsys.readouterr().err
+
+
+def test_finished_trainings_leave_no_weights(store: StateStore) -> None:
+    store.save(state(18), step=18, phase=FINISHED, weights=[store.save_weights(3, {"layer": torch.zeros(3)})])
+    forget_finished(store.root)
+    assert weights_of(store) == set()
+
+
+def test_a_full_disk_leaves_the_states_before(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sorted(store.folder.iterdir())
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RunError, match=r"the state of step 18 cannot be saved \(No space left on device\); free the disk"):
+        store.save(state(18), step=18, phase=EPOCH_OVER)
+    assert sorted(store.folder.iterdir()) == before
+
+
+def test_too_small_a_disk_is_found_before_training(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.check_space(1000, num_kept=5)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    with pytest.raises(RunError, match=r"training needs 16\.0 GB for its states and model, but the disk has 1\.0 GB free"):
+        store.check_space(10**9)
+
+
+@pytest.mark.parametrize(
+    ("about", "why"),
+    [
+        (ABOUT | {"params": {"train": {"lr": 0.02, "epochs": 3}}}, "is of other params.train.lr"),
+        (ABOUT | {"params": {"train": {"lr": 0.02, "epochs": 4}}}, "is of other params.train.epochs and 1 more"),
+        (ABOUT | {"code": {"src/train.py": "bb"}}, "is of other code.src/train.py"),
+    ],
+)
+def test_why_a_training_starts_fresh(store: StateStore, about: dict[str, Any], why: str) -> None:
+    other = StateStore(store.root, about)
+    with other.held():
+        assert other.latest() is None
+        assert str(other.why_fresh()).endswith(why)
+
+
+def test_finished_trainings_are_forgotten_and_others_are_not(store: StateStore) -> None:
+    forget_finished(store.root)
+    assert store.latest() is not None
+    store.save(state(18), step=18, phase=FINISHED)
+    forget_finished(store.root)
+    assert store.latest() is None
+
+
+def test_old_trainings_are_collected_by_count_and_age(store: StateStore) -> None:
+    for number in range(KEPT_TRAININGS + 2):
+        with StateStore(store.root, {"number": number}).held():
+            pass
+    assert len(list(store.root.iterdir())) == KEPT_TRAININGS + 1
+    month_ago = time.time() - 31 * 86400
+    for folder in store.root.iterdir():
+        os.utime(folder, (month_ago, month_ago))
+    with store.held():
+        pass
+    assert list(store.root.iterdir()) == [store.folder]
+
+
+def test_the_same_training_runs_once_at_a_time(store: StateStore) -> None:
+    pid = os.fork()
+    if pid == 0:
+        with store.held():
+            time.sleep(30)
+        os._exit(0)
+    try:
+        deadline = time.monotonic() + 5
+        while not (store.folder / "lock").read_text() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        with pytest.raises(RunError, match=rf"process {pid} on .* is at work here; wait for it"), store.held():
+            pass
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
