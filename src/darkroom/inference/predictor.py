@@ -79,7 +79,7 @@ class Predictor:
     @property
     def about(self) -> dict[str, Any]:
         """What predictions say of the model and of this."""
-        return {"classes": self.model.card.classes, "multilabel": self.model.multilabel, "arithmetic": self.record}
+        return {"classes": self.model.card.classes, "multilabel": self.model.multilabel, "backend": self.record}
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of images (N, C, H, W) uint8."""

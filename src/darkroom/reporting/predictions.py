@@ -33,7 +33,7 @@ class Predictions:
         What else the source says of each image.
     multilabel : bool
         Whether an image has any number of classes; those above 0.5 are predicted.
-    arithmetic : dict, or None
+    backend : dict, or None
         How they were computed.
     """
 
@@ -43,7 +43,7 @@ class Predictions:
     actual: list[str] | None = None
     given: list[dict[str, str]] | None = None
     multilabel: bool = False
-    predictor: dict[str, str] | None = None
+    backend: dict[str, str] | None = None
 
     @property
     def chosen(self) -> list[list[str]]:
@@ -79,7 +79,7 @@ def write_all(directory: Path, predictions: Predictions, top_k: int) -> None:
     """Write predictions.csv, .parquet and .jsonl, and backend.json: how they were computed."""
     for ending in WRITERS:
         write_predictions(directory / f"predictions{ending}", predictions, top_k)
-    files.write_json(directory / "backend.json", predictions.predictor)
+    files.write_json(directory / "backend.json", predictions.backend)
 
 
 def check_out(path: Path | None, *, needed: bool = False) -> None:
