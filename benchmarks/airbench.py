@@ -111,7 +111,7 @@ def ours(params: Params, pack: Pack, split: Split, folder: Path) -> tuple[float,
     plan, store = make_plan(params, pack, split.rows["train"]), StateStore(folder, {})
     with store.held(), redirect_stdout(io.StringIO()):  # what it says is not for the table
         start = time.perf_counter()
-        best = fit(plan, pack, split, store)
+        best = fit(plan, split, store)
         seconds = time.perf_counter() - start  # the weights of the last epoch were read from the device by then
         network = plan.classifier.network
         network.load_state_dict(best.weights)

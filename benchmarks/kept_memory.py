@@ -32,8 +32,8 @@ def steps(name: str, kept: bool) -> dict[str, float]:
     import torch
 
     from darkroom.hardware.memory import keep_freed_memory
-    from darkroom.models.small_resnet import small_resnet18
-    from darkroom.models.whitened_cnn import WhitenedCNN
+    from darkroom.models.builtin.small_resnet import small_resnet18
+    from darkroom.models.builtin.whitened_cnn import WhitenedCNN
 
     if kept:
         keep_freed_memory()

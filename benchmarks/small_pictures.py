@@ -141,7 +141,7 @@ def usual_loader(pack: Pack) -> Callable[[int], Iterable[Any]]:
 def our_loader(plan: Plan, pack: Pack, split: Split, finish: Callable[[torch.Tensor], Any]) -> Callable[[int], Iterable[Any]]:
     """Return what gives the batches of an epoch, each finished in some way."""
     order = ShuffledBatchSampler(split.rows["train"], batch_size=BATCH, seed=0)
-    batches = ImageDataset(pack, image_size=SIDE, channels=3, transforms=plan.transforms)
+    batches = ImageDataset(pack, image_size=SIDE, channels=3, transforms=plan.images.transforms)
     loader = make_repeating_loader(batches, order, plan.params.hardware, device=torch.device("cpu"))
 
     def epoch(number: int) -> Iterable[Any]:

@@ -94,7 +94,7 @@ def wait(device: torch.device) -> None:
 def make_batches(plan: Plan, pack: Pack, device: torch.device) -> Any:
     """Return batches by key; on a GPU all are the same, which lies there."""
     seen = plan.preprocessing
-    batches = ImageDataset(pack, image_size=seen.image_size, channels=seen.channels, transforms=plan.transforms)
+    batches = ImageDataset(pack, image_size=seen.image_size, channels=seen.channels, transforms=plan.images.transforms)
     if device.type == "cpu":
         return batches
     first = batches[0, np.arange(plan.params.train.batch_size)]
@@ -127,7 +127,7 @@ def make_images(folder: Path, count: int, side: int, channels: int) -> tuple[Pac
     return Pack.open(folder), Split([str(label) for label in range(10)], {"train": rows, "val": rows[:10], "test": rows[:0]}, "")
 
 
-def ours(plan: Plan, pack: Pack, split: Split, folder: Path) -> float:
+def ours(plan: Plan, split: Split, folder: Path) -> float:
     """Return the seconds of a step of the train stage."""
     clock = Clock()
     store = StateStore(folder, {})
@@ -139,7 +139,7 @@ def ours(plan: Plan, pack: Pack, split: Split, folder: Path) -> float:
     pl.Trainer.__init__ = with_clock  # type: ignore[method-assign]
     try:
         with store.held(), redirect_stdout(io.StringIO()):  # what it says is not for the table
-            fit(plan, pack, split, store)
+            fit(plan, split, store)
     finally:
         pl.Trainer.__init__ = make_trainer  # type: ignore[method-assign]
     return clock.seconds / clock.steps
@@ -151,8 +151,8 @@ def plain(plan: Plan, pack: Pack, split: Split) -> float:
     order = ShuffledBatchSampler(split.rows["train"], batch_size=train.batch_size, seed=0)
     batches = make_batches(plan, pack, device)
     network = classifier.network.train().to(device)
-    optimizer = classifier.make_optimizer(network)
-    scheduler: Any = classifier.make_scheduler(optimizer, train.epochs * len(order))
+    optimizer = classifier.objective.make_optimizer(network)
+    scheduler: Any = classifier.objective.make_scheduler(optimizer, train.epochs * len(order))
     seconds, steps = 0.0, 0
     for epoch in range(train.epochs):
         order.set_epoch(epoch)
@@ -161,7 +161,7 @@ def plain(plan: Plan, pack: Pack, split: Split) -> float:
             batch = batches[key]
             optimizer.zero_grad()
             with torch.autocast(device.type, torch.bfloat16, enabled=train.precision == "bf16-mixed"):
-                loss = classifier.loss(network(batch["images"]), batch["labels"])
+                loss = classifier.objective.loss(network(batch["images"]), batch["labels"])
             loss.backward()
             optimizer.step()
             scheduler.step()
@@ -233,7 +233,7 @@ def main() -> None:
             pack, split = make_images(Path(folder, "raw"), *case["images"])
             plan = partial(make_plan, params, pack, split.rows["train"])
             rows = [
-                (plain(plan(), pack, split), lightning(plan(), pack, split), ours(plan(), pack, split, Path(folder, str(number))))
+                (plain(plan(), pack, split), lightning(plan(), pack, split), ours(plan(), split, Path(folder, str(number))))
                 for number in range(rounds)
             ]
         each = [f"{1000 * statistics.median(column):.2f}" for column in zip(*rows, strict=True)]

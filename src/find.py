@@ -24,7 +24,7 @@ def main() -> None:
     from darkroom.hardware import startup
 
     startup.prepare()
-    from darkroom.training.finders import MIN_STEPS, Trial, as_fast, find_batch_size, find_lr
+    from darkroom.training.finders import MIN_STEPS, Trial, find_batch_size, find_lr, smallest_fast
     from darkroom.training.plan import make_plan
     from darkroom.training.precision import resolve_precision
 
@@ -37,12 +37,12 @@ def main() -> None:
     rows, chart = split.rows["train"], paths.logs_dir() / f"{arguments.what}.png"
     plan = resolve_precision(make_plan(params, pack, rows))
     if arguments.what == "lr":
-        lr = find_lr(plan, pack, rows, num_steps=arguments.steps, chart=chart)
+        lr = find_lr(plan, rows, num_steps=arguments.steps, chart=chart)
         proposals = {f"train.lr={lr:.3g}": "where the loss falls most steeply"}
     else:
         print(f"{'batch_size':>10}  {'images/s':>10}  {'memory GB':>9}", flush=True)
-        trials = find_batch_size(plan, pack, rows, chart=chart, tell=tell)
-        fast, largest = as_fast(trials), trials[-1]
+        trials = find_batch_size(plan, rows, chart=chart, tell=tell)
+        fast, largest = smallest_fast(trials), trials[-1]
         proposals = {f"train.batch_size={fast.batch_size}": "the smallest that is as fast as any, within 5 %"}
         why = "all training images" if largest.batch_size == len(rows) else "the largest that fits"
         proposals |= {f"train.batch_size={largest.batch_size}": why}

@@ -104,7 +104,7 @@ def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None], lo
             try:
                 with store.held():
                     plan = make_plan(params, digits.pack, split.rows["train"], teacher=teacher_of(params))
-                    best = fit(plan, digits.pack, split, store, logs=logs)
+                    best = fit(plan, split, store, logs=logs)
             except (Interrupted, Killed):
                 assert stop is not None
                 assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

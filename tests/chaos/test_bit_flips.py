@@ -38,7 +38,7 @@ def test_one_bit_anywhere(
     plan = make_plan(params, digits.pack, digits.split.rows["train"])
     store = StateStore(tmp_path / "states", {})
     with store.held():
-        best = fit(plan, digits.pack, digits.split, store)
+        best = fit(plan, digits.split, store)
     hashes = data_hashes(digits.raw, digits.split)
     save_model(tmp_path, best.weights, make_card(params, plan.preprocessing, digits.split.classes, hashes, best))
     (state, *older) = sorted(store.folder.glob("*.ckpt"), reverse=True)

@@ -103,7 +103,7 @@ def test_targets_inside_arguments_are_built() -> None:
         ("timm.models.resnet.resnet18", {"num_classes": 3, "pretrained": False}),
         ("timm.models.resnet18", {"pretrained_cfg": "a1_in1k"}),
         ("torchmetrics.Accuracy", {"task": "multiclass", "num_classes": 3}),
-        ("darkroom.models.small_cnn.SmallCNN", {"num_classes": 3, "in_channels": 1}),
+        ("darkroom.models.builtin.small_cnn.SmallCNN", {"num_classes": 3, "in_channels": 1}),
     ],
 )
 def test_the_libraries_modules_and_networks_can_be_named(path: str, arguments: dict[str, Any]) -> None:

@@ -97,9 +97,8 @@ class TTAModel(nn.Module):
 
 def predict_rows(predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none") -> Probabilities:
     """Return the probabilities (len(rows), K) of rows of the pack; each of them is read once."""
-    seen, hardware = predictor.model.card.preprocessing, predictor.hardware
-    images = ImageDataset(pack, image_size=seen.image_size, channels=seen.channels)
-    readers = num_readers(hardware, images, on_gpu=predictor.device.type == "cuda")
+    images = ImageDataset.for_network(pack, predictor.model.card.preprocessing)
+    readers = num_readers(predictor.hardware, images, on_gpu=predictor.device.type == "cuda")
     loader = make_loader(images, SequentialBatchSampler(rows, batch_size=batch_size), readers=readers)
     return _predict(predictor, (batch["images"] for batch in loader), len(loader), tta)
 

@@ -22,6 +22,7 @@ from darkroom.errors import InputError, described
 from darkroom.input.albumentations import ArrayTransform, transform_array
 from darkroom.input.augment import Augmentation, BatchAugmentation, ImageAugmentation
 from darkroom.input.samplers import AUGMENT, BatchKey
+from darkroom.models.preprocessing import Preprocessing
 
 # One tensor (N, C, H, W) where all are of one size, else a (C, h, w) each, one after the other; always uint8.
 ImageTensors = Tensor | Iterable[Tensor]
@@ -91,9 +92,18 @@ class ImageDataset(Dataset[Batch]):
         self._numbers: dict[int, tuple[int, NDArray[np.float32]]] = {}
         self._side = self._needed_side(image_size)
 
+    @classmethod
+    def for_network(cls, pack: Pack, preprocessing: Preprocessing) -> "ImageDataset":
+        """Return the images of a pack as a network sees them when it is evaluated."""
+        return cls(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
+
     def augmented(self, transforms: Sequence[Any], seed: int) -> "ImageDataset":
-        """Return the same batches, augmented."""
+        """Return the same images with augmentation."""
         return ImageDataset(self.pack, image_size=self.image_size, channels=self.channels, transforms=transforms, seed=seed)
+
+    def plain(self) -> "ImageDataset":
+        """Return the same images without augmentation, at one size."""
+        return self.augmented([], 0)
 
     def at_sizes(self, sizes: Mapping[int, int]) -> "ImageDataset":
         """Return the same batches with other sides in pixels from some epochs on."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from darkroom.hardware.memory import free_memory
 from darkroom.input.augment import BatchAugmentation
 from darkroom.input.dataset import Batch, ImageDataset
-from darkroom.input.loaders import Loader, described_reading, make_loader, num_readers
+from darkroom.input.loaders import Loader, describe_reading, make_loader, num_readers
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
 from darkroom.params import HardwareParams
 
@@ -60,10 +60,10 @@ def make_repeating_loader(
     return make(batches, order)
 
 
-def described_input(loader: Loader) -> str:
+def describe_input(loader: Loader) -> str:
     """Return what to say of where images come from, such as "encoded images, 2 threads"."""
     if not isinstance(loader, InMemoryLoader):
-        return described_reading(loader)
+        return describe_reading(loader)
     return f"{loader.num_images} images held on {loader.device} ({loader.nbytes / 1e6:.3g} MB), cut out in whole batches"
 
 

@@ -78,7 +78,7 @@ def num_readers(hardware: HardwareParams, batches: ImageDataset, *, on_gpu: bool
     return max(1, min(MOST_THREADS if batches.draws_nothing else MOST_PROCESSES, cores() // num_devices))
 
 
-def described_reading(loader: Loader) -> str:
+def describe_reading(loader: Loader) -> str:
     """Return what to say of how images are read, such as "encoded images, 2 threads"."""
     if isinstance(loader, ThreadLoader):
         batches: Any = loader.batches

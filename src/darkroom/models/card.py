@@ -22,11 +22,19 @@ WAY_OUT = "run 'dvc checkout', or 'dvc repro train' to train it anew"
 
 
 class Best(Protocol):
-    """What a card says of the published epoch, as `KeepBest` has it; this module does without Lightning."""
+    """What a card records of the published epoch, as `KeepBest` has it, which needs Lightning."""
 
-    monitor: str
-    epoch: int
-    score: float | None
+    @property
+    def monitor(self) -> str:
+        """The monitored metric."""
+
+    @property
+    def epoch(self) -> int:
+        """From 1."""
+
+    @property
+    def score(self) -> float | None:
+        """Value of the metric."""
 
 
 class Card(BaseModel):

@@ -9,7 +9,7 @@ from darkroom.params import Network
 
 
 @contextmanager
-def named(model: Network) -> Iterator[None]:
+def one_line_errors(model: Network) -> Iterator[None]:
     """Put what a library says of a network that it cannot make on one line."""
     try:
         yield

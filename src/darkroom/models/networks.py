@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from darkroom.errors import InputError
 from darkroom.instantiate import Builder
-from darkroom.models import huggingface
-from darkroom.models.errors import check_kwargs, named, no_weights, unknown_name
-from darkroom.models.small_cnn import SmallCNN
-from darkroom.models.small_resnet import small_resnet18
-from darkroom.models.whitened_cnn import WhitenedCNN
+from darkroom.models.builtin.small_cnn import SmallCNN
+from darkroom.models.builtin.small_resnet import small_resnet18
+from darkroom.models.builtin.whitened_cnn import WhitenedCNN
+from darkroom.models.errors import check_kwargs, no_weights, one_line_errors, unknown_name
+from darkroom.models.huggingface.network import build_huggingface
 from darkroom.params import Network, Target
 
 BUILTIN: dict[str, Callable[..., nn.Module]] = {
@@ -50,7 +50,7 @@ def build_network(
         filled = {"num_classes": num_classes, "in_channels": channels, "in_chans": channels}
         network: nn.Module = Builder("train.model", (nn.Module,), allow, filled).build(model)
         return network
-    with named(model):
+    with one_line_errors(model):
         match model.provider:
             case "builtin":
                 return _builtin(model, num_classes, channels)
@@ -59,7 +59,7 @@ def build_network(
             case "torchvision":
                 return _torchvision(model, num_classes, channels)
             case "huggingface":
-                return huggingface.build(model, num_classes=num_classes, config=config)
+                return build_huggingface(model, num_classes=num_classes, config=config)
 
 
 def without_weights(model: Network) -> Network:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from darkroom.models import huggingface
-from darkroom.models.errors import named
+from darkroom.models.errors import one_line_errors
+from darkroom.models.huggingface.repository import expected_images, find_repository
 from darkroom.models.licence import Baseline
 from darkroom.params import Network, Target
 
@@ -36,7 +36,7 @@ class Pretrained:
         return (sum(self.mean) / len(self.mean),) * channels, (sum(self.std) / len(self.std),) * channels
 
 
-def about_weights(model: Network | Target) -> Pretrained | None:
+def describe_weights(model: Network | Target) -> Pretrained | None:
     """Return what is known of the weights of a pretrained network, None for one that has none; nothing large is loaded.
 
     Raises
@@ -49,7 +49,7 @@ def about_weights(model: Network | Target) -> Pretrained | None:
     if isinstance(model, Target) or not model.pretrained:
         return None
     about = {"timm": _timm, "torchvision": _torchvision, "huggingface": _huggingface}
-    with named(model):
+    with one_line_errors(model):
         return about[model.provider](model) if model.provider in about else None
 
 
@@ -81,7 +81,7 @@ def _torchvision(model: Network) -> Pretrained | None:
 
 
 def _huggingface(model: Network) -> Pretrained:
-    repository = huggingface.find_repository(model)
-    mean, std, size = huggingface.expected_images(model, repository)
+    repository = find_repository(model)
+    mean, std, size = expected_images(model, repository)
     origin = Baseline(source=f"huggingface: {repository.name}", licence=repository.licence, sha256=repository.hashes)
     return Pretrained(mean, std, size, origin)

@@ -1,32 +1,56 @@
-"""One step of training on two images before anything is written, so that what does not fit together fails in seconds."""
+"""One training step on two images before anything is written, so that mistakes show within seconds.
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+N images, K classes.
+"""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from darkroom.data.labels import is_multilabel
+from darkroom.data.pack import Rows
 from darkroom.errors import InputError, described
-from darkroom.input.dataset import Batch
+from darkroom.input.dataset import Batch, ImageDataset
+from darkroom.models.network_check import checked_logits, state_kept
+from darkroom.training.classifier import Classifier
 
 LOGIT_SHIFT = 5.0
 
 
-def check_network(network: nn.Module, images: Tensor, num_classes: int) -> None:
-    """Send images (N, C, H, W) uint8 through, as in validation; lazy layers get their shape here.
+def dry_run(classifier: Classifier, images: ImageDataset, rows: Rows, *, epochs: int) -> None:
+    """Take one step on a few training images, make the schedule, and restore the network.
+
+    Parameters
+    ----------
+    classifier
+        What is trained; its network and objective are tried, not a training_step of its own.
+    images
+        The training images.
+    rows : (M,)
+        Their rows.
+    epochs
+        Epochs of the training.
 
     Raises
     ------
     InputError
-        If the network is unfit for the size, the channels or the number of classes.
+        Naming the key of params.yaml, and what is wrong with it.
     """
-    with _untouched(network), torch.no_grad():
-        _forward(network.eval(), images, num_classes)
+    objective, pack = classifier.objective, images.pack
+    num_classes, multilabel = len(pack.classes), is_multilabel(pack.labels)
+    # Not as many images as classes: a loss that takes labels for logits would broadcast them without an error.
+    batch = images[0, rows[: 3 if num_classes == 2 else 2]]
+    if objective.teacher:
+        objective.teacher.check(batch["images"], pack.classes, multilabel=multilabel)
+    with state_kept(classifier.network):
+        mixed = objective.mixing(batch) if objective.mixing else batch
+    try_step(classifier.network, objective.loss, objective.make_optimizer, mixed, num_classes, multilabel=multilabel)
+    objective.make_scheduler(objective.make_optimizer(classifier.network), epochs)
 
 
-def dry_run(
+def try_step(
     network: nn.Module,
     loss: nn.Module,
     make_optimizer: Callable[[nn.Module], Optimizer],
@@ -35,7 +59,7 @@ def dry_run(
     *,
     multilabel: bool = False,
 ) -> None:
-    """Train on one batch, then put the network back to what it was.
+    """Train on one batch, then restore the network.
 
     Parameters
     ----------
@@ -46,7 +70,7 @@ def dry_run(
     make_optimizer
         Makes the optimizer of the network.
     batch
-        N = 2 training images.
+        A few training images.
     num_classes
         K.
     multilabel
@@ -59,45 +83,15 @@ def dry_run(
     """
     images, labels = batch["images"], batch["labels"]
     saved = [(value, value.detach().clone()) for value in (*network.parameters(), *network.buffers())]
-    with _untouched(network):
+    with state_kept(network):
         try:
-            _check_loss(loss, _forward(network.train(), images, num_classes), labels, multilabel=multilabel)
+            _check_loss(loss, checked_logits(network.train(), images, num_classes), labels, multilabel=multilabel)
             _step(network, make_optimizer(network), lambda: loss(network(images), labels))
         finally:
             with torch.no_grad():
                 for value, before in saved:
                     value.copy_(before)
             network.zero_grad(set_to_none=True)
-
-
-@contextmanager
-def _untouched(network: nn.Module) -> Iterator[None]:
-    """Leave mode and random numbers as they were."""
-    was_training = network.training
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        network.train(was_training)
-
-
-def _forward(network: nn.Module, images: Tensor, num_classes: int) -> Any:
-    num, channels, size, _ = images.shape
-    where = "params.yaml: train.model"
-    try:
-        logits = network(images)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(
-            f"{where}: does not take images of {size} pixels and {channels} channel(s) ({described(error)}); "
-            "change train.image_size or train.model"
-        ) from error
-    if isinstance(logits, Tensor) and logits.shape == (num, num_classes):
-        return logits
-    found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-    when = " while it trains" if network.training else ""
-    raise InputError(f"{where}: returns {found}{when}, not logits {(num, num_classes)}; let it have {num_classes} outputs")
 
 
 def _check_loss(loss: nn.Module, logits: Tensor, labels: Tensor, *, multilabel: bool) -> None:
@@ -108,12 +102,12 @@ def _check_loss(loss: nn.Module, logits: Tensor, labels: Tensor, *, multilabel: 
     except Exception as error:
         raise InputError(f"{where}: does not take (logits, labels) ({described(error)}); name another") from error
     if not isinstance(value, Tensor) or value.shape != ():
-        raise InputError(f"{where}: does not return one number; let it take the mean")
-    # What compares classes with each other does not see a number that is added to all of them.
+        raise InputError(f"{where}: does not return one number; let it return the mean")
+    # A loss that compares classes with each other ignores a number that is added to all logits.
     if isinstance(shifted, Tensor) and torch.isclose(value, shifted, rtol=1e-3):
         raise InputError(
             f"{where}: {type(loss).__name__} is for one class per image, but these have any number of them; "
-            "set _target_ to torch.nn.BCEWithLogitsLoss, or see 'python src/preset.py multilabel'"
+            "set _target_ to torch.nn.BCEWithLogitsLoss, or see './darkroom preset multilabel'"
         )
 
 
@@ -133,4 +127,4 @@ def _step(network: nn.Module, optimizer: Optimizer, measure: Callable[[], Tensor
             "name another optimizer, network or loss"
         ) from error
     if not any(value.grad is not None for value in network.parameters()):
-        raise InputError("params.yaml: train.loss: has no gradient, so that nothing can be learnt; name another loss or network")
+        raise InputError("params.yaml: train.loss: has no gradient, so nothing is trained; name another loss or network")

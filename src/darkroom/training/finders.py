@@ -17,11 +17,11 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.data.pack import Pack, Rows
+from darkroom.data.pack import Rows
 from darkroom.errors import RunError, warn
 from darkroom.hardware.devices import stop_looking_for_gpus
 from darkroom.hardware.memory import free_memory
-from darkroom.input.dataset import Batch, ImageDataset
+from darkroom.input.dataset import Batch
 from darkroom.input.samplers import ShuffledBatchSampler
 from darkroom.training.observing.charts import draw_lines
 from darkroom.training.plan import Plan
@@ -35,7 +35,7 @@ MIN_STEPS = 20
 SMALLEST_BATCH, TIMED_STEPS, TIMED_SECONDS = 8, 20, 3.0
 # Share of the free memory that may be used, and what twice the batch needs more, in what the last one took.
 USABLE, GROWTH = 0.9, 1.0
-AS_FAST = 0.95
+NEARLY_FASTEST = 0.95
 
 
 class Trial(NamedTuple):
@@ -58,9 +58,9 @@ class SweepTrainer:
         stop_looking_for_gpus()
         self.fabric = Fabric(accelerator=hardware.accelerator, devices=1, precision=precision)
         self.clip = plan.params.train.gradient_clip
-        self.loss = plan.classifier.loss.to(self.fabric.device)
+        self.loss = plan.objective.loss.to(self.fabric.device)
         network = plan.classifier.network.train()
-        self.network, self.optimizer = self.fabric.setup(network, plan.classifier.make_optimizer(network))
+        self.network, self.optimizer = self.fabric.setup(network, plan.objective.make_optimizer(network))
 
     def step(self, batch: Batch) -> Tensor:
         """Train on one batch and return its loss, which nothing has waited for."""
@@ -74,7 +74,7 @@ class SweepTrainer:
         return loss.detach()
 
 
-def find_lr(plan: Plan, pack: Pack, rows: Rows, *, num_steps: int, chart: Path) -> float:
+def find_lr(plan: Plan, rows: Rows, *, num_steps: int, chart: Path) -> float:
     """Raise the rate exponentially from step to step and return the one at which the smoothed loss falls most steeply.
 
     Raises
@@ -90,7 +90,7 @@ def find_lr(plan: Plan, pack: Pack, rows: Rows, *, num_steps: int, chart: Path) 
     rates: list[float] = []
     losses: list[float] = []
     smoothed = 0.0
-    for number, batch in zip(range(num_steps), _endless(plan, pack, rows), strict=False):
+    for number, batch in zip(range(num_steps), _endless(plan, rows), strict=False):
         rate = LOWEST_LR * (HIGHEST_LR / LOWEST_LR) ** (number / (num_steps - 1))
         for group in trainee.optimizer.param_groups:
             group["lr"] = rate
@@ -122,7 +122,7 @@ def steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
     return float(rates[first + int(slopes.argmin())])
 
 
-def find_batch_size(plan: Plan, pack: Pack, rows: Rows, *, chart: Path, tell: Callable[[Trial], None]) -> list[Trial]:
+def find_batch_size(plan: Plan, rows: Rows, *, chart: Path, tell: Callable[[Trial], None]) -> list[Trial]:
     """Double the batch size until memory or images run out, and return how each did; reading images is not timed.
 
     Raises
@@ -135,7 +135,7 @@ def find_batch_size(plan: Plan, pack: Pack, rows: Rows, *, chart: Path, tell: Ca
     trainee = SweepTrainer(plan)
     while not trials or _has_room(trainee, trials):
         try:
-            trials.append(_try(trainee, _batches(plan, pack)[0, rows[:size]], size))
+            trials.append(_try(trainee, plan.images[0, rows[:size]], size))
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
                 raise
@@ -151,14 +151,14 @@ def find_batch_size(plan: Plan, pack: Pack, rows: Rows, *, chart: Path, tell: Ca
         "images/s": {"images/s": [trial.images_per_second for trial in trials]},
         "memory, GB": {"GB": [trial.memory_gb for trial in trials]},
     }
-    draw_lines(chart, sizes, panels, x_label="batch size", log_x=True, mark=float(as_fast(trials).batch_size))
+    draw_lines(chart, sizes, panels, x_label="batch size", log_x=True, mark=float(smallest_fast(trials).batch_size))
     return trials
 
 
-def as_fast(trials: list[Trial]) -> Trial:
+def smallest_fast(trials: list[Trial]) -> Trial:
     """Return the smallest that is nearly as fast as the fastest."""
     best = max(trial.images_per_second for trial in trials)
-    return next(trial for trial in trials if trial.images_per_second >= AS_FAST * best)
+    return next(trial for trial in trials if trial.images_per_second >= NEARLY_FASTEST * best)
 
 
 def _try(trainee: SweepTrainer, batch: Batch, size: int) -> Trial:
@@ -185,18 +185,12 @@ def _has_room(trainee: SweepTrainer, trials: list[Trial]) -> bool:
     return bool(GROWTH * used * 1e9 < USABLE * free_memory())
 
 
-def _batches(plan: Plan, pack: Pack) -> ImageDataset:
-    plain = ImageDataset(pack, image_size=plan.preprocessing.image_size, channels=plan.preprocessing.channels)
-    return plain.augmented(plan.transforms, plan.params.base.seed)
-
-
-def _endless(plan: Plan, pack: Pack, rows: Rows) -> Iterator[Any]:
+def _endless(plan: Plan, rows: Rows) -> Iterator[Any]:
     """Yield the batches that a training begins with, epoch after epoch."""
-    batches = _batches(plan, pack)
     order = ShuffledBatchSampler(rows, batch_size=plan.params.train.batch_size, seed=plan.params.base.seed)
     epoch = 0
     while True:
         order.set_epoch(epoch)
         for key in order:
-            yield batches[key]
+            yield plan.images[key]
         epoch += 1

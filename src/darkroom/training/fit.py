@@ -1,41 +1,48 @@
-"""Lightning trains what was planned, from the beginning or from where it was interrupted; what goes wrong is one line."""
+"""Training a plan with Lightning, from the beginning or from where it was interrupted."""
 
 import math
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 
-from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.errors import RunError
 from darkroom.input.cached_features import CachedFeatures, ComputeFeatures
-from darkroom.input.dataset import ImageDataset
-from darkroom.input.in_memory import described_input, make_repeating_loader
+from darkroom.input.in_memory import describe_input, make_repeating_loader
 from darkroom.input.loaders import make_loader
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
 from darkroom.models.probe_network import Probe
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.resume import KeepState, State, describe, write_files
-from darkroom.training.checkpoints.soup import Soup, Weights, greedy_soup
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.soup import Soup, greedy_soup
+from darkroom.training.checkpoints.store import StateStore, Weights
 from darkroom.training.failures import explained
-from darkroom.training.observing.observers import observing
+from darkroom.training.observing.observers import Observers, observing
 from darkroom.training.observing.progress import ProgressReport
 from darkroom.training.observing.steps import LogSteps
 from darkroom.training.plan import Plan
-from darkroom.training.search_link import of_search
+from darkroom.training.search_link import report_to_search
 from darkroom.training.test_during import TestDuring
 from darkroom.training.trainer import early_stopping, make_trainer
 
 
-def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path | None = None) -> KeepBest:
-    """Train, or go on from the state in `store`, and return the callback that knows the weights of the best epochs.
+def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None) -> KeepBest:
+    """Train, or resume from the state in `store`, and return the callback that has the weights of the best epochs.
 
-    The log is written to `store.log_dir`, what is observed beside it to a folder in `logs`, if there is one.
+    Parameters
+    ----------
+    plan
+        What is trained.
+    split
+        Rows of the training, validation and test images.
+    store
+        Where states are saved; the log is written to `store.log_dir`.
+    logs
+        Folder for loggers and system measurements; None: there are none.
 
     Raises
     ------
@@ -44,54 +51,75 @@ def fit(plan: Plan, pack: Pack, split: Split, store: StateStore, *, logs: Path |
     Interrupted
         If a signal ended it; the state is saved then.
     """
-    train = plan.params.train
-    num_best = max(train.keep_best, train.soup or 1)
-    best = KeepBest(store, train.monitor, plan.mode, num_best=num_best, every=train.keep_every)
-    keep = KeepState(store, train.checkpoint.every_minutes)
-    state = store.latest()
-    shutil.rmtree(store.log_dir, ignore_errors=True)
-    store.log_dir.mkdir()  # a promised output, also of a fast_dev_run, which logs nothing
-    if state is not None:
-        write_files(store.log_dir, state["darkroom"]["log"])
-    finished = state is not None and state["darkroom"]["finished"]
+    train, state = plan.params.train, store.latest()
+    best = KeepBest(
+        store, train.monitor, plan.objective.mode, num_best=max(train.keep_best, train.soup or 1), every=train.keep_every
+    )
+    _restore_log(store, state)
+    cached = _cached_features(plan, split)
     with observing(plan.params, logs, state, store.folder.name[:8]) as observers:
-        computing = _computing(plan, pack, split)
-        progress = ProgressReport(train.monitor, train.batch_size)
-        callbacks = [*early_stopping(train, plan.mode), best, progress, *_measuring(plan, pack, split), *computing]
-        callbacks += of_search(store)
-        if train.compile is not None:
-            from darkroom.training.torch_compile import Compile  # its imports take a second
-
-            callbacks.append(Compile(train.compile))
-        trainer = make_trainer(plan.params, [*callbacks, *observers.callbacks, keep], store.log_dir, state, observers=observers)
+        callbacks = _callbacks(plan, split, store, best, cached, observers)
+        trainer = make_trainer(plan.params, callbacks, store.log_dir, state, observers=observers)
         if trainer.is_global_zero and (line := describe(state, store)):
             print(line, flush=True)
-        if state is not None and finished:
+        if state is not None and state["darkroom"]["finished"]:
             best.load_state_dict(state["callbacks"]["KeepBest"])
             best.publishes = trainer.is_global_zero
         else:
-            num_bytes = sum(value.nbytes for value in plan.classifier.network.state_dict().values())
-            store.check_space(num_bytes, num_best + train.epochs // (train.keep_every or train.epochs + 1))
-            loaders = _loaders(plan, pack, split, trainer, state, computing[0].cached if computing else None)
+            _check_space(plan, store, best)
+            loaders = _loaders(plan, split, trainer, state, cached)
             if trainer.is_global_zero:
-                print(f"train: input: {described_input(loaders[0])}", flush=True)
+                print(f"train: input: {describe_input(loaders[0])}", flush=True)
             with explained(plan.params, trainer, store.log_dir):
                 trainer.fit(plan.classifier, *loaders, ckpt_path="state" if state else None)
     if not best.kept:
-        _no_epoch(train.monitor)
+        raise RunError(f"train: ended before {train.monitor} was measured once; let train.trainer allow at least one epoch")
     if train.soup is not None:
         with explained(plan.params, trainer, store.log_dir):
-            best.soup = _soup(plan, trainer, _loaders(plan, pack, split, trainer, state)[1], best)
+            best.soup = _soup(plan, trainer, _loaders(plan, split, trainer, state)[1], best)
     return best
 
 
-def _soup(plan: Plan, trainer: pl.Trainer, val_loader: Any, best: KeepBest) -> Soup | None:
-    """Return the soup of the best epochs, each of its steps measured as a validation measures.
+def _restore_log(store: StateStore, state: State | None) -> None:
+    shutil.rmtree(store.log_dir, ignore_errors=True)
+    store.log_dir.mkdir()  # an output of the stage, also of a fast_dev_run, which logs nothing
+    if state is not None:
+        write_files(store.log_dir, state["darkroom"]["log"])
 
-    It is a function of what the finished training has kept: one that was killed here is cooked anew.
+
+def _callbacks(
+    plan: Plan, split: Split, store: StateStore, best: KeepBest, cached: CachedFeatures | None, observers: Observers
+) -> list[pl.Callback]:
+    """Return the callbacks in the order in which Lightning calls them; states are saved last."""
+    train = plan.params.train
+    callbacks = [*early_stopping(train, plan.objective.mode), best, ProgressReport(train.monitor, train.batch_size)]
+    if train.log_every == "step":
+        callbacks.append(LogSteps())
+    if train.test_every is not None:
+        callbacks.append(TestDuring(train.test_every, partial(_test_loader, plan, split)))
+    if cached is not None:
+        callbacks.append(ComputeFeatures(cached, plan.params))
+    callbacks += report_to_search(store)
+    if train.compile is not None:
+        from darkroom.training.torch_compile import Compile  # its imports take a second
+
+        callbacks.append(Compile(train.compile))
+    return [*callbacks, *observers.callbacks, KeepState(store, train.checkpoint.every_minutes)]
+
+
+def _check_space(plan: Plan, store: StateStore, best: KeepBest) -> None:
+    num_bytes = sum(value.nbytes for value in plan.classifier.network.state_dict().values())
+    num_regular = plan.params.train.epochs // best.every if best.every else 0
+    store.check_space(num_bytes, best.num_best + num_regular)
+
+
+def _soup(plan: Plan, trainer: pl.Trainer, val_loader: Any, best: KeepBest) -> Soup | None:
+    """Return the soup of the best epochs, with every candidate validated.
+
+    It is a function of the weights that the finished training has kept: if it is interrupted, it is computed again.
     """
     train = plan.params.train
-    # Nothing that logs, keeps or stops is to see these validations.
+    # These validations are not logged and stop nothing.
     trainer.callbacks, trainer.loggers = [], []  # type: ignore[attr-defined]
     candidates = {kept.epoch: kept for kept in best.kept[: train.soup]}
 
@@ -105,55 +133,42 @@ def _soup(plan: Plan, trainer: pl.Trainer, val_loader: Any, best: KeepBest) -> S
 
 
 def _loaders(
-    plan: Plan, pack: Pack, split: Split, trainer: pl.Trainer, state: State | None, cached: CachedFeatures | None = None
+    plan: Plan, split: Split, trainer: pl.Trainer, state: State | None, cached: CachedFeatures | None = None
 ) -> tuple[Any, Any]:
-    params, preprocessing = plan.params, plan.preprocessing
-    batch_size, seed = params.train.batch_size, params.base.seed
-    rank, world_size = trainer.global_rank, trainer.world_size
-    val = ImageDataset(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
-    train = val.augmented(plan.transforms, seed).at_sizes(params.train.image_sizes or {})
-    labels = pack.labels if params.train.sampler == "balanced" else None
-    order = ShuffledBatchSampler(
-        split.rows["train"], batch_size=batch_size, seed=seed, rank=rank, world_size=world_size, balance_by=labels
+    """Return the loaders of training and validation, the first from the state's batch on."""
+    params, images = plan.params, plan.images
+    batch_size, rank, world_size = params.train.batch_size, trainer.global_rank, trainer.world_size
+    train_order = ShuffledBatchSampler(
+        split.rows["train"],
+        batch_size=batch_size,
+        seed=params.base.seed,
+        rank=rank,
+        world_size=world_size,
+        balance_by=images.pack.labels if params.train.sampler == "balanced" else None,
     )
     if state is not None:
-        order.set_epoch(state["darkroom"]["epoch"])
-        order.resume_at = (state["darkroom"]["epoch"], state["darkroom"]["batch"])
+        train_order.set_epoch(state["darkroom"]["epoch"])
+        train_order.resume_at = (state["darkroom"]["epoch"], state["darkroom"]["batch"])
     val_order = SequentialBatchSampler(
         split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size
     )
-    if cached is not None:  # which are in memory already
-        return make_loader(cached, order, readers=0), make_loader(cached, val_order, readers=0)
+    if cached is not None:  # in memory already
+        return make_loader(cached, train_order, readers=0), make_loader(cached, val_order, readers=0)
     device = trainer.strategy.root_device
     loader = partial(make_repeating_loader, hardware=params.hardware, device=device, num_devices=trainer.num_devices)
-    return loader(train, order), loader(val, val_order)
+    train_images = images.at_sizes(params.train.image_sizes or {})
+    return loader(train_images, train_order), loader(images.plain(), val_order)
 
 
-def _computing(plan: Plan, pack: Pack, split: Split) -> list[ComputeFeatures]:
-    """Return what computes the features of the images that the training sees, if they are cached."""
-    network, preprocessing = plan.classifier.network, plan.preprocessing
+def _test_loader(plan: Plan, split: Split, rank: int, world_size: int) -> Any:
+    size = -(-plan.params.train.batch_size // world_size)
+    order = SequentialBatchSampler(split.rows["test"], batch_size=size, rank=rank, world_size=world_size)
+    return make_loader(plan.images.plain(), order, readers=0)
+
+
+def _cached_features(plan: Plan, split: Split) -> CachedFeatures | None:
+    """Return the features of training and validation images, to be computed, if only the head is trained on them."""
+    network = plan.classifier.network
     if not isinstance(network, Probe):
-        return []
-    images = ImageDataset(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
-    rows = np.concatenate([split.rows["train"], split.rows["val"]])
-    return [ComputeFeatures(CachedFeatures(images, rows, network.shape), plan.params)]
-
-
-def _measuring(plan: Plan, pack: Pack, split: Split) -> list[pl.Callback]:
-    """Return what logs more than the epochs' metrics of training and validation."""
-    train, preprocessing = plan.params.train, plan.preprocessing
-    callbacks: list[pl.Callback] = [LogSteps()] if train.log_every == "step" else []
-    if train.test_every is not None:
-        test = ImageDataset(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
-
-        def load(rank: int, world_size: int) -> Any:
-            size = -(-train.batch_size // world_size)
-            order = SequentialBatchSampler(split.rows["test"], batch_size=size, rank=rank, world_size=world_size)
-            return make_loader(test, order, readers=0)
-
-        callbacks.append(TestDuring(train.test_every, load))
-    return callbacks
-
-
-def _no_epoch(monitor: str) -> NoReturn:
-    raise RunError(f"train: ended before {monitor} was measured once; let train.trainer allow at least one epoch")
+        return None
+    return CachedFeatures(plan.images.plain(), np.concatenate([split.rows["train"], split.rows["val"]]), network.shape)

@@ -34,7 +34,7 @@ class TellSearch(pl.Callback):
             raise Pruned(f"train: was ended in epoch {report['epoch']} by the search: {reason}; nothing was published")
 
 
-def of_search(store: StateStore) -> list[pl.Callback]:
+def report_to_search(store: StateStore) -> list[pl.Callback]:
     """Return what tells the search that this training belongs to, if there is one."""
     address = os.environ.get(ADDRESS)
     return [TellSearch(address, store)] if address else []

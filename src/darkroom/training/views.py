@@ -3,30 +3,35 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.data.pack import Pack
+from darkroom.data.pack import Rows
 from darkroom.input.dataset import ImageDataset
 from darkroom.training.plan import Plan
 
-# As many as fit in a row of a sheet, beside the image as it is.
+# As many as fit in a row of a sheet, beside the image without augmentation.
 MAX_EPOCHS = 7
 
 
-def augmented_views(plan: Plan, pack: Pack, rows: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-    """Return images of rows (N,) as the network is given them without augmentation, then of the first, second, … epoch.
+def augmented_views(plan: Plan, rows: Rows) -> list[NDArray[np.uint8]]:
+    """Return training images without augmentation, then as the network sees them in the first, second, … epoch.
 
-    They are the images that the training sees, for augmentation is a function of seed, epoch and image.
+    They are the very images of the training, for augmentation is a function of seed, epoch and image.
+
+    Parameters
+    ----------
+    plan
+        The training.
+    rows : (N,)
+        Of the pack.
 
     Returns
     -------
-    views : arrays (N, H, W, C) uint8
+    views : list of (N, H, W, C) uint8
         One more than epochs are shown.
     """
-    plain = ImageDataset(pack, image_size=plan.preprocessing.image_size, channels=plan.preprocessing.channels)
-    augmented = plain.augmented(plan.transforms, plan.params.base.seed)
     epochs = range(min(MAX_EPOCHS, plan.params.train.epochs))
-    return [_images(plain, 0, rows), *(_images(augmented, epoch, rows) for epoch in epochs)]
+    return [_images(plan.images.plain(), 0, rows), *(_images(plan.images, epoch, rows) for epoch in epochs)]
 
 
-def _images(batches: ImageDataset, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    images: NDArray[np.uint8] = batches[epoch, rows]["images"].permute(0, 2, 3, 1).numpy()
+def _images(dataset: ImageDataset, epoch: int, rows: Rows) -> NDArray[np.uint8]:
+    images: NDArray[np.uint8] = dataset[epoch, rows]["images"].permute(0, 2, 3, 1).numpy()
     return images

@@ -15,10 +15,10 @@ from darkroom.data.split_file import Split
 from darkroom.errors import InputError, RunError
 from darkroom.input.cached_features import CachedFeatures
 from darkroom.input.dataset import ImageDataset
+from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.layers import head_name
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.probe_network import Probe, make_probe
-from darkroom.models.small_cnn import SmallCNN
 from darkroom.params import Params
 from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
@@ -47,7 +47,7 @@ def train(params: Params, data: Any, split: Split, folder: Path) -> tuple[dict[s
     """Return the published weights, and what was logged in every epoch."""
     store = StateStore(folder, {})
     with store.held():
-        best = fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+        best = fit(make_plan(params, data.pack, split.rows["train"]), split, store)
     tables = sorted((store.log_dir / "plots" / "metrics").rglob("*.tsv"))
     return best.weights, {f"{path.parent.name}/{path.stem}": [float(line.split()[-1]) for line in path.read_text().splitlines()[1:]] for path in tables}  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_only_the_head_has_moved_and_images_were_read_once(
     monkeypatch.setattr(ImageDataset, "__getitem__", lambda self, key: (counts.append(len(key[1])), original(self, key))[1])
     store = StateStore(tmp_path, {})
     with store.held():
-        weights = fit(plan, digits.pack, few, store).weights
+        weights = fit(plan, few, store).weights
     moved = {name for name, value in weights.items() if not torch.equal(value, before[name])}
     assert moved == {"network.head.weight", "network.head.bias"}
     assert sum(counts) == 96 + 40

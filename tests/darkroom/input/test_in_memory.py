@@ -20,7 +20,7 @@ from darkroom.input.augment import (
     RandomShift,
 )
 from darkroom.input.dataset import ImageCache, ImageDataset
-from darkroom.input.in_memory import InMemoryLoader, described_input, make_repeating_loader
+from darkroom.input.in_memory import InMemoryLoader, describe_input, make_repeating_loader
 from darkroom.input.loaders import Loader, ThreadLoader
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
 from darkroom.params import Params
@@ -110,7 +110,7 @@ def test_what_is_held_is_said(
     monkeypatch.setattr(in_memory, "_free", lambda *_: 2 * 10**9)
     order = ShuffledBatchSampler(np.arange(40), batch_size=16, seed=0)
     batches = batches_of(request.getfixturevalue(data), transforms, size)
-    assert described_input(loader(make_params, batches, order, hold)) == found
+    assert describe_input(loader(make_params, batches, order, hold)) == found
 
 
 def test_what_has_no_room_is_read_as_ever(

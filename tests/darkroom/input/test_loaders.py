@@ -20,7 +20,7 @@ from torchvision.transforms import v2
 from darkroom.errors import InputError, RunError
 from darkroom.input.augment import ImageAugmentation, RandomCropResize, RandomFlip, RandomShift
 from darkroom.input.dataset import ImageDataset
-from darkroom.input.loaders import AHEAD, ThreadLoader, described_reading, make_loader, num_readers
+from darkroom.input.loaders import AHEAD, ThreadLoader, describe_reading, make_loader, num_readers
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
 from darkroom.params import Params
 
@@ -166,7 +166,7 @@ def test_how_many_readers(make_params: Callable[..., Params], digits: Any, photo
 def test_what_is_said_of_the_input(digits: Any, photos: Any) -> None:
     order = SequentialBatchSampler(np.arange(8), batch_size=4)
     found = [
-        described_reading(make_loader(batches, order, readers=readers))
+        describe_reading(make_loader(batches, order, readers=readers))
         for batches, readers in (
             (batches_of(digits, []), 0),
             (batches_of(digits, []), 1),

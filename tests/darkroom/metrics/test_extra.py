@@ -39,7 +39,7 @@ def train(params: Params, data: Any, folder: Path) -> KeepBest:
     split = Split(data.split.classes, {"train": rows["train"][:256], "val": rows["val"], "test": rows["test"]}, "")
     store = StateStore(folder, {})
     with store.held():
-        return fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+        return fit(make_plan(params, data.pack, split.rows["train"]), split, store)
 
 
 def history(folder: Path, name: str) -> list[float]:

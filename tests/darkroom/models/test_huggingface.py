@@ -15,11 +15,12 @@ from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, 
 
 from darkroom import files, paths
 from darkroom.errors import InputError, RunError
-from darkroom.models import huggingface
 from darkroom.models.card import make_card
+from darkroom.models.huggingface import network as huggingface
+from darkroom.models.huggingface import repository
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
-from darkroom.models.pretrained import about_weights
+from darkroom.models.pretrained import describe_weights
 from darkroom.models.saving import load_model, save_model
 from darkroom.params import Network, Params
 from darkroom.training.plan import Plan, make_plan
@@ -78,20 +79,20 @@ def test_without_weights_only_the_configuration_is_read(vit: Path) -> None:
 
 
 def test_what_the_weights_expect_is_the_preprocessor_s(vit: Path) -> None:
-    about = about_weights(named(vit))
+    about = describe_weights(named(vit))
     assert about is not None
     assert (about.mean, about.std, about.image_size) == ((0.4, 0.5, 0.6), (0.5, 0.5, 0.5), 32)
     assert about.origin.licence == "apache-2.0"
     assert about.origin.sha256 == {"model.safetensors": files.sha256(vit / "model.safetensors")}
     edit(vit / "preprocessor_config.json", do_normalize=False, crop_size={"height": 24, "width": 24}, do_center_crop=True)
-    about = about_weights(named(vit))
+    about = describe_weights(named(vit))
     assert about is not None
     assert (about.mean, about.std) == ((0.0,) * 3, (1.0,) * 3)
 
 
 def test_a_folder_is_named_from_the_repository_on(vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "ROOT", vit.parent)
-    assert huggingface.find_repository(named("vit")).name == "vit"
+    assert repository.find_repository(named("vit")).name == "vit"
 
 
 def plan_for(make_params: Callable[..., Params], data: Any, model: Network) -> Plan:
@@ -103,7 +104,7 @@ def test_a_training_sees_images_as_the_weights_did(make_params: Callable[..., Pa
     plan = plan_for(make_params, photos, named(vit))
     assert plan.preprocessing.image_size == 32
     assert plan.preprocessing.mean == (0.4, 0.5, 0.6)
-    assert plan.lines() == [f"{vit}, {plan.size}"]
+    assert plan.lines() == [f"{vit}, {plan.model.size}"]
     assert plan.about["origin"]["source"] == f"huggingface: {vit}"
 
 
@@ -121,7 +122,7 @@ def test_the_published_model_is_built_without_the_name(
     assert torch.equal(model.network(images), plan.classifier.network.eval()(images))
     assert model.card.packages["transformers"]
     assert model.card.origin is not None
-    assert model.card.size == plan.size
+    assert model.card.size == plan.model.size
 
 
 def test_a_model_file_resolves_no_name(make_params: Callable[..., Params], tmp_path: Path, vit: Path) -> None:
@@ -203,7 +204,7 @@ def test_a_repository_that_does_not_say_what_it_expects(vit: Path) -> None:
     with pytest.raises(
         InputError, match=r"does not say what images it expects in preprocessor_config\.json .*set train\.model\.pre"
     ):
-        about_weights(named(vit))
+        describe_weights(named(vit))
 
 
 def test_layers_without_weights_are_named(vit: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,7 +216,7 @@ def test_layers_without_weights_are_named(vit: Path, capsys: pytest.CaptureFixtu
 @pytest.fixture
 def served(vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The folder on a hub, as owner/vit."""
-    huggingface._of_hub.cache_clear()
+    repository._find_on_hub.cache_clear()
     with hub() as running:
         content = {path.name: path.read_bytes() for path in vit.iterdir()}
         running.files["owner/vit"] = content | {"pytorch_model.bin": b"code", "modeling.py": b"code"}
@@ -229,7 +230,7 @@ def served(vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 @pytest.mark.parametrize("name", ["owner/vit", "owner/vit@main", f"owner/vit@{COMMIT}"])
 def test_a_repository_of_the_hub(served: Hub, vit: Path, name: str) -> None:
-    about, network = about_weights(named(name)), build(named(name))
+    about, network = describe_weights(named(name)), build(named(name))
     assert about is not None
     assert (about.origin.source, about.origin.licence) == (f"huggingface: owner/vit@{COMMIT}", "apache-2.0")
     assert torch.equal(network.network.vit.embeddings.cls_token, build(named(vit)).network.vit.embeddings.cls_token)

@@ -12,8 +12,8 @@ from torch import nn
 
 from darkroom.data.split_file import Split
 from darkroom.errors import InputError
+from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.layers import Frozen, network_layers
-from darkroom.models.small_cnn import SmallCNN
 from darkroom.objective.optimizers import make_optimizer, parameter_groups
 from darkroom.params import Params
 from darkroom.training.checkpoints.store import StateStore
@@ -57,7 +57,7 @@ def train(params: Params, data: Any, folder: Path) -> tuple[dict[str, torch.Tens
     store, plan = StateStore(folder, {}), make_plan(params, data.pack, split.rows["train"])
     before = {name: value.clone() for name, value in plan.classifier.network.state_dict().items()}
     with store.held():
-        fit(plan, data.pack, split, store)
+        fit(plan, split, store)
     return before, plan.classifier.network.state_dict()
 
 

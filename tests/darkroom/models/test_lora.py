@@ -51,7 +51,7 @@ def plan(make_params: Callable[..., Params], few: Any) -> Callable[..., Plan]:
 def trained(plan: Plan, few: Any, folder: Path) -> Any:
     store = StateStore(folder, {})
     with store.held():
-        return fit(plan, few[0].pack, few[1], store)
+        return fit(plan, few[1], store)
 
 
 def shuffle_adapters(network: nn.Module) -> None:
@@ -78,7 +78,7 @@ def test_the_network_stays_and_adapters_and_head_learn(plan: Callable[..., Plan]
 @pytest.mark.parametrize(("model", "size"), [(CNN, 8), (VIT, 32), (RESNET, 32)])
 def test_the_merged_network_answers_as_the_adapted_one(plan: Callable[..., Plan], model: dict[str, Any], size: int) -> None:
     classifier = plan(LORA | {"train.model": model, "train.image_size": size}).classifier
-    merged = classifier.merged
+    merged = classifier.objective.merged
     assert merged is not None
     images = torch.randint(0, 256, (8, 1, size, size), dtype=torch.uint8)
     classifier.eval()
@@ -140,10 +140,12 @@ def test_chains_of_interruptions(make_params: Callable[..., Params], few: Any, t
 def test_the_average_of_adapters_is_published(plan: Callable[..., Plan], few: Any, tmp_path: Path) -> None:
     made = plan(LORA | {"train.ema": 0.8, "train.epochs": 1})
     best = trained(made, few, tmp_path)
-    assert made.classifier.average is not None
-    assert made.classifier.merged is not None
-    made.classifier.merged.take(made.classifier.average.network)
-    assert all(torch.equal(value, best.weights[name]) for name, value in made.classifier.merged.network.state_dict().items())
+    assert made.classifier.objective.average is not None
+    assert made.classifier.objective.merged is not None
+    made.classifier.objective.merged.take(made.classifier.objective.average.network)
+    assert all(
+        torch.equal(value, best.weights[name]) for name, value in made.classifier.objective.merged.network.state_dict().items()
+    )
 
 
 class Odd(nn.Module):

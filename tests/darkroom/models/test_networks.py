@@ -13,7 +13,7 @@ from darkroom.errors import InputError, RunError
 from darkroom.input.dataset import Batch
 from darkroom.models.networks import build_network, network_channels
 from darkroom.models.preprocessing import Normalized, Preprocessing
-from darkroom.models.pretrained import about_weights
+from darkroom.models.pretrained import describe_weights
 from darkroom.params import Network, Target
 from darkroom.training.dry_run import dry_run
 
@@ -108,7 +108,7 @@ def test_timm_weights_of_a_file_are_loaded_but_for_the_head(tmp_path: Path) -> N
     network = build_network(model, num_classes=3, channels=3)
     assert torch.equal(network.state_dict()["conv1.0.weight"], taught.state_dict()["conv1.0.weight"])
     assert network.get_classifier().out_features == 3  # type: ignore[operator]
-    about = about_weights(model)
+    about = describe_weights(model)
     assert about is not None
     mean, _ = about.normalisation(3)
     assert mean == tuple(taught.pretrained_cfg["mean"])

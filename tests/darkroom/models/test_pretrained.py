@@ -7,7 +7,7 @@ import pytest
 
 from darkroom.errors import InputError
 from darkroom.models.licence import Baseline, check_licence
-from darkroom.models.pretrained import about_weights
+from darkroom.models.pretrained import describe_weights
 from darkroom.params import Network, Params, Target
 from darkroom.training.plan import make_plan
 
@@ -30,15 +30,15 @@ def named(provider: Any, name: str, **kwargs: Any) -> Network:
     ],
 )
 def test_weights_of_the_libraries(model: Network, size: int, mean: float, licence: str) -> None:
-    about = about_weights(model)
+    about = describe_weights(model)
     assert about is not None
     assert (about.image_size, about.mean[0], about.origin.licence) == (size, mean, licence)
     assert model.provider in about.origin.source
 
 
 def test_networks_from_scratch_expect_nothing() -> None:
-    assert about_weights(named("timm", "resnet18").model_copy(update={"pretrained": False})) is None
-    assert about_weights(Target.model_validate({"_target_": "torchvision.models.resnet18"})) is None
+    assert describe_weights(named("timm", "resnet18").model_copy(update={"pretrained": False})) is None
+    assert describe_weights(Target.model_validate({"_target_": "torchvision.models.resnet18"})) is None
 
 
 def test_googlenet_sees_what_its_weights_were_trained_on() -> None:
@@ -46,7 +46,7 @@ def test_googlenet_sees_what_its_weights_were_trained_on() -> None:
     import torch
     from torchvision import models
 
-    about, seen = about_weights(named("torchvision", "googlenet")), torch.rand(1, 3, 4, 4)
+    about, seen = describe_weights(named("torchvision", "googlenet")), torch.rand(1, 3, 4, 4)
     assert about is not None
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     library = models.googlenet(transform_input=True, aux_logits=False, init_weights=False)

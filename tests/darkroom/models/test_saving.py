@@ -130,7 +130,7 @@ def test_an_import_path_in_a_model_file_is_never_followed(
 
 
 def test_a_network_by_target_opens_where_params_name_it_too(tmp_path: Path, make_params: Callable[..., Params]) -> None:
-    target = {"_target_": "darkroom.models.small_cnn.SmallCNN", "width": 4}
+    target = {"_target_": "darkroom.models.builtin.small_cnn.SmallCNN", "width": 4}
     network = publish(tmp_path, target)
     model = load_model(tmp_path, make_params({"train.model": target}))
     images = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from darkroom.errors import InputError
-from darkroom.models.whitened_cnn import WhitenedCNN
+from darkroom.models.builtin.whitened_cnn import WhitenedCNN
 from darkroom.params import Params
 from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
@@ -56,7 +56,7 @@ def test_it_is_set_from_training_images_and_stays(make_params: Callable[..., Par
     assert torch.equal(before[:4], -before[4:])
     store = StateStore(tmp_path, {})
     with store.held():
-        best = fit(plan, digits.pack, digits.split, store)
+        best = fit(plan, digits.split, store)
     assert torch.equal(best.weights["network.whiten.filters"], before)
     assert not torch.equal(best.weights["network.whiten.bias"], torch.zeros(8))
     others = digits.split.rows["val"]
@@ -82,7 +82,7 @@ def test_what_is_thawed_are_not_the_filters(make_params: Callable[..., Params], 
     before = {name: value.clone() for name, value in plan.classifier.network.state_dict().items()}
     store = StateStore(tmp_path, {})
     with store.held():
-        best = fit(plan, digits.pack, digits.split, store)
+        best = fit(plan, digits.split, store)
     assert best.epoch == 2
     assert torch.equal(best.weights["network.whiten.filters"], before["network.whiten.filters"])
     for name in ("whiten.bias", "blocks.0.first.weight", "blocks.0.first_norm.bias"):

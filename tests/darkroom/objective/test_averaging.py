@@ -56,7 +56,7 @@ def train(params: Params, data: Any, folder: Path, monkeypatch: pytest.MonkeyPat
     split = Split(data.split.classes, {"train": rows["train"][:64], "val": rows["val"][:40], "test": rows["test"]}, "")
     store = StateStore(folder, {})
     with store.held():
-        return recorder, fitting.fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+        return recorder, fitting.fit(make_plan(params, data.pack, split.rows["train"]), split, store)
 
 
 def assert_close(found: Weights, expected: Weights) -> None:

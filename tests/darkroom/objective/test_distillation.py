@@ -100,9 +100,9 @@ def test_the_loss_is_the_one_computed_by_hand(taught: Callable[..., Params], dig
     shares = given["labels"] if mixup else torch.eye(10)[given["labels"]]
     logits = classifier.network(given["images"])
     of_labels = -(shares.numpy() * np.log(softened(logits, 1))).sum(axis=1).mean()
-    assert classifier.teacher is not None
+    assert classifier.objective.teacher is not None
     resized = torch.nn.functional.interpolate(given["images"].float(), (12, 12), mode="bilinear", antialias=True)
-    other, own = softened(classifier.teacher.network(resized), 3), softened(logits, 3)
+    other, own = softened(classifier.objective.teacher.network(resized), 3), softened(logits, 3)
     of_teacher = 9 * (other * np.log(other / own)).sum(axis=1).mean()
     assert of_teacher > 0.01
     assert found == pytest.approx(0.7 * of_labels + 0.3 * of_teacher, rel=1e-4)
@@ -119,13 +119,13 @@ def test_only_the_student_is_trained_and_published(
     rows = digits.split.rows
     split = Split(digits.split.classes, {"train": rows["train"][:128], "val": rows["val"][:40], "test": rows["test"]}, "")
     plan = plan_for(taught(), digits)
-    teacher = plan.classifier.teacher
+    teacher = plan.classifier.objective.teacher
     assert teacher is not None
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
     begun = {name: value.clone() for name, value in plan.classifier.network.state_dict().items()}
     store = StateStore(tmp_path / "states", {})
     with store.held():
-        best = fit(plan, digits.pack, split, store)
+        best = fit(plan, split, store)
     assert all(torch.equal(value, before[name]) for name, value in teacher.network.state_dict().items())
     assert all(value.grad is None for value in teacher.network.parameters())
     assert not teacher.network.training
@@ -143,7 +143,7 @@ def test_only_the_student_is_trained_and_published(
 def fit_alone(params: Params, digits: Any, split: Split, folder: Path) -> dict[str, Tensor]:
     store = StateStore(folder, {})
     with store.held():
-        return fit(plan_for(params, digits), digits.pack, split, store).weights
+        return fit(plan_for(params, digits), split, store).weights
 
 
 def test_the_weight_of_one_is_the_teacher_alone(taught: Callable[..., Params]) -> None:
@@ -237,11 +237,11 @@ def test_another_teacher_is_refused(taught: Callable[..., Params], digits: Any, 
 def test_a_teacher_by_target_is_built_where_params_name_it_too(taught: Callable[..., Params], digits: Any, folder: Path) -> None:
 
     def make(**more: Any) -> Params:
-        return taught(more | {"train.model": {"_target_": "darkroom.models.small_cnn.SmallCNN", "width": 4, "stages": 1}})
+        return taught(more | {"train.model": {"_target_": "darkroom.models.builtin.small_cnn.SmallCNN", "width": 4, "stages": 1}})
 
     plan = plan_for(make(**{"train.teacher": None}), digits)
     publish(folder, plan, DIGITS)
-    assert plan_for(make(), digits).classifier.teacher is not None
+    assert plan_for(make(), digits).classifier.objective.teacher is not None
 
 
 @pytest.mark.parametrize("file", ["model.json", "model.safetensors"])

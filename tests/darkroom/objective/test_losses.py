@@ -89,5 +89,5 @@ def test_losses_for_one_class_train(loss: str, make_params: Callable[..., Params
 def test_validation_is_measured_without_weights(make_params: Callable[..., Params], digits: Any) -> None:
     params = make_params({"train.class_weights": "balanced", "hardware.accelerator": "cpu"})
     classifier = make_plan(params, digits.pack, digits.split.rows["train"]).classifier
-    assert classifier.loss.weight is not None
-    assert classifier.val_loss.weight is None
+    assert classifier.objective.loss.weight is not None
+    assert classifier.objective.val_loss.weight is None

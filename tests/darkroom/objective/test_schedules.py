@@ -72,7 +72,7 @@ def rates_of(params: Params, data: Any, folder: Path, monkeypatch: pytest.Monkey
     split = Split(data.split.classes, {"train": rows["train"][:64], "val": rows["val"][:10], "test": rows["test"]}, "")
     store = StateStore(folder, {})
     with store.held():
-        fitting.fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+        fitting.fit(make_plan(params, data.pack, split.rows["train"]), split, store)
     return rates.seen
 
 

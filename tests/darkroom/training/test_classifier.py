@@ -190,7 +190,7 @@ def test_modules_beside_the_network_are_trained_unless_frozen(make_params: Any, 
     before = copy.deepcopy((own.projection.weight, own.teacher.weight))
     store = StateStore(tmp_path / "states", {})
     with store.held():
-        best = fit(plan, data.pack, split, store)
+        best = fit(plan, split, store)
     assert not torch.equal(own.projection.weight, before[0])
     assert torch.equal(own.teacher.weight, before[1])
     assert float(own.distance) > 0

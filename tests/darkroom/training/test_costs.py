@@ -16,10 +16,10 @@ from darkroom.data.pack import Pack
 from darkroom.inference import backends
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
+from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.card import Card
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published
-from darkroom.models.small_cnn import SmallCNN
 from darkroom.params import Params
 from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
@@ -33,7 +33,7 @@ def train(params: Params, data: Any, folder: Path) -> None:
     store = StateStore(folder, {})
     plan = make_plan(params, data.pack, data.split.rows["train"])
     with store.held():
-        fit(plan, data.pack, data.split, store)
+        fit(plan, data.split, store)
 
 
 # What gives as many values as there happen to be, so that a GPU has to be waited for, beside reading a number.
@@ -173,7 +173,7 @@ def test_every_image_is_decoded_once_an_epoch_or_once(
     decoded = count_decodings(monkeypatch)
     store = StateStore(tmp_path, {})
     with store.held():
-        fit(plan, photos.pack, photos.split, store)
+        fit(plan, photos.split, store)
     rows = photos.split.rows
     assert {decoded[row] for row in rows["train"]} == {times}
     assert {decoded[row] for row in rows["val"]} == {times}

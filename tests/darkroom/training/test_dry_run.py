@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from darkroom.errors import InputError
 from darkroom.input.dataset import Batch
-from darkroom.training.dry_run import check_network, dry_run
+from darkroom.models.network_check import check_network
+from darkroom.training.dry_run import try_step
 
 BATCH = Batch(images=torch.arange(2 * 48, dtype=torch.uint8).view(2, 3, 4, 4), labels=torch.tensor([0, 4]))
 
@@ -48,7 +49,7 @@ def sgd(network: nn.Module) -> torch.optim.Optimizer:
 
 
 def step(network: nn.Module, loss: nn.Module | None = None, make_optimizer: Any = sgd) -> None:
-    dry_run(network, loss or nn.CrossEntropyLoss(), make_optimizer, BATCH, 5)
+    try_step(network, loss or nn.CrossEntropyLoss(), make_optimizer, BATCH, 5)
 
 
 def test_the_network_and_the_random_numbers_stay_as_they_were() -> None:
@@ -72,7 +73,7 @@ def test_lazy_layers_get_their_shape() -> None:
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (nn.Flatten(), "train.model: returns (2, 48), not logits (2, 5); let it have 5 outputs"),
+        (nn.Flatten(), "train.model: returns (2, 48), not logits (2, 5); give it 5 outputs"),
         (nn.Conv2d(1, 5, 3), "train.model: does not take images of 4 pixels and 3 channel(s) (RuntimeError: "),
     ],
 )
@@ -85,7 +86,12 @@ def test_unfit_networks(network: nn.Module, message: str) -> None:
 @pytest.mark.parametrize(
     ("network", "loss", "make_optimizer", "message"),
     [
-        (Training(lambda logits: (logits, logits)), None, sgd, "train.model: returns a tuple while it trains, not logits (2, 5)"),
+        (
+            Training(lambda logits: (logits, logits)),
+            None,
+            sgd,
+            "train.model: returns a tuple in training mode, not logits (2, 5)",
+        ),
         (
             Training(fail),
             None,
@@ -111,8 +117,8 @@ def test_what_cannot_be_trained(network: nn.Module, loss: nn.Module | None, make
 
 def test_several_labels_need_a_loss_for_them() -> None:
     batch = Batch(images=BATCH["images"], labels=torch.tensor([[1.0, 0, 0, 1, 0], [0, 0, 1, 0, 0]]))
-    dry_run(simple(), nn.BCEWithLogitsLoss(), sgd, batch, 5, multilabel=True)
-    dry_run(simple(), nn.MultiLabelSoftMarginLoss(), sgd, batch, 5, multilabel=True)
+    try_step(simple(), nn.BCEWithLogitsLoss(), sgd, batch, 5, multilabel=True)
+    try_step(simple(), nn.MultiLabelSoftMarginLoss(), sgd, batch, 5, multilabel=True)
     for loss in (nn.CrossEntropyLoss(), nn.CrossEntropyLoss(label_smoothing=0.1)):
         with pytest.raises(InputError, match=r"train\.loss: CrossEntropyLoss is for one class per image, but these have any"):
-            dry_run(simple(), loss, sgd, batch, 5, multilabel=True)
+            try_step(simple(), loss, sgd, batch, 5, multilabel=True)

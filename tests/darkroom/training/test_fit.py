@@ -31,7 +31,7 @@ def train(params: Params, data: Any, folder: Path, split: Split | None = None) -
     split = split or data.split
     store = StateStore(folder, {})
     with store.held():
-        return fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+        return fit(make_plan(params, data.pack, split.rows["train"]), split, store)
 
 
 def log_of(folder: Path) -> Path:
@@ -193,13 +193,13 @@ def test_too_large_a_batch_is_one_line(make_params: Callable[..., Params], digit
             return torch.nn.functional.cross_entropy(logits, labels) + torch.empty(rows, dtype=torch.float64).sum()
 
     plan = make_plan(make_params(SMALL), digits.pack, digits.split.rows["train"])
-    plan.classifier.loss = Hungry()
+    plan.classifier.objective.loss = Hungry()
     store = StateStore(tmp_path, {})
     with (
         pytest.raises(RunError, match=r"train\.batch_size: 64 images do not fit in the device's memory; lower it"),
         store.held(),
     ):
-        fit(plan, digits.pack, digits.split, store)
+        fit(plan, digits.split, store)
 
 
 class DyingAugmentation(torch.nn.Module):
@@ -232,10 +232,10 @@ def test_reading_processes_that_die_or_hang(
 ) -> None:
     params = make_params(SMALL | {"hardware.num_workers": 1, "hardware.worker_timeout_seconds": 2.0})
     plan = make_plan(params, digits.pack, digits.split.rows["train"])
-    plan.transforms.append(DyingAugmentation(number))
+    plan.images.transforms.append(DyingAugmentation(number))
     store = StateStore(tmp_path, {})
     with pytest.raises(RunError) as caught, store.held():
-        fit(plan, digits.pack, digits.split, store)
+        fit(plan, digits.split, store)
     assert message in str(caught.value)
     for process in multiprocessing.active_children():
         process.kill()

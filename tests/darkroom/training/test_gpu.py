@@ -49,7 +49,7 @@ def test_a_training_learns(
     params = make_params(GPU | changes)
     plan, store = make_plan(params, digits.pack, digits.split.rows["train"]), StateStore(tmp_path, {})
     with store.held():
-        best = fit(plan, digits.pack, digits.split, store)
+        best = fit(plan, digits.split, store)
     assert best.score > 0.95
     assert "held on cuda:0" in capsys.readouterr().out
 
@@ -69,7 +69,7 @@ def test_no_step_waits_for_the_gpu(make_params: Callable[..., Params], digits: A
 
     plan.classifier.training_step = watched  # type: ignore[method-assign]
     with store.held():
-        fit(plan, digits.pack, digits.split, store)
+        fit(plan, digits.split, store)
 
 
 def test_an_interrupted_training_goes_on(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_an_interrupted_training_goes_on(make_params: Callable[..., Params], dig
 
         plan.classifier.on_train_epoch_start = ends  # type: ignore[method-assign]
         with store.held():
-            return fit(plan, digits.pack, digits.split, store)
+            return fit(plan, digits.split, store)
 
     with pytest.raises(Interrupted):
         trained(interrupted=True)

@@ -45,6 +45,6 @@ def test_a_preset_takes_two_steps(
     )
     store = StateStore(tmp_path, {})
     with store.held():
-        best = fit(make_plan(params, photos.pack, photos.split.rows["train"]), photos.pack, photos.split, store)
+        best = fit(make_plan(params, photos.pack, photos.split.rows["train"]), photos.split, store)
     assert best.score is not None
     assert max(store.folder.glob("*.ckpt")).name.startswith("000000000002-")

@@ -28,7 +28,7 @@ def train(params: Params, data: Any, store: StateStore) -> None:
     rows = data.split.rows
     split = Split(data.split.classes, {"train": rows["train"][:64], "val": rows["val"][:60], "test": rows["test"]}, "")
     with store.held():
-        fitting.fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+        fitting.fit(make_plan(params, data.pack, split.rows["train"]), split, store)
 
 
 def test_every_epoch_is_told_and_the_verdict_obeyed(

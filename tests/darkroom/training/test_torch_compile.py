@@ -31,7 +31,7 @@ def trained(make_params: Callable[..., Params], digits: Any, tmp_path: Any) -> C
         params = make_params(SMALL | {f"train.{key}": value for key, value in changes.items()})
         store = StateStore(tmp_path / str(changes), {})
         with store.held():
-            return fit(make_plan(params, digits.pack, digits.split.rows["train"]), digits.pack, digits.split, store)
+            return fit(make_plan(params, digits.pack, digits.split.rows["train"]), digits.split, store)
 
     return train
 

@@ -18,7 +18,7 @@ from darkroom.input.dataset import ImageDataset
 from darkroom.input.in_memory import InMemoryLoader
 from darkroom.input.samplers import ShuffledBatchSampler
 from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
-from darkroom.models.whitened_cnn import WhitenedCNN
+from darkroom.models.builtin.whitened_cnn import WhitenedCNN
 
 GPU = torch.device("cuda", 0)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-Weights = Mapping[str, Tensor]
+from darkroom.training.checkpoints.store import Weights
 
 
 @dataclass(frozen=True)

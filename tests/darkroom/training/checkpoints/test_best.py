@@ -13,13 +13,13 @@ from darkroom.errors import InputError
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.models.card import make_card
+from darkroom.models.init_from import open_initial_weights
 from darkroom.models.saving import load_model, save_checkpoints
 from darkroom.params import Params
 from darkroom.training import fit as fitting
 from darkroom.training.checkpoints.best import KeepBest, Kept
 from darkroom.training.checkpoints.soup import greedy_soup
 from darkroom.training.checkpoints.store import StateStore
-from darkroom.training.init_from import open_start
 from darkroom.training.plan import make_plan
 from darkroom.versions.models import read_model
 
@@ -41,7 +41,7 @@ def few_of(data: Any) -> Split:
 def train(params: Params, data: Any, folder: Path) -> KeepBest:
     split, store = few_of(data), StateStore(folder, {})
     with store.held():
-        return fitting.fit(make_plan(params, data.pack, split.rows["train"]), data.pack, split, store)
+        return fitting.fit(make_plan(params, data.pack, split.rows["train"]), split, store)
 
 
 def history(folder: Path, name: str) -> list[float]:
@@ -102,7 +102,7 @@ def test_kept_epochs_are_models_of_their_own(make_params: Callable[..., Params],
         probabilities = predict_rows(Predictor(model, params.hardware), digits.pack, rows, batch_size=60)
         accuracy = (probabilities.argmax(1) == digits.pack.labels[rows]).mean()
         assert accuracy == pytest.approx(history(tmp_path / "states", "val/accuracy")[each.epoch - 1])
-        start = open_start(*read_model(tmp_path, tmp_path, f"checkpoints/epoch_{each.epoch:04d}"))
+        start = open_initial_weights(*read_model(tmp_path, tmp_path, f"checkpoints/epoch_{each.epoch:04d}"))
         assert all(torch.equal(value, start.weights[name]) for name, value in best.load(each).items())
 
 
@@ -178,7 +178,7 @@ def test_what_is_published_is_the_measured_mean(
     def loss_of(mean: Any) -> float:
         network.load_state_dict(mean)
         with torch.no_grad():
-            return float(plan.classifier.val_loss(network(images), torch.from_numpy(digits.pack.labels[rows])))
+            return float(plan.classifier.objective.val_loss(network(images), torch.from_numpy(digits.pack.labels[rows])))
 
     members, score, mean = [order[0]], losses[order[0] - 1], weights[order[0]]
     for epoch in order[1:]:

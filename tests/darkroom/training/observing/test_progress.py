@@ -29,7 +29,7 @@ with read_source(params.download, Path(".")) as listing:
     data = make_data(Path("."), listing)
 store = StateStore(Path("states"), {{}})
 with store.held():
-    fit(make_plan(params, data.pack, data.split.rows["train"]), data.pack, data.split, store)
+    fit(make_plan(params, data.pack, data.split.rows["train"]), data.split, store)
 store.log_dir.rename("log")
 """
 

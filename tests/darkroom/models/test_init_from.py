@@ -10,12 +10,12 @@ from publishing import publish
 from torchvision.models import mobilenet_v3_small
 
 from darkroom.errors import InputError
+from darkroom.models.init_from import InitialWeights, load_initial_weights, open_initial_weights
 from darkroom.models.licence import Baseline
 from darkroom.models.pretrained import Pretrained
 from darkroom.params import Params
 from darkroom.stage.runner import Stage
 from darkroom.training.checkpoints.store import depends_on
-from darkroom.training.init_from import Start, open_start
 from darkroom.training.plan import Plan, make_plan
 from darkroom.versions.models import read_model
 
@@ -24,7 +24,7 @@ SMALL = {"train.model.kwargs": {"width": 4, "stages": 2}, "hardware.accelerator"
 DIGITS = list("0123456789")
 
 
-def plan_for(params: Params, data: Any, start: Start | None = None) -> Plan:
+def plan_for(params: Params, data: Any, start: InitialWeights | None = None) -> Plan:
     return make_plan(params, data.pack, data.split.rows["train"], start)
 
 
@@ -36,8 +36,8 @@ def published(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -
     return folder
 
 
-def opened(folder: Path) -> Start:
-    return open_start(*read_model(folder.parent, folder.parent, folder.name))
+def opened(folder: Path) -> InitialWeights:
+    return open_initial_weights(*read_model(folder.parent, folder.parent, folder.name))
 
 
 def test_a_model_of_the_same_classes_is_taken_whole(make_params: Callable[..., Params], digits: Any, published: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_model_of_the_same_classes_is_taken_whole(make_params: Callable[..., P
     plan = plan_for(make_params({"base.seed": 3, "train.image_size": 12}), digits, start)
     own = plan.classifier.network.state_dict()
     assert all(torch.equal(value, own[name]) for name, value in start.weights.items())
-    assert plan.lines()[0] == f"{len(own)} of {len(own)} tensors of model"
+    assert plan.lines()[0] == f"loaded {len(own)} of {len(own)} tensors from model"
     assert plan.preprocessing.image_size == 12
     assert plan.preprocessing.mean == start.expects.mean
 
@@ -60,7 +60,10 @@ def test_the_head_is_left_out_where_the_classes_differ(make_params: Callable[...
     for name, value in plan.classifier.network.state_dict().items():
         assert torch.equal(value, (scratch if "head" in name else start.weights)[name])
     total = len(scratch)
-    assert plan.lines()[0] == f"{total - 2} of {total} tensors of model, not head.weight, head.bias: the classes are others"
+    assert (
+        plan.lines()[0]
+        == f"loaded {total - 2} of {total} tensors from model (without head.weight, head.bias: its classes differ)"
+    )
 
 
 @pytest.mark.parametrize("target", [True, False])
@@ -70,9 +73,9 @@ def test_another_number_of_classes(make_params: Callable[..., Params], photos: A
     own = {"_target_": "torchvision.models.mobilenet_v3_small", "width_mult": 0.3, "num_classes": 2}
     weights = {f"network.{name}": value for name, value in mobilenet_v3_small(width_mult=0.3, num_classes=5).state_dict().items()}
     expects = Pretrained((0.5,) * 3, (0.5,) * 3, 40, Baseline(source="init_from: other", licence="mit", sha256={}))
-    start = Start("other", list("abcde"), weights, expects)
+    start = InitialWeights("other", list("abcde"), weights, expects)
     plan = plan_for(make_params({"train.model": own if target else named}), photos, start)
-    assert plan.lines()[0].endswith("tensors of other, not classifier.3.weight, classifier.3.bias: the classes are others")
+    assert plan.lines()[0].endswith("tensors from other (without classifier.3.weight, classifier.3.bias: its classes differ)")
     first = "network.features.0.0.weight"
     assert torch.equal(plan.classifier.network.state_dict()[first], weights[first])
     assert plan.preprocessing.image_size == 40
@@ -85,20 +88,20 @@ def test_a_last_layer_that_cannot_be_told(published: Path) -> None:
             self.head = torch.nn.Linear(4, 10)
 
     network = torch.nn.ModuleDict({"network": Fixed()})
-    start = Start("other", list("abcdefghij"), network.state_dict(), opened(published).expects)
+    start = InitialWeights("other", list("abcdefghij"), network.state_dict(), opened(published).expects)
     with pytest.raises(
-        InputError, match=r"other is of other classes, and which layer answers cannot be told; let the network take"
+        InputError, match=r"other has other classes, and the network's last layer cannot be identified; let the network take"
     ):
-        start.give(network, lambda: network, DIGITS)
+        load_initial_weights(start, network, lambda: network, DIGITS)
 
 
 def test_a_network_of_another_width_or_of_colour_is_refused(
     make_params: Callable[..., Params], digits: Any, photos: Any, published: Path
 ) -> None:
-    message = r"^params\.yaml: train\.init_from: model is of another network than train\.model \(network\..* and \d+ more does not fit\)"
+    message = r"^params\.yaml: train\.init_from: the weights of model do not fit train\.model \(network\..* and \d+ more\)"
     with pytest.raises(InputError, match=message):
         plan_for(make_params({"train.model.kwargs": {"width": 8, "stages": 2}}), digits, opened(published))
-    with pytest.raises(InputError, match=r"\(network\.features\.0\.weight does not fit\)"):
+    with pytest.raises(InputError, match=r"\(network\.features\.0\.weight\)"):
         plan_for(make_params(SMALL), photos, opened(published))
 
 

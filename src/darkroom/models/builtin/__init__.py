@@ -1,0 +1,1 @@
+"""The networks that train.model names with the provider `builtin`."""

@@ -1,0 +1,1 @@
+"""Image classifiers of the library transformers, from the Hugging Face hub or a folder."""

@@ -1,0 +1,41 @@
+"""What a finished training publishes: the model, its run.json, checkpoints of further epochs, and the metrics."""
+
+import shutil
+from functools import partial
+from pathlib import Path
+
+from darkroom import files
+from darkroom.data.split_file import Split
+from darkroom.models.card import make_card
+from darkroom.models.saving import save_checkpoints, save_model
+from darkroom.training.checkpoints.best import KeepBest
+from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.observing.provenance import record
+from darkroom.training.plan import Plan
+
+
+def publish(
+    plan: Plan, best: KeepBest, split: Split, data_sha256: dict[str, str], store: StateStore, folders: tuple[Path, Path, Path]
+) -> None:
+    """Write the best epoch's model, then the kept checkpoints, then the log with the metrics of the published weights.
+
+    Parameters
+    ----------
+    plan, best
+        What was trained, and its best epochs.
+    split, data_sha256
+        The data, and its hashes.
+    store
+        With the log, and with what the result depends on.
+    folders
+        For the model, the checkpoints and the metrics.
+    """
+    models, checkpoints, metrics = folders
+    card_of = partial(make_card, plan.params, plan.preprocessing, split.classes, data_sha256, task=split.task, about=plan.about)
+    save_model(models, best.weights, card_of(best, soup=best.soup.epochs if best.soup else None))
+    files.write_json(models / "run.json", record(store.about, files.sha256(models / "model.safetensors")))
+    kept = best.checkpoints(plan.params.train.keep_best)
+    save_checkpoints(checkpoints, ((best.load(each), card_of(each)) for each in kept))
+    shutil.copytree(store.log_dir, metrics, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    measured = {"epoch": best.epoch, **best.measured(metrics), **plan.model.size.model_dump(exclude={"trained"})}
+    files.write_json(metrics / "published.json", {"published": measured})
