@@ -19,12 +19,8 @@ from darkroom.input.augment import (
     RandomCropResize,
     RandomFlip,
     RandomShift,
-    mirrored_by_choice,
-    mirrored_in_numpy,
-    moved_by_index,
-    moved_in_numpy,
-    with_border,
 )
+from darkroom.input.pixel_moves import mirror_by_choice, mirror_in_numpy, repeat_border, shift_by_index, shift_in_numpy
 from darkroom.instantiate import Builder
 from darkroom.params import Target
 
@@ -47,7 +43,7 @@ def test_shift_moves_by_whole_pixels_and_repeats_the_border() -> None:
 def test_a_border_is_numpy_s(pixels: int) -> None:
     images = make_images().permute(0, 2, 3, 1).numpy()
     around = (pixels, pixels)
-    assert np.array_equal(with_border(images, pixels), np.pad(images, ((0, 0), around, around, (0, 0)), mode="edge"))
+    assert np.array_equal(repeat_border(images, pixels), np.pad(images, ((0, 0), around, around, (0, 0)), mode="edge"))
 
 
 def test_flip_depends_on_each_image_s_number() -> None:
@@ -61,12 +57,12 @@ def test_flip_depends_on_each_image_s_number() -> None:
 def test_large_images_are_mirrored_alike(channels: int) -> None:
     images = torch.randint(0, 256, (8, 90, 110, channels), dtype=torch.uint8).permute(0, 3, 1, 2)
     before, is_kept = images.clone(), torch.tensor([True, False, False, True] * 2)
-    mirrored = mirrored_in_numpy(images, is_kept)
-    assert torch.equal(mirrored, mirrored_by_choice(images, is_kept))
+    mirrored = mirror_in_numpy(images, is_kept)
+    assert torch.equal(mirrored, mirror_by_choice(images, is_kept))
     assert mirrored.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(images, before)
     grey = images[:, :1].expand(-1, 3, -1, -1)
-    assert torch.equal(mirrored_in_numpy(grey, is_kept), mirrored_by_choice(grey, is_kept))
+    assert torch.equal(mirror_in_numpy(grey, is_kept), mirror_by_choice(grey, is_kept))
 
 
 def test_what_is_made_has_its_channels_last() -> None:
@@ -104,8 +100,8 @@ def test_a_gpu_makes_the_same_bits(channels: int) -> None:
     start = torch.randint(0, 5, (50, 2))
     is_kept = torch.rand(50) < 0.5
     for one, other in (
-        (moved_in_numpy(images, start, 2), moved_by_index(images, start, 2)),
-        (mirrored_in_numpy(images, is_kept), mirrored_by_choice(images, is_kept)),
+        (shift_in_numpy(images, start, 2), shift_by_index(images, start, 2)),
+        (mirror_in_numpy(images, is_kept), mirror_by_choice(images, is_kept)),
     ):
         assert torch.equal(one, other)
         assert other.is_contiguous(memory_format=torch.channels_last)

@@ -38,6 +38,7 @@ class Contrast(Classifier):
         super().__init__(network, **given)
         self.projection = nn.Linear(10, size)
         self.teacher = nn.Linear(10, size).requires_grad_(False)
+        self.loss = self.average = self.mixing = self.frozen = self.merged = self.monitor = None
         self.register_buffer("distance", torch.zeros(()))
 
     def training_step(self, batch, batch_idx):
@@ -52,8 +53,18 @@ class Manual(Classifier):
         self.automatic_optimization = False
 
 class Narrow(Classifier):
-    def __init__(self, network, *, loss):
-        super().__init__(network, loss=loss)
+    def __init__(self, network, *, objective, num_classes, multilabel):
+        super().__init__(network, objective=objective, num_classes=num_classes, multilabel=multilabel, seed=0)
+
+class Published(Classifier):
+    def __init__(self, network, **given):
+        super().__init__(network, **given)
+        self.published = nn.Linear(10, 4)
+
+class Other(Classifier):
+    def __init__(self, network, **given):
+        super().__init__(network, **given)
+        self.network = nn.Linear(10, 4)
 
 import pytorch_lightning
 class Plain(pytorch_lightning.LightningModule):
@@ -216,7 +227,15 @@ def test_the_usual_classifier_by_its_name_is_the_usual_training(make_params: Any
         ("plugins.others.Manual", "train.module: plugins.others.Manual sets automatic_optimization to False"),
         (
             "plugins.others.Narrow",
-            "train.module: plugins.others.Narrow does not take val_loss, which the training gives it; let it",
+            "train.module: plugins.others.Narrow does not take seed, which the training gives it; let it",
+        ),
+        (
+            "plugins.others.Published",
+            "train.module: plugins.others.Published assigns self.published, which Classifier uses itself",
+        ),
+        (
+            "plugins.others.Other",
+            "train.module: plugins.others.Other assigns self.network, which Classifier uses itself; give it",
         ),
         (FIXMATCH | {"seed": 3}, "train.module.seed: is not set here, the training gives it; remove it"),
         (FIXMATCH | {"treshold": 0.9}, "train.module: plugins.fixmatch.FixMatch refuses its arguments (TypeError: "),

@@ -98,7 +98,7 @@ def test_unfit_networks(network: nn.Module, message: str) -> None:
             sgd,
             "train.model: does not take images of 4 pixels and 3 channel(s) (ZeroDivisionError: no luck)",
         ),
-        (simple(), nn.CrossEntropyLoss(reduction="none"), sgd, "train.loss: does not return one number; let it take the mean"),
+        (simple(), nn.CrossEntropyLoss(reduction="none"), sgd, "train.loss: does not return one number; let it return the mean"),
         (simple(), nn.MSELoss(), sgd, "train.loss: does not take (logits, labels) ("),
         (Training(lambda logits: logits.detach()), None, sgd, "train.optimizer: SGD cannot train this network (RuntimeError: "),
         (

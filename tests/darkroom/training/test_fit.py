@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,7 @@ def test_too_large_a_batch_is_one_line(make_params: Callable[..., Params], digit
             return torch.nn.functional.cross_entropy(logits, labels) + torch.empty(rows, dtype=torch.float64).sum()
 
     plan = make_plan(make_params(SMALL), digits.pack, digits.split.rows["train"])
-    plan.classifier.objective.loss = Hungry()
+    plan.classifier.objective = replace(plan.objective, loss=Hungry())
     store = StateStore(tmp_path, {})
     with (
         pytest.raises(RunError, match=r"train\.batch_size: 64 images do not fit in the device's memory; lower it"),

@@ -16,7 +16,7 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 from darkroom import files
 from darkroom.input.dataset import Batch
-from darkroom.training.observing.loggers import ResilientLogger
+from darkroom.training.observing.resilient_logger import ResilientLogger
 
 BINS = 64
 NUM_INPUTS, INPUTS_PER_ROW = 32, 8

@@ -14,8 +14,9 @@ from darkroom import files, paths
 from darkroom.errors import is_main_process
 from darkroom.params import Params
 from darkroom.training.observing.inspection import Histograms, Inputs, Profile
-from darkroom.training.observing.loggers import KeepLoggers, ResilientLogger, open_loggers
+from darkroom.training.observing.loggers import KeepLoggers, open_loggers
 from darkroom.training.observing.provenance import write_circumstances
+from darkroom.training.observing.resilient_logger import ResilientLogger
 from darkroom.training.observing.system import SystemMonitor
 
 

@@ -7,7 +7,7 @@ import torch
 from dvclive.lightning import DVCLiveLogger
 from torch import Tensor
 
-from darkroom.training.observing.loggers import ResilientLogger, Values
+from darkroom.training.observing.resilient_logger import ResilientLogger, Values
 
 # Reading a loss waits for the device, which then has nothing to do until it is given the next step.
 STEPS_PER_READ = 50

@@ -20,8 +20,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from darkroom.errors import InputError, RunError
 from darkroom.params import Params, Target
-from darkroom.training.observing import loggers
-from darkroom.training.observing.loggers import ResilientLogger, check_loggers, open_loggers
+from darkroom.training.observing import loggers, resilient_logger
+from darkroom.training.observing.loggers import check_loggers, open_loggers
+from darkroom.training.observing.resilient_logger import ResilientLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PLACE = "pytorch_lightning.loggers"
@@ -174,13 +175,13 @@ def test_a_logger_that_fails_is_told_once_and_gets_what_it_missed(
     assert inner.calls == 2, "it was asked again at once"
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
-    assert "Flaky: fails (ConnectionError: nobody there); training goes on" in said[0]
+    assert "Flaky: fails (ConnectionError: nobody there); training continues" in said[0]
     inner.away = False
     now = time.monotonic()
-    monkeypatch.setattr(loggers.time, "monotonic", lambda: now + loggers.RETRY_SECONDS + 1)
+    monkeypatch.setattr(resilient_logger.time, "monotonic", lambda: now + resilient_logger.RETRY_SECONDS + 1)
     logger.log_metrics({"x": 1.0}, 4)
     assert [step for step, _ in inner.got] == [1, 2, 3, 4]
     inner.away = True
     logger.log_metrics({"x": 1.0}, 5)
     logger.finalize("success")
-    assert "misses the last values" in capsys.readouterr().err
+    assert "the last values are missing; its server did not respond" in capsys.readouterr().err
