@@ -262,7 +262,7 @@ def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) 
         ("image_size: null", "image_size: 2", "train", "train.model: does not take images of 2 pixels"),
         ("accelerator: auto", "accelerator: mps", "train", "hardware.accelerator: is mps, but this machine has none"),
         ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which cpu cannot do here"),
-        ("trainer: {}", "trainer: {max_epochs: 3}", "train", "train.trainer.max_epochs: is not set here; set train.epochs"),
+        ("trainer: {}", "trainer: {max_epochs: 3}", "train", "train.trainer.max_epochs: cannot be set here; set train.epochs"),
         ("trainer: {}", "trainer: {limit_val_batch: 3}", "train", "no such argument; did you mean 'limit_val_batches'?"),
         ("pixels: 1\n", "pixels: -1\n", "train", "train.augment: darkroom.input.augment.RandomShift refuses its arguments"),
         ("test_fraction: 0.2", "test_fraction: 0.001", "split", "params.yaml: split.test_fraction: gives 2 of 1797 images"),
@@ -374,7 +374,7 @@ def test_an_interrupted_training_is_not_recorded(clone: Clone) -> None:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 130
         assert re.fullmatch(
-            r"error: interrupted by SIGINT; the state of epoch \d+, step \d+ is saved, the same command goes on from there\n",
+            r"error: interrupted by SIGINT; the state of epoch \d+, step \d+ is saved; run the same command to resume\n",
             errors,
         )
         assert clone.stages_that_would_run() == ["train"]

@@ -179,7 +179,7 @@ def test_pruned_and_failed_trials_are_in_the_study_with_their_reasons_and_nowher
     assert (pruned.state, len(pruned.intermediate_values)) == (TrialState.PRUNED, 1)
     assert "in epoch 1 is worse than others were" in pruned.user_attrs["reason"]
     log = (clone.path / "logs/search/pruned-0000.log").read_text()
-    assert "error: train: was ended in epoch 1 by the search: " in log
+    assert "error: train: pruned at epoch 1 by the search: " in log
     assert "exited with 3" in log
     assert failed.state == TrialState.FAIL
     assert failed.user_attrs["reason"].startswith(

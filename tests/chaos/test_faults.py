@@ -393,7 +393,7 @@ class Case:
         new, now = self.place.finished, self.place.tree()
         yield from (f"run again, {out} differs" for outs in OUTS.values() for out in outs if part(now, out) != part(new, out))
         yield from (f"run again, it leaves {rest}" for rest in self.place.rests())
-        goes_on = "train: resuming" in again.out or "train: was finished before" in again.out
+        goes_on = "train: resuming" in again.out or "train: finished before" in again.out
         if self.stage == "train" and any(path.endswith(".ckpt") for path in after) and not goes_on:
             yield "run again, it does not go on from the state that was saved"
 

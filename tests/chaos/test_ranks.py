@@ -133,7 +133,7 @@ def test_the_other_one_hangs(training: tuple[subprocess.Popen[str], int]) -> Non
     os.kill(training[1], signal.SIGSTOP)
     status, told = ended(training)
     assert status == 1
-    assert told.startswith("error: params.yaml: hardware.devices: one of 2 processes died or did not answer")
+    assert told.startswith("error: params.yaml: hardware.devices: one of 2 processes died or did not respond")
     assert told.count("\n") == 1
 
 

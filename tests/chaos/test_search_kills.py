@@ -60,7 +60,7 @@ def check_sound(clone: Clone, num_trials: int, told: list[str]) -> None:
         assert published["accuracy"] == trial.value, (name, told)
         log = (clone.path / "logs/search" / f"{name}.log").read_text()
         # A search that was killed between a trial's end and its experiment finds it again, and does not train it again.
-        assert log.count("train: published") - log.count("was finished before") <= 1, (name, told)
+        assert log.count("train: published") - log.count("train: finished before") <= 1, (name, told)
     assert clone.run("git status --porcelain").stdout.split() == ["??", "metrics/search/"], told
     assert clone.run("git fsck --no-dangling", status=None).returncode == 0, told
 

@@ -1,4 +1,4 @@
-"""Transforms that are called as albumentations' are, with arrays in place of tensors."""
+"""Transforms with the interface of albumentations, on arrays in place of tensors."""
 
 import inspect
 import random
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 
 class ArrayTransform(ABC):
-    """Whatever is called as albumentations' transforms are: `transform(image=image)["image"]`, images (H, W, C) uint8.
+    """A transform with the interface of albumentations: `transform(image=image)["image"]`, images (H, W, C) uint8.
 
-    It is known by its call, which takes `image`, or anything by name; nothing has to be derived from this class.
+    It is recognised by a `__call__` that takes `image` or any keyword; it need not be a subclass of this class.
     """
 
     @abstractmethod
@@ -30,10 +30,10 @@ class ArrayTransform(ABC):
 
 
 def transform_array(transform: ArrayTransform, image: Tensor, seed: int) -> Any:
-    """Return what a transform makes of an image (C, H, W) uint8: of an array (h, w, C) or (h, w) a tensor (C, h, w).
+    """Apply a transform to an image (C, H, W) uint8; a result (h, w, C) or (h, w) becomes a tensor (C, h, w).
 
-    Generators of its own are set by the seed. All transforms of a `Compose` get the same generators, not each the same seed: they
-    would draw the same numbers, and an image be flipped both ways or not at all.
+    Its own generators are seeded. All transforms of a `Compose` share them: with one seed each, they would draw the same
+    numbers, and an image would be flipped both ways or not at all.
     """
     own: Any = transform
     if hasattr(own, "set_random_state"):

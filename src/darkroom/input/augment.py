@@ -1,7 +1,7 @@
-"""Augmentations of batches and of single images; transforms of torchvision and albumentations can stand beside them.
+"""Augmentations of batches and of single images, to be used alone or with transforms of torchvision and albumentations.
 
-Each is a pure function of uint8 images and uniform random numbers, so that what happens to an image depends on the seed,
-the epoch and the image alone, never on the batch or process that it is in.
+Each is a pure function of uint8 images and uniform random numbers, so that the result depends only on seed, epoch and
+image, never on the batch or the process.
 """
 
 import math
@@ -20,21 +20,21 @@ CROP_TRIES = 3
 
 
 class Augmentation(ABC):
-    """What both kinds have: numbers for every image, drawn for it and not when it is treated."""
+    """Base of both kinds: their random numbers are drawn for every image of an epoch at once."""
 
     num_random: int
-    """R, the random numbers that it takes for one image."""
+    """R, the number of random numbers per image."""
 
     def random_numbers(self, generator_of: Callable[[int], np.random.Generator], epoch: int, count: int) -> NDArray[np.float32]:
-        """Return the numbers (count, R) in [0, 1) of an epoch, each of which has a generator of its own."""
+        """Return the random numbers (count, R) in [0, 1) of an epoch; each epoch has its own generator."""
         return generator_of(epoch).random((count, self.num_random), np.float32)
 
 
 class BatchAugmentation(Augmentation):
-    """An augmentation that treats every image of a batch in its own way, at once."""
+    """An augmentation of a whole batch at once, with different random numbers for each image."""
 
     any_device = False
-    """Whether it takes images and numbers that lie on a GPU, too, and makes the same bits of them."""
+    """Whether it works on a GPU, too, with the same bits."""
 
     @abstractmethod
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
@@ -42,13 +42,13 @@ class BatchAugmentation(Augmentation):
 
 
 class ImageAugmentation(Augmentation):
-    """An augmentation that treats one image of any size at a time and draws nothing itself, so that threads may share them."""
+    """An augmentation of one image of any size at a time. It draws no random numbers itself, so that threads can run it."""
 
     spares_image = False
-    """Whether the image that it is given stays as it is, so that it need not be a copy."""
+    """Whether it leaves its input unchanged, so that no copy is needed."""
 
     def needed_side(self, size: int) -> int | None:  # noqa: ARG002
-        """Return the shorter side that is enough for a result of `size` pixels; None: it needs every pixel."""
+        """Return the shorter side that suffices for a result of `size` pixels; None: all pixels are needed."""
         return None
 
     @abstractmethod
@@ -59,24 +59,24 @@ class ImageAugmentation(Augmentation):
         """
 
     def each(self, images: Iterable[Tensor], random: NDArray[np.float32], size: int) -> Iterable[Tensor]:
-        """Return what is made of N images and numbers (N, R), one after the other."""
+        """Return N augmented images for random numbers (N, R), one after the other."""
         return map(self, images, random, repeat(size))
 
     def batch(self, images: Iterable[Tensor], random: NDArray[np.float32], size: int) -> Tensor | Iterable[Tensor]:
-        """Return the same of images with equally many channels, or at once a tensor (N, C, size, size) uint8."""
+        """Return the same for images with the same number of channels, or one tensor (N, C, size, size) uint8."""
         return self.each(images, random, size)
 
 
 class RandomCropResize(ImageAugmentation):
-    """Cut out a rectangle of random area and shape and resize it to the square that the network sees.
+    """Crop a rectangle of random area and aspect ratio, and resize it to the network's square.
 
-    It does what torchvision's RandomResizedCrop does with antialiasing, but from numbers that it is given, so that threads can
-    share the images; and it tries three shapes rather than ten before it takes what fits of the last one.
+    As torchvision's RandomResizedCrop with antialiasing, but with given random numbers, so that threads can run it, and with
+    three attempts in place of ten before the last rectangle is clipped to the image.
 
     Parameters
     ----------
     scale
-        Smallest and largest share of the image's area.
+        Smallest and largest fraction of the image's area.
     ratio
         Smallest and largest ratio of width to height.
     """
@@ -93,7 +93,7 @@ class RandomCropResize(ImageAugmentation):
         self.scale, self.ratio = scale, ratio
 
     def needed_side(self, size: int) -> int:
-        """Return the shorter side of which the smallest rectangle still has the pixels."""
+        """Return the shorter side with which the smallest rectangle still has `size` pixels."""
         return math.ceil(size / math.sqrt(self.scale[0]))
 
     def __call__(self, image: Tensor, random: NDArray[np.float32], size: int) -> Tensor:
@@ -112,10 +112,10 @@ class RandomCropResize(ImageAugmentation):
         return squares
 
     def _write(self, image: Tensor, random: NDArray[np.float32], square: Tensor) -> None:
-        """Write the square where it is to stand, (C, size, size) with the channels last: copying it there costs a tenth more."""
+        """Write the square to (C, size, size) with the channels last; a copy would take a tenth longer."""
         top, left, height, width = self._rectangle(image.shape[1], image.shape[2], random.tolist())
         cut = image[:, top : top + height, left : left + width]
-        # Torch's functional.interpolate calls this, but lets nobody say where to write.
+        # functional.interpolate calls this, but has no argument for the output.
         batch = cut.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
         torch.ops.aten._upsample_bilinear2d_aa.out(batch, square.shape[1:], False, None, None, out=square[None])
 
@@ -133,7 +133,7 @@ class RandomCropResize(ImageAugmentation):
 
 
 class RandomShift(BatchAugmentation):
-    """Move each image by up to `pixels` along both axes; the border is repeated into what becomes free."""
+    """Shift each image by up to `pixels` along both axes, repeating the border."""
 
     num_random = 2
     any_device = True
@@ -144,7 +144,7 @@ class RandomShift(BatchAugmentation):
         self.pixels = pixels
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
-        """Return (N, C, H, W) uint8 images, each moved by its own whole number of pixels."""
+        """Return (N, C, H, W) uint8 images, each shifted by its own number of pixels."""
         start = (random * (2 * self.pixels + 1)).long()  # N 2
         move = shift_in_numpy if images.device.type == "cpu" else shift_by_index
         return move(images, start, self.pixels)
@@ -169,7 +169,7 @@ class RandomFlip(BatchAugmentation):
 
 
 class AlternatingFlip(RandomFlip):
-    """Mirror half of the images in the first epoch, the other half in the second, and so on: two epochs show both sides of all.
+    """Mirror half of the images in the first epoch, the other half in the second, and so on.
 
     References
     ----------
@@ -180,16 +180,15 @@ class AlternatingFlip(RandomFlip):
         super().__init__(0.5)
 
     def random_numbers(self, generator_of: Callable[[int], np.random.Generator], epoch: int, count: int) -> NDArray[np.float32]:
-        """Return the numbers of the first epoch, in every second one on the other side of a half."""
+        """Return the numbers of the first epoch, shifted by a half in every second epoch."""
         first = super().random_numbers(generator_of, 0, count)
         return (first + np.float32(0.5 * (epoch % 2))) % 1
 
 
 class RandomColor(BatchAugmentation):
-    """Change brightness, contrast and saturation of each image, in this order, by factors of its own.
+    """Change brightness, contrast and saturation of each image, in this order, by random factors.
 
-    They are those of torchvision's ColorJitter, which draws their order as well and cuts values off after each; here they are
-    one sum for every pixel.
+    As torchvision's ColorJitter, which also draws the order and clips after each change; here all are one sum per pixel.
 
     Parameters
     ----------
@@ -207,10 +206,10 @@ class RandomColor(BatchAugmentation):
         self.strengths = (brightness, contrast, saturation)
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
-        """Return (N, C, H, W) uint8 images in other colours."""
+        """Return (N, C, H, W) uint8 images with changed colours."""
         drawn = (1 + strength * (2 * random[:, number] - 1) for number, strength in enumerate(self.strengths))
         brightness, contrast, saturation = (factor[:, None, None, None] for factor in drawn)
-        # Sums of whole numbers: an image's mean has the same bits in any batch and on any device.
+        # Sums of integers: an image's mean has the same bits in any batch and on any device.
         mean = _grey(images.sum(dim=(2, 3), keepdim=True).float()) / images[0, 0].numel()
         values = images.float()
         both = brightness * contrast

@@ -1,6 +1,6 @@
-"""`train.cache_features`: what frozen layers make of every image is computed once, and the head alone is trained on it.
+"""`train.cache_features`: the output of the frozen layers is computed once per image, and only the head is trained on it.
 
-N images, C channels, H by W pixels, K classes. The features of an image are what the head is given of it.
+N images, C channels, H by W pixels, K classes. The features of an image are the input of the head.
 """
 
 import math
@@ -23,7 +23,7 @@ from darkroom.input.samplers import BatchKey, SequentialBatchSampler
 from darkroom.models.probe_network import KEY, Probe, evaluating
 from darkroom.params import Params
 
-# Of the memory that is free when training begins.
+# Share of the memory that is free when training starts.
 USABLE = 0.5
 
 
@@ -33,16 +33,16 @@ class CachedFeatures(Dataset[Batch]):
     Parameters
     ----------
     images
-        What they are computed from, not augmented.
+        The images, without augmentation.
     rows : (N,)
-        Those of the pack of which there are features.
+        Rows of the pack with features.
     shape
-        Of the features of one image.
+        Shape of the features of one image.
 
     Attributes
     ----------
     features : (N, *shape) float32
-        To be filled, on the CPU.
+        On the CPU; empty until `ComputeFeatures` has filled it.
     """
 
     def __init__(self, images: ImageDataset, rows: Rows, shape: torch.Size):
@@ -53,7 +53,7 @@ class CachedFeatures(Dataset[Batch]):
 
     @property
     def nbytes(self) -> int:
-        """The memory that they need."""
+        """The memory that the features need."""
         return 4 * len(self.rows) * math.prod(self.shape)
 
     def __getitem__(self, key: BatchKey) -> Batch:
@@ -63,21 +63,21 @@ class CachedFeatures(Dataset[Batch]):
 
 
 class ComputeFeatures(pl.Callback):
-    """Fills the cache before training begins; of several processes each its own.
+    """Computes the features before training starts, in each process for itself.
 
     Parameters
     ----------
     cached
         The cache.
     params
-        With the batch size, and how images are read.
+        With the batch size, and the settings for reading images.
     """
 
     def __init__(self, cached: CachedFeatures, params: Params):
         self.cached, self.params = cached, params
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compute them, with the device and precision of a validation.
+        """Compute the features with the device and precision of a validation.
 
         Raises
         ------
@@ -99,11 +99,11 @@ class ComputeFeatures(pl.Callback):
                     features = probe.features(images)
                 cached.features[done : done + len(features)] = features
                 done += len(features)
-        # One process may need minutes longer than another, which is more than they wait for each other once they train.
+        # One process may take minutes longer than another, which exceeds the time limit during training.
         trainer.strategy.barrier()
 
     def _shown(self, trainer: pl.Trainer) -> Any:
-        """Return the batches, with a bar on a terminal."""
+        """Return the batches, with a progress bar on a terminal."""
         hardware, images = self.params.hardware, self.cached.images
         order = SequentialBatchSampler(self.cached.rows, batch_size=-(-self.params.train.batch_size // trainer.world_size))
         on_gpu = trainer.strategy.root_device.type == "cuda"
@@ -118,5 +118,5 @@ def _check_memory(needed: int) -> None:
     if needed > USABLE * free:
         raise RunError(
             f"{KEY}: the features need {needed / 1e9:.1f} GB of memory, more than half of the {free / 1e9:.1f} GB that are free; "
-            "set it to false, or free some"
+            "set it to false, or free memory"
         )

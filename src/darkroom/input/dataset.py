@@ -24,7 +24,7 @@ from darkroom.input.augment import Augmentation, BatchAugmentation, ImageAugment
 from darkroom.input.samplers import AUGMENT, BatchKey
 from darkroom.models.preprocessing import Preprocessing
 
-# One tensor (N, C, H, W) where all are of one size, else a (C, h, w) each, one after the other; always uint8.
+# One tensor (N, C, H, W) if all have one size, else one (C, h, w) after the other; always uint8.
 ImageTensors = Tensor | Iterable[Tensor]
 
 
@@ -40,14 +40,14 @@ class Batch(TypedDict):
 
 
 class ImageCache:
-    """Images that were read once and stay in memory, as many as there is room for.
+    """Images that stay in memory once they were read, up to a number of bytes.
 
-    Threads may share it: of one that two of them read at a time one stays.
+    Threads may share it.
 
     Parameters
     ----------
     num_bytes
-        The room.
+        Largest size of all images.
     """
 
     def __init__(self, num_bytes: int):
@@ -57,7 +57,7 @@ class ImageCache:
         self._lock = threading.Lock()
 
     def get(self, row: int) -> NDArray[np.uint8] | None:
-        """Return the image (H, W, C) of a row, if it is kept."""
+        """Return the image (H, W, C) of a row, or None."""
         return self._images.get(row)
 
     def add(self, row: int, image: NDArray[np.uint8]) -> None:
@@ -69,14 +69,14 @@ class ImageCache:
 
 
 class ImageDataset(Dataset[Batch]):
-    """Batches of the pack by (epoch, rows), augmented if there are transforms, fitted to the network's square.
+    """Batches of the pack by (epoch, rows), augmented if there are transforms, cropped and resized to a square.
 
     Parameters
     ----------
     pack
         The images.
     image_size, channels
-        What the network sees.
+        Of the network's input.
     transforms
         Augmentations of batches and of images, callables on single images (C, H, W) uint8 and array transforms, in the order
         of train.augment.
@@ -94,7 +94,7 @@ class ImageDataset(Dataset[Batch]):
 
     @classmethod
     def for_network(cls, pack: Pack, preprocessing: Preprocessing) -> "ImageDataset":
-        """Return the images of a pack as a network sees them when it is evaluated."""
+        """Return the images of a pack as a network is evaluated on them."""
         return cls(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
 
     def augmented(self, transforms: Sequence[Any], seed: int) -> "ImageDataset":
@@ -106,43 +106,43 @@ class ImageDataset(Dataset[Batch]):
         return self.augmented([], 0)
 
     def at_sizes(self, sizes: Mapping[int, int]) -> "ImageDataset":
-        """Return the same batches with other sides in pixels from some epochs on."""
+        """Return the same images with sizes by the epoch from which they hold."""
         made = copy.copy(self)
         made.sizes = dict(sizes)
         made._side = made._needed_side(max([*sizes.values(), self.image_size]))
         return made
 
     def keeping(self, num_bytes: int) -> "ImageDataset":
-        """Return the same batches, whose images stay in so much memory once they were read; not for several processes."""
+        """Return the same images with a cache of a number of bytes; not for several processes."""
         made = copy.copy(self)
         made.kept = ImageCache(num_bytes)
         return made
 
     @property
     def draws_nothing(self) -> bool:
-        """Whether threads may share the work: transforms of other libraries draw from generators that all threads share."""
+        """Whether threads can share the work: transforms of other libraries draw from global generators."""
         return all(isinstance(each, Augmentation) for each in self.transforms)
 
     @property
     def is_sliced(self) -> bool:
-        """Whether a batch is cut out of memory at once, with no image treated by itself."""
+        """Whether a batch is sliced from memory at once, without a loop over images."""
         return self.pack.size is not None and all(isinstance(each, BatchAugmentation) for each in self.transforms)
 
     @property
     def is_as_stored(self) -> bool:
-        """Whether images are stored as the network sees them."""
+        """Whether images are stored in the size of the network's input."""
         return self.pack.size == (self.image_size, self.image_size)
 
     def _needed_side(self, size: int) -> int | None:
-        """Return the shorter side that images are read with at least; None: every pixel."""
+        """Return the shorter side that images must have when they are read; None: all pixels are needed."""
         if all(isinstance(each, BatchAugmentation) for each in self.transforms):
             return size
         first = self.transforms[0]
-        # What transforms of other libraries cut out is not known.
+        # It is not known what transforms of other libraries crop.
         return first.needed_side(size) if isinstance(first, ImageAugmentation) else None
 
     def size_of(self, epoch: int) -> int:
-        """Return the side in pixels of an epoch's images."""
+        """Return the image size of an epoch."""
         begun = [start for start in self.sizes if start <= epoch]
         return self.sizes[max(begun)] if begun else self.image_size
 
@@ -150,11 +150,11 @@ class ImageDataset(Dataset[Batch]):
         return self.labelled(self.images(*key), key[1])
 
     def labelled(self, images: Tensor, rows: Rows) -> Batch:
-        """Return a batch of images that were read before."""
+        """Return a batch of images, with their labels."""
         return Batch(images=images, labels=self.labels(rows), rows=torch.tensor(rows))
 
     def images(self, epoch: int, rows: Rows) -> Tensor:
-        """Return the images (N, C, H, W) of a batch, or of a part of it: each is what it is in any other."""
+        """Return the images (N, C, H, W) of some rows; they do not depend on the batch."""
         size = self.size_of(epoch)
         images: ImageTensors
         if self.pack.size is None or (self.transforms and isinstance(self.transforms[0], ImageAugmentation)):
@@ -167,7 +167,7 @@ class ImageDataset(Dataset[Batch]):
                 images = transform(self._fitted(images, len(rows), size), torch.from_numpy(numbers[rows]))
             elif isinstance(transform, ImageAugmentation):
                 numbers = self.random_numbers(epoch, number)
-                # Those of the pack have equally many channels; what other transforms give need not.
+                # Images of the pack have the same number of channels; the results of other transforms may not.
                 apply = transform.batch if number == 0 else transform.each
                 images = apply(images, numbers[rows], size)
             else:
@@ -181,7 +181,7 @@ class ImageDataset(Dataset[Batch]):
         return labels.float() if labels.ndim == 2 else labels
 
     def random_numbers(self, epoch: int, number: int) -> NDArray[np.float32]:
-        """Return (len(pack), R) numbers for a transform, the so manieth; kept, since every batch of the epoch needs its rows."""
+        """Return the random numbers (len(pack), R) of the n-th transform; they are kept for the other batches of the epoch."""
         known_epoch, numbers = self._numbers.get(number, (None, None))
         if numbers is None or known_epoch != epoch:
 
@@ -204,7 +204,7 @@ class ImageDataset(Dataset[Batch]):
         return image if is_spared else image.copy()
 
     def _transform_one(self, transform: Any, image: Tensor, counters: tuple[int, ...]) -> Tensor:
-        # Transforms of other libraries draw from the global generators, so these are set for each image.
+        # Transforms of other libraries draw from global generators, which are seeded for each image.
         seed = int(np.random.SeedSequence((self.seed, AUGMENT, *counters)).generate_state(1)[0])
         torch.default_generator.manual_seed(seed)
         random.seed(seed)
@@ -214,21 +214,21 @@ class ImageDataset(Dataset[Batch]):
             is_for_arrays = isinstance(transform, ArrayTransform)
             transformed = transform_array(transform, image, seed) if is_for_arrays else transform(image.contiguous())
         except Exception as error:
-            raise InputError(f"{where} cannot transform an image ({described(error)}); correct or remove it") from error
+            raise InputError(f"{where} fails on an image ({described(error)}); correct or remove it") from error
         if not (isinstance(transformed, Tensor) and transformed.dtype == torch.uint8 and transformed.ndim == 3):
             found = f"a {transformed.dtype} {tuple(transformed.shape)}" if isinstance(transformed, Tensor) else transformed
             raise InputError(
-                f"{where} makes {found} of an image, not uint8 (channels, height, width); "
-                "leave conversion and normalisation out, the network has its own"
+                f"{where} returns {found}, not uint8 (channels, height, width); "
+                "remove conversion and normalisation, which the network does itself"
             )
         return transformed
 
     def _fitted(self, images: ImageTensors, count: int, size: int) -> Tensor:
-        """Return so many images as one (N, C, size, size) uint8 tensor with the channels that the network sees."""
+        """Return images as one (count, channels, size, size) uint8 tensor."""
         channels = self.channels
         if isinstance(images, Tensor) and images.shape[2:] == (size, size):
             return images if images.shape[1] == channels else images.expand(-1, channels, -1, -1)
-        # Channels last, as they come and as the network wants them.
+        # Channels last, as in the pack and for the network.
         fitted = np.empty((count, size, size, channels), np.uint8)
         for place, image in zip(fitted, images, strict=True):
             is_right = image.shape == (channels, size, size)

@@ -1,4 +1,4 @@
-"""Images that a training comes back to stay in memory where they fit, or on the GPU, which then cuts its batches out itself."""
+"""Keeping a training's images in memory if they fit, or on the GPU, which then slices and augments the batches itself."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,16 +18,16 @@ from darkroom.params import HardwareParams
 
 Order = ShuffledBatchSampler | SequentialBatchSampler
 Fill = Callable[[ImageDataset, Order], Loader]
-# Of the memory that is free when training begins; that of a GPU is for the network first.
+# Share of the memory that is free when training starts; the network needs most of a GPU's.
 USABLE = 0.25
-# Images that are read at once while memory is filled.
+# Images per batch while memory is filled.
 FILLED = 512
 
 
 def make_repeating_loader(
     batches: ImageDataset, order: Order, hardware: HardwareParams, *, device: torch.device, num_devices: int = 1
 ) -> Loader:
-    """Return the batches of every epoch of a training, in the fastest way that memory allows; their bits are the same in each.
+    """Return the fastest loader for repeated epochs that memory allows; all have the same bits.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def make_repeating_loader(
     order
         Epoch and rows of each batch.
     hardware
-        Whether images are held in memory, and how they are read.
+        `cache_images`, and the settings for reading.
     device
         Where the network computes.
     num_devices
@@ -49,9 +49,9 @@ def make_repeating_loader(
         return make(batches, order)
     is_forced = hardware.cache_images is True
     if _is_cut_in_whole(batches):
-        place = device if on_gpu else torch.device("cpu")  # other devices were not tried
+        place = device if on_gpu else torch.device("cpu")  # other devices are not tested
         held = InMemoryLoader(batches, order, place, fill=partial(make, pin_memory=False))
-        # What lies in memory as the network sees it has nothing to gain, but on a GPU.
+        # Images that are mapped in the network's size gain nothing, except on a GPU.
         gains = on_gpu or not batches.is_sliced or not batches.is_as_stored
         if is_forced or (gains and held.nbytes <= _free(place, num_devices)):
             return held
@@ -61,47 +61,47 @@ def make_repeating_loader(
 
 
 def describe_input(loader: Loader) -> str:
-    """Return what to say of where images come from, such as "encoded images, 2 threads"."""
+    """Describe where images come from, such as "encoded images, 2 threads"."""
     if not isinstance(loader, InMemoryLoader):
         return describe_reading(loader)
-    return f"{loader.num_images} images held on {loader.device} ({loader.nbytes / 1e6:.3g} MB), cut out in whole batches"
+    return f"{loader.num_images} images cached on {loader.device} ({loader.nbytes / 1e6:.3g} MB), sliced in batches"
 
 
 def _is_cut_in_whole(batches: ImageDataset) -> bool:
-    """Return whether every epoch begins with the same images of one size, and whole batches of them are treated anywhere."""
+    """Return whether all epochs use the same image size, and all augmentations work on batches on any device."""
     return not batches.sizes and all(isinstance(each, BatchAugmentation) and each.any_device for each in batches.transforms)
 
 
 def _free(device: torch.device, num_devices: int) -> int:
-    """Return the bytes of a device's memory that images may have."""
+    """Return the bytes of a device's memory that images may use."""
     if device.type == "cuda":
         return int(USABLE * torch.cuda.mem_get_info(device)[0])
     return int(USABLE * free_memory() / num_devices)
 
 
 class InMemoryLoader:
-    """Batches that are cut out of memory and augmented where the network computes; no step waits for any to travel.
+    """Batches that are sliced from memory and augmented on the network's device, so that no step waits for a transfer.
 
     Parameters
     ----------
     batches
-        Whose augmentations are for whole batches, on any device.
+        The images; their augmentations work on batches on any device.
     order
         Epoch and rows of each batch.
     device
-        Where the images are held.
+        Where the images are cached.
     fill
-        Makes the loader that reads them, when the first batch is asked for.
+        Makes the loader that reads the images, before the first batch.
 
     Attributes
     ----------
     sampler
-        The order, under the name by which Lightning finds what it tells the epoch.
+        The order, under the name by which Lightning finds it to set the epoch.
     """
 
     def __init__(self, batches: ImageDataset, order: Order, device: torch.device, *, fill: Fill):
         self.batches, self.sampler, self.device = batches, order, device
-        self.batch_sampler = None  # where there is a sampler Lightning looks for this, too
+        self.batch_sampler = None  # Lightning looks for this, too
         self._fill = fill
         self._places = np.full(len(batches.pack), -1)
         self._places[order.rows] = np.arange(len(order.rows))
@@ -110,12 +110,12 @@ class InMemoryLoader:
 
     @property
     def num_images(self) -> int:
-        """The images that are held."""
+        """Number of cached images."""
         return len(self.sampler.rows)
 
     @property
     def nbytes(self) -> int:
-        """The memory that they need."""
+        """The memory that the images need."""
         return self.num_images * self.batches.image_size**2 * self.batches.channels
 
     def __len__(self) -> int:
@@ -126,7 +126,7 @@ class InMemoryLoader:
         if not keys:
             return
         images = self._held()
-        # All that an epoch needs to know travels at its beginning.
+        # Everything for the epoch is moved to the device at its start.
         epoch, rows = keys[0][0], np.concatenate([rows for _, rows in keys])
         transforms = self.batches.transforms
         numbers = [self._sent(self.batches.random_numbers(epoch, number)[rows]) for number in range(len(transforms))]
@@ -144,7 +144,7 @@ class InMemoryLoader:
         return torch.from_numpy(values).to(self.device)
 
     def _held(self) -> Tensor:
-        """Return the images (M, H, W, C), which are read when they are asked for first."""
+        """Return the images (M, H, W, C), which are read at the first call."""
         if self._images is None:
             size, rows = self.batches.image_size, self.sampler.rows
             images = torch.empty(len(rows), size, size, self.batches.channels, dtype=torch.uint8, device=self.device)

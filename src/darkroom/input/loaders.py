@@ -1,4 +1,4 @@
-"""Who makes the batches: the process that trains, threads in it, or processes beside it; the bits are the same."""
+"""Loaders that make batches in the training process, in threads or in worker processes, with the same bits."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sized
@@ -18,11 +18,11 @@ from darkroom.input.dataset import Batch, ImageDataset
 from darkroom.input.samplers import BatchKey
 from darkroom.params import HardwareParams
 
-# Batches that threads make while one is used: one may be slow, with large images.
+# Batches that threads make ahead: one may be slow, with large images.
 AHEAD = 2
-# Images that a thread takes at once: few, so that all threads end together.
+# Images that a thread takes at once: few, so that all threads finish at the same time.
 IMAGES = 8
-# More do not feed one device faster, and cost memory.
+# More are not faster for one device, and need memory.
 MOST_THREADS, MOST_PROCESSES = 8, 4
 
 
@@ -37,7 +37,7 @@ class Loader(Protocol):
 def make_loader(
     batches: Dataset[Batch], order: Sampler[BatchKey], *, readers: int, timeout: float = 0, pin_memory: bool = False
 ) -> Loader:
-    """Return the batches in an order, made by as many threads, or by processes where threads cannot share the work.
+    """Return a loader with threads, or with processes if threads cannot share the work.
 
     Parameters
     ----------
@@ -46,15 +46,15 @@ def make_loader(
     order
         Epoch and rows of each batch.
     readers
-        Threads or processes; with 0 a batch is made when it is asked for.
+        Number of threads or processes; with 0 the training process makes the batches.
     timeout
-        Seconds after which a reader that delivers nothing is given up; 0: never.
+        Seconds to wait for a batch before an error is raised; 0: no limit.
     pin_memory
-        Whether a GPU can fetch the batches by itself.
+        Whether batches are made in pinned memory, from which a GPU copies.
     """
     if readers and isinstance(batches, ImageDataset) and batches.draws_nothing:
         return ThreadLoader(batches, order, num_threads=readers, timeout=timeout, pin_memory=pin_memory)
-    # Whole batches by workers: images never travel one by one.
+    # Workers make whole batches, so that images are not sent one by one.
     return DataLoader(
         batches,
         sampler=order,
@@ -67,9 +67,9 @@ def make_loader(
 
 
 def num_readers(hardware: HardwareParams, batches: ImageDataset, *, on_gpu: bool, num_devices: int = 1) -> int:
-    """Return how many threads or processes make the batches of one of the processes that train together.
+    """Return the number of threads or processes that make the batches for one training process.
 
-    None where slicing a batch from memory is as fast as handing it over; but beside a GPU one does it, which is idle else.
+    0 if batches are sliced from memory, which is as fast as passing them on; with a GPU, 1, as the processor is idle then.
     """
     if hardware.num_workers != "auto":
         return hardware.num_workers
@@ -79,7 +79,7 @@ def num_readers(hardware: HardwareParams, batches: ImageDataset, *, on_gpu: bool
 
 
 def describe_reading(loader: Loader) -> str:
-    """Return what to say of how images are read, such as "encoded images, 2 threads"."""
+    """Describe how images are read, such as "encoded images, 2 threads"."""
     if isinstance(loader, ThreadLoader):
         batches: Any = loader.batches
         readers, kind = loader.num_threads, "thread"
@@ -89,29 +89,29 @@ def describe_reading(loader: Loader) -> str:
     if not isinstance(batches, ImageDataset):
         return "cached features"
     stored = "encoded images" if batches.pack.is_encoded else "pixels"
-    way = ", cut out in whole batches" if batches.is_sliced else ""
+    way = ", sliced in batches" if batches.is_sliced else ""
     once = f", decoded once ({batches.kept.num_bytes / 1e9:.2g} GB of memory at most)" if batches.kept else ""
     plural = "" if readers == 1 else "es" if kind == "process" else "s"
-    return f"{stored}{way}, " + (f"{readers} {kind}{plural}" if readers else "by the training itself") + once
+    return f"{stored}{way}, " + (f"{readers} {kind}{plural}" if readers else "by the training process") + once
 
 
 class ThreadLoader:
-    """Batches whose images threads share; while one is used, the next ones are made.
+    """Batches that threads make ahead, sharing the images of each.
 
-    Threads have the mapped files of the pack, and write what they make where the batch will be used: nothing is copied between
-    processes. Reading, decoding and resizing release Python's lock.
+    Threads share the mapped files of the pack and write into the final tensor, so that nothing is copied between processes.
+    Reading, decoding and resizing release Python's lock.
 
     Attributes
     ----------
     sampler
-        The order, under the name by which Lightning finds what it tells the epoch.
+        The order, under the name by which Lightning finds it to set the epoch.
     """
 
     def __init__(
         self, batches: ImageDataset, order: Sampler[BatchKey], *, num_threads: int, timeout: float = 0, pin_memory: bool = False
     ):
         self.batches, self.sampler = batches, order
-        self.batch_sampler = None  # where there is a sampler Lightning looks for this, too
+        self.batch_sampler = None  # Lightning looks for this, too
         self.num_threads, self.timeout, self.pin_memory = num_threads, timeout, pin_memory
 
     def __len__(self) -> int:
@@ -119,8 +119,8 @@ class ThreadLoader:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        # Operations of torch have no threads of their own in these: they would wait for those of the network. Torch remembers
-        # the last number that it is told, and gives it to every thread that has not asked before: this one asks.
+        # Torch's operations use one thread in each of these, as more would compete with the network's. Torch applies the last
+        # number that was set to every thread that has not read it before, so this thread reads it.
         torch.get_num_threads()
         threads = ThreadPoolExecutor(self.num_threads, "reader", initializer=partial(torch.set_num_threads, 1))
         begun: deque[tuple[Tensor, Rows, list[Future[None]]]] = deque()
@@ -135,7 +135,7 @@ class ThreadLoader:
             threads.shutdown(wait=False, cancel_futures=True)
 
     def _begun(self, threads: ThreadPoolExecutor, epoch: int, rows: Rows) -> tuple[Tensor, Rows, list[Future[None]]]:
-        """Let threads begin a batch; return where it will stand, its rows, and what is to be waited for."""
+        """Start a batch in the threads; return its tensor, its rows and the futures to wait for."""
         size = self.batches.size_of(epoch)
         images = torch.empty(len(rows), size, size, self.batches.channels, dtype=torch.uint8, pin_memory=self.pin_memory)
 
@@ -150,15 +150,15 @@ class ThreadLoader:
             try:
                 part.result(self.timeout or None)
             except TimeoutError:
-                if part.done():  # it is what the reading itself ended with, as on a network's disk
+                if part.done():  # the reading itself timed out, as on a network file system
                     raise
                 raise timed_out(self.timeout) from None
         return self.batches.labelled(images, rows)
 
 
 def timed_out(seconds: float) -> RunError:
-    """Return what to say of readers that deliver nothing."""
+    """Return the error for readers that do not respond."""
     return RunError(
-        f"params.yaml: hardware.worker_timeout_seconds: the readers delivered nothing for {seconds:g} s; raise it, "
-        "or set hardware.num_workers to 0: the same command goes on from the last state"
+        f"params.yaml: hardware.worker_timeout_seconds: the readers made no batch for {seconds:g} s; raise it, "
+        "or set hardware.num_workers to 0, and run the same command to resume"
     )

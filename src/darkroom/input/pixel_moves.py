@@ -11,13 +11,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Of larger images it is faster to mirror only those that are to be mirrored, one after the other.
+# Larger images are mirrored one after the other, which is faster.
 MOST_VALUES_AT_ONCE = 3 * 64**2
 
 
 def shift_in_numpy(images: Tensor, start: Tensor, pixels: int) -> Tensor:
-    """Return images (N, C, H, W), each moved by `pixels` less its own two numbers `start` (N, 2) from 0 to 2 * pixels."""
-    # Numpy copies rows of pixels; torch would pick one number after the other, ten times as slow.
+    """Return images (N, C, H, W), each shifted by `pixels` minus its own `start` (N, 2), from 0 to 2 * pixels."""
+    # NumPy copies rows of pixels; torch would copy single numbers, ten times as slowly.
     padded = repeat_border(images.permute(0, 2, 3, 1).numpy(), pixels)
     windows = sliding_window_view(padded, images.shape[2:], axis=(1, 2))  # N 2P+1 2P+1 C H W
     moved = windows[np.arange(len(images)), start[:, 0].numpy(), start[:, 1].numpy()]  # N C H W
@@ -25,7 +25,7 @@ def shift_in_numpy(images: Tensor, start: Tensor, pixels: int) -> Tensor:
 
 
 def repeat_border(images: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
-    """Return images (N, H, W, C) with their border repeated on all sides, as `numpy.pad` does in half as much time again."""
+    """Return images (N, H, W, C) with their border repeated on all sides, in two thirds of the time of `numpy.pad`."""
     count, height, width, channels = images.shape
     bottom, right = pixels + height, pixels + width
     padded = np.empty((count, bottom + pixels, right + pixels, channels), np.uint8)
@@ -38,7 +38,7 @@ def repeat_border(images: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
 
 
 def shift_by_index(images: Tensor, start: Tensor, pixels: int) -> Tensor:
-    """Return the same on any device, in one step that picks each pixel."""
+    """Return the same on any device, by indexing every pixel."""
     count, _, height, width = images.shape
     numbers = partial(torch.arange, device=images.device)
     rows = (numbers(height) + start[:, :1] - pixels).clamp(0, height - 1)  # N H
@@ -48,14 +48,14 @@ def shift_by_index(images: Tensor, start: Tensor, pixels: int) -> Tensor:
 
 
 def mirror_in_numpy(images: Tensor, is_kept: Tensor) -> Tensor:
-    """Return images (N, C, H, W) mirrored left to right but for those (N,) that are kept."""
+    """Return images (N, C, H, W) mirrored left to right, except those that are kept, (N,) bool."""
     if images[0].numel() > MOST_VALUES_AT_ONCE:
         made = torch.empty_like(images)
         for place, image, stays in zip(made, images, is_kept.tolist(), strict=True):
             place.copy_(image if stays else image.flip(-1))
         return made
     mirrored = images.flip(-1)
-    # Numpy moves whole images, where torch.where would choose byte by byte.
+    # NumPy copies whole images, where torch.where would select byte by byte.
     mirrored.permute(0, 2, 3, 1).numpy()[is_kept.numpy()] = images.permute(0, 2, 3, 1).numpy()[is_kept.numpy()]
     return mirrored
 

@@ -1,4 +1,4 @@
-"""Which rows of the pack stand in which batch: functions of seed and epoch alone."""
+"""Which rows of the pack are in which batch, as functions of seed and epoch only."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from darkroom.data.pack import Rows
 from darkroom.data.rng import generator
 
 BatchKey = tuple[int, Rows]
-"""Epoch, and the rows of the pack that make up a batch of it."""
+"""Epoch, and the rows of one of its batches."""
 # Independent streams of random numbers from one seed.
 ORDER, AUGMENT, STEP = 1, 2, 3
 
@@ -19,11 +19,11 @@ ORDER, AUGMENT, STEP = 1, 2, 3
 class ShuffledBatchSampler(Sampler[BatchKey]):
     """The rows of each batch of an epoch, in an order given by seed and epoch.
 
-    With `balance_by`, the labels (M,) of all M images of the pack, an epoch has as many images, but every class equally
-    often: of a large class it has some, of a small one all of them more than once.
+    With `balance_by`, the labels (M,) of all M images of the pack, an epoch has the same number of images, but all classes
+    equally often: large classes are subsampled, small ones repeated.
 
-    Under several processes each takes its part of every global batch. A last batch too small for batch normalisation
-    (fewer than two images per process) is left out; another order leaves out other images.
+    With several processes, each takes its part of every global batch. A last batch that is too small for batch normalisation
+    (fewer than two images per process) is dropped; every epoch drops other images.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ShuffledBatchSampler(Sampler[BatchKey]):
         """Epoch, and the batch of it, that a resumed training begins with."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that is iterated next; Lightning calls it."""
+        """Set the epoch that is iterated next; Lightning calls it."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class ShuffledBatchSampler(Sampler[BatchKey]):
 
 
 def _balanced(rows: Rows, labels: NDArray[Any], numbers: np.random.Generator) -> Rows:
-    """Return as many rows, with each of their classes as often as any other, or once more."""
+    """Return as many rows, with all classes equally often, up to one."""
     present = numbers.permutation(np.unique(labels[rows]))
     chosen = []
     for place, label in enumerate(present):
@@ -71,7 +71,7 @@ def _balanced(rows: Rows, labels: NDArray[Any], numbers: np.random.Generator) ->
 
 
 class SequentialBatchSampler(Sampler[BatchKey]):
-    """The rows of each batch in their own order, for measuring and predicting; each process takes every so manieth row."""
+    """The rows of each batch in their own order, for measuring and predicting; each process takes every n-th row."""
 
     def __init__(self, rows: Rows, *, batch_size: int, rank: int = 0, world_size: int = 1):
         self.rows, self.batch_size = rows[rank::world_size], batch_size

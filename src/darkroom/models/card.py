@@ -1,4 +1,4 @@
-"""What model.json holds: all there is to know of a model beside its weights."""
+"""model.json: all that is known of a model beside its weights."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from darkroom.params import NetworkChoice, Params
 
 RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
 CARD, WEIGHTS = "model.json", "model.safetensors"
-WAY_OUT = "run 'dvc checkout', or 'dvc repro train' to train it anew"
+RESTORE_ADVICE = "run 'dvc checkout', or 'dvc repro train' to train it again"
 
 
 class Best(Protocol):
@@ -38,7 +38,7 @@ class Best(Protocol):
 
 
 class Card(BaseModel):
-    """What model.json holds: all there is to know of a model beside its weights."""
+    """model.json: all that is known of a model beside its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -54,7 +54,7 @@ class Card(BaseModel):
     weights_sha256: str
     """Hash of model.safetensors."""
     precision: str | None = None
-    """What it was trained in, also where `train.precision` is auto."""
+    """Precision of the training, also if `train.precision` is auto."""
     epoch: int
     """The published epoch, from 1; the best one of a soup."""
     soup: list[int] | None = None
@@ -69,23 +69,23 @@ class Card(BaseModel):
     packages: dict[str, str]
     """Versions that it was trained with."""
     config: dict[str, Any] | None = None
-    """Configuration of a network of transformers, from which it is built again."""
+    """Configuration of a network of transformers, from which it can be built again."""
     origin: Baseline | None = None
     """Weights that the training started with; null: from scratch."""
     teacher: Baseline | None = None
-    """Another model whose answers it has learnt; null: none."""
+    """The model that it was distilled from; null: none."""
     size: Size | None = None
     """Parameters and multiply-adds."""
 
     def as_origin(self, source: str) -> Baseline:
-        """Return what is to be known of its weights by those who go on from them: what it came from itself binds them, too."""
+        """Return source and licence for a training that starts from these weights; their origin's licences apply, too."""
         licences = dict.fromkeys(origin.licence for origin in (self.origin, self.teacher) if origin) or {FROM_SCRATCH: None}
         named = [licence for licence in licences if licence is not None]
         return Baseline(source=source, licence="; ".join(named) or None, sha256={WEIGHTS: self.weights_sha256})
 
 
 def data_hashes(raw: Path, split: Split) -> dict[str, str]:
-    """Return the hashes by which a model and its data know each other."""
+    """Return the hashes of the data that a model was trained on."""
     return {"raw": files.sha256(raw / "dataset.json"), "split": split.sha256}
 
 
@@ -100,7 +100,7 @@ def make_card(
     soup: list[int] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a `Card`, but for `format`, `weights_sha256` and `packages`; `about` is what the plan knows."""
+    """Return the fields of a `Card` except `format`, `weights_sha256` and `packages`; `about` is that of the plan."""
     return {
         "network": params.train.model.model_dump(by_alias=True),
         "classes": classes,
@@ -117,7 +117,7 @@ def make_card(
 
 
 def science(params: Params) -> dict[str, Any]:
-    """Return the sections that the weights depend on; when a state is saved and who looks on is not among that."""
+    """Return the sections that the weights depend on, without the settings for saving states and for observing."""
     sections = params.model_dump(by_alias=True, include={"base", "train"})
     for key in ("checkpoint", "loggers", "inspect"):
         del sections["train"][key]
@@ -136,24 +136,24 @@ def packages(params: Mapping[str, Any]) -> dict[str, str]:
 def _is_distribution(name: str) -> bool:
     try:
         return bool(version(name))
-    except PackageNotFoundError:  # a module of one's own, or one of a package with another name
+    except PackageNotFoundError:  # a user's module, or one of a package with another name
         return False
 
 
 def read_card(path: Path, name: str = "models") -> Card:
-    """Read and check model.json, in a folder that is called `name` in errors."""
+    """Read and check model.json; `name` is that of its folder in error messages."""
     try:
         return parse_card(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{name}/{path.name}: does not exist; {WAY_OUT}") from None
+        raise InputError(f"{name}/{path.name}: does not exist; {RESTORE_ADVICE}") from None
     except ValueError as error:
-        raise InputError(f"{name}/{path.name}: is damaged ({error}); {WAY_OUT}") from None
+        raise InputError(f"{name}/{path.name}: is damaged ({error}); {RESTORE_ADVICE}") from None
 
 
 def parse_card(data: bytes) -> Card:
-    """Read and check the bytes of model.json; a `ValueError` says on one line what is wrong with them."""
+    """Read and check the bytes of model.json; a `ValueError` says in one line what is wrong."""
     try:
-        # Through JSON once more: in strict mode pydantic takes lists for tuples from JSON alone.
+        # Through JSON again, since in strict mode pydantic accepts lists for tuples only from JSON.
         return Card.model_validate_json(json.dumps(files.parse_sealed_json(data)))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -1,4 +1,4 @@
-"""What can be wrong with `train.model`, each on one line."""
+"""Errors of `train.model`, each on one line."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -10,35 +10,35 @@ from darkroom.params import Network
 
 @contextmanager
 def one_line_errors(model: Network) -> Iterator[None]:
-    """Put what a library says of a network that it cannot make on one line."""
+    """Report a library's error in building a network on one line."""
     try:
         yield
     except (InputError, RunError):
         raise
     except Exception as error:
         raise InputError(
-            f"params.yaml: train.model: {model.provider}'s {model.name} cannot be made ({described(error)}); "
+            f"params.yaml: train.model: {model.provider}'s {model.name} cannot be built ({described(error)}); "
             "correct name and kwargs"
         ) from error
 
 
 def no_weights(model: Network, error: Exception) -> RunError:
-    """Return what to say if pretrained weights cannot be had."""
+    """Return the error for pretrained weights that cannot be downloaded."""
     return RunError(
-        f"params.yaml: train.model.pretrained: the weights of {model.provider}'s {model.name} cannot be had "
+        f"params.yaml: train.model.pretrained: the weights of {model.provider}'s {model.name} cannot be downloaded "
         f"({described(error)}); check the connection, or set it to false"
     )
 
 
 def unknown_name(model: Network, known: Iterable[str]) -> InputError:
-    """Return what to say of a name that the provider does not have."""
+    """Return the error for a name that the provider does not have."""
     near = difflib.get_close_matches(model.name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "check the spelling"
     return InputError(f"params.yaml: train.model.name: {model.provider} has no network '{model.name}'; {hint}")
 
 
 def check_kwargs(model: Network, known: list[str]) -> None:
-    """Refuse arguments that the network does not take."""
+    """Raise an error for arguments that the network does not take."""
     for name in model.kwargs:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)

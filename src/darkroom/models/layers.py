@@ -1,4 +1,4 @@
-"""The layers of a network in their order: which of them are trained, and how fast. A network's last layer is its head."""
+"""The layers of a network in order, and freezing them. A network's last layer is its head."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -13,10 +13,10 @@ Named = list[tuple[str, Parameter]]
 
 
 def network_layers(network: nn.Module) -> list[Named]:
-    """Return the parameters of each layer by their names, from the images to the head.
+    """Return the named parameters of each layer, from the input to the head.
 
-    timm's networks say themselves what they count as a layer: a stem, a block, the head. In others it is every module that holds
-    parameters, with the normalisation behind it.
+    timm's networks define their layers themselves: stem, blocks, head. In others, a layer is a module that holds parameters,
+    with the normalisation that follows it.
     """
     if hasattr(network, "group_matcher"):
         from timm.models import group_parameters
@@ -49,46 +49,46 @@ def _is_normalisation(own: Named) -> bool:
 
 
 def frozen_layers(network: nn.Module, freeze: bool | float) -> list[Named]:
-    """Return the layers that `train.freeze` keeps as they are: a fraction of those before the head, from the first on."""
+    """Return the layers that `train.freeze` freezes: the first ones, a fraction of those before the head."""
     before_head = network_layers(network)[:-1]
     frozen = before_head[: round(float(freeze) * len(before_head))]
     if freeze and not frozen:
-        warn(f"params.yaml: train.freeze: {freeze} of {len(before_head)} layers before the head is none, so it has no effect")
+        warn(f"params.yaml: train.freeze: {freeze} of {len(before_head)} layers before the head is no layer, so it has no effect")
     return frozen
 
 
 class Frozen:
-    """The part of a network that is not trained, until it is thawed.
+    """The part of a network that is not trained, until it is unfrozen.
 
     Parameters
     ----------
     network
-        Whose layers they are.
+        The network.
     freeze
         `train.freeze`.
     base
-        Parameters beside those, which adapters stand in for.
+        Further parameters, in whose place adapters are trained.
     """
 
     def __init__(self, network: nn.Module, freeze: bool | float, base: Sequence[Parameter] = ()):
         self.by_gradient = False
-        """Whether gradients are computed and thrown away: processes that train together agree at the start on what has any."""
+        """Whether gradients are computed and dropped: distributed processes fix at the start which parameters have gradients."""
         self.parameters = [*base, *(value for layer in frozen_layers(network, freeze) for _, value in layer)]
         chosen = {id(value) for value in self.parameters}
-        # A module with nothing to train keeps the statistics of its normalisation and drops nothing out.
+        # A frozen module uses fixed normalisation statistics and no dropout.
         self.modules = [
             module for module in network.modules() if any(True for _ in module.parameters()) and _holds_only(module, chosen)
         ]
 
     def set(self, *, frozen: bool) -> None:
-        """Freeze or thaw."""
+        """Freeze or unfreeze."""
         for value in self.parameters:
             value.requires_grad_(self.by_gradient or not frozen)
         for module in self.modules:
             module.train(not frozen)
 
     def drop_gradients(self) -> None:
-        """Let the next step leave these parameters as they are."""
+        """Remove the gradients, so that the next step does not change these parameters."""
         for value in self.parameters:
             value.grad = None
 

@@ -1,18 +1,18 @@
-"""Where weights come from that a training starts with, and on what terms."""
+"""Source and licence of the weights that a training starts with."""
 
 import re
 
 from darkroom.errors import InputError, warn
 from darkroom.params import Section
 
-# Names of licences under which weights are for research alone: Creative Commons' NC, FAIR's, Apple's research licence, SEER's.
-# https://huggingface.co/docs/hub/repositories-licenses; 'other' is the hub's word for terms of the owner's own.
+# Licences that allow research only: Creative Commons' NC, FAIR's, Apple's research licence, SEER's.
+# https://huggingface.co/docs/hub/repositories-licenses; 'other' is the hub's name for a licence of the owner's own.
 RESTRICTED = re.compile(r"\bnc\b|non-?commercial|research|\bamlr\b|\bseer\b|\bother\b", re.IGNORECASE)
 FROM_SCRATCH = "the project's own, trained from scratch"
 
 
 class Baseline(Section):
-    """Weights that a training started with, or learnt from."""
+    """Weights that a training started with or was distilled from."""
 
     source: str
     """Library or command, and the name there."""
@@ -23,7 +23,7 @@ class Baseline(Section):
 
 
 def check_licence(origin: Baseline, *, allow_noncommercial: bool) -> None:
-    """Refuse weights that are not for everybody's use, unless that was allowed.
+    """Refuse weights whose licence forbids commercial use, unless `train.allow_noncommercial` is set.
 
     Raises
     ------
@@ -31,9 +31,9 @@ def check_licence(origin: Baseline, *, allow_noncommercial: bool) -> None:
         Naming the licence.
     """
     if origin.licence is None:
-        warn(f"params.yaml: train.model: no licence is named for the weights of {origin.source}; look for their terms")
+        warn(f"params.yaml: train.model: the weights of {origin.source} name no licence; check their terms")
     elif RESTRICTED.search(origin.licence) and not allow_noncommercial:
         raise InputError(
             f"params.yaml: train.allow_noncommercial: is false, but the licence of {origin.source} ({origin.licence}) forbids "
-            "commercial use, or may; take other weights, or read it and set train.allow_noncommercial to true"
+            "commercial use, or may; use other weights, or read it and set train.allow_noncommercial to true"
         )

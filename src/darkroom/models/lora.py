@@ -1,6 +1,6 @@
-"""Low-rank adapters (`train.lora`): small matrices beside a network's layers, trained in their place, by the library peft.
+"""Low-rank adapters (`train.lora`) of the library peft: small matrices that are trained in place of a network's layers.
 
-What is validated and published is the plain network, with what the adapters have learnt added to its weights.
+The plain network is validated and published, with the adapters merged into its weights.
 N images, C channels, H by W pixels.
 
 References
@@ -26,22 +26,22 @@ BASE, ADAPTER = ".base_layer.", ".lora_"
 
 
 class Merged(nn.Module):
-    """A plain network that takes up what the adapters of another have learnt.
+    """A plain network, into which the adapters of another are merged.
 
     Parameters
     ----------
     network
-        It as it is without adapters; it is copied.
+        The network without adapters; it is copied.
     """
 
     def __init__(self, network: nn.Module):
         super().__init__()
-        # Nobody trains it: processes that train together need not agree on its gradients.
+        # It is not trained, so that processes need not reduce gradients for it.
         self.network = copy.deepcopy(network).requires_grad_(False)
 
     @torch.no_grad()
     def take(self, adapted: nn.Module) -> None:
-        """Set the weights to those of the same network with adapters, and what each layer's adapter adds to them."""
+        """Set the weights to those of a network with adapters plus the products of the adapters."""
         state = {name.replace(BASE, "."): value for name, value in adapted.state_dict().items() if ADAPTER not in name}
         for name, layer in _adapted_layers(adapted):
             weight = layer.get_base_layer().weight
@@ -50,7 +50,7 @@ class Merged(nn.Module):
 
 
 def add_adapters(network: nn.Module, lora: Lora, images: Tensor) -> tuple[Merged, list[nn.Parameter]]:
-    """Give a `Normalized` network adapters, beside which only its head is trained.
+    """Add adapters to a `Normalized` network; only they and the head are trained.
 
     Parameters
     ----------
@@ -59,19 +59,19 @@ def add_adapters(network: nn.Module, lora: Lora, images: Tensor) -> tuple[Merged
     lora
         `train.lora`.
     images
-        A few images (N, C, H, W) uint8, that show which layers are called.
+        A few images (N, C, H, W) uint8, to see which layers are called.
 
     Returns
     -------
     merged : Merged
-        To be published.
+        The network to publish.
     base : list of Parameter
-        The weights that stay as they are.
+        The weights that are not trained.
 
     Raises
     ------
     InputError
-        If peft is not installed, or a pattern of `targets` names no layer that can have an adapter.
+        If peft is not installed, or a pattern of `targets` matches no layer that can have an adapter.
     """
     peft = _library()
     merged = Merged(network)
@@ -82,7 +82,7 @@ def add_adapters(network: nn.Module, lora: Lora, images: Tensor) -> tuple[Merged
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules="|".join(re.escape(name) for name in chosen),  # text is a pattern for whole names
+        target_modules="|".join(re.escape(name) for name in chosen),  # a string is a pattern for whole names
     )
     peft.inject_adapter_in_model(config, inner)
     base = []
@@ -109,10 +109,10 @@ def _adapted_layers(network: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _fit_layers(network: nn.Module, inner: nn.Module, head: set[int], images: Tensor) -> list[str]:
-    """Return the names of the layers before the head to which an adapter can be added, and its product to their weights.
+    """Return the names of the layers before the head that can have an adapter which can be merged.
 
-    Scaled, dilated, grouped and otherwise padded convolutions do more with a weight than peft's adapters know of. A layer that is
-    not called has its weight read by another, which would not see the adapter.
+    peft's adapters do not support scaled, dilated or grouped convolutions, or other paddings. If a layer is not called,
+    another one uses its weight, without the adapter.
     """
     called: set[int] = set()
     handles = [module.register_forward_hook(lambda module, *_: called.add(id(module))) for module in inner.modules()]
@@ -141,6 +141,6 @@ def _chosen(names: list[str], lora: Lora) -> list[str]:
     for pattern in lora.targets or []:
         if not any(re.search(pattern, name) for name in names):
             raise InputError(
-                f"{KEY}.targets: '{pattern}' is in no name of the layers that can be adapted; they are {names[0]}, …, {names[-1]}"
+                f"{KEY}.targets: '{pattern}' matches no layer that can be adapted; they are {names[0]}, …, {names[-1]}"
             )
     return [name for name in names if lora.targets is None or any(re.search(pattern, name) for pattern in lora.targets)]

@@ -1,4 +1,4 @@
-"""Networks by name from timm, torchvision, transformers or this repository, or by `_target_`: uint8 images in, logits out.
+"""Networks by name from timm, torchvision, transformers or this repository, or by `_target_`: by provider and name.
 
 N images, C channels, H by W pixels, K classes.
 """
@@ -23,7 +23,7 @@ BUILTIN: dict[str, Callable[..., nn.Module]] = {
     "small_resnet18": small_resnet18,
     "whitened_cnn": WhitenedCNN,
 }
-# Arguments of timm's and torchvision's networks that name files or addresses of weights.
+# Arguments of timm's and torchvision's networks for files or addresses of weights.
 OTHER_WEIGHTS = ("pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir", "weights", "weights_backbone")
 
 
@@ -37,14 +37,14 @@ def build_network(
 ) -> nn.Module:
     """Build the network that `train.model` asks for, with a last layer of `num_classes` outputs.
 
-    `config` is what a published model records of a network of transformers, whose name is not looked up then.
+    `config` is the configuration of transformers that a published model records; the name is not looked up then.
 
     Raises
     ------
     InputError
         If there is no such network, or it does not take its arguments.
     RunError
-        If pretrained weights cannot be had.
+        If pretrained weights cannot be downloaded.
     """
     if isinstance(model, Target):
         filled = {"num_classes": num_classes, "in_channels": channels, "in_chans": channels}
@@ -63,13 +63,13 @@ def build_network(
 
 
 def without_weights(model: Network) -> Network:
-    """Return the same network from scratch, whatever its arguments say of weights."""
+    """Return the same network without pretrained weights, also from its arguments."""
     own = {name: value for name, value in model.kwargs.items() if name not in OTHER_WEIGHTS}
     return model.model_copy(update={"pretrained": False, "kwargs": own})
 
 
 def network_channels(model: Network | Target, channels: int) -> int:
-    """Return the channels that the network sees of images with `channels`: those of transformers only know RGB."""
+    """Return the network's input channels for images with `channels`: networks of transformers take RGB only."""
     return 3 if isinstance(model, Network) and model.provider == "huggingface" else channels
 
 
@@ -102,7 +102,7 @@ def _torchvision(model: Network, num_classes: int, channels: int) -> nn.Module:
 
     if model.name not in models.list_models(module=models):
         raise unknown_name(model, models.list_models(module=models))
-    # GoogLeNet and Inception would answer with further logits while they train, meant for a loss of their own.
+    # In training, GoogLeNet and Inception would return auxiliary logits for a loss of their own.
     own = {"aux_logits": False, "init_weights": True} if model.name in ("googlenet", "inception_v3") else {}
     network: nn.Module = models.get_model(model.name, weights=None, num_classes=num_classes, **own | model.kwargs)
     if model.pretrained:
@@ -117,7 +117,7 @@ def _torchvision(model: Network, num_classes: int, channels: int) -> nn.Module:
 
 
 def _check_hub(model: Network) -> None:
-    """Ask for weights that are not in the cache once, with a time limit: timm itself tries for a minute, aloud."""
+    """Look up weights that are not in the cache, with a time limit: timm retries for a minute and prints each attempt."""
     from huggingface_hub import HfApi, try_to_load_from_cache
     from timm.models import get_pretrained_cfg
 
@@ -133,7 +133,7 @@ def _check_hub(model: Network) -> None:
 
 
 def _load_all_but_head(network: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load pretrained weights, except into the last layers, whose shapes differ because the classes do."""
+    """Load pretrained weights, except for the last layers, whose shapes differ with the classes."""
     own = network.state_dict()
     fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     missing = [name for name in own if name not in fitting]
@@ -144,7 +144,7 @@ def _load_all_but_head(network: nn.Module, weights: dict[str, Tensor]) -> None:
 
 
 def _adapt_stem(network: nn.Module, channels: int) -> None:
-    """Let the first convolution take `channels` in place of RGB; its weights are summed for grey images, as timm does."""
+    """Adapt the first convolution to `channels` in place of RGB; for grey images its weights are summed, as in timm."""
     from timm.models import adapt_input_conv
 
     first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))

@@ -1,4 +1,4 @@
-"""What a network is given: the preprocessing that is stored with its weights, and the network that does it itself."""
+"""The preprocessing that is stored with a network's weights, and the network that normalises its images itself."""
 
 from typing import Annotated, Self
 
@@ -10,7 +10,7 @@ from darkroom.params import PositiveFloat, Section
 
 
 class Preprocessing(Section):
-    """How an image becomes what the network sees: shorter side resized, centre cropped, scaled to 0..1, normalised."""
+    """From an image to the network's input: shorter side resized, centre cropped, scaled to 0..1, normalised."""
 
     image_size: Annotated[int, Field(ge=1, le=4096)]
     """Side of the square in pixels."""
@@ -19,9 +19,9 @@ class Preprocessing(Section):
     mean: tuple[float, ...]
     """Per channel, of values between 0 and 1."""
     std: tuple[PositiveFloat, ...]
-    """Per channel, likewise."""
+    """Per channel, of values between 0 and 1."""
     resize: Annotated[int, Field(ge=1)] | None = None
-    """Shorter side to which the images were resized before all that, or null."""
+    """Shorter side to which the images were resized beforehand, or null."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -31,7 +31,7 @@ class Preprocessing(Section):
 
 
 class Normalized(nn.Module):
-    """A network with its normalisation in front, so that images travel to the device as bytes."""
+    """A network that starts with its normalisation, so that images are moved to the device as bytes."""
 
     mean: Tensor
     std: Tensor

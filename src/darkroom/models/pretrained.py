@@ -1,4 +1,4 @@
-"""What is known of pretrained weights before they are loaded: the images that they expect, their source, their licence."""
+"""Pretrained weights before they are loaded: the images that they expect, their source and licence."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ from darkroom.params import Network, Target
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation per channel, of values between 0 and 1."""
 
-# torchvision names a licence only for weights with one of their own; SWAG's is CC BY-NC 4.0:
-# https://github.com/facebookresearch/SWAG/blob/main/LICENSE. Of the others it says that the terms of the data that they were
-# trained on may apply: https://docs.pytorch.org/vision/stable/models.html
+# torchvision names a licence only for weights with a licence of their own; SWAG's is CC BY-NC 4.0:
+# https://github.com/facebookresearch/SWAG/blob/main/LICENSE. For the others, the terms of the training data may
+# apply: https://docs.pytorch.org/vision/stable/models.html
 TORCHVISION_LICENCE = "bsd-3-clause; terms of ImageNet may apply"
 OWN_LICENCES = {"SWAG": "cc-by-nc-4.0"}
-# Their weights are of images between -1 and 1, to which `transform_input` would bring back ImageNet's normalisation:
+# Their weights expect images between -1 and 1; `transform_input` would convert ImageNet's normalisation to that:
 # https://github.com/pytorch/vision/blob/main/torchvision/models/inception.py
 BETWEEN_ONES = ("googlenet", "inception_v3")
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What weights expect of images, of values between 0 and 1, and what is known of them."""
+    """Normalisation (of values between 0 and 1) and size that weights expect, and their origin."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -30,14 +30,14 @@ class Pretrained:
     origin: Baseline
 
     def normalisation(self, channels: int) -> Normalisation:
-        """Return mean and std for so many channels, each the average if the weights saw another number of them."""
+        """Return mean and std for a number of channels, averaged if the weights have another number."""
         if len(self.mean) == channels:
             return self.mean, self.std
         return (sum(self.mean) / len(self.mean),) * channels, (sum(self.std) / len(self.std),) * channels
 
 
 def describe_weights(model: Network | Target) -> Pretrained | None:
-    """Return what is known of the weights of a pretrained network, None for one that has none; nothing large is loaded.
+    """Return the description of a pretrained network's weights, or None if it has none; the weights are not downloaded.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def _timm(model: Network) -> Pretrained | None:
     from timm.models import resolve_pretrained_cfg
 
     if not timm.is_model(model.name):
-        return None  # as whoever builds it says
+        return None  # build_network reports it
     config = resolve_pretrained_cfg(model.name, model.kwargs.get("pretrained_cfg"), model.kwargs.get("pretrained_cfg_overlay"))
     size = model.kwargs.get("img_size", config.input_size[-1])
     origin = Baseline(
@@ -71,7 +71,7 @@ def _torchvision(model: Network) -> Pretrained | None:
     from torchvision import models
 
     if model.name not in models.list_models(module=models):
-        return None  # likewise
+        return None  # build_network reports it
     weights = models.get_model_weights(model.name).DEFAULT
     expected, named_licence = weights.transforms(), weights.meta.get("license")
     licence = next((name for word, name in OWN_LICENCES.items() if word in (named_licence or "")), named_licence)

@@ -1,4 +1,4 @@
-"""A network whose head can be trained on features that were computed once. N images, C channels, H by W pixels, K classes."""
+"""A network whose head is trained on features that were computed once. N images, C channels, H by W pixels, K classes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,17 +14,17 @@ from darkroom.models.preprocessing import Normalized, Preprocessing
 KEY = "params.yaml: train.cache_features"
 
 
-# An image in a batch of its own may be computed by another kernel.
+# Another batch size may use another kernel.
 TOLERANCE = 1e-3
 
 
 class Probe(Normalized):
-    """A network that takes features in place of images, too; all its weights have the names that they always have.
+    """A network that also takes features in place of images; its weights keep their names.
 
     Attributes
     ----------
     shape : torch.Size
-        Of the features of one image, once `features` was called.
+        Shape of the features of one image, known once `features` was called.
     """
 
     shape = torch.Size()
@@ -51,12 +51,12 @@ class Probe(Normalized):
         Raises
         ------
         InputError
-            If the head is not given one tensor, once.
+            If the head is not called once, with one tensor.
         """
         given: list[Any] = []
 
         def record(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-            # The head may work in place.
+            # The head may change its input in place.
             given.extend(value.clone() if isinstance(value, Tensor) else None for value in (*arguments, *named.values()))
 
         handle = self.head.register_forward_pre_hook(record, with_kwargs=True)
@@ -72,7 +72,7 @@ class Probe(Normalized):
 
     @torch.no_grad()
     def check(self, images: Tensor) -> None:
-        """Refuse a network whose answer is not what its head makes of each image's features.
+        """Refuse a network whose logits are not its head's output for each image's features.
 
         Raises
         ------
@@ -89,8 +89,8 @@ class Probe(Normalized):
 
     def _unfit(self) -> InputError:
         return InputError(
-            f"{KEY}: cannot be used with {type(self.network).__name__}, whose answer is not that of one last module "
-            f"({self.head_name or 'there are several'}) to each image by itself; set it to false"
+            f"{KEY}: cannot be used with {type(self.network).__name__}, whose logits are not the output of one last module "
+            f"({self.head_name or 'there are several'}) for each image; set it to false"
         )
 
 
@@ -100,7 +100,7 @@ def make_probe(network: nn.Module, preprocessing: Preprocessing, images: Tensor)
     Raises
     ------
     InputError
-        If its answer is not that of its head.
+        If its logits are not its head's output.
     """
     probe = Probe(network, preprocessing)
     probe.check(images)
@@ -109,7 +109,7 @@ def make_probe(network: nn.Module, preprocessing: Preprocessing, images: Tensor)
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Let a network evaluate for a while; whoever freezes a part of it does so again when training starts."""
+    """Set evaluation mode within the block; frozen parts are set again when training starts."""
     was_training = network.training
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""The published model: `model.safetensors` and `model.json`, all that evaluate and predict need. Opening it runs no code."""
+"""Saving and loading the published model, `model.safetensors` and `model.json`. Loading it runs no code of the files."""
 
 import hashlib
 import os
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from darkroom import files, paths
 from darkroom.errors import InputError, RunError
-from darkroom.models.card import CARD, WAY_OUT, WEIGHTS, Card, packages, parse_card, read_card
+from darkroom.models.card import CARD, RESTORE_ADVICE, WEIGHTS, Card, packages, parse_card, read_card
 from darkroom.models.networks import build_network, without_weights
 from darkroom.models.preprocessing import Normalized
 from darkroom.params import Network, Params, Target
@@ -23,7 +23,7 @@ INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Published:
-    """A model that was opened: the network in evaluation mode, and what is known of it."""
+    """A loaded model: the network in evaluation mode, and its card."""
 
     network: nn.Module
     card: Card
@@ -34,7 +34,7 @@ class Published:
         return self.card.task == "multilabel"
 
     def check_data(self, data_sha256: dict[str, str]) -> None:
-        """Refuse to be measured on other images, or another split of them, than the model was trained on.
+        """Refuse data that differs from the data that the model was trained on.
 
         Raises
         ------
@@ -43,7 +43,7 @@ class Published:
         """
         for name, recorded in self.card.data_sha256.items():
             if data_sha256.get(name) != recorded:
-                raise InputError(f"models/model.json: was trained on another data/{name} than is here; run 'dvc repro'")
+                raise InputError(f"models/model.json: was trained on another data/{name}; run 'dvc repro'")
 
 
 def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
@@ -54,14 +54,14 @@ def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]
     Raises
     ------
     RunError
-        If the disk is full or fails; what stood there is untouched.
+        If the disk is full or fails; earlier files are unchanged.
     """
     path = directory / "model.safetensors"
     try:
         with files.replaced_file(path) as temporary:
             save_file({name: value.contiguous() for name, value in weights.items()}, temporary)
     except SafetensorError as error:
-        raise RunError(f"{paths.shown(path)}: cannot be written ({error}); free the disk or mend its permissions") from error
+        raise RunError(f"{paths.shown(path)}: cannot be written ({error}); free disk space or fix the permissions") from error
     files.write_sealed_json(
         directory / "model.json",
         {"format": 1, **card, "weights_sha256": files.sha256(path), "packages": packages(card["params"])},
@@ -69,9 +69,9 @@ def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]
 
 
 def save_checkpoints(directory: Path, checkpoints: Iterable[tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
-    """Write weights and cards of epochs as a model each, in `epoch_0001` and so on, and index.json with the hash of each file.
+    """Write a model for each epoch, in `epoch_0001` and so on, and index.json with the hash of each file.
 
-    The index is there for no epochs as well, so that DVC and Git always have something to keep.
+    The index is written without epochs, too, so that the folder is never empty.
     """
     scores: dict[str, dict[str, float]] = {}
     hashes: dict[str, str] = {}
@@ -84,7 +84,7 @@ def save_checkpoints(directory: Path, checkpoints: Iterable[tuple[dict[str, Tens
 
 
 def refuse_unsafe_loading() -> None:
-    """Refuse a setting under which opening weights may run code that they carry.
+    """Refuse a setting of torch under which loading weights may run code.
 
     References
     ----------
@@ -92,11 +92,11 @@ def refuse_unsafe_loading() -> None:
     """
     name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
     if os.environ.get(name, "0").lower() in ("1", "y", "yes", "true"):
-        raise InputError(f"{name}: is set, so that opening weights could run code; unset it")
+        raise InputError(f"{name}: is set, so that loading weights could run code; unset it")
 
 
 def load_model(directory: Path, params: Params, name: str = "models") -> Published:
-    """Open a published model; `name` is what its folder is called in errors.
+    """Load a published model; `name` is that of its folder in error messages.
 
     Raises
     ------
@@ -107,25 +107,25 @@ def load_model(directory: Path, params: Params, name: str = "models") -> Publish
     card = read_card(directory / CARD, name)
     path = directory / WEIGHTS
     if not path.exists():
-        raise InputError(f"{name}/{path.name}: does not exist; {WAY_OUT}")
+        raise InputError(f"{name}/{path.name}: does not exist; {RESTORE_ADVICE}")
     if files.sha256(path) != card.weights_sha256:
-        raise InputError(f"{name}/{path.name}: is not the file that model.json describes (its SHA-256 differs); {WAY_OUT}")
+        raise InputError(f"{name}/{path.name}: is not the file that model.json describes (its SHA-256 differs); {RESTORE_ADVICE}")
     try:
         weights = load_file(path)
     except SafetensorError as error:
-        raise InputError(f"{name}/{path.name}: is damaged ({error}); {WAY_OUT}") from error
-    return Published(build_published(card, weights, params, where=f"{name}/{CARD}", way_out=WAY_OUT), card)
+        raise InputError(f"{name}/{path.name}: is damaged ({error}); {RESTORE_ADVICE}") from error
+    return Published(build_published(card, weights, params, where=f"{name}/{CARD}", advice=RESTORE_ADVICE), card)
 
 
 def open_content(key: str, name: str, content: Mapping[str, bytes]) -> tuple[Card, dict[str, Tensor]]:
-    """Verify a published model that was read: the card by its own hash, the weights by the card's.
+    """Verify a published model in memory: the card by its own hash, the weights by the card's.
 
     Parameters
     ----------
     key
-        Where params.yaml names it, for error messages.
+        Key of params.yaml that names it, for error messages.
     name
-        As it was asked for.
+        Its name there.
     content
         The bytes of model.json and model.safetensors.
 
@@ -151,19 +151,20 @@ def open_content(key: str, name: str, content: Mapping[str, bytes]) -> tuple[Car
         raise InputError(f"{key}: {WEIGHTS} of {name} is damaged ({error}); name another model") from None
 
 
-def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *, where: str, way_out: str) -> Normalized:
+def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *, where: str, advice: str) -> Normalized:
     """Build the network of a card, with its weights, in evaluation mode.
 
-    A network that was named by `_target_` is built from params.yaml, never from the card: somebody's model names no code.
+    A network that is named by `_target_` is built from params.yaml, never from the card, so that a model from elsewhere names
+    no code.
 
     Parameters
     ----------
     card, weights
         The published model.
     params
-        Has to name the same network if the card's is one by `_target_`.
-    where, way_out
-        What error messages begin and end with.
+        Must name the same network, if the card names a `_target_`.
+    where, advice
+        Beginning and end of error messages.
 
     Raises
     ------
@@ -174,14 +175,14 @@ def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *
     if isinstance(model, Target) and model != params.train.model:
         raise InputError(
             f"{where}: was trained with {model.target}, but params.yaml names another train.model; "
-            f"set train.model to what it was, or {way_out}"
+            f"set train.model to {model.target}, or {advice}"
         )
     if isinstance(model, Network):
-        # Its weights come from the file beside it; somebody's model is not to fetch, or to open, any other.
+        # The weights are those of the model; no other file is downloaded or opened.
         model = without_weights(model)
     try:
         if isinstance(model, Network) and model.provider == "huggingface" and card.config is None:
-            raise InputError("its config is missing")  # to look the name up could mean another network, or none
+            raise InputError("its config is missing")  # the name may mean another network today, or none
         built = build_network(
             model,
             num_classes=len(card.classes),
@@ -194,7 +195,7 @@ def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *
     except InputError as error:
         if isinstance(model, Target):
             raise
-        raise InputError(f"{where}: names a network that cannot be made ({error}); {way_out}") from error
+        raise InputError(f"{where}: names a network that cannot be built ({error}); {advice}") from error
     except (RuntimeError, TypeError) as error:
-        raise InputError(f"{where}: does not fit {WEIGHTS} ({str(error).splitlines()[0]}); {way_out}") from error
+        raise InputError(f"{where}: does not fit {WEIGHTS} ({str(error).splitlines()[0]}); {advice}") from error
     return network.eval()

@@ -1,4 +1,4 @@
-"""How large a network is: parameters, and multiply-adds of one image. C channels, H by W pixels."""
+"""Size of a network: parameters, and multiply-adds per image. C channels, H by W pixels."""
 
 import torch
 from torch import Tensor, nn
@@ -7,30 +7,30 @@ from darkroom.params import Section
 
 
 class Size(Section):
-    """What a network costs."""
+    """Parameters and multiply-adds of a network."""
 
     parameters: int
     """Number of weights."""
     trained: int
-    """Number of those that training changes, or of their adapters and the head."""
+    """Number of trained weights; with adapters, those of adapters and head."""
     multiply_adds: int
     """Multiplications, each with its addition, of convolutions, matrix products and attention for one image."""
 
     def __str__(self) -> str:
         return (
             f"{_millions(self.parameters)} parameters ({_millions(self.trained)} trained), "
-            f"{_millions(self.multiply_adds)} multiply-adds an image"
+            f"{_millions(self.multiply_adds)} multiply-adds per image"
         )
 
 
 def measure(network: nn.Module, image: Tensor, *, trained: nn.Module | None = None) -> Size:
-    """Measure a network on an image (1, C, H, W) uint8; its mode is put back. `trained` is what is trained in its place.
+    """Measure a network on an image (1, C, H, W) uint8. `trained` is the network with adapters that is trained in its place.
 
     References
     ----------
     `FlopCounterMode` counts a multiplication and an addition as two operations: https://docs.pytorch.org/docs/stable/flop_counter.html
     """
-    # It imports triton, which those who only read a size do without.
+    # Imported here, as it imports triton.
     from torch.utils.flop_counter import FlopCounterMode
 
     was_training = network.training

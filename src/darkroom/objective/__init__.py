@@ -1,1 +1,1 @@
-"""What training minimises, and how: losses, optimizers, schedules, averaging, distillation, mixing."""
+"""What training minimises, and how: losses, optimizers, schedules, averaging, distillation, mixup."""

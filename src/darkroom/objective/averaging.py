@@ -1,4 +1,4 @@
-"""Averages of the weights over a training, which are what is validated and published in place of the last weights."""
+"""Averages of the weights over a training, which are validated and published in place of the current weights."""
 
 from typing import Any
 
@@ -9,15 +9,16 @@ from darkroom.params import TrainParams
 
 
 class Average(nn.Module):
-    """A network whose weights, and statistics of normalisation, are the average of another's: exponential, or of epochs.
+    """The average of a network's weights and normalisation statistics: exponential (ema), or over epochs (swa).
 
     Parameters
     ----------
     network
-        The one that is trained.
+        The network that is trained.
     train
-        With `ema`, the average moves by 1 - ema of the way after every optimizer step, and by more at the beginning: by
-        (1 + step) ** -2/3 if that is more. With `swa`, it is the mean over the ends of epochs, from that share of them on.
+        With `ema`, the average moves towards the weights by 1 - ema after every optimizer step, or by (1 + step) ** -2/3 if
+        that is more, which it is at the beginning. With `swa`, it is the mean over the ends of the epochs after that share of
+        them.
 
     References
     ----------
@@ -29,17 +30,17 @@ class Average(nn.Module):
         self.begins = 0 if train.swa is None else min(round(train.swa * train.epochs), train.epochs - 1)
         self.is_exponential = train.ema is not None
         made = _exponential(network, train.ema) if train.ema is not None else AveragedModel(network, use_buffers=True)
-        # Nobody trains it: processes that train together need not agree on its gradients.
+        # It is not trained, so that processes need not reduce gradients for it.
         self.made: Any = made.requires_grad_(False)
 
     @property
     def network(self) -> nn.Module:
-        """The average."""
+        """The averaged network."""
         network: nn.Module = self.made.module
         return network
 
     def update(self, network: nn.Module, *, step: int, epoch: int, is_last: bool) -> None:
-        """Take the weights in, after an optimizer step: so many are done, of the last batch of an epoch or not."""
+        """Add the weights after an optimizer step; `step` counts finished steps, `is_last` is true at the end of an epoch."""
         if self.is_exponential:
             self.made.update(network, step)
         elif is_last and epoch >= self.begins:
@@ -47,7 +48,7 @@ class Average(nn.Module):
 
     @property
     def has_begun(self) -> bool:
-        """Whether it is the average of anything yet."""
+        """Whether any weights were added yet."""
         return self.is_exponential or int(self.made.n_averaged) > 0
 
 

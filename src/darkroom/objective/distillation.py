@@ -1,4 +1,4 @@
-"""`train.teacher`: a published model whose answers are learnt beside the labels.
+"""`train.teacher`: knowledge distillation from a published model.
 
 N images, C channels, H by W pixels, K classes.
 """
@@ -18,14 +18,14 @@ KEY = "params.yaml: train.teacher.model"
 
 
 class Teacher:
-    """A published model that is only asked: no part of what is trained, synchronised, saved in a state or published.
+    """A published model that only predicts: it is not trained, synchronised, saved in states or published.
 
     Parameters
     ----------
     name
-        As it was asked for, with the commit.
+        As in train.teacher, with the commit.
     card
-        What is known of it.
+        The model's card.
     network
         From images (N, C, H, W) of its own size and channels to logits (N, K), in evaluation mode.
     settings
@@ -42,51 +42,51 @@ class Teacher:
         self.origin = card.as_origin(f"teacher: {name}")
 
     def __str__(self) -> str:
-        return f"taught by {self.name} (weight {self.settings.weight:g}, temperature {self.settings.temperature:g})"
+        return f"teacher {self.name} (weight {self.settings.weight:g}, temperature {self.settings.temperature:g})"
 
     def check(self, images: Tensor, classes: list[str], *, multilabel: bool) -> None:
-        """Ask it once, about images (N, C, H, W) uint8 of these classes.
+        """Check the classes, and predict images (N, C, H, W) uint8 once.
 
         Raises
         ------
         InputError
-            If it does not know the same classes, or has no finite answer.
+            If the teacher has other classes, or predicts NaN or infinity.
         """
         if self.card.classes != classes:
             raise InputError(
-                f"{KEY}: {self.name} knows {_shown(self.card.classes)}, but the data has {_shown(classes)}; "
-                "name a model of the same classes in the same order"
+                f"{KEY}: {self.name} has {_shown(self.card.classes)}, but the data has {_shown(classes)}; "
+                "name a model with the same classes in the same order"
             )
         if (self.card.task == "multilabel") != multilabel:
             raise InputError(
-                f"{KEY}: {self.name} is of images with {'one class' if multilabel else 'any number of classes'} each, "
-                "which these have not; name another model"
+                f"{KEY}: {self.name} predicts {'one class' if multilabel else 'any number of classes'} per image, "
+                "unlike the labels of the data; name another model"
             )
-        if not torch.isfinite(self.answer(images)).all():
-            raise InputError(f"{KEY}: {self.name} answers with NaN or infinity; name another model")
+        if not torch.isfinite(self.predict(images)).all():
+            raise InputError(f"{KEY}: {self.name} predicts NaN or infinity; name another model")
 
     def to(self, device: torch.device) -> None:
-        """Move it to where the images are."""
+        """Move the teacher to a device."""
         self.network.to(device)
 
     def __call__(self, loss: Tensor, logits: Tensor, images: Tensor) -> Tensor:
-        """Return the loss that is trained on, from the one of the labels.
+        """Return the weighted sum of the loss of the labels and the distillation loss.
 
         Parameters
         ----------
         loss : ()
             Of the labels.
         logits : (N, K)
-            What the network that is trained answers.
+            Of the network that is trained.
         images : (N, C, H, W)
-            The images that it was given, augmented and blended.
+            Its images, augmented and blended.
         """
         weight, temperature = self.settings.weight, self.settings.temperature
-        other = distillation_loss(logits, self.answer(images), temperature, multilabel=self.card.task == "multilabel")
+        other = distillation_loss(logits, self.predict(images), temperature, multilabel=self.card.task == "multilabel")
         return (1 - weight) * loss + weight * other
 
     @torch.no_grad()
-    def answer(self, images: Tensor) -> Tensor:
+    def predict(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of images (N, C, H, W) of any size, in grey or RGB."""
         size, channels = self.card.preprocessing.image_size, self.card.preprocessing.channels
         if images.shape[1] != channels:
@@ -99,17 +99,17 @@ class Teacher:
         return logits
 
 
-def distillation_loss(logits: Tensor, wanted: Tensor, temperature: float, *, multilabel: bool) -> Tensor:
-    """Return temperature² times the Kullback-Leibler divergence of one model's answers from those of another, both made softer.
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float, *, multilabel: bool) -> Tensor:
+    """Return temperature² times the Kullback-Leibler divergence of the student's softened predictions from the teacher's.
 
-    The factor keeps the gradient's size as it is without a temperature.
+    The factor keeps the scale of the gradient independent of the temperature.
 
     Parameters
     ----------
-    logits, wanted : (N, K)
-        Of the one that learns, and of the one that teaches.
+    student, teacher : (N, K)
+        Logits.
     temperature
-        Divides both.
+        Divides the logits.
     multilabel
         Whether classes are independent of each other.
 
@@ -118,29 +118,29 @@ def distillation_loss(logits: Tensor, wanted: Tensor, temperature: float, *, mul
     divergence : ()
         The mean over images; of independent classes, over images and classes.
     """
-    # Differences between small probabilities are lost in half precision.
-    dtype = torch.promote_types(logits.dtype, torch.float32)
-    logits, wanted = logits.to(dtype) / temperature, wanted.to(dtype) / temperature
+    # Half precision loses differences between small probabilities.
+    dtype = torch.promote_types(student.dtype, torch.float32)
+    student, teacher = student.to(dtype) / temperature, teacher.to(dtype) / temperature
     if multilabel:
         entropy = functional.binary_cross_entropy_with_logits
-        value = entropy(logits, wanted.sigmoid()) - entropy(wanted, wanted.sigmoid())
+        value = entropy(student, teacher.sigmoid()) - entropy(teacher, teacher.sigmoid())
     else:
-        shares = wanted.log_softmax(dim=1)
-        value = functional.kl_div(logits.log_softmax(dim=1), shares, reduction="batchmean", log_target=True)
+        wanted = teacher.log_softmax(dim=1)
+        value = functional.kl_div(student.log_softmax(dim=1), wanted, reduction="batchmean", log_target=True)
     return temperature**2 * value
 
 
 def open_teacher(name: str, content: Mapping[str, bytes], params: Params) -> Teacher:
-    """Verify and build the model of `train.teacher` that was read; its content is the bytes of model.json and model.safetensors.
+    """Verify and build the model of `train.teacher`; `content` has the bytes of model.json and model.safetensors.
 
     Raises
     ------
     InputError
-        If it is damaged, or was trained with a `_target_` that params.yaml does not name, too.
+        If a file is damaged, or the model was trained with another `_target_` than params.yaml names.
     """
     assert params.train.teacher is not None
     card, weights = open_content(KEY, name, content)
-    network = build_published(card, weights, params, where=f"{KEY}: model.json of {name}", way_out="name another model")
+    network = build_published(card, weights, params, where=f"{KEY}: model.json of {name}", advice="name another model")
     return Teacher(name, card, network, params.train.teacher)
 
 

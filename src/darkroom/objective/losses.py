@@ -1,4 +1,4 @@
-"""The focal loss, and weights of classes for any loss that takes some. N images, K classes."""
+"""The loss of train.loss, its class weights, and the focal loss. N images, K classes."""
 
 import inspect
 
@@ -13,12 +13,12 @@ from darkroom.params import Params, TrainParams
 
 
 class FocalLoss(nn.Module):
-    """Cross entropy in which images that are classified well already count less, by (1 - p) ** gamma of the right class.
+    """Cross entropy that weighs each image by (1 - p) ** gamma, with the probability p of the right class.
 
     Parameters
     ----------
     gamma
-        0 is the plain cross entropy.
+        0 gives the plain cross entropy.
     weight : (K,)
         Weights of the classes; the mean is over images, not over weights, as in the paper.
     multilabel
@@ -39,7 +39,7 @@ class FocalLoss(nn.Module):
         self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean over images, from logits (N, K) and labels (N,), or (N, K) of shares between 0 and 1."""
+        """Return the mean over images, from logits (N, K) and labels (N,), or (N, K) of values between 0 and 1."""
         if labels.ndim == 1:
             labels = functional.one_hot(labels, logits.shape[1]).to(logits.dtype)
         if self.multilabel:
@@ -54,24 +54,24 @@ class FocalLoss(nn.Module):
 
 
 def class_weights(train: TrainParams, labels: Labels, classes: list[str]) -> dict[str, Tensor]:
-    """Return the argument of a loss that `train.class_weights` stands for, by its name; none if it is null.
+    """Return the class weights of `train.class_weights` as the argument of a loss, by name; empty if it is null.
 
-    With `balanced` every class counts alike: `weight`, N / (K n), of a class with n of N images; where classes are independent,
-    `pos_weight`, (N - n) / n.
+    With `balanced`, all classes count equally: a class with n of N images has the `weight` N / (K n) or, if classes are
+    independent, the `pos_weight` (N - n) / n.
 
     Parameters
     ----------
     train
         Section `train` of params.yaml.
     labels : (N,) or (N, K)
-        Of the training images.
+        Labels of the training images.
     classes
-        The K names.
+        The K class names.
 
     Raises
     ------
     InputError
-        If a class has another name.
+        If there is no class of that name.
     """
     if train.class_weights is None:
         return {}

@@ -12,12 +12,12 @@ from darkroom.input.dataset import Batch
 
 
 class Mixing:
-    """Blends every batch, by torchvision's transforms, which draw from torch's generator: the step has seeded it.
+    """Blends every batch with torchvision's transforms, which draw from torch's generator, seeded for every step.
 
     Parameters
     ----------
     mixup, cutmix
-        The alphas, or None. With both, half of the batches have the one, half the other.
+        The alphas, or None. With both, each batch gets one of the two at random.
     num_classes
         K.
 
@@ -37,7 +37,7 @@ class Mixing:
             self.transforms.append(v2.CutMix(alpha=cutmix, num_classes=num_classes))
 
     def __call__(self, batch: Batch) -> Batch:
-        """Return images (N, C, H, W), float where they are blended, and the shares (N, K) that they have of each class."""
+        """Return images (N, C, H, W), float if they are blended by MixUp, with soft labels (N, K)."""
         number = int(torch.randint(len(self.transforms), ())) if len(self.transforms) > 1 else 0
         images, labels = self.transforms[number](batch["images"], batch["labels"])
         return {**batch, "images": images, "labels": labels.float()}

@@ -39,7 +39,7 @@ class Objective:
     loss : nn.Module
         From logits (N, K) and labels, (N,) int64 or (N, K) of 0 and 1, to a scalar, the mean over the batch.
     val_loss : nn.Module
-        Likewise, without class weights: the mean over images does not depend on how they are batched.
+        Likewise, without class weights, so that the mean over images does not depend on how they are batched.
     make_optimizer, make_scheduler : callable
         Called with the network, and with the optimizer and the total number of steps.
     monitor : str

@@ -15,26 +15,26 @@ from darkroom.params import Params, TrainParams
 
 
 def parameter_groups(network: nn.Module, train: TrainParams, lr: float) -> list[Any]:
-    """Return what an optimizer is to train: parameters, or groups with a rate and a weight decay of their own.
+    """Return the parameters to optimize, or groups of them with their own learning rate and weight decay.
 
     Parameters
     ----------
     network
-        The network, of which frozen parameters are left out unless `train.unfreeze_epoch` thaws them.
+        The network; its frozen parameters are left out unless `train.unfreeze_epoch` is set.
     train
         `layer_decay`, `lr_factors` and `decay_norm_and_bias` make groups.
     lr
-        The rate of the head.
+        Learning rate of the head.
 
     Raises
     ------
     InputError
-        If a pattern of `lr_factors` names nothing.
+        If a pattern of `lr_factors` matches no parameter.
     """
     _check_patterns(network, train)
     frozen = {id(value) for layer in frozen_layers(network, train.freeze) for _, value in layer}
-    thawed = frozen if train.unfreeze_epoch else set()
-    chosen = [(number, name, value) for number, name, value in _numbered(network) if value.requires_grad or id(value) in thawed]
+    unfrozen = frozen if train.unfreeze_epoch else set()
+    chosen = [(number, name, value) for number, name, value in _numbered(network) if value.requires_grad or id(value) in unfrozen]
     if train.layer_decay is None and not train.lr_factors and train.decay_norm_and_bias:
         return [value for _, _, value in chosen]
     never_decayed = set(network.no_weight_decay()) if hasattr(network, "no_weight_decay") else set()  # type: ignore[operator]
@@ -63,15 +63,15 @@ def _check_patterns(network: nn.Module, train: TrainParams) -> None:
     for pattern in train.lr_factors or {}:
         if not any(re.search(pattern, name) for name in names):
             raise InputError(
-                f"params.yaml: train.lr_factors: '{pattern}' is in no parameter's name; they are {names[0]}, …, {names[-1]}"
+                f"params.yaml: train.lr_factors: '{pattern}' matches no parameter; they are {names[0]}, …, {names[-1]}"
             )
 
 
 def make_optimizer(params: Params, network: nn.Module) -> Optimizer:
-    """Return the optimizer that `train.optimizer` names, for a `Normalized` network, with the rate the schedule begins with."""
+    """Return the optimizer that `train.optimizer` names for a `Normalized` network, with the schedule's initial rate."""
     train = params.train
     lr = train.lr_table[max(train.lr_table)] if train.lr_table else train.lr
-    # One kernel for all parameters, where the optimizer has one: faster, with the same result.
+    # The fused implementation, if there is one: faster, with the same result.
     fused = {} if {"foreach", "differentiable"} & set(train.optimizer.arguments) else {"fused": True}
     builder = Builder("train.optimizer", (Optimizer,), params.base.allow_targets, {"lr": lr, **fused})
     optimizer: Optimizer = builder.build(train.optimizer, parameter_groups(network.network, train, lr))  # type: ignore[arg-type]

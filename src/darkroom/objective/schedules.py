@@ -11,7 +11,7 @@ from darkroom.params import Params
 
 
 class WarmupCosine(LambdaLR):
-    """Linear warm-up from nearly zero to the learning rate, then half a cosine down to zero. Stepped after every batch.
+    """Linear warm-up from nearly zero to the learning rate, then half a cosine down to zero. Stepped after every optimizer step.
 
     Parameters
     ----------
@@ -42,14 +42,14 @@ class WarmupCosine(LambdaLR):
 
 
 def interval(scheduler: LRScheduler) -> str:
-    """Return `step` for a schedule that is made of optimizer steps, `epoch` for one made of epochs."""
+    """Return `step` for a schedule in optimizer steps, `epoch` for one in epochs."""
     return "step" if isinstance(scheduler, WarmupCosine | OneCycleLR | CyclicLR) else "epoch"
 
 
 def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int, mode: Mode) -> LRScheduler | None:
-    """Return the schedule that `train.scheduler` names; lengths and peak that it asks for by name are filled in.
+    """Return the schedule that `train.scheduler` names; `total_steps`, `T_max` and `max_lr` are filled in if it takes them.
 
-    It begins where `train.lr_table` ends. `mode` is that of the monitored metric, on which ReduceLROnPlateau waits.
+    It starts where `train.lr_table` ends. `mode` is that of the monitored metric, for ReduceLROnPlateau.
     """
     train = params.train
     if train.scheduler is None:
@@ -64,7 +64,7 @@ def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int, mo
         "max_lr": rates if len(rates) > 1 else rates[0],
     }
     builder = Builder("train.scheduler", (LRScheduler,), params.base.allow_targets, filled)
-    if builder.find(train.scheduler.target) is ReduceLROnPlateau:  # CyclicLR has a mode of another kind
+    if builder.find(train.scheduler.target) is ReduceLROnPlateau:  # CyclicLR has an argument `mode` of another kind
         filled["mode"] = mode
     scheduler: LRScheduler = builder.build(train.scheduler, optimizer)
     return scheduler

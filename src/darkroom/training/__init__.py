@@ -1,1 +1,1 @@
-"""Everything that needs torch. Only `classifier`, `progress` and `fit` need Lightning: evaluate and predict do without."""
+"""Training a network with Lightning. Evaluate and predict import nothing from here, so that they start without Lightning."""

@@ -1,4 +1,4 @@
-"""What is known to go wrong while a network trains, turned into one line each."""
+"""Known errors of torch, DVC and the machine during training, each explained in one line."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from darkroom.params import Params
 
 @contextmanager
 def explained(params: Params, trainer: pl.Trainer, log_dir: Path) -> Iterator[None]:
-    """Turn what is known to go wrong into one line."""
+    """Turn known errors into one line that says what to do."""
     try:
         with files.naming(log_dir):
             yield
     except sqlite3.Error as error:
         raise RunError(
-            f"{site_cache_dir()}: DVC cannot write there ({error}); free the disk, mend its permissions "
+            f"{site_cache_dir()}: DVC cannot write there ({error}); free disk space, fix the permissions "
             "or set DVC_SITE_CACHE_DIR to another folder"
         ) from error
     except RuntimeError as error:
@@ -38,32 +38,32 @@ def explained(params: Params, trainer: pl.Trainer, log_dir: Path) -> Iterator[No
 
 
 def _explain_memory(error: RuntimeError, batch_size: int) -> None:
-    """Turn what torch says of memory, a GPU's or the machine's, into one line."""
+    """Explain that memory ran out, a GPU's or the machine's."""
     if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
         raise RunError(
             f"params.yaml: train.batch_size: {batch_size} images do not fit in the device's memory; lower it, "
-            "with train.trainer.accumulate_grad_batches to make up for it"
+            "and raise train.trainer.accumulate_grad_batches to keep the effective batch size"
         ) from error
 
 
 def _explain_workers(error: RuntimeError, params: Params) -> None:
-    """Turn what a DataLoader says of its reading processes into one line."""
+    """Explain that a worker process of a DataLoader died or hangs."""
     if "DataLoader timed out" in str(error):
         raise timed_out(params.hardware.worker_timeout_seconds) from error
     if "DataLoader worker" in str(error):
         raise RunError(
-            f"params.yaml: hardware.num_workers: a reading process died ({str(error).splitlines()[0]}); "
-            "lower it if memory ran out: the same command goes on from the last state"
+            f"params.yaml: hardware.num_workers: a worker process died ({str(error).splitlines()[0]}); "
+            "lower it if memory ran out, and run the same command to resume"
         ) from error
 
 
 def _explain_ranks(error: RuntimeError, world_size: int) -> None:
-    """Turn what torch.distributed says of the other processes into one line."""
+    """Explain that another process of a distributed training failed."""
     text = " ".join(str(error).split())
     if "EADDRINUSE" in text:
-        raise RunError("MASTER_PORT: is taken by another program; set it to another port, or leave it out") from error
+        raise RunError("MASTER_PORT: is used by another program; set another port, or unset it") from error
     if world_size > 1 and any(word in text for word in ("gloo", "NCCL", "Timed out", "Connection closed", "Connection reset")):
         raise RunError(
-            f"params.yaml: hardware.devices: one of {world_size} processes died or did not answer ({text[:120]}); "
-            "the same command goes on from the last state"
+            f"params.yaml: hardware.devices: one of {world_size} processes died or did not respond ({text[:120]}); "
+            "run the same command to resume"
         ) from error

@@ -1,7 +1,7 @@
-"""Short trials that propose a learning rate or a batch size. They train a network that is thrown away, and write one image.
+"""Short trials that propose a learning rate or a batch size. They train a network that is discarded, and draw a chart.
 
-Lightning's Tuner is not used: it saves checkpoints, wants rate and batch size as attributes of a module, and times nothing.
-Fabric, which the Trainer is built on as well, brings device and precision.
+Lightning's Tuner is not used: it saves checkpoints, needs rate and batch size as attributes of the module, and measures no time.
+Fabric, on which the Trainer is built, handles device and precision.
 """
 
 import math
@@ -27,24 +27,24 @@ from darkroom.training.observing.charts import draw_lines
 from darkroom.training.plan import Plan
 
 LOWEST_LR, HIGHEST_LR = 1e-6, 10.0
-# Weight of what was before in the smoothed loss, and how many times the lowest one ends the sweep.
+# Weight of earlier losses in the smoothed loss; the sweep ends when it exceeds the lowest one so many times.
 SMOOTHING, DIVERGED = 0.9, 4.0
-# Of the sweep's ends: the first losses are hardly smoothed, the last ones explode.
+# Losses left out at both ends of the sweep: the first are hardly smoothed, the last diverge.
 LEFT_OUT = (5, 5)
 MIN_STEPS = 20
 SMALLEST_BATCH, TIMED_STEPS, TIMED_SECONDS = 8, 20, 3.0
-# Share of the free memory that may be used, and what twice the batch needs more, in what the last one took.
+# Share of the free memory that may be used, and the additional memory of twice the batch, relative to the last one.
 USABLE, GROWTH = 0.9, 1.0
 NEARLY_FASTEST = 0.95
 
 
 class Trial(NamedTuple):
-    """How a batch size did."""
+    """Speed and memory of a batch size."""
 
     batch_size: int
     images_per_second: float
     memory_gb: float
-    """What training took at most, on the GPU if there is one."""
+    """Peak memory of training, on the GPU if there is one."""
 
 
 class SweepTrainer:
@@ -52,9 +52,9 @@ class SweepTrainer:
 
     def __init__(self, plan: Plan):
         if plan.params.train.module is not None:
-            warn("params.yaml: train.module: find tries train.loss on labelled images, not what the module does")
+            warn("params.yaml: train.module: find measures train.loss on labelled images, not the module's training_step")
         hardware, precision = plan.params.hardware, plan.params.train.precision
-        assert precision != "auto"  # it is settled by now
+        assert precision != "auto"  # resolve_precision has replaced it
         stop_looking_for_gpus()
         self.fabric = Fabric(accelerator=hardware.accelerator, devices=1, precision=precision)
         self.clip = plan.params.train.gradient_clip
@@ -63,7 +63,7 @@ class SweepTrainer:
         self.network, self.optimizer = self.fabric.setup(network, plan.objective.make_optimizer(network))
 
     def step(self, batch: Batch) -> Tensor:
-        """Train on one batch and return its loss, which nothing has waited for."""
+        """Train on one batch and return its loss without waiting for the device."""
         images, labels = self.fabric.to_device((batch["images"], batch["labels"]))
         self.optimizer.zero_grad()
         loss: Tensor = self.loss(self.network(images), labels)
@@ -86,15 +86,15 @@ def find_lr(plan: Plan, rows: Rows, *, num_steps: int, chart: Path) -> float:
     ----------
     Smith, Cyclical Learning Rates for Training Neural Networks, https://arxiv.org/abs/1506.01186
     """
-    trainee = SweepTrainer(plan)
+    trainer = SweepTrainer(plan)
     rates: list[float] = []
     losses: list[float] = []
     smoothed = 0.0
     for number, batch in zip(range(num_steps), _endless(plan, rows), strict=False):
         rate = LOWEST_LR * (HIGHEST_LR / LOWEST_LR) ** (number / (num_steps - 1))
-        for group in trainee.optimizer.param_groups:
+        for group in trainer.optimizer.param_groups:
             group["lr"] = rate
-        smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * float(trainee.step(batch))
+        smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * float(trainer.step(batch))
         loss = smoothed / (1 - SMOOTHING ** (number + 1))
         if not math.isfinite(loss) or (losses and loss > DIVERGED * min(losses)):
             break
@@ -106,24 +106,24 @@ def find_lr(plan: Plan, rows: Rows, *, num_steps: int, chart: Path) -> float:
 
 
 def steepest(rates: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
-    """Return the rate, of (n,) that rise exponentially, at which the (n,) losses fall most steeply.
+    """Return the rate at which the loss falls most steeply, from (n,) exponentially rising rates and their (n,) losses.
 
     Raises
     ------
     RunError
-        If there are too few or none falls.
+        If there are too few losses or none falls.
     """
     first, last = LEFT_OUT[0], len(rates) - LEFT_OUT[1]
     if last - first < 2:
-        raise RunError("find: the loss explodes at the lowest learning rates; look at train.loss and train.model")
+        raise RunError("find: the loss diverges at the lowest learning rates; check train.loss and train.model")
     slopes = np.gradient(losses, np.log(rates))[first:last]
     if slopes.min() >= 0:
-        raise RunError("find: the loss falls at no learning rate; raise --steps, or look at train.loss and train.model")
+        raise RunError("find: the loss falls at no learning rate; raise --steps, or check train.loss and train.model")
     return float(rates[first + int(slopes.argmin())])
 
 
 def find_batch_size(plan: Plan, rows: Rows, *, chart: Path, tell: Callable[[Trial], None]) -> list[Trial]:
-    """Double the batch size until memory or images run out, and return how each did; reading images is not timed.
+    """Double the batch size until memory or images run out, and return speed and memory of each; reading images is not timed.
 
     Raises
     ------
@@ -132,10 +132,10 @@ def find_batch_size(plan: Plan, rows: Rows, *, chart: Path, tell: Callable[[Tria
     """
     trials: list[Trial] = []
     size = min(SMALLEST_BATCH, len(rows))
-    trainee = SweepTrainer(plan)
-    while not trials or _has_room(trainee, trials):
+    trainer = SweepTrainer(plan)
+    while not trials or _has_room(trainer, trials):
         try:
-            trials.append(_try(trainee, plan.images[0, rows[:size]], size))
+            trials.append(_try(trainer, plan.images[0, rows[:size]], size))
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
                 raise
@@ -156,20 +156,20 @@ def find_batch_size(plan: Plan, rows: Rows, *, chart: Path, tell: Callable[[Tria
 
 
 def smallest_fast(trials: list[Trial]) -> Trial:
-    """Return the smallest that is nearly as fast as the fastest."""
+    """Return the smallest batch size that is nearly as fast as the fastest."""
     best = max(trial.images_per_second for trial in trials)
     return next(trial for trial in trials if trial.images_per_second >= NEARLY_FASTEST * best)
 
 
-def _try(trainee: SweepTrainer, batch: Batch, size: int) -> Trial:
-    device = trainee.fabric.device
+def _try(trainer: SweepTrainer, batch: Batch, size: int) -> Trial:
+    device = trainer.fabric.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    float(trainee.step(batch))  # allocates memory, chooses kernels; the device is idle when its loss was read
+    float(trainer.step(batch))  # allocates memory, chooses kernels; the device is idle when its loss was read
     start, num_steps = time.perf_counter(), 0
     loss = torch.zeros(())
     while num_steps < TIMED_STEPS and time.perf_counter() - start < TIMED_SECONDS:
-        loss = trainee.step(batch)
+        loss = trainer.step(batch)
         num_steps += 1
     float(loss)
     seconds = time.perf_counter() - start
@@ -177,16 +177,16 @@ def _try(trainee: SweepTrainer, batch: Batch, size: int) -> Trial:
     return Trial(size, num_steps * size / seconds, used / 1e9)
 
 
-def _has_room(trainee: SweepTrainer, trials: list[Trial]) -> bool:
-    """Return whether twice the batch fits: a GPU says so itself, but on a CPU the system would end the process, or others."""
-    if trainee.fabric.device.type != "cpu":
+def _has_room(trainer: SweepTrainer, trials: list[Trial]) -> bool:
+    """Return whether twice the batch fits. A GPU reports that it does not; on a CPU the system would kill a process."""
+    if trainer.fabric.device.type != "cpu":
         return True
     used = trials[-1].memory_gb - trials[0].memory_gb
     return bool(GROWTH * used * 1e9 < USABLE * free_memory())
 
 
 def _endless(plan: Plan, rows: Rows) -> Iterator[Any]:
-    """Yield the batches that a training begins with, epoch after epoch."""
+    """Yield the batches of a training, epoch after epoch."""
     order = ShuffledBatchSampler(rows, batch_size=plan.params.train.batch_size, seed=plan.params.base.seed)
     epoch = 0
     while True:

@@ -1,6 +1,6 @@
-"""`train.precision: auto`: what this network is trained in on this device is chosen by short trials, once for a training.
+"""`train.precision: auto`: the precision for this network on this device, chosen by short trials once per training.
 
-A processor's flags do not tell: in bfloat16 networks of full convolutions train up to twice as fast, of depthwise ones slower.
+The processor's flags are not enough: in bfloat16, full convolutions train up to twice as fast, depthwise ones slower.
 """
 
 import copy
@@ -20,9 +20,9 @@ from darkroom.training.plan import Plan
 
 FULL = "32-true"
 STEPS = 5
-# Of a larger batch a part tells as much, in less time.
+# A part of a larger batch shows the same in less time.
 MOST_IMAGES = 64
-# Rounder arithmetic has to be worth it, and noise is not to decide.
+# Half precision must gain more than the noise of the measurement.
 LEAST_GAIN = 1.1
 
 
@@ -32,9 +32,9 @@ def resolve_precision(plan: Plan, memory: Path | None = None) -> Plan:
     Parameters
     ----------
     plan
-        What is to be trained; its weights and the state of the generators stay as they are.
+        The training; its weights and torch's generators are not changed.
     memory
-        File that keeps what was chosen: a training that is gone on with, or repeated, does not choose anew.
+        File with the choice, so that a resumed or repeated training uses the same precision.
     """
     params = plan.params
     if params.train.precision != "auto":
@@ -42,7 +42,7 @@ def resolve_precision(plan: Plan, memory: Path | None = None) -> Plan:
     precision = _remembered(memory) if memory else None
     if precision is None:
         precision, why = _chosen(plan, choose_device(params.hardware))
-        print(f"train.precision: computes in {precision}: {why}", flush=True)
+        print(f"train.precision: {precision}: {why}", flush=True)
         if memory:
             files.write_sealed_json(memory, {"precision": precision})
     train = params.train.model_copy(update={"precision": precision})
@@ -55,17 +55,17 @@ def _remembered(memory: Path) -> str | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:
-        warn(f"{paths.shown(memory)}: is damaged ({error}); the precision is chosen anew")
+        warn(f"{paths.shown(memory)}: is damaged ({error}); the precision is chosen again")
         return None
 
 
 def _chosen(plan: Plan, device: torch.device) -> tuple[str, str]:
-    """Return a precision, and why."""
+    """Return a precision and the reason for it."""
     half = _half(device)
     if half is None:
-        return FULL, f"no instructions for half precision on this {device.type}"
+        return FULL, f"this {device.type} has no instructions for half precision"
     if isinstance(plan.classifier.network, Probe):
-        return FULL, "the head alone is trained, on features that are computed once"
+        return FULL, "only the head is trained, on features that are computed once"
     seconds = _timed(plan.classifier.network, _images(plan).to(device), (FULL, half))
     gain = seconds[FULL] / seconds[half]
     return half if gain >= LEAST_GAIN else FULL, f"a step in {half} is {gain:.2f} times as fast as in {FULL}"
@@ -78,14 +78,14 @@ def _half(device: torch.device) -> str | None:
 
 
 def _images(plan: Plan) -> Tensor:
-    """Return images (N, C, H, W) uint8 by chance; what is on them does not change how long they take."""
+    """Return random images (N, C, H, W) uint8; their content does not affect the time."""
     preprocessing, size = plan.preprocessing, min(plan.params.train.batch_size, MOST_IMAGES)
     shape = (size, preprocessing.image_size, preprocessing.image_size, preprocessing.channels)
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).permute(0, 3, 1, 2)
 
 
 def _timed(network: nn.Module, images: Tensor, precisions: tuple[str, ...]) -> dict[str, float]:
-    """Return the median seconds of forward and backward, in turns, so that a busy machine is unfair to none."""
+    """Return the median seconds of forward and backward, measured alternately, so that other load affects all precisions."""
     device = images.device
     devices = [device] if device.type == "cuda" else []
     trained = copy.deepcopy(network).to(device).train()
@@ -102,7 +102,7 @@ def _timed(network: nn.Module, images: Tensor, precisions: tuple[str, ...]) -> d
                 loss.backward()
                 trained.zero_grad()
                 _wait(device)
-                if step:  # in the first one memory is fetched and kernels are chosen
+                if step:  # the first one allocates memory and chooses kernels
                     seconds[precision].append(time.perf_counter() - start)
     return {precision: statistics.median(each) for precision, each in seconds.items()}
 

@@ -1,6 +1,6 @@
-"""A training that is the trial of a search: after every validation it tells the search its metrics, and ends if it is told to.
+"""Connects a training that is a trial to its search: it reports every validation, and ends if the search prunes it.
 
-The search runs elsewhere and is known by the address of a socket in the environment; results do not depend on it.
+The search is another process, whose socket is named in the environment. Results do not depend on it.
 """
 
 import json
@@ -14,48 +14,48 @@ from darkroom.errors import Pruned, RunError
 from darkroom.training.checkpoints.store import StateStore
 
 ADDRESS = "DARKROOM_TRIAL"
-ANSWER_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 
 
-class TellSearch(pl.Callback):
-    """Tells the search, and ends the training early, with nothing to go on from, if it does not want more of it."""
+class SearchReport(pl.Callback):
+    """Reports validations to the search; if it prunes the trial, the training ends and its states are removed."""
 
     def __init__(self, address: str, store: StateStore):
         self.address, self.store = address, store
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Let the process that writes ask, and all hear the answer."""
+        """Report from the main process, and let all processes know the decision."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-        report = {"epoch": trainer.current_epoch + 1, "metrics": metrics}
-        reason: str | None = trainer.strategy.broadcast(ask(self.address, report) if trainer.is_global_zero else None)
+        values = {"epoch": trainer.current_epoch + 1, "metrics": metrics}
+        reason: str | None = trainer.strategy.broadcast(ask(self.address, values) if trainer.is_global_zero else None)
         if reason is not None:
             if trainer.is_global_zero:
                 self.store.forget()
-            raise Pruned(f"train: was ended in epoch {report['epoch']} by the search: {reason}; nothing was published")
+            raise Pruned(f"train: pruned at epoch {values['epoch']} by the search: {reason}; nothing was published")
 
 
 def report_to_search(store: StateStore) -> list[pl.Callback]:
-    """Return what tells the search that this training belongs to, if there is one."""
+    """Return the callback that reports to the search, if this training belongs to one."""
     address = os.environ.get(ADDRESS)
-    return [TellSearch(address, store)] if address else []
+    return [SearchReport(address, store)] if address else []
 
 
-def ask(address: str, report: dict[str, Any]) -> str | None:
-    """Send metrics to the search, and return why the training is to end, or None.
+def ask(address: str, values: dict[str, Any]) -> str | None:
+    """Send metrics to the search, and return the reason for pruning, or None.
 
     Raises
     ------
     RunError
-        If nobody answers.
+        If the search does not respond.
     """
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(ANSWER_SECONDS)
+            connection.settimeout(TIMEOUT_SECONDS)
             connection.connect(address)
             with connection.makefile("rw", encoding="utf-8") as stream:
-                stream.write(json.dumps(report) + "\n")
+                stream.write(json.dumps(values) + "\n")
                 stream.flush()
-                answer = json.loads(stream.readline())
+                decision = json.loads(stream.readline())
     except (OSError, ValueError) as error:
-        raise RunError(f"{address}: the search does not answer ({error}); start it again, the trial goes on") from error
-    return answer["prune"]  # type: ignore[no-any-return]
+        raise RunError(f"{address}: the search does not respond ({error}); start it again, and the trial resumes") from error
+    return decision["prune"]  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The test split during training, to look at: nothing is chosen by it."""
+"""Measures the test split during training; nothing is chosen by it."""
 
 import math
 from collections.abc import Callable
@@ -13,16 +13,16 @@ from darkroom.training.observing.steps import log_rows
 
 
 class TestDuring(pl.Callback):
-    """Measures the test split at the validation of every so many epochs and logs it as `test_during/…`.
+    """Measures the test split at the validation of every n-th epoch and logs it as `test_during/…`.
 
-    It goes to the loggers alone: nothing that chooses an epoch, stops or sets a rate can see it.
+    The values go only to the loggers: nothing that selects an epoch, stops or changes a rate can use them.
 
     Parameters
     ----------
     every
-        Number of epochs from one time to the next.
+        Number of epochs between two measurements.
     load
-        Returns the loader of the test split, or of the part of it that is a process's: called with rank and number of processes.
+        Returns the loader of a process's part of the test split; called with rank and number of processes.
     """
 
     def __init__(self, every: int, load: Callable[[int, int], "DataLoader[Batch]"]):
@@ -30,7 +30,7 @@ class TestDuring(pl.Callback):
         self.epoch_metrics: Any = None
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Count by itself what the validation counts."""
+        """Make metrics like those of the validation."""
         assert isinstance(pl_module, Classifier)
         self.epoch_metrics = pl_module.new_metrics(further=pl_module.val_metrics.further.clone())
 

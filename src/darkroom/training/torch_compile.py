@@ -1,4 +1,4 @@
-"""`train.compile`: the network's steps as code of their own, made by torch.compile, and what making it cost."""
+"""`train.compile`: compiles the network with torch.compile, and reports how long that took."""
 
 import time
 from typing import Any
@@ -9,20 +9,20 @@ from torch._dynamo.utils import calculate_time_spent
 
 from darkroom.errors import RunError, described
 
-# Of what a compiler says, which may be pages.
+# Of a compiler's message, which may be pages long.
 MOST_LETTERS = 200
 
 
 class Compile(pl.Callback):
-    """Compiles the network that is trained, under the names that its parts have, and says at the end how long that took.
+    """Compiles the network in place, so that its tensors keep their names, and reports at the end how long that took.
 
-    A network that is validated beside it, such as an average, stays as it is. Other sizes of images or of batches, and
-    validation, are compiled when they come first.
+    Another network that is validated, such as an average, is not compiled. Other image or batch sizes, and validation, are
+    compiled when they first occur.
 
     Parameters
     ----------
     mode
-        That of torch.compile; `reduce-overhead` and `max-autotune` record the steps as CUDA graphs on a GPU.
+        Mode of torch.compile; `reduce-overhead` and `max-autotune` record the steps as CUDA graphs on a GPU.
     """
 
     def __init__(self, mode: str):
@@ -30,15 +30,15 @@ class Compile(pl.Callback):
         self._begun = self._spent = 0.0
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Have it compiled by the first step."""
+        """Let the first step compile the network."""
         self._begun, self._spent = time.perf_counter(), _spent()
         network: Any = pl_module.network
         network.compile(mode=self.mode)
         if trainer.is_global_zero:
-            print(f"train.compile: {self.mode}; the first step waits for it", flush=True)
+            print(f"train.compile: {self.mode}; the first step takes longer", flush=True)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Say what it cost."""
+        """Report how long it took."""
         if trainer.is_global_zero:
             seconds, spent = time.perf_counter() - self._begun, _spent() - self._spent
             print(f"train.compile: took {spent:.1f} s of the training's {seconds:.1f} s", flush=True)
@@ -49,10 +49,9 @@ def _spent() -> float:
 
 
 def explain_compiler(error: RuntimeError) -> None:
-    """Turn what torch says of a network that it cannot compile, or of a compiler that is missing, into one line."""
+    """Explain that the network cannot be compiled, or that a compiler is missing."""
     if isinstance(error, TorchDynamoException):
         why = " ".join(described(error).split())[:MOST_LETTERS]
         raise RunError(
-            f"params.yaml: train.compile: this network cannot be compiled here ({why}); set it to null, or see that "
-            "there is a C++ compiler"
+            f"params.yaml: train.compile: this network cannot be compiled here ({why}); set it to null, or install a C++ compiler"
         ) from error

@@ -1,4 +1,4 @@
-"""Lightning's Trainer from parameters: what it does not take fails here, on one line."""
+"""Makes Lightning's Trainer from params.yaml; arguments that it does not take are reported in one line."""
 
 import difflib
 import inspect
@@ -40,10 +40,10 @@ OWNED_BY_OTHERS = {
     "use_distributed_sampler": None,
     "default_root_dir": None,
     "plugins": None,
-    # It validates on training images.
+    # It would validate on training images.
     "overfit_batches": None,
 }
-# Python and its libraries may take a minute to start on a cluster's file system, or on a machine that is busy.
+# Python may take a minute to start on a cluster's file system or a busy machine.
 START_SECONDS = 300.0
 CLUSTERS = ("TorchElastic", "SLURM", "MPI", "LSF")
 
@@ -58,7 +58,7 @@ def make_trainer(
 ) -> pl.Trainer:
     """Return the Trainer for `train` and `hardware`, which logs to `log_dir`.
 
-    With a state, `fit` with any `ckpt_path` goes on from it, and the log goes on from what stands in `log_dir`.
+    With a state, `fit` with any `ckpt_path` resumes from it, and the log in `log_dir` is continued.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def make_trainer(
         Naming the key that Lightning does not take.
     """
     train, hardware = params.train, params.hardware
-    assert train.precision != "auto"  # it is settled by now
+    assert train.precision != "auto"  # resolve_precision has replaced it
     live = DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None)
     further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **observers.arguments, **train.trainer}
     _quieten_lightning()
@@ -91,19 +91,19 @@ def make_trainer(
         )
     except Exception as error:
         keys = "train.trainer" if train.trainer else "hardware"
-        raise InputError(f"params.yaml: {keys}: Lightning does not take it ({described(error)}); correct it") from error
+        raise InputError(f"params.yaml: {keys}: Lightning refuses it ({described(error)}); correct it") from error
     _check_world(trainer, train.batch_size)
-    if hasattr(trainer.strategy, "_timeout"):  # has no public name for strategies that are chosen by theirs
+    if hasattr(trainer.strategy, "_timeout"):  # there is no public way for strategies chosen by name
         trainer.strategy._timeout = timedelta(seconds=max(START_SECONDS, hardware.rank_timeout_seconds))
     return trainer
 
 
 def early_stopping(train: TrainParams, mode: Mode) -> list[pl.Callback]:
-    """Return what ends the training when `train.monitor` no longer gets better, if that is wanted."""
+    """Return the callback that ends the training when `train.monitor` no longer improves, if `train.early_stopping` is set."""
     stopping = train.early_stopping
     if stopping is None:
         return []
-    # Only after a validation: a training that ends within its first epoch has nothing to compare.
+    # Only after a validation: a training that ends within its first epoch has no value.
     return [
         EarlyStopping(
             train.monitor,
@@ -117,19 +117,19 @@ def early_stopping(train: TrainParams, mode: Mode) -> list[pl.Callback]:
 
 
 class RankTimeout(pl.Callback):
-    """Once all processes have met, none waits for another for longer than this; only on their way do they get more time."""
+    """Limits how long processes wait for each other, once all of them have started; the start may take longer."""
 
     def __init__(self, seconds: float):
         self.seconds = seconds
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Set it, when all that takes each process its own time is over."""
+        """Set the limit after the start, which takes each process a different time."""
         if distributed.is_available() and distributed.is_initialized():
             distributed.set_timeout(timedelta(seconds=self.seconds))
 
 
 def check_trainer_arguments(params: Params) -> None:
-    """Refuse arguments of the Trainer that it has not or that are set elsewhere, and a start that nobody would join.
+    """Refuse arguments that the Trainer does not have or that other keys set, and several machines without an address.
 
     Raises
     ------
@@ -141,7 +141,9 @@ def check_trainer_arguments(params: Params) -> None:
     for name in arguments:
         if name in OWNED_BY_OTHERS:
             other = OWNED_BY_OTHERS[name]
-            raise InputError(f"params.yaml: train.trainer.{name}: is not set here; " + (f"set {other}" if other else "remove it"))
+            raise InputError(
+                f"params.yaml: train.trainer.{name}: cannot be set here; " + (f"set {other}" if other else "remove it")
+            )
         if name not in known:
             raise InputError(
                 f"params.yaml: train.trainer.{name}: Lightning's Trainer takes no such argument; {_nearest(name, known)}"
@@ -164,7 +166,7 @@ def check_trainer_arguments(params: Params) -> None:
         )
     if hardware.num_nodes > 1 and "MASTER_ADDR" not in os.environ and not _in_cluster():
         raise InputError(
-            f"params.yaml: hardware.num_nodes: is {hardware.num_nodes}, but nothing here tells where the other machines are; "
+            f"params.yaml: hardware.num_nodes: is {hardware.num_nodes}, but the address of the other machines is not set; "
             "start with torchrun or srun, set MASTER_ADDR, MASTER_PORT and NODE_RANK, or set it to 1"
         )
 
@@ -187,7 +189,7 @@ def _check_world(trainer: pl.Trainer, batch_size: int) -> None:
 
 
 def _quieten_lightning() -> None:
-    """Silence what Lightning says at every start (devices, tips, processes); what matters is said by this project."""
+    """Silence Lightning's messages at every start (devices, tips, processes)."""
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators.cuda"):
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("lightning_fabric", "lightning_fabric.utilities.distributed"):

@@ -164,7 +164,8 @@ def test_a_network_that_does_not_end_with_its_head_is_refused(kind: str) -> None
         assert make_probe(Odd(kind), preprocessing, images).shape == (8,)
         return
     with pytest.raises(
-        InputError, match=r"train\.cache_features: cannot be used with Odd, whose answer is not that of one last module \(head\)"
+        InputError,
+        match=r"train\.cache_features: cannot be used with Odd, whose logits are not the output of one last module \(head\)",
     ):
         make_probe(Odd(kind), preprocessing, images)
 

@@ -86,15 +86,15 @@ class Plugin(BatchAugmentation):
 @pytest.mark.parametrize(
     ("data", "transforms", "size", "hold", "found"),
     [
-        ("photos", [], 16, "auto", "40 images held on cpu (0.0307 MB), cut out in whole batches"),
-        ("photos", WHOLE, 16, "auto", "40 images held on cpu (0.0307 MB), cut out in whole batches"),
+        ("photos", [], 16, "auto", "40 images cached on cpu (0.0307 MB), sliced in batches"),
+        ("photos", WHOLE, 16, "auto", "40 images cached on cpu (0.0307 MB), sliced in batches"),
         ("photos", [], 16, False, "encoded images, 2 threads"),
         ("photos", [RandomCropResize()], 16, "auto", "encoded images, 2 threads, decoded once (2 GB of memory at most)"),
         ("photos", [Plugin()], 16, True, "encoded images, 2 threads, decoded once (2 GB of memory at most)"),
         ("photos", [torch.nn.Identity()], 16, True, "encoded images, 2 processes"),
-        ("digits", WHOLE, 8, "auto", "pixels, cut out in whole batches, 2 threads"),
-        ("digits", WHOLE, 8, True, "40 images held on cpu (0.00768 MB), cut out in whole batches"),
-        ("digits", WHOLE, 16, "auto", "40 images held on cpu (0.0307 MB), cut out in whole batches"),
+        ("digits", WHOLE, 8, "auto", "pixels, sliced in batches, 2 threads"),
+        ("digits", WHOLE, 8, True, "40 images cached on cpu (0.00768 MB), sliced in batches"),
+        ("digits", WHOLE, 16, "auto", "40 images cached on cpu (0.0307 MB), sliced in batches"),
     ],
 )
 def test_what_is_held_is_said(

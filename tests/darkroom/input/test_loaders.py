@@ -104,7 +104,7 @@ def test_a_reader_that_hangs_is_given_up(photos: Any) -> None:
         readers=1,
         timeout=0.3,
     )
-    with pytest.raises(RunError, match=r"hardware.worker_timeout_seconds: the readers delivered nothing for 0.3 s; raise it, or"):
+    with pytest.raises(RunError, match=r"hardware.worker_timeout_seconds: the readers made no batch for 0.3 s; raise it, or"):
         next(iter(loader))
     go_on.set()
 
@@ -176,8 +176,8 @@ def test_what_is_said_of_the_input(digits: Any, photos: Any) -> None:
         )
     ]
     assert found == [
-        "pixels, cut out in whole batches, by the training itself",
-        "pixels, cut out in whole batches, 1 thread",
+        "pixels, sliced in batches, by the training process",
+        "pixels, sliced in batches, 1 thread",
         "encoded images, 2 threads",
         "encoded images, 2 processes",
         "encoded images, 1 process",

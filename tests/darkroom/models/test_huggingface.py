@@ -132,7 +132,7 @@ def test_a_model_file_resolves_no_name(make_params: Callable[..., Params], tmp_p
     card |= {"epoch": 1, "monitor": "val/loss", "score": 0.5, "data_sha256": {}}
     card["params"] = {"base": {"allow_targets": []}, "train": {"model": card["network"], "lora": None}}
     save_model(tmp_path, Normalized(network, seen).state_dict(), card)
-    with pytest.raises(InputError, match=r"models/model\.json: names a network that cannot be made \(its config is missing\)"):
+    with pytest.raises(InputError, match=r"models/model\.json: names a network that cannot be built \(its config is missing\)"):
         load_model(tmp_path, make_params({}))
 
 
@@ -162,11 +162,11 @@ def test_a_configuration_names_no_code(vit: Path, planted: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "timm_wrapper", "architecture": "resnet18"}, "is of the kind timm_wrapper; set provider to timm"),
-        ({"model_type": "bert"}, "is of the kind bert, which does not classify images"),
-        ({"model_type": "os"}, "is of the kind os, which does not classify images"),
-        ({"model_type": ["vit"]}, "is of the kind ['vit'], which does not"),
-        ({"model_type": "vit", "hidden_size": "big"}, "huggingface's gone cannot be made ("),
+        ({"model_type": "timm_wrapper", "architecture": "resnet18"}, "has the model type timm_wrapper; set provider to timm"),
+        ({"model_type": "bert"}, "has the model type bert, which does not classify images"),
+        ({"model_type": "os"}, "has the model type os, which does not classify images"),
+        ({"model_type": ["vit"]}, "has the model type ['vit'], which does not"),
+        ({"model_type": "vit", "hidden_size": "big"}, "huggingface's gone cannot be built ("),
     ],
 )
 def test_configurations_of_no_classifier(config: dict[str, Any], message: str) -> None:
@@ -186,7 +186,7 @@ def no_safetensors(folder: Path) -> None:
         (lambda folder: (folder / "config.json").unlink(), {}, "has no config.json; name a network of the library"),
         (lambda folder: (folder / "config.json").write_text("{"), {}, "is damaged (Expecting property name"),
         (no_safetensors, {}, "has no model.safetensors, and weights in other files could run code; name another"),
-        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), {}, "cannot be made (SafetensorError"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), {}, "cannot be built (SafetensorError"),
         (lambda _: None, {"hidden_siz": 8}, "train.model.kwargs.hidden_siz: "),
         (lambda _: None, {"patch_size": 16}, "the weights do not fit vit.embeddings"),
         (lambda _: None, {"trust_remote_code": True}, "train.model.kwargs.trust_remote_code: "),
@@ -202,7 +202,7 @@ def test_what_is_wrong_is_one_line(vit: Path, damage: Callable[[Path], Any], kwa
 def test_a_repository_that_does_not_say_what_it_expects(vit: Path) -> None:
     (vit / "preprocessor_config.json").unlink()
     with pytest.raises(
-        InputError, match=r"does not say what images it expects in preprocessor_config\.json .*set train\.model\.pre"
+        InputError, match=r"does not describe the images that it expects in preprocessor_config\.json .*set train\.model\.pre"
     ):
         describe_weights(named(vit))
 
@@ -245,14 +245,14 @@ def test_a_licence_is_known_before_the_weights_are_fetched(served: Hub, make_par
 
 
 def test_names_that_the_hub_does_not_have(served: Hub) -> None:
-    with pytest.raises(InputError, match=r"train\.model\.name: the hub does not give owner/vitt \(RepositoryNotFoundError\)"):
+    with pytest.raises(InputError, match=r"train\.model\.name: the hub refuses owner/vitt \(RepositoryNotFoundError\)"):
         build(named("owner/vitt"))
-    with pytest.raises(InputError, match=r"the hub does not give owner/vit@gone \(RevisionNotFoundError\)"):
+    with pytest.raises(InputError, match=r"the hub refuses owner/vit@gone \(RevisionNotFoundError\)"):
         build(named("owner/vit@gone"))
-    with pytest.raises(InputError, match=r"'no name' is neither a folder here nor a name of the hub"):
+    with pytest.raises(InputError, match=r"'no name' is neither a local folder nor a name on the hub"):
         build(named("no name"))
     served.status = 500
-    with pytest.raises(RunError, match=r"the weights of huggingface's owner/vit cannot be had \("):
+    with pytest.raises(RunError, match=r"the weights of huggingface's owner/vit cannot be downloaded \("):
         build(named("owner/vit"))
 
 

@@ -134,7 +134,7 @@ def test_a_step_moves_each_layer_by_its_own_rate(make_params: Callable[..., Para
 
 
 def test_a_pattern_that_names_nothing(make_params: Callable[..., Params]) -> None:
-    with pytest.raises(InputError, match=r"train\.lr_factors: 'stern' is in no parameter's name; they are 0\.weight, …, 0\.bias"):
+    with pytest.raises(InputError, match=r"train\.lr_factors: 'stern' matches no parameter; they are 0\.weight, …, 0\.bias"):
         parameter_groups(nn.Sequential(nn.Linear(2, 2)), make_params({"train.lr_factors": {"stern": 0.1}}).train, 0.1)
 
 

@@ -186,7 +186,7 @@ def test_layers_that_do_more_than_multiply_are_left_alone() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train.lora": {"targets": ["atn"]}}, "train.lora.targets: 'atn' is in no name of the layers that can be adapted; they are features.0, …, features.4"),
+        ({"train.lora": {"targets": ["atn"]}}, "train.lora.targets: 'atn' matches no layer that can be adapted; they are features.0, …, features.4"),
         ({"train.lora": {"targets": ["head"]}}, "train.lora.targets: 'head' is in no name of the layers"),
         ({"train.lora": {"targets": ["("]}}, "train.lora.targets.0: '(' is no regular expression ("),
         ({"train.lora": {"targets": []}}, "train.lora.targets: "),

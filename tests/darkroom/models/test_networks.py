@@ -88,8 +88,8 @@ def test_images_are_normalised_in_front_of_the_network() -> None:
                 ("dropout", "0.2", "a number from 0 to less than 1"),
             ]
         ),
-        (named("timm", "test_resnet", nonsense=1), "timm's test_resnet cannot be made (TypeError"),
-        (named("torchvision", "resnet18", nonsense=1), "torchvision's resnet18 cannot be made"),
+        (named("timm", "test_resnet", nonsense=1), "timm's test_resnet cannot be built (TypeError"),
+        (named("torchvision", "resnet18", nonsense=1), "torchvision's resnet18 cannot be built"),
     ],
 )
 def test_mistakes_name_the_key(model: Network, message: str) -> None:
@@ -140,7 +140,9 @@ def test_weights_out_of_reach_are_one_line_at_once(
     for variable in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     start = time.monotonic()
-    with pytest.raises(RunError, match=rf"pretrained: the weights of {provider}'s {name} cannot be had .*check the connection"):
+    with pytest.raises(
+        RunError, match=rf"pretrained: the weights of {provider}'s {name} cannot be downloaded .*check the connection"
+    ):
         build_network(named(provider, name, pretrained=True), num_classes=3, channels=3)
     assert time.monotonic() - start < 10
     assert "Retrying" not in "".join(capfd.readouterr())

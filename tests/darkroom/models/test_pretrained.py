@@ -77,7 +77,7 @@ def test_licences(licence: str, restricted: bool, capsys: pytest.CaptureFixture[
 
 def test_weights_without_a_licence_are_taken_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     check_licence(Baseline(source="timm: someone/something", licence=None, sha256={}), allow_noncommercial=False)
-    assert "no licence is named for the weights of timm: someone/something" in capsys.readouterr().err
+    assert "the weights of timm: someone/something name no licence" in capsys.readouterr().err
 
 
 def test_a_training_with_them_is_refused_before_they_are_fetched(make_params: Callable[..., Params], digits: Any) -> None:

@@ -97,7 +97,7 @@ def flip(path: Path, place: int) -> None:
         ),
         (
             lambda folder: edit(folder, network=SMALL | {"name": "system"}),
-            "models/model.json: names a network that cannot be made (",
+            "models/model.json: names a network that cannot be built (",
         ),
     ],
 )

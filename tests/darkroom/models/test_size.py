@@ -34,5 +34,5 @@ def test_attention_is_counted() -> None:
 
 def test_the_line_that_is_told() -> None:
     size = Size(parameters=312_345, trained=12_000, multiply_adds=12_345_678)
-    assert str(size) == "0.312 M parameters (0.012 M trained), 12.3 M multiply-adds an image"
+    assert str(size) == "0.312 M parameters (0.012 M trained), 12.3 M multiply-adds per image"
     assert "4089 M multiply-adds" in str(Size(parameters=25_600_000, trained=0, multiply_adds=4_089_284_608))

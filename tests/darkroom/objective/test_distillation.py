@@ -183,7 +183,7 @@ def test_what_it_learnt_from_is_recorded_and_part_of_the_state(
     plan = plan_for(params, digits)
     sha256 = {"model.safetensors": files.sha256(folder / "model.safetensors")}
     assert plan.about["teacher"]["sha256"] == sha256
-    assert plan.lines()[-1] == f"taught by {folder} (weight 0.3, temperature 3)"
+    assert plan.lines()[-1] == f"teacher {folder} (weight 0.3, temperature 3)"
     publish(tmp_path / "student", plan, DIGITS)
     card = read_card(tmp_path / "student" / "model.json")
     assert card.teacher is not None
@@ -221,13 +221,13 @@ def test_another_teacher_is_refused(taught: Callable[..., Params], digits: Any, 
         assert "\n" not in str(caught.value)
 
     publish(folder, plan, [*DIGITS[1:], "0"])
-    refused(f"{folder} knows 10 classes (1, 2, 3, …), but the data has 10 classes (0, 1, 2, …); name a model of the same classes")
+    refused(f"{folder} has 10 classes (1, 2, 3, …), but the data has 10 classes (0, 1, 2, …); name a model of the same classes")
     publish(folder, plan, DIGITS, task="multilabel")
     refused(f"{folder} is of images with any number of classes each, which these have not; name another model")
     card = make_card(plan.params, plan.preprocessing, DIGITS, {}, Best(), about=plan.about)
     weights = plan.classifier.network.state_dict()
     save_model(folder, weights | {"network.head.bias": torch.full((10,), float("nan"))}, card)
-    refused(f"{folder} answers with NaN or infinity; name another model")
+    refused(f"{folder} predicts NaN or infinity; name another model")
     save_model(folder, weights | {"network.head.bias": torch.zeros(3)}, card)
     refused(f"model.json of {folder}: does not fit model.safetensors (")
     save_model(folder, weights, card | {"network": {"_target_": "os.system", "command": "true"}})

@@ -251,4 +251,4 @@ def test_what_cannot_train_is_one_line(make_params: Any, few: Any, module: Any, 
 
 def test_the_finders_say_that_they_try_the_usual_step(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     SweepTrainer(plan)
-    assert "train.module: find tries train.loss on labelled images, not what the module does" in capsys.readouterr().err
+    assert "train.module: find measures train.loss on labelled images, not the module's training_step" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def test_the_steepest_descent_of_a_known_curve() -> None:
     assert steepest(rates, losses) == pytest.approx(3e-3, rel=0.15)
     with pytest.raises(RunError, match="falls at no learning rate"):
         steepest(rates, np.linspace(1, 2, 121))
-    with pytest.raises(RunError, match="explodes at the lowest"):
+    with pytest.raises(RunError, match="diverges at the lowest"):
         steepest(rates[:8], losses[:8])
 
 

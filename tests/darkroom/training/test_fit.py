@@ -136,8 +136,8 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
             {"train.trainer": {"limit_val_batches": 0}},
             "train.trainer.limit_val_batches: is 0, but the best epoch is chosen by validation",
         ),
-        ({"train.trainer": {"max_epochs": 3}}, "train.trainer.max_epochs: is not set here; set train.epochs"),
-        ({"train.trainer": {"callbacks": []}}, "train.trainer.callbacks: is not set here; remove it"),
+        ({"train.trainer": {"max_epochs": 3}}, "train.trainer.max_epochs: cannot be set here; set train.epochs"),
+        ({"train.trainer": {"callbacks": []}}, "train.trainer.callbacks: cannot be set here; remove it"),
         (
             {"train.trainer": {"max_tim": 3}},
             "train.trainer.max_tim: Lightning's Trainer takes no such argument; did you mean 'max_time'?",
@@ -155,12 +155,15 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
         ({"train.augment": [{"_target_": "torch.optim.SGD"}]}, "train.augment._target_: torch.optim.SGD cannot be used here"),
         ({"hardware.accelerator": "cuda"}, "hardware.accelerator: is cuda, but this machine has none; set it to auto or cpu"),
         ({"train.precision": "16-mixed"}, "train.precision: is 16-mixed, which cpu cannot do here"),
-        ({"train.trainer": {"limit_train_batches": -3}}, "train.trainer: Lightning does not take it (MisconfigurationException"),
+        ({"train.trainer": {"limit_train_batches": -3}}, "train.trainer: Lightning refuses it (MisconfigurationException"),
         ({"hardware.strategy": "dpp"}, "hardware.strategy: Lightning has no 'dpp'; did you mean 'ddp'?"),
-        ({"hardware.num_nodes": 2}, "hardware.num_nodes: is 2, but nothing here tells where the other machines are"),
+        (
+            {"hardware.num_nodes": 2},
+            "hardware.num_nodes: is 2, but the address of the other machines is not set the other machines are",
+        ),
         (
             {"train.augment": [{"_target_": "torchvision.transforms.v2.MixUp", "num_classes": 10}]},
-            "train.augment: MixUp cannot transform an image (ValueError: ",
+            "train.augment: MixUp fails on an image (ValueError: ",
         ),
         (
             {"train.augment": [{"_target_": "albumentations.HorizontalFlip"}]},
@@ -172,7 +175,7 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
         ),
         (
             {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.Crop", "x_max": 9}]},
-            "train.augment: Crop cannot transform an image (",
+            "train.augment: Crop fails on an image (",
         ),
         ({"train.image_size": 2}, "train.model: does not take images of 2 pixels and 1 channel(s)"),
     ],
@@ -220,8 +223,8 @@ class DyingAugmentation(torch.nn.Module):
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (signal.SIGKILL, "hardware.num_workers: a reading process died (DataLoader worker (pid"),
-        (signal.SIGSTOP, "hardware.worker_timeout_seconds: the readers delivered nothing for 2 s; raise it, or set"),
+        (signal.SIGKILL, "hardware.num_workers: a worker process died (DataLoader worker (pid"),
+        (signal.SIGSTOP, "hardware.worker_timeout_seconds: the readers made no batch for 2 s; raise it, or set"),
     ],
 )
 def test_reading_processes_that_die_or_hang(

@@ -43,7 +43,7 @@ def test_every_epoch_is_told_and_the_verdict_obeyed(
     store = StateStore(tmp_path, {})
     with _Listener(judge) as listener:
         monkeypatch.setenv(ADDRESS, listener.env[ADDRESS])
-        with pytest.raises(Pruned, match="was ended in epoch 3 by the search: others are better; nothing was published"):
+        with pytest.raises(Pruned, match="pruned at epoch 3 by the search: others are better; nothing was published"):
             train(make_params(SMALL), digits, store)
     assert [report["epoch"] for report in heard] == [1, 2, 3]
     assert all({"val/loss", "val/accuracy"} <= set(report["metrics"]) for report in heard)
@@ -54,5 +54,5 @@ def test_a_search_that_has_gone_ends_the_training_in_one_line(
     make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ADDRESS, str(tmp_path / "nobody"))
-    with pytest.raises(RunError, match=r"nobody: the search does not answer \(.*\); start it again, the trial goes on"):
+    with pytest.raises(RunError, match=r"nobody: the search does not respond \(.*\); start it again, and the trial resumes"):
         train(make_params(SMALL), digits, StateStore(tmp_path / "states", {}))

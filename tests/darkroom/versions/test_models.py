@@ -44,7 +44,7 @@ def test_training_starts_from_a_commit_also_elsewhere(tmp_path: Path) -> None:
     assert "further" in further
     told = clone.run("dvc repro train").stdout
     assert "tensors of further (" in told
-    assert "M multiply-adds an image" in told
+    assert "M multiply-adds per image" in told
     card = json.loads((clone.path / "models/model.json").read_text())
     assert card["origin"]["source"].startswith("init_from: further (")
     assert card["origin"]["sha256"]["model.safetensors"] != weights

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-# What a model file may ask for: the loops over stages and depth end, whatever stands there.
+# Limits for what a model file may ask for: building the network ends.
 MOST = {"width": 4096, "stages": 13, "depth": 64}
 
 
@@ -29,7 +29,7 @@ class SmallCNN(nn.Module):
     Raises
     ------
     ValueError
-        If one of them is no such number.
+        If an argument is out of range.
     """
 
     def __init__(
@@ -67,6 +67,6 @@ def _check(dropout: float, **numbers: int) -> None:
 
 
 def _convolution(in_channels: int, out_channels: int) -> list[nn.Module]:
-    # Batch normalisation has the bias.
+    # Batch normalisation adds the bias.
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]

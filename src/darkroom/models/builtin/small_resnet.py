@@ -1,10 +1,10 @@
-"""ResNets whose stem keeps small images as large as they are."""
+"""ResNets whose stem does not reduce small images."""
 
 from torch import nn
 
 
 def small_resnet18(num_classes: int, in_channels: int, *, zero_init_residual: bool = False) -> nn.Module:
-    """Return torchvision's ResNet-18 with a 3x3 stem of stride 1 and no pooling behind it, for images of about 32 pixels.
+    """Return torchvision's ResNet-18 with a 3x3 stem of stride 1 and no pooling after it, for images of about 32 pixels.
 
     Parameters
     ----------
@@ -13,7 +13,7 @@ def small_resnet18(num_classes: int, in_channels: int, *, zero_init_residual: bo
     in_channels
         1 for grey images and 3 for colour.
     zero_init_residual
-        Whether every block begins as the identity.
+        Whether every block is the identity at first.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""A network that learns fast from few images: its first layer is not trained but whitens what the images are made of.
+"""A network that trains fast: its first layer is not trained but whitens patches of the images.
 
 N images, C channels, K classes.
 """
@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# What a model file may ask for, as of `small_cnn`.
+# Limits for what a model file may ask for, as in `small_cnn`.
 MOST_BLOCKS, MOST_CHANNELS, LARGEST_PATCH = 12, 4096, 16
 
 
 class WhitenedCNN(nn.Module):
     """A frozen layer that whitens patches of pixels, then blocks of two 3x3 convolutions, each halving the image.
 
-    Convolutions begin as the identity, as far as they have outputs for it; normalisation has no scale, and logits are divided by
-    a constant, so that a high learning rate fits all layers.
+    Convolutions are initialised as the identity, as far as they have outputs for it; normalisation has no scale, and logits are
+    divided by a constant, so that one high learning rate suits all layers.
 
     Parameters
     ----------
@@ -28,12 +28,12 @@ class WhitenedCNN(nn.Module):
     widths
         Channels of each block, 1 to 4096 of at most 12; the first layer must leave at least 2 ** len(widths) pixels a side.
     patch, stride
-        Pixels of a side of what is whitened, 2 to 16, and from one of them to the next: more than 1 for larger images.
+        Side of the whitened patches in pixels, 2 to 16, and the distance between them: more than 1 for larger images.
 
     Raises
     ------
     ValueError
-        If they are no such numbers.
+        If an argument is out of range.
 
     References
     ----------
@@ -55,7 +55,7 @@ class WhitenedCNN(nn.Module):
         self.head = nn.Linear(channels, num_classes, bias=False)
 
     def fit_to(self, images: Tensor) -> None:
-        """Set the first layer from normalised images (N, C, H, W); the train stage calls it with training images."""
+        """Compute the first layer from normalised images (N, C, H, W); the train stage passes training images."""
         self.whiten.fit_to(images)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def _check(widths: Sequence[int], patch: int, stride: int) -> None:
 
 
 class _Whitening(nn.Module):
-    """A convolution whose filters are not trained, whatever is frozen or thawed; its bias is."""
+    """A convolution with fixed filters and a trained bias."""
 
     filters: Tensor
 
@@ -85,16 +85,16 @@ class _Whitening(nn.Module):
         super().__init__()
         self.patch, self.stride = patch, stride
         num = channels * patch**2
-        # As good as any, for a network that is built to be given its weights.
+        # Any values, for a network whose weights are loaded afterwards.
         self.register_buffer("filters", torch.cat([torch.eye(num), -torch.eye(num)]).view(2 * num, channels, patch, patch))
         self.bias = nn.Parameter(torch.zeros(2 * num))
 
     def fit_to(self, images: Tensor) -> None:
-        """Make the outputs for images (N, C, H, W) uncorrelated, of variance 1, each with its negative beside it."""
+        """Make the outputs for images (N, C, H, W) uncorrelated, with variance 1, each followed by its negative."""
         columns = functional.unfold(images, self.patch, stride=self.stride)  # N, numbers, places
         patches = columns.transpose(1, 2).flatten(0, 1).double()
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-        # Directions in which images hardly differ are compression's noise rather than signal.
+        # Directions in which images hardly differ are noise of the compression rather than signal.
         whitening = (vectors / (values + 5e-4).sqrt()).T.flip(0)  # filters, numbers
         self.filters.copy_(torch.cat([whitening, -whitening]).view_as(self.filters))
 
@@ -123,7 +123,7 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def _normalisation(channels: int) -> nn.BatchNorm2d:
-    # Quick to follow: a training of few epochs has few steps.
+    # A high momentum, as a training of few epochs has few steps.
     norm = nn.BatchNorm2d(channels, momentum=0.4, affine=False)
     norm.bias = nn.Parameter(torch.zeros(channels))
     return norm

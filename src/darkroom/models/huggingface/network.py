@@ -17,7 +17,7 @@ from darkroom.models.huggingface.repository import KEY, fetch_weights, find_repo
 from darkroom.params import Network
 
 # timm's networks have a provider of their own; ShieldGemma classifies by questions in its prompt.
-NO_CLASSIFIERS = {"timm_wrapper": "set provider to timm, and name to that of the network there", "shieldgemma2": "name another"}
+NO_CLASSIFIERS = {"timm_wrapper": "set provider to timm, and name to timm's name of it", "shieldgemma2": "name another"}
 
 
 class HuggingFaceClassifier(nn.Module):
@@ -75,20 +75,20 @@ def build_huggingface(model: Network, *, num_classes: int, config: Mapping[str, 
 
 
 def _config_class(content: Mapping[str, Any]) -> Any:
-    """Return the class of a configuration, of the library's own for classifiers alone."""
+    """Return the library's configuration class, for image classifiers only."""
     from transformers import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
     kind = content.get("model_type")
     if isinstance(kind, str) and kind in NO_CLASSIFIERS:
-        raise InputError(f"{KEY}.name: is of the kind {kind}; {NO_CLASSIFIERS[kind]}")
+        raise InputError(f"{KEY}.name: has the model type {kind}; {NO_CLASSIFIERS[kind]}")
     if not isinstance(kind, str) or kind not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES:
-        raise InputError(f"{KEY}.name: is of the kind {one_line(str(kind))}, which does not classify images; name another")
+        raise InputError(f"{KEY}.name: has the model type {one_line(str(kind))}, which does not classify images; name another")
     return CONFIG_MAPPING[kind]
 
 
 def _fields(config_class: Any) -> list[str]:
-    """Return the fields that a kind of network has of its own; those of every kind name code, precision and labels."""
+    """Return the fields specific to a model type; the common ones are about code, precision and labels."""
     from transformers import PreTrainedConfig
 
     common = {field.name for field in dataclasses.fields(PreTrainedConfig)}
@@ -96,7 +96,7 @@ def _fields(config_class: Any) -> list[str]:
 
 
 def _declared(config_class: Any, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a configuration that the library declares, also in those within it."""
+    """Return the fields of a configuration that the library declares, also in nested configurations."""
     parts = config_class.sub_configs
     chosen = {name: content[name] for name in _fields(config_class) if name in content and name != "num_labels"}
     return {
@@ -118,7 +118,7 @@ def _from_config(config: Any) -> nn.Module:
 
 
 def _check_fit(network: nn.Module, info: Mapping[str, Any], num_classes: int) -> None:
-    """Refuse weights of another shape, but for the last layer's, and say which are not in the files at all."""
+    """Refuse weights of other shapes, except the last layer's, and warn of weights that the files do not have."""
     unfit = {name.rpartition(".")[0] for name, *_ in info["mismatched_keys"]}
     missing = {name.rpartition(".")[0] for name in info["missing_keys"]}
     heads = {name for name in unfit | missing if _is_head(network.get_submodule(name), num_classes)}

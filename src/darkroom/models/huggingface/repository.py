@@ -28,9 +28,9 @@ class Repository:
     Attributes
     ----------
     folder : Path
-        Its files; weights of the hub are fetched when they are needed.
+        The files; weights are downloaded from the hub when they are needed.
     name : str
-        As people know it, with the commit if it is of the hub.
+        Name for users, with the commit if it is on the hub.
     hub : tuple of str or None
         Name on the hub and commit; None for a folder of this machine.
     """
@@ -41,7 +41,7 @@ class Repository:
 
     @cached_property
     def licence(self) -> str | None:
-        """The licence that the model card names, with the owner's own name for it."""
+        """The licence that the model card names, with the owner's name for a licence of their own."""
         from huggingface_hub import ModelCard
 
         path = self.folder / "README.md"
@@ -51,7 +51,7 @@ class Repository:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Hashes of the weights of a folder here; those of the hub are known by the commit."""
+        """Hashes of the weights in a local folder; on the hub, the commit identifies them."""
         found = [] if self.hub else sorted(path for pattern in WEIGHTS for path in self.folder.glob(pattern))
         return {path.name: files.sha256(path) for path in found}
 
@@ -67,7 +67,7 @@ class Repository:
 
 
 def find_repository(model: Network) -> Repository:
-    """Find a folder of this machine, from the repository's root on, or else a repository of the hub, with all but its weights.
+    """Find a local folder, relative to the root of this repository, or else a repository of the hub, without its weights.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def find_repository(model: Network) -> Repository:
     found = NAME.fullmatch(model.name)
     if not found:
         raise InputError(
-            f"{KEY}.name: '{one_line(model.name)}' is neither a folder here nor a name of the hub; "
+            f"{KEY}.name: '{one_line(model.name)}' is neither a local folder nor a name on the hub; "
             "write it as owner/name, or owner/name@commit"
         )
     try:
@@ -100,7 +100,7 @@ def expected_images(model: Network, repository: Repository) -> tuple[tuple[float
     Raises
     ------
     InputError
-        If the repository does not say it.
+        If the repository does not describe its images.
     """
     try:
         processor: Any = library().AutoImageProcessor.from_pretrained(
@@ -108,14 +108,14 @@ def expected_images(model: Network, repository: Repository) -> tuple[tuple[float
         )
     except Exception as error:
         raise InputError(
-            f"{KEY}.name: {repository.name} does not say what images it expects in preprocessor_config.json "
+            f"{KEY}.name: {repository.name} does not describe the images that it expects in preprocessor_config.json "
             f"({described(error).splitlines()[0]}); name another, or set train.model.pretrained to false"
         ) from error
     if getattr(processor, "do_flip_channel_order", None):
-        warn(f"{KEY}.name: {repository.name} was trained on images with red and blue exchanged, and here sees them as they are")
+        warn(f"{KEY}.name: {repository.name} was trained on images with red and blue exchanged, which they are not here")
     normalises = processor.do_normalize
     mean, std = (processor.image_mean, processor.image_std) if normalises else ((0.0,) * 3, (1.0,) * 3)
-    # The library scales bytes by a factor, less 1 if there is an offset; here they are between 0 and 1 before all that.
+    # The library multiplies bytes by a factor and subtracts 1 if there is an offset; here they are scaled to 0..1 before.
     scale = 255 * processor.rescale_factor if processor.do_rescale else 255.0
     offset = 1.0 if getattr(processor, "rescale_offset", None) else 0.0
     size = (processor.crop_size if getattr(processor, "do_center_crop", None) else None) or processor.size
@@ -130,7 +130,7 @@ def library() -> Any:
     except ImportError:
         advice = "run 'pip install -c requirements-dev.txt transformers'"
         raise InputError(f"{KEY}.provider: huggingface needs a package that is not installed; {advice}") from None
-    # What matters of its reports and bars is said in one line, by `_check_fit`.
+    # `_check_fit` reports what matters in one line.
     library: Any = transformers
     library.logging.set_verbosity_error()
     library.logging.disable_progress_bar()
@@ -139,7 +139,7 @@ def library() -> Any:
 
 @cache
 def _find_on_hub(name: str, revision: str | None) -> Repository:
-    """Find the commit that a name means today, once, and fetch what is small."""
+    """Find the commit of a name, once, and download the small files."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -149,7 +149,7 @@ def _find_on_hub(name: str, revision: str | None) -> Repository:
         folder = snapshot_download(name, revision=commit, allow_patterns=list(FACTS), library_name="darkroom", etag_timeout=20)
     except (RepositoryNotFoundError, GatedRepoError, RevisionNotFoundError) as error:
         raise InputError(
-            f"{KEY}.name: the hub does not give {name}{'@' + revision if revision else ''} ({type(error).__name__}); "
+            f"{KEY}.name: the hub refuses {name}{'@' + revision if revision else ''} ({type(error).__name__}); "
             "correct the name, or run 'hf auth login' if it is private"
         ) from None
     assert commit is not None
@@ -157,12 +157,12 @@ def _find_on_hub(name: str, revision: str | None) -> Repository:
 
 
 def fetch_weights(model: Network, repository: Repository) -> None:
-    """Fetch the weights of a repository of the hub into its folder.
+    """Download the weights of a repository of the hub into its folder.
 
     Raises
     ------
     RunError
-        If they cannot be fetched.
+        If they cannot be downloaded.
     InputError
         If the repository has none that can be opened without running code.
     """

@@ -1,1 +1,1 @@
-"""What a training keeps: states to resume from, and the weights of its best epochs."""
+"""States to resume from, and the weights of the best epochs."""

@@ -1,4 +1,4 @@
-"""Keeping the weights of the best epochs, and of every so manieth one, in files beside the training's states."""
+"""Keeps the weights of the best epochs, and of every n-th epoch, in files beside the training's states."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -19,7 +19,7 @@ class Kept:
     Attributes
     ----------
     monitor, score : str, float
-        What it was chosen by, and its value.
+        The monitored metric, and its value.
     epoch : int
         From 1.
     file : str
@@ -33,26 +33,26 @@ class Kept:
 
 
 def _column(table: Path, epoch: int) -> list[float]:
-    """Return what DVCLive logged of a metric in an epoch."""
+    """Return the values of a metric that DVCLive logged in an epoch."""
     rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
     return [float(value) for step, value in rows if int(step) == epoch]
 
 
 class KeepBest(pl.Callback):
-    """Keeps the weights of the epochs whose monitored metric was best, the earlier one of equals, and of every so manieth one.
+    """Keeps the weights of the epochs with the best value of a metric (the earlier one of equals), and of every n-th epoch.
 
-    An epoch that is validated several times stands for the best of these.
+    An epoch that is validated several times counts with its best validation.
 
     Parameters
     ----------
     store
         Where the weights are written.
     monitor, mode
-        The metric, and whether the least or the greatest value is the best one.
+        The metric, and whether its least or its greatest value is the best.
     num_best
         Number of best epochs.
     every
-        Keep every so manieth epoch as well.
+        Keep every n-th epoch, too.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class KeepBest(pl.Callback):
 
     @property
     def name(self) -> str:
-        """What the published weights are of."""
+        """Which epochs the published weights come from."""
         return f"the mean of epochs {', '.join(map(str, self.soup.epochs))}" if self.soup else f"epoch {self.epoch}"
 
     @property
@@ -92,16 +92,16 @@ class KeepBest(pl.Callback):
         return self.soup.weights if self.soup else self.load(self.kept[0])
 
     def measured(self, log_dir: Path) -> dict[str, float]:
-        """Return the validation metrics of the published weights, as the log in `log_dir` has them, by name without `val/`.
+        """Return the validation metrics of the published weights from the log in `log_dir`, by name without `val/`.
 
-        Of a soup only the monitored one was measured.
+        For a soup, only the monitored metric was measured.
         """
         name = self.monitor.removeprefix("val/")
         if self.soup is not None:
             return {name: self.score}
         tables = sorted((log_dir / "plots" / "metrics" / "val").glob("*.tsv"))
         columns = {table.stem: _column(table, self.epoch) for table in tables}
-        # An epoch that was validated several times stands for the best of these.
+        # An epoch that is validated several times counts with its best validation.
         place = columns[name].index(self.score) if self.score in columns.get(name, []) else -1
         found = {column: values[place] for column, values in columns.items() if values and math.isfinite(values[place])}
         return {**found, name: self.score}
@@ -111,11 +111,11 @@ class KeepBest(pl.Callback):
         return self.store.load_weights(kept.file)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Learn which process this is."""
+        """Note whether this process writes the model."""
         self.publishes = trainer.is_global_zero
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare this epoch with those that are kept."""
+        """Keep this epoch if it is among the best, or an n-th one."""
         measured = Kept(self.monitor, float(trainer.callback_metrics[self.monitor]), trainer.current_epoch + 1, file="")
         if measured not in self._chosen(measured):
             return
@@ -127,7 +127,7 @@ class KeepBest(pl.Callback):
         self.kept = self._chosen(Kept(self.monitor, measured.score, measured.epoch, file))
 
     def _chosen(self, measured: Kept) -> list[Kept]:
-        """Return what is kept once an epoch was measured, the best first."""
+        """Return the epochs to keep after a validation, the best first."""
         ranked = sorted([*self.kept, measured], key=lambda kept: (-self.sign * kept.score, kept.epoch))
         of_epoch: dict[int, Kept] = {}
         for kept in ranked:
@@ -135,7 +135,7 @@ class KeepBest(pl.Callback):
         return self._first(list(of_epoch.values()), self.num_best)
 
     def checkpoints(self, num_best: int) -> list[Kept]:
-        """Return what is published beside the model: so many best epochs, unless it is the model alone, and every so manieth."""
+        """Return the epochs to publish beside the model: the `num_best` best ones, if more than one, and every n-th."""
         return sorted(self._first(self.kept, num_best if num_best > 1 else 0), key=lambda kept: kept.epoch)
 
     def _first(self, ranked: list[Kept], num_best: int) -> list[Kept]:
@@ -146,9 +146,9 @@ class KeepBest(pl.Callback):
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the kept epochs for a checkpoint."""
         return {"kept": [asdict(kept) for kept in self.kept]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up where a checkpoint left off."""
+        """Restore the kept epochs from a checkpoint."""
         self.kept = [Kept(**each) for each in state_dict["kept"]]

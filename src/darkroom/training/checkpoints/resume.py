@@ -1,7 +1,7 @@
-"""Going on after an interruption as if there had been none: when the state is saved, what is in it, how it is taken up.
+"""Resuming an interrupted training with the same bits: when its state is saved, what is in it, and how it is restored.
 
-A state stands between two optimizer steps. Everything random is a function of seed, epoch, step and image, so that weights,
-optimizer, schedule, counters, the best epochs so far and the log are all that a training has to remember.
+A state is saved between two optimizer steps. All random numbers are functions of seed, epoch, step and image, so the state holds
+only weights, optimizer, schedule, counters, the best epochs so far and the log.
 """
 
 import os
@@ -29,7 +29,7 @@ State = dict[str, Any]
 
 
 class KeepState(pl.Callback):
-    """Saves the state after every epoch, within long ones, and when a signal asks the training to end.
+    """Saves the state after every epoch, within long epochs, and when a signal ends the training.
 
     Parameters
     ----------
@@ -46,27 +46,27 @@ class KeepState(pl.Callback):
         self.resuming = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """From here on a signal ends the training at the next step; Lightning puts all handlers back at the end."""
+        """Install handlers by which a signal ends the training after the next step; Lightning restores the old ones."""
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._receive)
         self.resuming = trainer.fit_loop.restarting
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        # Who asks a second time does not want to wait for the step.
+        # A second signal does not wait for the end of the step.
         if self.received is not None:
-            raise Interrupted(number, "the same command goes on from the last state that was saved")
+            raise Interrupted(number, "run the same command to resume from the last saved state")
         self.received = number
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Save what the epoch before has made; its log is complete only now."""
+        """Save the state of the previous epoch, whose log is complete only now."""
         if self._is_resumed(trainer) or trainer.current_epoch == 0:
             return
         self._save(trainer, EPOCH_OVER, batch=0, validated=True)
         self._end_if_asked(trainer)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """Tell Lightning that the resumed training now is one like any other."""
+        """Reset Lightning's flag that the training is being resumed."""
         self._is_resumed(trainer)
 
     def on_train_batch_end(
@@ -77,11 +77,11 @@ class KeepState(pl.Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,
     ) -> None:
-        """Save within the epoch, after an optimizer step, if it is time or if a signal came."""
+        """Save within the epoch, after an optimizer step, if it is time or a signal was received."""
         loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
         assert fetcher is not None
         validated = not loop._should_check_val_fx(fetcher)
-        # The gradients of an unfinished step are in no checkpoint; an epoch that is over is saved when the next one begins.
+        # A checkpoint has no gradients of an unfinished step; a finished epoch is saved when the next one begins.
         if loop._should_accumulate() or (validated and loop._num_ready_batches_reached()):
             return
         due = self.received is not None or time.monotonic() - self.saved > self.every_seconds
@@ -92,7 +92,7 @@ class KeepState(pl.Callback):
             self._end_if_asked(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Tell Lightning that the resumed training now is one like any other."""
+        """Reset Lightning's flag that the training is being resumed."""
         self._is_resumed(trainer)
 
     def on_validation_batch_start(
@@ -103,20 +103,20 @@ class KeepState(pl.Callback):
         batch_idx: int,  # noqa: ARG002
         dataloader_idx: int = 0,  # noqa: ARG002
     ) -> None:
-        """End in the middle of a validation if a signal came; it will be run again."""
+        """End within a validation if a signal was received; the validation is repeated after the resume."""
         if self.received is not None and trainer.world_size == 1:
             self._save(trainer, WITHIN_EPOCH, batch=trainer.fit_loop.epoch_loop.batch_idx + 1, validated=False)
             self._end_if_asked(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Save what only has to be published."""
+        """Save the state of the finished training."""
         self._save(trainer, FINISHED, batch=0, validated=True)
         self._end_if_asked(trainer)
 
     def _is_resumed(self, trainer: pl.Trainer) -> bool:
-        """Say once whether this is the first thing that happens after a resume.
+        """Return, once, whether this is the first hook after a resume.
 
-        Lightning would take the whole epoch for a resumed one, and not step schedules that wait for a metric at its end.
+        Lightning would treat the whole epoch as resumed, and not step schedules that need a metric at its end.
         """
         resumed, self.resuming = self.resuming, False
         if resumed:
@@ -133,7 +133,7 @@ class KeepState(pl.Callback):
         if trainer.is_global_zero:
             _requeue(trainer, received)
         where = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
-        raise Interrupted(received, f"the state of {where} is saved, the same command goes on from there")
+        raise Interrupted(received, f"the state of {where} is saved; run the same command to resume")
 
     def _save(self, trainer: pl.Trainer, phase: int, *, batch: int, validated: bool) -> None:
         state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
@@ -152,7 +152,7 @@ class KeepState(pl.Callback):
 
 
 class StateInMemory(CheckpointIO):
-    """Hands Lightning a state that was read and verified, in place of a path."""
+    """Gives Lightning a state that was read and verified already, in place of a file."""
 
     def __init__(self, state: State):
         self.state = state
@@ -162,46 +162,46 @@ class StateInMemory(CheckpointIO):
         return self.state
 
     def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
-        """Fail: states are written by StateStore alone."""
+        """Fail: only StateStore writes states."""
         raise AssertionError
 
     def remove_checkpoint(self, path: Any) -> None:  # noqa: ARG002
-        """Fail, likewise."""
+        """Fail: only StateStore removes states."""
         raise AssertionError
 
 
 def read_files(directory: Path) -> dict[str, Tensor]:
-    """Return the files below a folder by their relative path, as (bytes,) uint8: what a checkpoint may hold without pickles."""
+    """Return the files below a folder by relative path, as (bytes,) uint8, which torch can load without running code."""
     found = sorted(path for path in directory.rglob("*") if path.is_file())
     return {str(path.relative_to(directory)): torch.from_numpy(np.fromfile(path, np.uint8)) for path in found}
 
 
 def write_files(directory: Path, content: dict[str, Tensor]) -> None:
-    """Write files that `read_files` has read."""
+    """Write files that `read_files` returned."""
     for name, values in content.items():
         path = directory / name
         if not path.resolve().is_relative_to(directory.resolve()):
-            raise ValueError(f"{name} leads out of the folder")
+            raise ValueError(f"{name}: is outside of the folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(values.numpy().data)
 
 
 def _set_counters(loops: dict[str, Any], epoch: int, batch: int, *, validated: bool) -> None:
-    """Set Lightning's counters to the boundary before a batch of an epoch, from which it goes on without guessing.
+    """Set Lightning's counters to the boundary before a batch of an epoch.
 
-    What it saves itself depends on the hook in which it is asked, and after a resume from the last batch of an epoch its later
-    checkpoints count wrongly (seen with 2.6.6).
+    Its own counters depend on the hook that saves, and are wrong in the checkpoints after a resume from the last batch of an
+    epoch (seen with 2.6.6).
 
     Parameters
     ----------
     loops
         State of the fit loop, changed in place.
     epoch
-        Epochs that are over.
+        Number of finished epochs.
     batch
-        Batches of the next one that were trained on.
+        Number of batches of the next one that were trained on.
     validated
-        Whether the validation that follows on that batch, if any, is done.
+        Whether the validation after that batch, if there is one, is done.
     """
     begun = epoch + (batch > 0)
     loops["epoch_progress"] = _progress(begun, epoch)
@@ -210,7 +210,7 @@ def _set_counters(loops: dict[str, Any], epoch: int, batch: int, *, validated: b
     train["total"], train["current"] = _counts(total, total), _counts(batch, batch)
     train["is_last_batch"] = train["is_last_batch"] and batch > 0
     val = loops["epoch_loop.val_loop.batch_progress"]
-    # One batch that was begun and not ended makes Lightning run a validation again.
+    # A batch that was begun and not finished makes Lightning repeat the validation.
     val["total"], val["current"], val["is_last_batch"] = _counts(int(not validated), 0), _counts(0, 0), False
     if batch > 0 and validated:
         loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
@@ -225,7 +225,7 @@ def _counts(begun: int, over: int) -> dict[str, int]:
 
 
 def _requeue(trainer: pl.Trainer, received: int) -> None:
-    """Put a SLURM job back into its queue, where Lightning would, on the signal before its time is up."""
+    """Requeue a SLURM job on the signal before its time limit, as Lightning does."""
     environment = trainer._accelerator_connector.cluster_environment
     if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue):
         return
@@ -236,11 +236,11 @@ def _requeue(trainer: pl.Trainer, received: int) -> None:
 
 
 def describe(state: State | None, store: StateStore) -> str | None:
-    """Say in one line what the training does with the states that it found, or None if there are none."""
+    """Return a line on how the training starts: resumed, finished before, or fresh in spite of another state."""
     if state is None:
         why = store.why_fresh()
         return f"train: starting fresh: {why}" if why else None
     if state["darkroom"]["finished"]:
-        return "train: was finished before with the same parameters, data and code; publishing its result"
+        return "train: finished before with the same parameters, data and code; publishing its result"
     epoch, step = state["darkroom"]["epoch"] + 1, state["global_step"]
     return f"train: resuming at epoch {epoch}, step {step}: same parameters, data, code"

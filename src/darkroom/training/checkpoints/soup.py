@@ -1,4 +1,4 @@
-"""Greedy soups: the mean of the weights of epochs that do not make each other worse. No Lightning here."""
+"""Greedy soups: the mean of the weights of several epochs, each added only if the metric does not get worse."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -31,14 +31,14 @@ class Soup:
 def greedy_soup(
     epochs: Mapping[int, float], load: Callable[[int], Weights], measure: Callable[[Weights], float], *, sign: int
 ) -> Soup | None:
-    """Return the soup that begins with the best epoch and takes in every next one with which its metric is no worse.
+    """Return the soup that starts with the best epoch and adds every next one with which the metric is no worse.
 
     Parameters
     ----------
     epochs
         Each with its score, the best one first.
     load
-        Returns the weights of one.
+        Returns the weights of an epoch.
     measure
         Returns the metric of weights.
     sign
@@ -47,7 +47,7 @@ def greedy_soup(
     Returns
     -------
     soup
-        Its counters (of batches that normalisation has seen) are those of the best epoch. None if that stays alone.
+        Its counters (batches seen by batch normalisation) are those of the best epoch. None if no epoch was added to it.
 
     References
     ----------
@@ -70,6 +70,6 @@ def greedy_soup(
 
 
 def _added(total: Weights | None, weights: Weights) -> dict[str, Tensor]:
-    """Return the sum, in double precision, of numbers and statistics of normalisation; counters are left out."""
+    """Return the sum in double precision of all floating-point tensors; counters are left out."""
     numbers = {name: value.double() for name, value in weights.items() if value.is_floating_point()}
     return numbers if total is None else {name: total[name] + value for name, value in numbers.items()}

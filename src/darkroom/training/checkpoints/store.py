@@ -1,4 +1,4 @@
-"""States of unfinished trainings on disk: which one belongs to these parameters, code and data, and whether it is whole."""
+"""States of unfinished trainings on disk: found by parameters, code and data, and verified before they are used."""
 
 import hashlib
 import json
@@ -25,9 +25,9 @@ from darkroom.stage.lock import locked
 from darkroom.stage.runner import Stage
 from darkroom.state_files import WEIGHTS_SUFFIX
 
-# The newest two, so that one that the disk has spoilt does not cost the whole training.
+# The newest two, so that one damaged file does not cost the whole training.
 KEPT_PER_TRAINING = 2
-# Of trainings that nobody went on with.
+# Of trainings that were never resumed.
 KEPT_TRAININGS, KEPT_DAYS = 5, 14
 # A checkpoint holds weights, two moments of the optimizer and an average of the weights.
 COPIES_IN_STATE = 4
@@ -35,7 +35,7 @@ Weights = dict[str, Tensor]
 
 
 class StateStore:
-    """The states of one training, in a folder of `.resume` that is named by all that its result depends on.
+    """The states of one training, in a folder of `.resume` named after a hash of all that the result depends on.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class StateStore:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep out other processes that train the same, in other workspaces, and clear away what is too old."""
+        """Lock the folder against other workspaces that train the same, and remove old states."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not is_main_process():
             yield
@@ -72,10 +72,9 @@ class StateStore:
             yield
 
     def latest(self) -> dict[str, Any] | None:
-        """Return the newest state that is whole, on the CPU, or None.
+        """Return the newest undamaged state, on the CPU, or None.
 
-        A state is opened only after its content was found to have the SHA-256 in its name, and never runs code. The files of
-        weights that it names are looked at likewise.
+        A state is opened only if it has the SHA-256 in its name, and runs no code. So are the files of weights that it names.
         """
         for path in self._states():
             fault = "is damaged (its SHA-256 differs)"
@@ -89,13 +88,13 @@ class StateStore:
                     if all(files.has_named_hash(self.folder / name) for name in needed):
                         self._needed = needed
                         return state
-                    fault = "names weights that are damaged or gone"
-            warn(f"{paths.shown(path)}: {fault}; an earlier state is used, or none")
+                    fault = "names weights that are damaged or missing"
+            warn(f"{paths.shown(path)}: {fault}; an earlier state is used if there is one")
             path.unlink()
         return None
 
     def save_weights(self, epoch: int, weights: Weights) -> str:
-        """Write weights of an epoch to a file of their own, and return its name, by which a state can name it.
+        """Write the weights of an epoch to a file, and return its name for the state.
 
         Raises
         ------
@@ -110,11 +109,12 @@ class StateStore:
             raise self._unsaved(f"the weights of epoch {epoch}", error) from error
 
     def load_weights(self, name: str) -> Weights:
-        """Return weights that `save_weights` has written, on the CPU."""
+        """Return weights that `save_weights` wrote, on the CPU."""
         path = self.folder / name
         if not files.has_named_hash(path):
             raise RunError(
-                f"{paths.shown(path)}: is damaged or gone; the same command goes on from an earlier state, or begins anew"
+                f"{paths.shown(path)}: is damaged or missing; "
+                "run the same command to resume from an earlier state or to start again"
             )
         return load_file(path)
 
@@ -122,18 +122,18 @@ class StateStore:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         return RunError(
             f"{paths.shown(self.folder)}: {what} cannot be saved ({reason}); "
-            "free the disk or mend its permissions: the same command goes on from the state before"
+            "free disk space or fix the permissions, and run the same command to resume from the previous state"
         )
 
     def save(self, state: Mapping[str, Any], *, step: int, phase: int, weights: Iterable[str] = ()) -> None:
-        """Write a state, and remove all but the newest; `phase` orders those of the same step.
+        """Write a state, and remove old ones; `phase` orders states of the same step.
 
-        Of the files of weights those stay that this state names (`weights`) and those that the one before did.
+        Files of weights are kept if this state (`weights`) or the previous one names them.
 
         Raises
         ------
         RunError
-            If the disk is full or fails; the states before are untouched.
+            If the disk is full or fails; earlier states are unchanged.
         """
         named = sorted(set(weights))
 
@@ -158,24 +158,24 @@ class StateStore:
             path.unlink()
 
     def check_space(self, weights_bytes: int, num_kept: int = 1) -> None:
-        """Refuse to start what the disk could not hold to its end, with the weights of so many epochs.
+        """Refuse to start if the disk cannot hold the states and the weights of `num_kept` epochs.
 
         Raises
         ------
         RunError
             Saying how much is needed and how much is there.
         """
-        # Weights are kept here, with one more of which no state knows yet, and published, with the best ones by themselves.
+        # Kept weights (and one file that no state names yet) are stored here, and published with the best ones once more.
         needed = weights_bytes * (COPIES_IN_STATE * (KEPT_PER_TRAINING + 1) + 2 * (num_kept + 1))
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise RunError(
                 f"{paths.shown(self.root)}: training needs {needed / 1e9:.1f} GB for its states and model, "
-                f"but the disk has {free / 1e9:.1f} GB free; free some"
+                f"but the disk has {free / 1e9:.1f} GB free; free disk space"
             )
 
     def why_fresh(self) -> str | None:
-        """Say in what the newest unfinished other training differs, or None if there is none."""
+        """Return a difference to the newest other unfinished training, or None if there is none."""
         others = [folder for folder in self._others() if any(folder.glob("*.ckpt"))]
         if not others:
             return None
@@ -187,10 +187,10 @@ class StateStore:
         then, now = dict(flatten(before)), dict(flatten(self.about))
         changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        return f"the state in {paths.shown(newest)} is of other {changed[0]}{more}" if changed else None
+        return f"the state in {paths.shown(newest)} differs in {changed[0]}{more}" if changed else None
 
     def _states(self) -> list[Path]:
-        """Return the states, newest first; names sort by step, for clocks can go backwards."""
+        """Return the states, newest first: by step, as clocks can go backwards."""
         return sorted(self.folder.glob("[0-9]*.ckpt"), reverse=True)
 
     def _weights(self) -> list[Path]:
@@ -207,7 +207,7 @@ class StateStore:
                     with locked(folder / "lock", "train", patient=False):
                         shutil.rmtree(folder)
                 except RunError:
-                    continue  # it is being trained
+                    continue  # another process is training it
 
 
 def depends_on(
@@ -217,9 +217,9 @@ def depends_on(
     origin: Mapping[str, Any] | None = None,
     teacher: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return all that the bits of a training depend on; where and how often its state is saved is not among it.
+    """Return all that the bits of a training depend on; where and how often its state is saved is not included.
 
-    `origin` and `teacher` say which weights it starts with and learns from: a name in params.yaml may come to mean others.
+    `origin` and `teacher` identify the initial weights and the teacher: a name in params.yaml can mean another model later.
     """
     code = {name: value for name, value in stage.inputs.items() if name.startswith("src/")}
     weights, used = {"origin": origin, "teacher": teacher}, science(params)

@@ -1,1 +1,1 @@
-"""What looks on while a network trains: loggers, progress, system measurements, inspection."""
+"""Observing a training: loggers, progress, system measurements, inspection, provenance."""

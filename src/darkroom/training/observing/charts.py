@@ -22,7 +22,7 @@ def draw_lines(
     x
         (n,) numbers.
     panels
-        For the label of each y axis its lines by name, (n,) numbers each; NaN leaves a gap.
+        Label of the y axis to its lines by name, (n,) numbers each; NaN leaves a gap.
     x_label
         Label of the x axis.
     log_x
@@ -30,7 +30,7 @@ def draw_lines(
     mark
         Value of x to draw a vertical line at.
     """
-    # Imported here: it takes half a second, and who draws nothing does without. Not pyplot, which looks for a display.
+    # Imported here, since it takes half a second. Not pyplot, which looks for a display.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_INCHES, max(HEIGHT_INCHES * len(panels), 3.5)), dpi=DPI, layout="constrained")

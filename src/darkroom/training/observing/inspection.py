@@ -1,4 +1,4 @@
-"""Looks inside a training, on request (train.inspect): histograms, the network's inputs, times. They change nothing."""
+"""`train.inspect`: histograms of weights and gradients, the network's inputs, and a profile. They do not change the result."""
 
 import os
 import re
@@ -20,10 +20,10 @@ from darkroom.training.observing.resilient_logger import ResilientLogger
 
 BINS = 64
 NUM_INPUTS, INPUTS_PER_ROW = 32, 8
-# The first steps allocate memory and choose kernels, which no later one does.
+# Only the first steps allocate memory and choose kernels.
 SKIPPED_STEPS, PROFILED_STEPS = 5, 10
 TABLE_ROWS = 30
-# Regular expressions of the names of actions; what is inside of another action is not counted there.
+# Regular expressions of the names of actions; the time of an action does not count for the one around it.
 KINDS_OF_WORK = {
     r"_next$": "input",
     r"batch_to_device$": "input to the device",
@@ -38,15 +38,15 @@ KINDS_OF_WORK = {
 class Histograms(pl.Callback):
     """Logs the distributions of parameters and gradients at the last step of every epoch.
 
-    Loggers with `add_histogram` (TensorBoard) get them; without one they are written to histograms/epoch_….npz, for each name its
-    counts, (64,) int64, and the edges of their bins, (65,) float.
+    They go to loggers with `add_histogram` (TensorBoard). Without one they are written to histograms/epoch_….npz: counts,
+    (64,) int64, and bin edges, (65,) float, by name.
     """
 
     def __init__(self, folder: Path, loggers: Sequence[ResilientLogger]):
         self.folder, self.loggers = folder / "histograms", loggers
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:  # noqa: ARG002
-        """Log before the last step of the epoch, when the gradients of all processes are in place."""
+        """Log before the last step of the epoch, when the gradients of all processes are reduced."""
         if not trainer.is_last_batch:
             return
         epoch = trainer.current_epoch + 1
@@ -64,7 +64,7 @@ class Histograms(pl.Callback):
 
 
 def _finite(values: Tensor | None) -> Any:
-    """Return the finite ones of some numbers as (n,) float32."""
+    """Return the finite numbers of a tensor as (n,) float32."""
     if values is None:
         return np.empty(0, np.float32)
     numbers = values.detach().float().flatten().cpu().numpy()
@@ -72,7 +72,7 @@ def _finite(values: Tensor | None) -> Any:
 
 
 class Inputs(pl.Callback):
-    """Writes the first images of every epoch, as the loader hands them to the network, to inputs/epoch_….png."""
+    """Writes the first images of every epoch, as the loader returns them, to inputs/epoch_….png."""
 
     def __init__(self, folder: Path, loggers: Sequence[ResilientLogger]):
         self.folder, self.loggers = folder / "inputs", loggers
@@ -92,9 +92,9 @@ class Inputs(pl.Callback):
 
 
 class Shares(SimpleProfiler):
-    """Times what Lightning's Trainer does, and shares the time out among the kinds of work, each moment to one of them.
+    """Times the actions of Lightning's Trainer, and sums them up by kind of work, without counting nested actions twice.
 
-    ResilientLogger a GPU it is the processor's time: a step is over when its work is handed over.
+    With a GPU it is the processor's time: a step ends when its kernels are launched.
     """
 
     def __init__(self) -> None:
@@ -105,13 +105,13 @@ class Shares(SimpleProfiler):
         self._since = 0.0
 
     def start(self, action_name: str) -> None:
-        """Begin an action, inside of another one that waits meanwhile."""
+        """Start an action, within another one whose clock stops meanwhile."""
         self._count()
         self._running.append(action_name)
         super().start(action_name)
 
     def stop(self, action_name: str) -> None:
-        """End it, and go on with the one around it."""
+        """End the action, and continue the one around it."""
         super().stop(action_name)
         self._count()
         self._running.remove(action_name)
@@ -124,19 +124,19 @@ class Shares(SimpleProfiler):
         self._since = now
 
     def table(self) -> str:
-        """Return a line for each kind of work, the longest first: its seconds and its share of them all."""
+        """Return a line for each kind of work, the longest first, with its seconds and its share of the total."""
         total = sum(self.seconds.values())
         order = sorted(self.seconds.items(), key=lambda item: -item[1])
         return "\n".join(f"{kind:<24}{seconds:>9.2f} s{100 * seconds / total:>7.1f} %" for kind, seconds in order)
 
 
 def kind_of_work(action: str) -> str:
-    """Return what an action of Lightning's Trainer, by the name that its profilers know, is a part of."""
+    """Return the kind of work of an action, named as in Lightning's profilers."""
     return next((kind for pattern, kind in KINDS_OF_WORK.items() if re.search(pattern, action)), "Lightning, logging")
 
 
 class Profile(pl.Callback):
-    """Times the parts of the training, and in ten of its steps the operators, for profile.txt.
+    """Times the parts of the training, and the operators of ten steps, and writes profile.txt.
 
     Attributes
     ----------
@@ -151,8 +151,8 @@ class Profile(pl.Callback):
         self._on_gpu = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Begin."""
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it reports every start, and a missing GPU as an error
+        """Start the profilers."""
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it prints every start, and a missing GPU as an error
         self._on_gpu = trainer.strategy.root_device.type == "cuda"
         self._profiler = profile(
             activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._on_gpu else [])],
@@ -172,7 +172,7 @@ class Profile(pl.Callback):
         self.operators = profiler.key_averages().table(sort_by=column, row_limit=TABLE_ROWS)
 
     def write(self) -> None:
-        """End, and write both tables."""
+        """Stop, and write both tables."""
         if self._profiler is not None:
             self._profiler.stop()
             tables = [

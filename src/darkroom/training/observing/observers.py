@@ -1,4 +1,4 @@
-"""What runs beside a training and leaves its result alone: loggers, the watch over the machine, looks inside, provenance."""
+"""All that observes a training without changing its result: loggers, system measurements, inspection, provenance."""
 
 import os
 import time
@@ -22,7 +22,7 @@ from darkroom.training.observing.system import SystemMonitor
 
 @dataclass(frozen=True)
 class Observers:
-    """What the Trainer is given; nothing in a process that does not write."""
+    """Loggers, callbacks and arguments for the Trainer; empty in processes that do not write."""
 
     loggers: list[ResilientLogger] = field(default_factory=list)
     callbacks: list[pl.Callback] = field(default_factory=list)
@@ -32,18 +32,18 @@ class Observers:
 
 @contextmanager
 def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, name: str) -> Iterator[Observers]:
-    """Open what params.yaml asks for, in the folder of this training below `logs`, and close it at the end.
+    """Open all observers that params.yaml names, in a folder of this training below `logs`, and close them at the end.
 
     Parameters
     ----------
     params
         The parameters.
     logs
-        The folder `logs`; None: nothing is observed.
+        The folder `logs`; None: there are no observers.
     state
-        What the training goes on from, then in the same folder; nothing is observed of one that was finished.
+        State from which the training is resumed, in the same folder; a finished training is not observed.
     name
-        Of the training, by which its folder is known if it is no experiment of DVC's.
+        Name of the folder, after the time, if the training is not a DVC experiment.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, n
         yield Observers()
         return
     known = state or {}
-    _clear_away(logs, known, name)
+    _remove_temporary(logs, known, name)
     if known and known["darkroom"]["finished"]:
         yield Observers()
         return
@@ -62,11 +62,11 @@ def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, n
     folder = logs / (known.get("logs") or f"{started}_{os.environ.get('DVC_EXP_NAME') or name}")
     folder.mkdir(parents=True, exist_ok=True)
     write_circumstances(folder, params)
-    # Lightning gives one that only tries a step no logger.
-    is_trial = bool(params.train.trainer.get("fast_dev_run"))
-    loggers = [] if is_trial else open_loggers(params, folder, known.get("loggers", {}))
+    # With fast_dev_run Lightning uses no loggers.
+    is_fast_dev_run = bool(params.train.trainer.get("fast_dev_run"))
+    loggers = [] if is_fast_dev_run else open_loggers(params, folder, known.get("loggers", {}))
     observers = Observers(loggers, [KeepLoggers(folder, loggers)])
-    print(f"train: watch it in {paths.shown(folder)}", flush=True)
+    print(f"train: logs are written to {paths.shown(folder)}", flush=True)
     with ExitStack() as stack:
         if params.hardware.watch:
             observers.callbacks.insert(0, stack.enter_context(SystemMonitor(folder)))
@@ -82,8 +82,8 @@ def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, n
         yield observers
 
 
-def _clear_away(logs: Path, known: dict[str, Any], name: str) -> None:
-    """Remove what this training was writing when it was killed; nobody writes there now, since its state is held."""
+def _remove_temporary(logs: Path, known: dict[str, Any], name: str) -> None:
+    """Remove temporary files of an earlier run that was killed; no other process writes there, since the state is locked."""
     folders = list(logs.glob(f"*_{name}"))
     if "logs" in known:
         folders.append(logs / known["logs"])

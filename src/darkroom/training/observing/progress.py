@@ -1,4 +1,4 @@
-"""What a person sees while training: a bar on a terminal, one line per epoch elsewhere."""
+"""Progress of a training: a bar on a terminal, one line per epoch elsewhere."""
 
 import sys
 import time
@@ -22,7 +22,7 @@ class ProgressReport(pl.Callback):
         self.task = TaskID(0)
         self.epoch_start = self.epoch_seconds = self.last_refresh = 0.0
         self.num_batches = 0
-        """Batches since `epoch_start`: a resumed epoch begins in its middle."""
+        """Batches since `epoch_start`, which are fewer in a resumed epoch."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Open the bar if standard output is a terminal."""
@@ -40,7 +40,7 @@ class ProgressReport(pl.Callback):
         self._begin_epoch(trainer)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Print the line of the epoch before, and start this one's clock."""
+        """Print the line of the previous epoch, and start the clock of this one."""
         self._print_epoch(trainer, trainer.current_epoch)
         self._begin_epoch(trainer)
 
@@ -85,7 +85,7 @@ class ProgressReport(pl.Callback):
         self.bar.update(self.task, completed=trainer.global_step, values=f"loss {loss:.3f}  {shown}{speed:,.0f} images/s")
 
     def _print_epoch(self, trainer: pl.Trainer, epoch: int) -> None:
-        # The module logs an epoch's training metrics after the callbacks were called for its end.
+        # The module logs the training metrics of an epoch only after the callbacks' on_train_epoch_end.
         if not trainer.is_global_zero or self.bar is not None or not self.epoch_seconds:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}

@@ -1,4 +1,4 @@
-"""Where a training comes from: what its result depends on, which DVC keeps, and what else there is to know, which logs/ keeps."""
+"""Provenance: models/run.json lists all that the result depends on, logs/ the circumstances of a single run."""
 
 import platform
 import re
@@ -32,14 +32,14 @@ def installed() -> dict[str, str]:
 
 
 def record(about: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
-    """Return the content of models/run.json: the same for equal inputs, so nothing of time, place or commit.
+    """Return the content of models/run.json, which is the same for equal inputs: it has no time, host or commit.
 
     Parameters
     ----------
     about
         What the result depends on: parameters, data, code.
     weights_sha256
-        Of the weights that came of it. Files are replaced one after the other: one that is left from before says of which it is.
+        Hash of the resulting weights, by which a run.json that an interrupted run left behind is recognised.
     """
     return {"weights_sha256": weights_sha256, **about, "packages": installed(), "python": platform.python_version()}
 
@@ -48,7 +48,7 @@ def write_circumstances(folder: Path, params: Params) -> None:
     """Write run.json and, if files differ from the commit, changes.patch into the log folder of a training."""
     status = _git("status", "--porcelain=v1", "--untracked-files=all", "-z") or b""
     untracked = [entry[3:].decode(errors="replace") for entry in status.split(b"\0") if entry.startswith(b"?? ")]
-    # DVC has just removed what this stage will write: that is no change of anybody's.
+    # DVC has just removed the outputs of this stage, which is not a change by the user.
     patch = (
         _git("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".", ":(exclude)metrics") or b""
     )
@@ -72,7 +72,7 @@ def write_circumstances(folder: Path, params: Params) -> None:
 
 
 def _git(*arguments: str) -> bytes | None:
-    """Return what Git says, or None where there is no Git or no repository."""
+    """Return Git's output, or None without Git or a repository."""
     command = ["git", "-C", str(paths.ROOT), *arguments]
     try:
         return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout

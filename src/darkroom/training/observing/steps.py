@@ -1,4 +1,4 @@
-"""Loss and learning rate of every step, which stay on the device until fifty of them are read at once."""
+"""Logs loss and learning rate of every step; losses stay on the device until fifty of them are read at once."""
 
 from typing import Any
 
@@ -9,14 +9,15 @@ from torch import Tensor
 
 from darkroom.training.observing.resilient_logger import ResilientLogger, Values
 
-# Reading a loss waits for the device, which then has nothing to do until it is given the next step.
+# Reading a loss waits for the device, which is then idle until the next step is launched.
 STEPS_PER_READ = 50
 
 
 class LogSteps(pl.Callback):
     """Logs `train/loss_step`, the mean over all processes, and `lr_step`, by optimizer step from 1.
 
-    Whatever is logged or saved next finds them written, so that the log of a resumed training is that of a whole one.
+    They are written before anything else is logged or saved, so that the log of a resumed training is that of an uninterrupted
+    one.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class LogSteps(pl.Callback):
         self.rate = 0.0
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:  # noqa: ARG002
-        """Remember the rate that this step is taken with; the schedule has moved on when it is over."""
+        """Remember the rate of this step, before the schedule changes it."""
         self.rate = float(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(
@@ -47,15 +48,15 @@ class LogSteps(pl.Callback):
             self.flush(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Write before the epoch's metrics are."""
+        """Write before the metrics of the epoch are logged."""
         self.flush(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Write before the epoch's metrics are."""
+        """Write before the metrics of the epoch are logged."""
         self.flush(trainer)
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:  # noqa: ARG002
-        """Write before the log is put into the state."""
+        """Write before the log is saved in the state."""
         self.flush(trainer)
 
     def flush(self, trainer: pl.Trainer) -> None:
@@ -73,7 +74,7 @@ class LogSteps(pl.Callback):
 
 
 def log_rows(trainer: pl.Trainer, rows: list[tuple[int, Values]]) -> None:
-    """Log values of steps by exactly these names: Lightning's way lets DVCLive take `test_` and `_step` in them for its own."""
+    """Log values of steps by exactly these names; through Lightning, DVCLive would interpret `test_` and `_step` in them."""
     if not trainer.is_global_zero:
         return
     for logger in trainer.loggers:
@@ -84,7 +85,7 @@ def log_rows(trainer: pl.Trainer, rows: list[tuple[int, Values]]) -> None:
 
 
 def _log_live(logger: DVCLiveLogger, rows: list[tuple[int, Values]]) -> None:
-    # Its log_metrics looks through the stack of calls at every step, which takes milliseconds.
+    # The logger's log_metrics inspects the call stack at every step, which takes milliseconds.
     live = logger.experiment
     for step, values in rows:
         live.step = step

@@ -1,4 +1,4 @@
-"""What the machine does while it trains: CPU, memory, GPU and images per second, in a table beside the results."""
+"""System measurements during a training: CPU, memory, GPU and images per second, as a table and a chart."""
 
 import csv
 import os
@@ -23,9 +23,9 @@ Sample = dict[str, float | str]
 
 
 class SystemMonitor(pl.Callback):
-    """Samples the machine in a thread while its `with` block runs; a callback, to count the images.
+    """Samples the machine in a thread while its `with` block runs; as a callback it counts the images.
 
-    The table is appended to, so that a resumed training has one for all its time. Nothing here ends a training.
+    A resumed training appends to the table. A failure here does not end the training.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class SystemMonitor(pl.Callback):
         self.table, self.chart, self.seconds = folder / "machine.csv", folder / "machine.png", seconds
         self.num_images = self.step = 0
         self.cpu_seconds = 0.0
-        """Processor time that watching has cost."""
+        """Processor time that the measurements took."""
         self._over = Event()
         self._thread = Thread(target=self._watch, name="watch", daemon=True)
         self._process = psutil.Process()
@@ -75,7 +75,7 @@ class SystemMonitor(pl.Callback):
                 self.cpu_seconds = time.thread_time()
             draw(self.table, self.chart)
         except (OSError, psutil.Error) as error:
-            warn(f"{self.table}: cannot be written ({error}); the training does without it")
+            warn(f"{self.table}: cannot be written ({error}); training continues without it")
 
     def _write(self, sample: Sample) -> None:
         is_new = not self.table.exists()
@@ -99,7 +99,7 @@ class SystemMonitor(pl.Callback):
         }
 
     def _memory_bytes(self) -> int:
-        """Return the memory of this process and of those that read for it; what they share counts in each."""
+        """Return the memory of this process and its workers; shared memory counts in each."""
         total = int(self._process.memory_info().rss)
         for child in self._process.children(recursive=True):
             with suppress(psutil.Error):
@@ -108,12 +108,12 @@ class SystemMonitor(pl.Callback):
 
 
 def _gpu() -> Sample:
-    """Return how busy and how full this process's GPU is, or nothing if it has none or does not tell."""
-    # Asking before torch has set the device up would do so here, in a thread.
+    """Return load and memory of this process's GPU, or nothing if there is none or it does not report them."""
+    # Otherwise the query would initialise the device here, in a thread.
     if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return {}
     sample: Sample = {}
-    with suppress(Exception):  # drivers and libraries fail in kinds of their own, and nothing depends on it
+    with suppress(Exception):  # drivers and libraries raise errors of many kinds, and nothing depends on it
         free, total = torch.cuda.mem_get_info()
         sample["gpu_memory_percent"] = round(100 * (1 - free / total), 1)
         sample["gpu_percent"] = torch.cuda.utilization()
@@ -121,7 +121,7 @@ def _gpu() -> Sample:
 
 
 def draw(table: Path, chart: Path) -> None:
-    """Draw machine.csv."""
+    """Draw machine.csv as a chart."""
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     columns = {name: [float(row[name] or "nan") for row in rows] for name in COLUMNS[1:]}

@@ -50,7 +50,7 @@ def test_every_flipped_bit_is_found_and_the_state_before_is_used(store: StateSto
         latest = store.latest()
         assert latest is not None
         assert latest["phase"] == WITHIN_EPOCH
-        assert "is damaged (its SHA-256 differs); an earlier state is used, or none" in capsys.readouterr().err
+        assert "is damaged (its SHA-256 differs); an earlier state is used if there is one" in capsys.readouterr().err
 
 
 def test_a_state_runs_no_code(store: StateStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,12 +92,14 @@ def test_a_state_whose_weights_are_damaged_is_not_used(store: StateStore, capsys
     store.save(state(13), step=13, phase=EPOCH_OVER, weights=[name])
     path = store.folder / name
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(RunError, match=r"safetensors: is damaged or gone; the same command goes on from an earlier state"):
+    with pytest.raises(
+        RunError, match=r"safetensors: is damaged or missing; run the same command to resume from an earlier state"
+    ):
         store.load_weights(name)
     latest = store.latest()
     assert latest is not None
     assert latest["global_step"] == 12
-    assert "names weights that are damaged or gone; an earlier state is used, or none" in capsys.readouterr().err
+    assert "names weights that are damaged or missing; an earlier state is used if there is one" in capsys.readouterr().err
 
 
 def test_finished_trainings_leave_no_weights(store: StateStore) -> None:
@@ -128,9 +130,9 @@ def test_too_small_a_disk_is_found_before_training(store: StateStore, monkeypatc
 @pytest.mark.parametrize(
     ("about", "why"),
     [
-        (ABOUT | {"params": {"train": {"lr": 0.02, "epochs": 3}}}, "is of other params.train.lr"),
-        (ABOUT | {"params": {"train": {"lr": 0.02, "epochs": 4}}}, "is of other params.train.epochs and 1 more"),
-        (ABOUT | {"code": {"src/train.py": "bb"}}, "is of other code.src/train.py"),
+        (ABOUT | {"params": {"train": {"lr": 0.02, "epochs": 3}}}, "differs in params.train.lr"),
+        (ABOUT | {"params": {"train": {"lr": 0.02, "epochs": 4}}}, "differs in params.train.epochs and 1 more"),
+        (ABOUT | {"code": {"src/train.py": "bb"}}, "differs in code.src/train.py"),
     ],
 )
 def test_why_a_training_starts_fresh(store: StateStore, about: dict[str, Any], why: str) -> None:

@@ -125,7 +125,7 @@ def test_watching_costs_less_than_a_hundredth(tmp_path: Path) -> None:
 def test_a_watch_that_cannot_write_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with SystemMonitor(tmp_path / "nowhere", seconds=0.01):
         time.sleep(0.2)
-    assert capsys.readouterr().err.count("the training does without it") == 1
+    assert capsys.readouterr().err.count("training continues without it") == 1
 
 
 def test_the_inside_is_shown(train: Train) -> None:
