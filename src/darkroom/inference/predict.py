@@ -1,7 +1,7 @@
 """A trained network on images: probabilities, without Lightning. N images, K classes."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from darkroom.data.pack import Pack, Rows
 from darkroom.errors import RunError
+from darkroom.inference.backends import Network
 from darkroom.inference.photos import Photos
 from darkroom.inference.predictor import Predictor
 from darkroom.input.dataset import ImageDataset
@@ -20,7 +21,6 @@ from darkroom.input.loaders import make_loader, num_readers
 from darkroom.input.samplers import SequentialBatchSampler
 
 Probabilities = NDArray[np.float64]
-Network = Callable[[Tensor], Tensor]
 
 
 @torch.inference_mode()
