@@ -173,7 +173,7 @@ def darkroom(photos: Path, work: Path, *, in_processes: bool = False, held: bool
     batches = ImageDataset(pack, image_size=SIDE, channels=3, transforms=transforms)
     order = ShuffledBatchSampler(np.arange(len(pack)), batch_size=BATCH, seed=0)
     if held:
-        batches = batches.keeping(HELD_BYTES)
+        batches = batches.with_cache(HELD_BYTES)
         deque(make_loader(batches, order, readers=WORKERS), maxlen=0)
 
     def epoch(number: int) -> Iterable[Any]:

@@ -88,7 +88,7 @@ class ImageDataset(Dataset[Batch]):
         self.pack, self.image_size, self.channels = pack, image_size, channels
         self.transforms, self.seed = transforms, seed
         self.sizes: dict[int, int] = {}
-        self.kept: ImageCache | None = None
+        self.cache: ImageCache | None = None
         self._numbers: dict[int, tuple[int, NDArray[np.float32]]] = {}
         self._side = self._needed_side(image_size)
 
@@ -112,14 +112,14 @@ class ImageDataset(Dataset[Batch]):
         made._side = made._needed_side(max([*sizes.values(), self.image_size]))
         return made
 
-    def keeping(self, num_bytes: int) -> "ImageDataset":
+    def with_cache(self, num_bytes: int) -> "ImageDataset":
         """Return the same images with a cache of a number of bytes; not for several processes."""
         made = copy.copy(self)
-        made.kept = ImageCache(num_bytes)
+        made.cache = ImageCache(num_bytes)
         return made
 
     @property
-    def draws_nothing(self) -> bool:
+    def threads_can_share(self) -> bool:
         """Whether threads can share the work: transforms of other libraries draw from global generators."""
         return all(isinstance(each, Augmentation) for each in self.transforms)
 
@@ -193,12 +193,12 @@ class ImageDataset(Dataset[Batch]):
         return numbers
 
     def _read(self, row: int) -> NDArray[np.uint8]:
-        if self.kept is None:
+        if self.cache is None:
             return self.pack.read(row, self._side)
-        image = self.kept.get(row)
+        image = self.cache.get(row)
         if image is None:
             image = self.pack.read(row, self._side)
-            self.kept.add(row, image)
+            self.cache.add(row, image)
         first = self.transforms[0] if self.transforms else None
         is_spared = not isinstance(first, ImageAugmentation) or first.spares_image
         return image if is_spared else image.copy()

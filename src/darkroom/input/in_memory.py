@@ -55,8 +55,8 @@ def make_repeating_loader(
         gains = on_gpu or not batches.is_sliced or not batches.is_as_stored
         if is_forced or (gains and held.nbytes <= _free(place, num_devices)):
             return held
-    elif batches.draws_nothing and batches.pack.is_encoded:
-        batches = batches.keeping(_free(torch.device("cpu"), num_devices))
+    elif batches.threads_can_share and batches.pack.is_encoded:
+        batches = batches.with_cache(_free(torch.device("cpu"), num_devices))
     return make(batches, order)
 
 
@@ -125,7 +125,7 @@ class InMemoryLoader:
         keys = list(self.sampler)
         if not keys:
             return
-        images = self._held()
+        images = self._read_images()
         # Everything for the epoch is moved to the device at its start.
         epoch, rows = keys[0][0], np.concatenate([rows for _, rows in keys])
         transforms = self.batches.transforms
@@ -143,7 +143,7 @@ class InMemoryLoader:
     def _sent(self, values: NDArray[Any]) -> Tensor:
         return torch.from_numpy(values).to(self.device)
 
-    def _held(self) -> Tensor:
+    def _read_images(self) -> Tensor:
         """Return the images (M, H, W, C), which are read at the first call."""
         if self._images is None:
             size, rows = self.batches.image_size, self.sampler.rows

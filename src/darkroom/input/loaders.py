@@ -52,7 +52,7 @@ def make_loader(
     pin_memory
         Whether batches are made in pinned memory, from which a GPU copies.
     """
-    if readers and isinstance(batches, ImageDataset) and batches.draws_nothing:
+    if readers and isinstance(batches, ImageDataset) and batches.threads_can_share:
         return ThreadLoader(batches, order, num_threads=readers, timeout=timeout, pin_memory=pin_memory)
     # Workers make whole batches, so that images are not sent one by one.
     return DataLoader(
@@ -75,7 +75,7 @@ def num_readers(hardware: HardwareParams, batches: ImageDataset, *, on_gpu: bool
         return hardware.num_workers
     if batches.is_sliced:
         return int(on_gpu)
-    return max(1, min(MOST_THREADS if batches.draws_nothing else MOST_PROCESSES, cores() // num_devices))
+    return max(1, min(MOST_THREADS if batches.threads_can_share else MOST_PROCESSES, cores() // num_devices))
 
 
 def describe_reading(loader: Loader) -> str:
@@ -90,7 +90,7 @@ def describe_reading(loader: Loader) -> str:
         return "cached features"
     stored = "encoded images" if batches.pack.is_encoded else "pixels"
     way = ", sliced in batches" if batches.is_sliced else ""
-    once = f", decoded once ({batches.kept.num_bytes / 1e9:.2g} GB of memory at most)" if batches.kept else ""
+    once = f", decoded once ({batches.cache.num_bytes / 1e9:.2g} GB of memory at most)" if batches.cache else ""
     plural = "" if readers == 1 else "es" if kind == "process" else "s"
     return f"{stored}{way}, " + (f"{readers} {kind}{plural}" if readers else "by the training process") + once
 
@@ -123,18 +123,18 @@ class ThreadLoader:
         # number that was set to every thread that has not read it before, so this thread reads it.
         torch.get_num_threads()
         threads = ThreadPoolExecutor(self.num_threads, "reader", initializer=partial(torch.set_num_threads, 1))
-        begun: deque[tuple[Tensor, Rows, list[Future[None]]]] = deque()
+        started: deque[tuple[Tensor, Rows, list[Future[None]]]] = deque()
         try:
             for epoch, rows in self.sampler:
-                begun.append(self._begun(threads, epoch, rows))
-                if len(begun) > AHEAD:
-                    yield self._made(*begun.popleft())
-            while begun:
-                yield self._made(*begun.popleft())
+                started.append(self._submit(threads, epoch, rows))
+                if len(started) > AHEAD:
+                    yield self._wait(*started.popleft())
+            while started:
+                yield self._wait(*started.popleft())
         finally:
             threads.shutdown(wait=False, cancel_futures=True)
 
-    def _begun(self, threads: ThreadPoolExecutor, epoch: int, rows: Rows) -> tuple[Tensor, Rows, list[Future[None]]]:
+    def _submit(self, threads: ThreadPoolExecutor, epoch: int, rows: Rows) -> tuple[Tensor, Rows, list[Future[None]]]:
         """Start a batch in the threads; return its tensor, its rows and the futures to wait for."""
         size = self.batches.size_of(epoch)
         images = torch.empty(len(rows), size, size, self.batches.channels, dtype=torch.uint8, pin_memory=self.pin_memory)
@@ -145,7 +145,7 @@ class ThreadLoader:
         parts = [slice(start, start + IMAGES) for start in range(0, len(rows), IMAGES)]
         return images.permute(0, 3, 1, 2), rows, [threads.submit(make, part) for part in parts]
 
-    def _made(self, images: Tensor, rows: Rows, parts: Iterable[Future[None]]) -> Batch:
+    def _wait(self, images: Tensor, rows: Rows, parts: Iterable[Future[None]]) -> Batch:
         for part in parts:
             try:
                 part.result(self.timeout or None)

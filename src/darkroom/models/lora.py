@@ -40,7 +40,7 @@ class Merged(nn.Module):
         self.network = copy.deepcopy(network).requires_grad_(False)
 
     @torch.no_grad()
-    def take(self, adapted: nn.Module) -> None:
+    def merge(self, adapted: nn.Module) -> None:
         """Set the weights to those of a network with adapters plus the products of the adapters."""
         state = {name.replace(BASE, "."): value for name, value in adapted.state_dict().items() if ADAPTER not in name}
         for name, layer in _adapted_layers(adapted):

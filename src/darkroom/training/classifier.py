@@ -195,7 +195,7 @@ class Classifier(pl.LightningModule):
         """Merge the adapters, and give all processes the same statistics of normalisation, which each has measured itself."""
         # Only during training: a soup of earlier epochs is measured as it is.
         if self.objective.merged is not None and self.trainer.state.fn == TrainerFn.FITTING:
-            self.objective.merged.take(self._averaged)
+            self.objective.merged.merge(self._averaged)
         if self.trainer.world_size > 1:
             for buffer in self.published.buffers():
                 distributed.broadcast(buffer, 0)

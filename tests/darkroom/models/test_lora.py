@@ -84,10 +84,10 @@ def test_the_merged_network_answers_as_the_adapted_one(plan: Callable[..., Plan]
     classifier.eval()
     with torch.no_grad():
         plain = classifier.network(images)
-        merged.take(classifier.network)
+        merged.merge(classifier.network)
         assert torch.equal(merged.network(images), plain)
         shuffle_adapters(classifier.network)
-        merged.take(classifier.network)
+        merged.merge(classifier.network)
         adapted = classifier.network(images)
         assert torch.allclose(merged.network(images), adapted, atol=1e-5, rtol=1e-5)
     assert (adapted - plain).abs().max() > 1e-3
@@ -142,7 +142,7 @@ def test_the_average_of_adapters_is_published(plan: Callable[..., Plan], few: An
     best = trained(made, few, tmp_path)
     assert made.classifier.objective.average is not None
     assert made.classifier.objective.merged is not None
-    made.classifier.objective.merged.take(made.classifier.objective.average.network)
+    made.classifier.objective.merged.merge(made.classifier.objective.average.network)
     assert all(
         torch.equal(value, best.weights[name]) for name, value in made.classifier.objective.merged.network.state_dict().items()
     )
@@ -179,7 +179,7 @@ def test_layers_that_do_more_than_multiply_are_left_alone() -> None:
         id(v) for n, v in network.named_parameters() if ".lora_" not in n and ".head." not in n
     }
     shuffle_adapters(network)
-    merged.take(network.eval())
+    merged.merge(network.eval())
     assert torch.allclose(merged.network(images), network(images), atol=1e-5)
 
 
