@@ -222,7 +222,7 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
         ("python src/predict.py nothing.jpg", "error: nothing.jpg: does not exist; name an image or a folder"),
         ("python src/predict.py ''", "error: predict: one of the paths is empty"),
         ("python src/predict.py src", "error: src: holds no image"),
-        ("python src/predict.py README.md --out r.csv", "error: README.md: cannot be read (is no JPEG"),
+        ("python src/predict.py README.md --out r.csv", "error: README.md: cannot be read (is not a JPEG"),
         ("python src/predict.py README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
         ("python src/predict.py README.md --out no/r.csv", "error: --out: the folder no does not exist"),
         ("python src/preset.py mnits", "error: conf/mnits.yaml: there is no such preset; did you mean 'mnist'?"),
@@ -404,7 +404,7 @@ def test_training_cannot_read_what_is_tested_on(clone: Clone) -> None:
         clone.edit({"darkroom.input.augment.RandomShift\n    pixels: 1": "plugins.spy.Spy"})
         told = clone.run("python src/train.py", status=None)
         assert told.returncode != 0
-        assert "is of the test split, which train must not see" in told.stderr
+        assert "is in the test split, which train must not read" in told.stderr
     finally:
         spy.unlink()
         clone.run("git checkout -q params.yaml")

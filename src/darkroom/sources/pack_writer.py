@@ -18,11 +18,12 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from darkroom import files
-from darkroom.data.images import ImageArray, ImageError, decode, encode, resize
+from darkroom.data.images import ImageArray, ImageError, decode, encode
 from darkroom.data.labels import Labels, count_labels, indices, is_multilabel, multi_hot
 from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample
 from darkroom.data.pack import SHARD_NAME
 from darkroom.data.perceptual_hash import HASH_BYTES, perceptual_hash
+from darkroom.data.resizing import resize
 from darkroom.errors import InputError
 from darkroom.params import DownloadParams
 from darkroom.sources.progress import progress_bar

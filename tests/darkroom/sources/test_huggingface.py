@@ -182,7 +182,7 @@ def test_mistakes_in_params(
         ("one unlabelled", r"set: row 3 has no label; add it, or remove the row"),
         ("elsewhere", r"set: reads .*secret\.parquet, which is not in it"),
         ("a file of this machine", r"1 unreadable image\(s\).*'train/0' has no content"),
-        ("bytes that are no image", r"1 unreadable image\(s\).*'train/0' is no JPEG"),
+        ("bytes that are no image", r"1 unreadable image\(s\).*'train/0' is not a JPEG"),
     ],
 )
 def test_data_sets_that_cannot_be_used(  # noqa: C901

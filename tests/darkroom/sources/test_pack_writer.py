@@ -133,7 +133,7 @@ def test_bad_images_fail_unless_allowed(write: Write, image: MakeImage, root: Pa
     with pytest.raises(InputError) as caught:
         write(content, max_bad=2)
     assert str(caught.value).startswith(
-        "set: 3 unreadable image(s), but download.max_bad is 2 ('a/2.png' is empty; 'a/notes.txt' is no JPEG, PNG,"
+        "set: 3 unreadable image(s), but download.max_bad is 2 ('a/2.png' is empty; 'a/notes.txt' is not a JPEG, PNG,"
     )
     assert str(caught.value).endswith("mend or remove them, or set download.max_bad to 3 to skip them")
     assert not (root / "data" / "raw").exists()

@@ -90,7 +90,7 @@ def mine():
     )
     assert len(packed) == 4
     reasons = (root / "raw" / "dataset.json").read_text()
-    for reason in ("is empty", "is no JPEG", "is given as float64 (4, 4)", "has no pixels", "No such file", "is given as int"):
+    for reason in ("is empty", "is not a JPEG", "is given as float64 (4, 4)", "has no pixels", "No such file", "is given as int"):
         assert reason in reasons
 
 
