@@ -63,7 +63,7 @@ class Pack:
         self.is_encoded = dataset["format"] == "encoded"
         self.size: tuple[int, int] | None = None if isinstance(images, list) else (images.shape[1], images.shape[2])
         self.sizes = np.stack([_numbers(index["height"]), _numbers(index["width"])], axis=1)
-        self.labels: Labels = _read_labels(index["label"], dataset)
+        self.labels: Labels = labels_from_arrow(index["label"], len(self.classes), multilabel=dataset["task"] == "multilabel")
         self.splits: NDArray[np.str_] = np.array(index["split"].to_pylist(), dtype=str)
         self._index, self._images = index, images
         self._withheld: NDArray[np.bool_] | None = None
@@ -102,6 +102,8 @@ class Pack:
         return pack
 
     def _check(self, count: int) -> None:
+        if self.dataset["task"] not in TASKS:
+            raise ValueError(f"dataset.json has the unknown task {self.dataset['task']!r}")
         if missing := set(COLUMNS) - set(self._index.schema.names):
             raise ValueError(f"the index has no {', '.join(sorted(missing))}")
         num_images = count
@@ -217,12 +219,6 @@ class Pack:
 def _numbers(column: Any) -> NDArray[Any]:
     """Return a column of numbers without copying; `to_numpy` would import pandas, which takes 0.3 s."""
     return np.from_dlpack(column.combine_chunks())
-
-
-def _read_labels(column: Any, dataset: dict[str, Any]) -> Labels:
-    if dataset["task"] not in TASKS:
-        raise ValueError(f"dataset.json has the unknown task {dataset['task']!r}")
-    return labels_from_arrow(column, len(dataset["classes"]), multilabel=dataset["task"] == "multilabel")
 
 
 def _verify(directory: Path, recorded: dict[str, str]) -> None:

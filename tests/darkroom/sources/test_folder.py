@@ -14,7 +14,8 @@ from darkroom.data.images import ImageError
 from darkroom.data.listing import Listing
 from darkroom.errors import InputError
 from darkroom.sources.archive import Limits, unpack
-from darkroom.sources.folder import Entry, list_images, scan
+from darkroom.sources.entries import Entry, scan
+from darkroom.sources.folder import list_images
 
 Lister = Callable[[list[str]], Listing]
 LIMITS = Limits(max_files=1000, max_bytes=1e9, max_ratio=200)

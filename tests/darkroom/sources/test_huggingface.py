@@ -242,7 +242,9 @@ def test_without_the_library(
 ) -> None:
     make_set().to_parquet(folder / "train.parquet")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(InputError, match=r"huggingface needs a package .*; run 'pip install -c requirements-dev\.txt datasets'"):
+    with pytest.raises(
+        InputError, match=r"huggingface needs the package datasets,.*; run 'pip install -c requirements-dev\.txt datasets'"
+    ):
         pack()
 
 

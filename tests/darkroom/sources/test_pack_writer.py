@@ -16,8 +16,9 @@ from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.errors import InputError
 from darkroom.params import DownloadParams
-from darkroom.sources import pack_writer
-from darkroom.sources.folder import list_images, scan
+from darkroom.sources import pack_files
+from darkroom.sources.entries import scan
+from darkroom.sources.folder import list_images
 from darkroom.sources.pack_writer import pixel_hash, summary, write_pack
 
 Write = Callable[..., Pack]
@@ -247,7 +248,7 @@ def test_large_jpegs_are_read_at_reduced_size(write: Write) -> None:
 
 
 def test_one_image_more_changes_one_file(write: Write, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pack_writer, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(pack_files, "SHARD_BYTES", 20_000)
     content = {f"{name}/{row:03d}.jpg": photo(70, 70, row) for name in "ab" for row in range(60)}
 
     def digests() -> set[str]:

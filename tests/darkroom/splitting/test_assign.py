@@ -77,7 +77,7 @@ def test_what_is_tested_on_chooses_no_epoch(make_pack: Callable[..., Pack], make
 @pytest.mark.parametrize(
     ("counts", "changes", "message"),
     [
-        ([20, 1], {}, "data/raw: class 'class 1' has only 1 distinct image(s) to split; add some, or remove it"),
+        ([20, 1], {}, "data/raw: class 'class 1' has only 1 distinct image(s) to split; add images, or remove the class"),
         (
             [20, 20],
             {"test_fraction": 0.01},
