@@ -3,11 +3,11 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from darkroom import paths
+from darkroom.nested import flatten
 from darkroom.params_file import read_yaml
 
 Inputs = dict[str, str]
@@ -23,7 +23,11 @@ def read_inputs(name: str) -> Inputs:
     stage = read_yaml(paths.PIPELINE)["stages"][name]
     content = read_yaml(paths.PARAMS)
     params = content if isinstance(content, dict) else {}  # what is wrong with it, load_params says
-    inputs = {f"params.yaml: {key}": value for section in stage["params"] for key, value in _flat(params.get(section), section)}
+    inputs = {
+        f"params.yaml: {key}": _as_text(value)
+        for section in stage["params"]
+        for key, value in flatten(params.get(section), section)
+    }
     for dependency in stage["deps"]:
         filled = _filled(dependency, params)
         path = paths.ROOT / filled
@@ -45,15 +49,11 @@ def _filled(text: str, params: Any) -> str:
     return str(params) if "://" in str(params) else str(Path(str(params)))
 
 
-def _flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping) and value:
-        for name, item in value.items():
-            yield from _flat(item, f"{key}.{name}")
-    else:
-        try:
-            yield key, json.dumps(value, default=str)
-        except (TypeError, ValueError):  # no parameter, as load_params says
-            yield key, "unreadable"
+def _as_text(value: Any) -> str:
+    try:
+        return json.dumps(value, default=str)
+    except (TypeError, ValueError):  # no parameter, as load_params says
+        return "unreadable"
 
 
 def _code_hash(path: Path) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 from darkroom import files, paths
 from darkroom.errors import RunError, is_main_process, warn
 from darkroom.models.card import packages, science
+from darkroom.nested import flatten
 from darkroom.params import Params
 from darkroom.stage.lock import locked
 from darkroom.stage.runner import Stage
@@ -183,7 +184,7 @@ class StateStore:
             before = json.loads((newest / "about.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        then, now = dict(_flat(before)), dict(_flat(self.about))
+        then, now = dict(flatten(before)), dict(flatten(self.about))
         changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         return f"the state in {paths.shown(newest)} is of other {changed[0]}{more}" if changed else None
@@ -227,11 +228,3 @@ def depends_on(
 
 def _last_use(folder: Path) -> float:
     return folder.stat().st_mtime
-
-
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, item in value.items():
-            yield from _flat(item, f"{key}.{name}" if key else name)
-    else:
-        yield key, value

@@ -21,6 +21,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from darkroom.errors import InputError, RunError, described, one_line, warn
 from darkroom.instantiate import Builder
+from darkroom.nested import flatten
 from darkroom.params import Params, Target
 
 KEY = "train.loggers"
@@ -220,7 +221,7 @@ def _open(target: Target, params: Params, folder: Path, kept: dict[str, Any] | N
         with _impatient():
             experiment = opened.experiment
             if kept is None:
-                logger.log_hyperparams(dict(_flat(params.model_dump(by_alias=True))))
+                logger.log_hyperparams(_hyperparameters(params))
             elif hasattr(experiment, "update_run"):
                 experiment.update_run(logger.run_id, "RUNNING")
             if kept and kept.get("csv"):
@@ -254,12 +255,9 @@ def _identity(target: Target) -> str:
     return json.dumps(target.model_dump(by_alias=True), sort_keys=True)
 
 
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict) and value:
-        for name, item in value.items():
-            yield from _flat(item, f"{key}.{name}" if key else name)
-    else:
-        yield key, value if isinstance(value, bool | int | float | str) else str(value)
+def _hyperparameters(params: Params) -> dict[str, bool | int | float | str]:
+    values = flatten(params.model_dump(by_alias=True))
+    return {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in values}
 
 
 def _brief(error: BaseException) -> str:
