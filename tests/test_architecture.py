@@ -280,4 +280,6 @@ def test_rooms_files_functions_and_constructors_are_small() -> None:
 if __name__ == "__main__":
     for name, stage in STAGES.items():
         lines = unreached(name, stage["deps"])
-        print(f"{name}: {sum(lines.values())} lines unreached", *(f"  {count:4} {file}" for file, count in lines.items()), sep="\n")
+        print(
+            f"{name}: {sum(lines.values())} lines unreached", *(f"  {count:4} {file}" for file, count in lines.items()), sep="\n"
+        )

@@ -261,7 +261,7 @@ def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) 
         ),
         ("image_size: null", "image_size: 2", "train", "train.model: does not take images of 2 pixels"),
         ("accelerator: auto", "accelerator: mps", "train", "hardware.accelerator: is mps, but this machine has none"),
-        ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which cpu cannot do here"),
+        ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which cpu does not support here"),
         ("trainer: {}", "trainer: {max_epochs: 3}", "train", "train.trainer.max_epochs: is not set here; set train.epochs"),
         ("trainer: {}", "trainer: {limit_val_batch: 3}", "train", "no such argument; did you mean 'limit_val_batches'?"),
         ("pixels: 1\n", "pixels: -1\n", "train", "train.augment: darkroom.input.augment.RandomShift refuses its arguments"),

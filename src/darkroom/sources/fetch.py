@@ -32,7 +32,7 @@ def fetch(params: DownloadParams) -> Path:
         # For local files too: DVC does not watch the archive, but sees a new checksum.
         raise InputError(
             "params.yaml: download.sha256: is null, so the archive cannot be verified; "
-            "run 'python src/download.py --checksum' and set the value that it prints"
+            "run './darkroom download --checksum' and set the value that it prints"
         )
     path = local_path(params)
     if path is None:

@@ -103,7 +103,7 @@ class Classifier(pl.LightningModule):
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.monitor, self.seed = monitor, seed
         self.new_metrics = partial(MultilabelEpochMetrics if multilabel else EpochMetrics, num_classes)
-        self.train_metrics, self.val_metrics = self.new_metrics(), self.new_metrics(further=further)
+        self.train_metrics, self.val_metrics = self.new_metrics(), self.new_metrics(extra=further)
         self._own = {id(value) for value in self.parameters()}
 
     @property
@@ -238,7 +238,7 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
-        self._log_epoch("val", self.val_metrics, (*MEASURED, *self.val_metrics.further.metrics))
+        self._log_epoch("val", self.val_metrics, (*MEASURED, *self.val_metrics.extra.metrics))
 
     def on_train_epoch_end(self) -> None:
         """Log the training metrics and the learning rate."""
@@ -252,7 +252,7 @@ class Classifier(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the counts; one process has them for all."""
-        self.train_metrics.take_up(checkpoint["train_metrics"] if self.trainer.is_global_zero else None)
+        self.train_metrics.restore(checkpoint["train_metrics"] if self.trainer.is_global_zero else None)
 
     def _log_epoch(self, split: str, epoch_metrics: EpochMetrics, names: tuple[str, ...]) -> None:
         metrics = epoch_metrics.metrics(self.all_gather)

@@ -155,7 +155,7 @@ def test_a_class_that_lost_all_its_images(write: Write, image: MakeImage) -> Non
 
 
 def test_no_image_at_all(write: Write) -> None:
-    with pytest.raises(InputError, match="set: holds no image that can be read; add some"):
+    with pytest.raises(InputError, match="set: holds no image that can be read; add images"):
         write({"a/1.png": b"", "b/1.png": b""}, max_bad=2)
 
 
