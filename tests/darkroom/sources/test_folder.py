@@ -111,7 +111,7 @@ def test_layouts(listed: Lister, names: list[str], expected: dict[str, tuple[str
         (["train/a/1.jpg", "train/.x/1.jpg"], "set: 'train/.x' is a hidden folder among the classes; remove it"),
         (["a/1.jpg", "b/1.jpg", "c.JPG"], "set: the image 'c.JPG' is outside of all class folders; move it into one"),
         (["w/a/1.jpg", "w/b/1.jpg", "w/c.jpg"], "set: the image 'w/c.jpg' is outside of all class folders"),
-        (["train/a/1.jpg", "train/b/1.jpg", "train/c.jpg"], "set: the image 'train/c.jpg' stands outside"),
+        (["train/a/1.jpg", "train/b/1.jpg", "train/c.jpg"], "set: the image 'train/c.jpg' is outside"),
         (["train/1.jpg", "test/1.jpg"], "set: the image"),
         (
             ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"],

@@ -315,7 +315,7 @@ run_command(main)
     def test_faults(self, served: Hub, run: Callable[..., Any]) -> None:
         pinned = {"revision": COMMIT}
         for dataset, arguments, status, message in (
-            ("me/cats", pinned, 2, "download.dataset: me/cats XHUB (status 404)"),
+            ("me/cats", pinned, 2, "download.dataset: the hub refuses me/cats (status 404)"),
             ("me/pets", {"revision": "f" * 40}, 2, "XHUB (status 404)"),
             ("me/pets", pinned | {"name": "large"}, 2, "BuilderConfig 'large' not found"),
         ):

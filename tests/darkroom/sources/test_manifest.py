@@ -187,8 +187,8 @@ def test_wrong_parameters(changes: dict[str, Any], message: str, pack: Callable[
     ("name", "data", "message"),
     [
         ("a.xlsx", b"PK", "has an unknown file type; save it as .csv, .tsv, .jsonl, .ndjson, .parquet"),
-        ("a", b"", "ends with none of"),
-        ("a.jsonl", b"[1]", "cannot be read (line 1 is no object)"),
+        ("a", b"", "has an unknown file type"),
+        ("a.jsonl", b"[1]", "cannot be read (line 1 is not an object)"),
         ("a.jsonl", b'{"path": 1}\n{', "cannot be read"),
         ("a.jsonl", b"[" * 100_000, "cannot be read"),
         ("a.parquet", b"PAR1", "cannot be read"),

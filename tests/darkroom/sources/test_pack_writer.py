@@ -136,7 +136,7 @@ def test_bad_images_fail_unless_allowed(write: Write, image: MakeImage, root: Pa
     assert str(caught.value).startswith(
         "set: 3 unreadable image(s), but download.max_bad is 2 ('a/2.png' is empty; 'a/notes.txt' is not a JPEG, PNG,"
     )
-    assert str(caught.value).endswith("mend or remove them, or set download.max_bad to 3 to skip them")
+    assert str(caught.value).endswith("fix or remove them, or set download.max_bad to 3 to skip them")
     assert not (root / "data" / "raw").exists()
     assert len(write({}, max_bad=3)) == 2
     assert [each["id"] for each in dataset(root)["skipped"]] == ["a/2.png", "a/notes.txt", "b/2.png"]
