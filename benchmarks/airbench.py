@@ -27,8 +27,7 @@ import torch
 
 from darkroom import files
 from darkroom.data.pack import Pack
-from darkroom.data.split_file import Split, write_split
-from darkroom.data.splitting import divide
+from darkroom.data.split_file import Split
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.models.card import Card
@@ -38,6 +37,8 @@ from darkroom.params_file import check_params, read_yaml
 from darkroom.presets import overlaid, read_preset
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
+from darkroom.splitting.assign import assign_splits
+from darkroom.splitting.split_writer import write_split
 from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
@@ -93,7 +94,7 @@ def prepare(params: Params, folder: Path) -> tuple[Pack, Split]:
     with read_source(params.download, folder) as listing:
         write_pack(listing, raw, params.download)
     pack = Pack.open(raw)
-    write_split(split, pack, divide(pack, params.split, params.base.seed), params.split, params.base.seed)
+    write_split(split, pack, assign_splits(pack, params.split, params.base.seed), params.split, params.base.seed)
     return pack, Split.open(split, pack)
 
 

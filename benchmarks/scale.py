@@ -54,14 +54,14 @@ def download(folder: Path, count: int) -> None:
 def split(folder: Path, count: int) -> None:  # noqa: ARG001
     """Find duplicates and divide."""
     from darkroom.data.pack import Pack
-    from darkroom.data.split_file import write_split
-    from darkroom.data.splitting import divide
     from darkroom.params_file import load_params
+    from darkroom.splitting.assign import assign_splits
+    from darkroom.splitting.split_writer import write_split
 
     pack = Pack.open(folder / "raw")
     params = load_params(ROOT / "params.yaml").split
     (folder / "split").mkdir()
-    write_split(folder / "split", pack, divide(pack, params, 0), params, 0)
+    write_split(folder / "split", pack, assign_splits(pack, params, 0), params, 0)
 
 
 def read(folder: Path, count: int) -> None:  # noqa: ARG001

@@ -6,11 +6,11 @@ from darkroom import paths
 from darkroom.command import run_command
 from darkroom.data.channel_stats import measure_colours
 from darkroom.data.pack import Pack
-from darkroom.data.split_file import Division, summary, write_split
-from darkroom.data.splitting import divide
 from darkroom.params_file import load_params
 from darkroom.reporting.contents import Contents
 from darkroom.reporting.description import class_lines, write_description
+from darkroom.splitting.assign import Assignment, assign_splits
+from darkroom.splitting.split_writer import summary, write_split
 from darkroom.stage.runner import running
 
 
@@ -19,27 +19,27 @@ def main() -> None:
     with running("split") as stage:
         params = load_params(paths.PARAMS)
         pack = Pack.open(paths.RAW)
-        division = divide(pack, params.split, params.base.seed)
-        contents = describe(pack, division)
+        assignment = assign_splits(pack, params.split, params.base.seed)
+        contents = describe(pack, assignment)
         with stage.replaced_dirs(paths.SPLIT_METRICS, paths.SPLIT) as (metrics, directory):
-            split = write_split(directory, pack, division, params.split, params.base.seed)
+            split = write_split(directory, pack, assignment, params.split, params.base.seed)
             write_description(metrics, contents, pack.dataset, split)
         for line in class_lines(contents):
             print(line)
-        print(f"split: {summary(pack, division)}")
+        print(f"split: {summary(pack, assignment)}")
 
 
-def describe(pack: Pack, division: Division) -> Contents:
+def describe(pack: Pack, assignment: Assignment) -> Contents:
     """Return what reports tell of, measured on what is trained on."""
-    mean, std, num_measured = measure_colours(pack, np.flatnonzero(division.splits == "train"))
+    mean, std, num_measured = measure_colours(pack, np.flatnonzero(assignment.splits == "train"))
     return Contents(
         classes=pack.classes,
         labels=pack.labels,
-        splits=division.splits,
+        splits=assignment.splits,
         sizes=pack.sizes,
         ids=pack.ids,
-        pairs=division.duplicates.pairs,
-        distances=division.duplicates.distances,
+        pairs=assignment.duplicates.pairs,
+        distances=assignment.duplicates.distances,
         mean=mean,
         std=std,
         num_measured=num_measured,

@@ -15,12 +15,13 @@ from PIL import Image
 
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
-from darkroom.data.split_file import Split, write_split
-from darkroom.data.splitting import divide
+from darkroom.data.split_file import Split
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
+from darkroom.splitting.assign import assign_splits
+from darkroom.splitting.split_writer import write_split
 
 # Stages that tests start keep their compiled modules beside the code, as they do where people start them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -72,7 +73,7 @@ def make_data(folder: Path, listing: Listing) -> Data:
     split.mkdir()
     write_pack(listing, raw, params.download)
     pack = Pack.open(raw)
-    write_split(split, pack, divide(pack, params.split, 0), params.split, 0)
+    write_split(split, pack, assign_splits(pack, params.split, 0), params.split, 0)
     return Data(raw, pack, Split.open(split, pack))
 
 

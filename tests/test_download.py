@@ -52,7 +52,7 @@ def test_digits_then_a_mistake_then_an_archive(checkout: Path) -> None:
     result = run(checkout)
     assert (result.returncode, result.stdout) == (2, "")
     assert len(said(result)) == 1
-    assert said(result)[0].startswith("error: params.yaml: download.sha256: is null, so nothing tells a wrong archive")
+    assert said(result)[0].startswith("error: params.yaml: download.sha256: is null, so the archive cannot be verified")
 
     digest = hashlib.sha256(b"no archive").hexdigest()
     result = run(checkout, "--checksum")

@@ -222,7 +222,7 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
         ("python src/predict.py nothing.jpg", "error: nothing.jpg: does not exist; name an image or a folder"),
         ("python src/predict.py ''", "error: predict: one of the paths is empty"),
         ("python src/predict.py src", "error: src: holds no image"),
-        ("python src/predict.py README.md --out r.csv", "error: README.md: cannot be read (is no JPEG"),
+        ("python src/predict.py README.md --out r.csv", "error: README.md: cannot be read (is not a JPEG"),
         ("python src/predict.py README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
         ("python src/predict.py README.md --out no/r.csv", "error: --out: the folder no does not exist"),
         ("python src/preset.py mnits", "error: conf/mnits.yaml: there is no such preset; did you mean 'mnist'?"),
@@ -261,7 +261,7 @@ def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) 
         ),
         ("image_size: null", "image_size: 2", "train", "train.model: does not take images of 2 pixels"),
         ("accelerator: auto", "accelerator: mps", "train", "hardware.accelerator: is mps, but this machine has none"),
-        ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which cpu cannot do here"),
+        ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which cpu does not support here"),
         ("trainer: {}", "trainer: {max_epochs: 3}", "train", "train.trainer.max_epochs: cannot be set here; set train.epochs"),
         ("trainer: {}", "trainer: {limit_val_batch: 3}", "train", "no such argument; did you mean 'limit_val_batches'?"),
         ("pixels: 1\n", "pixels: -1\n", "train", "train.augment: darkroom.input.augment.RandomShift refuses its arguments"),
@@ -404,7 +404,7 @@ def test_training_cannot_read_what_is_tested_on(clone: Clone) -> None:
         clone.edit({"darkroom.input.augment.RandomShift\n    pixels: 1": "plugins.spy.Spy"})
         told = clone.run("python src/train.py", status=None)
         assert told.returncode != 0
-        assert "is of the test split, which train must not see" in told.stderr
+        assert "is in the test split, which train must not read" in told.stderr
     finally:
         spy.unlink()
         clone.run("git checkout -q params.yaml")

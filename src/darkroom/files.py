@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old content or the new, never a part; hashing what was written."""
+"""Writing files and folders atomically, so that a reader sees the old or the new content; and hashing them."""
 
 import errno
 import hashlib
@@ -11,18 +11,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-# Names of what is being written begin with this: what a killed process left behind can be told from people's files.
+# Prefix of temporary names, by which the leftovers of killed processes are recognised.
 WRITING = ".writing-"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Key of the hash in a file that holds its own.
+# Key of the hash in a file that contains its own hash.
 SEAL = "content_sha256"
 
 
 @contextmanager
 def replaced_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder that takes the place of `path` when the block succeeds.
+    """Yield a temporary path in the same folder that replaces `path` when the block succeeds.
 
-    A file that stands there is never written into: DVC may have linked it to its cache.
+    An existing file is never written to, since DVC may have linked it to its cache.
     """
     with _temporary_file(path) as temporary:
         yield temporary
@@ -32,7 +32,7 @@ def replaced_file(path: Path) -> Iterator[Path]:
 
 
 def write_hash_named(directory: Path, stem: str, suffix: str, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a file that becomes `<stem>-<its SHA-256><suffix>`: content and hash in one step. Return its path."""
+    """Let `write` fill a file that is then renamed to `<stem>-<its SHA-256><suffix>`; return its path."""
     with _temporary_file(directory / f"{stem}{suffix}") as temporary:
         write(temporary)
         _finish(temporary)
@@ -43,7 +43,7 @@ def write_hash_named(directory: Path, stem: str, suffix: str, write: Callable[[P
 
 
 def has_named_hash(path: Path) -> bool:
-    """Return whether a file is there and is what `write_hash_named` wrote."""
+    """Return whether a file exists and has the content that `write_hash_named` wrote."""
     return path.is_file() and sha256(path) == path.stem.rpartition("-")[2]
 
 
@@ -60,14 +60,14 @@ def _temporary_file(path: Path) -> Iterator[Path]:
 
 
 def _finish(temporary: Path) -> None:
-    # mkstemp makes files private, but what a stage writes is as readable as any other file.
+    # mkstemp makes files private; outputs of a stage have the usual permissions.
     temporary.chmod(0o666 & ~_umask())
     _sync(temporary)
 
 
 @contextmanager
 def replaced_dir(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that takes its place when the block succeeds; on failure `path` stays as it was."""
+    """Yield an empty folder beside `path` that replaces it when the block succeeds; if it fails, `path` is unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f"{WRITING}{path.name}.", dir=path.parent))
     try:
@@ -89,7 +89,7 @@ def replaced_dir(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _put_aside(path: Path) -> Iterator[None]:
-    """Remove a folder for good if the block succeeds; on failure it stands where it stood."""
+    """Remove a folder if the block succeeds; put it back if it fails."""
     aside = Path(tempfile.mkdtemp(prefix=f"{WRITING}{path.name}.", dir=path.parent))
     try:
         path.replace(aside / "old")
@@ -103,7 +103,7 @@ def _put_aside(path: Path) -> Iterator[None]:
 
 
 def sweep(directory: Path) -> None:
-    """Remove what killed processes were writing in a folder; only for who knows that nobody writes there now."""
+    """Remove what killed processes left in a folder; the caller must know that no process writes there now."""
     for rest in directory.glob(f"{WRITING}*"):
         shutil.rmtree(rest) if rest.is_dir() else rest.unlink()
 
@@ -115,31 +115,31 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON that a person can read and that is the same bytes for the same content; NaN is refused."""
+    """Write indented JSON, the same bytes for the same content; NaN is refused."""
     write_text(path, _json(content))
 
 
 def write_sealed_json(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON with the SHA-256 of its own bytes in it, so that `read_sealed_json` sees any change."""
+    """Write JSON that contains the SHA-256 of its own bytes, so that `read_sealed_json` detects any change."""
     before, mark, after = _json(content | {SEAL: ""}).rpartition(f'"{SEAL}": "')
     write_text(path, before + mark + _text_sha256(before + mark + after) + after)
 
 
 def read_sealed_json(path: Path) -> dict[str, Any]:
-    """Read JSON that `write_sealed_json` wrote, without its seal.
+    """Read JSON that `write_sealed_json` wrote, without the hash.
 
     Raises
     ------
     OSError
         If it cannot be read.
     ValueError
-        If it is not what was written.
+        If it was changed since.
     """
     return parse_sealed_json(path.read_bytes())
 
 
 def parse_sealed_json(data: bytes) -> dict[str, Any]:
-    """Return what `write_sealed_json` wrote, without its seal; a `ValueError` if it is not that."""
+    """Return the content that `write_sealed_json` wrote, without the hash; raise ValueError if it was changed."""
     before, mark, after = data.decode("utf-8").rpartition(f'"{SEAL}": "')
     if not mark or _text_sha256(before + mark + after[64:]) != after[:64]:
         raise ValueError("its content does not have the SHA-256 that it records")
@@ -148,7 +148,7 @@ def parse_sealed_json(data: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(content, dict):
-        raise ValueError("it holds no object")
+        raise ValueError("it is not an object")
     del content[SEAL]
     return content
 
@@ -162,7 +162,7 @@ def _text_sha256(text: str) -> str:
 
 
 def csv_text(text: str) -> str:
-    """Return text for a CSV cell: what a spreadsheet would run as a formula gets a leading apostrophe."""
+    """Return text for a CSV cell; an apostrophe is put before text that a spreadsheet would take for a formula."""
     return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
@@ -174,7 +174,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Name a file or folder in what the system says of a full disk, for it names none when a file that is open is written."""
+    """Add a path to errors of a full disk, which have none when they come from writing to an open file."""
     try:
         yield
     except OSError as error:

@@ -41,16 +41,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from darkroom import files, paths
-from darkroom.data.images import ImageError, decode, fit
+from darkroom.data.images import ImageError, decode
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
-from darkroom.data.split_file import Split, write_split
-from darkroom.data.splitting import divide
+from darkroom.data.resizing import fit
+from darkroom.data.split_file import Split
 from darkroom.errors import InputError, RunError, one_line
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
+from darkroom.splitting.assign import assign_splits
+from darkroom.splitting.split_writer import write_split
 from darkroom.stage.inputs import read_inputs
 
 pytestmark = [pytest.mark.slow]
@@ -340,7 +342,7 @@ class DataFuzzer:
         items = [Item(f"{row:02}", "train", functools.partial(_sample, png(each), row % 2)) for row, each in enumerate(images)]
         write_pack(Listing("test", items, lambda _: ["cat", "dog"], {}), raw, params.download)
         pack = Pack.open(raw)
-        write_split(split, pack, divide(pack, params.split, 0), params.split, 0)
+        write_split(split, pack, assign_splits(pack, params.split, 0), params.split, 0)
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in self.folder.glob("*/*")}
 
     def _empty_folders(self) -> tuple[Path, Path]:

@@ -26,8 +26,6 @@ from PIL import Image
 
 from darkroom import files, paths
 from darkroom.data.pack import Pack
-from darkroom.data.split_file import write_split
-from darkroom.data.splitting import divide
 from darkroom.errors import InputError
 from darkroom.models.card import science
 from darkroom.models.networks import build_network
@@ -38,6 +36,8 @@ from darkroom.params_file import check_params, read_yaml
 from darkroom.reporting.predictions import Predictions, write_predictions
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
+from darkroom.splitting.assign import assign_splits
+from darkroom.splitting.split_writer import write_split
 from darkroom.training.checkpoints.store import StateStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -253,7 +253,7 @@ def names() -> Iterator[Case]:
         with read_source(params.download.model_copy(update=source), folder / "raw") as listing:
             write_pack(listing, folder / "raw", params.download)
         pack = Pack.open(folder / "raw")
-        write_split(folder / "split", pack, divide(pack, params.split, 0), params.split, 0)
+        write_split(folder / "split", pack, assign_splits(pack, params.split, 0), params.split, 0)
         predictions = Predictions(pack.classes, pack.ids, np.full((len(pack), 2), 0.5), [pack.classes[0]] * len(pack))
         write_predictions(folder / "out.csv", predictions, 2)
         for table in (folder / "split" / "manifest.csv", folder / "out.csv"):

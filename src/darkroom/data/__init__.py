@@ -1,1 +1,1 @@
-"""Images from their source to the packed form of data/raw, and their split; nothing in here imports torch."""
+"""Images, labels and splits as the stages read them from data/raw and data/split; no module imports torch."""

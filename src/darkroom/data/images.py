@@ -1,40 +1,33 @@
-"""From the bytes of one image file to 8-bit grey or RGB, by one defined conversion; and to the square that a network sees."""
+"""Decoding an image file to 8-bit grey or RGB by documented conversions, and encoding it again."""
 
 import io
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from simplejpeg import decode_jpeg, decode_jpeg_header
 
 from darkroom.errors import one_line
 
 ImageArray = NDArray[np.uint8]
 
-# Pillow knows 36 more formats, one of which starts another program (EPS, Ghostscript).
+# Pillow knows 36 more formats; for one of them (EPS) it starts another program, Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF")
 JPEG_QUALITY = 90
-# A JPEG that is to be resized is decoded to this many times the size at least.
+# A JPEG that will be resized is decoded to at least this many times the wanted size.
 MIN_REDUCTION = 2
-JPEG_START, EXIF = b"\xff\xd8\xff", b"Exif\0\0"
-# As simplejpeg names what a JPEG holds, and what it is to give.
+JPEG_START = b"\xff\xd8\xff"
+# Either may hold the orientation of the camera, which only Pillow reads.
+METADATA = (b"Exif\0\0", b"tiff:Orientation")
+# Colour spaces of a JPEG that simplejpeg decodes, and what each becomes, in its own words.
 PLAIN_JPEGS = {"YCbCr": "RGB", "Gray": "GRAY"}
-ORIENTATION = 0x0112  # tag of EXIF 2.32, section 4.6.4
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-# Pillow's modes of 8 bits or less, and the conversion that each needs.
+# Pillow's modes of at most 8 bits per channel, and the conversion that each needs.
 KINDS = {
     **{"L": "", "RGB": "", "RGBX": "", "1": "1_bit", "P": "palette", "PA": "palette"},
     **{"LA": "alpha", "La": "alpha", "RGBA": "alpha", "RGBa": "alpha"},
@@ -42,26 +35,26 @@ KINDS = {
 }
 GREY_MODES = ("1", "L", "LA", "La")
 
-# Pillow's own limit would stand above `max_pixels`, which is checked before any pixel is decoded.
+# `decode` checks `max_pixels` instead, before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
 
 class ImageError(Exception):
-    """An image cannot be used; the message is the reason, to stand behind its name."""
+    """An image cannot be used; the message is the reason and follows the name of the image."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image as the rest of Darkroom sees it.
+    """A decoded image.
 
     Attributes
     ----------
     image : (H, W) or (H, W, 3) uint8
         Grey values or RGB.
     conversions
-        What was done beyond reading 8-bit grey or RGB values, such as `exif_rotated`; see `decode`.
+        What was done beyond reading 8-bit grey or RGB values, for example `exif_rotated`; see `decode`.
     lossy
-        Whether it comes from a format that loses something, so that JPEG does it justice.
+        Whether it comes from a lossy format, so that it may be stored as JPEG again.
     """
 
     image: ImageArray
@@ -72,32 +65,32 @@ class Decoded:
 def decode(data: bytes, max_pixels: int, side: int | None = None) -> Decoded:
     """Decode a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF file.
 
-    The conversions, by the name under which data/raw/dataset.json counts them:
+    The conversions, by the names under which data/raw/dataset.json counts them:
 
     - `1_bit`: black and white become 0 and 255.
-    - `16_bit`: grey values are divided by 257, so that 65535 becomes 255 whatever the image holds. (Of 16-bit colour, Pillow
-      gives the high byte; that is not counted.)
-    - `float`: values from 0 to 1 become 0 to 255; an image with others is refused, for nothing says what they mean.
+    - `16_bit`: grey values are divided by 257, so that 65535 always becomes 255. (Of 16-bit colour Pillow returns the high
+      byte; that is not counted.)
+    - `float`: values from 0 to 1 become 0 to 255; an image with other values is refused, since their scale is unknown.
     - `palette`: becomes RGB, or grey if all its colours are grey.
-    - `alpha`: transparent parts are laid on white.
+    - `alpha`: the image is composited on white.
     - `cmyk` (and `ycbcr`, `lab`, `hsv`): become RGB by Pillow's formula; colour profiles are not applied.
-    - `exif_rotated`: turned and mirrored as the camera says. A damaged EXIF block counts as none.
-    - `animation`: the first frame, or page.
+    - `exif_rotated`: rotated or mirrored to the orientation in EXIF, else in XMP. Damaged EXIF is ignored.
+    - `animation`: only the first frame or page is used.
 
     Parameters
     ----------
     data
         The whole file.
     max_pixels
-        An image of more pixels is refused before it is decoded.
+        An image with more pixels is refused before it is decoded.
     side
-        The shorter side that is wanted in the end. A JPEG is then decoded at the smallest of 1/1, 1/2, 1/4, 1/8 of its size that
-        leaves twice as much: a photo of 12 megapixels takes a tenth of the time, and resizing it gives nearly the same.
+        The shorter side that the caller resizes to. A JPEG is then decoded at the smallest of 1/1, 1/2, 1/4, 1/8 of its size that
+        is at least twice as large: a photo of 12 megapixels takes a tenth of the time, and the result is nearly the same.
 
     Raises
     ------
     ImageError
-        For whatever is wrong with the file: broken files make Pillow raise nearly any exception.
+        If the file cannot be used, for any reason; Pillow raises nearly every exception on damaged files.
     """
     if not data:
         raise ImageError("is empty")
@@ -106,67 +99,18 @@ def decode(data: bytes, max_pixels: int, side: int | None = None) -> Decoded:
         return Decoded(plain, lossy=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _explained(lambda: _decode(data, max_pixels, side))
+        return _image_errors(lambda: _decode(data, max_pixels, side))
 
 
 def convert(image: Image.Image) -> Decoded:
-    """Return an opened image, of any mode, in the form that `decode` gives.
+    """Convert an opened image of any mode as `decode` does.
 
     Raises
     ------
     ImageError
         If it cannot be converted.
     """
-    return _explained(lambda: _convert(image, []))
-
-
-def fit(image: ImageArray, size: int, channels: int) -> ImageArray:
-    """Return the central square of an image, resized, in grey or RGB; an image that is right already is returned as it is.
-
-    Cropping comes first, so that a sliver of 1 by 10 000 pixels does not grow to millions.
-
-    Parameters
-    ----------
-    image : (H, W), (H, W, 1) or (H, W, 3) uint8
-        Grey or RGB.
-    size
-        Side of the square; the resampling is bilinear, over all pixels that fall together (antialiased).
-    channels
-        1 or 3. Grey is the luma of ITU-R BT.601, (299 R + 587 G + 114 B) / 1000, as in Pillow.
-
-    Returns
-    -------
-    fitted : (size, size, channels) uint8
-    """
-    if image.shape == (size, size, channels):
-        return image
-    pil_image = Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
-    pil_image = pil_image.convert("L" if channels == 1 else "RGB")
-    side = min(pil_image.size)
-    left, top = (pil_image.width - side) // 2, (pil_image.height - side) // 2
-    if side != size:
-        pil_image = pil_image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
-    elif pil_image.size != (size, size):
-        pil_image = pil_image.crop((left, top, left + side, top + side))
-    return np.array(pil_image).reshape(size, size, channels)
-
-
-def resize(image: ImageArray, side: int) -> ImageArray:
-    """Return an image whose shorter side is `side`, resampled with antialiasing; one that is smaller is returned as it is.
-
-    Parameters
-    ----------
-    image : (H, W) or (H, W, 3) uint8
-        Grey or RGB.
-    side
-        In pixels.
-    """
-    height, width = image.shape[:2]
-    shorter = min(height, width)
-    if shorter <= side:
-        return image
-    size = (max(side, round(width * side / shorter)), max(side, round(height * side / shorter)))
-    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    return _image_errors(lambda: _convert(image, []))
 
 
 def encode(image: ImageArray, *, lossy: bool = False) -> bytes:
@@ -180,24 +124,24 @@ def encode(image: ImageArray, *, lossy: bool = False) -> bytes:
     return file.getvalue()
 
 
-def _explained(work: Callable[[], Decoded]) -> Decoded:
+def _image_errors(work: Callable[[], Decoded]) -> Decoded:
     try:
         return work()
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError:
-        # Its text holds an address of memory, which would make dataset.json differ from run to run.
-        raise ImageError("is no JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image") from None
+        # Its text holds a memory address, which would make dataset.json differ from run to run.
+        raise ImageError("is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image") from None
     except Exception as error:
         raise ImageError(f"is damaged ({one_line(error)[:100]})") from error
 
 
 def _decode_plain_jpeg(data: bytes, max_pixels: int, side: int | None) -> ImageArray | None:
-    """Return what Pillow would, in half the time: the same library decodes (libjpeg-turbo), but straight into the array.
+    """Return the pixels that Pillow would, in half the time: libjpeg-turbo decodes in both, here straight into the array.
 
-    None for all that needs more, or cannot be read: what is wrong with it, Pillow says.
+    None if the image needs a conversion or cannot be read; Pillow then converts it or says what is wrong.
     """
-    if not data.startswith(JPEG_START) or EXIF in data:
+    if not data.startswith(JPEG_START) or any(mark in data for mark in METADATA):
         return None
     try:
         height, width, kind, _ = decode_jpeg_header(data)
@@ -215,7 +159,7 @@ def _decode(data: bytes, max_pixels: int, side: int | None) -> Decoded:
         if image.width * image.height > max_pixels:
             raise ImageError(f"has {image.width} x {image.height} pixels, more than max_pixels ({max_pixels})")
         conversions = []
-        # A JPEG of several images (MPO) is one photo with its depth map or previews.
+        # A JPEG of several images (MPO) is one photo with a depth map or previews.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             conversions.append("animation")
         lossy = image.format in LOSSY_FORMATS
@@ -225,23 +169,25 @@ def _decode(data: bytes, max_pixels: int, side: int | None) -> Decoded:
 
 
 def _convert(pil_image: Image.Image, conversions: list[str]) -> Decoded:
-    rotated = _orientation(pil_image) in TURNS
+    # Asked first, since Pillow rotates a TIFF when it loads it.
+    rotated = _is_rotated(pil_image)
     pil_image.load()
-    # Asked again: Pillow has already turned a TIFF while loading it.
-    turn = TURNS.get(_orientation(pil_image))
-    image = _pixels(pil_image if turn is None else pil_image.transpose(turn), conversions)
+    # In place, so that the image is rotated even where the rest of its EXIF cannot be written back.
+    with suppress(Exception):
+        ImageOps.exif_transpose(pil_image, in_place=True)
+    image = _pixels(pil_image, conversions)
     return Decoded(image, (*conversions, "exif_rotated") if rotated else tuple(conversions))
 
 
-def _orientation(image: Image.Image) -> int:
+def _is_rotated(image: Image.Image) -> bool:
     try:
-        return int(image.getexif().get(ORIENTATION, 1))
+        return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
     except Exception:
-        return 1
+        return False
 
 
 def _pixels(image: Image.Image, conversions: list[str]) -> ImageArray:
-    """Return the pixels as (H, W) or (H, W, 3) uint8, and add what was converted."""
+    """Return the pixels as (H, W) or (H, W, 3) uint8, and append the conversions that were needed."""
     mode = image.mode
     if mode.startswith("I;16"):
         conversions.append("16_bit")
@@ -250,7 +196,7 @@ def _pixels(image: Image.Image, conversions: list[str]) -> ImageArray:
         conversions.append("float")
         return _from_float(np.asarray(image))
     if mode not in KINDS:
-        raise ImageError(f"has pixels of Pillow's mode {mode}, for which no conversion is defined; save it with 8 or 16 bits")
+        raise ImageError(f"has pixels of Pillow's mode {mode}, which cannot be converted; save it with 8 or 16 bits per channel")
     if KINDS[mode]:
         conversions.append(KINDS[mode])
     grey = mode in GREY_MODES or (mode in ("P", "PA") and _has_grey_palette(image))

@@ -1,4 +1,4 @@
-"""The two forms of labels: one class per image, (N,) int64, its index; any number of them, (N, K) uint8, 1 for each of them."""
+"""Labels in two forms: class indices (N,) int64, or in a multilabel set (N, K) uint8 with 1 for every class of an image."""
 
 from collections.abc import Sequence
 from typing import Any, TypeGuard
@@ -12,12 +12,12 @@ SEPARATOR = "; "
 
 
 def is_multilabel(labels: Labels) -> TypeGuard[NDArray[np.uint8]]:
-    """Return whether images have any number of classes."""
+    """Return whether an image may have any number of classes."""
     return labels.ndim == 2
 
 
 def count_labels(labels: Labels, num_classes: int) -> NDArray[np.int64]:
-    """Return the number (K,) of images of each class."""
+    """Return the number of images of each class, (K,) int64."""
     if is_multilabel(labels):
         counts: NDArray[np.int64] = labels.sum(axis=0, dtype=np.int64)
         return counts
@@ -25,7 +25,7 @@ def count_labels(labels: Labels, num_classes: int) -> NDArray[np.int64]:
 
 
 def indices(labels: Labels) -> list[list[int]]:
-    """Return the classes of each image, ascending."""
+    """Return the class indices of each image, ascending."""
     if not is_multilabel(labels):
         return [[label] for label in labels.tolist()]
     rows, columns = np.nonzero(labels)
@@ -33,14 +33,35 @@ def indices(labels: Labels) -> list[list[int]]:
 
 
 def names(labels: Labels, classes: Sequence[str]) -> list[str]:
-    """Return the class names of each image in one text, empty for none."""
+    """Return the class names of each image as one text, empty if it has none."""
     return [SEPARATOR.join(classes[label] for label in each) for each in indices(labels)]
 
 
 def multi_hot(each: Sequence[Sequence[int]], num_classes: int) -> NDArray[np.uint8]:
-    """Return lists of classes as (N, K) uint8."""
+    """Return N lists of class indices as (N, K) uint8."""
     labels = np.zeros((len(each), num_classes), np.uint8)
     counts = [len(one) for one in each]
     flat: Any = [label for one in each for label in one]
     labels[np.repeat(np.arange(len(each)), counts), np.array(flat, np.int64)] = 1
+    return labels
+
+
+def labels_from_arrow(column: Any, num_classes: int, *, multilabel: bool) -> Labels:
+    """Return a column of class indices, or of lists of them, as labels.
+
+    Raises
+    ------
+    ValueError
+        If an index is not below `num_classes`.
+    """
+    values: Any = column.combine_chunks()
+    # from_dlpack, since `to_numpy` would import pandas, which takes 0.3 s.
+    flat: NDArray[Any] = np.from_dlpack(values.flatten() if multilabel else values)
+    if len(flat) and not (flat.min() >= 0 and flat.max() < num_classes):
+        raise ValueError("a label has no class")
+    if not multilabel:
+        return flat.astype(np.int64)
+    labels = np.zeros((len(values), num_classes), np.uint8)
+    lengths: NDArray[Any] = np.from_dlpack(values.value_lengths())
+    labels[np.repeat(np.arange(len(values)), lengths), flat] = 1
     return labels

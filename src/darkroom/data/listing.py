@@ -1,4 +1,4 @@
-"""What every source gives: a list of images that are read one by one, and the names that stand for them."""
+"""What every source returns: a list of images, each read when it is needed, and their class names."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,41 +9,41 @@ from darkroom.data.images import Decoded, ImageArray
 
 SPLITS = ("train", "val", "test")
 Label = int | tuple[int, ...]
-"""The class of an image, or in a multilabel set its classes, ascending."""
+"""The class index of an image; in a multilabel set its class indices, ascending."""
 Sample = tuple[bytes | Decoded, Label]
 Data = bytes | Path | ImageArray | Callable[[], bytes | ImageArray]
 
 
 class Item(NamedTuple):
-    """One image of a source, which `read` gives as an encoded file or decoded, with its label.
+    """One image of a source; `read` returns it with its label, as an encoded file or decoded.
 
-    `read` raises `ImageError` where the image cannot be used, and may be called from any thread, more than once.
+    `read` raises `ImageError` if the image cannot be used. It may be called more than once and from any thread.
     """
 
     id: str
     split: str
     read: Callable[[], Sample]
     group: str | None = None
-    """Whose images must not be divided: a patient, a site, a burst."""
+    """Images of one group stay in one split: those of a patient, a site, a burst."""
     extra: dict[str, str] | None = None
-    """What else the source says of it, to be carried along."""
+    """Further columns of the source, which are kept with the image."""
 
 
 class Example(NamedTuple):
-    """One image of a source of the user's own, see src/plugins/sources/README.md."""
+    """One image of a source in src/plugins/sources; see the README.md there."""
 
     id: str
-    """A name, which no other image of the source has."""
+    """A name that no other image of the source has."""
     data: Data
     """A path, the bytes of a file, (H, W) or (H, W, 3) uint8, or a function that returns bytes or pixels."""
     label: str | Sequence[str]
-    """Name of its class; a list of names, which may be empty, in a multilabel set."""
+    """Name of its class; in a multilabel set a list of names, which may be empty."""
     split: str = "train"
     """train, val or test."""
     group: str | None = None
-    """Whose images must not be divided."""
+    """Images of one group stay in one split."""
     extra: dict[str, str] | None = None
-    """What is to be carried along to the predictions."""
+    """Further columns, which are kept up to the predictions."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ class Listing:
     Attributes
     ----------
     where
-        What error messages call the source: a folder, an archive, a data set.
+        Name of the source in error messages: a folder, an archive, a data set.
     items
         The images, in any order.
     name_classes
-        Given the ascending labels that occur, returns their class names; raises `InputError` if a class has lost its images.
+        Returns the class names of the given labels, ascending; raises `InputError` if a class has no readable image.
     info
-        What `dataset.json` tells of the source: no secrets, no paths of this machine.
+        What `dataset.json` records of the source; without secrets and paths of this machine.
     ignored
-        Ids of files that are no part of the set.
+        Ids of files that are not part of the set.
     multilabel
-        Whether images have any number of classes.
+        Whether an image may have any number of classes.
     remote
-        Whether reading one waits for a network, so that many are read at a time.
+        Whether reading waits for a network, so that many images are read at a time.
     """
 
     where: str
@@ -78,7 +78,7 @@ class Listing:
 
 
 def ordered_classes(names: set[str]) -> list[str]:
-    """Return class names by code point; whole numbers by value, so that 10 comes after 9."""
+    """Return class names sorted by code point; if all are whole numbers, by value, so that 10 follows 9."""
     if all(name.isascii() and name.isdecimal() for name in names):
         return sorted(names, key=lambda name: (int(name), name))
     return sorted(names)
@@ -87,8 +87,8 @@ def ordered_classes(names: set[str]) -> list[str]:
 def printable(name: str) -> str:
     r"""Return a file name as printable text from which it can be restored.
 
-    A backslash becomes `\\`; the bytes of what cannot be printed or is not UTF-8 (surrogate escapes) become `\xNN`. Different
-    names stay different: bytes that are not UTF-8 never follow each other so that together they are.
+    A backslash becomes `\\`; bytes that cannot be printed or are not UTF-8 (surrogate escapes) become `\xNN`. Different names
+    stay different, since consecutive surrogate escapes never form valid UTF-8.
     """
     return "".join(_printable_character(character) for character in name)
 

@@ -1,4 +1,4 @@
-"""Reading data/raw: the images, labels and hashes that the stage download has packed."""
+"""Reading data/raw: the images, labels and hashes that the download stage packed."""
 
 import json
 import tokenize
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from darkroom import files, paths
 from darkroom.data.images import ImageArray, ImageError, decode
-from darkroom.data.labels import Labels
+from darkroom.data.labels import Labels, labels_from_arrow
 from darkroom.data.listing import SPLITS
 from darkroom.data.perceptual_hash import HASH_BYTES
 from darkroom.errors import InputError, RunError
@@ -21,39 +21,38 @@ SHARD_NAME = "images-{:03d}.bin"
 TASKS = ("multiclass", "multilabel")
 COLUMNS = ("id", "label", "split", "group", "extra", "pixel_hash", "near_hash", "height", "width")
 
-
 Rows = NDArray[np.int64]
-"""Of a pack, such as those of a split."""
+"""Row numbers of a pack."""
 Images = NDArray[np.uint8] | list[NDArray[np.uint8]]
 
 
 class Pack:
-    """The images of data/raw, by row; the files are memory-mapped, so that opening costs nothing and processes share them.
+    """The images of data/raw, by row. The files are memory-mapped: opening them is cheap, and processes share them.
 
-    A pack may be sent to other processes: it is opened anew there.
+    A pack may be sent to other processes, which open it again.
 
     Attributes
     ----------
     directory : Path
-        Where it stands.
+        Its folder.
     dataset : dict
-        What dataset.json tells of it and of its source.
+        The content of dataset.json.
     classes : list of str
         Class names; a label is an index into it.
     channels : int
         1 if every image is grey, else 3.
     is_encoded : bool
-        Whether the images are stored as files that have to be decoded, not as pixels.
+        Whether the images are stored as encoded files, not as pixels.
     size : (H, W) or None
-        The size of the images if they are stored as pixels, all of one size, so that `batch` can be used.
+        The common size of the images if they are stored as pixels of one size; only then `batch` can be used.
     resize : int or None
         The shorter side to which larger images were resized.
     sizes : (N, 2) int32
         Height and width of each image.
     labels : (N,) int64, or (N, K) uint8
-        Index of the class of each image; in a multilabel set 1 for each of its classes.
+        Index of the class of each image; in a multilabel set 1 for every class that it has.
     splits : (N,) str
-        `train`, `val` or `test`, as the source has it; all `train` if it has no splits.
+        `train`, `val` or `test` in the source; all `train` if it has no splits.
     """
 
     def __init__(self, directory: Path, dataset: dict[str, Any], index: Any, images: Images):
@@ -64,7 +63,7 @@ class Pack:
         self.is_encoded = dataset["format"] == "encoded"
         self.size: tuple[int, int] | None = None if isinstance(images, list) else (images.shape[1], images.shape[2])
         self.sizes = np.stack([_numbers(index["height"]), _numbers(index["width"])], axis=1)
-        self.labels: Labels = _labels(index["label"], dataset)
+        self.labels: Labels = labels_from_arrow(index["label"], len(self.classes), multilabel=dataset["task"] == "multilabel")
         self.splits: NDArray[np.str_] = np.array(index["split"].to_pylist(), dtype=str)
         self._index, self._images = index, images
         self._withheld: NDArray[np.bool_] | None = None
@@ -73,7 +72,7 @@ class Pack:
 
     @classmethod
     def open(cls, directory: Path, *, verify: bool = True) -> Self:
-        """Open what `write_pack` has written, once its files were found to have the SHA-256 that dataset.json records.
+        """Open what `write_pack` wrote, after checking its files against the SHA-256 in dataset.json (if `verify`).
 
         Raises
         ------
@@ -83,7 +82,7 @@ class Pack:
         name = paths.shown(directory)
         if not (directory / "dataset.json").is_file():
             raise InputError(f"{name}: holds no images; run 'dvc repro download', or 'dvc checkout' if this commit has them")
-        # Imported here, after what fails often: it takes 0.2 s.
+        # Imported here, since it takes 0.2 s and the check above fails often.
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -91,7 +90,7 @@ class Pack:
             dataset = files.read_sealed_json(directory / "dataset.json")
             if verify:
                 _verify(directory, dataset["files"])
-            # Not by read_table, which imports pandas, too.
+            # Not read_table, which imports pandas.
             with pq.ParquetFile(directory / "index.parquet") as file:
                 index = file.read()
             pack = cls(directory, dataset, index, _map_images(directory, dataset))
@@ -103,6 +102,8 @@ class Pack:
         return pack
 
     def _check(self, count: int) -> None:
+        if self.dataset["task"] not in TASKS:
+            raise ValueError(f"dataset.json has the unknown task {self.dataset['task']!r}")
         if missing := set(COLUMNS) - set(self._index.schema.names):
             raise ValueError(f"the index has no {', '.join(sorted(missing))}")
         num_images = count
@@ -111,15 +112,15 @@ class Pack:
         else:
             num_images, complete = len(self._images), self._images.shape[3] == self.channels
         if not (len(self.labels) == num_images == count and complete):
-            raise ValueError("dataset.json, the index and the images do not belong together")
+            raise ValueError("dataset.json, the index and the images do not match")
         listed = isinstance(self.classes, list) and all(isinstance(name, str) for name in self.classes)
         if self.channels not in (1, 3) or not listed:
-            raise ValueError("the classes are no texts, or the channels neither 1 nor 3")
+            raise ValueError("the classes are not texts, or the channels neither 1 nor 3")
         if not np.isin(self.splits, SPLITS).all():
             raise ValueError("an image is in an unknown split")
 
     def _are_complete(self, shards: list[NDArray[np.uint8]]) -> bool:
-        """Return whether the index names places that are in the shards, up to their ends."""
+        """Return whether the places in the index are inside the shards and reach their ends."""
         if not ((self._offsets >= 0).all() and (self._shards >= 0).all() and (self._shards < len(shards)).all()):
             return False
         ends = np.zeros(len(shards), np.int64)
@@ -130,7 +131,7 @@ class Pack:
 
     @cached_property
     def ids(self) -> list[str]:
-        """The N names of the images in their source, as printable text."""
+        """The N ids of the images in their source, as printable text."""
         names: list[str] = self._index["id"].to_pylist()
         return names
 
@@ -149,23 +150,23 @@ class Pack:
 
     @cached_property
     def groups(self) -> list[str | None]:
-        """What each image belongs to (a patient, a site, a burst), if the source says so."""
+        """The group of each image (a patient, a site, a burst), if the source has groups."""
         names: list[str | None] = self._index["group"].to_pylist()
         return names
 
     def extra(self, rows: NDArray[np.int64]) -> list[dict[str, str]]:
-        """Return what else the source says of the images of (n,) rows, by the names of its columns."""
+        """Return the further columns of the source for (n,) rows, by column name."""
         return [json.loads(text) if text else {} for text in self._index["extra"].take(rows).to_pylist()]
 
     def withhold(self, rows: NDArray[np.int64]) -> None:
-        """Let nobody read the images of these rows through this object, or copies of it in other processes."""
+        """Refuse to read the images of these rows from now on, also in copies of this object in other processes."""
         self._withheld = np.zeros(len(self), np.bool_)
         self._withheld[rows] = True
 
     def _check_withheld(self, rows: Any) -> None:
         if self._withheld is not None and self._withheld[rows].any():
             row = int(np.atleast_1d(rows)[np.atleast_1d(self._withheld[rows])][0])
-            raise RunError(f"data/split: '{self.ids[row]}' is of the test split, which train must not see; leave it to evaluate")
+            raise RunError(f"data/split: '{self.ids[row]}' is in the test split, which train must not read; use evaluate")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -175,9 +176,9 @@ class Pack:
         return self.read(row)
 
     def read(self, row: int, side: int | None = None) -> ImageArray:
-        """Return a copy of one image, (H, W, C) uint8; smaller than it is, if `side` is the shorter side that is wanted.
+        """Return a copy of one image, (H, W, C) uint8; it may be smaller if `side`, the shorter side to resize to, is given.
 
-        A large JPEG is then decoded at a fraction of its size, see `decode`.
+        A large JPEG is then decoded at a fraction of its size; see `decode`.
 
         Raises
         ------
@@ -205,39 +206,19 @@ class Pack:
         return np.repeat(image, 3, axis=2) if image.shape[2] < self.channels else image
 
     def batch(self, rows: NDArray[np.int64]) -> ImageArray:
-        """Return copies of the images of (n,) rows as (n, H, W, C) uint8; only for images of one `size`."""
+        """Return copies of the images of (n,) rows as (n, H, W, C) uint8, if the pack has a `size`."""
         assert not isinstance(self._images, list), "these images are not stored as pixels of one size"
         self._check_withheld(rows)
         return np.asarray(self._images[rows])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The third is what the opened pack gets as its attributes.
+        # The third item becomes attributes of the opened pack.
         return partial(type(self).open, verify=False), (self.directory,), {"_withheld": self._withheld}
 
 
 def _numbers(column: Any) -> NDArray[Any]:
-    """Return a column of numbers as it lies in memory; by `to_numpy` Arrow would import pandas, which takes 0.3 s."""
+    """Return a column of numbers without copying; `to_numpy` would import pandas, which takes 0.3 s."""
     return np.from_dlpack(column.combine_chunks())
-
-
-def _labels(column: Any, dataset: dict[str, Any]) -> Labels:
-    """Return the labels of the index in the form of the task."""
-    num_classes = len(dataset["classes"])
-    if dataset["task"] not in TASKS:
-        raise ValueError(f"dataset.json has the unknown task {dataset['task']!r}")
-    if dataset["task"] == "multiclass":
-        values: NDArray[Any] = _numbers(column).astype(np.int64)
-    else:
-        values = np.from_dlpack(column.combine_chunks().flatten())
-    if len(values) and not (values.min() >= 0 and values.max() < num_classes):
-        raise ValueError("a label has no class")
-    if dataset["task"] == "multiclass":
-        single: NDArray[np.int64] = values
-        return single
-    labels = np.zeros((len(column), num_classes), np.uint8)
-    lengths: NDArray[Any] = np.from_dlpack(column.combine_chunks().value_lengths())
-    labels[np.repeat(np.arange(len(column)), lengths), values] = 1
-    return labels
 
 
 def _verify(directory: Path, recorded: dict[str, str]) -> None:
@@ -255,10 +236,10 @@ def _load_npy(path: Path) -> NDArray[np.uint8]:
 
 
 def _map_images(directory: Path, dataset: dict[str, Any]) -> Images:
-    """Return the pixels (N, H, W, C), or the bytes of images one after the other, one array for each file."""
+    """Return the pixels (N, H, W, C), or one array of bytes for each shard."""
     if dataset["format"] not in FORMATS:
         raise ValueError(f"dataset.json has the unknown format {dataset['format']!r}")
-    # As a plain view: indexing a memmap makes a memmap, which is slower.
+    # As a plain array: indexing a memmap returns a memmap, which is slower.
     if "images.npy" not in dataset["files"]:
         names = [SHARD_NAME.format(number) for number in range(len(dataset["files"]) - 1)]
         return [np.asarray(np.memmap(directory / name, np.uint8, mode="r")) for name in names]

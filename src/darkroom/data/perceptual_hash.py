@@ -1,7 +1,7 @@
-"""A hash of 256 bits, of which few differ between images that look the same.
+"""A perceptual hash of 256 bits: between images that look the same, few bits differ.
 
 It is the DCT hash of Zauner (2010), "Implementation and benchmarking of perceptual image hash functions", with 16 by 16
-coefficients of 64 by 64 luma values. Its arithmetic is on whole numbers, so that every machine gives the same bits.
+coefficients of 64 by 64 luma values. It is computed in whole numbers, so that every machine finds the same bits.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from PIL import Image
 from darkroom.data.images import ImageArray
 
 HASH_BYTES = 32
-# An image of fewer pixels a side holds less than the 256 bits say, and one that is nearly flat holds noise.
+# The hash of a smaller image would hold more bits than the image; the hash of a nearly flat image is noise.
 MIN_SIDE = 32
 MIN_DEVIATION = 4.0  # of 255 grey values
 SIDE, FREQUENCIES = 64, 16
@@ -19,15 +19,15 @@ COSINES = np.rint(1024 * np.cos(np.pi * (2 * np.arange(SIDE) + 1) * np.arange(FR
 
 
 def perceptual_hash(image: ImageArray) -> bytes | None:
-    """Return 32 bytes of which few bits differ between images that look the same; None if nothing can be said.
+    """Return the hash, 32 bytes; None for an image that is too small or too flat.
 
-    Resizing, JPEG compression, other brightness or contrast, and colour change few bits of the 256; unrelated images differ in
-    128 or so. Mirrored, turned or cropped images are not found.
+    Resizing, JPEG compression, and changes of brightness, contrast or colour alter few of the 256 bits; unrelated images differ
+    in about 128. Mirrored, rotated or cropped images are not recognised.
 
     Parameters
     ----------
     image : (H, W) or (H, W, 3) uint8
-        As `decode` gives it.
+        As `decode` returns it.
     """
     if min(image.shape[:2]) < MIN_SIDE:
         return None

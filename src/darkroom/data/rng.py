@@ -1,10 +1,10 @@
-"""Random numbers that are a function of what they are for, never of what was drawn before."""
+"""Random numbers that depend on their purpose only, never on what was drawn before."""
 
 import numpy as np
 
 
 def generator(seed: int, stream: int, *counters: int) -> np.random.Generator:
-    """Return random numbers that depend on nothing but the arguments.
+    """Return a generator whose numbers depend on the arguments only.
 
     References
     ----------

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from darkroom.errors import Interrupted
 from darkroom.experiments.slots import Slot
 from darkroom.experiments.warm import Process
+from darkroom.stage.lock import HELD
 
 # What a training reports, and the reason why it is to end, or None.
 Judge = Callable[[dict[str, Any]], str | None]
@@ -111,7 +112,7 @@ def outcome(status: int, said: str) -> Outcome:
     if status < 0 or (of_stage is not None and (of_stage < 0 or of_stage in SIGNALLED)):
         return Outcome("interrupted", errors[-1] if errors else f"killed ({of_stage if of_stage is not None else status})")
     if errors:
-        return Outcome("busy" if " is at work here; " in errors[-1] else "failed", errors[-1])
+        return Outcome("busy" if f" {HELD}; " in errors[-1] else "failed", errors[-1])
     lines = [line for line in said.splitlines() if line.strip()]
     of_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     before = lines[: lines.index("ERROR: " + of_dvc[-1])] if of_dvc else lines

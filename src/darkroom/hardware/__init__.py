@@ -1,1 +1,1 @@
-"""The machine: devices, memory, and what has to happen before torch is imported."""
+"""The machine: devices, memory, and what a training does before it imports Lightning."""

@@ -1,4 +1,4 @@
-"""Which device computes, and what it is able to do."""
+"""Choosing the device, and what it supports."""
 
 import os
 from collections.abc import Callable
@@ -17,7 +17,7 @@ AVAILABLE: dict[str, Callable[[], bool]] = {
 
 
 def check_accelerator(hardware: HardwareParams) -> None:
-    """Refuse a device that is not there, rather than compute on another one in silence.
+    """Refuse a device that this machine does not have, rather than silently use another one.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def check_accelerator(hardware: HardwareParams) -> None:
 
 
 def choose_device(hardware: HardwareParams) -> torch.device:
-    """Return the one device that evaluate and predict compute on."""
+    """Return the single device of evaluate and predict."""
     check_accelerator(hardware)
     for name in ("cuda", "mps"):
         if hardware.accelerator in ("auto", "gpu", name) and AVAILABLE[name]():
@@ -42,12 +42,12 @@ def choose_device(hardware: HardwareParams) -> torch.device:
 
 
 def check_precision(precision: str, hardware: HardwareParams, key: str = "train.precision") -> None:
-    """Refuse a precision that the device has not, rather than compute in another one in silence; `key` is what asks for it."""
+    """Refuse a precision that the device does not support, rather than silently use another one; `key` is named in errors."""
     device = choose_device(hardware).type
     if precision == "auto" and _num_devices(hardware) > 1:
         raise InputError(
-            f"params.yaml: {key}: auto is chosen by trials on one device, but {_num_devices(hardware)} train together; "
-            "see what it says with hardware.devices=1, and set that"
+            f"params.yaml: {key}: auto is measured on one device, but {_num_devices(hardware)} are used; "
+            "run it with hardware.devices=1, and set the precision that it reports"
         )
     unfit = (
         (precision == "16-mixed" and device == "cpu")
@@ -55,7 +55,7 @@ def check_precision(precision: str, hardware: HardwareParams, key: str = "train.
         or (precision.startswith("bf16") and device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False))
     )
     if unfit:
-        raise InputError(f"params.yaml: {key}: is {precision}, which {device} cannot do here; set 32-true or bf16-mixed")
+        raise InputError(f"params.yaml: {key}: is {precision}, which {device} does not support here; set 32-true or bf16-mixed")
 
 
 def _num_devices(hardware: HardwareParams) -> int:
@@ -66,7 +66,7 @@ def _num_devices(hardware: HardwareParams) -> int:
 
 
 def is_fast_at_bf16(device: torch.device) -> bool:
-    """Return whether a device has instructions for bfloat16; others compute in it as well, but slower than in float32."""
+    """Return whether a device has instructions for bfloat16; others support it too, but slower than float32."""
     if device.type == "cpu":
         known = torch.cpu.get_capabilities()
         return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
@@ -74,20 +74,19 @@ def is_fast_at_bf16(device: torch.device) -> bool:
 
 
 def stop_looking_for_gpus() -> None:
-    """Let torch remember that there is no NVIDIA GPU, where there is none.
+    """Where there is no NVIDIA GPU, stop torch from looking for one at every step.
 
-    Lightning has it ask NVIDIA's library (`PYTORCH_NVML_BASED_CUDA_CHECK`), so that processes can be forked beside a GPU. AdamW
-    asks at every step; a library that is not installed is searched for on the disk each time, which takes half a millisecond.
+    Lightning lets torch ask NVIDIA's library (`PYTORCH_NVML_BASED_CUDA_CHECK`), so that processes can be forked beside a GPU.
+    AdamW asks at every step. A library that is not installed is searched for on the disk each time, in half a millisecond.
     """
     if not torch.cuda.is_available():
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
 def set_seed(seed: int, device: torch.device) -> None:
-    """Seed what a device draws its random numbers from.
+    """Seed the random numbers of a device.
 
-    `torch.manual_seed` is for a start: in vain it formats the stack of calls for every kind of GPU that is not there, which takes
-    most of a millisecond.
+    `torch.manual_seed` takes most of a millisecond, since it formats the call stack for every kind of GPU that is absent.
     """
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
@@ -96,5 +95,5 @@ def set_seed(seed: int, device: torch.device) -> None:
 
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
-    # macOS and Windows have no such call.
+    # macOS and Windows have no sched_getaffinity.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""The memory that is free, and what is freed, which stays with the process for the next step to use."""
+"""Free memory, and keeping freed memory in the process for the next step."""
 
 import ctypes
 import sys
@@ -7,15 +7,15 @@ from pathlib import Path, PurePosixPath
 
 import psutil
 
-# Of malloc.h of the GNU C library.
+# From malloc.h of the GNU C library.
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, until the process ends; where it cannot be told to, nothing happens.
+    """Let the GNU C library keep freed memory until the process ends; without effect on other systems.
 
-    What a network's layers make is large. The GNU C library asks the system for such memory and gives it back each time, and the
-    system clears every page of it anew: on a CPU an eighth to a sixth of a training step (docs/benchmarks.md).
+    The outputs of a network's layers are large. The library requests such memory from the system and returns it each time, and
+    the system clears every page again, which takes an eighth to a sixth of a training step on a CPU (docs/benchmarks.md).
 
     References
     ----------
@@ -28,9 +28,9 @@ def keep_freed_memory() -> None:
 
 
 def free_memory(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes that this process may still take: of the machine, or of what a container or a scheduler leaves it.
+    """Return the bytes that this process may still use, of the machine or of the limit of a container or scheduler.
 
-    `groups` and `mount` are where Linux tells of that.
+    `groups` and `mount` are the paths of the control groups of Linux.
 
     References
     ----------
@@ -39,12 +39,12 @@ def free_memory(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/s
     free: int = psutil.virtual_memory().available
     try:
         return max(0, min([free, *_left(groups, mount)]))
-    except (OSError, ValueError):  # systems tell of it in other ways, too
+    except (OSError, ValueError):  # unknown formats of control groups
         return free
 
 
 def _left(groups: Path, mount: Path) -> Iterator[int]:
-    """Yield what is left of the limit of each control group that this process is in."""
+    """Yield the bytes left in each control group of this process that has a limit."""
     lines = groups.read_text().splitlines() if groups.is_file() else []
     for _, controllers, path in (line.split(":", 2) for line in lines):
         if not controllers:
@@ -53,10 +53,10 @@ def _left(groups: Path, mount: Path) -> Iterator[int]:
             root, limit, used, cache = mount / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
         else:
             continue
-        # What a container has for its root is somewhere further up.
+        # In a container, the path may not be below the mounted root; then one of its parents is.
         for level in (PurePosixPath(path), *PurePosixPath(path).parents):
             folder = root / str(level).lstrip("/")
             if (folder / used).is_file() and (at_most := (folder / limit).read_text().strip()) != "max":
                 counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-                # Pages of files are given back when memory is short.
+                # The cache of files is freed when memory is short.
                 yield int(at_most) - int((folder / used).read_text()) + int(counts.get(cache, 0))

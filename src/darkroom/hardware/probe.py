@@ -1,4 +1,4 @@
-"""What torch finds on this machine, as JSON: doctor runs `python -m darkroom.hardware.probe`, so that a crash ends this alone."""
+"""What torch finds on this machine, as JSON; doctor runs `python -m darkroom.hardware.probe`, so that a crash is contained."""
 
 import json
 from typing import Any
@@ -14,11 +14,11 @@ from darkroom.params_file import load_params
 
 
 def probe() -> dict[str, Any]:
-    """Return versions, the device that params.yaml leads to, and in `problem` why there is none."""
+    """Return versions, the device that params.yaml selects, and in `problem` why none can be used."""
     try:
         params = load_params(paths.PARAMS)
         hardware, precision = params.hardware, params.train.precision
-    except InputError:  # which doctor shows on a line of its own
+    except InputError:  # which doctor reports on a line of its own
         hardware, precision = HardwareParams.model_construct(accelerator="auto", devices=1), "32-true"
     problem = _problem(precision, hardware)
     return {

@@ -1,8 +1,8 @@
-"""What a process that trains does first: it keeps freed memory, and imports torchmetrics without what that brings along.
+"""What a training does first: keep freed memory, and import torchmetrics without its optional dependencies.
 
-Lightning imports torchmetrics, and that imports what it has for every package that it finds installed: for sound, text and made
-images, with scipy.signal and transformers, half of Lightning's import. Metrics of classes need none of them. A plug-in finds
-`torchmetrics.classification` as it is, but not the metrics of these packages.
+Lightning imports torchmetrics, which imports its metrics for every package that is installed: for audio, text and generated
+images, with scipy.signal and transformers. That takes half of Lightning's import, and classification needs none. A plug-in
+can use `torchmetrics.classification`, but not the metrics that need these packages.
 """
 
 import re
@@ -12,18 +12,18 @@ from lightning_utilities.core import imports
 
 from darkroom.hardware.memory import keep_freed_memory
 
-# Whatever else is installed, torchmetrics is told that it is not; plotting a metric needs matplotlib.
+# torchmetrics sees only these packages; plotting a metric needs matplotlib.
 USED = ("torch", "torchmetrics", "matplotlib")
 
 
 def prepare() -> None:
-    """Do both, before anything imports Lightning."""
+    """Do both; call this before anything imports Lightning."""
     keep_freed_memory()
     import_torchmetrics()
 
 
 def import_torchmetrics() -> None:
-    """Import torchmetrics, to which few packages are installed meanwhile; what it asks later is answered as ever."""
+    """Import torchmetrics while it sees few packages; afterwards it sees all that are installed."""
     known: Any = imports
     is_met, is_there = known.RequirementCache.__bool__, known.package_available
 

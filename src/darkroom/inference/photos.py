@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.data.images import EXTENSIONS, ImageArray, ImageError, decode, fit, resize
+from darkroom.data.images import EXTENSIONS, ImageArray, ImageError, decode
+from darkroom.data.resizing import fit, resize
 from darkroom.errors import InputError
 from darkroom.params import PredictParams
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from darkroom.data.images import fit
 from darkroom.data.pack import Pack, Rows
+from darkroom.data.resizing import fit
 from darkroom.data.rng import generator
 from darkroom.errors import InputError, described
 from darkroom.input.albumentations import ArrayTransform, transform_array

@@ -1,1 +1,1 @@
-"""Every metric that training and evaluate measure."""
+"""The metrics of training and evaluation."""

@@ -1,4 +1,4 @@
-"""Metrics of an epoch from counts that are kept on the device, so that no step waits for it.
+"""Metrics of an epoch, from counts that stay on the device, so that no step waits for it.
 
 N images, K classes.
 """
@@ -13,59 +13,59 @@ from darkroom.metrics.extra import ExtraMetrics
 
 
 class EpochMetrics:
-    """Counts of right, actual and predicted images per class, the sum of losses, and what further metrics need."""
+    """Counts of correct, actual and predicted images per class, the sum of losses, and the extra metrics."""
 
-    def __init__(self, num_classes: int, further: ExtraMetrics | None = None):
+    def __init__(self, num_classes: int, extra: ExtraMetrics | None = None):
         self.num_classes = self.width = num_classes
-        self.further = further or ExtraMetrics({})
+        self.extra = extra or ExtraMetrics({})
         self.counts: Tensor | None = None
         self.loss: Tensor | None = None
 
     def reset(self) -> None:
         """Forget all images."""
         self.counts = self.loss = None
-        self.further.reset()
+        self.extra.reset()
 
     def add(self, logits: Tensor, labels: Tensor, mean_loss: Tensor) -> None:
         """Add a batch of logits (N, K) and labels (N,) with the mean of its losses."""
         count = self._count(logits, labels)
         loss = mean_loss.float() * len(labels)
-        self.further.add_logits(logits, labels)
-        # What was taken up is on the CPU.
+        self.extra.add_logits(logits, labels)
+        # Restored counts are on the CPU.
         self.counts = count if self.counts is None else self.counts.to(count.device) + count
         self.loss = loss if self.loss is None else self.loss.to(loss.device) + loss
 
     def _count(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return how often each class was right, actual and predicted, (3, K)."""
+        """Return for each class the number of correct, actual and predicted images, (3, K)."""
         predicted = logits.argmax(dim=1)
-        # Picking out the right ones, or bincount, would wait for the device, to know how many there are: what is wrong counts
-        # as class K.
+        # Wrong predictions are counted as class K. Selecting the correct ones, or bincount, would wait for the device to learn
+        # their number.
         right = torch.where(predicted == labels, labels, self.num_classes)
         which = torch.stack([right, labels, predicted])  # 3 N
         counts = which.new_zeros(3, self.num_classes + 1).scatter_add_(1, which, torch.ones_like(which))
         return counts[:, : self.num_classes]
 
     def _totals(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the counts of classes, the number of images that were right, and of all images."""
+        """Return the counts per class, the number of correct images, and the number of all images."""
         return counts, counts[0].sum(), counts[1].sum()
 
     def state(self, gather: Callable[[Any], Any]) -> dict[str, Tensor] | None:
-        """Return the counts and losses over all processes, on the CPU; None if there are none."""
+        """Return the counts and losses of all processes, on the CPU; None if there are none."""
         if self.counts is None or self.loss is None:
             return None
         counts = gather(self.counts).reshape(-1, 3, self.width).sum(0).cpu()
         return {"counts": counts, "loss": gather(self.loss).reshape(-1).sum().cpu()}
 
-    def take_up(self, state: dict[str, Tensor] | None) -> None:
-        """Go on from counts and losses that `state` returned."""
+    def restore(self, state: dict[str, Tensor] | None) -> None:
+        """Continue from counts and losses that `state` returned."""
         self.reset()
         if state is not None:
             self.counts, self.loss = state["counts"], state["loss"]
 
     def metrics(self, gather: Callable[[Any], Any] = lambda value: value) -> dict[str, Tensor]:
-        """Return loss, accuracy, balanced_accuracy, f1_macro and further metrics of all images added, over all processes.
+        """Return loss, accuracy, balanced_accuracy, f1_macro and the extra metrics of all images added, over all processes.
 
-        A class with no image is left out of balanced accuracy and counts as 0 in f1_macro, as in scikit-learn.
+        A class without images is left out of balanced_accuracy and counts as 0 in f1_macro, as in scikit-learn.
         """
         if self.counts is None or self.loss is None:
             return {}
@@ -78,18 +78,18 @@ class EpochMetrics:
             "accuracy": num_right / num_images,
             "balanced_accuracy": (right[present] / actual[present]).mean(),
             "f1_macro": (2 * right / (actual + predicted).clamp(min=1)).mean(),
-            **{name: torch.tensor(value) for name, value in self.further.values().items()},
+            **{name: torch.tensor(value) for name, value in self.extra.values().items()},
         }
 
 
 class MultilabelEpochMetrics(EpochMetrics):
     """The same for labels (N, K) of 0 and 1; a class is predicted where its logit is positive.
 
-    Accuracy is that of whole images: all their classes right. The counts have one more column, for images.
+    An image is correct if all its classes are. The counts have one more column, for whole images.
     """
 
-    def __init__(self, num_classes: int, further: ExtraMetrics | None = None):
-        super().__init__(num_classes, further)
+    def __init__(self, num_classes: int, extra: ExtraMetrics | None = None):
+        super().__init__(num_classes, extra)
         self.width = num_classes + 1
 
     def _count(self, logits: Tensor, labels: Tensor) -> Tensor:

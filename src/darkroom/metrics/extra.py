@@ -1,4 +1,4 @@
-"""Further metrics by torchmetrics: built from params.yaml, tried before anything is trained, measured over all images at once.
+"""Extra metrics of torchmetrics: built from params.yaml, tried before anything is trained, computed over all images at once.
 
 N images, K classes.
 """
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 Mode = Literal["min", "max"]
-# A metric is tried on so many images at most: one of each class, but of a thousand classes not a million numbers.
+# A metric is tried on one image per class, and at most on this many: with a thousand classes it would be a million numbers.
 TRIED = 64
 LIBRARY = "torchmetrics.classification."
 
 
 class ExtraMetrics:
-    """Metrics by name, of all images that were added, over all processes that train together.
+    """Metrics by name, of all images that were added, over all processes.
 
     Parameters
     ----------
     metrics
-        What was built.
+        The metrics, by name.
     multilabel
-        Whether images have any number of classes.
+        Whether an image may have any number of classes.
     """
 
     def __init__(self, metrics: Mapping[str, "Metric"], *, multilabel: bool = False):
@@ -42,7 +42,7 @@ class ExtraMetrics:
         return len(self.metrics)
 
     def clone(self) -> "ExtraMetrics":
-        """Return the same metrics of no images."""
+        """Return the same metrics without images."""
         clones = {name: metric.clone() for name, metric in self.metrics.items()}
         made = ExtraMetrics(clones, multilabel=self.multilabel)
         made.reset()
@@ -56,30 +56,30 @@ class ExtraMetrics:
     def add_logits(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch of logits (N, K) and labels, (N,) or (N, K)."""
         if self.metrics:
-            # Not left to torchmetrics, which takes logits that all lie between 0 and 1 for probabilities.
+            # torchmetrics would take logits that are all between 0 and 1 for probabilities.
             exact = logits.detach().float()
             self.add(exact.sigmoid() if self.multilabel else exact.softmax(dim=1), labels)
 
     def add(self, probabilities: Tensor, labels: Tensor) -> None:
         """Add a batch of probabilities (N, K) and labels, (N,) or (N, K)."""
-        # Sums of probabilities in half precision would be none; a mixed training asks for it in all that it calls.
+        # Mixed precision would sum probabilities in half precision, which is too coarse.
         with torch.autocast(probabilities.device.type, enabled=False):
             for metric in self.metrics.values():
                 metric.to(probabilities.device)
                 metric.update(probabilities, labels.long())
 
     def values(self) -> dict[str, float]:
-        """Return the metrics of all images added; NaN where they have none."""
+        """Return the metrics of all images added; NaN where a metric is undefined."""
         with _silent():
             return {name: float(metric.compute()) for name, metric in self.metrics.items()}
 
     def mode(self, monitor: str) -> Mode:
-        """Return whether the least or the greatest value of `val/…` is the best one.
+        """Return whether the lowest or the highest value of `val/…` is the best.
 
         Raises
         ------
         InputError
-            If it is one of these metrics and does not say.
+            If it is one of these metrics and does not declare it.
         """
         name = monitor.removeprefix("val/")
         if name not in self.metrics:
@@ -87,7 +87,7 @@ class ExtraMetrics:
         higher = self.metrics[name].higher_is_better
         if higher is None:
             raise InputError(
-                f"params.yaml: train.monitor: whether more or less of {monitor} is better is not known "
+                f"params.yaml: train.monitor: whether higher or lower is better for {monitor} is unknown "
                 f"({type(self.metrics[name]).__name__} has no higher_is_better); monitor another metric"
             )
         return "max" if higher else "min"
@@ -96,14 +96,14 @@ class ExtraMetrics:
 def build_metrics(
     key: str, targets: Mapping[str, Target], *, num_classes: int, multilabel: bool, allow: Iterable[str]
 ) -> ExtraMetrics:
-    """Build the metrics that `train.metrics` or `evaluate.metrics` names, and try each of them.
+    """Build the metrics of `train.metrics` or `evaluate.metrics`, and try each on a few images.
 
-    The task and the number of classes are filled in. Without any, torchmetrics is not imported.
+    The task and the number of classes are filled in. torchmetrics is imported only if there are metrics.
 
     Raises
     ------
     InputError
-        Naming the metric that cannot be built, is for another task, or has not one number as its value.
+        Naming the metric that cannot be built, is for another task, or does not return one number.
     """
     if not targets:
         return ExtraMetrics({}, multilabel=multilabel)
@@ -121,7 +121,7 @@ def build_metrics(
 
 
 def measure_extra(metrics: ExtraMetrics, probabilities: Any, labels: Any) -> dict[str, float]:
-    """Return the metrics of NumPy probabilities (N, K) and labels, (N,) or (N, K), then forget them."""
+    """Return the metrics of NumPy probabilities (N, K) and labels, (N,) or (N, K), then reset them."""
     metrics.add(torch.from_numpy(probabilities).float(), torch.from_numpy(labels))
     values = metrics.values()
     metrics.reset()
@@ -129,13 +129,13 @@ def measure_extra(metrics: ExtraMetrics, probabilities: Any, labels: Any) -> dic
 
 
 def _check_task(where: str, metric: "Metric", *, multilabel: bool) -> None:
-    """Refuse what is for another task by its name: some of those compute a number without any meaning."""
+    """Refuse a metric for another task, by its name: some would compute a meaningless number."""
     of_library = (kind.__name__ for kind in type(metric).__mro__ if kind.__module__.startswith(LIBRARY))
     name = next(of_library, "")
     if name.startswith("Multiclass" if multilabel else "Multilabel"):
-        said = "for one class per image, but these have any number of them" if multilabel else "for several labels per image"
+        said = "for one class per image, but this set is multilabel" if multilabel else "for multilabel sets"
         other = "Multilabel…" if multilabel else "Multiclass…"
-        raise InputError(f"{where}: {name} is {said}; name it without its first word, or {other}")
+        raise InputError(f"{where}: {name} is {said}; use the name without its first word, or {other}")
 
 
 def _try(where: str, metric: "Metric", num_classes: int, *, multilabel: bool) -> None:
@@ -152,18 +152,18 @@ def _try(where: str, metric: "Metric", num_classes: int, *, multilabel: bool) ->
     except Exception as error:
         raise InputError(
             f"{where}: {name} does not take probabilities {tuple(probabilities.shape)} and labels {tuple(labels.shape)} "
-            f"({described(error)}); name a metric for {'several labels' if multilabel else 'one class'} per image"
+            f"({described(error)}); use a metric for {'several labels' if multilabel else 'one class'} per image"
         ) from error
     finally:
         metric.reset()
     if not (isinstance(value, Tensor) and value.numel() == 1):
         found = f"{tuple(value.shape)} numbers" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise InputError(f"{where}: {name} returns {found}, not one number; give it an average, or name another metric")
+        raise InputError(f"{where}: {name} returns {found}, not one number; set its average, or use another metric")
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Let torchmetrics not warn of classes without images: what it returns then is what is recorded."""
+    """Silence warnings of torchmetrics about classes without images; the value that it returns is recorded."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Numbers that say how good probabilities are; NumPy only. N images, K classes, M bins of confidence."""
+"""Metrics of predicted probabilities, with NumPy only. N images, K classes, M bins of confidence."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Probabilities = NDArray[np.float64]  # N K
-Labels = NDArray[np.int64] | NDArray[np.uint8]  # N, or N K: 1 for each class of an image that may have any number of them
+Labels = NDArray[np.int64] | NDArray[np.uint8]  # N, or in a multilabel set N K
 
-
-# A class that is independent of the others is predicted above this probability.
+# In a multilabel set, a class is predicted above this probability.
 THRESHOLD = 0.5
 
 
@@ -19,7 +18,7 @@ class PerClass(NamedTuple):
     Attributes
     ----------
     precision, recall, f1 : (K,) float64
-        0 where undefined: nothing was predicted to be the class, or no image is of it.
+        0 where undefined: the class was never predicted, or has no images.
     support : (K,) int64
         Number of images of the class.
     """
@@ -31,12 +30,12 @@ class PerClass(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """What the model believes and what is true, in bins of equal width over its confidence.
+    """Accuracy and mean confidence, in bins of equal width over the confidence.
 
     Attributes
     ----------
     confidence, accuracy : (M,) float64
-        Mean probability of the predicted class, and fraction that it was right; NaN in a bin without images.
+        Mean probability of the predicted class, and fraction of correct predictions; NaN in a bin without images.
     num_images : (M,) int64
         Number of images in the bin.
     """
@@ -52,9 +51,9 @@ def score(probabilities: Probabilities, labels: Labels, *, bins: int) -> dict[st
     Parameters
     ----------
     probabilities : (N, K) float64
-        Each row sums to 1; of equal probabilities the first class is the predicted one.
+        Each row sums to 1; among equal probabilities, the first class is predicted.
     labels : (N,) int64, or (N, K) uint8
-        At least one image; classes may be missing. With (N, K) the classes are independent, each predicted above 0.5.
+        At least one image; classes may be missing. With (N, K), each class is predicted above a probability of 0.5.
     bins
         Number of bins of the calibration error.
 
@@ -62,12 +61,12 @@ def score(probabilities: Probabilities, labels: Labels, *, bins: int) -> dict[st
     -------
     metrics
         `loss` is the mean cross entropy in nats, without label smoothing or weights, so that models trained with different losses
-        compare. `balanced_accuracy` is the mean recall of the classes that have images, `f1_macro` the mean F1 of all classes
-        with 0 where undefined, both as in scikit-learn. `ece` is the expected calibration error [1]_. `top5_accuracy` is there
+        can be compared. `balanced_accuracy` is the mean recall of the classes with images, `f1_macro` the mean F1 of all classes
+        with 0 where undefined, both as in scikit-learn. `ece` is the expected calibration error [1]_. `top5_accuracy` is returned
         for more than five classes.
 
         With labels (N, K): `loss` is the mean binary cross entropy of all classes, `accuracy` the fraction of images whose
-        classes are all right, `ece` that of all decisions, and `mean_average_precision` that of the classes that have images.
+        classes are all correct, `ece` that of all K N decisions, and `mean_average_precision` that of the classes with images.
 
     References
     ----------
@@ -104,8 +103,8 @@ def per_class(probabilities: Probabilities, labels: Labels) -> PerClass:
 def confusion_matrix(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
     """Return the number of images (K, K) of each actual class (row) that were predicted to be each class (column).
 
-    With labels (N, K) the diagonal counts what was right, and the other cells the images in which the class of the row was
-    missed and that of the column was seen instead.
+    With labels (N, K) the diagonal counts correct predictions, and the other cells the images in which the class of the row was
+    missed and that of the column was predicted wrongly.
     """
     num_classes = probabilities.shape[1]
     if labels.ndim == 2:
@@ -120,7 +119,7 @@ def confusion_matrix(probabilities: Probabilities, labels: Labels) -> NDArray[np
 def reliability(probabilities: Probabilities, labels: Labels, *, bins: int) -> Reliability:
     """Sort images into bins ((m - 1) / bins, m / bins] of confidence, the probability of the predicted class.
 
-    With labels (N, K) it sorts every decision on a class, whose confidence is the probability of what was decided.
+    With labels (N, K) it sorts every decision on a class; its confidence is the probability of the decision.
 
     References
     ----------
@@ -143,7 +142,7 @@ def reliability(probabilities: Probabilities, labels: Labels, *, bins: int) -> R
 
 
 def predictions(probabilities: Probabilities, labels: Labels) -> NDArray[np.bool_]:
-    """Return (N, K) whether each class is predicted: the most probable one, or with labels (N, K) all above 0.5."""
+    """Return which classes are predicted, (N, K): the most probable one, or with labels (N, K) all above 0.5."""
     if labels.ndim == 2:
         above: NDArray[np.bool_] = probabilities > THRESHOLD
         return above
@@ -151,7 +150,7 @@ def predictions(probabilities: Probabilities, labels: Labels) -> NDArray[np.bool
 
 
 def is_right(probabilities: Probabilities, labels: Labels) -> NDArray[np.bool_]:
-    """Return (N,) whether the class of each image is right, or with labels (N, K) all its classes."""
+    """Return for each image, (N,), whether its class is correct, or with labels (N, K) all its classes."""
     if labels.ndim == 2:
         right: NDArray[np.bool_] = (predictions(probabilities, labels) == labels).all(axis=1)
     else:
@@ -160,7 +159,7 @@ def is_right(probabilities: Probabilities, labels: Labels) -> NDArray[np.bool_]:
 
 
 def most_confident_mistakes(probabilities: Probabilities, labels: Labels, count: int) -> NDArray[np.intp]:
-    """Return at most `count` rows of probabilities (N, K) whose prediction is wrong, the most confident mistake first."""
+    """Return at most `count` rows of wrong predictions, the most confident first."""
     rows = np.flatnonzero(~is_right(probabilities, labels))
     if labels.ndim == 2:
         wrong = predictions(probabilities, labels) != labels
@@ -180,7 +179,7 @@ def _multi_hot(labels: Labels, num_classes: int) -> NDArray[np.bool_]:
 
 
 def _mean_average_precision(probabilities: Probabilities, labels: Labels) -> float:
-    # Imported here: 1.3 s that only such sets need.
+    # Imported here, since it takes 1.3 s and only multilabel sets need it.
     from sklearn.metrics import average_precision_score
 
     present = labels.any(axis=0)
@@ -196,7 +195,7 @@ def _calibration_error(diagram: Reliability) -> float:
 
 
 def _cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
-    # A softmax can underflow to 0: the smallest positive number keeps the loss finite, at 708 nats for that image.
+    # A softmax can underflow to 0; the smallest positive number keeps the loss finite, at 708 nats for that image.
     if labels.ndim == 2:
         actual = np.where(labels == 1, probabilities, 1 - probabilities)
     else:

@@ -1,4 +1,4 @@
-"""From an archive to the bytes of its files in one spool file; nothing is ever written under a name that an archive gives."""
+"""Unpacking an archive into one spool file; no file is ever written under a name from the archive."""
 
 import bz2
 import errno
@@ -17,17 +17,17 @@ from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 from darkroom.data.listing import printable
 from darkroom.errors import InputError
-from darkroom.sources.folder import Entry
+from darkroom.sources.entries import Entry
 
 BLOCK_BYTES = 1 << 20
-# Small sets of flat drawings compress a thousandfold; only past this size does the ratio tell a bomb.
+# Small sets of flat drawings compress a thousandfold; the ratio shows a zip bomb only above this size.
 RATIO_FREE_BYTES = 50_000_000
 COMPRESSIONS: dict[bytes, Callable[[BinaryIO], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RuntimeError)
 
 
 class Limits(NamedTuple):
-    """What an archive may unpack to."""
+    """Limits of what an archive may unpack to."""
 
     max_files: int
     max_bytes: float
@@ -40,24 +40,24 @@ def unpack(archive: Path, spool: IO[bytes], limits: Limits, where: str) -> list[
     Parameters
     ----------
     archive
-        What it is shows in its first bytes, not in its name.
+        Its format is recognised by its first bytes, not by its name.
     spool
-        An open, empty file; it has to stay open as long as the entries are read.
+        An open, empty file; it has to stay open while the entries are read.
     limits
-        More than that is not unpacked.
+        An archive that exceeds them is refused.
     where
-        What error messages call the archive.
+        Name of the archive in error messages.
 
     Returns
     -------
     entries
-        The files, which read themselves from the spool file, and the folders.
+        The folders, and the files, which are read from the spool file.
 
     Raises
     ------
     InputError
-        If the archive is damaged or encrypted, holds anything but files and folders, names that lead out of it or come twice,
-        or unpacks to more than the limits allow. Sizes are counted while unpacking: what headers say is not believed.
+        If the archive is damaged or encrypted, has members that are neither files nor folders, names that repeat or lead out of
+        it, or exceeds the limits. Sizes are counted while unpacking, since headers may be wrong.
     """
     counter = _Counter(limits, archive.stat().st_size, where)
     with archive.open("rb") as file:
@@ -71,21 +71,21 @@ def unpack(archive: Path, spool: IO[bytes], limits: Limits, where: str) -> list[
         except InputError:
             raise
         except DAMAGE as error:
-            # A full disk is no fault of the archive; a place before its beginning is.
+            # A full disk is not an error of the archive; an offset before its beginning (EINVAL) is.
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             reason = str(error) or type(error).__name__
-            raise InputError(f"{where}: is no .zip or .tar.* archive, or is damaged ({reason}); get it anew") from error
+            raise InputError(f"{where}: is not a .zip or .tar.* archive, or is damaged ({reason}); download it again") from error
 
 
 class _Member(NamedTuple):
     name: str
     blocks: Iterator[bytes] | None
-    """The bytes of a file; None for a folder."""
+    """The content of a file; None for a folder."""
 
 
 class _Counter:
-    """Counts what comes out of an archive, and stops it."""
+    """Counts the members and bytes of an archive, and stops unpacking at a limit."""
 
     def __init__(self, limits: Limits, packed_bytes: int, where: str):
         self.limits, self.packed_bytes, self.where = limits, packed_bytes, where
@@ -95,7 +95,7 @@ class _Counter:
         self.num_members += 1
         if self.num_members > self.limits.max_files:
             raise InputError(
-                f"{self.where}: holds more than {self.limits.max_files} files; if that is right, raise download.max_files"
+                f"{self.where}: has more than {self.limits.max_files} files; if that is right, raise download.max_files"
             )
 
     def add_bytes(self, count: int) -> None:
@@ -107,7 +107,7 @@ class _Counter:
             )
         if self.num_bytes > max(RATIO_FREE_BYTES, self.limits.max_ratio * self.packed_bytes):
             raise InputError(
-                f"{self.where}: unpacks to more than {self.limits.max_ratio:g} times its size, as a bomb would; "
+                f"{self.where}: unpacks to more than {self.limits.max_ratio:g} times its size, like a zip bomb; "
                 "if that is right, raise download.max_ratio"
             )
 
@@ -122,7 +122,7 @@ def _spool(members: Iterator[_Member], spool: IO[bytes], counter: _Counter) -> I
                 yield Entry(name, "folder")
             continue
         if not name or name in seen:
-            raise _refused(counter.where, member.name, "comes twice")
+            raise _refused(counter.where, member.name, "occurs twice")
         seen.add(name)
         offset = spool.tell()
         spool.writelines(member.blocks)
@@ -131,12 +131,12 @@ def _spool(members: Iterator[_Member], spool: IO[bytes], counter: _Counter) -> I
 
 
 def _read_spool(spool: IO[bytes], offset: int, length: int) -> bytes:
-    # pread moves no file position, so that threads do not disturb each other.
+    # pread moves no file position, so that threads can share the file.
     return os.pread(spool.fileno(), length, offset)
 
 
 def _checked_name(name: str, where: str) -> str:
-    """Return a member's name without `.` and empty parts; the root itself is ''."""
+    """Return a member's name without `.` and empty parts; '' for the root."""
     if name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", name):
         raise _refused(where, name, "is an absolute path")
     if ".." in re.split(r"[/\\]", name):
@@ -145,24 +145,24 @@ def _checked_name(name: str, where: str) -> str:
 
 
 def _refused(where: str, name: str, what: str) -> InputError:
-    return InputError(f"{where}: its member '{printable(name)}' {what}; pack it anew with regular files only")
+    return InputError(f"{where}: its member '{printable(name)}' {what}; pack it again with regular files only")
 
 
 class _Header(tarfile.TarInfo):
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
-        """Read a header; tarfile takes a damaged one in mid-archive for the end, and drops the rest in silence."""
+        """Read a header; tarfile would take a damaged one for the end of the archive and silently ignore the rest."""
         try:
             return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
-            # At the end there is nothing, or a block of zeros.
+            # The end of an archive is nothing, or a block of zeros.
             if not buf or not any(buf):
                 raise
             raise ValueError(str(error)) from error
 
 
 class _CountedStream:
-    """Unpacked bytes of a tar archive, headers and padding included: a bomb can hide in those too."""
+    """The unpacked bytes of a tar archive, counted with headers and padding, which can be a zip bomb as well."""
 
     def __init__(self, stream: IO[bytes], counter: _Counter):
         self.stream, self.counter = stream, counter
@@ -175,10 +175,10 @@ class _CountedStream:
 
 def _tar_members(stream: IO[bytes], counter: _Counter) -> Iterator[_Member]:
     counted = _CountedStream(stream, counter)
-    # The mode "r|" never seeks. A larger `bufsize` than its own is far slower: it copies what is left for each header.
+    # The mode "r|" never seeks. A larger `bufsize` is far slower, since the rest of it is copied for each header.
     with tarfile.open(fileobj=cast(IO[bytes], counted), mode="r|", tarinfo=_Header, encoding="utf-8") as tar:
         for info in tar:
-            # Before isreg, which they are as well: their holes take no room in the archive, and would be written out as zeros.
+            # Checked first, since isreg is true as well: their holes take no space in the archive, but would be written as zeros.
             if info.issparse():
                 raise _refused(counter.where, info.name, "is sparse")
             if info.isdir():
@@ -188,10 +188,10 @@ def _tar_members(stream: IO[bytes], counter: _Counter) -> Iterator[_Member]:
             elif info.issym() or info.islnk():
                 raise _refused(counter.where, info.name, "is a link")
             else:
-                raise _refused(counter.where, info.name, "is a device, a pipe or of another special kind")
-            # tarfile keeps every header it has read.
+                raise _refused(counter.where, info.name, "is a device, a pipe or another special file")
+            # tarfile keeps every header that it has read.
             tar.members.clear()  # type: ignore[attr-defined]
-    # To the very end, where the checksum of the compression stands.
+    # Up to the end, where the checksum of the compression is.
     while counted.read(BLOCK_BYTES):
         pass
 
@@ -212,7 +212,7 @@ def _zip_members(file: IO[bytes], counter: _Counter) -> Iterator[_Member]:
             if kind == stat.S_IFLNK:
                 raise _refused(counter.where, name, "is a link")
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _refused(counter.where, name, "is a device, a pipe or of another special kind")
+                raise _refused(counter.where, name, "is a device, a pipe or another special file")
             yield _Member(name, None if info.is_dir() else _zip_blocks(archive, info, counter))
 
 
@@ -224,5 +224,5 @@ def _zip_blocks(archive: zipfile.ZipFile, info: zipfile.ZipInfo, counter: _Count
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
     name = info.orig_filename
-    # Without the flag for UTF-8, zipfile reads code page 437; most programs that do not set it write UTF-8 all the same.
+    # Without the flag for UTF-8, zipfile decodes code page 437; most programs that do not set the flag write UTF-8 anyway.
     return name if info.flag_bits & 0x800 else name.encode("cp437").decode("utf-8", "surrogateescape")

@@ -1,4 +1,4 @@
-"""The 1 797 scans of handwritten digits that come with scikit-learn: real images without a download."""
+"""The 1 797 scans of handwritten digits that are part of scikit-learn: real images without a download."""
 
 import gzip
 import hashlib
@@ -13,7 +13,7 @@ from darkroom.data.images import Decoded, ImageArray
 from darkroom.data.listing import Item, Listing, Sample
 from darkroom.errors import RunError
 
-# Of datasets/data/digits.csv.gz, unpacked, in scikit-learn 1.9.
+# Of the unpacked datasets/data/digits.csv.gz of scikit-learn 1.9.
 SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"
 INFO = {
     "source": "digits",
@@ -27,14 +27,14 @@ INFO = {
 
 
 def list_digits() -> Listing:
-    """List the digits: 8 by 8 grey values, ten classes of 174 to 183 images; 0..16 in the file becomes 0..255.
+    """List the digits: 8 by 8 grey values, ten classes of 174 to 183 images. The values 0..16 of the file become 0..255.
 
-    The file is read without importing scikit-learn, which takes longer (1.3 s) than all the rest of the stage.
+    The file is read without importing scikit-learn, which would take longer (1.3 s) than the rest of the stage.
 
     Raises
     ------
     RunError
-        If this scikit-learn does not have the file where it is known to be.
+        If the installed scikit-learn does not have the expected file.
     """
     table = np.loadtxt(io.BytesIO(_read_table()), delimiter=",", dtype=np.uint8)  # (1797, 65): pixels, then the digit
     images = np.rint(table[:, :64].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
@@ -56,7 +56,7 @@ def _read_table() -> bytes:
     try:
         table = gzip.decompress(path.read_bytes())
     except (OSError, EOFError) as error:
-        raise RunError(f"scikit-learn: has no {path.name} that can be read ({error}); install requirements.txt anew") from None
+        raise RunError(f"scikit-learn: {path.name} cannot be read ({error}); install requirements.txt again") from None
     if hashlib.sha256(table).hexdigest() != SHA256:
-        raise RunError(f"scikit-learn: its {path.name} is not the known one; install requirements.txt anew")
+        raise RunError(f"scikit-learn: {path.name} has an unknown SHA-256; install requirements.txt again")
     return table

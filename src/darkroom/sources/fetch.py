@@ -1,4 +1,4 @@
-"""From the path or address of an archive, and its SHA-256, to a file; downloads stay in a cache outside the repository."""
+"""The archive of `download.archive` as a local file with the right SHA-256; downloads are cached outside the repository."""
 
 import fcntl
 import hashlib
@@ -17,22 +17,22 @@ KEY = "params.yaml: download.archive"
 
 
 def fetch(params: DownloadParams) -> Path:
-    """Return the path of `download.archive`, whose content has been found to have `download.sha256`.
+    """Return the path of `download.archive`, after checking that it has the SHA-256 `download.sha256`.
 
-    What stands in the cache needs no network. Of a download that was broken off, the part is kept, and the next one goes on.
+    An archive in the cache needs no network. A download that is interrupted is resumed the next time.
 
     Raises
     ------
     InputError
-        If there is no such archive, or it is another than the checksum says.
+        If there is no such archive, or it has another checksum.
     RunError
         If the server or the network fails.
     """
     if params.sha256 is None:
-        # For local files too: DVC does not watch the archive, so the checksum is what tells it of a new one.
+        # For local files too: DVC does not watch the archive, but sees a new checksum.
         raise InputError(
-            "params.yaml: download.sha256: is null, so nothing tells a wrong archive from the right one; "
-            "run 'python src/download.py --checksum', which prints it"
+            "params.yaml: download.sha256: is null, so the archive cannot be verified; "
+            "run './darkroom download --checksum' and set the value that it prints"
         )
     path = local_path(params)
     if path is None:
@@ -44,13 +44,13 @@ def fetch(params: DownloadParams) -> Path:
 
 
 def checksum(params: DownloadParams) -> str:
-    """Return the SHA-256 of `download.archive`, downloading it into the cache if need be; nothing is unpacked."""
+    """Return the SHA-256 of `download.archive`, which is downloaded to the cache if it is remote; nothing is unpacked."""
     path = local_path(params)
     if path is not None:
         return files.sha256(path)
     address = hashlib.sha256(str(params.archive).encode()).hexdigest()
     part = _archives() / f"{address}.url.part"
-    with locked(part.with_suffix(".lock")):
+    with download_lock(part.with_suffix(".lock")):
         part.unlink(missing_ok=True)
         _transfer(params, part)
         if hint := _html_hint(part):
@@ -62,7 +62,7 @@ def checksum(params: DownloadParams) -> str:
 
 
 def shown_archive(params: DownloadParams) -> str:
-    """Return the archive as people and dataset.json may see it: no user, password or query, which may hold a key; no folders."""
+    """Return the archive for messages and dataset.json: without folders, user, password and query (a query may hold a key)."""
     archive = str(params.archive)
     if local_path(params, must_exist=False) is not None:
         return Path(archive).name
@@ -74,7 +74,7 @@ def shown_archive(params: DownloadParams) -> str:
 
 
 def local_path(params: DownloadParams, *, must_exist: bool = True) -> Path | None:
-    """Return the path of an archive on this machine; None for an address elsewhere."""
+    """Return the path of a local archive; None for a remote address."""
     archive = str(params.archive)
     if is_remote(archive):
         return None
@@ -90,8 +90,8 @@ def local_path(params: DownloadParams, *, must_exist: bool = True) -> Path | Non
     path = paths.ROOT / Path(text).expanduser()
     if must_exist and not path.is_file():
         if path.is_dir():
-            raise InputError(f"{KEY}: {text} is a folder; set download.source to folder and name it in download.folder")
-        raise InputError(f"{KEY}: {text} {'is no regular file' if path.exists() else 'does not exist'}; correct the path")
+            raise InputError(f"{KEY}: {text} is a folder; set download.source to folder and download.folder to it")
+        raise InputError(f"{KEY}: {text} {'is not a regular file' if path.exists() else 'does not exist'}; correct the path")
     return path
 
 
@@ -102,17 +102,17 @@ def _check_address(archive: str) -> None:
     except ValueError:
         valid = False
     if not valid:
-        raise InputError(f"{KEY}: is no valid address; write it as https://host/path")
+        raise InputError(f"{KEY}: is not a valid address; write it as https://host/path")
 
 
 def _fetch_url(params: DownloadParams, expected: str) -> Path:
     target = _archives() / expected
     shown = shown_archive(params)
-    with locked(target.with_suffix(".lock")):
+    with download_lock(target.with_suffix(".lock")):
         if target.exists():
             if files.sha256(target) == expected:
                 return target
-            warn(f"{target}: has changed since it was downloaded; it is downloaded anew")
+            warn(f"{target}: has changed since it was downloaded; downloading it again")
             target.unlink()
         part = target.with_suffix(".part")
         while True:
@@ -124,7 +124,7 @@ def _fetch_url(params: DownloadParams, expected: str) -> Path:
                 return target
             hint = _html_hint(part)
             part.unlink()
-            # An old part may be of something else: only a body that came in one go convicts the server.
+            # The earlier part may be of another archive; only a complete download shows that the server has the wrong one.
             if not resumed:
                 raise InputError(_mismatch(shown, expected, found) + hint)
 
@@ -143,26 +143,26 @@ def _archives() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"{folder}: cannot be made ({error.strerror}); set DARKROOM_CACHE to a folder that can") from None
+        raise RunError(f"{folder}: cannot be created ({error.strerror}); set DARKROOM_CACHE to another folder") from None
     return folder
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep other processes out while one downloads; the system opens the lock of a process that dies."""
+def download_lock(path: Path) -> Iterator[None]:
+    """Let one process at a time download, and others wait; the system frees the lock of a process that dies."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            warn(f"{path.name}: another process is downloading the same; waiting for it")
+            warn(f"{path.name}: waiting for another process that downloads the same")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _mismatch(shown: str, expected: str, found: str) -> str:
     return (
-        f"{shown}: has the SHA-256 {found}, but download.sha256 is {expected}; "
-        "nothing was unpacked: correct the address, or the checksum if you trust this file"
+        f"{shown}: has the SHA-256 {found}, but download.sha256 is {expected}, so nothing was unpacked; "
+        "correct the address, or the checksum if you trust this file"
     )
 
 
@@ -170,4 +170,4 @@ def _html_hint(path: Path) -> str:
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     is_page = start.startswith((b"<!doctype html", b"<html"))
-    return "; it is a web page, perhaps a login page: use an address that gives the file itself" if is_page else ""
+    return "; it is a web page, perhaps a login page: use an address of the file itself" if is_page else ""

@@ -1,15 +1,13 @@
-"""From the names in a folder or an archive to classes, splits and images; the same rules for both, and no pixel is read."""
+"""Classes, splits and images, from the names in a folder or an archive; no image is read."""
 
-import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-from darkroom.data.images import EXTENSIONS, ImageError
+from darkroom.data.images import EXTENSIONS
 from darkroom.data.listing import SPLITS, Item, Listing, Sample, printable
 from darkroom.errors import InputError, warn
+from darkroom.sources.entries import Entry
 
 JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 LEVELS = {
@@ -21,70 +19,32 @@ LEVELS = {
     "test": "test",
     "testing": "test",
 }
-MAX_FILE_BYTES = 1 << 30
-
-
-class Entry(NamedTuple):
-    """A name in a folder or an archive, with `/` between its parts."""
-
-    name: str
-    kind: Literal["file", "folder", "link"]
-    """`link` is a link to a folder; one to a file is a file."""
-    read: Callable[[], bytes] | None = None
-    """For files; raises `ImageError`."""
-
-    @property
-    def parts(self) -> list[str]:
-        """The names of the folders, then its own."""
-        return self.name.split("/")
 
 
 Group = dict[tuple[str, str], list[Entry]]
 """Files by split and name of the class folder."""
 
 
-def scan(root: Path) -> Iterator[Entry]:
-    """Yield all that stands below a folder; links to folders are not followed, and nothing is opened."""
-    pending = [""]
-    while pending:
-        folder = pending.pop()
-        try:
-            with os.scandir(root / folder) as found:
-                entries = list(found)
-        except OSError as error:
-            place = printable(str(root / folder))
-            raise InputError(f"{place}: cannot be listed ({error.strerror}); mend its permissions or remove it") from None
-        for entry in entries:
-            name = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(name)
-                yield Entry(name, "folder")
-            elif entry.is_symlink() and Path(entry.path).is_dir():
-                yield Entry(name, "link")
-            else:
-                yield Entry(name, "file", partial(read_file, entry.path))
-
-
 def list_images(parts: Mapping[str, Iterable[Entry]], where: str, info: dict[str, Any]) -> Listing:
-    """Find the classes and images among the names of folders or archives that are one set together.
+    """List the images of one or more folders or archives that form one set, with the classes and splits that folders name.
 
     Parameters
     ----------
     parts
-        The names in each folder or archive, by what stands before them in the ids of images: "" if there is only one.
+        The entries of each folder or archive, by the prefix of its image ids; "" if there is only one.
     where
-        What error messages call the set.
+        Name of the set in error messages.
     info
-        What dataset.json tells of it.
+        What dataset.json records of it.
 
-    Below the root, or below a single folder that wraps it all, stand the classes, or train, val and test with the same classes
+    The folders at the top, or in a single folder at the top, are the classes, or are train, val and test with the same classes
     in each. Folders inside a class belong to it. Every file of a class counts as an image.
 
     Raises
     ------
     InputError
-        Where a naive reader would guess: fewer than two classes, an empty or hidden one, an image outside any class, a class
-        that stands in one split only.
+        If the layout is ambiguous or incomplete: fewer than two classes, an empty or hidden class, an image outside of all
+        classes, a class that is missing in a split.
     """
     ignored: set[str] = set()
     groups = {}
@@ -106,18 +66,26 @@ def list_images(parts: Mapping[str, Iterable[Entry]], where: str, info: dict[str
         for entry in members
         if entry.read
     ]
+    ids = sorted(printable(name) for name in ignored)
+    return Listing(where, items, partial(name_all_classes, classes, where), info, ids)
 
-    def name_classes(present: Sequence[int]) -> list[str]:
-        for label, name in enumerate(classes):
-            if label not in present:
-                raise InputError(f"{where}: no image of class '{name}' can be read; mend them or remove the class")
-        return classes
 
-    return Listing(where, items, name_classes, info, sorted(printable(name) for name in ignored))
+def name_all_classes(classes: list[str], where: str, present: Sequence[int]) -> list[str]:
+    """Return the names of all classes.
+
+    Raises
+    ------
+    InputError
+        If one of them is not among the labels present.
+    """
+    for label, name in enumerate(classes):
+        if label not in present:
+            raise InputError(f"{where}: no image of class '{name}' can be read; fix its images, or remove the class")
+    return classes
 
 
 def _without_junk(entries: Iterable[Entry], ignored: set[str]) -> Iterator[Entry]:
-    """Leave out what desktops write beside people's files."""
+    """Leave out the files that operating systems add, such as .DS_Store."""
     for entry in entries:
         parts = entry.parts
         junk = next((depth for depth, part in enumerate(parts, 1) if part in JUNK or part.startswith("._")), None)
@@ -128,7 +96,7 @@ def _without_junk(entries: Iterable[Entry], ignored: set[str]) -> Iterator[Entry
 
 
 def _without_wrapper(entries: list[Entry], where: str) -> list[Entry]:
-    """Take away a single folder around everything, as archives have it."""
+    """Remove a single folder that holds everything else, as archives often have it."""
     tops = _tops(entries)
     (top,) = tops if len(tops) == 1 else (None,)
     if top is None or top.casefold() in LEVELS or top not in _holding_folders(entries):
@@ -141,19 +109,19 @@ def _without_wrapper(entries: list[Entry], where: str) -> list[Entry]:
 
 
 def _find_levels(entries: list[Entry], where: str) -> dict[str, str]:
-    """Return the split of each top folder if these are train, val and test; a class may have such a name among others."""
+    """Return the split of each top folder if these are train, val and test, not classes of which one has such a name."""
     tops = _tops(entries)
     levels = {top: LEVELS[top.casefold()] for top in sorted(tops) if top.casefold() in LEVELS}
     if not levels or (tops - set(levels) and not _holding_folders(entries) & set(levels)):
         return {}
     for top in sorted(tops - set(levels)):
-        raise InputError(f"{where}: '{printable(top)}' stands beside '{next(iter(levels))}'; move it out of the set, or into it")
+        raise InputError(f"{where}: '{printable(top)}' is beside '{next(iter(levels))}'; move it out of the set, or into a split")
     for split in SPLITS:
         names = [top for top, level in levels.items() if level == split]
         if len(names) > 1:
-            raise InputError(f"{where}: '{names[0]}' and '{names[1]}' both mean {split}; merge them")
+            raise InputError(f"{where}: '{names[0]}' and '{names[1]}' both name the split {split}; merge them")
     if "train" not in levels.values():
-        raise InputError(f"{where}: has '{next(iter(levels))}' but no 'train'; add it, or put the classes at the top")
+        raise InputError(f"{where}: has '{next(iter(levels))}' but no 'train'; add it, or move the classes to the top")
     return levels
 
 
@@ -165,7 +133,7 @@ def _group(entries: Iterable[Entry], levels: dict[str, str], where: str, ignored
         parts = entry.parts
         folders = parts if entry.kind == "folder" else parts[:-1]
         if entry.kind == "link":
-            warn(f"{where}: '{printable(entry.name)}' is a link to a folder, which is not followed")
+            warn(f"{where}: '{printable(entry.name)}' is a link to a folder and is ignored")
             ignored.add(entry.name)
         elif len(folders) > depth:
             hidden = next((place for place, part in enumerate(folders) if part.startswith(".")), None)
@@ -185,28 +153,28 @@ def _group(entries: Iterable[Entry], levels: dict[str, str], where: str, ignored
 
 
 def _check_classes(parts: Sequence[Group], where: str) -> list[str]:
-    """Return the class names, by code point, once every class is known to stand with files in every split."""
+    """Return the class names, sorted by code point, after checking that every class has files in every split."""
     groups = {key for part in parts for key in part}
     for split, name in sorted(groups):
         if not any(part.get((split, name)) for part in parts):
-            raise InputError(f"{where}: the folder of class '{printable(name)}' ({split}) is empty; add images or remove it")
+            raise InputError(f"{where}: the folder of class '{printable(name)}' ({split}) is empty; add images, or remove it")
     classes = sorted({printable(name) for _, name in groups})
     if len(classes) < 2:
         found = f"only one class folder, '{classes[0]}'" if classes else "no class folders"
-        raise InputError(f"{where}: holds {found}; put the images of each class, of two at least, into a folder of its own")
+        raise InputError(f"{where}: holds {found}; put the images of at least two classes into a folder each")
     splits = {split: {printable(name) for other, name in groups if other == split} for split, _ in groups}
     for name in classes:
         lacking = sorted(split for split, names in splits.items() if name not in names)
         if lacking:
             having = min(split for split, names in splits.items() if name in names)
             raise InputError(
-                f"{where}: class '{name}' stands in {having} but not in {lacking[0]}; add images of it there, or remove it"
+                f"{where}: class '{name}' is in {having} but not in {lacking[0]}; add images of it there, or remove it"
             )
     return classes
 
 
 def _check_depth(groups: Group, depth: int, where: str) -> None:
-    """Refuse what may be classes one level further down: the same folders in each class folder, and no image beside them."""
+    """Refuse a layout whose classes may be one level deeper: the same folders in each class folder, and no image beside them."""
     inner = {
         (split, name): {entry.parts[depth + 1] if entry.name.count("/") > depth + 1 else "" for entry in members}
         for (split, name), members in groups.items()
@@ -217,8 +185,8 @@ def _check_depth(groups: Group, depth: int, where: str) -> None:
         c, d = sorted(first)[:2]
         raise InputError(
             f"{where}: '{printable(a)}' and '{printable(b)}' hold the same folders, such as '{printable(c)}' and "
-            f"'{printable(d)}', and no image, so it is unclear which are the classes; put the images of a class "
-            "into its folder itself, or name the upper folders train, val and test"
+            f"'{printable(d)}', and no image, so it is unclear which are the classes; move the images of a class "
+            "directly into its folder, or name the upper folders train, val and test"
         )
 
 
@@ -227,7 +195,7 @@ def _tops(entries: Iterable[Entry]) -> set[str]:
 
 
 def _holding_folders(entries: Iterable[Entry]) -> set[str]:
-    """Return the top folders that hold folders."""
+    """Return the top folders that contain folders."""
     return {entry.parts[0] for entry in entries if entry.name.count("/") + (entry.kind == "folder") >= 2}
 
 
@@ -237,23 +205,9 @@ def _looks_like_image(name: str) -> bool:
 
 def _stray(entry: Entry, where: str) -> InputError:
     return InputError(
-        f"{where}: the image '{printable(entry.name)}' stands outside of any class folder; move it into one, or remove it"
+        f"{where}: the image '{printable(entry.name)}' is outside of all class folders; move it into one, or remove it"
     )
 
 
 def _read_sample(read: Callable[[], bytes], label: int) -> Sample:
     return read(), label
-
-
-def read_file(path: str | Path) -> bytes:
-    """Read a regular file; anything else is not even opened, for opening a named pipe waits until somebody writes."""
-    try:
-        status = Path(path).stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageError("is no regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise ImageError("is larger than 1 GiB")
-        return Path(path).read_bytes()
-    except OSError as error:
-        dangling = isinstance(error, FileNotFoundError) and Path(path).is_symlink()
-        raise ImageError("is a link to nothing" if dangling else f"cannot be read ({error.strerror})") from None

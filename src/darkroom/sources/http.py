@@ -1,4 +1,4 @@
-"""The bytes behind an http address into a file, from a server that may fail, stall, lie about sizes or lead elsewhere."""
+"""Downloading a file over HTTP, from a server that may fail, stall, report wrong sizes or redirect."""
 
 import re
 import time
@@ -15,43 +15,43 @@ from darkroom.sources.progress import progress_bar
 
 BACKOFF_SECONDS = (1.0, 2.0, 4.0)
 LEAST_BYTES_PER_SECOND = 1000
-# A try that brought this much does not count as a failure: a flaky line may drop a large archive many times.
+# An attempt that received this much does not count as a failure: a bad connection may break many times in a large archive.
 PROGRESS_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 18
 MAX_REDIRECTS = 5
 
 
 class _TemporaryError(Exception):
-    """Worth another try; the message says what happened, without the address, in which there may be a key."""
+    """Worth another attempt; the message says what happened, without the address, which may hold a key."""
 
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Leave redirects to `_open`; requests would read the body of one to its end, which may never come."""
+        """Leave redirects to `_open`; requests would read the whole body of a redirect, which may never end."""
 
 
 def transfer(params: DownloadParams, part: Path, shown: str) -> None:
-    """Append to `part` until it holds all that the server has behind `download.archive`.
+    """Append to `part` until it is all of `download.archive`.
 
     Parameters
     ----------
     params
-        Their address, hosts, timeout and largest size are used.
+        Section `download` of params.yaml: address, hosts, timeout and maximum size.
     part
-        What an earlier call got of the same archive, or nothing yet.
+        What an earlier call downloaded of the same archive, if anything.
     shown
-        What error messages call the archive.
+        Name of the archive in error messages.
 
     Raises
     ------
     InputError
-        If the server refuses, sends too much, or redirects to where it may not.
+        If the server refuses, sends too much, or redirects to a host that is not allowed.
     RunError
-        If it stalls, or fails or breaks off time and again; the part is kept.
+        If it stalls, or fails repeatedly; the part is kept.
     """
     failures = 0
     with _Session() as session:
-        # The file as it is: a server that says `Content-Encoding: gzip` of a .tar.gz means the file.
+        # Some servers send a .tar.gz with `Content-Encoding: gzip`; it must not be decompressed.
         session.headers["Accept-Encoding"] = "identity"
         while True:
             before = _size(part)
@@ -63,7 +63,7 @@ def transfer(params: DownloadParams, part: Path, shown: str) -> None:
                 reason = _explain(error)
             failures = 0 if _size(part) - before >= PROGRESS_BYTES else failures + 1
             if failures > len(BACKOFF_SECONDS):
-                raise RunError(f"{shown}: {reason}, {failures} times; run the same command later, it goes on where it was")
+                raise RunError(f"{shown}: {reason}, {failures} times; run the same command later, it resumes the download")
             time.sleep(BACKOFF_SECONDS[max(failures - 1, 0)])
 
 
@@ -72,11 +72,11 @@ def _attempt(session: requests.Session, params: DownloadParams, part: Path, show
     with _open(session, params, start, shown) as response:
         status, content_range = response.status_code, response.headers.get("Content-Range")
         if status == 416 and start and content_range in (None, f"bytes */{start}"):
-            # Nothing behind the part: it is whole, as the checksum will tell.
+            # Nothing follows the part: it is complete, which the checksum will show.
             return
         if status == 416 or (status == 206 and not (content_range or "").startswith(f"bytes {start}-")):
             part.unlink(missing_ok=True)
-            raise _TemporaryError("the server sends another range than was asked for")
+            raise _TemporaryError("the server sends another range than requested")
         _check_status(status, shown)
         _receive(response, params, part, shown, start=0 if status == 200 else start)
 
@@ -91,7 +91,7 @@ def _open(session: requests.Session, params: DownloadParams, start: int, shown: 
             return response
         response.close()
         url = _redirected(url, response.headers["Location"], hosts, shown)
-    raise InputError(f"{shown}: redirects more than {MAX_REDIRECTS} times; give the address of the file itself")
+    raise InputError(f"{shown}: redirects more than {MAX_REDIRECTS} times; use the address of the file itself")
 
 
 def _redirected(url: str, location: str, hosts: set[str | None], shown: str) -> str:
@@ -99,9 +99,9 @@ def _redirected(url: str, location: str, hosts: set[str | None], shown: str) -> 
         target = urljoin(url, location)
         scheme, host = urlsplit(target).scheme, urlsplit(target).hostname
     except ValueError:
-        raise InputError(f"{shown}: redirects to an invalid address; give another address") from None
+        raise InputError(f"{shown}: redirects to an invalid address; use another address") from None
     if scheme not in ("http", "https") or (url.startswith("https:") and scheme == "http"):
-        raise InputError(f"{shown}: redirects to {scheme}, which is not safe; give another address")
+        raise InputError(f"{shown}: redirects to {scheme}, which is not safe; use another address")
     if host not in hosts:
         raise InputError(f"{shown}: redirects to the host '{host}'; if you trust it, add it to download.redirect_hosts")
     return target
@@ -110,11 +110,11 @@ def _redirected(url: str, location: str, hosts: set[str | None], shown: str) -> 
 def _check_status(status: int, shown: str) -> None:
     if status in (200, 206):
         return
-    answer = f"the server answers {status} {REASONS.get(status, '')}".rstrip()
+    response = f"the server returns {status} {REASONS.get(status, '')}".rstrip()
     if status >= 500 or status in (408, 425, 429):
-        raise _TemporaryError(answer)
-    advice = "give an address that needs no login" if status in (401, 403, 407) else "correct download.archive"
-    raise InputError(f"{shown}: {answer}; {advice}")
+        raise _TemporaryError(response)
+    advice = "use an address that needs no login" if status in (401, 403, 407) else "correct download.archive"
+    raise InputError(f"{shown}: {response}; {advice}")
 
 
 def _receive(response: requests.Response, params: DownloadParams, part: Path, shown: str, *, start: int) -> None:
@@ -127,7 +127,7 @@ def _receive(response: requests.Response, params: DownloadParams, part: Path, sh
         while True:
             if max(received, total or 0) > limit:
                 raise InputError(f"{shown}: is larger than {limit / 1e9:g} GB; if that is right, raise download.max_gigabytes")
-            # read1 gives what has come; `iter_content` would wait for a whole block, however slowly it drips.
+            # read1 returns what has arrived; `iter_content` would wait for a whole block, however slow the server is.
             block = response.raw.read1(BLOCK_BYTES, decode_content=False)
             if not block:
                 break
@@ -139,7 +139,7 @@ def _receive(response: requests.Response, params: DownloadParams, part: Path, sh
                     raise _stalled(params, shown)
                 window_start, window_end = received, time.monotonic() + params.timeout_seconds
     if total is not None and received < total:
-        raise _TemporaryError(f"the body broke off after {received} of {total} bytes")
+        raise _TemporaryError(f"the connection ended after {received} of {total} bytes")
 
 
 def _size(part: Path) -> int:
@@ -148,15 +148,15 @@ def _size(part: Path) -> int:
 
 def _stalled(params: DownloadParams, shown: str) -> RunError:
     return RunError(
-        f"{shown}: the server sends nothing, or less than 1 kB/s, for {params.timeout_seconds:g} s; "
-        "run the same command later, it goes on where it was, or raise download.timeout_seconds"
+        f"{shown}: the server sends less than 1 kB/s for {params.timeout_seconds:g} s; "
+        "run the same command later, which resumes the download, or raise download.timeout_seconds"
     )
 
 
 def _explain(error: Exception) -> str:
     if isinstance(error, _TemporaryError):
         return str(error)
-    # The text of the libraries' errors holds the whole address; only the system's reason is shown.
+    # Messages of the libraries contain the whole address; only the system's reason is shown.
     reason = re.search(r"\[Errno -?\d+\] ([^'\")\]]+)", str(error))
     kind = "TLS failed" if isinstance(error, requests.exceptions.SSLError) else "the connection failed"
     return f"{kind} ({reason[1] if reason else type(error).__name__})"

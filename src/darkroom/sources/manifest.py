@@ -1,4 +1,4 @@
-"""Images and labels from a table: CSV, Parquet or JSON Lines, as it is read and what is refused in it."""
+"""Images and labels from a table: CSV, TSV, JSON Lines or Parquet."""
 
 import csv
 import io
@@ -11,9 +11,9 @@ from darkroom.data.images import ImageError
 from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample, ordered_classes, printable
 from darkroom.errors import InputError, one_line
 from darkroom.params import Columns
-from darkroom.sources.folder import LEVELS
+from darkroom.sources.folder import LEVELS, name_all_classes
 
-# What columns are called where params.yaml does not say it.
+# Usual names of columns, for those that params.yaml does not name.
 USUAL = {
     "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"),
     "label": ("label", "class", "category", "target"),
@@ -22,7 +22,7 @@ DELIMITERS = (",", ";", "\t")
 
 Row = Sequence[str]
 Read = Callable[[str], bytes]
-"""From a path in the table to the image's bytes; raises `ImageError`."""
+"""Returns the bytes of the image with a path of the table; raises `ImageError`."""
 
 
 class Table(NamedTuple):
@@ -30,7 +30,7 @@ class Table(NamedTuple):
 
     columns: list[str]
     rows: list[tuple[int, Row]]
-    """With the number by which a person finds each: the line of a text file, else the row, from 1."""
+    """Each with its number for error messages: the line of a text file, else the row from 1."""
 
 
 def list_manifest(table: Table, columns: Columns, read: Read, where: str, info: dict[str, Any]) -> Listing:
@@ -39,27 +39,27 @@ def list_manifest(table: Table, columns: Columns, read: Read, where: str, info: 
     Parameters
     ----------
     table
-        A row for each image.
+        One row per image.
     columns
-        Which of its columns hold what; all others are carried along.
+        The roles of its columns; all other columns are kept with the image.
     read
-        Reads an image by its path in the table.
+        Reads the image with a path of the table.
     where
-        What error messages call the table.
+        Name of the table in error messages.
     info
-        What dataset.json tells of the source.
+        What dataset.json records of the source.
 
     Raises
     ------
     InputError
-        If a column is missing, or a row is without path or label, names an unknown split, or an image that another row names.
+        If a column is missing, or a row has no path or label, an unknown split, or the same path as another row.
     """
     places = _find_columns(table.columns, columns, where)
     extra = [place for place in range(len(table.columns)) if place not in places.values()]
     names = [_label_names(row[places["label"]], columns.separator) for _, row in table.rows]
     for (number, _), each in zip(table.rows, names, strict=True):
         if not each and columns.separator is None:
-            raise InputError(f"{where}: row {number} has no label; add it, or remove the row")
+            raise InputError(f"{where}: row {number} has no label; add one, or remove the row")
     classes = ordered_classes({name for each in names for name in each})
     labels = {name: label for label, name in enumerate(classes)}
     seen: set[str] = set()
@@ -67,7 +67,7 @@ def list_manifest(table: Table, columns: Columns, read: Read, where: str, info: 
     for (number, row), each in zip(table.rows, names, strict=True):
         path = _checked_path(row[places["path"]], number, where)
         if path in seen:
-            raise InputError(f"{where}: row {number} names '{printable(path)}', as another row does; remove one of them")
+            raise InputError(f"{where}: row {number} repeats the path '{printable(path)}' of another row; remove one of them")
         seen.add(path)
         items.append(
             Item(
@@ -79,27 +79,22 @@ def list_manifest(table: Table, columns: Columns, read: Read, where: str, info: 
             )
         )
 
-    def name_classes(present: Sequence[int]) -> list[str]:
-        for label, name in enumerate(classes):
-            if label not in present:
-                raise InputError(f"{where}: no image of class '{printable(name)}' can be read; mend them or remove the class")
-        return [printable(name) for name in classes]
-
+    name_classes = partial(name_all_classes, list(map(printable, classes)), where)
     return Listing(where, items, name_classes, info, multilabel=columns.separator is not None)
 
 
 def read_table(name: str, data: bytes, where: str) -> Table:
-    """Return a table of text from the content of a .csv, .tsv, .jsonl, .ndjson or .parquet file.
+    """Return the table in the content of a .csv, .tsv, .jsonl, .ndjson or .parquet file, as text.
 
     Raises
     ------
     InputError
-        If it is none of these, or damaged.
+        If the file is of another kind, or damaged.
     """
     ending = name.rpartition(".")[2].casefold()
     reader = READERS.get(ending)
     if reader is None:
-        raise InputError(f"{where}: ends with none of {', '.join(f'.{each}' for each in READERS)}; save it as one of these")
+        raise InputError(f"{where}: has an unknown file type; save it as {', '.join(f'.{each}' for each in READERS)}")
     try:
         table = reader(data)
     except UnicodeDecodeError as error:
@@ -115,15 +110,15 @@ def read_table(name: str, data: bytes, where: str) -> Table:
 
 
 def _find_columns(found: list[str], columns: Columns, where: str) -> dict[str, int]:
-    """Return the places of the columns for path, label and, where they are asked for, group and split."""
+    """Return the indices of the columns for path and label, and for group and split if params.yaml names them."""
     places = {}
     for role in ("path", "label", "group", "split"):
         name = getattr(columns, role)
         if name is None and role in USUAL:
             usual = [each for each in found if each.casefold() in USUAL[role]]
             if len(usual) != 1:
-                has = f"has several ({', '.join(usual)})" if usual else f"has none (it has {', '.join(map(printable, found))})"
-                raise InputError(f"{where}: {has} that may hold the {role}; name it in download.columns.{role}")
+                what = f"several columns ({', '.join(usual)})" if usual else f"no column (of {', '.join(map(printable, found))})"
+                raise InputError(f"{where}: has {what} that may be the {role}; name it in download.columns.{role}")
             name = usual[0]
         if name is None:
             continue
@@ -138,21 +133,21 @@ def _find_columns(found: list[str], columns: Columns, where: str) -> dict[str, i
 def _checked_path(path: str, number: int, where: str) -> str:
     path = path.strip().removeprefix("./")
     if not path:
-        raise InputError(f"{where}: row {number} has no path; add it, or remove the row")
+        raise InputError(f"{where}: row {number} has no path; add one, or remove the row")
     if path.startswith("/") or ".." in path.split("/"):
-        raise InputError(f"{where}: row {number}: '{printable(path)}' leads elsewhere; write paths from the table's folder on")
+        raise InputError(f"{where}: row {number}: '{printable(path)}' leaves the folder of the table; write relative paths")
     return path
 
 
 def _split(name: str, number: int, where: str) -> str:
     split = LEVELS.get(name.strip().casefold())
     if split is None:
-        raise InputError(f"{where}: row {number} has the split '{printable(name)}'; write {', '.join(SPLITS)}")
+        raise InputError(f"{where}: row {number} has the unknown split '{printable(name)}'; use {', '.join(SPLITS)}")
     return split
 
 
 def _label_names(cell: str, separator: str | None) -> list[str]:
-    """Return the labels in a cell, which may be a list where the table's format has lists."""
+    """Return the labels in a cell, which is a JSON list if the format of the table has lists."""
     if separator is None:
         return [cell.strip()] if cell.strip() else []
     try:
@@ -196,10 +191,10 @@ def _read_json_lines(data: bytes) -> Table:
         if line.strip():
             entry = json.loads(line)
             if not isinstance(entry, dict):
-                raise ValueError(f"line {number} is no object")
+                raise ValueError(f"line {number} is not an object")
             entries.append((number, entry))
     columns = list(dict.fromkeys(key for _, entry in entries for key in entry))
-    return Table(columns, [(number, [_text(entry.get(column)) for column in columns]) for number, entry in entries])
+    return Table(columns, [(number, [cell_text(entry.get(column)) for column in columns]) for number, entry in entries])
 
 
 def _read_parquet(data: bytes) -> Table:
@@ -210,12 +205,12 @@ def _read_parquet(data: bytes) -> Table:
         table = pq.read_table(pa.BufferReader(data))
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error
-    cells = [list(map(_text, column.to_pylist())) for column in table.columns]
+    cells = [list(map(cell_text, column.to_pylist())) for column in table.columns]
     return Table(table.column_names, list(enumerate(zip(*cells, strict=True), 1)))
 
 
-def _text(value: Any) -> str:
-    """Return a cell as text, which a whole number in floating point (how pandas stores one beside gaps) is as well."""
+def cell_text(value: Any) -> str:
+    """Return a cell as text; 3.0 becomes 3, since pandas stores whole numbers as floats where values are missing."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -233,12 +228,12 @@ READERS: dict[str, Callable[[bytes], Table]] = {
 
 
 def read_member(members: dict[str, Callable[[], bytes]], name: str) -> bytes:
-    """Return a file of an archive, or of a folder elsewhere.
+    """Return a file of an archive or a remote folder.
 
     Raises
     ------
     ImageError
-        If it has none of that name.
+        If there is no file of that name.
     """
     if name not in members:
         raise ImageError("does not exist")

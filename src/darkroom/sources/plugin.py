@@ -1,4 +1,4 @@
-"""Images of a user's own source: a function in src/plugins/sources that `download.source` names by `_target_`."""
+"""A user's own source: a function in src/plugins/sources that `download.source` names by `_target_`."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from darkroom.data.listing import SPLITS, Data, Example, Item, Label, Listing, S
 from darkroom.errors import InputError
 from darkroom.instantiate import Builder
 from darkroom.params import Target
-from darkroom.sources.folder import read_file
+from darkroom.sources.entries import read_file
 
 KEY = "params.yaml: download.source"
 PLACE = "plugins.sources"
@@ -24,17 +24,17 @@ def list_own(target: Target) -> Listing:
     Raises
     ------
     InputError
-        If it stands elsewhere, cannot be called with its arguments, or returns anything but examples, each id once.
+        If it is elsewhere, cannot be called with its arguments, returns anything but examples, or repeats an id.
     """
     where = target.target
     if not where.startswith(f"{PLACE}."):
-        raise InputError(f"{KEY}._target_: {where} is not in {PLACE}, which DVC watches for this stage; put it there")
+        raise InputError(f"{KEY}._target_: {where} is not in {PLACE}, which DVC watches for this stage; move it there")
     examples = list(Builder("download.source", (Iterable,)).build(target))
     seen: set[str] = set()
     for example in examples:
         _check(example, where)
         if example.id in seen:
-            raise InputError(f"{KEY}: {where} gives the id '{printable(example.id)}' twice; give every image its own")
+            raise InputError(f"{KEY}: {where} returns the id '{printable(example.id)}' twice; use a unique id for every image")
         seen.add(example.id)
     multilabel = any(not isinstance(example.label, str) for example in examples)
     classes = ordered_classes({name for example in examples for name in _names(example)})
@@ -58,7 +58,7 @@ def _names(example: Example) -> Sequence[str]:
 
 def _check(example: Any, where: str) -> None:
     if not isinstance(example, Example):
-        raise InputError(f"{KEY}: {where} gives a {type(example).__name__}; let it give Example (darkroom.data.listing)")
+        raise InputError(f"{KEY}: {where} returns a {type(example).__name__}; return objects of darkroom.data.listing.Example")
     wrong = [
         name
         for name, right in {
@@ -75,7 +75,7 @@ def _check(example: Any, where: str) -> None:
     ]
     if wrong:
         value = getattr(example, wrong[0])
-        raise InputError(f"{KEY}: {where} gives an example with the {wrong[0]} {value!r:.80}; see src/plugins/sources/README.md")
+        raise InputError(f"{KEY}: {where} returns an example with {wrong[0]} {value!r:.80}; see src/plugins/sources/README.md")
 
 
 def _read(data: Data, label: Label) -> Sample:
@@ -97,4 +97,4 @@ def _read(data: Data, label: Label) -> Sample:
             raise ImageError("has no pixels")
         return Decoded(np.ascontiguousarray(content[..., 0] if content.shape[2:] == (1,) else content)), label
     found = f"{content.dtype} {content.shape}" if isinstance(content, np.ndarray) else type(content).__name__
-    raise ImageError(f"is given as {found}, not as bytes or as uint8 (H, W) or (H, W, 3)")
+    raise ImageError(f"is returned as {found}, not as bytes or as uint8 (H, W) or (H, W, 3)")

@@ -1,4 +1,4 @@
-"""A progress bar for people at a terminal; nothing where the output goes to a file or a log."""
+"""A progress bar at a terminal; nothing where the output goes to a file."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bar(label: str, total: int | None, *, of_bytes: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show a bar on standard error, and yield the function that moves it on by some images or bytes."""
+    """Show a bar on standard error, and yield the function that advances it by a number of images or bytes."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    # Imported here: it takes 0.1 s of a download that may take 0.5 s.
+    # Imported here: it takes 0.1 s, and a download may take 0.5 s.
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -1,4 +1,4 @@
-"""The images that `download.source` names, whichever kind it is."""
+"""Listing the images of `download.source`, whatever kind of source it is."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,31 +13,32 @@ from darkroom.data.listing import Listing
 from darkroom.errors import InputError
 from darkroom.params import DownloadParams, Target
 from darkroom.sources.archive import Limits, unpack
+from darkroom.sources.entries import Entry, read_file, scan
 from darkroom.sources.fetch import fetch, shown_archive
-from darkroom.sources.folder import Entry, list_images, read_file, scan
+from darkroom.sources.folder import list_images
 from darkroom.sources.manifest import list_manifest, read_member, read_table
 from darkroom.sources.remote import is_remote, remote_folder, shown_address
 
 
 @contextmanager
 def read_source(params: DownloadParams, work_dir: Path) -> Iterator[Listing]:
-    """List the images of `download.source`; they can be read until the block ends.
+    """List the images of `download.source`. They can be read until the block ends.
 
     Parameters
     ----------
     params
         Section `download` of params.yaml.
     work_dir
-        Folder with room for an unpacked archive. It has no name there, so that nothing is left of it even after a kill.
+        Folder for an unpacked archive. Its file has no name there, so that nothing is left even if the process is killed.
 
     Raises
     ------
     InputError
-        If the source does not exist, is not what it should be, or its layout leaves room for guesses.
+        If the source does not exist, is of another kind, or its layout is ambiguous.
     RunError
         If a server or the network fails.
     """
-    # Each source is imported where it is used: torchvision takes seconds.
+    # Each source is imported only when it is used: torchvision takes seconds.
     if isinstance(params.source, Target):
         from darkroom.sources.plugin import list_own
 
@@ -71,7 +72,7 @@ def _list_folder(params: DownloadParams) -> Listing:
     folder = _find_folder(params)
     for part in params.parts:
         if not (folder / part).is_dir() or not (folder / part).resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"params.yaml: download.parts: '{part}' is no folder in {params.folder}; correct it")
+            raise InputError(f"params.yaml: download.parts: '{part}' is not a folder in {params.folder}; correct it")
     info = {"source": "folder", "name": params.folder, "licence": None}
     parts = {f"{part}/": scan(folder / part) for part in params.parts} or {"": scan(folder)}
     return list_images(parts, params.folder, info)
@@ -84,11 +85,11 @@ def _list_manifest(params: DownloadParams) -> Listing:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise InputError(
             f"params.yaml: download.manifest: {name} is outside of download.folder ({params.folder}), which DVC watches; "
-            "move it there, or name a folder above both"
+            "move it there, or set download.folder to a folder that contains both"
         )
     if not path.is_file():
         raise InputError(
-            f"params.yaml: download.manifest: {where} {'is no file' if path.exists() else 'does not exist'}; correct it"
+            f"params.yaml: download.manifest: {where} {'is not a file' if path.exists() else 'does not exist'}; correct it"
         )
     table = read_table(name, path.read_bytes(), where)
     info = {"source": "manifest", "name": where, "licence": None}
@@ -103,7 +104,7 @@ def _list_remote(entries: list[Entry], params: DownloadParams) -> Listing:
     parts = {f"{part}/": list(_below(entries, part)) for part in params.parts} or {"": entries}
     for prefix, found in parts.items():
         if not found:
-            raise InputError(f"params.yaml: download.parts: '{prefix[:-1]}' is no folder in {where}; correct it")
+            raise InputError(f"params.yaml: download.parts: '{prefix[:-1]}' is not a folder in {where}; correct it")
     return list_images(parts, where, info)
 
 
@@ -116,13 +117,13 @@ def _below(entries: list[Entry], folder: str) -> Iterator[Entry]:
 def _find_folder(params: DownloadParams) -> Path:
     folder = paths.ROOT / Path(params.folder).expanduser()
     if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "does not exist"
-        raise InputError(f"params.yaml: download.folder: {params.folder} {what}; correct it, or make the folder")
-    # DVC runs experiments of `--temp` and the queue in .dvc/tmp/exps, with a copy of what Git knows.
+        what = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"params.yaml: download.folder: {params.folder} {what}; correct it, or create the folder")
+    # DVC runs experiments of `--temp` and the queue in .dvc/tmp/exps, where only files are that Git tracks.
     if ".dvc/tmp/exps" in paths.ROOT.as_posix() and not any(entry.is_dir() for entry in folder.iterdir()):
         raise InputError(
-            f"params.yaml: download.folder: {params.folder} is empty in this experiment's temporary folder, which has only what "
-            "Git knows; name it by its absolute path"
+            f"params.yaml: download.folder: {params.folder} is empty in the temporary folder of this experiment, which has only "
+            "files that Git tracks; use an absolute path"
         )
     return folder
 
@@ -135,9 +136,9 @@ def _list_archives(params: DownloadParams, spool: IO[bytes]) -> Listing:
         return _list_members(entries, params, where, info)
     if not params.more_archives:
         return list_images({"": entries}, where, info)
-    further = [params.model_copy(update=each.model_dump()) for each in params.more_archives]
-    info["more"] = [{"name": shown_archive(each), "sha256": each.sha256} for each in further]
-    parts = {f"{number}/": each for number, each in enumerate([entries, *(_open_archive(each, spool) for each in further)], 1)}
+    others = [params.model_copy(update=each.model_dump()) for each in params.more_archives]
+    info["more"] = [{"name": shown_archive(each), "sha256": each.sha256} for each in others]
+    parts = {f"{number}/": each for number, each in enumerate([entries, *(_open_archive(each, spool) for each in others)], 1)}
     return list_images(parts, where, info)
 
 
@@ -156,8 +157,8 @@ def _list_members(entries: list[Entry], params: DownloadParams, archive: str, in
     found = [name] if name in members else [member for member in members if member.endswith(f"/{name}")]
     if len(found) != 1:
         raise InputError(
-            f"params.yaml: download.manifest: {archive} holds {'several files' if found else 'no file'} '{name}'; "
-            "write its path in the archive"
+            f"params.yaml: download.manifest: {archive} has {'several files' if found else 'no file'} '{name}'; "
+            "set it to the path in the archive"
         )
     folder = found[0].removesuffix(name.rpartition("/")[2])
     where = f"{archive}/{found[0]}"

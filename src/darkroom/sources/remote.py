@@ -1,4 +1,4 @@
-"""Folders and files behind s3://, gs://, azure:// and ssh:// addresses, opened by fsspec's backends where they are installed."""
+"""Folders and files at s3://, gs://, azure:// and ssh:// addresses, read by backends of fsspec that are installed."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -11,32 +11,32 @@ from typing import Any, NamedTuple, TypeVar
 from darkroom.data.images import ImageError
 from darkroom.data.listing import printable
 from darkroom.errors import InputError, RunError, one_line
-from darkroom.sources.folder import MAX_FILE_BYTES, Entry
+from darkroom.sources.entries import MAX_FILE_BYTES, Entry
 from darkroom.sources.progress import progress_bar
 
 BLOCK_BYTES = 1 << 23
 Result = TypeVar("Result")
 
 
-# A second listing has to see what changed since the first.
+# The second listing has to see what changed since the first.
 NO_CACHE = MappingProxyType({"use_listings_cache": False})
 
 
 class Backend(NamedTuple):
-    """What opens the addresses of a scheme."""
+    """What opens addresses of one scheme."""
 
     protocol: str
-    """fsspec's name of it."""
+    """Its name in fsspec."""
     package: str
-    """Brings fsspec's backend, and lets DVC watch a folder there."""
+    """Package with the backend of fsspec, and with what DVC needs to watch a folder there."""
     credentials: str
-    """Where it looks for them; Darkroom never sees any."""
+    """Where it looks for credentials; Darkroom never reads them."""
     options: Mapping[str, Any] = NO_CACHE
     """Arguments of the file system."""
 
 
-# s3fs asks for the size before each read if it may divide it. It tries five times itself, and within each of these botocore
-# does: with the usual five a server that says nothing would be waited for seven minutes.
+# With more than one request at a time, s3fs asks for the size before each read. It tries five times, and botocore tries again
+# within each: with its default of five, waiting for a server that does not respond takes seven minutes.
 S3_OPTIONS = {**NO_CACHE, "max_concurrency": 1, "config_kwargs": {"retries": {"max_attempts": 3}}}
 
 AZURE = Backend("az", "dvc-azure", "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY, or 'az login'")
@@ -45,41 +45,41 @@ BACKENDS = {
     "gs": Backend("gs", "dvc-gs", "GOOGLE_APPLICATION_CREDENTIALS, or 'gcloud auth application-default login'"),
     "azure": AZURE,
     "az": AZURE,
-    # It never caches, and takes no arguments but those of a connection.
+    # It never caches, and accepts only arguments of the connection.
     "ssh": Backend("ssh", "dvc-ssh", "~/.ssh/config and the SSH agent", MappingProxyType({})),
 }
-# What changes with an object's content, in the words of one backend or another.
+# Attributes that change with the content of an object, under the names of the various backends.
 STAMPS = ("size", "ETag", "etag", "generation", "mtime", "LastModified", "last_modified", "created")
 
 
 def is_remote(address: str) -> bool:
-    """Return whether a path is an address that a backend opens."""
+    """Return whether a path is the address of a backend."""
     return address.partition("://")[0] in BACKENDS and "://" in address
 
 
 def shown_address(address: str) -> str:
-    """Return an address as people and dataset.json may see it: without user and password."""
+    """Return an address for messages and dataset.json: without user and password."""
     return re.sub(r"(?<=://)[^/]*@", "", address).rstrip("/")
 
 
 @contextmanager
 def remote_folder(address: str, key: str) -> Iterator[list[Entry]]:
-    """List what stands below an address, to be read until the block ends, when it must all be as it was.
+    """List the folder at an address. It can be read until the block ends; then it must not have changed.
 
     Parameters
     ----------
     address
         Of a folder.
     key
-        The key of params.yaml that holds it.
+        The key of params.yaml with the address.
 
     Raises
     ------
     InputError
         If nothing is there, or the backend is not installed.
     RunError
-        If the network fails, credentials are missing or refused, or something there changed meanwhile: never counted as
-        unreadable images, with which the set would shrink.
+        If the network fails, credentials are missing or refused, or the folder changed meanwhile. Such images are never skipped
+        as unreadable, which would shrink the set.
     """
     store = _Store(address, key)
     before = store.find()
@@ -91,7 +91,7 @@ def remote_folder(address: str, key: str) -> Iterator[list[Entry]]:
 
 
 def copy_remote(address: str, part: Path, key: str, max_gigabytes: float) -> None:
-    """Append to `part` until it holds all of the file behind an address.
+    """Append to `part` until it is all of the file at an address.
 
     Raises
     ------
@@ -105,29 +105,29 @@ def copy_remote(address: str, part: Path, key: str, max_gigabytes: float) -> Non
     if size > max_gigabytes * 1e9:
         raise InputError(f"{store.shown}: is larger than {max_gigabytes:g} GB; if that is right, raise download.max_gigabytes")
     with part.open("ab") as file, progress_bar(f"download {store.shown}", size, of_bytes=True) as advance:
-        # A part that is longer is of something else.
+        # A longer part belongs to another file.
         if file.tell() > size:
             file.truncate(file.seek(0))
         advance(file.tell())
         while (start := file.tell()) < size:
             block = store.read(store.root, start=start, end=min(start + BLOCK_BYTES, size))
             if not block:
-                raise RunError(f"{store.shown}: broke off after {start} of {size} bytes; run the same command again")
+                raise RunError(f"{store.shown}: ended after {start} of {size} bytes; run the same command again")
             file.write(block)
             advance(len(block))
 
 
 class _Store:
-    """What stands behind one address."""
+    """The file or folder at one address."""
 
     def __init__(self, address: str, key: str):
         self.key, self.shown = key, shown_address(address)
         self.scheme, _, rest = address.partition("://")
         self.backend = BACKENDS[self.scheme]
         if re.match(r"[^/@]*:[^/]*@", rest):
-            raise InputError(f"{key}: holds a password, which would be recorded; leave it to {self.backend.credentials}")
+            raise InputError(f"{key}: contains a password, which would be recorded; use {self.backend.credentials}")
         if not rest.strip("/"):
-            raise InputError(f"{key}: names no bucket or host; write it as {self.scheme}://bucket/folder")
+            raise InputError(f"{key}: has no bucket or host; write it as {self.scheme}://bucket/folder")
         try:
             from fsspec.core import url_to_fs
 
@@ -139,13 +139,13 @@ class _Store:
         self.root = root.rstrip("/")
 
     def find(self) -> dict[str, dict[str, Any]]:
-        """Return what backends tell of each file and folder, by its name from here on."""
+        """Return the attributes of each file and folder in this folder, by relative path."""
         try:
             found = self._call(partial(self.fs.find, self.root, withdirs=True, detail=True))
         except FileNotFoundError:
             found = {}
         if self.root in found and found[self.root]["type"] == "file":
-            raise InputError(f"{self.key}: {self.shown} is no folder; correct it")
+            raise InputError(f"{self.key}: {self.shown} is not a folder; correct it")
         start = f"{self.root}/"
         inside = {path.removeprefix(start): info for path, info in found.items() if path.startswith(start) and path != start}
         if not inside:
@@ -159,7 +159,7 @@ class _Store:
         except FileNotFoundError:
             raise InputError(f"{self.key}: {self.shown} does not exist; correct it") from None
         if info["type"] == "directory":
-            advice = "set download.source to folder and name it in download.folder"
+            advice = "set download.source to folder and download.folder to it"
             raise InputError(f"{self.key}: {self.shown} is a folder; {advice}")
         return int(info["size"])
 
@@ -171,16 +171,16 @@ class _Store:
             raise self.changed(path.removeprefix(f"{self.root}/")) from None
 
     def changed(self, name: str) -> RunError:
-        """Return the error that says so."""
+        """Return the error for a file that changed meanwhile."""
         return RunError(f"{self.shown}: '{printable(name)}' changed while it was read; run the same command again")
 
     def _call(self, call: Callable[[], Result], name: str = "") -> Result:
-        """Call a backend, which by itself tries again what may pass, and put what it raises on one line."""
+        """Call a backend, which repeats failed requests by itself, and turn what it raises into one line."""
         try:
             return call()
         except (FileNotFoundError, ImportError):
             raise
-        # Each backend has exceptions of its own, of which few are OSErrors.
+        # Each backend has its own exceptions, few of which are OSErrors.
         except Exception as error:
             reason = re.sub(r"(?<=://)[^/\s]*@|(?<=\?)\S+", "…", one_line(error))[:200].rstrip(". ")
             raise RunError(
@@ -190,7 +190,7 @@ class _Store:
 
 
 def _entry(store: _Store, name: str, info: dict[str, Any]) -> Entry:
-    # Object stores have no folders, but some programs write an empty object in place of one.
+    # Object stores have no folders, but some programs write an empty object for one.
     if info["type"] == "directory" or (name.endswith("/") and not info["size"]):
         return Entry(name.rstrip("/"), "folder")
     if "" in name.split("/"):

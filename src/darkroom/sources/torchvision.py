@@ -1,4 +1,4 @@
-"""Classification data sets of torchvision, by class name and arguments; torch is imported only inside, when one is asked for."""
+"""The classification data sets of torchvision, by class name and arguments; torchvision is imported only when it is needed."""
 
 import contextlib
 import difflib
@@ -23,51 +23,25 @@ from darkroom.data.images import Decoded, ImageError, convert
 from darkroom.data.listing import Item, Listing, Sample
 from darkroom.errors import InputError, RunError
 from darkroom.params import DownloadParams
-from darkroom.sources.fetch import locked
+from darkroom.sources.fetch import download_lock
 
 KEY = "params.yaml: download"
-# What the data sets' splits may be called, in the order in which they are tried.
+# Names that a split may have in torchvision, in the order in which they are tried.
 SPLIT_NAMES = {"train": "train", "trainval": "train", "train-standard": "train", "val": "val", "valid": "val", "test": "test"}
 OWN_ARGUMENTS = ("root", "download", "transform", "transforms", "target_transform", "loader", "is_valid_file")
 NETWORK_ERRORS = (URLError, ConnectionError, TimeoutError, http.client.HTTPException)
 
-
-# By https://docs.pytorch.org/vision/stable/datasets.html: videos, or images with boxes, masks, captions, pairs or flow.
-OTHER_TASKS = (
-    "CREStereo",
-    "CarlaStereo",
-    "Cityscapes",
-    "CocoCaptions",
-    "CocoDetection",
-    "ETH3DStereo",
-    "FallingThingsStereo",
-    "Flickr30k",
-    "Flickr8k",
-    "FlyingChairs",
-    "FlyingThings3D",
-    "HD1K",
-    "HMDB51",
-    "InStereo2k",
-    "Kinetics",
-    "Kitti",
-    "Kitti2012Stereo",
-    "Kitti2015Stereo",
-    "KittiFlow",
-    "LFWPairs",
-    "Middlebury2014Stereo",
-    "MovingMNIST",
-    "PhotoTour",
-    "SBDataset",
-    "SBU",
-    "SceneFlowStereo",
-    "Sintel",
-    "SintelStereo",
-    "UCF101",
-    "VOCDetection",
-    "VOCSegmentation",
-    "WIDERFace",
-)
-# How torchvision says that people have to fetch files themselves.
+# What the data sets of https://docs.pytorch.org/vision/stable/datasets.html are for, if not for classification.
+OTHER_TASKS = {
+    "detection or segmentation": "Cityscapes CocoDetection Kitti SBDataset VOCDetection VOCSegmentation WIDERFace",
+    "captioning": "CocoCaptions Flickr30k Flickr8k SBU",
+    "stereo matching": "CREStereo CarlaStereo ETH3DStereo FallingThingsStereo InStereo2k Kitti2012Stereo Kitti2015Stereo "
+    "Middlebury2014Stereo SceneFlowStereo SintelStereo",
+    "optical flow": "FlyingChairs FlyingThings3D HD1K KittiFlow Sintel",
+    "video": "HMDB51 Kinetics MovingMNIST UCF101",
+    "image matching": "LFWPairs PhotoTour",
+}
+# Words by which torchvision says that files must be downloaded by hand.
 BY_HAND = ("externally", "not found in", "manually")
 
 
@@ -76,15 +50,15 @@ class _UnknownSplitError(Exception):
 
 
 def list_torchvision(params: DownloadParams) -> Listing:
-    """Download `download.dataset` into torchvision's own layout in the cache, and list its images.
+    """Download `download.dataset` to the cache, in torchvision's own layout, and list its images.
 
-    A data set that takes `train`, or `split`, is asked for each part, unless `download.arguments` names one; what comes then is
-    all called train, and divided by the stage `split`.
+    Every split of a data set that takes the argument `train` or `split` is listed. If `download.arguments` names one of them, its
+    images are all listed as train, and the split stage splits them.
 
     Raises
     ------
     InputError
-        If there is no such data set, it does not take the arguments, or its samples are no images with one label each.
+        If there is no such data set, it does not accept the arguments, or its samples are not images with one label each.
     RunError
         If the download fails.
     """
@@ -95,11 +69,11 @@ def list_torchvision(params: DownloadParams) -> Listing:
     root = paths.cache_dir() / "torchvision"
     root.mkdir(parents=True, exist_ok=True)
     own = {key: value for key, value in {"root": str(root), "download": True}.items() if key in taken}
-    with locked(root / ".lock"), _quiet(params.timeout_seconds):
+    with download_lock(root / ".lock"), _quiet(params.timeout_seconds):
         sets = _make_splits(partial(_make, made_by, params.arguments | own), taken, params)
     if "train" not in sets:
-        raise InputError(f"{KEY}.dataset: {name} has no split called train; name one in download.arguments: {{split: …}}")
-    # One at a time: FakeData, for one, seeds torch's global generator for each image.
+        raise InputError(f"{KEY}.dataset: {name} has no training split; name a split in download.arguments: {{split: …}}")
+    # Images are read one at a time: FakeData, for example, seeds torch's global generator for each.
     lock = Lock()
     items = [
         Item(f"{split}/{index:0{len(str(len(images) - 1))}d}", split, partial(_read, images, index, lock, name))
@@ -118,18 +92,19 @@ def _find_class(name: str) -> Any:
     known = {key: value for key, value in found.items() if issubclass(value, base) and value is not base}
     if issubclass(known.get(name, object), module.DatasetFolder) and name in ("ImageFolder", "DatasetFolder"):
         raise InputError(f"{KEY}.dataset: {name} is for folders; set download.source to folder and name it in download.folder")
-    if name in OTHER_TASKS:
-        raise InputError(f"{KEY}.dataset: {name} has no images with one class each; take a classification set, such as CIFAR10")
+    for task, names in OTHER_TASKS.items():
+        if name in names.split():
+            raise InputError(f"{KEY}.dataset: {name} is for {task}; use a data set for classification, such as CIFAR10")
     if name not in known:
         lower = {key.casefold(): key for key in known}
         near = [lower[key] for key in difflib.get_close_matches(name.casefold(), lower, n=1, cutoff=0.4)]
-        advice = f"did you mean {near[0]}?" if near else "take a class of torchvision.datasets, such as CIFAR10"
+        advice = f"did you mean {near[0]}?" if near else "use a class of torchvision.datasets, such as CIFAR10"
         raise InputError(f"{KEY}.dataset: torchvision has no data set {name}; {advice}")
     return known[name]
 
 
 def _signature(made_by: Any) -> dict[str, inspect.Parameter]:
-    """Return the arguments of a class; those of its bases too as long as it hands `**kwargs` on, as EMNIST does to MNIST."""
+    """Return the arguments of a class, with those of its bases where it passes `**kwargs` on, as EMNIST does to MNIST."""
     taken: dict[str, inspect.Parameter] = {}
     for base in inspect.getmro(made_by):
         if "__init__" not in vars(base):
@@ -149,9 +124,9 @@ def _check_arguments(params: DownloadParams, taken: dict[str, inspect.Parameter]
             raise InputError(f"{KEY}.arguments.{key}: is set by Darkroom; remove it")
         if key not in allowed:
             near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.5)
-            advice = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(allowed) or 'no arguments'}"
-            raise InputError(f"{KEY}.arguments.{key}: {params.dataset} takes no such argument; {advice}")
-    # Where there is `train`, a `split` is something else, which has to be chosen: EMNIST's are sets of classes.
+            advice = f"did you mean '{near[0]}'?" if near else f"it accepts {', '.join(allowed) or 'no arguments'}"
+            raise InputError(f"{KEY}.arguments.{key}: {params.dataset} has no such argument; {advice}")
+    # A data set with `train` means something else by `split`, which the user has to choose: for EMNIST a set of classes.
     filled = {"train"} if "train" in taken else {"split"}
     for key in allowed:
         if taken[key].default is inspect.Parameter.empty and key not in params.arguments and key not in filled:
@@ -170,29 +145,27 @@ def _make_splits(make: Callable[..., Any], taken: dict[str, inspect.Parameter], 
         if any(words in reason for words in BY_HAND):
             raise InputError(
                 f"{KEY}.dataset: {params.dataset} cannot be downloaded ({reason}); "
-                f"put its files into {paths.cache_dir() / 'torchvision'} as that says"
+                f"download its files by hand to {paths.cache_dir() / 'torchvision'}"
             ) from error
-        # torchvision wraps some of what the network did.
+        # torchvision wraps some errors of the network.
         wrapped = isinstance(error, RuntimeError) and ("Error downloading" in reason or "corrupted" in reason)
         if wrapped or isinstance(error, NETWORK_ERRORS):
-            raise RunError(f"{params.dataset}: its download failed ({reason}); run the same command later") from error
-        # A full disk is no fault of the arguments.
+            raise RunError(f"{params.dataset}: the download failed ({reason}); run the same command later") from error
+        # A full disk is not an error in the arguments.
         if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
             raise
         reason = f"{type(error).__name__}: {reason}"
-        raise InputError(
-            f"{KEY}.dataset: {params.dataset} cannot be made ({reason}); correct download.arguments, or do as it says"
-        ) from error
+        raise InputError(f"{KEY}.dataset: {params.dataset} cannot be created ({reason}); correct download.arguments") from error
 
 
 def _probe_splits(make: Callable[..., Any]) -> dict[str, Any]:
-    """Ask for each split by the names that it may have; a data set refuses an unknown one before it downloads anything."""
+    """Return the splits, trying the names that each may have; a data set refuses an unknown name before it downloads anything."""
     sets: dict[str, Any] = {}
     for name, split in SPLIT_NAMES.items():
         if split not in sets:
             with contextlib.suppress(_UnknownSplitError):
                 sets[split] = make(split=name)
-                # Its val is a part of this one.
+                # Its val is a part of trainval.
                 if name == "trainval":
                     sets["val"] = None
     return {split: images for split, images in sets.items() if images is not None}
@@ -209,7 +182,7 @@ def _make(made_by: Any, arguments: dict[str, Any], **chosen: Any) -> Any:
 
 @contextlib.contextmanager
 def _quiet(timeout_seconds: float) -> Iterator[None]:
-    """Let no connection hang, and print nothing where nobody is watching."""
+    """Set a timeout for connections, and show torchvision's progress only at a terminal."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(timeout_seconds)
     try:
@@ -229,7 +202,7 @@ def _read(images: Any, index: int, lock: Lock, name: str) -> Sample:
     except Exception as error:
         raise ImageError(f"cannot be read ({type(error).__name__}: {error})") from error
     not_classification = InputError(
-        f"{KEY}.dataset: {name} gives no image with one class each, so it cannot train a classifier; take another"
+        f"{KEY}.dataset: the samples of {name} are not images with one label each; use a data set for classification"
     )
     if not isinstance(sample, Sequence) or len(sample) < 2:
         raise not_classification
@@ -245,7 +218,7 @@ def _read(images: Any, index: int, lock: Lock, name: str) -> Sample:
 
 
 def _class_names(images: Any) -> dict[int, str]:
-    """Return the class names by label, as far as the data set has any; ImageNet's are tuples, and some stand for two classes."""
+    """Return the class names that the data set has, by label; ImageNet's are tuples, and some name two classes."""
     classes = getattr(images, "classes", None) or getattr(images, "class_to_idx", None) or []
     if isinstance(classes, dict):
         by_label = {key: name for key, name in classes.items() if isinstance(key, int)}

@@ -1,1 +1,1 @@
-"""What every stage does around its work: lock, inputs, hashes, orphans."""
+"""What every stage does around its work: it locks the workspace, checks its inputs, and ends with its DVC."""

@@ -1,4 +1,4 @@
-"""What a stage depends on, as dvc.yaml lists it, with the hash of each."""
+"""The parameters and dependencies of a stage, as dvc.yaml lists them, with hashes to see whether one changed."""
 
 import hashlib
 import json
@@ -11,18 +11,18 @@ from darkroom.nested import flatten
 from darkroom.params_file import read_yaml
 
 Inputs = dict[str, str]
-"""What a stage depends on: `params.yaml: train.lr` to its value, `src/train.py` or `data/raw/…` to a hash."""
+"""Values of parameters by `params.yaml: train.lr`, hashes of files by `src/train.py`."""
 
 
 def read_inputs(name: str) -> Inputs:
     """Return the parameters and dependencies of a stage, as dvc.yaml lists them, with the hash of each.
 
-    Code is hashed by content, data by name, size and time of change, which is what DVC goes by as well. A folder elsewhere
-    (s3://…) is left to the stage that reads it, which compares it with what it listed (darkroom.sources.remote).
+    Code is hashed by content, data by size and time of modification, as DVC does. A remote folder (s3://…) is checked by the
+    stage that reads it (darkroom.sources.remote).
     """
     stage = read_yaml(paths.PIPELINE)["stages"][name]
     content = read_yaml(paths.PARAMS)
-    params = content if isinstance(content, dict) else {}  # what is wrong with it, load_params says
+    params = content if isinstance(content, dict) else {}  # load_params reports what is wrong
     inputs = {
         f"params.yaml: {key}": _as_text(value)
         for section in stage["params"]
@@ -31,7 +31,7 @@ def read_inputs(name: str) -> Inputs:
     for dependency in stage["deps"]:
         filled = _filled(dependency, params)
         path = paths.ROOT / filled
-        # What is no path at all, such as one that is too long, does not exist either.
+        # os.path.exists, since it accepts what is not a path at all, such as one that is too long.
         if "://" in filled or not os.path.exists(path):  # noqa: PTH110
             continue
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -41,7 +41,7 @@ def read_inputs(name: str) -> Inputs:
 
 
 def _filled(text: str, params: Any) -> str:
-    """Return a dependency such as `${download.folder}` as DVC reads it."""
+    """Return a dependency such as `${download.folder}` with the value of the parameter, as DVC fills it in."""
     if not text.startswith("${"):
         return text
     for key in text[2:-1].split("."):
@@ -52,7 +52,7 @@ def _filled(text: str, params: Any) -> str:
 def _as_text(value: Any) -> str:
     try:
         return json.dumps(value, default=str)
-    except (TypeError, ValueError):  # no parameter, as load_params says
+    except (TypeError, ValueError):  # not a valid parameter, which load_params reports
         return "unreadable"
 
 

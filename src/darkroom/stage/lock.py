@@ -1,4 +1,4 @@
-"""A lock file that says who holds it."""
+"""A lock file that names the process that holds it, and is waited for only while that is an orphan."""
 
 import fcntl
 import json
@@ -12,22 +12,35 @@ from typing import IO, Any
 
 from darkroom import files, paths
 from darkroom.errors import RunError, warn
-from darkroom.stage.orphans import end, is_orphan, is_untold_orphan
+from darkroom.stage.orphans import end, is_orphan, missed_death_of_dvc
 
-# How long an orphan may take to save its state and go.
+# Time for an orphan to save its state and end.
 ORPHAN_SECONDS = 30.0
+# In the error of a lock that is held; a search recognises it by this.
+HELD = "is running here"
 
 
 @contextmanager
 def locked(path: Path, name: str, *, patient: bool = True, of_workspace: bool = False) -> Iterator[None]:
-    """Hold a lock file that says who holds it; the system frees the lock of a process that dies, however it dies.
+    """Hold a lock file that names this process; the system frees the lock of a process that dies, however it dies.
 
-    In the lock of a workspace an orphan that does not know that it is one is asked to end.
+    A holder whose DVC was killed gets time to save its state and end; every other holder is an error.
+
+    Parameters
+    ----------
+    path
+        The lock file.
+    name
+        Name of the stage or command.
+    patient
+        Whether to wait for an orphan.
+    of_workspace
+        Whether this is the lock of a workspace, in which an orphan that has not noticed the death of its DVC is told to end.
 
     Raises
     ------
     RunError
-        Naming the process that holds it. One whose DVC was killed is given the time to save its state and go.
+        Naming the process that holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -35,13 +48,13 @@ def locked(path: Path, name: str, *, patient: bool = True, of_workspace: bool = 
         waited = False
         while not _try_lock(file):
             holder = _read_holder(file)
-            untold = of_workspace and is_untold_orphan(holder, name)
-            if not (patient and (untold or is_orphan(holder))) or time.monotonic() > deadline:
+            unaware = of_workspace and missed_death_of_dvc(holder, name)
+            if not (patient and (unaware or is_orphan(holder))) or time.monotonic() > deadline:
                 raise RunError(_busy(holder, path))
-            # Who has just begun has not said yet who it is.
+            # A process that has just locked the file has not written its name yet.
             if holder and not waited:
-                warn(f"{paths.shown(path)}: waiting for {_who(holder)}, which was left behind, to save its state and end")
-                if untold:
+                warn(f"{paths.shown(path)}: waiting for {_who(holder)}, whose DVC was killed, to save its state and end")
+                if unaware:
                     end(holder["pid"])
             waited = waited or bool(holder)
             time.sleep(0.2)
@@ -54,7 +67,7 @@ def locked(path: Path, name: str, *, patient: bool = True, of_workspace: bool = 
             "host": socket.gethostname(),
             "since": time.time(),
         }
-        # Not by way of a buffer, which would be tried once more, without a name in the error, when the file is closed.
+        # Unbuffered: a failed write would be repeated when the file is closed, in an error that names no file.
         with files.naming(path):
             os.write(file.fileno(), json.dumps(about).encode())
         yield
@@ -63,7 +76,7 @@ def locked(path: Path, name: str, *, patient: bool = True, of_workspace: bool = 
 
 def _try_lock(file: IO[str]) -> bool:
     try:
-        # Unlike flock's, these locks are not handed on to forked workers, which may outlive this process for a while.
+        # Unlike locks of flock, these are not inherited by forked workers, which may outlive this process.
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False
@@ -74,18 +87,18 @@ def _read_holder(file: IO[str]) -> dict[str, Any]:
     file.seek(0)
     try:
         holder: dict[str, Any] = json.loads(file.read())
-    except ValueError:  # it has the lock, but has not written yet
+    except ValueError:  # it holds the lock but has not written yet
         holder = {}
     return holder
 
 
 def _who(holder: dict[str, Any]) -> str:
     if not holder:
-        return "a stage that has just begun"
+        return "a stage that has just started"
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
     return f"the stage {holder['stage']} (process {holder['pid']} on {holder['host']}, since {since})"
 
 
 def _busy(holder: dict[str, Any], path: Path) -> str:
-    way_out = f"wait for it, or end it with 'kill {holder['pid']}'" if holder else "wait for it"
-    return f"{paths.shown(path)}: {_who(holder)} is at work here; {way_out}"
+    advice = f"wait for it, or end it with 'kill {holder['pid']}'" if holder else "wait for it"
+    return f"{paths.shown(path)}: {_who(holder)} {HELD}; {advice}"

@@ -1,4 +1,4 @@
-"""A stage at work: alone in its workspace, gone when DVC goes, and refused if what it read changed meanwhile."""
+"""Running a stage: alone in its workspace, ended with its DVC, and refused if its inputs changed meanwhile."""
 
 import os
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ from darkroom.stage.orphans import die_with_parent
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage that is running, with its inputs as they were when it began."""
+    """A running stage, with its inputs as they were at its start."""
 
     name: str
     inputs: Inputs
 
     def check(self) -> None:
-        """Refuse to go on if the parameters, code or data of the stage are no longer what they were.
+        """Refuse to go on if parameters, code or data of the stage changed since its start.
 
-        DVC records what it finds when a stage ends: without this check a result could be recorded beside a parameter, or code,
-        that it was never made with.
+        DVC records the inputs that it finds when a stage ends. Without this check it could record a result with parameters or
+        code that did not produce it.
 
         Raises
         ------
@@ -42,13 +42,13 @@ class Stage:
 
     @contextmanager
     def replaced_dir(self, path: Path) -> Iterator[Path]:
-        """Yield an empty folder that takes the place of `path` when the block succeeds and no input changed."""
+        """Yield an empty folder that replaces `path` when the block succeeds and no input changed."""
         with self.replaced_dirs(path) as (directory,):
             yield directory
 
     @contextmanager
     def replaced_dirs(self, *folders: Path) -> Iterator[list[Path]]:
-        """Yield empty folders that take the places of `folders`, the last first, when the block succeeds and no input changed."""
+        """Yield empty folders that replace `folders`, the last one first, when the block succeeds and no input changed."""
         with ExitStack() as stack:
             yield [stack.enter_context(files.replaced_dir(path)) for path in folders]
             self.check()
@@ -56,18 +56,18 @@ class Stage:
 
 @contextmanager
 def running(name: str) -> Iterator[Stage]:
-    """Hold the workspace for a stage.
+    """Lock the workspace and run a stage in it.
 
     Raises
     ------
     RunError
-        If another stage runs here; it is named with its process.
+        If another stage is running here; the message names its process.
     """
     die_with_parent()
     if not is_main_process():
         yield Stage(name, read_inputs(name))
         return
-    os.environ[MAIN_PROCESS] = str(os.getpid())  # for processes that will train beside this one
+    os.environ[MAIN_PROCESS] = str(os.getpid())  # for the processes that it starts to train beside it
     with locked(paths.ROOT / ".dvc" / "tmp" / "darkroom.lock", name, of_workspace=True):
         for folder in (paths.RAW.parent, paths.MODELS, paths.TRAIN_METRICS.parent):
             files.sweep(folder)

@@ -59,7 +59,7 @@ class Classifier(pl.LightningModule):
         # All else is within the objective: a subclass may have a loss, a teacher or an average of its own.
         self.objective, self.objective_modules = objective, objective.modules()
         self.new_metrics = partial(MultilabelEpochMetrics if multilabel else EpochMetrics, num_classes)
-        self.train_metrics, self.val_metrics = self.new_metrics(), self.new_metrics(further=objective.extra_metrics)
+        self.train_metrics, self.val_metrics = self.new_metrics(), self.new_metrics(extra=objective.extra_metrics)
         self._base_parameters = {id(value) for value in self.parameters()}
         self._base_objects = {name: id(getattr(self, name)) for name in ("network", "objective", "train_metrics", "val_metrics")}
 
@@ -211,7 +211,7 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
-        self._log_epoch("val", self.val_metrics, (*MEASURED, *self.val_metrics.further.metrics))
+        self._log_epoch("val", self.val_metrics, (*MEASURED, *self.val_metrics.extra.metrics))
 
     # The end of an epoch, and checkpoints.
 
@@ -227,7 +227,7 @@ class Classifier(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them, in one process for all."""
-        self.train_metrics.take_up(checkpoint["train_metrics"] if self.trainer.is_global_zero else None)
+        self.train_metrics.restore(checkpoint["train_metrics"] if self.trainer.is_global_zero else None)
 
     def _log_epoch(self, split: str, epoch_metrics: EpochMetrics, names: tuple[str, ...]) -> None:
         metrics = epoch_metrics.metrics(self.all_gather)

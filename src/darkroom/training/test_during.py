@@ -32,7 +32,7 @@ class TestDuring(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Make metrics like those of the validation."""
         assert isinstance(pl_module, Classifier)
-        self.epoch_metrics = pl_module.new_metrics(further=pl_module.val_metrics.further.clone())
+        self.epoch_metrics = pl_module.new_metrics(extra=pl_module.val_metrics.extra.clone())
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Measure, with the network in the mode and precision of a validation."""

@@ -1,4 +1,4 @@
-"""Every kind of image becomes 8-bit grey or RGB by the documented rule; whatever is broken is a ImageError."""
+"""Every kind of image becomes 8-bit grey or RGB by the documented rule; whatever is broken is an ImageError."""
 
 import contextlib
 import gzip
@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from darkroom.data import images
-from darkroom.data.images import ImageError, convert, decode, encode, fit
+from darkroom.data.images import ImageError, convert, decode, encode
 
 MAX_PIXELS = 10_000
 RNG = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def cut(kind: str, length: int) -> bytes:
     return saved(Image.fromarray(COLOUR), kind)[:length]
 
 
-NO_IMAGE = "is no JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"
+NO_IMAGE = "is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_what_is_no_image(data: bytes) -> None:
         (cut("GIF", -10), "is damaged (image file is truncated"),
         (b"GIF89a" + struct.pack("<HH", 60_000, 60_000) + saved(Image.fromarray(GREY), "GIF")[10:], "has 60000 x 60000 pixels"),
         (b"these are words", NO_IMAGE),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no JPEG, PNG"),
-        (saved(Image.fromarray(COLOUR), "PPM"), "is no JPEG, PNG"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a JPEG, PNG"),
+        (saved(Image.fromarray(COLOUR), "PPM"), "is not a JPEG, PNG"),
         (saved(Image.fromarray(COLOUR), "JPEG")[:-40], "is damaged (image file is truncated"),
         (saved(Image.fromarray(COLOUR), "PNG")[:80], "is damaged ("),
         (saved(Image.fromarray(COLOUR), "BMP")[:-40], "is damaged (image file is truncated"),
@@ -188,6 +188,31 @@ def test_damaged_exif_counts_as_none() -> None:
     assert decode(data, MAX_PIXELS).conversions == ()
 
 
+def test_damaged_exif_may_still_tell_the_orientation() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    block = exif.tobytes()
+    # A second entry, ImageDescription (text) as a number, which Pillow reads but cannot write.
+    damaged = block[:14] + b"\0\2" + block[16:28] + b"\x01\x0e\0\x0c\0\0\0\x01\0\0\0\0" + block[28:]
+    data = saved(Image.fromarray(COLOUR), "PNG", exif=damaged)
+    with pytest.raises(AttributeError), Image.open(io.BytesIO(data)) as image:
+        ImageOps.exif_transpose(image)
+    decoded = decode(data, MAX_PIXELS)
+    assert (decoded.image.shape, decoded.conversions) == ((9, 6, 3), ("exif_rotated",))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("side", [None, 16, 64])
+def test_orientation_in_xmp_alone(orientation: int, side: int | None) -> None:
+    """Small, large or reduced while it is decoded, a photo is rotated alike."""
+    xmp = f'<x xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="{orientation}"/>'.encode()
+    image = Image.fromarray(COLOUR).resize((90, 60), Image.Resampling.NEAREST)
+    decoded = decode(saved(image, "JPEG", xmp=xmp), MAX_PIXELS, side)
+    height, width = decoded.image.shape[:2]
+    assert (height < width) == (orientation < 5)
+    assert decoded.conversions == (() if orientation == 1 else ("exif_rotated",))
+
+
 def test_one_pixel() -> None:
     assert decode(saved(Image.new("L", (1, 1), 7)), 1).image.tolist() == [[7]]
 
@@ -269,34 +294,3 @@ def test_encode_is_lossless() -> None:
         decoded = decode(encode(image), MAX_PIXELS)
         np.testing.assert_array_equal(decoded.image, image)
         assert decoded.conversions == ()
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1, 1), (17, 40, 3), (40, 17, 3), (8, 8), (3, 3, 1)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_fit_gives_the_square_that_was_asked_for(shape: tuple[int, ...], channels: int) -> None:
-    fitted = fit(np.full(shape, 77, np.uint8), 8, channels)
-    assert fitted.shape == (8, 8, channels)
-    assert fitted.dtype == np.uint8
-    assert (fitted == 77).all()
-
-
-def test_fit_returns_a_right_image_itself() -> None:
-    square = COLOUR[:6, :6]
-    assert fit(square, 6, 3) is square
-
-
-def test_fit_takes_the_centre() -> None:
-    wide = np.zeros((2, 6), np.uint8)
-    wide[:, 2:4] = [[1, 2], [3, 4]]
-    assert fit(wide, 2, 1)[..., 0].tolist() == [[1, 2], [3, 4]]
-
-
-def test_fit_averages_all_pixels_when_it_shrinks() -> None:
-    stripes = np.zeros((64, 64), np.uint8)
-    stripes[:, ::2] = 255
-    assert abs(int(fit(stripes, 4, 1)[1, 1, 0]) - 127) <= 1
-
-
-def test_fit_to_grey_is_the_luma_of_bt_601() -> None:
-    colours = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
-    assert fit(colours, 2, 1)[..., 0].tolist() == [[76, 150], [29, 255]]

@@ -25,7 +25,7 @@ FAILED = "ERROR: failed to reproduce 'train': failed to run: python src/train.py
         (255, "epoch 1\n" + FAILED.format(-9), Outcome("interrupted", "killed (-9)")),
         (255, "epoch 1\n" + FAILED.format(137), Outcome("interrupted", "killed (137)")),
         (255, "error: train.batch_size: too many; lower it\n" + FAILED.format(1), Outcome("failed", "train.batch_size: too many; lower it")),
-        (255, "error: .resume/a/lock: the stage train (…) is at work here; wait\n" + FAILED.format(1), Outcome("busy", ".resume/a/lock: the stage train (…) is at work here; wait")),
+        (255, "error: .resume/a/lock: the stage train (…) is running here; wait\n" + FAILED.format(1), Outcome("busy", ".resume/a/lock: the stage train (…) is running here; wait")),
         (255, "Traceback\nValueError: x\n\n" + FAILED.format(1), Outcome("failed", "ValueError: x")),
         (255, "Stage 'x' didn't change\nERROR: 'dvc.lock' is invalid\n", Outcome("failed", "'dvc.lock' is invalid")),
         (1, "", Outcome("failed", "dvc ended with status 1")),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom.data.images import decode, fit, resize
+from darkroom.data.images import decode
+from darkroom.data.resizing import fit, resize
 from darkroom.errors import InputError
 from darkroom.inference.photos import Photos, find_photos
 from darkroom.params import Params

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from darkroom.data.images import Decoded, fit
+from darkroom.data.images import Decoded
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
+from darkroom.data.resizing import fit
 from darkroom.input.augment import RandomCropResize, RandomShift
 from darkroom.input.dataset import ImageDataset
 from darkroom.input.loaders import make_loader

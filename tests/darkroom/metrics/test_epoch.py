@@ -52,7 +52,7 @@ def test_several_labels_equal_those_of_all_images_at_once() -> None:
     for part in (slice(0, 10), slice(10, 60), slice(60, 103)):
         epoch_metrics.add(logits[part], labels[part], losses[part].mean())
         resumed = MultilabelEpochMetrics(5)
-        resumed.take_up(epoch_metrics.state(lambda value: value))
+        resumed.restore(epoch_metrics.state(lambda value: value))
         epoch_metrics = resumed
     metrics = epoch_metrics.metrics()
     predicted, actual = (logits > 0).numpy(), labels.numpy() > 0

@@ -90,13 +90,13 @@ def test_several_labels() -> None:
         ("AUROCC", False, "train.metrics.m._target_: there is no AUROCC in torchmetrics.classification; did you mean 'AUROC'?"),
         ("torch.nn.Linear", False, "train.metrics.m._target_: torch.nn.Linear cannot be used here; name a subclass of Metric"),
         ({"_target_": "AUROC", "averag": "macro"}, False, "train.metrics.m: AUROC refuses its arguments (ValueError: Unexpected keyword arguments: `averag`); correct"),
-        ({"_target_": "AUROC", "average": "none"}, False, "train.metrics.m: MulticlassAUROC returns (5,) numbers, not one number; give it an average"),
+        ({"_target_": "AUROC", "average": "none"}, False, "train.metrics.m: MulticlassAUROC returns (5,) numbers, not one number; set its average"),
         ("ROC", False, "train.metrics.m: MulticlassROC returns a tuple, not one number"),
         ("ConfusionMatrix", True, "train.metrics.m: MultilabelConfusionMatrix returns (5, 2, 2) numbers, not one number"),
         ("CohenKappa", True, "train.metrics.m: CohenKappa refuses its arguments (ValueError: Invalid"),
-        ("MultilabelAUROC", False, "train.metrics.m: MultilabelAUROC is for several labels per image; name it without its first"),
+        ("MultilabelAUROC", False, "train.metrics.m: MultilabelAUROC is for multilabel sets; use the name without its first"),
         # Which would compute a number of it.
-        ("MulticlassAccuracy", True, "train.metrics.m: MulticlassAccuracy is for one class per image, but these have any number"),
+        ("MulticlassAccuracy", True, "train.metrics.m: MulticlassAccuracy is for one class per image, but this set is multilabel"),
         ("BinaryAccuracy", False, "train.metrics.m: BinaryAccuracy does not take probabilities (5, 5) and labels (5,) ("),
         ("MulticlassFBetaScore", False, "train.metrics.m: MulticlassFBetaScore: missing a required argument: 'beta'"),
     ],
@@ -126,7 +126,7 @@ def test_a_metric_of_one_s_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     metrics.add_logits(torch.zeros(3, 2), torch.zeros(3))
     assert metrics.values() == {"c": 1.5}
     with pytest.raises(
-        InputError, match=r"train\.monitor: whether more or less of val/c is better is not known \(Certainty has no"
+        InputError, match=r"train\.monitor: whether higher or lower is better for val/c is unknown \(Certainty has no"
     ):
         metrics.mode("val/c")
 
@@ -134,7 +134,7 @@ def test_a_metric_of_one_s_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 def test_which_values_are_better() -> None:
     metrics = build({"auroc": "AUROC", "ece": "CalibrationError", "loss_like": "Accuracy", "specificity": "Specificity"})
     assert [metrics.mode(f"val/{name}") for name in ("loss", "accuracy", "f1_macro", "auroc", "ece", "loss_like")] == ["min", "max", "max", "max", "min", "max"]  # fmt: skip
-    with pytest.raises(InputError, match=r"whether more or less of val/specificity is better is not known"):
+    with pytest.raises(InputError, match=r"whether higher or lower is better for val/specificity is unknown"):
         metrics.mode("val/specificity")
 
 

@@ -1,4 +1,4 @@
-"""What the tests of sources share: a server that misbehaves on purpose."""
+"""Fixtures for the tests of sources: among them a server that misbehaves on purpose."""
 
 import contextlib
 import threading

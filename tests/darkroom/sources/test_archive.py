@@ -91,7 +91,7 @@ BOMB = bytes(RATIO_FREE_BYTES + 1)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: tar_bytes(member("../x.jpg")), "its member '../x.jpg' leads out of the archive; pack it anew"),
+        (lambda: tar_bytes(member("../x.jpg")), "its member '../x.jpg' leads out of the archive; pack it again"),
         (lambda: tar_bytes(member("a/../../x.jpg")), "its member 'a/../../x.jpg' leads out of the archive"),
         (lambda: tar_bytes(member("a\\..\\..\\x.jpg")), "its member 'a\\\\..\\\\..\\\\x.jpg' leads out of the archive"),
         (lambda: tar_bytes(member("/etc/x.jpg")), "its member '/etc/x.jpg' is an absolute path"),
@@ -102,21 +102,21 @@ BOMB = bytes(RATIO_FREE_BYTES + 1)
         (lambda: tar_bytes(member("x.jpg", tarfile.CHRTYPE)), "its member 'x.jpg' is a device"),
         (lambda: tar_bytes(member("x.jpg", tarfile.BLKTYPE)), "its member 'x.jpg' is a device"),
         (lambda: tar_bytes(member("x.jpg", tarfile.FIFOTYPE)), "its member 'x.jpg' is a device, a pipe"),
-        (lambda: tar_bytes(member("x.jpg"), member("./x.jpg")), "its member './x.jpg' comes twice"),
-        (lambda: tar_bytes(*(member(str(n)) for n in range(11))), "holds more than 10 files; if that is right, raise"),
-        (lambda: tar_bytes(member("x"), mode="w:gz", content=BOMB), "unpacks to more than 200 times its size, as a bomb"),
-        (lambda: tar_bytes(member("n" * len(BOMB)), mode="w:gz"), "unpacks to more than 200 times its size, as a bomb"),
-        (lambda: zip_bytes(("x", BOMB)), "unpacks to more than 200 times its size, as a bomb would; if that is right, raise"),
+        (lambda: tar_bytes(member("x.jpg"), member("./x.jpg")), "its member './x.jpg' occurs twice"),
+        (lambda: tar_bytes(*(member(str(n)) for n in range(11))), "has more than 10 files; if that is right, raise"),
+        (lambda: tar_bytes(member("x"), mode="w:gz", content=BOMB), "unpacks to more than 200 times its size, like a zip bomb"),
+        (lambda: tar_bytes(member("n" * len(BOMB)), mode="w:gz"), "unpacks to more than 200 times its size, like a zip bomb"),
+        (lambda: zip_bytes(("x", BOMB)), "unpacks to more than 200 times its size, like a zip bomb; if that is right, raise"),
         (lambda: zip_bytes(("../x.jpg", b"x")), "its member '../x.jpg' leads out of the archive"),
         (lambda: zip_bytes((zip_link("x.jpg"), b"/etc/passwd")), "its member 'x.jpg' is a link"),
-        (lambda: zip_bytes(*((str(n), b"") for n in range(11))), "holds more than 10 files"),
-        (lambda: with_files("w:")[:5000], "is no .zip or .tar.* archive, or is damaged ("),
-        (lambda: with_files("w:gz")[:-20], "is no .zip or .tar.* archive, or is damaged ("),
-        (lambda: with_files("w:xz")[:-60], "is no .zip or .tar.* archive, or is damaged ("),
-        (lambda: with_files("w:bz2")[:-60], "is no .zip or .tar.* archive, or is damaged ("),
-        (lambda: with_files("zip")[:-30], "is no .zip or .tar.* archive, or is damaged ("),
-        (lambda: b"<html>Log in</html>", "is no .zip or .tar.* archive, or is damaged ("),
-        (lambda: b"", "is no .zip or .tar.* archive, or is damaged ("),
+        (lambda: zip_bytes(*((str(n), b"") for n in range(11))), "has more than 10 files"),
+        (lambda: with_files("w:")[:5000], "is not a .zip or .tar.* archive, or is damaged ("),
+        (lambda: with_files("w:gz")[:-20], "is not a .zip or .tar.* archive, or is damaged ("),
+        (lambda: with_files("w:xz")[:-60], "is not a .zip or .tar.* archive, or is damaged ("),
+        (lambda: with_files("w:bz2")[:-60], "is not a .zip or .tar.* archive, or is damaged ("),
+        (lambda: with_files("zip")[:-30], "is not a .zip or .tar.* archive, or is damaged ("),
+        (lambda: b"<html>Log in</html>", "is not a .zip or .tar.* archive, or is damaged ("),
+        (lambda: b"", "is not a .zip or .tar.* archive, or is damaged ("),
     ],
 )
 def test_refused(make: Callable[[], bytes], message: str, tmp_path: Path, spool: IO[bytes]) -> None:
@@ -133,14 +133,14 @@ def test_a_damaged_header_in_the_middle_is_not_the_end(tmp_path: Path, spool: IO
     data = bytearray(tar_bytes(member("1.jpg"), member("2.jpg"), member("3.jpg")))
     data[1024] ^= 0xFF
     (tmp_path / "a.tar").write_bytes(data)
-    with pytest.raises(InputError, match=r"a\.tar: is no \.zip or \.tar\.\* archive, or is damaged"):
+    with pytest.raises(InputError, match=r"a\.tar: is not a \.zip or \.tar\.\* archive, or is damaged"):
         unpack(tmp_path / "a.tar", spool, LIMITS, "a.tar")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_name_twice_in_a_zip(tmp_path: Path, spool: IO[bytes]) -> None:
     (tmp_path / "a.zip").write_bytes(zip_bytes(("x", b"1"), ("x", b"2")))
-    with pytest.raises(InputError, match=r"a\.zip: its member 'x' comes twice"):
+    with pytest.raises(InputError, match=r"a\.zip: its member 'x' occurs twice"):
         unpack(tmp_path / "a.zip", spool, LIMITS, "a.zip")
 
 
@@ -180,6 +180,6 @@ def test_holes_are_refused_before_they_are_filled(size: int, tmp_path: Path, spo
     info.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(size), "GNU.sparse.name": "a/x.jpg"}
     path = tmp_path / "archive"
     path.write_bytes(tar_bytes(info))
-    with pytest.raises(InputError, match=r"its member 'a/x\.jpg' is sparse; pack it anew with regular files only"):
+    with pytest.raises(InputError, match=r"its member 'a/x\.jpg' is sparse; pack it again with regular files only"):
         list(unpack(path, spool, LIMITS, "archive"))
     assert spool.seek(0, io.SEEK_END) == 0

@@ -31,11 +31,11 @@ def test_they_need_no_import_of_scikit_learn() -> None:
 
 def test_another_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digits, "SHA256", "0" * 64)
-    with pytest.raises(RunError, match=r"scikit-learn: its digits\.csv\.gz is not the known one; install requirements\.txt anew"):
+    with pytest.raises(RunError, match=r"scikit-learn: digits\.csv\.gz has an unknown SHA-256; install requirements\.txt again"):
         list_digits()
 
 
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(RunError, match=r"scikit-learn: has no digits\.csv\.gz that can be read"):
+    with pytest.raises(RunError, match=r"scikit-learn: digits\.csv\.gz cannot be read"):
         list_digits()

@@ -41,17 +41,17 @@ def test_files_on_this_machine(form: str, archive: Download, root: Path) -> None
     ("name", "message"),
     [
         ("no.zip", "params.yaml: download.archive: no.zip does not exist; correct the path"),
-        ("folder", "params.yaml: download.archive: folder is a folder; set download.source to folder and name it in"),
-        ("fifo", "params.yaml: download.archive: fifo is no regular file; correct the path"),
+        ("folder", "params.yaml: download.archive: folder is a folder; set download.source to folder and download.folder to it"),
+        ("fifo", "params.yaml: download.archive: fifo is not a regular file; correct the path"),
         ("ftp://host/a.zip", "params.yaml: download.archive: 'ftp:' addresses are not supported; use a path, or one of file://"),
         ("s3:bucket/a.zip", "params.yaml: download.archive: 's3:' addresses"),
         (
             "gs://bucket/a.zip",
             "params.yaml: download.archive: gs:// needs a package that is not installed; run 'pip install -c requi",
         ),
-        ("s3:///", "params.yaml: download.archive: names no bucket or host; write it as s3://bucket/folder"),
-        ("https:///a.zip", "params.yaml: download.archive: is no valid address; write it as https://host/path"),
-        ("http://host:port/a.zip", "params.yaml: download.archive: is no valid address"),
+        ("s3:///", "params.yaml: download.archive: has no bucket or host; write it as s3://bucket/folder"),
+        ("https:///a.zip", "params.yaml: download.archive: is not a valid address; write it as https://host/path"),
+        ("http://host:port/a.zip", "params.yaml: download.archive: is not a valid address"),
     ],
 )
 def test_what_cannot_be_fetched(name: str, message: str, archive: Download, root: Path) -> None:
@@ -66,7 +66,7 @@ def test_what_cannot_be_fetched(name: str, message: str, archive: Download, root
 
 def test_a_wrong_file_names_both_checksums(archive: Download, root: Path) -> None:
     (root / "a.zip").write_bytes(CONTENT)
-    with pytest.raises(InputError, match=rf"a\.zip: has the SHA-256 {SHA256}, but download\.sha256 is {OTHER}; nothing was"):
+    with pytest.raises(InputError, match=rf"a\.zip: has the SHA-256 {SHA256}, but download\.sha256 is {OTHER}, so nothing was"):
         fetch(archive("a.zip", OTHER))
 
 
@@ -107,7 +107,9 @@ def test_wrong_content_leaves_nothing(body: bytes, hint: str, archive: Download,
 
 
 def test_without_a_checksum(archive: Download, server: Any) -> None:
-    with pytest.raises(InputError, match=r"download\.sha256: is null, .* run 'python src/download\.py --checksum', which prints"):
+    with pytest.raises(
+        InputError, match=r"download\.sha256: is null, .* run '\./darkroom download --checksum' and set the value"
+    ):
         fetch(archive(f"{server.address}/a.zip", None))
     assert server.ranges == []
 

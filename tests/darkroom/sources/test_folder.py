@@ -14,7 +14,8 @@ from darkroom.data.images import ImageError
 from darkroom.data.listing import Listing
 from darkroom.errors import InputError
 from darkroom.sources.archive import Limits, unpack
-from darkroom.sources.folder import Entry, list_images, scan
+from darkroom.sources.entries import Entry, scan
+from darkroom.sources.folder import list_images
 
 Lister = Callable[[list[str]], Listing]
 LIMITS = Limits(max_files=1000, max_bytes=1e9, max_ratio=200)
@@ -102,27 +103,27 @@ def test_layouts(listed: Lister, names: list[str], expected: dict[str, tuple[str
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "set: holds no class folders; put the images of each class, of two at least, into a folder of its own"),
+        ([], "set: holds no class folders; put the images of at least two classes into a folder each"),
         (["a/1.jpg"], "set: holds only one class folder, 'a'; put"),
-        (["a/1.jpg", "b/"], "set: the folder of class 'b' (train) is empty; add images or remove it"),
+        (["a/1.jpg", "b/"], "set: the folder of class 'b' (train) is empty; add images, or remove it"),
         (["a/1.jpg", "b/.DS_Store", "b/"], "set: the folder of class 'b' (train) is empty"),
         (["a/1.jpg", "b/1.jpg", ".ipynb_checkpoints/1.jpg"], "set: '.ipynb_checkpoints' is a hidden folder among the classes;"),
         (["train/a/1.jpg", "train/.x/1.jpg"], "set: 'train/.x' is a hidden folder among the classes; remove it"),
-        (["a/1.jpg", "b/1.jpg", "c.JPG"], "set: the image 'c.JPG' stands outside of any class folder; move it into one"),
-        (["w/a/1.jpg", "w/b/1.jpg", "w/c.jpg"], "set: the image 'w/c.jpg' stands outside of any class folder"),
-        (["train/a/1.jpg", "train/b/1.jpg", "train/c.jpg"], "set: the image 'train/c.jpg' stands outside"),
+        (["a/1.jpg", "b/1.jpg", "c.JPG"], "set: the image 'c.JPG' is outside of all class folders; move it into one"),
+        (["w/a/1.jpg", "w/b/1.jpg", "w/c.jpg"], "set: the image 'w/c.jpg' is outside of all class folders"),
+        (["train/a/1.jpg", "train/b/1.jpg", "train/c.jpg"], "set: the image 'train/c.jpg' is outside"),
         (["train/1.jpg", "test/1.jpg"], "set: the image"),
         (
             ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg"],
-            "set: class 'b' stands in train but not in test; add images of it there, or remove it",
+            "set: class 'b' is in train but not in test; add images of it there, or remove it",
         ),
-        (["train/a/1.jpg", "test/a/1.jpg", "test/b/1.jpg"], "set: class 'b' stands in test but not in train;"),
+        (["train/a/1.jpg", "test/a/1.jpg", "test/b/1.jpg"], "set: class 'b' is in test but not in train;"),
         (["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/"], "set: the folder of class 'b' (test) is empty"),
-        (["test/a/1.jpg", "test/b/1.jpg"], "set: has 'test' but no 'train'; add it, or put the classes at the top"),
-        (["train/a/1.jpg", "train/b/1.jpg", "c/1.jpg"], "set: 'c' stands beside 'train'; move it out of the set, or into it"),
+        (["test/a/1.jpg", "test/b/1.jpg"], "set: has 'test' but no 'train'; add it, or move the classes to the top"),
+        (["train/a/1.jpg", "train/b/1.jpg", "c/1.jpg"], "set: 'c' is beside 'train'; move it out of the set, or into a split"),
         (
             ["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/b/1.jpg", "validation/a/1.jpg", "validation/b/1.jpg"],
-            "set: 'val' and 'validation' both mean val; merge them",
+            "set: 'val' and 'validation' both name the split val; merge them",
         ),
         (
             ["2023/a/1.jpg", "2023/b/1.jpg", "2024/a/1.jpg", "2024/b/1.jpg"],
@@ -137,7 +138,7 @@ def test_bad_layouts(listed: Lister, names: list[str], message: str) -> None:
 
 
 def test_a_class_that_lost_all_images(listed: Lister) -> None:
-    with pytest.raises(InputError, match="set: no image of class 'b' can be read; mend them or remove the class"):
+    with pytest.raises(InputError, match="set: no image of class 'b' can be read; fix its images, or remove the class"):
         listed(["a/1.jpg", "b/1.jpg"]).name_classes([0])
 
 
@@ -169,7 +170,7 @@ def test_links_to_folders_are_not_followed(two_classes: Path, capsys: pytest.Cap
     listing = list_images({"": scan(two_classes)}, "set", {})
     assert sorted(item.id for item in listing.items) == ["a/1.jpg", "a/2.jpg", "a/itself", "b/1.jpg"]
     assert listing.ignored == ["a/loop", "loop"]
-    assert "warning: set: 'loop' is a link to a folder, which is not followed" in capsys.readouterr().err
+    assert "warning: set: 'loop' is a link to a folder and is ignored" in capsys.readouterr().err
 
 
 def test_what_is_no_file_is_unreadable_and_never_opened(two_classes: Path) -> None:
@@ -184,10 +185,10 @@ def test_what_is_no_file_is_unreadable_and_never_opened(two_classes: Path) -> No
         except ImageError as error:
             reasons[item.id] = str(error)
     assert reasons == {
-        "a/fifo.jpg": "is no regular file",
-        "a/dangling.jpg": "is a link to nothing",
+        "a/fifo.jpg": "is not a regular file",
+        "a/dangling.jpg": "is a broken link",
         "a/itself.jpg": "cannot be read (Too many levels of symbolic links)",
-        "a/device.jpg": "is no regular file",
+        "a/device.jpg": "is not a regular file",
     }
 
 

@@ -1,4 +1,4 @@
-"""A server that fails, stalls, lies or leads elsewhere: the archive comes whole, or one line says why, and nothing hangs."""
+"""A server that fails, stalls, lies or leaves the folder of the table: the archive comes whole, or one line says why, and nothing hangs."""
 
 import re
 import socket
@@ -108,19 +108,19 @@ def test_the_body_of_a_redirect_is_not_read(get: Any, server: Any) -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "message"),
     [
-        (lambda s: s.body(b"", 404), InputError, "the server answers 404 Not Found; correct download.archive"),
-        (lambda s: s.body(b"", 403), InputError, "the server answers 403 Forbidden; give an address that needs no login"),
-        (lambda s: s.body(b"", 204), InputError, "the server answers 204 No Content; correct download.archive"),
-        (lambda s: s.body(b"", 500), RunError, "the server answers 500 Internal Server Error, 4 times; run the same command"),
+        (lambda s: s.body(b"", 404), InputError, "the server returns 404 Not Found; correct download.archive"),
+        (lambda s: s.body(b"", 403), InputError, "the server returns 403 Forbidden; use an address that needs no login"),
+        (lambda s: s.body(b"", 204), InputError, "the server returns 204 No Content; correct download.archive"),
+        (lambda s: s.body(b"", 500), RunError, "the server returns 500 Internal Server Error, 4 times; run the same command"),
         (lambda s: s.body(CONTENT, sent=0), RunError, "the connection failed"),
         (lambda s: s.redirect(ELSEWHERE), InputError, "redirects to the host 'localhost'; if you trust it, add it to"),
-        (lambda s: s.redirect("ftp://127.0.0.1/x"), InputError, "redirects to ftp, which is not safe; give another address"),
-        (lambda s: s.redirect("http://[/"), InputError, "redirects to an invalid address; give another address"),
-        (lambda s: s.redirect("/x"), InputError, "redirects more than 5 times; give the address of the file itself"),
+        (lambda s: s.redirect("ftp://127.0.0.1/x"), InputError, "redirects to ftp, which is not safe; use another address"),
+        (lambda s: s.redirect("http://[/"), InputError, "redirects to an invalid address; use another address"),
+        (lambda s: s.redirect("/x"), InputError, "redirects more than 5 times; use the address of the file itself"),
         (lambda s: s.body(CONTENT, headers={"Content-Length": "2000000000"}), InputError, "is larger than 0.001 GB; if"),
         (lambda s: s.drip(0), InputError, "is larger than 0.001 GB; if that is right, raise download.max_gigabytes"),
-        (lambda s: s.drip(0.02), RunError, "the server sends nothing, or less than 1 kB/s, for 0.4 s; run the same"),
-        (lambda s: s.hang, RunError, "the server sends nothing, or less than 1 kB/s, for 0.4 s; run the same command later"),
+        (lambda s: s.drip(0.02), RunError, "the server sends less than 1 kB/s for 0.4 s; run the same"),
+        (lambda s: s.hang, RunError, "the server sends less than 1 kB/s for 0.4 s; run the same command later"),
     ],
 )
 def test_what_is_given_up(answer: Any, kind: type[Exception], message: str, get: Any, server: Any) -> None:

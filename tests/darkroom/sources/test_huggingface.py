@@ -136,7 +136,7 @@ def test_chosen_parts(folder: Path, pack: Callable[..., Pack], make_set: Callabl
         + "".join(f"  - split: {name}\n    path: {name}/0.parquet\n" for name in parts)
         + "---\n"
     )
-    with pytest.raises(InputError, match=r"has a split 'unlabelled', which is none of train, .* -S 'download\.arguments\.split="):
+    with pytest.raises(InputError, match=r"has a split 'unlabelled', which is not train, .* -S 'download\.arguments\.split="):
         pack()
     assert pack(arguments={"split": ["train", "test"]}).splits.tolist() == ["train"] * 6 + ["test"] * 4
     assert pack(arguments={"split": "test"}).splits.tolist() == ["train"] * 4
@@ -148,14 +148,14 @@ def test_chosen_parts(folder: Path, pack: Callable[..., Pack], make_set: Callabl
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"arguments": {"trust_remote_code": True}}, r"download\.arguments\.trust_remote_code: is none of name, revision"),
+        ({"arguments": {"trust_remote_code": True}}, r"download\.arguments\.trust_remote_code: is not one of name, revision"),
         ({"columns.label": "breed"}, r"download\.columns\.label: set has no column 'breed'"),
         ({"columns.group": "site"}, r"download\.columns\.group: set has no column 'site'"),
-        ({"columns.path": "age"}, r"download\.columns\.path: set has no images in a column 'age'; they stand in image"),
-        ({"columns.split": "age"}, r"set: row 1 has the split '40'; write train, val, test"),
+        ({"columns.path": "age"}, r"download\.columns\.path: set has no images in a column 'age'; they are in image"),
+        ({"columns.split": "age"}, r"set: row 1 has the unknown split '40'; use train, val, test"),
         ({"folder": "nowhere"}, r"download\.folder: nowhere does not exist"),
         ({"folder": "s3://bucket/x"}, r"download\.folder: s3://bucket/x .*; correct it"),
-        ({"dataset": "cifar10"}, r"download\.dataset: 'cifar10' is no name .*; write it as owner/name"),
+        ({"dataset": "cifar10"}, r"download\.dataset: 'cifar10' is not the name .*; write it as owner/name"),
         ({"arguments": {"name": "large"}}, r"set: cannot be read \(BuilderConfig 'large' not found"),
         ({"arguments": {"data_files": "*.nothing"}}, r"set: cannot be read \(No \(supported\) data files found"),
     ],
@@ -173,16 +173,16 @@ def test_mistakes_in_params(
     [
         ("empty", r"set: cannot be read \(.*"),
         ("damaged", r"set: cannot be read \("),
-        ("text", r"set: is made of text files; Darkroom reads parquet, arrow, imagefolder, webdataset"),
-        ("no images", r"set: has 0 columns of images; take a data set of images with labels"),
-        ("two images", r"set: has 2 columns of images; name one in download\.columns\.path: image, other"),
-        ("two labels", r"set: has 2 columns that are surely the label; name one in download\.columns\.label: label, coarse"),
-        ("no label", r"set: has 0 columns that are surely the label; name one in download\.columns\.label: patient, age"),
-        ("none labelled", r"set: the split 'test' has no labels; name the splits that have"),
-        ("one unlabelled", r"set: row 3 has no label; add it, or remove the row"),
-        ("elsewhere", r"set: reads .*secret\.parquet, which is not in it"),
+        ("text", r"set: has text files; Darkroom reads parquet, arrow, imagefolder, webdataset"),
+        ("no images", r"set: has 0 columns of images; use a data set of images with labels"),
+        ("two images", r"set: has 2 columns of images; set download\.columns\.path to one of image, other"),
+        ("two labels", r"set: has 2 columns that may be the label; set download\.columns\.label to one of label, coarse"),
+        ("no label", r"set: has 0 columns that may be the label; set download\.columns\.label to one of patient, age"),
+        ("none labelled", r"set: the split 'test' has no labels; name the splits that have labels"),
+        ("one unlabelled", r"set: row 3 has no label; add one, or remove the row"),
+        ("elsewhere", r"set: reads .*secret\.parquet, which is outside of the folder"),
         ("a file of this machine", r"1 unreadable image\(s\).*'train/0' has no content"),
-        ("bytes that are no image", r"1 unreadable image\(s\).*'train/0' is no JPEG"),
+        ("bytes that are no image", r"1 unreadable image\(s\).*'train/0' is not a JPEG"),
     ],
 )
 def test_data_sets_that_cannot_be_used(  # noqa: C901
@@ -242,7 +242,9 @@ def test_without_the_library(
 ) -> None:
     make_set().to_parquet(folder / "train.parquet")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(InputError, match=r"huggingface needs a package .*; run 'pip install -c requirements-dev\.txt datasets'"):
+    with pytest.raises(
+        InputError, match=r"huggingface needs the package datasets,.*; run 'pip install -c requirements-dev\.txt datasets'"
+    ):
         pack()
 
 
@@ -313,8 +315,8 @@ run_command(main)
     def test_faults(self, served: Hub, run: Callable[..., Any]) -> None:
         pinned = {"revision": COMMIT}
         for dataset, arguments, status, message in (
-            ("me/cats", pinned, 2, "download.dataset: me/cats is not given by the hub (status 404)"),
-            ("me/pets", {"revision": "f" * 40}, 2, "is not given by the hub (status 404)"),
+            ("me/cats", pinned, 2, "download.dataset: the hub refuses me/cats (status 404)"),
+            ("me/pets", {"revision": "f" * 40}, 2, "XHUB (status 404)"),
             ("me/pets", pinned | {"name": "large"}, 2, "BuilderConfig 'large' not found"),
         ):
             done = run(dataset, arguments)

@@ -135,16 +135,19 @@ LAST = ROWS[3]
         (b'path,label\n"p/1.png,a\n', "cannot be read"),
         (
             b"photograph,label\np/1.png,a\n",
-            "has none (it has photograph, label) that may hold the path; name it in download.columns.path",
+            "has no column (of photograph, label) that may be the path; name it in download.columns.path",
         ),
-        (b"path,label,class\np,a,b\n", "has several (label, class) that may hold the label; name it in download.columns.label"),
-        (csv_of([*ROWS, LAST | {"label": " "}]), "row 6 has no label; add it, or remove the row"),
-        (csv_of([*ROWS, LAST | {"path": ""}]), "row 6 has no path; add it, or remove the row"),
-        (csv_of([*ROWS, LAST]), "row 6 names 'q/4.png', as another row does; remove one of them"),
-        (csv_of([*ROWS, LAST | {"path": "./q/4.png"}]), "row 6 names 'q/4.png', as another row does"),
-        (csv_of([*ROWS, LAST | {"path": "../q/4.png"}]), "row 6: '../q/4.png' leads elsewhere"),
-        (csv_of([*ROWS, LAST | {"path": "/q/4.png"}]), "row 6: '/q/4.png' leads elsewhere"),
-        (csv_of([*ROWS[:2]]).replace(b"dog", b"cat"), "holds 1 class(es); a classifier needs two at least"),
+        (
+            b"path,label,class\np,a,b\n",
+            "has several columns (label, class) that may be the label; name it in download.columns.label",
+        ),
+        (csv_of([*ROWS, LAST | {"label": " "}]), "row 6 has no label; add one, or remove the row"),
+        (csv_of([*ROWS, LAST | {"path": ""}]), "row 6 has no path; add one, or remove the row"),
+        (csv_of([*ROWS, LAST]), "row 6 repeats the path 'q/4.png' of another row; remove one of them"),
+        (csv_of([*ROWS, LAST | {"path": "./q/4.png"}]), "row 6 repeats the path 'q/4.png' of another row"),
+        (csv_of([*ROWS, LAST | {"path": "../q/4.png"}]), "row 6: '../q/4.png' leaves the folder of the table"),
+        (csv_of([*ROWS, LAST | {"path": "/q/4.png"}]), "row 6: '/q/4.png' leaves the folder of the table"),
+        (csv_of([*ROWS[:2]]).replace(b"dog", b"cat"), "holds 1 class(es); a classifier needs at least two"),
     ],
 )
 def test_what_is_refused(table: bytes, message: str, pack: Callable[..., Pack]) -> None:
@@ -155,7 +158,7 @@ def test_what_is_refused(table: bytes, message: str, pack: Callable[..., Pack]) 
 
 
 def test_splits_that_are_unknown_are_refused(pack: Callable[..., Pack]) -> None:
-    with pytest.raises(InputError, match=r"set/a\.csv: row 3 has the split 'tarin'; write train, val, test"):
+    with pytest.raises(InputError, match=r"set/a\.csv: row 3 has the unknown split 'tarin'; use train, val, test"):
         pack("a.csv", TABLES["a.csv"].replace(b"dog,x,train", b"dog,x,tarin"), columns=COLUMNS)
 
 
@@ -167,7 +170,7 @@ def test_splits_that_are_unknown_are_refused(pack: Callable[..., Pack]) -> None:
             "download.columns.group: set/a.csv has no column 'sight'; it has path, label",
         ),
         ({"manifest": "b.csv"}, "download.manifest: set/b.csv does not exist; correct it"),
-        ({"manifest": "p"}, "download.manifest: set/p is no file; correct it"),
+        ({"manifest": "p"}, "download.manifest: set/p is not a file; correct it"),
         ({"manifest": "../a.csv"}, "download.manifest: ../a.csv is outside of download.folder (set), which DVC watches"),
     ],
 )
@@ -183,9 +186,9 @@ def test_wrong_parameters(changes: dict[str, Any], message: str, pack: Callable[
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.xlsx", b"PK", "ends with none of .csv, .tsv, .jsonl, .ndjson, .parquet; save it as one of these"),
-        ("a", b"", "ends with none of"),
-        ("a.jsonl", b"[1]", "cannot be read (line 1 is no object)"),
+        ("a.xlsx", b"PK", "has an unknown file type; save it as .csv, .tsv, .jsonl, .ndjson, .parquet"),
+        ("a", b"", "has an unknown file type"),
+        ("a.jsonl", b"[1]", "cannot be read (line 1 is not an object)"),
         ("a.jsonl", b'{"path": 1}\n{', "cannot be read"),
         ("a.jsonl", b"[" * 100_000, "cannot be read"),
         ("a.parquet", b"PAR1", "cannot be read"),
@@ -201,7 +204,7 @@ def test_a_table_in_an_archive_has_to_be_there_once(pack: Callable[..., Pack], r
     pack("a.csv", TABLES["a.csv"], archive="")
     digest = sha256((root / "set.zip").read_bytes()).hexdigest()
     params = download(source="archive", archive="set.zip", sha256=digest, manifest="b.csv")
-    message = r"download\.manifest: set\.zip holds no file 'b\.csv'; write its path in the archive"
+    message = r"download\.manifest: set\.zip has no file 'b\.csv'; set it to the path in the archive"
     with pytest.raises(InputError, match=message), read_source(params, root):
         pass
 

@@ -16,8 +16,9 @@ from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.errors import InputError
 from darkroom.params import DownloadParams
-from darkroom.sources import pack_writer
-from darkroom.sources.folder import list_images, scan
+from darkroom.sources import pack_files
+from darkroom.sources.entries import scan
+from darkroom.sources.folder import list_images
 from darkroom.sources.pack_writer import pixel_hash, summary, write_pack
 
 Write = Callable[..., Pack]
@@ -133,9 +134,9 @@ def test_bad_images_fail_unless_allowed(write: Write, image: MakeImage, root: Pa
     with pytest.raises(InputError) as caught:
         write(content, max_bad=2)
     assert str(caught.value).startswith(
-        "set: 3 unreadable image(s), but download.max_bad is 2 ('a/2.png' is empty; 'a/notes.txt' is no JPEG, PNG,"
+        "set: 3 unreadable image(s), but download.max_bad is 2 ('a/2.png' is empty; 'a/notes.txt' is not a JPEG, PNG,"
     )
-    assert str(caught.value).endswith("mend or remove them, or set download.max_bad to 3 to skip them")
+    assert str(caught.value).endswith("fix or remove them, or set download.max_bad to 3 to skip them")
     assert not (root / "data" / "raw").exists()
     assert len(write({}, max_bad=3)) == 2
     assert [each["id"] for each in dataset(root)["skipped"]] == ["a/2.png", "a/notes.txt", "b/2.png"]
@@ -154,7 +155,7 @@ def test_a_class_that_lost_all_its_images(write: Write, image: MakeImage) -> Non
 
 
 def test_no_image_at_all(write: Write) -> None:
-    with pytest.raises(InputError, match="set: holds no image that can be read; add some"):
+    with pytest.raises(InputError, match="set: holds no image that can be read; add images"):
         write({"a/1.png": b"", "b/1.png": b""}, max_bad=2)
 
 
@@ -247,7 +248,7 @@ def test_large_jpegs_are_read_at_reduced_size(write: Write) -> None:
 
 
 def test_one_image_more_changes_one_file(write: Write, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pack_writer, "SHARD_BYTES", 20_000)
+    monkeypatch.setattr(pack_files, "SHARD_BYTES", 20_000)
     content = {f"{name}/{row:03d}.jpg": photo(70, 70, row) for name in "ab" for row in range(60)}
 
     def digests() -> set[str]:

@@ -90,7 +90,14 @@ def mine():
     )
     assert len(packed) == 4
     reasons = (root / "raw" / "dataset.json").read_text()
-    for reason in ("is empty", "is no JPEG", "is given as float64 (4, 4)", "has no pixels", "No such file", "is given as int"):
+    for reason in (
+        "is empty",
+        "is not a JPEG",
+        "is returned as float64 (4, 4)",
+        "has no pixels",
+        "No such file",
+        "is returned as int",
+    ):
         assert reason in reasons
 
 
@@ -102,14 +109,14 @@ def mine():
         ("def mine(folder): return []", "missing a required argument: 'folder'"),
         ("def mine(): return 3", "makes a int"),
         ("def mine(): return []", "holds no image"),
-        ("def mine(): return [('a', b'', 'x')]", "gives a tuple; let it give Example"),
-        ("def mine(): return [Example('a', b'', 'x')] * 2", "gives the id 'a' twice"),
-        ("def mine(): return [Example('a', b'', 3)]", "gives an example with the label 3; see src/plugins/sources/README.md"),
-        ("def mine(): return [Example('a', b'', 'x', 'tarin')]", "gives an example with the split 'tarin'"),
-        ("def mine(): return [Example('', b'', 'x')]", "gives an example with the id ''"),
-        ("def mine(): return [Example('a', 3.5, 'x')]", "gives an example with the data 3.5"),
-        ("def mine(): return [Example('a', b'', 'x', extra={'age': 3})]", "gives an example with the extra {'age': 3}"),
-        ("def mine(): return [Example('a', pixels(1), 'x')]", "a classifier needs two at least"),
+        ("def mine(): return [('a', b'', 'x')]", "returns a tuple; return objects of darkroom.data.listing.Example"),
+        ("def mine(): return [Example('a', b'', 'x')] * 2", "returns the id 'a' twice"),
+        ("def mine(): return [Example('a', b'', 3)]", "returns an example with label 3; see src/plugins/sources/README.md"),
+        ("def mine(): return [Example('a', b'', 'x', 'tarin')]", "returns an example with split 'tarin'"),
+        ("def mine(): return [Example('', b'', 'x')]", "returns an example with id ''"),
+        ("def mine(): return [Example('a', 3.5, 'x')]", "returns an example with data 3.5"),
+        ("def mine(): return [Example('a', b'', 'x', extra={'age': 3})]", "returns an example with extra {'age': 3}"),
+        ("def mine(): return [Example('a', pixels(1), 'x')]", "a classifier needs at least two"),
     ],
 )
 def test_what_is_refused(body: str, message: str, pack: Callable[..., Pack]) -> None:

@@ -63,8 +63,8 @@ def test_a_folder(packed: Any, image: Callable[..., bytes], root: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
-        ("nowhere", "params.yaml: download.folder: nowhere does not exist; correct it, or make the folder"),
-        ("file", "params.yaml: download.folder: file is no folder; correct it, or make the folder"),
+        ("nowhere", "params.yaml: download.folder: nowhere does not exist; correct it, or create the folder"),
+        ("file", "params.yaml: download.folder: file is not a folder; correct it, or create the folder"),
     ],
 )
 def test_no_folder(folder: str, message: str, packed: Any, root: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_part_that_is_no_folder(part: str, packed: Any, root: Path) -> None:
     for name in ("photos", "photos2"):
         (root / name).mkdir()
     (root / "photos" / "file").write_bytes(b"")
-    with pytest.raises(InputError, match=rf"download\.parts: '{re.escape(part)}' is no folder in photos; correct it"):
+    with pytest.raises(InputError, match=rf"download\.parts: '{re.escape(part)}' is not a folder in photos; correct it"):
         packed(source="folder", folder="photos", parts=[part])
 
 

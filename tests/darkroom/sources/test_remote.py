@@ -78,7 +78,7 @@ def test_parts_of_a_folder(photos: ObjectStore, pack: Callable[..., Pack], image
     for seed, name in enumerate(["2023/a/1.png", "2023/b/1.png", "2024/a/1.png", "2025/a/1.png"], 10):
         photos.put(f"years/{name}", image(seed))
     assert pack(folder="s3://bucket/years/", parts=["2023", "2025"]).ids == ["2023/a/1.png", "2023/b/1.png", "2025/a/1.png"]
-    with pytest.raises(InputError, match=r"download\.parts: '202' is no folder in s3://bucket/years; correct it"):
+    with pytest.raises(InputError, match=r"download\.parts: '202' is not a folder in s3://bucket/years; correct it"):
         pack(folder="s3://bucket/years", parts=["202"])
 
 
@@ -90,7 +90,7 @@ def test_a_table(photos: ObjectStore, pack: Callable[..., Pack]) -> None:
         pack(**table)
     packed = pack(**table, max_bad=1)
     assert (packed.ids, packed.classes) == (["a/1.png", "b/1.png"], ["x", "y"])
-    with pytest.raises(InputError, match=r"download\.manifest: s3://bucket/set holds no file 'u\.csv'; write its path"):
+    with pytest.raises(InputError, match=r"download\.manifest: s3://bucket/set has no file 'u\.csv'; set it to the path"):
         pack(source="manifest", manifest="u.csv")
 
 
@@ -169,9 +169,9 @@ def test_many_are_read_at_a_time(photos: ObjectStore, pack: Callable[..., Pack],
     [
         ("s3://bucket/sets", "params.yaml: download.folder: s3://bucket/sets does not exist, or is empty; correct it"),
         ("s3://nowhere/set", "params.yaml: download.folder: s3://nowhere/set does not exist, or is empty; correct it"),
-        ("s3://bucket/set/a/1.png", "params.yaml: download.folder: s3://bucket/set/a/1.png is no folder; correct it"),
-        ("s3://", "params.yaml: download.folder: names no bucket or host; write it as s3://bucket/folder"),
-        ("s3://me:word@bucket/set", "params.yaml: download.folder: holds a password, which would be recorded; leave it to AWS_"),
+        ("s3://bucket/set/a/1.png", "params.yaml: download.folder: s3://bucket/set/a/1.png is not a folder; correct it"),
+        ("s3://", "params.yaml: download.folder: has no bucket or host; write it as s3://bucket/folder"),
+        ("s3://me:word@bucket/set", "params.yaml: download.folder: contains a password, which would be recorded; use AWS_"),
         ("azure://c/set", "params.yaml: download.folder: azure:// needs a package that is not installed; run 'pip install -c"),
     ],
 )
@@ -279,7 +279,11 @@ def test_an_old_part_of_something_longer(archive: bytes, store: ObjectStore, dow
     ("name", "changes", "message"),
     [
         ("no.tar", {}, "params.yaml: download.archive: s3://bucket/no.tar does not exist; correct it"),
-        ("", {}, "params.yaml: download.archive: s3://bucket is a folder; set download.source to folder and name it in"),
+        (
+            "",
+            {},
+            "params.yaml: download.archive: s3://bucket is a folder; set download.source to folder and download.folder to it",
+        ),
         (
             "set.tar",
             {"max_gigabytes": 1e-6},

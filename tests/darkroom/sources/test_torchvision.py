@@ -85,7 +85,7 @@ def test_one_part_of_mnist(listed: Any) -> None:
 @UNCLOSED
 def test_a_failing_server_is_one_error(listed: Any, mnist: Any) -> None:
     mnist.answers["/train-images-idx3-ubyte.gz"] = [mnist.body(b"", 500)]
-    with pytest.raises(RunError, match=r"MNIST: its download failed .*; run the same command later"):
+    with pytest.raises(RunError, match=r"MNIST: the download failed .*; run the same command later"):
         listed("MNIST")
     gc.collect()
 
@@ -93,7 +93,7 @@ def test_a_failing_server_is_one_error(listed: Any, mnist: Any) -> None:
 @UNCLOSED
 def test_a_stalled_server_does_not_hang(listed: Any, mnist: Any) -> None:
     mnist.answers["/train-images-idx3-ubyte.gz"] = [mnist.hang]
-    with pytest.raises(RunError, match=r"MNIST: its download failed \(.*timed out"):
+    with pytest.raises(RunError, match=r"MNIST: the download failed \(.*timed out"):
         listed("MNIST")
     gc.collect()
 
@@ -113,16 +113,16 @@ def test_a_set_without_splits(listed: Any) -> None:
     [
         ("CIFAR11", {}, "params.yaml: download.dataset: torchvision has no data set CIFAR11; did you mean CIFAR10?"),
         ("cifar10", {}, "params.yaml: download.dataset: torchvision has no data set cifar10; did you mean CIFAR10?"),
-        ("CocoDetection", {}, "params.yaml: download.dataset: CocoDetection has no images with one class each; take a"),
+        ("CocoDetection", {}, "params.yaml: download.dataset: CocoDetection is for detection or segmentation; use a"),
         ("FER2013", {}, "params.yaml: download.dataset: FER2013 cannot be downloaded (train.csv not found in"),
-        ("Qqqqqqq", {}, "params.yaml: download.dataset: torchvision has no data set Qqqqqqq; take a class of"),
+        ("Qqqqqqq", {}, "params.yaml: download.dataset: torchvision has no data set Qqqqqqq; use a class of"),
         ("VisionDataset", {}, "params.yaml: download.dataset: torchvision has no data set VisionDataset"),
         ("ImageFolder", {}, "params.yaml: download.dataset: ImageFolder is for folders; set download.source to folder"),
-        ("FakeData", {"sise": 1}, "params.yaml: download.arguments.sise: FakeData takes no such argument; did you mean 'size'?"),
+        ("FakeData", {"sise": 1}, "params.yaml: download.arguments.sise: FakeData has no such argument; did you mean 'size'?"),
         ("MNIST", {"transform": "x"}, "params.yaml: download.arguments.transform: is set by Darkroom; remove it"),
         ("EMNIST", {}, "params.yaml: download.arguments.split: is missing; EMNIST needs it"),
-        ("SVHN", {"split": "tset"}, "params.yaml: download.dataset: SVHN cannot be made (ValueError: Unknown value 'tset'"),
-        ("STL10", {"folds": 99}, "params.yaml: download.dataset: STL10 cannot be made (ValueError: Value for argument folds"),
+        ("SVHN", {"split": "tset"}, "params.yaml: download.dataset: SVHN cannot be created (ValueError: Unknown value 'tset'"),
+        ("STL10", {"folds": 99}, "params.yaml: download.dataset: STL10 cannot be created (ValueError: Value for argument folds"),
     ],
 )
 def test_mistakes(name: str, arguments: dict[str, Any], message: str, listed: Any) -> None:
@@ -172,7 +172,7 @@ def test_splits_are_found_by_name(allowed: Any, expected: set[str], listed: Any,
 
 def test_no_split_called_train(listed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made(monkeypatch, (IMAGE, 0), "all", "test")
-    with pytest.raises(InputError, match=r"Made has no split called train; name one in download\.arguments"):
+    with pytest.raises(InputError, match=r"Made has no training split; name a split in download\.arguments"):
         listed("Made")
 
 
@@ -182,7 +182,7 @@ def test_no_split_called_train(listed: Any, monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_other_tasks_are_refused(sample: Any, listed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     made(monkeypatch, sample)
-    with pytest.raises(InputError, match=r"download\.dataset: Made gives no image with one class each, so it cannot train"):
+    with pytest.raises(InputError, match=r"download\.dataset: the samples of Made are not images with one label each"):
         listed("Made").items[0].read()
 
 

@@ -154,12 +154,12 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
         ),
         ({"train.augment": [{"_target_": "torch.optim.SGD"}]}, "train.augment._target_: torch.optim.SGD cannot be used here"),
         ({"hardware.accelerator": "cuda"}, "hardware.accelerator: is cuda, but this machine has none; set it to auto or cpu"),
-        ({"train.precision": "16-mixed"}, "train.precision: is 16-mixed, which cpu cannot do here"),
+        ({"train.precision": "16-mixed"}, "train.precision: is 16-mixed, which cpu does not support here"),
         ({"train.trainer": {"limit_train_batches": -3}}, "train.trainer: Lightning refuses it (MisconfigurationException"),
         ({"hardware.strategy": "dpp"}, "hardware.strategy: Lightning has no 'dpp'; did you mean 'ddp'?"),
         (
             {"hardware.num_nodes": 2},
-            "hardware.num_nodes: is 2, but the address of the other machines is not set the other machines are",
+            "hardware.num_nodes: is 2, but the address of the other machines is not set",
         ),
         (
             {"train.augment": [{"_target_": "torchvision.transforms.v2.MixUp", "num_classes": 10}]},

@@ -105,5 +105,5 @@ def test_nothing_is_tried_in_vain(make: Any, capsys: Any, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("changes", [{"hardware.devices": 2}, {"hardware.num_nodes": 2}])
 def test_several_devices_would_not_agree(make_params: Callable[..., Params], changes: dict[str, int]) -> None:
     hardware = make_params({"hardware.accelerator": "cpu"} | changes).hardware
-    with pytest.raises(InputError, match=r"^params.yaml: train.precision: auto is chosen by trials on one device, but 2 train "):
+    with pytest.raises(InputError, match=r"^params.yaml: train.precision: auto is measured on one device, but 2 are used"):
         devices.check_precision("auto", hardware)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from darkroom.data import duplicates
-from darkroom.data.duplicates import connected, near_pairs
 from darkroom.data.perceptual_hash import perceptual_hash
+from darkroom.splitting import duplicates
+from darkroom.splitting.duplicates import connected, near_pairs
 
 
 def photo(seed: int, side: int = 96) -> Image.Image:

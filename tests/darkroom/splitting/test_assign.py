@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from darkroom.data.pack import Pack
-from darkroom.data.splitting import divide
 from darkroom.errors import InputError
 from darkroom.params import Params
+from darkroom.splitting.assign import assign_splits
 
 
 def test_carved_splits_are_disjoint_stratified_and_seeded(
@@ -20,26 +20,26 @@ def test_carved_splits_are_disjoint_stratified_and_seeded(
 ) -> None:
     pack = make_pack([(number % 4 if number % 8 else 0, "train", number) for number in range(1000)])
     params = make_params().split
-    splits = divide(pack, params, 0).splits
+    splits = assign_splits(pack, params, 0).splits
     assert Counter(splits.tolist()) == {"train": 700, "val": 100, "test": 200}
     for label in range(4):
         of_class = splits[pack.labels == label]
         assert (of_class == "test").sum() == pytest.approx(0.2 * len(of_class), abs=1)
         assert (of_class == "val").sum() == pytest.approx(0.1 * len(of_class), abs=1)
-    assert np.array_equal(divide(pack, params, 0).splits, splits)
-    assert not np.array_equal(divide(pack, params, 1).splits, splits)
+    assert np.array_equal(assign_splits(pack, params, 0).splits, splits)
+    assert not np.array_equal(assign_splits(pack, params, 1).splits, splits)
 
 
 def test_the_source_s_own_sets_are_kept(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     own = ["train"] * 100 + ["val"] * 20 + ["test"] * 30
     pack = make_pack([(number % 2, split, number) for number, split in enumerate(own)])
-    assert divide(pack, make_params().split, 0).splits.tolist() == pack.splits.tolist()
+    assert assign_splits(pack, make_params().split, 0).splits.tolist() == pack.splits.tolist()
 
 
 def test_only_the_missing_set_is_carved(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     own = ["train"] * 100 + ["test"] * 30
     pack = make_pack([(number % 2, split, number) for number, split in enumerate(own)])
-    splits = divide(pack, make_params().split, 0).splits
+    splits = assign_splits(pack, make_params().split, 0).splits
     assert Counter(splits.tolist()) == {"train": 90, "val": 10, "test": 30}
     assert (splits[pack.splits == "test"] == "test").all()
 
@@ -47,7 +47,7 @@ def test_only_the_missing_set_is_carved(make_pack: Callable[..., Pack], make_par
 def test_equal_images_stay_together(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack([(number // 4 % 2, "train", number // 4) for number in range(400)])  # each image four times
     for seed in range(5):
-        splits = divide(pack, make_params().split, seed).splits
+        splits = assign_splits(pack, make_params().split, seed).splits
         where: dict[bytes, set[str]] = {}
         for image, split in zip(pack.pixel_hashes, splits, strict=True):
             where.setdefault(image, set()).add(split)
@@ -60,7 +60,7 @@ def test_a_training_image_that_is_also_tested_on_is_left_out(
     images = [(number % 2, "train", number) for number in range(60)] + [(number % 2, "test", number) for number in range(50, 70)]
     pack = make_pack(images)
     params = make_params().split
-    splits = divide(pack, params, 0).splits
+    splits = assign_splits(pack, params, 0).splits
     values = [int(pack[row][0, 0, 0]) for row in range(len(pack))]
     left_out = [value for value, split in zip(values, splits, strict=True) if split == "left_out"]
     assert sorted(left_out) == list(range(50, 60))
@@ -70,14 +70,14 @@ def test_a_training_image_that_is_also_tested_on_is_left_out(
 def test_what_is_tested_on_chooses_no_epoch(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     own = [("train", range(40)), ("val", range(30, 60)), ("test", range(50, 80))]
     pack = make_pack([(value % 2, split, value) for split, values in own for value in values])
-    counts = Counter(divide(pack, make_params().split, 0).splits.tolist())
+    counts = Counter(assign_splits(pack, make_params().split, 0).splits.tolist())
     assert counts == {"train": 30, "val": 20, "test": 30, "left_out": 20}
 
 
 @pytest.mark.parametrize(
     ("counts", "changes", "message"),
     [
-        ([20, 1], {}, "data/raw: class 'class 1' has 1 different image(s) to split; add some, or remove it"),
+        ([20, 1], {}, "data/raw: class 'class 1' has only 1 distinct image(s) to split; add images, or remove the class"),
         (
             [20, 20],
             {"test_fraction": 0.01},
@@ -97,7 +97,7 @@ def test_too_few_images(
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
     pack = make_pack([(label, "train", number) for number, label in enumerate(labels)])
     with pytest.raises(InputError) as caught:
-        divide(pack, make_params({f"split.{key}": value for key, value in changes.items()}).split, 0)
+        assign_splits(pack, make_params({f"split.{key}": value for key, value in changes.items()}).split, 0)
     assert message in str(caught.value)
 
 
@@ -105,8 +105,10 @@ def test_a_class_whose_images_are_all_tested_on(make_pack: Callable[..., Pack], 
     pack = make_pack(
         [(number % 2, "train", number) for number in range(20)] + [(1, "test", number) for number in range(1, 20, 2)]
     )
-    with pytest.raises(InputError, match=r"class 'class 1' has 0 different image\(s\) to split: all that it has in train stand"):
-        divide(pack, make_params().split, 0)
+    with pytest.raises(
+        InputError, match=r"class 'class 1' has only 0 distinct image\(s\) to split \(its training images are all in val"
+    ):
+        assign_splits(pack, make_params().split, 0)
 
 
 @pytest.mark.parametrize(
@@ -114,17 +116,17 @@ def test_a_class_whose_images_are_all_tested_on(make_pack: Callable[..., Pack], 
     [
         (
             [(number % 2, "train", number) for number in range(60)] + [(0, "test", number) for number in range(60, 70)],
-            "data/split: class 'class 1' has no image in test; add images of it, or remove it",
+            "data/split: class 'class 1' has no image in test; add images of it, or remove the class",
         ),
         (
             [(number % 2, split, number) for split, start in [("val", 0), ("test", 20)] for number in range(start, start + 20)]
             + [(0, "train", number) for number in range(40, 60)]
             + [(1, "train", number) for number in range(21, 40, 2)],
-            "data/split: class 'class 1' has no image in train but duplicates, which are left out; add images of it, or remove",
+            "data/split: class 'class 1' has no image in train except duplicates, which are left out; add images of it, or remove",
         ),
         (
             [(int(number > 60), "train", number) for number in range(63)],
-            "data/split: class 'class 1' has no image in val; add images of it, remove it, or raise split.val_fraction",
+            "data/split: class 'class 1' has no image in val; add images of it, remove the class, or raise split.val_fraction",
         ),
     ],
 )
@@ -132,7 +134,7 @@ def test_a_class_that_a_split_lacks(
     make_pack: Callable[..., Pack], make_params: Callable[..., Params], images: list[Any], message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        divide(make_pack(images), make_params().split, 0)
+        assign_splits(make_pack(images), make_params().split, 0)
     assert message in str(caught.value)
 
 
@@ -141,8 +143,8 @@ def test_a_class_that_a_fold_lacks(make_pack: Callable[..., Pack], make_params: 
     images += [(number % 2, "test", number) for number in range(40, 60)]
     pack = make_pack(images, [f"group {number // 4}" for number in range(60)])
     with pytest.raises(InputError) as caught:
-        divide(pack, make_params({"split.folds": 5}).split, 0)
-    assert str(caught.value).endswith("has no image in val; add images of it, remove it, or lower split.folds")
+        assign_splits(pack, make_params({"split.folds": 5}).split, 0)
+    assert str(caught.value).endswith("has no image in val; add images of it, remove the class, or lower split.folds")
 
 
 def photo(seed: int, *, quality: int | None = None, brighter: int = 0) -> np.ndarray[Any, Any]:
@@ -167,7 +169,7 @@ def sides(splits: Any, names: list[Any]) -> dict[Any, set[str]]:
 def test_groups_stand_on_one_side(method: str, make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     groups = [f"patient {number // 5}" if number % 50 else None for number in range(1000)]
     pack = make_pack([(number % 3, "train", number) for number in range(1000)], groups)
-    splits = divide(pack, make_params({"split.method": method}).split, 0).splits
+    splits = assign_splits(pack, make_params({"split.method": method}).split, 0).splits
     where = sides(splits, groups)
     assert all(len(names) == 1 for group, names in where.items() if group)
     counts = Counter(splits.tolist())
@@ -177,12 +179,14 @@ def test_groups_stand_on_one_side(method: str, make_pack: Callable[..., Pack], m
 
 def test_groups_are_found_in_ids(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack([(number % 2, "train", number) for number in range(600)])
-    splits = divide(pack, make_params({"split.group_pattern": "^(....)"}).split, 0).splits
+    splits = assign_splits(pack, make_params({"split.group_pattern": "^(....)"}).split, 0).splits
     where = sides(splits, [name[:4] for name in pack.ids])
     assert len(where) == 60
     assert all(len(names) == 1 for names in where.values())
-    with pytest.raises(InputError, match=r"split\.group_pattern: '00010' does not match \^\(0000\)\.; write one that all match"):
-        divide(pack, make_params({"split.group_pattern": "^(0000)."}).split, 0)
+    with pytest.raises(
+        InputError, match=r"split\.group_pattern: \^\(0000\)\. does not match '00010'; write one that matches every id"
+    ):
+        assign_splits(pack, make_params({"split.group_pattern": "^(0000)."}).split, 0)
 
 
 def test_a_group_and_its_duplicates_stand_on_one_side(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
@@ -190,7 +194,7 @@ def test_a_group_and_its_duplicates_stand_on_one_side(make_pack: Callable[..., P
     images = [number if number % 5 or number // 5 % 10 == 9 else number + 6 for number in range(500)]
     groups = [str(number // 5) for number in range(500)]
     pack = make_pack([(number % 2, "train", image) for number, image in enumerate(images)], groups)
-    splits = divide(pack, make_params().split, 0).splits
+    splits = assign_splits(pack, make_params().split, 0).splits
     assert all(len(names) == 1 for names in sides(splits, [number // 50 for number in range(500)]).values())
 
 
@@ -201,24 +205,26 @@ def test_a_group_in_two_splits_of_the_source_is_refused(
     pack = make_pack(
         [(number % 2, split, number) for number, split in enumerate(own)], [str(number % 30) for number in range(60)]
     )
-    with pytest.raises(InputError, match=r"^data/raw: '000.*' and '000.*' are of one group, but of train and test in the source"):
-        divide(pack, make_params().split, 0)
+    with pytest.raises(InputError, match=r"^data/raw: '000.*' and '000.*' are in one group, but in train and test of the source"):
+        assign_splits(pack, make_params().split, 0)
 
 
 def test_too_few_groups(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack([(number % 2, "train", number) for number in range(60)], [str(number % 3) for number in range(60)])
-    with pytest.raises(InputError, match=r"split\.test_fraction: needs 5 parts, but the training images are of 3 group\(s\)"):
-        divide(pack, make_params().split, 0)
+    with pytest.raises(
+        InputError, match=r"split\.test_fraction: needs 5 groups, which are never split, but the training images have only 3; use"
+    ):
+        assign_splits(pack, make_params().split, 0)
 
 
 def test_groups_that_share_images(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     # Every group holds the first image of the next.
     images = [10 * (number // 10 + 1) if number % 10 == 9 and number < 90 else number for number in range(100)]
     pack = make_pack([(number % 2, "train", image) for number, image in enumerate(images)], [str(n // 10) for n in range(100)])
-    message = r"are of 1 group\(s\) \(more, but they share images; split\.duplicates: drop keeps one of each\)"
+    message = r"have only 1 \(groups that share images count as one; split\.duplicates: drop avoids that\)"
     with pytest.raises(InputError, match=message):
-        divide(pack, make_params().split, 0)
-    assert Counter(divide(pack, make_params({"split.duplicates": "drop"}).split, 0).splits.tolist())["left_out"] == 9
+        assign_splits(pack, make_params().split, 0)
+    assert Counter(assign_splits(pack, make_params({"split.duplicates": "drop"}).split, 0).splits.tolist())["left_out"] == 9
 
 
 @pytest.mark.parametrize("method", ["stratified", "stable"])
@@ -230,7 +236,7 @@ def test_folds_are_disjoint_and_whole(
     pack = make_pack([(number % 3, "train", number) for number in range(1200)], groups)
     found, tested = [], set()
     for fold in range(5):
-        division = divide(pack, make_params({"split.method": method, "split.folds": 5, "split.fold": fold}).split, 0)
+        division = assign_splits(pack, make_params({"split.method": method, "split.folds": 5, "split.fold": fold}).split, 0)
         found.append(np.flatnonzero(division.splits == "val"))
         tested.add(tuple(np.flatnonzero(division.splits == "test")))
         assert (division.folds[found[-1]] == fold).all()
@@ -244,30 +250,30 @@ def test_folds_are_disjoint_and_whole(
 
 def test_what_folds_cannot_be(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack([(number % 2, "val" if number % 3 == 0 else "train", number) for number in range(90)])
-    with pytest.raises(InputError, match=r"split\.folds: the source has a validation set of its own; set it to null"):
-        divide(pack, make_params({"split.folds": 5}).split, 0)
+    with pytest.raises(InputError, match=r"split\.folds: the source has its own validation set; set it to null"):
+        assign_splits(pack, make_params({"split.folds": 5}).split, 0)
 
 
 def test_more_folds_than_images(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack([(int(number < 6), "train", number) for number in range(90)])
-    with pytest.raises(InputError, match=r"split\.folds: is 8, but class 'class 1' has \d different image\(s\) to train on"):
-        divide(pack, make_params({"split.folds": 8}).split, 0)
+    with pytest.raises(InputError, match=r"split\.folds: is 8, but class 'class 1' has only \d distinct training image\(s\)"):
+        assign_splits(pack, make_params({"split.folds": 8}).split, 0)
 
 
 def test_new_images_move_no_old_one(make_pack: Callable[..., Pack], make_params: Callable[..., Params], tmp_path: Any) -> None:
     params = make_params({"split.method": "stable"}).split
     images = [(number % 2, "train", number) for number in range(2000)]
     before = make_pack(images[:1500])
-    first = dict(zip(before.pixel_hashes, divide(before, params, 0).splits.tolist(), strict=True))
+    first = dict(zip(before.pixel_hashes, assign_splits(before, params, 0).splits.tolist(), strict=True))
     (tmp_path / "raw").rename(tmp_path / "before")
     after = make_pack(images[::-1])
-    division = divide(after, params, 0)
+    division = assign_splits(after, params, 0)
     second = dict(zip(after.pixel_hashes, division.splits.tolist(), strict=True))
     assert all(second[image] == split for image, split in first.items())
     counts = Counter(division.splits.tolist())
     assert counts["test"] == pytest.approx(400, abs=60)
     assert counts["val"] == pytest.approx(200, abs=45)
-    assert divide(after, params, 1).splits.tolist() != division.splits.tolist()
+    assert assign_splits(after, params, 1).splits.tolist() != division.splits.tolist()
 
 
 def test_another_test_fraction_moves_nothing_out_of_val(
@@ -275,7 +281,7 @@ def test_another_test_fraction_moves_nothing_out_of_val(
 ) -> None:
     pack = make_pack([(number % 2, "train", number) for number in range(1000)])
     few, many = (
-        divide(pack, make_params({"split.method": "stable", "split.test_fraction": fraction}).split, 0).splits
+        assign_splits(pack, make_params({"split.method": "stable", "split.test_fraction": fraction}).split, 0).splits
         for fraction in (0.1, 0.3)
     )
     assert ((few == "val") == (many == "val")).all()
@@ -300,11 +306,11 @@ def test_near_duplicates_are_found_and_stand_on_one_side(
     copies = {number: number - 100 for number in range(100, 160)}
     pack = make_pack(photos(160, copies))
     for seed in range(3):
-        division = divide(pack, make_params().split, seed)
+        division = assign_splits(pack, make_params().split, seed)
         assert sorted(map(tuple, division.duplicates.pairs.tolist())) == [(number - 100, number) for number in range(100, 160)]
         assert (division.duplicates.distances >= 0).all()
         assert all(division.splits[number] == division.splits[number - 100] for number in copies)
-    apart = divide(pack, make_params({"split.near_distance": None}).split, 0)
+    apart = assign_splits(pack, make_params({"split.near_distance": None}).split, 0)
     assert len(apart.duplicates.pairs) == 0
     assert any(apart.splits[number] != apart.splits[number - 100] for number in copies)
 
@@ -313,7 +319,7 @@ def test_a_near_duplicate_of_the_test_set_is_left_out(make_pack: Callable[..., P
     images = photos(60, {57: 3, 58: 4, 59: 50})
     own = ["train"] * 40 + ["test"] * 20
     pack = make_pack([(label, split, pixels) for (label, _, pixels), split in zip(images, own, strict=True)])
-    splits = divide(pack, make_params().split, 0).splits
+    splits = assign_splits(pack, make_params().split, 0).splits
     assert np.flatnonzero(splits == "left_out").tolist() == [3, 4]
     assert (splits[40:] == "test").all()
 
@@ -321,7 +327,7 @@ def test_a_near_duplicate_of_the_test_set_is_left_out(make_pack: Callable[..., P
 @pytest.mark.parametrize(("policy", "left_out"), [("group", 0), ("report", 0), ("drop", 10)])
 def test_policies(policy: str, left_out: int, make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack(photos(110, {number: number - 100 for number in range(100, 110)}))
-    division = divide(pack, make_params({"split.duplicates": policy}).split, 0)
+    division = assign_splits(pack, make_params({"split.duplicates": policy}).split, 0)
     assert len(division.duplicates.pairs) == 10
     assert Counter(division.splits.tolist())["left_out"] == left_out
     if policy == "drop":
@@ -330,9 +336,9 @@ def test_policies(policy: str, left_out: int, make_pack: Callable[..., Pack], ma
 
 def test_duplicates_can_be_refused(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack(photos(60, {59: 3}))
-    message = r"^data/raw: '00059' looks like '00003' \(1 such pair\(s\)\), but split\.duplicates is fail; remove them, or set"
+    message = r"^data/raw: '00059' looks like '00003' \(1 duplicate pair\(s\) in all\), but split\.duplicates is fail; remove the"
     with pytest.raises(InputError, match=message):
-        divide(pack, make_params({"split.duplicates": "fail"}).split, 0)
+        assign_splits(pack, make_params({"split.duplicates": "fail"}).split, 0)
 
 
 def test_images_that_all_look_alike_are_refused(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
@@ -340,15 +346,15 @@ def test_images_that_all_look_alike_are_refused(make_pack: Callable[..., Pack], 
     for number, pixels in enumerate(alike):
         pixels[number // 60, number % 60] ^= 255
     pack = make_pack([(number % 2, "train", pixels) for number, pixels in enumerate(alike)])
-    message = r"split\.near_distance: 24 bits join 120 of 120 images into one set of near duplicates; lower it, or set it to null"
+    message = r"split\.near_distance: at 24 bits, 120 of 120 images are one set of near duplicates; lower it, or set it to null"
     with pytest.raises(InputError, match=message):
-        divide(pack, make_params().split, 0)
-    assert Counter(divide(pack, make_params({"split.near_distance": None}).split, 0).splits.tolist())["test"] == 24
+        assign_splits(pack, make_params().split, 0)
+    assert Counter(assign_splits(pack, make_params({"split.near_distance": None}).split, 0).splits.tolist())["test"] == 24
 
 
 def test_one_image_with_two_labels_is_a_conflict(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack([(number % 2, "train", number % 99) for number in range(100)])
-    division = divide(pack, make_params().split, 0)
+    division = assign_splits(pack, make_params().split, 0)
     assert division.duplicates.pairs.tolist() == [[0, 99]]
     assert division.duplicates.conflicts(pack.labels).tolist() == [True]
 
@@ -369,7 +375,7 @@ def several(make_pack: Callable[..., Pack]) -> Callable[..., Pack]:
 @pytest.mark.parametrize("grouped", [False, True])
 def test_several_labels_are_stratified(grouped: bool, several: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = several(1000, grouped=grouped)
-    splits = divide(pack, make_params().split, 0).splits
+    splits = assign_splits(pack, make_params().split, 0).splits
     assert Counter(splits.tolist()) == {"train": 700, "val": 100, "test": 200}
     shares = pack.labels.mean(axis=0)
     for split in ("val", "test"):
@@ -380,7 +386,7 @@ def test_several_labels_are_stratified(grouped: bool, several: Callable[..., Pac
 
 def test_folds_of_several_labels(several: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = several(600)
-    divisions = [divide(pack, make_params({"split.folds": 4, "split.fold": fold}).split, 0) for fold in range(4)]
+    divisions = [assign_splits(pack, make_params({"split.folds": 4, "split.fold": fold}).split, 0) for fold in range(4)]
     rows = np.concatenate([np.flatnonzero(division.splits == "val") for division in divisions])
     assert sorted(rows) == np.flatnonzero(divisions[0].splits != "test").tolist()
     assert all((division.splits == "val").sum() == pytest.approx(120, abs=2) for division in divisions)
@@ -390,6 +396,6 @@ def test_several_labels_that_differ_are_a_conflict(make_pack: Callable[..., Pack
     labels: list[tuple[int, ...]] = [(0,), (0, 1), (1,), ()] * 30
     images = [(label, "train", number % 118) for number, label in enumerate(labels)]
     pack = make_pack(images, multilabel=True)
-    division = divide(pack, make_params().split, 0)
+    division = assign_splits(pack, make_params().split, 0)
     assert division.duplicates.pairs.tolist() == [[0, 118], [1, 119]]
     assert division.duplicates.conflicts(pack.labels).tolist() == [True, True]

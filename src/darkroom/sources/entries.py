@@ -1,0 +1,65 @@
+"""The files and folders in a folder or an archive, by name; a file is read only when it is needed."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from darkroom.data.images import ImageError
+from darkroom.data.listing import printable
+from darkroom.errors import InputError
+
+MAX_FILE_BYTES = 1 << 30
+
+
+class Entry(NamedTuple):
+    """A file or folder in a folder or an archive, by its relative path with `/`."""
+
+    name: str
+    kind: Literal["file", "folder", "link"]
+    """`link` is a link to a folder; a link to a file is a file."""
+    read: Callable[[], bytes] | None = None
+    """For files; raises `ImageError`."""
+
+    @property
+    def parts(self) -> list[str]:
+        """The names of its folders, then its own."""
+        return self.name.split("/")
+
+
+def scan(root: Path) -> Iterator[Entry]:
+    """Yield everything in a folder and its folders; links to folders are not followed, and no file is opened."""
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        try:
+            with os.scandir(root / folder) as found:
+                entries = list(found)
+        except OSError as error:
+            place = printable(str(root / folder))
+            raise InputError(f"{place}: cannot be listed ({error.strerror}); fix its permissions, or remove it") from None
+        for entry in entries:
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(name)
+                yield Entry(name, "folder")
+            elif entry.is_symlink() and Path(entry.path).is_dir():
+                yield Entry(name, "link")
+            else:
+                yield Entry(name, "file", partial(read_file, entry.path))
+
+
+def read_file(path: str | Path) -> bytes:
+    """Read a regular file; nothing else is opened, since opening a named pipe waits for a writer."""
+    try:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError("is not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise ImageError("is larger than 1 GiB")
+        return Path(path).read_bytes()
+    except OSError as error:
+        dangling = isinstance(error, FileNotFoundError) and Path(path).is_symlink()
+        raise ImageError("is a broken link" if dangling else f"cannot be read ({error.strerror})") from None

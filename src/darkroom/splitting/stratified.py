@@ -1,0 +1,209 @@
+"""The method `stratified`: splits and folds drawn at random, stratified by label, with duplicates and groups kept together."""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.data.labels import Labels, count_labels, is_multilabel
+from darkroom.data.pack import Pack, Rows
+from darkroom.data.split_file import NO_FOLD
+from darkroom.errors import InputError
+from darkroom.params import SplitParams
+from darkroom.splitting.duplicates import connected
+
+# Groups are split in parts of at least 1/20.
+FINEST = 20
+
+
+def split_stratified(
+    pack: Pack, splits: NDArray[np.str_], sets: Rows, groups: Rows | None, params: SplitParams, seed: int
+) -> tuple[NDArray[np.str_], NDArray[np.int64]]:
+    """Take the splits that the source lacks from its training images.
+
+    Parameters
+    ----------
+    pack
+        The N images.
+    splits : (N,) str
+        What is known so far: the source's own splits, and what is left out.
+    sets : (N,) int64
+        Number of the set of duplicates of each row.
+    groups : (N,) int64 or None
+        Number of the group of each row.
+    params
+        Fractions and folds.
+    seed
+        Of the random draws.
+
+    Returns
+    -------
+    splits : (N,) str
+    folds : (N,) int64
+        -1 where there are no folds.
+    """
+    splits, folds = splits.copy(), np.full(len(pack), NO_FOLD)
+    train = np.flatnonzero(splits == "train")
+    sampler = _Sampler(pack, _units(train, sets, groups), groups, seed)
+    # Fractions are of the distinct images that the source calls train, before anything is taken from them.
+    distinct = sampler.count(train)
+    if not (splits == "test").any():
+        splits[sampler.sample(train, params.test_fraction, distinct, "split.test_fraction")] = "test"
+        train = np.flatnonzero(splits == "train")
+    if params.folds is not None:
+        folds[train] = sampler.folds(train, params.folds)
+        splits[folds == params.fold] = "val"
+    elif not (splits == "val").any():
+        splits[sampler.sample(train, params.val_fraction, distinct, "split.val_fraction")] = "val"
+    return splits, folds
+
+
+def _units(train: Rows, sets: Rows, groups: Rows | None) -> Rows:
+    """Return the number (N,) of the unit that each row belongs to: sets and groups that share images are one unit.
+
+    A unit is never split. Rows outside train are not joined by their group.
+    """
+    if groups is None:
+        return sets
+    pairs = []
+    for numbers in (sets, groups):
+        _, firsts, inverse = np.unique(numbers[train], return_index=True, return_inverse=True)
+        pairs.append(np.stack([train[firsts[inverse]], train], axis=1))
+    return connected(len(sets), np.concatenate(pairs))
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """Draws rows at random, stratified by label, whole units at a time."""
+
+    pack: Pack
+    units: Rows
+    groups: Rows | None
+    seed: int
+
+    def count(self, rows: Rows) -> int:
+        """Return the number of units of rows."""
+        return len(np.unique(self.units[rows]))
+
+    def sample(self, rows: Rows, fraction: float, whole: int, key: str) -> Rows:
+        """Return rows of about `fraction * whole` units; `key` of params.yaml is named in errors."""
+        firsts = self._firsts(rows)
+        count = round(fraction * whole)
+        rest = len(firsts) - count
+        if self._splits_groups:
+            part = Fraction(fraction * whole / len(firsts)).limit_denominator(FINEST)
+            part = min(max(part, Fraction(1, FINEST)), Fraction(FINEST - 1, FINEST))
+            return rows[self._group_folds(rows, part.denominator, key) < part.numerator]
+        labels = self._unit_labels(rows, firsts)
+        self._check_classes(labels)
+        if min(count, rest) < len(self.pack.classes) and not is_multilabel(labels):
+            which = f"gives {count} of {len(firsts)}" if count < rest else f"leaves {rest} of {len(firsts)}"
+            raise InputError(
+                f"params.yaml: {key}: {which} images, fewer than one for each of the {len(self.pack.classes)} classes; "
+                f"{'raise' if count < rest else 'lower'} it, or add images"
+            )
+        if min(count, rest) < 1:
+            raise InputError(f"params.yaml: {key}: gives {count} of {len(firsts)} images or groups; change it, or add images")
+        sampled = firsts[_sample(labels, count, self.seed)]
+        return rows[np.isin(self.units[rows], self.units[sampled])]
+
+    def folds(self, rows: Rows, count: int) -> NDArray[np.int64]:
+        """Return the fold, from 0, of each row."""
+        if self._splits_groups:
+            return self._group_folds(rows, count, "split.folds")
+        firsts = self._firsts(rows)
+        labels = self._unit_labels(rows, firsts)
+        name, least = self._rarest(labels)
+        if least < count:
+            raise InputError(
+                f"params.yaml: split.folds: is {count}, but class '{name}' has only {least} distinct training image(s); "
+                "lower it, or add images"
+            )
+        fold_of = np.full(len(self.units), NO_FOLD)
+        fold_of[self.units[firsts]] = _folds(labels, count, self.seed)
+        return fold_of[self.units[rows]]
+
+    @property
+    def _splits_groups(self) -> bool:
+        # In a multilabel set a group is split like an image that has all the labels of its members.
+        return self.groups is not None and not is_multilabel(self.pack.labels)
+
+    def _group_folds(self, rows: Rows, count: int, key: str) -> NDArray[np.int64]:
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        available = self.count(rows)
+        if available < count:
+            groups = len(np.unique(self.groups[rows])) if self.groups is not None else 0
+            shared = " (groups that share images count as one; split.duplicates: drop avoids that)" if groups > available else ""
+            raise InputError(
+                f"params.yaml: {key}: needs {count} groups, which are never split, but the training images have only "
+                f"{available}{shared}; use a larger fraction or fewer folds, or add groups"
+            )
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=self.seed)
+        # The splitter would warn of a small class; assign_splits names it once the splits are known.
+        return _parts(splitter.split(rows, self.pack.labels[rows], self.units[rows]), len(rows))
+
+    def _firsts(self, rows: Rows) -> Rows:
+        _, places = np.unique(self.units[rows], return_index=True)
+        return rows[np.sort(places)]
+
+    def _unit_labels(self, rows: Rows, firsts: Rows) -> Labels:
+        """Return the label of each unit, of which the first row is given; in a multilabel set the labels of all its images."""
+        if not is_multilabel(self.pack.labels):
+            return self.pack.labels[firsts]
+        labels = np.zeros((len(firsts), len(self.pack.classes)), np.uint8)
+        place = np.full(len(self.units), NO_FOLD)
+        place[self.units[firsts]] = np.arange(len(firsts))
+        np.maximum.at(labels, place[self.units[rows]], self.pack.labels[rows])
+        return labels
+
+    def _check_classes(self, labels: Labels) -> None:
+        name, count = self._rarest(labels)
+        if count < 2:
+            others = "" if count else " (its training images are all in val or test, too)"
+            raise InputError(
+                f"data/raw: class '{name}' has only {count} distinct image(s) to split{others}; add images, or remove the class"
+            )
+
+    def _rarest(self, labels: Labels) -> tuple[str, int]:
+        present = count_labels(labels, len(self.pack.classes))
+        return self.pack.classes[int(present.argmin())], int(present.min())
+
+
+def _sample(labels: Labels, count: int, seed: int) -> Rows:
+    """Return `count` indices of labels, stratified."""
+    if is_multilabel(labels):
+        from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
+
+        splitter = MultilabelStratifiedShuffleSplit(1, test_size=count, random_state=seed)
+        return next(splitter.split(labels, labels))[1]  # type: ignore[no-any-return]
+    from sklearn.model_selection import train_test_split
+
+    sampled: Rows = train_test_split(np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed)[1]
+    return sampled
+
+
+def _folds(labels: Labels, count: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold, from 0, of each label, stratified."""
+    if is_multilabel(labels):
+        from iterstrat.ml_stratifiers import MultilabelStratifiedKFold
+
+        splitter = MultilabelStratifiedKFold(count, shuffle=True, random_state=seed)
+    else:
+        from sklearn.model_selection import StratifiedKFold
+
+        splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
+    return _parts(splitter.split(labels, labels), len(labels))
+
+
+def _parts(folds: Iterable[tuple[Rows, Rows]], count: int) -> NDArray[np.int64]:
+    """Return the number (count,) of the test fold that each index is in, from what a splitter of scikit-learn yields."""
+    parts = np.full(count, NO_FOLD)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for number, (_, part) in enumerate(folds):
+            parts[part] = number
+    return parts
