@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -18,7 +19,6 @@ from typing import Any, Literal
 
 from darkroom.errors import Interrupted
 from darkroom.experiments.slots import Slot
-from darkroom.experiments.warm import Process
 
 # What a training reports, and the reason why it is to end, or None.
 Judge = Callable[[dict[str, Any]], str | None]
@@ -28,6 +28,17 @@ ADDRESS = "DARKROOM_TRIAL"
 MOST_KILLS = 5
 # A training saves its state within seconds of being asked.
 END_SECONDS = 60.0
+# DVC, in a process that is killed when the search dies: its stage then saves its state. Not by `preexec_fn`, for the search has threads.
+DVC = """
+import signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+from darkroom.stage.orphans import following
+following(int(sys.argv.pop(1)), signal.SIGKILL)()
+del sys.path[0]
+from dvc.cli import main
+sys.exit(main())
+"""
+SRC = Path(__file__).resolve().parents[2]
 SIGNALLED = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGUSR1, signal.SIGTERM)}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -46,7 +57,7 @@ class Running:
     """The runs that are at work, so that all of them can be asked to end."""
 
     ended: threading.Event = field(default_factory=threading.Event)
-    processes: set[Process] = field(default_factory=set)
+    processes: set[subprocess.Popen[bytes]] = field(default_factory=set)
 
     def run(self, slot: Slot, target: str, *, env: Mapping[str, str], log: Path, judge: Judge | None = None) -> Outcome:
         """Run a stage and those before it, and wait for its end; what they say goes to the end of `log`."""
@@ -54,7 +65,7 @@ class Running:
         begun = log.stat().st_size if log.exists() else 0
         with _Listener(judge) as listener:
             of_run = environment(slot) | dict(env) | listener.env
-            process = slot.dvc.start(["repro", target], folder=slot.folder, env=of_run, log=log)
+            process = start_dvc(["repro", target], folder=slot.folder, env=of_run, log=log)
             self.processes.add(process)
             try:
                 if self.ended.is_set():
@@ -81,6 +92,21 @@ class Running:
         self.ended.set()
         for process in list(self.processes):
             _ask_to_end(process)
+
+
+def start_dvc(arguments: Sequence[str], *, folder: Path, env: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start DVC in a folder, as a session of its own that is killed when this process dies; its output is appended to `log`."""
+    launch = ["-c", DVC, str(SRC), str(os.getpid())] if sys.platform == "linux" else ["-m", "dvc"]
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, *launch, *arguments],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def environment(slot: Slot) -> dict[str, str]:
@@ -187,7 +213,7 @@ class _Listener:
                     stream.flush()
 
 
-def _ask_to_end(process: Process) -> None:
+def _ask_to_end(process: subprocess.Popen[bytes]) -> None:
     """End DVC: its stage is told so once, and saves its state at the next step; told twice, it would end at once."""
     with suppress(ProcessLookupError, PermissionError):
         if sys.platform == "linux":

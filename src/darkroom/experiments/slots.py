@@ -20,7 +20,6 @@ from ruamel.yaml import YAML
 from darkroom import files
 from darkroom.errors import RunError
 from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment, git, reference
-from darkroom.experiments.warm import WarmDvc
 from darkroom.experiments.writing import dumped, only_stages, write_params
 from darkroom.health.processes import is_locked
 from darkroom.params_file import read_yaml
@@ -51,7 +50,7 @@ class Slot:
     """
 
     def __init__(self, repository: Path, folder: Path):
-        self.repository, self.folder, self.dvc = repository, folder, WarmDvc()
+        self.repository, self.folder = repository, folder
 
     def open(self, snapshot: Snapshot, content: Mapping[str, Any], *, lock: str | None, stages: tuple[str, ...] = STAGES) -> None:
         """Make the slot a workspace of its own: the snapshot, with these parameters and what is known of the data.
@@ -179,7 +178,6 @@ def taken_slots(repository: Path, number: int) -> Iterator[list[Slot]]:
             except RunError:  # another search's
                 continue
             slots.append(Slot(repository, folder / str(place)))
-            stack.callback(slots[-1].dvc.close)
         yield slots
 
 
