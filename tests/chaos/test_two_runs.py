@@ -42,7 +42,7 @@ def test_one_proceeds_and_the_other_is_told(clone: Clone, *, long: bool) -> None
             assert holder.poll() is None, "both ended"
             assert ended.returncode == 1
             told = ended.stderr.read()
-            assert re.match(r"error: \.dvc/tmp/darkroom\.lock: the stage train \(process (\d+) on .*\) is at work here", told), (
+            assert re.match(r"error: \.dvc/tmp/darkroom\.lock: the stage train \(process (\d+) on .*\) is running here", told), (
                 told
             )
             assert f"(process {holder.pid} " in told

@@ -16,6 +16,8 @@ from darkroom.stage.orphans import end, is_orphan, is_untold_orphan
 
 # How long an orphan may take to save its state and go.
 ORPHAN_SECONDS = 30.0
+# In the error of a lock that is held; a search recognises it by this.
+HELD = "is running here"
 
 
 @contextmanager
@@ -88,4 +90,4 @@ def _who(holder: dict[str, Any]) -> str:
 
 def _busy(holder: dict[str, Any], path: Path) -> str:
     way_out = f"wait for it, or end it with 'kill {holder['pid']}'" if holder else "wait for it"
-    return f"{paths.shown(path)}: {_who(holder)} is at work here; {way_out}"
+    return f"{paths.shown(path)}: {_who(holder)} {HELD}; {way_out}"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from darkroom import paths
 from darkroom.errors import Pruned, RunError
 from darkroom.training.checkpoints.store import StateStore
 
-ADDRESS = "DARKROOM_TRIAL"
 ANSWER_SECONDS = 60.0
 
 
@@ -36,7 +36,7 @@ class TellSearch(pl.Callback):
 
 def of_search(store: StateStore) -> list[pl.Callback]:
     """Return what tells the search that this training belongs to, if there is one."""
-    address = os.environ.get(ADDRESS)
+    address = os.environ.get(paths.TRIAL_SOCKET)
     return [TellSearch(address, store)] if address else []
 
 

@@ -1,4 +1,4 @@
-"""What DVC is run with in a slot: folder, environment, log, status, signals; and that it dies with the search."""
+"""A DVC that a search starts: its folder, environment, log, status and signals, and that it dies with the search."""
 
 import os
 import signal

@@ -134,7 +134,7 @@ def test_what_a_killed_stage_was_writing_is_swept(root: Path) -> None:
 
 def test_who_holds_a_lock_is_named(holder: tuple[Path, subprocess.Popen[str]]) -> None:
     lock, process = holder
-    message = rf"the stage train \(process {process.pid} on .*, since .*\) is at work here; wait for it, or end it with 'kill {process.pid}'"
+    message = rf"the stage train \(process {process.pid} on .*, since .*\) is running here; wait for it, or end it with 'kill {process.pid}'"
     with pytest.raises(RunError, match=message), locked(lock, "split"):
         pass
 
@@ -170,7 +170,7 @@ def test_an_orphan_that_nobody_told_is_told(tmp_path: Path, monkeypatch: pytest.
         assert orphan.stdout.readline() == "held\n"
         for name, of_workspace in (("evaluate", True), ("train", False)):
             with (
-                pytest.raises(RunError, match=r"the stage train .* is at work here"),
+                pytest.raises(RunError, match=r"the stage train .* is running here"),
                 locked(lock, name, of_workspace=of_workspace),
             ):
                 pass

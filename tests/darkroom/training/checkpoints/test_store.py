@@ -171,7 +171,7 @@ def test_the_same_training_runs_once_at_a_time(store: StateStore) -> None:
         deadline = time.monotonic() + 5
         while not (store.folder / "lock").read_text() and time.monotonic() < deadline:
             time.sleep(0.01)
-        with pytest.raises(RunError, match=rf"process {pid} on .* is at work here; wait for it"), store.held():
+        with pytest.raises(RunError, match=rf"process {pid} on .* is running here; wait for it"), store.held():
             pass
     finally:
         os.kill(pid, 9)
