@@ -1,7 +1,7 @@
 """What a search costs beyond its trainings: python benchmarks/search.py [--pairs 7] [--trials 20].
 
 First one trial of the default space and the same training by `python src/train.py` alone, in turns. Then a whole search with two
-jobs, and what its trials trained, one after the other on all cores; nothing is ended early, so that both do the same.
+jobs, and the same trainings one after the other on all cores; nothing is pruned, so both train the same.
 """
 
 import argparse
@@ -18,10 +18,10 @@ from default_pipeline import clone, run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from darkroom.experiments.baseline2 import Baseline
+from darkroom.experiments.baseline import Baseline
 from darkroom.experiments.overrides import with_settings
-from darkroom.experiments.runs import Running
-from darkroom.experiments.slots import Slot, taken_slots
+from darkroom.experiments.runs import Runner
+from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.params_file import read_yaml
 
 
@@ -38,13 +38,13 @@ def train_alone(folder: Path, params: str) -> float:
     return run([sys.executable, "src/train.py"], folder)[0]
 
 
-def trial(slot: Slot, origin: Baseline, lr: float, log: Path) -> float:
+def trial(slot: Slot, baseline: Baseline, lr: float, log: Path) -> float:
     """Do what the search does for a trial, and return the seconds."""
     start, name = time.perf_counter(), f"pair-{lr}"
-    slot.open(origin.snapshot, with_settings(origin.content, {"train.lr": lr}), lock=origin.lock)
-    done = Running().run(slot, "train", env={"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": origin.snapshot.head}, log=log)
+    slot.prepare(baseline.snapshot, with_settings(baseline.content, {"train.lr": lr}), lock=baseline.lock)
+    done = Runner().run(slot, "train", env={"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": baseline.snapshot.head}, log=log)
     assert done.kind == "done", done
-    slot.save(origin.snapshot, name, name)
+    slot.save(baseline.snapshot, name, name)
     return time.perf_counter() - start
 
 
@@ -60,11 +60,11 @@ def main() -> None:
         for each in (searched, bare):
             run(["dvc", "repro", "split"], each)
         trials, trainings = [], []
-        with taken_slots(searched, 1) as slots:
+        with lock_slots(searched, 1) as slots:
             log = Path(temporary, "log")
-            origin = Baseline.prepare(slots[0], read_yaml(searched / "params.yaml"), log)
+            baseline = Baseline.prepare(slots[0], read_yaml(searched / "params.yaml"), log)
             for number in range(options.pairs):
-                trials.append(trial(slots[0], origin, 0.01 + number / 1000, log))
+                trials.append(trial(slots[0], baseline, 0.01 + number / 1000, log))
                 trainings.append(train_alone(bare, (slots[0].folder / "params.yaml").read_text()))
         more = [one - other for one, other in zip(trials, trainings, strict=True)]
         print("| trial, s | the same training alone, s | more, s | all |\n|---|---|---|---|")

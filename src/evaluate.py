@@ -14,7 +14,7 @@ from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.params_file import load_params
 from darkroom.reporting.evaluation import measure, write_evaluation
-from darkroom.reporting.tables import Answers
+from darkroom.reporting.tables import LabelledPredictions
 from darkroom.stage.runner import running
 
 
@@ -49,17 +49,17 @@ def main() -> None:
             allow=params.base.allow_targets,
         )
         viewed = params.evaluate.model_dump(include={"batch_size", "tta"})
-        answers = {}
+        predictions = {}
         for name in ("val", "test"):
             rows = split.rows[name]
-            answers[name] = Answers(predict_rows(predictor, pack, rows, **viewed), pack.labels[rows])
-        metrics = measure(answers, partial(measure_extra, further), params.evaluate)
+            predictions[name] = LabelledPredictions(predict_rows(predictor, pack, rows, **viewed), pack.labels[rows])
+        metrics = measure(predictions, partial(measure_extra, further), params.evaluate)
         if stage:
             test_rows = split.rows["test"]
             with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:
                 files.write_json(directory / "backend.json", predictor.record)
                 write_evaluation(
-                    directory, answers, split.classes, metrics, lambda place: pack[test_rows[place]], params.evaluate
+                    directory, predictions, split.classes, metrics, lambda place: pack[test_rows[place]], params.evaluate
                 )
     for name, values in metrics.items():
         print(f"evaluate: {name}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in values.items()))

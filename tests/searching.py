@@ -35,7 +35,7 @@ def open_trials(
 def work(repository: Path, number: int, address: str | None, seconds: float) -> None:
     """Work at trials in a process of its own, which a test may kill at any instant."""
     trials = open_trials(repository, number, address)
-    with trials.working():
+    with trials.registered():
         while True:
             trial = trials.claim()
             if trial is None:
@@ -60,4 +60,4 @@ def close(trials: Trials) -> None:
     """Close the connections to a database."""
     storage = trials.study._storage._backend  # type: ignore[attr-defined]
     storage.remove_session()
-    storage.backend.dispose()
+    storage.engine.dispose()

@@ -67,7 +67,7 @@ def searched(clone: Clone) -> tuple[Clone, str]:
     command = f"{TUNE} -S tune.trials=3 -S tune.pruner=null -S tune.study=search"
     kill_when(clone, command, "logs/search/search-0000.log", "epoch 2/3")
     told = kill_when(clone, f"{command} --jobs 2", "logs/search/search-0001.log", "epoch 1/3", signal.SIGTERM)
-    assert told.endswith("error: interrupted by SIGTERM; finished trials are kept, the same command goes on with the others\n")
+    assert told.endswith("error: interrupted by SIGTERM; finished trials are kept, the same command resumes the others\n")
     done = clone.run(f"{command} --jobs 2")
     return clone, done.stdout
 
@@ -153,7 +153,7 @@ def test_the_same_command_finds_nothing_to_do(searched: tuple[Clone, str]) -> No
             f"{SPACE}={{train.lr: {{distribution: float, low: 2, high: 1}}}}'",
             "params.yaml: tune.search_space.train.lr: low 2 is above high 1",
         ),
-        ("-S tune.triels=3", "-S: DVC does not take it"),
+        ("-S tune.triels=3", "-S: DVC cannot parse it"),
         ("search/rate", "conf/search/rate.yaml: there is no such preset; did you mean 'search/rates'?"),
     ],
 )
@@ -177,7 +177,7 @@ def test_pruned_and_failed_trials_are_in_the_study_with_their_reasons_and_nowher
     clone.run(f"{TUNE} -S tune.study=failed -S tune.trials=1 {space}")
     pruned, failed = study_of(clone, "pruned").trials[0], study_of(clone, "failed").trials[0]
     assert (pruned.state, len(pruned.intermediate_values)) == (TrialState.PRUNED, 1)
-    assert "in epoch 1 is worse than others were" in pruned.user_attrs["reason"]
+    assert "pruned at epoch 1 with " in pruned.user_attrs["reason"]
     log = (clone.path / "logs/search/pruned-0000.log").read_text()
     assert "error: train: pruned at epoch 1 by the search: " in log
     assert "exited with 3" in log
@@ -215,7 +215,9 @@ def test_repetitions_are_experiments_and_one_row(clone: Clone) -> None:
     assert told[-1].startswith("repeat ")
     assert clone.run(command).stdout.splitlines() == told[-4:]
     other = clone.run(f"{command} -S train.lr=0.04", status=2).stderr
-    assert other.startswith("error: --name: there is an experiment repeat-seed0 already, with another train; give another --name")
+    assert other.startswith(
+        "error: --name: there is an experiment repeat-seed0 already, with other values in train; give another --name"
+    )
 
 
 def test_the_best_trial_is_applied_and_only_evaluated(searched: tuple[Clone, str]) -> None:

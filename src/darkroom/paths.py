@@ -19,6 +19,8 @@ TRAIN_METRICS = ROOT / "metrics" / "train"
 EVALUATE_METRICS = ROOT / "metrics" / "evaluate"
 SEARCH_METRICS = ROOT / "metrics" / "search"
 STUDIES = ROOT / "search"
+# Environment variable of a training that is a trial: the path of the socket at which its search listens.
+TRIAL_SOCKET = "DARKROOM_TRIAL"
 
 
 def shown(path: Path) -> str:

@@ -1,1 +1,1 @@
-"""What searches and repetitions share: slots, runs, leases, baselines."""
+"""What searches and repeated runs share: experiments that run side by side, in clones of the repository."""

@@ -1,4 +1,4 @@
-"""What all trials of a search start from: the commit, the parameters, the data; and whether it is what the study began with."""
+"""What all trials of a search start from: the commit, the parameters, the data."""
 
 import hashlib
 import json
@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.errors import RunError
-from darkroom.experiments.leases import locked_among_searches
+from darkroom.experiments.leases import search_lock
 from darkroom.experiments.overrides import SECTIONS
 from darkroom.experiments.repository import Snapshot, add_to_snapshot, take_snapshot
-from darkroom.experiments.runs import Running
-from darkroom.experiments.slots import MEASURED, Slot, slots_dir
+from darkroom.experiments.runs import Runner
+from darkroom.experiments.slots import SPLIT_METRICS, Slot, slots_dir
 from darkroom.experiments.writing import only_stages
+from darkroom.nested import flatten
 from darkroom.params_file import read_yaml
 
 DATA = ("data/raw/dataset.json", "data/split/split.json")
@@ -24,50 +25,48 @@ class Baseline:
 
     snapshot: Snapshot
     content: dict[str, Any]
-    """Of params.yaml."""
+    """Content of params.yaml."""
     lock: str
-    """Of dvc.lock, once the data is there: trials find it unchanged."""
+    """Content of dvc.lock after download and split, so that trials do not run them again."""
     inputs: dict[str, str]
-    """Parameters, code and data, as text or hashes."""
+    """Parameters as JSON, code and data as hashes."""
 
     @classmethod
     def prepare(cls, slot: Slot, content: dict[str, Any], log: Path) -> "Baseline":
-        """Make, or find, the data, once for all trials.
+        """Run download and split once for all trials, unless their results are in DVC's cache.
 
         Raises
         ------
         RunError
-            If the stages of the data fail.
+            If one of the two fails.
         """
         snapshot = take_snapshot(slot.repository)
         stages = ("download", "split")
-        with locked_among_searches(slots_dir(slot.repository) / "data.asking"):
-            slot.open(snapshot, content, lock=None, stages=stages)
-            outcome = Running().run(slot, "split", env={}, log=log)
+        with search_lock(slots_dir(slot.repository) / "data.asking"):
+            slot.prepare(snapshot, content, lock=None, stages=stages)
+            outcome = Runner().run(slot, "split", env={}, log=log)
         if outcome.kind == "interrupted":
-            raise RunError(f"{log}: the stages of the data were killed ({outcome.reason}); run the same command again")
+            raise RunError(f"{log}: download or split was killed ({outcome.reason}); run the same command again")
         if outcome.kind != "done":
-            raise RunError(f"{log}: there is no data to train on ({outcome.reason}); mend that, and run the same command again")
+            raise RunError(f"{log}: download or split failed ({outcome.reason}); fix that, and run the same command again")
         lock = only_stages((slot.folder / "dvc.lock").read_text(encoding="utf-8"), stages)
-        # Split measures the data into files that DVC's cache does not have: without them every trial would run it again.
-        snapshot = add_to_snapshot(slot.repository, snapshot, slot.folder, MEASURED)
+        # The metrics of split are not in DVC's cache: without them every trial would run split again.
+        snapshot = add_to_snapshot(slot.repository, snapshot, slot.folder, SPLIT_METRICS)
         return cls(snapshot, content, lock, _inputs(slot, content))
 
 
 def _inputs(slot: Slot, content: dict[str, Any]) -> dict[str, str]:
-    found = {f"params.yaml: {key}": value for name in SECTIONS for key, value in _flat(content.get(name), name)}
+    inputs = {
+        f"params.yaml: {key}": json.dumps(value, default=str)
+        for section in SECTIONS
+        for key, value in flatten(content.get(section), section)
+    }
     for dependency in read_yaml(slot.folder / "dvc.yaml")["stages"]["train"]["deps"]:
         path = slot.folder / dependency
         if dependency.startswith("src/"):
             for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-                found[file.relative_to(slot.folder).as_posix()] = _hash(file)
-    return found | {name: _hash(slot.folder / name) for name in DATA}
-
-
-def _flat(value: Any, key: str) -> list[tuple[str, str]]:
-    if isinstance(value, dict) and value:
-        return [item for name, each in value.items() for item in _flat(each, f"{key}.{name}")]
-    return [(key, json.dumps(value, default=str))]
+                inputs[file.relative_to(slot.folder).as_posix()] = _hash(file)
+    return inputs | {name: _hash(slot.folder / name) for name in DATA}
 
 
 def _hash(path: Path) -> str:

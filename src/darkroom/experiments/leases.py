@@ -1,4 +1,4 @@
-"""Which GPUs the jobs of a search train on: each its own, also beside other searches on the machine."""
+"""Which GPUs each job of a search trains on, so that no two searches on a machine share one; the lock between searches."""
 
 import fcntl
 import os
@@ -17,7 +17,7 @@ SECONDS = 30
 
 
 def visible_gpus() -> list[str]:
-    """Return the names of the GPUs that may be used, by number or as the environment has them; none without a driver."""
+    """Return the GPUs that may be used, by number or as the environment names them; none without a driver."""
     if VISIBLE in os.environ:
         return [name.strip() for name in os.environ[VISIBLE].split(",") if name.strip() not in ("", "-1")]
     command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
@@ -29,15 +29,17 @@ def visible_gpus() -> list[str]:
 
 
 @contextmanager
-def leased(hardware: HardwareParams, jobs: int, gpus: list[str], folder: Path | None = None) -> Iterator[list[dict[str, str]]]:
-    """Yield what the environment of each job says of GPUs: as many as `hardware.devices`, which nobody else has leased.
+def lease_gpus(
+    hardware: HardwareParams, jobs: int, gpus: list[str], folder: Path | None = None
+) -> Iterator[list[dict[str, str]]]:
+    """Reserve `hardware.devices` GPUs for each job, and yield the environment variables that give them to it.
 
-    A lease is a lock in a folder of the machine's; it dies with its process.
+    A lease is a locked file in a folder of this machine; it ends with its process.
 
     Raises
     ------
     InputError
-        If there are not enough.
+        If there are not enough free GPUs.
     """
     if hardware.accelerator in ("cpu", "mps") or not gpus:
         yield [{} for _ in range(jobs)]
@@ -51,20 +53,20 @@ def leased(hardware: HardwareParams, jobs: int, gpus: list[str], folder: Path | 
                 break
             try:
                 stack.enter_context(locked(place / f"{gpu}.lock", "tune", patient=False))
-            except RunError:  # another search's
+            except RunError:  # leased by another search
                 continue
             free.append(gpu)
         if len(free) < each * jobs:
             raise InputError(
                 f"--jobs: {jobs} jobs with {each} GPU each need {each * jobs}, but {len(free)} of {len(gpus)} are free here; "
-                "start fewer jobs, or end other searches"
+                "start fewer jobs, or stop other searches"
             )
         yield [{VISIBLE: ",".join(free[job * each : (job + 1) * each])} for job in range(jobs)]
 
 
 @contextmanager
-def locked_among_searches(path: Path) -> Iterator[None]:
-    """Wait for other searches of this repository, which ask only for a moment."""
+def search_lock(path: Path) -> Iterator[None]:
+    """Hold a lock of all searches of this repository, which each of them holds only for a moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

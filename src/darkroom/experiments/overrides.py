@@ -1,4 +1,4 @@
-"""What a person asks for on the command line: params.yaml with presets of conf/ and `-S` settings laid over it."""
+"""params.yaml with the presets of conf/ and the `-S` settings of a command line applied to it."""
 
 import copy
 import tempfile
@@ -14,28 +14,28 @@ from darkroom.presets import overlaid, read_preset
 
 Settings = dict[str, Any]
 """Values by dotted key, in the order in which they are set: `train.optimizer` before `train.optimizer.momentum`."""
-# Sections that a training, with its data, depends on.
+# Sections of params.yaml that download, split and train depend on.
 SECTIONS = ("base", "download", "split", "train")
 
 
 def read_request(path: Path, presets: Path, names: Sequence[str], settings: Sequence[str]) -> tuple[dict[str, Any], Params]:
-    """Return the content of params.yaml as asked for, and the same checked.
+    """Return the content of params.yaml with presets and settings applied, as plain mappings and checked.
 
     Parameters
     ----------
     path
         params.yaml.
     presets
-        The folder conf.
+        The folder conf/.
     names
-        Of presets; later ones win.
+        Names of presets; later ones win.
     settings
-        `key=value` as behind `-S` of `dvc exp run`; they win over presets.
+        `key=value`, as after `-S` of `dvc exp run`; they win over presets.
 
     Raises
     ------
     InputError
-        If a preset is unknown, or the result is not valid.
+        If a preset is unknown, a setting cannot be parsed, or the result is not valid.
     """
     content = read_yaml(path)
     check_params(content)
@@ -53,7 +53,7 @@ def with_settings(content: dict[str, Any], settings: Settings) -> dict[str, Any]
     Raises
     ------
     InputError
-        If a key leads into a value that is no mapping.
+        If a key goes through a value that is not a mapping.
     """
     result = copy.deepcopy(content)
     for key, value in settings.items():
@@ -63,14 +63,14 @@ def with_settings(content: dict[str, Any], settings: Settings) -> dict[str, Any]
             place = place.setdefault(section, {}) if isinstance(place, dict) else place
             if not isinstance(place, dict):
                 raise InputError(
-                    f"params.yaml: tune.search_space.{key}: {section} holds no keys; correct the key, or add a 'when'"
+                    f"params.yaml: tune.search_space.{key}: {section} is not a mapping here; correct the key, or add a 'when'"
                 )
         place[last] = copy.deepcopy(value)
     return result
 
 
 def _overridden(path: Path, content: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    # DVC takes most of a second; without settings nobody waits for it.
+    # Imported here: DVC takes most of a second.
     from dvc.utils.hydra import apply_overrides
 
     with tempfile.TemporaryDirectory() as folder:
@@ -80,6 +80,6 @@ def _overridden(path: Path, content: dict[str, Any], settings: Sequence[str]) ->
         try:
             apply_overrides(copy, list(settings))
         except Exception as error:  # of DVC, Hydra or OmegaConf
-            raise InputError(f"-S: DVC does not take it ({one_line(error)[:200]}); write it as for 'dvc exp run'") from None
+            raise InputError(f"-S: DVC cannot parse it ({one_line(error)[:200]}); write it as for 'dvc exp run'") from None
         found: dict[str, Any] = read_yaml(copy)
         return found

@@ -1,4 +1,4 @@
-"""The same training with several seeds, or on every fold: each an experiment, all of them one row with mean and deviation."""
+"""The same pipeline with several seeds, or on every fold: an experiment for each, and a table with mean and deviation."""
 
 import json
 import math
@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 
 from darkroom.errors import InputError, RunError
 from darkroom.experiments.baseline import Baseline
-from darkroom.experiments.leases import leased, visible_gpus
+from darkroom.experiments.leases import lease_gpus, visible_gpus
 from darkroom.experiments.overrides import SECTIONS, Settings, with_settings
-from darkroom.experiments.repository import Snapshot, find_experiment, git, params_of
-from darkroom.experiments.runs import MOST_KILLS, Running, side_by_side, threads
-from darkroom.experiments.slots import Slot, taken_slots
+from darkroom.experiments.repository import Snapshot, find_experiment, params_of
+from darkroom.experiments.runs import MAX_KILLS, Runner, run_in_threads, thread_limits
+from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.text import table
+from darkroom.git import git_output
 from darkroom.params import Params
 from darkroom.params_file import check_params
 
@@ -25,14 +26,14 @@ STAGES = ("download", "split", "train", "evaluate")
 
 
 class Repetition(NamedTuple):
-    """One of the runs."""
+    """One run: its experiment, and what it changes in params.yaml."""
 
     name: str
     settings: Settings
 
 
 def repetitions(name: str, params: Params, *, seeds: int | None, folds: int | None) -> list[Repetition]:
-    """Return the runs: so many seeds from `base.seed` on, or every fold of so many."""
+    """Return the runs: this number of seeds from `base.seed` on, or every fold of this number."""
     if seeds is not None:
         first = params.base.seed
         return [Repetition(f"{name}-seed{seed}", {"base.seed": seed}) for seed in range(first, first + seeds)]
@@ -40,84 +41,84 @@ def repetitions(name: str, params: Params, *, seeds: int | None, folds: int | No
     return [Repetition(f"{name}-fold{fold}", {"split.folds": folds, "split.fold": fold}) for fold in range(folds)]
 
 
-class Repeating:
-    """What the jobs share that work at the runs.
+class Repeat:
+    """The state that the jobs of a repetition share.
 
     Parameters
     ----------
     content
-        Of params.yaml.
+        Content of params.yaml.
     snapshot
         What the runs start from.
     waiting
-        The runs.
+        Runs that have not begun.
     logs
-        Folder for what they say.
+        Folder for their output.
     """
 
     def __init__(self, content: dict[str, Any], snapshot: Snapshot, waiting: Sequence[Repetition], logs: Path):
         self.content, self.snapshot, self.logs = content, snapshot, logs
         self.waiting = list(waiting)
-        self.running = Running()
+        self.runner = Runner()
         self.faults: list[BaseException] = []
 
     def work(self, slot: Slot, env: dict[str, str]) -> None:
-        """Work at runs until there are none left."""
+        """Do one run after the other, until none is left."""
         try:
-            while self.waiting and not self.running.ended.is_set():
+            while self.waiting and not self.runner.stopping.is_set():
                 self._run(slot, self.waiting.pop(0), env)
         except BaseException as error:
             self.faults.append(error)
-            self.running.end()
+            self.runner.stop()
 
     def _run(self, slot: Slot, each: Repetition, env: dict[str, str]) -> None:
         content = with_settings(self.content, each.settings)
         of_run = {"DVC_EXP_NAME": each.name, "DVC_EXP_BASELINE_REV": self.snapshot.head}
         num_kills = 0
-        while not self.running.ended.is_set():
-            slot.open(self.snapshot, content, lock=None, stages=STAGES)
-            outcome = self.running.run(slot, "evaluate", env={**env, **of_run}, log=self.logs / f"{each.name}.log")
+        while not self.runner.stopping.is_set():
+            slot.prepare(self.snapshot, content, lock=None, stages=STAGES)
+            outcome = self.runner.run(slot, "evaluate", env={**env, **of_run}, log=self.logs / f"{each.name}.log")
             if outcome.kind == "done":
                 slot.save(self.snapshot, each.name, f"{each.name}: {each.settings}")
                 print(f"repeat: {each.name}: done", flush=True)
                 return
             num_kills += outcome.kind == "interrupted"
-            if outcome.kind == "failed" or num_kills == MOST_KILLS:
-                raise RunError(f"repeat: {each.name} failed: {outcome.reason}; mend that: the same command goes on")
+            if outcome.kind == "failed" or num_kills == MAX_KILLS:
+                raise RunError(f"repeat: {each.name} failed: {outcome.reason}; fix that, then the same command resumes")
             if outcome.kind == "busy":
-                self.running.ended.wait(1)
+                self.runner.stopping.wait(1)
 
 
 def repeat(
     content: dict[str, Any], runs: Sequence[Repetition], params: Params, *, repository: Path, logs: Path, jobs: int
 ) -> list[dict[str, dict[str, float]]]:
-    """Run what has not been run, and return the metrics of all, by split and name.
+    """Do the runs that have no experiment yet, and return the metrics of all, by split and name.
 
     Raises
     ------
     InputError
-        If an experiment of that name is of other parameters.
+        If an experiment of the same name has other parameters.
     RunError
         If a run fails.
     Interrupted
-        If a signal came; the same command goes on.
+        If a signal came; the same command resumes.
     """
     for each in runs:
         check_params(with_settings(content, each.settings))
     waiting = [each for each in runs if not _is_there(repository, each, content)]
     if waiting:
         with ExitStack() as stack:
-            gpus = stack.enter_context(leased(params.hardware, jobs, visible_gpus()))
-            slots = stack.enter_context(taken_slots(repository, jobs))
-            work = Repeating(content, Baseline.prepare(slots[0], content, logs / "data.log").snapshot, waiting, logs)
-            environments = [{**threads(jobs), **gpu} for gpu in gpus]
+            gpus = stack.enter_context(lease_gpus(params.hardware, jobs, visible_gpus()))
+            slots = stack.enter_context(lock_slots(repository, jobs))
+            work = Repeat(content, Baseline.prepare(slots[0], content, logs / "data.log").snapshot, waiting, logs)
+            environments = [{**thread_limits(jobs), **gpu} for gpu in gpus]
             workers = [partial(work.work, slot, env) for slot, env in zip(slots, environments, strict=True)]
-            side_by_side(workers, work.running, work.faults)
+            run_in_threads(workers, work.runner, work.faults)
     return [_metrics(repository, each) for each in runs]
 
 
 def summary(name: str, runs: Sequence[Repetition], metrics: Sequence[dict[str, dict[str, float]]]) -> list[str]:
-    """Return a table of the runs, whose last row has mean and standard deviation (of a sample: divided by n - 1)."""
+    """Return a table of the runs; the last row has mean and sample standard deviation (divided by n - 1)."""
     columns = [(split, metric) for split in metrics[0] for metric in metrics[0][split]]
     values = {column: [each[column[0]].get(column[1], math.nan) for each in metrics] for column in columns}
     rows = [[each.name, *(f"{values[column][place]:.4f}" for column in columns)] for place, each in enumerate(runs)]
@@ -138,7 +139,7 @@ def _is_there(repository: Path, each: Repetition, content: dict[str, Any]) -> bo
     changed = [section for section in sections if found.get(section) != expected.get(section)]
     if changed:
         raise InputError(
-            f"--name: there is an experiment {each.name} already, with another {changed[0]}; "
+            f"--name: there is an experiment {each.name} already, with other values in {changed[0]}; "
             f"give another --name, or run 'dvc exp remove {each.name}'"
         )
     return True
@@ -147,5 +148,5 @@ def _is_there(repository: Path, each: Repetition, content: dict[str, Any]) -> bo
 def _metrics(repository: Path, each: Repetition) -> dict[str, dict[str, float]]:
     commit = find_experiment(repository, each.name)
     assert commit is not None
-    found: dict[str, dict[str, float]] = json.loads(git(repository, "show", f"{commit}:{METRICS}"))
+    found: dict[str, dict[str, float]] = json.loads(git_output(repository, "show", f"{commit}:{METRICS}"))
     return found

@@ -1,4 +1,4 @@
-"""One training, run by DVC in a slot: how it is started, listened to, told to end, and what came of it."""
+"""One `dvc repro` in a slot: how it is started, told when to stop, and how it ended."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -16,113 +17,140 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from darkroom import paths
 from darkroom.errors import Interrupted
 from darkroom.experiments.slots import Slot
-from darkroom.experiments.warm import Process
+from darkroom.git import SET_BY_HOOKS
 from darkroom.stage.lock import HELD
 
-# What a training reports, and the reason why it is to end, or None.
-Judge = Callable[[dict[str, Any]], str | None]
-# As darkroom.training.search_link has it, which imports torch; a test holds the two together.
-ADDRESS = "DARKROOM_TRIAL"
-# Of one training by others, after which it is not worth the next time; most often memory is short.
-MOST_KILLS = 5
-# A training saves its state within seconds of being asked.
-END_SECONDS = 60.0
+# From what a training reports after a validation to the reason for ending it early, or None.
+PruneReason = Callable[[dict[str, Any]], str | None]
+# After so many kills by other processes a run counts as failed; most often memory is short.
+MAX_KILLS = 5
+REPORT_SECONDS = 60.0
+# Runs DVC in a process that is killed when the search dies, upon which the stage saves its state. `preexec_fn` would not be safe
+# in a process with threads.
+DVC = """
+import signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+from darkroom.stage.orphans import following
+following(int(sys.argv.pop(1)), signal.SIGKILL)()
+del sys.path[0]
+from dvc.cli import main
+sys.exit(main())
+"""
+SRC = Path(__file__).resolve().parents[2]
 SIGNALLED = {128 + number for number in (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGUSR1, signal.SIGTERM)}
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a run."""
+    """How a run ended."""
 
     kind: Literal["done", "failed", "interrupted", "busy"]
-    """`interrupted`: the same run goes on where it was; `busy`: the same training is at work elsewhere."""
+    """`interrupted`: run again, it resumes; `busy`: another process runs the same training."""
     reason: str = ""
 
 
 @dataclass
-class Running:
-    """The runs that are at work, so that all of them can be asked to end."""
+class Runner:
+    """Runs stages, several at a time, and can stop all of them."""
 
-    ended: threading.Event = field(default_factory=threading.Event)
-    processes: set[Process] = field(default_factory=set)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    processes: set[subprocess.Popen[bytes]] = field(default_factory=set)
 
-    def run(self, slot: Slot, target: str, *, env: Mapping[str, str], log: Path, judge: Judge | None = None) -> Outcome:
-        """Run a stage and those before it, and wait for its end; what they say goes to the end of `log`."""
+    def run(
+        self, slot: Slot, target: str, *, env: Mapping[str, str], log: Path, prune_reason: PruneReason | None = None
+    ) -> Outcome:
+        """Run a stage and those before it, and wait for its end; their output is appended to `log`."""
         log.parent.mkdir(parents=True, exist_ok=True)
         begun = log.stat().st_size if log.exists() else 0
-        with _Listener(judge) as listener:
-            of_run = environment(slot) | dict(env) | listener.env
-            process = slot.dvc.start(["repro", target], folder=slot.folder, env=of_run, log=log)
+        with _Listener(prune_reason) as listener:
+            variables = environment(slot) | dict(env) | listener.env
+            process = start_dvc(["repro", target], folder=slot.folder, env=variables, log=log)
             self.processes.add(process)
             try:
-                if self.ended.is_set():
-                    _ask_to_end(process)
+                if self.stopping.is_set():
+                    _stop(process)
                 process.wait()
             except BaseException:  # a signal, where this is the main thread
-                _ask_to_end(process)
+                _stop(process)
                 process.wait()
                 raise
             else:
-                # A stage whose DVC was killed saves its state; what is left then has not begun.
-                slot.settle()
+                # If DVC was killed, its stage still saves its state. Processes that are left after that have not begun to work.
+                slot.wait_for_stage()
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(process.pid, signal.SIGKILL)
             finally:
                 self.processes.discard(process)
         with log.open("rb") as file:
             file.seek(begun)
-            said = file.read().decode(errors="replace")
-        return outcome(process.wait(), said)
+            output = file.read().decode(errors="replace")
+        return read_outcome(process.wait(), output)
 
-    def end(self) -> None:
-        """Ask all runs to save their state and end, and start no other."""
-        self.ended.set()
+    def stop(self) -> None:
+        """Let all runs save their state and end, and start no other."""
+        self.stopping.set()
         for process in list(self.processes):
-            _ask_to_end(process)
+            _stop(process)
+
+
+def start_dvc(arguments: Sequence[str], *, folder: Path, env: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    """Start DVC in a folder, as a session of its own that is killed when this process dies; its output is appended to `log`."""
+    launch = ["-c", DVC, str(SRC), str(os.getpid())] if sys.platform == "linux" else ["-m", "dvc"]
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, *launch, *arguments],
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def environment(slot: Slot) -> dict[str, str]:
-    """Return the environment of a run: states and logs belong to the repository, not to its slot."""
+    """Return the environment of a run: states and logs are written to the repository, not to the slot."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    left_out = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "DVC_STAGE", ADDRESS}
+    left_out = {*SET_BY_HOOKS, "DVC_STAGE", paths.TRIAL_SOCKET}
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return kept | {"PATH": path, "DVC_ROOT": str(slot.repository)}
 
 
-def threads(jobs: int) -> dict[str, str]:
-    """Return how many threads each of the jobs has; what the user has set stays.
+def thread_limits(jobs: int) -> dict[str, str]:
+    """Return the environment variables that give each job its share of the cores; those that the user has set stay.
 
-    Trainings with more threads than cores wait for each other by spinning: two with two threads each on two cores take ten times
-    as long.
+    With more threads than cores, trainings wait for each other by spinning: two with two threads each on two cores take ten
+    times as long.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {name: str(max(1, cores // jobs)) for name in THREADS if name not in os.environ} if jobs > 1 else {}
 
 
-def outcome(status: int, said: str) -> Outcome:
-    """Return what came of `dvc repro`, by its exit status and what it and the stage said."""
+def read_outcome(status: int, output: str) -> Outcome:
+    """Return how `dvc repro` ended, from its exit status and its output, which includes that of the stage."""
     if status == 0:
         return Outcome("done")
-    errors = re.findall(r"^error: (.*)$", said, re.MULTILINE)
-    exited = re.findall(r"exited with (-?\d+)", said)
+    errors = re.findall(r"^error: (.*)$", output, re.MULTILINE)
+    exited = re.findall(r"exited with (-?\d+)", output)
     of_stage = int(exited[-1]) if exited else None
     if status < 0 or (of_stage is not None and (of_stage < 0 or of_stage in SIGNALLED)):
         return Outcome("interrupted", errors[-1] if errors else f"killed ({of_stage if of_stage is not None else status})")
     if errors:
         return Outcome("busy" if f" {HELD}; " in errors[-1] else "failed", errors[-1])
-    lines = [line for line in said.splitlines() if line.strip()]
+    lines = [line for line in output.splitlines() if line.strip()]
     of_dvc = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     before = lines[: lines.index("ERROR: " + of_dvc[-1])] if of_dvc else lines
-    # Of a traceback the last line says most.
-    told = before[-1] if of_stage is not None and before else of_dvc[-1] if of_dvc else ""
-    return Outcome("failed", " ".join(told.split()) or f"dvc ended with status {status}")
+    # The last line of a traceback is the most useful.
+    reason = before[-1] if of_stage is not None and before else of_dvc[-1] if of_dvc else ""
+    return Outcome("failed", " ".join(reason.split()) or f"dvc ended with status {status}")
 
 
-def side_by_side(jobs: Sequence[Callable[[], None]], running: Running, failed: list[BaseException]) -> None:
-    """Run jobs in threads; a signal lets their runs save their states and end.
+def run_in_threads(jobs: Sequence[Callable[[], None]], runner: Runner, failed: list[BaseException]) -> None:
+    """Run jobs in a thread each; upon a signal their runs save their states and end.
 
     Raises
     ------
@@ -136,36 +164,36 @@ def side_by_side(jobs: Sequence[Callable[[], None]], running: Running, failed: l
         while any(worker.is_alive() for worker in workers):
             workers[0].join(0.1) if workers[0].is_alive() else time.sleep(0.1)
     except Interrupted as error:
-        running.end()
+        runner.stop()
         for worker in workers:
             worker.join()
-        raise Interrupted(error.number, "finished trials are kept, the same command goes on with the others") from None
+        raise Interrupted(error.number, "finished trials are kept, the same command resumes the others") from None
     if failed:
         raise failed[0]
 
 
 class _Listener:
-    """Answers what a training reports, at a socket, while it runs."""
+    """Listens at a socket while a training runs, and replies to each report whether to end early."""
 
-    def __init__(self, judge: Judge | None):
-        self.judge = judge
+    def __init__(self, prune_reason: PruneReason | None):
+        self.prune_reason = prune_reason
         self.env: dict[str, str] = {}
 
     def __enter__(self) -> "_Listener":
-        if self.judge is None:
+        if self.prune_reason is None:
             return self
-        # Not in the repository: the system allows such an address a hundred letters.
+        # Not in the repository: the path of a socket may have about a hundred characters.
         self.folder = Path(tempfile.mkdtemp(prefix="darkroom-"))
-        self.env = {ADDRESS: str(self.folder / "trial")}
+        self.env = {paths.TRIAL_SOCKET: str(self.folder / "trial")}
         self.server = socket.socket(socket.AF_UNIX)
-        self.server.bind(self.env[ADDRESS])
+        self.server.bind(self.env[paths.TRIAL_SOCKET])
         self.server.listen()
         self.thread = threading.Thread(target=self._serve, daemon=True)
         self.thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.judge is not None:
+        if self.prune_reason is not None:
             with suppress(OSError):  # wakes the thread
                 self.server.shutdown(socket.SHUT_RDWR)
             self.server.close()
@@ -173,23 +201,23 @@ class _Listener:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _serve(self) -> None:
-        assert self.judge is not None
+        assert self.prune_reason is not None
         while True:
             try:
                 connection, _ = self.server.accept()
             except OSError:  # closed
                 return
-            # A training that is killed while it asks gets no answer.
+            # A training that is killed meanwhile gets no reply.
             with connection, suppress(OSError, ValueError):
-                connection.settimeout(END_SECONDS)
+                connection.settimeout(REPORT_SECONDS)
                 with connection.makefile("rw", encoding="utf-8") as stream:
-                    reason = self.judge(json.loads(stream.readline()))
+                    reason = self.prune_reason(json.loads(stream.readline()))
                     stream.write(json.dumps({"prune": reason}) + "\n")
                     stream.flush()
 
 
-def _ask_to_end(process: Process) -> None:
-    """End DVC: its stage is told so once, and saves its state at the next step; told twice, it would end at once."""
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End DVC, upon which its stage gets one signal and saves its state at the next step; a second one would end it at once."""
     with suppress(ProcessLookupError, PermissionError):
         if sys.platform == "linux":
             process.terminate()

@@ -1,7 +1,7 @@
-"""Where trials run: clones of the repository that stay, with its objects and its data: a trial pays for its training alone.
+"""Slots: clones of the repository in which trials run, kept so that the next trial finds the data there.
 
-`dvc exp run --temp` makes a clone for every experiment, and puts the workspace aside while it does: killed in that instant it
-leaves the repository without its user's changes. A slot only reads the repository, and adds one reference when a trial has ended.
+`dvc exp run --temp` makes a clone for every experiment, and stashes the workspace while it does: killed in that instant it leaves
+the repository without its user's changes. A slot only reads the repository, and adds one reference when a trial has ended.
 """
 
 import configparser
@@ -19,21 +19,22 @@ from ruamel.yaml import YAML
 
 from darkroom import files
 from darkroom.errors import RunError
-from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment, git, reference
-from darkroom.experiments.warm import WarmDvc
+from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment, reference
 from darkroom.experiments.writing import dumped, only_stages, write_params
+from darkroom.git import git_output
+from darkroom.health.dvc_setup import cache_dir
 from darkroom.health.processes import is_locked
 from darkroom.params_file import read_yaml
 from darkroom.stage.lock import locked
 
-# What stands in the dvc.lock and the metrics of other stages is of another model.
+# Entries of other stages in dvc.lock, and their metrics, belong to another model.
 STAGES = ("download", "split", "train")
-# Where split writes what it has measured.
-MEASURED = "metrics/split"
-# Longer than a stage that is left behind takes to save its state.
-SETTLE_SECONDS = 60.0
-MOST_SLOTS = 1000
-# How DVC writes down an empty folder.
+# Metrics that split writes and DVC does not cache.
+SPLIT_METRICS = "metrics/split"
+# A stage whose DVC was killed saves its state in less; after this it is killed.
+MAX_STAGE_SECONDS = 60.0
+MAX_SLOTS = 1000
+# An empty folder in dvc.lock.
 EMPTY_MD5 = "d751713988987e9331980363e24189ce.dir"
 EMPTY = {"hash": "md5", "md5": EMPTY_MD5, "size": 0, "nfiles": 0}
 REF = "refs/darkroom/trial"
@@ -45,38 +46,40 @@ class Slot:
     Parameters
     ----------
     repository
-        The repository that it is a clone of.
+        What it is a clone of.
     folder
-        Where it stands.
+        Where the clone is.
     """
 
     def __init__(self, repository: Path, folder: Path):
-        self.repository, self.folder, self.dvc = repository, folder, WarmDvc()
+        self.repository, self.folder = repository, folder
 
-    def open(self, snapshot: Snapshot, content: Mapping[str, Any], *, lock: str | None, stages: tuple[str, ...] = STAGES) -> None:
-        """Make the slot a workspace of its own: the snapshot, with these parameters and what is known of the data.
+    def prepare(
+        self, snapshot: Snapshot, content: Mapping[str, Any], *, lock: str | None, stages: tuple[str, ...] = STAGES
+    ) -> None:
+        """Check out the snapshot, with these parameters and this dvc.lock.
 
         Parameters
         ----------
         snapshot
-            What to start from.
+            What to check out.
         content
-            Of params.yaml.
+            Content of params.yaml; `tune` stays that of the snapshot.
         lock
-            Content of dvc.lock; None: that of the snapshot.
+            Content of dvc.lock; None: that of the snapshot, for these stages.
         stages
-            What will run: of others nothing is taken along.
+            Stages that will run; outputs of others are removed.
         """
-        self.settle()
+        self.wait_for_stage()
         try:
             self._check_out(snapshot)
-        except RunError:  # what a kill left behind is not worth mending
+        except RunError:  # damaged by a kill
             shutil.rmtree(self.folder, ignore_errors=True)
             self._clone()
             self._check_out(snapshot)
-        # How long the search is to be says nothing of a trial.
-        own = {key: value for key, value in read_yaml(self.folder / "params.yaml").items() if key == "tune"}
-        write_params(self.folder / "params.yaml", {**content, **own})
+        # The settings of the search do not belong to a trial.
+        tune = {key: value for key, value in read_yaml(self.folder / "params.yaml").items() if key == "tune"}
+        write_params(self.folder / "params.yaml", {**content, **tune})
         path = self.folder / "dvc.lock"
         if lock is not None:
             path.write_text(lock, encoding="utf-8")
@@ -85,66 +88,61 @@ class Slot:
         self._drop_other_outputs(stages)
 
     def save(self, snapshot: Snapshot, name: str, message: str) -> str:
-        """Keep what stands here as an experiment of the repository, in one step, and return its commit."""
+        """Add the content of the slot to the repository as an experiment, in one step, and return its commit."""
         self._lock_empty_outputs()
-        git(self.folder, "add", "--all")
-        commit = commit_tree(self.folder, git(self.folder, "write-tree"), snapshot.head, message)
-        git(self.folder, "update-ref", REF, commit)
-        quiet = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
+        git_output(self.folder, "add", "--all")
+        commit = commit_tree(self.folder, git_output(self.folder, "write-tree"), snapshot.head, message)
+        git_output(self.folder, "update-ref", REF, commit)
+        fetch = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
         target = f"{REF}:{reference(snapshot.head, name)}"
         try:
-            git(self.repository, *quiet, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(self.folder), target)
+            git_output(self.repository, *fetch, str(self.folder), target)
         except RunError:
-            if there := find_experiment(self.repository, name):  # another search has been faster
+            if there := find_experiment(self.repository, name):  # another search was faster
                 return there
             raise
         return commit
 
-    def settle(self) -> None:
-        """Wait for a stage that a kill left behind here to save its state and go."""
+    def wait_for_stage(self) -> None:
+        """Wait for a stage whose DVC was killed to save its state and end; kill it if it does not."""
         lock = self.folder / ".dvc" / "tmp" / "darkroom.lock"
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + MAX_STAGE_SECONDS
         while lock.exists() and is_locked(lock, "fcntl"):
             if time.monotonic() > deadline:
                 _kill_holder(lock)
-                deadline = time.monotonic() + SETTLE_SECONDS
+                deadline = time.monotonic() + MAX_STAGE_SECONDS
             time.sleep(0.1)
 
     def _check_out(self, snapshot: Snapshot) -> None:
         if not (self.folder / ".git").is_dir():
             self._clone()
-        # Nobody else is at work here: locks are of the dead.
-        for left in (".git/index.lock", ".git/HEAD.lock", ".dvc/tmp/rwlock", ".dvc/tmp/rwlock.lock"):
-            (self.folder / left).unlink(missing_ok=True)
-        git(self.folder, "checkout", "--quiet", "--force", "--detach", snapshot.commit)
-        # What the stages of the data have measured is not in DVC's cache, and would be measured again.
-        git(self.folder, "clean", "--quiet", "-ffd", f"--exclude=/{MEASURED}")
+        # No other process uses this slot: these locks were left by killed ones.
+        for path in (".git/index.lock", ".git/HEAD.lock", ".dvc/tmp/rwlock", ".dvc/tmp/rwlock.lock"):
+            (self.folder / path).unlink(missing_ok=True)
+        git_output(self.folder, "checkout", "--quiet", "--force", "--detach", snapshot.commit)
+        # Metrics of split that the repository does not track stay, or split would run again.
+        git_output(self.folder, "clean", "--quiet", "-ffd", f"--exclude=/{SPLIT_METRICS}")
         self._share_cache()
 
     def _clone(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        git(self.folder.parent, "clone", "--quiet", "--shared", "--no-checkout", str(self.repository), str(self.folder))
+        git_output(self.folder.parent, "clone", "--quiet", "--shared", "--no-checkout", str(self.repository), str(self.folder))
 
     def _share_cache(self) -> None:
-        """Let DVC keep results, and find data, where the repository has them."""
+        """Let DVC use the cache, and the other local settings, of the repository."""
         own = configparser.ConfigParser(interpolation=None)
         own.read(self.repository / ".dvc" / "config.local", encoding="utf-8")
         if not own.has_section("cache"):
             own.add_section("cache")
-        own.set("cache", "dir", str(self._cache_dir()))
+        own.set("cache", "dir", str(cache_dir(self.repository)))
         with (self.folder / ".dvc" / "config.local").open("w", encoding="utf-8") as file:
             own.write(file)
 
-    def _cache_dir(self) -> Path:
-        settings = configparser.ConfigParser(interpolation=None)
-        settings.read([self.repository / ".dvc" / name for name in ("config", "config.local")], encoding="utf-8")
-        return (self.repository / ".dvc" / settings.get("cache", "dir", fallback="cache").strip("\"'")).resolve()
-
     def _lock_empty_outputs(self) -> None:
-        """Say in dvc.lock that stages which have not run made empty folders: `dvc exp apply` fails over outputs without a hash.
+        """Record in dvc.lock empty outputs for stages that did not run: `dvc exp apply` fails on outputs without a hash.
 
-        They stand there without dependencies, so that the next `dvc repro` runs them.
+        These entries have no dependencies, so the next `dvc repro` runs the stages.
         """
         path, yaml = self.folder / "dvc.lock", YAML()
         lock: Any = yaml.load(path.read_text(encoding="utf-8")) if path.is_file() else {"schema": "2.0", "stages": {}}
@@ -153,9 +151,9 @@ class Slot:
             if name not in lock["stages"] and outs:
                 lock["stages"][name] = {"cmd": stage["cmd"], "outs": outs}
         path.write_text(dumped(yaml, lock), encoding="utf-8")
-        known = self._cache_dir() / "files" / "md5" / EMPTY_MD5[:2] / EMPTY_MD5[2:]
-        if not known.exists():
-            files.write_text(known, "[]")
+        listing = cache_dir(self.repository) / "files" / "md5" / EMPTY_MD5[:2] / EMPTY_MD5[2:]
+        if not listing.exists():
+            files.write_text(listing, "[]")
 
     def _drop_other_outputs(self, stages: tuple[str, ...]) -> None:
         for name, stage in read_yaml(self.folder / "dvc.yaml")["stages"].items():
@@ -166,25 +164,24 @@ class Slot:
 
 
 @contextmanager
-def taken_slots(repository: Path, number: int) -> Iterator[list[Slot]]:
-    """Yield so many slots that no other search works in, the first free ones."""
+def lock_slots(repository: Path, number: int) -> Iterator[list[Slot]]:
+    """Lock and yield this number of slots, the first that no other search uses."""
     folder = slots_dir(repository)
     slots: list[Slot] = []
     with ExitStack() as stack:
-        for place in range(MOST_SLOTS):
+        for place in range(MAX_SLOTS):
             if len(slots) == number:
                 break
             try:
                 stack.enter_context(locked(folder / f"{place}.lock", "tune", patient=False))
-            except RunError:  # another search's
+            except RunError:  # used by another search
                 continue
             slots.append(Slot(repository, folder / str(place)))
-            stack.callback(slots[-1].dvc.close)
         yield slots
 
 
 def slots_dir(repository: Path) -> Path:
-    """Return the folder of the slots, and of what searches hold."""
+    """Return the folder of the slots and of the locks between searches."""
     return repository / ".dvc" / "tmp" / "search"
 
 

@@ -1,4 +1,4 @@
-"""How trials and their settings are called."""
+"""How experiments, their settings and tables of them are written as text."""
 
 import json
 from collections.abc import Sequence
@@ -8,17 +8,17 @@ from darkroom.experiments.overrides import Settings
 
 
 def experiment_name(study: str, number: int) -> str:
-    """Return what the experiment of a trial is called."""
+    """Return the name of a trial's experiment."""
     return f"{study}-{number:04d}"
 
 
-def described(settings: Settings) -> str:
+def settings_text(settings: Settings) -> str:
     """Return settings on one line."""
-    return "  ".join(f"{key}={shown(value)}" for key, value in settings.items())
+    return "  ".join(f"{key}={value_text(value)}" for key, value in settings.items())
 
 
-def shown(value: Any) -> str:
-    """Return a value as people write it."""
+def value_text(value: Any) -> str:
+    """Return a value on one line: numbers in four digits, mappings and lists as JSON."""
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

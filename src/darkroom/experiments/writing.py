@@ -1,4 +1,4 @@
-"""params.yaml and dvc.lock, written so that nothing changes in them but what is meant to."""
+"""Edits of params.yaml and dvc.lock that keep comments, order and quotes."""
 
 import io
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from darkroom import files
 
 
 def only_stages(lock: str, stages: tuple[str, ...]) -> str:
-    """Return the content of a dvc.lock with these stages alone."""
+    """Return the content of a dvc.lock with only these stages."""
     yaml = YAML()
     content = yaml.load(lock)
     for name in [name for name in content["stages"] if name not in stages]:
@@ -20,7 +20,7 @@ def only_stages(lock: str, stages: tuple[str, ...]) -> str:
 
 
 def write_params(path: Path, content: Mapping[str, Any]) -> None:
-    """Write parameters over those of a file, with its comments."""
+    """Replace the parameters in a params.yaml and keep its comments."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
@@ -31,7 +31,7 @@ def write_params(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _represent_null(representer: Any, _: None) -> Any:
-    """Write `null`, where ruamel would write nothing."""
+    """Write `null`, which ruamel would leave empty."""
     return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 

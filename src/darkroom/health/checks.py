@@ -43,9 +43,11 @@ def _repository_disk(root: Path) -> Iterator[Finding]:
 
 
 def _cache_disk(root: Path) -> Iterator[Finding]:
-    return machine.check_disk(
-        root, "dvc cache", [Path(dvc_setup.setting(root, "cache.dir", str(root / ".dvc" / "cache")))], COLLECT
-    )
+    try:
+        folder = dvc_setup.cache_dir(root)
+    except Exception:  # of DVC or its settings, which other lines are about
+        folder = root / ".dvc" / "cache"
+    return machine.check_disk(root, "dvc cache", [folder], COLLECT)
 
 
 def _downloads_disk(root: Path) -> Iterator[Finding]:

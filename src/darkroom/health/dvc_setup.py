@@ -151,6 +151,19 @@ def _remote(settings: Settings) -> Finding:
     return Finding("ok", "dvc remote", f"{default}: {settings.get(f'remote.{default}.url', ('', ''))[0]}")
 
 
+def cache_dir(root: Path) -> Path:
+    """Return the folder of DVC's cache in a repository, which a setting of any level may have moved.
+
+    Raises
+    ------
+    ImportError, dvc.exceptions.DvcException
+        If DVC is not installed, or cannot read its settings.
+    """
+    from dvc.config import Config
+
+    return Path(Config(str(root / ".dvc"))["cache"].get("dir") or root / ".dvc" / "cache").resolve()
+
+
 def setting(root: Path, key: str, default: str) -> str:
     """Return a setting; the default where there is none, or DVC cannot be asked: what is wrong, the line on DVC says."""
     try:

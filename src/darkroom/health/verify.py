@@ -1,6 +1,5 @@
 """Whether what lies here is what was recorded: everything is hashed anew, for DVC itself trusts file times and its cache."""
 
-import configparser
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 from darkroom import files, paths
 from darkroom.errors import InputError
+from darkroom.health.dvc_setup import cache_dir
 from darkroom.params_file import read_yaml
 
 
@@ -41,7 +41,7 @@ def verify(root: Path) -> Iterator[Finding]:
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"dvc.lock: is damaged ({type(error).__name__}: {error}); run 'git checkout -- dvc.lock'") from None
     yield from _check_chain(recorded)
-    hashes, cache = _Hashes(root), _cache_dir(root)
+    hashes, cache = _Hashes(root), cache_dir(root) / "files" / "md5"
     params = read_yaml(root / "params.yaml")
     for record in recorded.values():
         yield from _check_params(record, params)
@@ -148,14 +148,6 @@ def _broken_promise(path: Path) -> str | None:
         if files.sha256(path.parent / name) != digest:
             return f"{name} beside it is not the file that it describes"
     return None
-
-
-def _cache_dir(root: Path) -> Path:
-    """Return the folder of the objects, which DVC's settings may have moved."""
-    settings = configparser.ConfigParser(interpolation=None)
-    settings.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
-    chosen = settings.get("cache", "dir", fallback="cache").strip("\"'")
-    return root / ".dvc" / chosen / "files" / "md5"
 
 
 def _object(cache: Path, digest: str) -> Path:

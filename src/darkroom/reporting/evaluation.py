@@ -1,4 +1,4 @@
-"""All that the evaluate stage writes: the tables of both splits, and sheets of test images."""
+"""What the evaluate stage writes: tables of both splits, and sheets of test images."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -8,18 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.errors import warn
-from darkroom.metrics.scores import Labels, is_right, most_confident_mistakes, predictions, score
+from darkroom.metrics.scores import Labels, is_right, most_confident_mistakes, score
+from darkroom.metrics.scores import predictions as predicted_labels
 from darkroom.params import EvaluateParams
 from darkroom.reporting.sheets import contact_sheet, evenly_sampled
-from darkroom.reporting.tables import Answers, write_tables
+from darkroom.reporting.tables import LabelledPredictions, write_tables
 
 ReadImage = Callable[[int], NDArray[np.uint8]]
-FurtherOf = Callable[[NDArray[np.float64], Labels], Mapping[str, float]]
+ExtraMetricsOf = Callable[[NDArray[np.float64], Labels], Mapping[str, float]]
 
 
-def measure(answers: Mapping[str, Answers], further: FurtherOf, params: EvaluateParams) -> dict[str, dict[str, float]]:
-    """Return the metrics of every split, the usual ones and those that `further` adds; what has no value is told and left out."""
-    metrics = {name: score(*given, bins=params.ece_bins) | dict(further(*given)) for name, given in answers.items()}
+def measure(
+    predictions: Mapping[str, LabelledPredictions], extra: ExtraMetricsOf, params: EvaluateParams
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of every split, the default ones and those of `extra`; a NaN is left out with a warning."""
+    metrics = {name: score(*each, bins=params.ece_bins) | dict(extra(*each)) for name, each in predictions.items()}
     for split, values in metrics.items():
         for name in [name for name, value in values.items() if not math.isfinite(value)]:
             warn(f"params.yaml: evaluate.metrics.{name}: is {values.pop(name)} on {split}; it is left out there")
@@ -28,7 +31,7 @@ def measure(answers: Mapping[str, Answers], further: FurtherOf, params: Evaluate
 
 def write_evaluation(
     directory: Path,
-    answers: Mapping[str, Answers],
+    predictions: Mapping[str, LabelledPredictions],
     classes: Sequence[str],
     metrics: Mapping[str, Mapping[str, float]],
     read_image: ReadImage,
@@ -40,48 +43,46 @@ def write_evaluation(
     ----------
     directory
         Where to write.
-    answers
-        Of the model, on `val` and `test`.
+    predictions
+        Predictions on `val` and `test`.
     classes
         The K class names.
     metrics
-        Of every split, as `measure` returns them.
+        Metrics of every split, as `measure` returns them.
     read_image
         Given the place of an image in the test split, returns it as (H, W, C) uint8.
     params
-        Number of bins and of images.
+        Number of bins, and of images in a sheet.
     """
-    write_tables(directory, answers, classes, metrics, bins=params.ece_bins)
+    write_tables(directory, predictions, classes, metrics, bins=params.ece_bins)
     images = directory / "images"
     images.mkdir()
-    test = answers["test"]
+    test = predictions["test"]
     sheets = {
         "mistakes": most_confident_mistakes(*test, params.num_images),
         "samples": evenly_sampled(test.labels, params.num_images),
     }
-    # Names that stay the same, so that the sheets of two revisions stand side by side.
+    # The same file names always, so that `dvc plots diff` shows the sheets of two revisions side by side.
     for name, places in sheets.items():
         _draw(test, places, classes, read_image, images / f"{name}.png")
 
 
-def _draw(test: Answers, places: NDArray[np.intp], classes: Sequence[str], read_image: ReadImage, path: Path) -> None:
+def _draw(test: LabelledPredictions, places: NDArray[np.intp], classes: Sequence[str], read_image: ReadImage, path: Path) -> None:
     probabilities, labels = test.probabilities[places], test.labels[places]
     right = is_right(probabilities, labels)
     if labels.ndim == 2:
-        said = predictions(probabilities, labels)
-        captions = [
-            (f"is {_listed(classes, actual)}", f"said {_listed(classes, each)}")
-            for actual, each in zip(labels, said, strict=True)
-        ]
+        predicted = predicted_labels(probabilities, labels)
+        texts = [(_listed(classes, actual), _listed(classes, each)) for actual, each in zip(labels, predicted, strict=True)]
     else:
         predicted = probabilities.argmax(axis=1)
-        captions = [
-            (f"is {classes[label]}", f"said {classes[best]} {row[best]:.2f}")
+        texts = [
+            (classes[label], f"{classes[best]} {row[best]:.2f}")
             for label, best, row in zip(labels, predicted, probabilities, strict=True)
         ]
+    captions = [(f"true: {actual}", f"predicted: {each}") for actual, each in texts]
     shown = [read_image(int(place)) for place in places]
     contact_sheet(shown, captions, (~right).tolist()).save(path)
 
 
 def _listed(classes: Sequence[str], chosen: NDArray[np.generic]) -> str:
-    return ", ".join(classes[label] for label in np.flatnonzero(chosen).tolist()) or "nothing"
+    return ", ".join(classes[label] for label in np.flatnonzero(chosen).tolist()) or "none"

@@ -19,7 +19,7 @@ SEPARATOR = "; "
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of some images.
+    """Predictions of a model for N images.
 
     Attributes
     ----------
@@ -30,11 +30,11 @@ class Predictions:
     actual : list of N str, or None
         The true classes, where they are known.
     given : list of N dict, or None
-        What else the source says of each image.
+        Further columns of the source for each image.
     multilabel : bool
-        Whether an image has any number of classes; those above 0.5 are predicted.
+        Whether an image may have any number of classes; those above 0.5 are predicted.
     backend : dict, or None
-        How they were computed.
+        Backend and precision that computed them.
     """
 
     classes: list[str]
@@ -52,18 +52,18 @@ class Predictions:
 
     @property
     def given_columns(self) -> list[str]:
-        """Names of all that the source says of any of the images."""
+        """Names of the further columns of the source."""
         return list(dict.fromkeys(name for each in self.given or [] for name in each))
 
     def most_probable(self, count: int) -> Iterator[list[tuple[str, float]]]:
-        """Yield for each image its `count` most probable (class, probability); the first class of equals comes first."""
+        """Yield for each image its `count` most probable (class, probability); of equals the first in the class list comes first."""
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
         for labels, row in zip(order.tolist(), self.probabilities, strict=True):
             yield [(self.classes[label], float(row[label])) for label in labels]
 
 
 def write_predictions(path: Path, predictions: Predictions, top_k: int) -> None:
-    """Write one file, in the format that its name ends with, in one step.
+    """Write one file atomically, in the format of its ending.
 
     Raises
     ------
@@ -76,14 +76,14 @@ def write_predictions(path: Path, predictions: Predictions, top_k: int) -> None:
 
 
 def write_all(directory: Path, predictions: Predictions, top_k: int) -> None:
-    """Write predictions.csv, .parquet and .jsonl, and backend.json: how they were computed."""
+    """Write predictions.csv, .parquet and .jsonl, and backend.json, which says how they were computed."""
     for ending in WRITERS:
         write_predictions(directory / f"predictions{ending}", predictions, top_k)
     files.write_json(directory / "backend.json", predictions.backend)
 
 
 def check_out(path: Path | None, *, needed: bool = False) -> None:
-    """Refuse a file that cannot be written, before anything is computed for it, and none where another model needs one."""
+    """Raise InputError before anything is computed if a file cannot be written, or if none is given where one is `needed`."""
     if path is None:
         if needed:
             raise InputError("--model: data/predictions is for the published model; name a file for those of this one with --out")
@@ -99,36 +99,38 @@ def check_out(path: Path | None, *, needed: bool = False) -> None:
 def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
     """Write path, actual (where known), class, probability, class_2, … in four digits, and `given_<column>` of the source.
 
-    Where an image may have any number of classes, `classes` holds those that are predicted, and class the most probable one.
+    For multi-label data, `classes` lists the predicted classes, and `class` is the most probable one.
     """
     top_k = min(top_k, len(predictions.classes))
     known = ["actual"] if predictions.actual else []
-    further = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("class", "probability")]
+    ranks = [f"{name}_{place}" for place in range(2, top_k + 1) for name in ("class", "probability")]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         columns = predictions.given_columns
         given = [files.csv_text(f"given_{name}") for name in columns]
-        several = ["classes"] if predictions.multilabel else []
-        writer.writerow(["path", *known, *several, "class", "probability", *further, *given])
+        multilabel = ["classes"] if predictions.multilabel else []
+        writer.writerow(["path", *known, *multilabel, "class", "probability", *ranks, *given])
         chosen = predictions.chosen if predictions.multilabel else []
         for number, top in enumerate(predictions.most_probable(top_k)):
             actual = [files.csv_text(predictions.actual[number])] if predictions.actual else []
             cells = [cell for name, value in top for cell in (files.csv_text(name), f"{value:.4f}")]
-            carried = [files.csv_text(predictions.given[number].get(name, "")) for name in columns] if predictions.given else []
-            said = [files.csv_text(SEPARATOR.join(chosen[number]))] if predictions.multilabel else []
-            writer.writerow([files.csv_text(predictions.paths[number]), *actual, *said, *cells, *carried])
+            columns_of_source = (
+                [files.csv_text(predictions.given[number].get(name, "")) for name in columns] if predictions.given else []
+            )
+            predicted = [files.csv_text(SEPARATOR.join(chosen[number]))] if predictions.multilabel else []
+            writer.writerow([files.csv_text(predictions.paths[number]), *actual, *predicted, *cells, *columns_of_source])
 
 
 def _write_jsonl(path: Path, predictions: Predictions, top_k: int) -> None:
-    """Write an object per line: path, actual (where known), class, probability, top (their list), given (by the source)."""
+    """Write an object per line: path, actual (where known), class, probability, top (a list of both), given (by the source)."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         chosen = predictions.chosen if predictions.multilabel else []
         for number, top in enumerate(predictions.most_probable(top_k)):
             known = {"actual": predictions.actual[number]} if predictions.actual else {}
             ranked = [{"class": name, "probability": value} for name, value in top]
             given = {"given": predictions.given[number]} if predictions.given_columns and predictions.given else {}
-            said = {"classes": chosen[number]} if predictions.multilabel else {}
-            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **said, **ranked[0], "top": ranked, **given}
+            predicted = {"classes": chosen[number]} if predictions.multilabel else {}
+            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **predicted, **ranked[0], "top": ranked, **given}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 

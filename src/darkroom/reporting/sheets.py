@@ -14,7 +14,8 @@ GAP = 8  # pixels between cells
 GROUP_GAP = 20  # more pixels between groups of cells
 FONT_SIZE = 12  # pixels
 LINE = 15  # pixels from one line of a caption to the next
-CELL_WIDTH = SIDE + 2 * FRAME + GAP
+CAPTION_WIDTH = 136  # pixels, as wide as "predicted: airplane 0.93"
+CELL_WIDTH = CAPTION_WIDTH + GAP
 
 WHITE, GREY, INK, RED = "#ffffff", "#e5e7eb", "#1f2937", "#dc2626"
 
@@ -28,27 +29,27 @@ def contact_sheet(
     group: int = 1,
     empty: str = "no mistakes",
 ) -> Image.Image:
-    """Draw images in rows of equal cells, each with lines of text under it; wrong ones get a red frame.
+    """Draw a grid of images, each with lines of text under it; wrong ones get a red frame.
 
     Parameters
     ----------
     images : N arrays (H, W, C) uint8, or None
         C is 1 (grey) or 3 (red, green, blue); sizes may differ. None leaves its cell empty.
     captions
-        Lines for every image, as many for each; what is too long loses its middle, letters lose their accents.
+        Lines of text for every image, the same number for each. A long line is cut in its middle; accents are removed.
     wrong
-        Whether something is wrong with each image: the model's answer, its label.
+        Whether something is wrong with each image, such as its prediction or label.
     columns
         Images in a row.
     group
-        Of so many cells of a row, each group stands by itself.
+        Number of cells in a group; there is a gap between groups.
     empty
-        What the sheet says when there is no image.
+        Text of the sheet if there are no images.
 
     Returns
     -------
     sheet
-        In at most 256 colours, so that saved as PNG it is small enough for Git; the same bytes for the same content.
+        With at most 256 colours, so that its PNG is small enough for Git. The same content gives the same bytes.
     """
     rows = max(1, -(-len(images) // columns))
     num_lines = max(map(len, captions), default=2)
@@ -69,21 +70,21 @@ def contact_sheet(
         for number, line in enumerate(caption):
             baseline = top + SIDE + 2 * FRAME + (number + 1) * LINE - 2
             colour = RED if is_wrong and number == num_lines - 1 else INK
-            draw.text((left, baseline), _drawable(line, font, SIDE + 2 * FRAME), fill=colour, font=font, anchor="ls")
+            draw.text((left, baseline), _drawable(line, font, CAPTION_WIDTH), fill=colour, font=font, anchor="ls")
     return sheet.quantize(256, method=Image.Quantize.MEDIANCUT)
 
 
 def augmentation_sheet(views: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> Image.Image:
-    """Draw a row for each of N images: as it is, and as the network sees it in one epoch after the other.
+    """Draw a row for each of N images: the original, and how it is augmented in each epoch.
 
     Parameters
     ----------
     views : arrays (N, H, W, C) uint8
-        The images as they are, then of each epoch.
+        The originals, then those of each epoch.
     names
-        The N names of their classes.
+        Class names of the N images.
     """
-    when = ["as it is", *(f"epoch {epoch}" for epoch in range(1, len(views)))]
+    when = ["original", *(f"epoch {epoch}" for epoch in range(1, len(views)))]
     images = [view[place] for place in range(len(names)) for view in views]
     captions = [(name, text) for name in names for text in when]
     return contact_sheet(images, captions, [False] * len(images), columns=len(views))
@@ -93,7 +94,7 @@ def evenly_sampled(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.i
     """Return at most `count` rows, sorted by class: the first of every class, then the second, and so on.
 
     If there are more classes than `count`, classes are taken at equal distances along the class list. An image of several
-    classes counts for the first of them.
+    classes counts as the first of them.
     """
     if labels.ndim == 2:
         labels = labels.argmax(axis=1)
@@ -110,15 +111,15 @@ def evenly_sampled(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.i
 def sampled_by_class(labels: NDArray[np.integer[Any]], num_classes: int, count: int) -> NDArray[np.int64]:
     """Return rows (n, m) of images spread over each of the n classes that are shown, -1 where a class has too few.
 
-    There are 8, 4 or 2 of every class, as many as make no more than `count` altogether; if there are more classes than that,
-    classes are taken at equal distances along the class list.
+    There are 8, 4 or 2 images of every class, the most that keep the total within `count`; if there are too many classes, some are
+    taken at equal distances along the class list.
 
     Parameters
     ----------
     labels : (N,) int64, or (N, K) uint8
-        Of all images; one of several classes is a sample of each.
+        Labels of all images; an image of several classes may be shown for each of them.
     num_classes, count
-        K, and the largest number of rows.
+        K, and the largest number of images.
     """
     each = next((each for each in (8, 4) if each * num_classes <= count), 2)
     num_shown = min(num_classes, count // each)
@@ -131,7 +132,7 @@ def sampled_by_class(labels: NDArray[np.integer[Any]], num_classes: int, count: 
 
 
 def _draw_image(sheet: Image.Image, image: NDArray[np.uint8], corner: tuple[int, int], frame: str) -> None:
-    """Paint a square with a frame, and the image in the middle of it."""
+    """Draw a square with a frame, and the image in its middle."""
     left, top = corner
     outer = SIDE + 2 * FRAME
     ImageDraw.Draw(sheet).rectangle((left, top, left + outer - 1, top + outer - 1), fill=WHITE, outline=frame, width=FRAME)
@@ -140,7 +141,7 @@ def _draw_image(sheet: Image.Image, image: NDArray[np.uint8], corner: tuple[int,
 
 
 def _fitted(image: NDArray[np.uint8]) -> Image.Image:
-    """Return the image as large as fits: small ones are enlarged in whole steps, so that every pixel stays a square."""
+    """Return the image as large as fits: small ones are enlarged by a whole factor, so that every pixel is a square."""
     pil_image = Image.fromarray(image.squeeze(axis=2) if image.shape[2] == 1 else image).convert("RGB")
     longer = max(pil_image.size)
     if longer <= SIDE:
@@ -151,14 +152,14 @@ def _fitted(image: NDArray[np.uint8]) -> Image.Image:
 
 
 def _font() -> ImageFont.FreeTypeFont:
-    # Pillow brings this font with it, so that sheets are the same on every machine; it knows the letters of ASCII only.
+    # Included in Pillow, so that sheets are the same on every machine; it has only ASCII letters.
     font = ImageFont.load_default(FONT_SIZE)
     assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
     return font
 
 
 def _drawable(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Return the line without accents and, where it is wider than so many pixels, without its middle: the end may be a number."""
+    """Return the line without accents, cut in its middle if it is wider than `width` pixels: its end may be a number."""
     line = "".join(character for character in unicodedata.normalize("NFKD", line) if not unicodedata.combining(character))
     shown, kept = line, len(line)
     while kept and font.getlength(shown) > width:

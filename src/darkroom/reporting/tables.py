@@ -13,8 +13,8 @@ from darkroom.errors import one_line
 from darkroom.metrics import scores
 
 
-class Answers(NamedTuple):
-    """What the model says of the N images of a split, and what is true.
+class LabelledPredictions(NamedTuple):
+    """Predictions for the N images of a split, with their labels.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class Answers(NamedTuple):
 
 def write_tables(
     directory: Path,
-    splits: Mapping[str, Answers],
+    splits: Mapping[str, LabelledPredictions],
     classes: Sequence[str],
     metrics: Mapping[str, Mapping[str, float]],
     *,
@@ -41,17 +41,17 @@ def write_tables(
     directory
         Where to write.
     splits
-        The model's answers on `val` and `test`.
+        Predictions on `val` and `test`.
     classes
         The K class names.
     metrics
-        The content of metrics.json: for each split, its metrics.
+        Metrics of each split: the content of metrics.json.
     bins
-        Number of bins of confidence.
+        Number of bins of the reliability diagram.
     """
     files.write_json(directory / "metrics.json", metrics)
-    for name, answers in splits.items():
-        write_reliability(directory / f"reliability_{name}.csv", scores.reliability(*answers, bins=bins))
+    for name, predictions in splits.items():
+        write_reliability(directory / f"reliability_{name}.csv", scores.reliability(*predictions, bins=bins))
     write_confusion(directory / "confusion.csv", scores.confusion_matrix(*splits["test"]), classes)
     write_per_class(directory / "per_class.csv", scores.per_class(*splits["test"]), classes)
 
@@ -59,8 +59,8 @@ def write_tables(
 def write_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str]) -> None:
     """Write actual, predicted, count, num_classes: the diagonal, then the other cells that are not 0, most frequent first.
 
-    The diagonal names every class once, in the order of the class list, and plots take over that order and their size from
-    `num_classes`. Leaving out zeros keeps the table of a thousand classes small.
+    The diagonal has every class once, in the order of the class list, which is the order in the plot; `num_classes` sets the size
+    of the plot. Without the zeros the table of a thousand classes stays small.
     """
     names = [plain_text(name) for name in classes]
     mistakes = matrix - np.diag(np.diag(matrix))
@@ -78,23 +78,23 @@ def write_per_class(path: Path, per_class: scores.PerClass, classes: Sequence[st
 
 
 def write_reliability(path: Path, diagram: scores.Reliability) -> None:
-    """Write bin (from 1), confidence, accuracy, count of the bins that hold images."""
+    """Write bin (from 1), confidence, accuracy, count; bins without images are left out."""
     columns = (column.tolist() for column in diagram)
     rows = (row for row in zip(range(1, len(diagram.num_images) + 1), *columns, strict=True) if row[-1])
     write_csv(path, ("bin", "confidence", "accuracy", "count"), rows)
 
 
 def plain_text(name: str) -> str:
-    """Return a class name on one line that neither a spreadsheet nor a web page runs.
+    """Return a class name on one line that is no formula for a spreadsheet and no HTML for a web page.
 
-    DVC copies the text of tables into a script of its page as it is, where `</script>` would end the script: so angle brackets
-    become angle quotation marks.
+    DVC copies the text of tables unchanged into a script of its page, which `</script>` would end: so angle brackets become angle
+    quotation marks.
     """
     return files.csv_text(one_line(name).translate({ord("<"): "\u2039", ord(">"): "\u203a"}))
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table atomically; texts that are not the project's own have gone through `plain_text`."""
+    """Write a table atomically; names that come from the data have to be passed through `plain_text` first."""
     with files.replaced_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

@@ -1,1 +1,1 @@
-"""Searches and repetitions: every trial an experiment that Git keeps. No torch."""
+"""Hyperparameter search with Optuna; every trial is a DVC experiment. No torch."""

@@ -1,4 +1,4 @@
-"""A search from its beginning, or from where it was interrupted, to its end: trials as experiments, told to an Optuna study."""
+"""Run a search, or resume it: every trial is an experiment, and its result is recorded in an Optuna study."""
 
 import json
 import math
@@ -16,73 +16,74 @@ from optuna.trial import Trial, TrialState
 
 from darkroom.errors import InputError, RunError
 from darkroom.experiments.baseline import Baseline
-from darkroom.experiments.leases import leased, visible_gpus
+from darkroom.experiments.leases import lease_gpus, visible_gpus
 from darkroom.experiments.overrides import SECTIONS, Settings, with_settings
-from darkroom.experiments.repository import find_experiment, git, params_of
-from darkroom.experiments.runs import MOST_KILLS, Outcome, Running, side_by_side, threads
-from darkroom.experiments.slots import Slot, taken_slots
-from darkroom.experiments.text import described, experiment_name
+from darkroom.experiments.repository import find_experiment, params_of
+from darkroom.experiments.runs import MAX_KILLS, Outcome, Runner, run_in_threads, thread_limits
+from darkroom.experiments.slots import Slot, lock_slots
+from darkroom.experiments.text import experiment_name, settings_text
+from darkroom.git import git_output
 from darkroom.params import Params
 from darkroom.params_file import check_params
 from darkroom.search.samplers import make_pruner, make_sampler
 from darkroom.search.space import Space
 from darkroom.search.storage import faults, open_storage
-from darkroom.search.study import check_baseline, check_study, started
+from darkroom.search.study import check_baseline, check_study, with_start
 from darkroom.search.trials import Trials
 
-# From the first trial on: then it is not the values that are wrong.
-MOST_FAILURES = 3
+# If the first trials all fail, it is not because of their values.
+MAX_FAILURES = 3
 WAIT_SECONDS = 2.0
 PUBLISHED = "metrics/train/published.json"
 
 
 class SearchResult(NamedTuple):
-    """A search that has come to its end."""
+    """A finished search."""
 
     study: Study
     trials: Trials
     address: str
-    """Of the storage, for optuna-dashboard."""
+    """Address of the storage, for optuna-dashboard."""
 
 
 @dataclass
 class Search:
-    """What the jobs of a search share."""
+    """The state that the jobs of a search share."""
 
     trials: Trials
     params: Params
     baseline: Baseline
     logs: Path
-    running: Running = field(default_factory=Running)
+    runner: Runner = field(default_factory=Runner)
     deadline: float = math.inf
     num_failed: int = 0
     num_done: int = 0
     faults: list[BaseException] = field(default_factory=list)
 
     def work(self, slot: Slot, env: Mapping[str, str]) -> None:
-        """Work at trials until there are no more, one after the other."""
+        """Run one trial after the other, until none is left."""
         try:
-            told = False
-            while not self.running.ended.is_set():
+            has_said_so = False
+            while not self.runner.stopping.is_set():
                 trial = self.trials.claim(new=time.monotonic() < self.deadline)
                 if trial is not None:
                     try:
-                        self._attempt(slot, trial, env)
+                        self._run_trial(slot, trial, env)
                     finally:
                         self.trials.release(trial)
                 elif elsewhere := self.trials.elsewhere():
-                    if not told:
-                        say(f"waiting for {len(elsewhere)} that other searches work at")
-                    told = True
-                    self.running.ended.wait(WAIT_SECONDS)
+                    if not has_said_so:
+                        say(f"waiting for {len(elsewhere)} trials of other searches")
+                    has_said_so = True
+                    self.runner.stopping.wait(WAIT_SECONDS)
                 else:
                     return
         except BaseException as error:
             self.faults.append(error)
-            self.running.end()
+            self.runner.stop()
 
-    def _attempt(self, slot: Slot, trial: Trial, env: Mapping[str, str]) -> None:
-        """Bring a trial to its end, or leave it for the next time if the search is to end."""
+    def _run_trial(self, slot: Slot, trial: Trial, env: Mapping[str, str]) -> None:
+        """Run a trial to its end, or until the search is stopped."""
         name = self.name(trial.number)
         settings = self.trials.settings(trial)
         if commit := find_experiment(slot.repository, name):
@@ -93,57 +94,57 @@ class Search:
         except InputError as error:
             self._fail(trial, str(error))
             return
-        say(f"{name}: {described(settings)}")
+        say(f"{name}: {settings_text(settings)}")
         num_kills = 0
-        while not self.running.ended.is_set():
-            slot.open(self.baseline.snapshot, content, lock=self.baseline.lock)
-            outcome = self._run(slot, trial, name, env)
+        while not self.runner.stopping.is_set():
+            slot.prepare(self.baseline.snapshot, content, lock=self.baseline.lock)
+            outcome = self._run_once(slot, trial, name, env)
             if self.trials.is_finished(trial):
-                self._tell_pruned(trial)
+                self._say_pruned(trial)
                 return
             if outcome.kind == "done":
-                commit = slot.save(self.baseline.snapshot, name, f"{name}: {described(settings)}")
+                commit = slot.save(self.baseline.snapshot, name, f"{name}: {settings_text(settings)}")
                 self._conclude(trial, commit, settings, slot.repository)
                 return
             if outcome.kind == "failed":
                 self._fail(trial, outcome.reason)
                 return
             if outcome.kind == "busy":
-                self.running.ended.wait(WAIT_SECONDS)
+                self.runner.stopping.wait(WAIT_SECONDS)
                 continue
             num_kills += 1
-            if num_kills == MOST_KILLS:
-                self._fail(trial, f"was killed {num_kills} times ({outcome.reason}); is there memory for it?")
+            if num_kills == MAX_KILLS:
+                self._fail(trial, f"was killed {num_kills} times ({outcome.reason}), perhaps for lack of memory")
                 return
 
-    def _run(self, slot: Slot, trial: Trial, name: str, env: Mapping[str, str]) -> Outcome:
+    def _run_once(self, slot: Slot, trial: Trial, name: str, env: Mapping[str, str]) -> Outcome:
         metric = self.params.tune.metrics[0]
 
-        def judge(report: dict[str, Any]) -> str | None:
+        def prune_reason(report: dict[str, Any]) -> str | None:
             value = report["metrics"].get(metric, math.nan)
-            return self.trials.judge(trial, int(report["epoch"]), value) if math.isfinite(value) else None
+            return self.trials.prune_reason(trial, int(report["epoch"]), value) if math.isfinite(value) else None
 
-        begun = time.monotonic()
-        of_trial = {"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": self.baseline.snapshot.head}
-        listens = len(self.params.tune.metrics) == 1 and metric.startswith("val/")
-        outcome = self.running.run(
-            slot, "train", env={**env, **of_trial}, log=self.logs / f"{name}.log", judge=judge if listens else None
-        )
-        seconds = self.trials.attributes(trial).get("seconds", 0.0) + time.monotonic() - begun
+        start = time.monotonic()
+        variables = {"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": self.baseline.snapshot.head}
+        can_prune = len(self.params.tune.metrics) == 1 and metric.startswith("val/")
+        reason = prune_reason if can_prune else None
+        log = self.logs / f"{name}.log"
+        outcome = self.runner.run(slot, "train", env={**env, **variables}, log=log, prune_reason=reason)
+        seconds = self.trials.attributes(trial).get("seconds", 0.0) + time.monotonic() - start
         if not self.trials.is_finished(trial):
             trial.set_user_attr("seconds", round(seconds, 2))
         return outcome
 
     def _conclude(self, trial: Trial, commit: str, settings: Settings, repository: Path) -> None:
-        """Tell the study what an experiment has come to."""
+        """Record the result of an experiment in the study."""
         name = self.name(trial.number)
         content, expected = params_of(repository, commit), with_settings(self.baseline.content, settings)
         if any(content.get(section) != expected.get(section) for section in SECTIONS):
             raise InputError(
-                f"params.yaml: tune.study: there is an experiment {name} already, of other parameters; "
+                f"params.yaml: tune.study: there is already an experiment {name} with other parameters; "
                 f"give tune.study a new name, or run 'dvc exp remove {name}'"
             )
-        published = json.loads(git(repository, "show", f"{commit}:{PUBLISHED}"))["published"]
+        published = json.loads(git_output(repository, "show", f"{commit}:{PUBLISHED}"))["published"]
         values = [published.get(metric.removeprefix("val/")) for metric in self.params.tune.metrics]
         for metric, value in zip(self.params.tune.metrics, values, strict=True):
             if value is None:
@@ -153,50 +154,50 @@ class Search:
             trial.set_user_attr("experiment", commit)
         self.trials.tell(trial, TrialState.COMPLETE, values=values)
         self.num_done += 1
-        told = "  ".join(f"{metric} {value:.6g}" for metric, value in zip(self.params.tune.metrics, values, strict=True))
-        say(f"{name}: {told}")
+        shown = "  ".join(f"{metric} {value:.6g}" for metric, value in zip(self.params.tune.metrics, values, strict=True))
+        say(f"{name}: {shown}")
 
-    def _tell_pruned(self, trial: Trial) -> None:
+    def _say_pruned(self, trial: Trial) -> None:
         self.num_done += 1
-        say(f"{self.name(trial.number)}: ended early: {self.trials.attributes(trial).get('reason', 'finished elsewhere')}")
+        say(f"{self.name(trial.number)}: {self.trials.attributes(trial).get('reason', 'finished by another search')}")
 
     def _fail(self, trial: Trial, reason: str) -> None:
         self.trials.tell(trial, TrialState.FAIL, reason=reason)
         say(f"{self.name(trial.number)}: failed: {reason}")
         self.num_failed += 1
-        if self.num_failed == MOST_FAILURES and not self.num_done:
-            raise RunError(f"tune: the first {MOST_FAILURES} trials failed, the last one: {reason}; mend that and go on")
+        if self.num_failed == MAX_FAILURES and not self.num_done:
+            raise RunError(f"tune: the first {MAX_FAILURES} trials failed, the last one: {reason}; fix that and run it again")
 
     def name(self, number: int) -> str:
-        """Return what the experiment of a trial is called."""
+        """Return the name of a trial's experiment."""
         return experiment_name(self.trials.study.study_name, number)
 
 
 def search(content: dict[str, Any], params: Params, *, repository: Path, logs: Path, jobs: int) -> SearchResult:
-    """Search, or go on with it.
+    """Run a search, or resume it.
 
     Parameters
     ----------
     content, params
-        Of params.yaml, as plain mappings and checked.
+        Content of params.yaml, as plain mappings and checked.
     repository
-        The repository, to which experiments are added.
+        The repository that experiments are added to.
     logs
-        Folder for what the trials say.
+        Folder for the output of the trials.
     jobs
-        Number of trials side by side.
+        Number of trials at the same time.
 
     Raises
     ------
     InputError
-        If something is wrong with `tune`, before the first trial.
+        If `tune` is wrong, before the first trial.
     RunError
         If the study's storage or the repository fails, or the first trials do.
     Interrupted
-        If a signal came; the same command goes on.
+        If a signal came; the same command resumes.
     """
     tune = params.tune
-    content = started(content, params, repository)
+    content = with_start(content, params, repository)
     space = Space(tune.search_space, content)
     sampler = make_sampler(tune, params.base.allow_targets, space.of_params())
     pruner = make_pruner(tune.pruner, params.base.allow_targets)
@@ -212,21 +213,21 @@ def search(content: dict[str, Any], params: Params, *, repository: Path, logs: P
             load_if_exists=True,
         )
         check_study(study, params, space, repository)
-        gpus = stack.enter_context(leased(params.hardware, jobs, visible_gpus()))
-        slots = stack.enter_context(taken_slots(repository, jobs))
+        gpus = stack.enter_context(lease_gpus(params.hardware, jobs, visible_gpus()))
+        slots = stack.enter_context(lock_slots(repository, jobs))
         baseline = Baseline.prepare(slots[0], content, logs / f"{tune.study}-data.log")
         check_baseline(study, baseline.inputs, space.keys)
         trials = Trials(study, space, tune.trials, repository)
-        stack.enter_context(trials.working())
+        stack.enter_context(trials.registered())
         work = Search(trials, params, baseline, logs)
         if tune.timeout_minutes is not None:
             work.deadline = time.monotonic() + 60 * tune.timeout_minutes
-        environments = [{**threads(jobs), **gpu} for gpu in gpus]
-        jobs_of = [partial(work.work, slot, env) for slot, env in zip(slots, environments, strict=True)]
-        side_by_side(jobs_of, work.running, work.faults)
+        environments = [{**thread_limits(jobs), **gpu} for gpu in gpus]
+        workers = [partial(work.work, slot, env) for slot, env in zip(slots, environments, strict=True)]
+        run_in_threads(workers, work.runner, work.faults)
     return SearchResult(study, trials, address)
 
 
 def say(text: str) -> None:
-    """Tell what happens."""
+    """Print a line on the progress of the search."""
     print(f"tune: {text}", flush=True)

@@ -1,4 +1,4 @@
-"""What a search tries: from `tune.search_space` to the settings of a trial, checked as a whole before the first one."""
+"""The search space: from `tune.search_space` to the settings of a trial. All of it is checked before the first trial."""
 
 import copy
 import json
@@ -22,28 +22,28 @@ class Space:
     Parameters
     ----------
     search_space
-        Of `tune`.
+        `tune.search_space`.
     content
-        The params.yaml that trials start from, as plain mappings.
+        Content of the params.yaml that trials start from, as plain mappings.
 
     Raises
     ------
     InputError
-        If a key is unknown, or a value that may be tried is not allowed.
+        If a key is unknown, or a value of the space is not allowed.
     """
 
     def __init__(self, search_space: Mapping[str, Distribution], content: dict[str, Any]):
-        # A key inside another's choices comes after it; each is suggested after what it waits for.
+        # A key inside another key's choices comes after it; `order` also has keys after those of their `when`.
         self.keys = dict(sorted(search_space.items(), key=lambda item: (item[0].count("."), item[0])))
         self.content = content
         if not self.keys:
-            raise InputError(f"{named()}: is empty; add keys, or take a preset of conf/search")
+            raise InputError(f"{named()}: is empty; add keys, or use a preset of conf/search")
         self._check_conditions()
         self.order = _ordered(self.keys)
         self._check_values()
 
     def suggest(self, suggest: Callable[[str, BaseDistribution], Any]) -> Settings:
-        """Return the settings of a trial, with what `suggest` returns for a key and its distribution."""
+        """Return the settings of a trial; `suggest` returns the label of a key for its distribution."""
         chosen: dict[str, Label] = {}
         settings: Settings = {}
         for key in self.order:
@@ -54,7 +54,7 @@ class Space:
         return {key: settings[key] for key in self.keys if key in settings}
 
     def of_params(self) -> dict[str, Label]:
-        """Return the labels of what params.yaml itself has, for the keys that the space can express."""
+        """Return the labels of the values in params.yaml, for keys whose value is in the space."""
         found: dict[str, Label] = {}
         for key, tried in self.keys.items():
             value = _looked_up(self.content, key)
@@ -64,10 +64,10 @@ class Space:
                 found[key] = value
         return found
 
-    def described(self) -> dict[str, Any]:
-        """Return the space as plain JSON, by which another one is told from it."""
-        described: dict[str, Any] = json.loads(json.dumps({key: self.keys[key].model_dump() for key in self.keys}))
-        return described
+    def as_json(self) -> dict[str, Any]:
+        """Return the space as plain JSON, to be compared with that of a study."""
+        content: dict[str, Any] = json.loads(json.dumps({key: self.keys[key].model_dump() for key in self.keys}))
+        return content
 
     def _holds(self, chosen: Mapping[str, Label], other: str, values: Any) -> bool:
         allowed = values if isinstance(values, list) else [values]
@@ -78,17 +78,17 @@ class Space:
             for other, values in tried.when.items():
                 parent = self.keys.get(other)
                 if parent is None or parent.choices is None or other == key:
-                    raise InputError(f"{named(key)}.when: {other} is no other key of the space with choices; name one")
+                    raise InputError(f"{named(key)}.when: {other} is not another key of the space with choices; name one")
                 known = labels(parent.choices)
                 for value in values if isinstance(values, list) else [values]:
                     if value not in known:
                         raise InputError(f"{named(key)}.when: {other} is never {value}; name one of {', '.join(map(str, known))}")
 
     def _check_values(self) -> None:
-        """Check every value that may be tried, with its conditions met, against what params.yaml may hold."""
+        """Check the choices, or the ends of the range, of every key against what params.yaml allows."""
         for key, tried in self.keys.items():
             if key.partition(".")[0] not in SECTIONS:
-                raise InputError(f"{named(key)}: no training depends on it; search keys of {', '.join(SECTIONS)}")
+                raise InputError(f"{named(key)}: training does not depend on it; search keys of {', '.join(SECTIONS)}")
             for settings in self._examples(key, tried):
                 try:
                     check_params(with_settings(self.content, settings), named())
@@ -97,7 +97,7 @@ class Space:
 
     def _examples(self, key: str, tried: Distribution) -> Iterator[Settings]:
         around = {other: self._first(other, values) for other, values in tried.when.items()}
-        for other in [*around]:  # what it waits for may wait itself
+        for other in [*around]:  # conditions of conditions
             around = {**{further: self._first(further, values) for further, values in self.keys[other].when.items()}, **around}
         kind = distribution(tried)
         ends = tried.choices if tried.choices is not None else [kind.low, kind.high]  # type: ignore[attr-defined]
@@ -109,7 +109,7 @@ class Space:
 
 
 def distribution(tried: Distribution) -> BaseDistribution:
-    """Return what Optuna samples from: labels in place of mappings and lists."""
+    """Return Optuna's distribution; mappings and lists are replaced by labels."""
     if tried.choices is not None:
         return CategoricalDistribution(labels(tried.choices))
     assert tried.low is not None
@@ -119,12 +119,14 @@ def distribution(tried: Distribution) -> BaseDistribution:
         return IntDistribution(first, last - (last - first) % every, log=tried.log, step=every)
     if tried.step is None:
         return FloatDistribution(float(tried.low), float(tried.high), log=tried.log)
-    low, high, step = (Decimal(str(number)) for number in (tried.low, tried.high, tried.step))  # 0.9 is three times 0.3
+    low, high, step = (
+        Decimal(str(number)) for number in (tried.low, tried.high, tried.step)
+    )  # in binary 0.9 is not three times 0.3
     return FloatDistribution(float(low), float(low + (high - low) // step * step), step=float(step))
 
 
 def labels(choices: list[Any]) -> list[Label]:
-    """Return what a choice is called: itself, the last name of its `_target_` where that is unique, else its JSON."""
+    """Return a label for each choice: the value itself, the last name of its `_target_` where that is unique, else its JSON."""
     targets = [
         choice["_target_"].rpartition(".")[2] if isinstance(choice, dict) and "_target_" in choice else None for choice in choices
     ]
@@ -139,14 +141,14 @@ def _plain(choice: Any) -> Label:
 
 
 def valued(tried: Distribution, label: Label) -> Any:
-    """Return the value in params.yaml that a label, or a number, stands for."""
+    """Return the value in params.yaml for a label or a number."""
     if tried.choices is None:
         return label
     return copy.deepcopy(tried.choices[labels(tried.choices).index(label)])
 
 
 def named(key: str | None = None) -> str:
-    """Return how errors name the space, or a key in it."""
+    """Return the name of the space, or of a key in it, for errors."""
     return "params.yaml: tune.search_space" + (f".{key}" if key else "")
 
 
@@ -161,13 +163,13 @@ def _looked_up(content: Any, key: str) -> Any:
 
 
 def _ordered(keys: Mapping[str, Distribution]) -> list[str]:
-    """Return the keys so that each comes after those that it waits for."""
+    """Return the keys in an order in which each comes after those of its `when`."""
     order: list[str] = []
     while len(order) < len(keys):
         ready = [key for key in keys if key not in order and set(keys[key].when) <= set(order)]
         if not ready:
             raise InputError(
-                f"{named(next(key for key in keys if key not in order))}.when: waits for itself; remove one condition"
+                f"{named(next(key for key in keys if key not in order))}.when: depends on itself; remove one condition"
             )
         order += ready
     return order

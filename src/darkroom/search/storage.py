@@ -1,4 +1,4 @@
-"""Where a study is kept: a journal file or a database; what can be wrong with one, on one line."""
+"""Where a study is stored: a journal file or a database; its errors on one line."""
 
 import fcntl
 import json
@@ -21,21 +21,19 @@ from darkroom.errors import InputError, RunError, one_line, warn
 from darkroom.files import WRITING
 
 KEY = "params.yaml: tune.storage"
-# Optuna's word for a database's address without a driver is one that is not installed here.
+# By default SQLAlchemy takes drivers for these that the project does not install.
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
-
-
-# Tries to open a database whose tables others create at the same moment.
-CREATIONS = 5
+# Attempts to open a database whose tables another search creates at the same moment.
+MAX_ATTEMPTS = 5
 
 
 class JournalLock(BaseJournalFileLock):
-    """Keeps other writers out of a journal. It dies with its process: Optuna's own ones stay, and are waited for.
+    """Lock of a journal. The system releases it when its process dies; Optuna's own locks would stay and block others.
 
     Parameters
     ----------
     path
-        The journal.
+        Path of the journal.
     """
 
     def __init__(self, path: Path):
@@ -49,26 +47,26 @@ class JournalLock(BaseJournalFileLock):
         return True
 
     def release(self) -> None:
-        """Let it go."""
+        """Release the lock."""
         self.of_thread.file.close()
 
 
 def open_storage(address: str | None, root: Path, study: str) -> tuple[BaseStorage, str]:
-    """Open a storage, and return it with the address by which optuna-dashboard finds it, but for a password.
+    """Open a storage, and return it with its address for optuna-dashboard, without a password.
 
     Parameters
     ----------
     address
         `tune.storage`.
     root
-        The repository, where paths begin.
+        The repository, which paths are relative to.
     study
-        Name of the study, after which its own journal is called.
+        Name of the study, and by default of its journal.
 
     Raises
     ------
     InputError
-        If it is damaged, or out of reach.
+        If it is damaged or cannot be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if address is not None and "://" in address:
@@ -83,17 +81,17 @@ def open_storage(address: str | None, root: Path, study: str) -> tuple[BaseStora
 
 
 def check_journal(path: Path) -> None:
-    """Look at every record of a journal that nobody writes to now, and take away one at its end that a kill has cut off.
+    """Check every record of a journal that no process writes to now, and remove an incomplete one at its end.
 
     Raises
     ------
     InputError
-        Naming the line that is damaged.
+        Naming the damaged line.
     """
     data = path.read_bytes() if path.is_file() else b""
     whole, _, torn = data.rpartition(b"\n")
     if torn:
-        warn(f"{path}: its last record was cut off by a kill, and is left out")
+        warn(f"{path}: its last record is incomplete, since a search was killed while writing it; it is removed")
         with path.open("r+b") as file:
             file.truncate(len(data) - len(torn))
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
@@ -103,21 +101,21 @@ def check_journal(path: Path) -> None:
             known = False
         if not known:
             raise InputError(
-                f"{path}:{number}: is damaged; put a copy of the file back, or give tune.study a new name "
-                "(the experiments of its trials are untouched: 'dvc exp show')"
+                f"{path}:{number}: is damaged; restore the file from a backup, or give tune.study a new name "
+                "(the experiments of its trials are not affected: 'dvc exp show')"
             )
 
 
 @contextmanager
 def faults(where: str) -> Iterator[None]:
-    """Turn what a storage meets while it is used into one line."""
+    """Turn errors of a storage into one line."""
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
         cause = error.__cause__ or error
         raise RunError(
             f"{where}: the study cannot be read or written ({_first_line(cause)}); "
-            "mend the storage: the same command goes on, and finished experiments are kept"
+            "fix the storage and run the same command again, which resumes; finished experiments are kept"
         ) from error
 
 
@@ -130,7 +128,7 @@ def _database(address: str) -> BaseStorage:
         return _connect(_full(address))
     except ModuleNotFoundError as error:
         raise InputError(f"{KEY}: {shown} needs the package {error.name}; install it (docs/search.md)") from error
-    except Exception as error:  # whatever a driver meets
+    except Exception as error:  # of any kind, depending on the driver
         cause = error.__cause__ or error
         raise InputError(
             f"{KEY}: {shown} cannot be used ({_first_line(cause)}); start the server, or correct the address"
@@ -138,24 +136,24 @@ def _database(address: str) -> BaseStorage:
 
 
 def _create_whole(path: Path) -> None:
-    """Create a database of SQLite in one step: one that is killed over it leaves tables without what keeps them unique."""
+    """Create an SQLite database in one step: a kill while its tables are created would leave them without unique indices."""
     with tempfile.TemporaryDirectory(prefix=WRITING, dir=path.parent) as folder:
         new = Path(folder, path.name)
         RDBStorage(f"sqlite:///{new}").engine.dispose()
-        with suppress(FileExistsError):  # another search has been faster
+        with suppress(FileExistsError):  # another search was faster
             path.hardlink_to(new)
 
 
 def _connect(address: str) -> RDBStorage:
-    for attempt in range(CREATIONS):
-        # Known before it is filled, for its connections to be closed if that fails.
+    for attempt in range(MAX_ATTEMPTS):
+        # Made before it is initialised, so that its connections can be closed if that fails.
         storage = RDBStorage.__new__(RDBStorage)
         try:
-            # A connection that the server has closed meanwhile is opened anew.
+            # pool_pre_ping: connections that the server has closed are opened again.
             storage.__init__(address, engine_kwargs={"pool_pre_ping": True, "pool_size": 20})  # type: ignore[misc]
-        except (IntegrityError, ProgrammingError):  # another search creates the tables just now
+        except (IntegrityError, ProgrammingError):  # another search is creating the tables
             storage.engine.dispose()
-            if attempt == CREATIONS - 1:
+            if attempt == MAX_ATTEMPTS - 1:
                 raise
             time.sleep(1)
         else:

@@ -1,4 +1,4 @@
-"""What a study is of: a space, metrics, what its trials start from; another one is refused."""
+"""What a study belongs to: a search space, metrics, parameters, code and data. A search with others is refused."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,29 +9,30 @@ from optuna.study import Study
 from darkroom.errors import InputError, RunError
 from darkroom.experiments.baseline import DATA
 from darkroom.experiments.overrides import SECTIONS
-from darkroom.experiments.repository import find_experiment, git, params_of
+from darkroom.experiments.repository import find_experiment, params_of
 from darkroom.experiments.text import experiment_name
+from darkroom.git import git_output
 from darkroom.params import Params
 from darkroom.search.space import Space
 
 
-def started(content: dict[str, Any], params: Params, repository: Path) -> dict[str, Any]:
-    """Return the content of params.yaml with the parameters that `tune.start` had, if it names something."""
+def with_start(content: dict[str, Any], params: Params, repository: Path) -> dict[str, Any]:
+    """Return the content of params.yaml with the parameters of the commit or experiment that `tune.start` names."""
     start = params.tune.start
     if start is None:
         return content
     try:
-        commit = find_experiment(repository, start) or git(repository, "rev-parse", "--verify", f"{start}^{{commit}}")
+        commit = find_experiment(repository, start) or git_output(repository, "rev-parse", "--verify", f"{start}^{{commit}}")
     except RunError:
         raise InputError(
-            f"params.yaml: tune.start: {start} is no commit, branch or experiment; 'dvc exp list -A' lists experiments"
+            f"params.yaml: tune.start: {start} is not a commit, branch or experiment; 'dvc exp list -A' lists experiments"
         ) from None
     theirs = params_of(repository, commit)
     return {**content, **{section: theirs[section] for section in SECTIONS if section in theirs}}
 
 
 def check_study(study: Study, params: Params, space: Space, repository: Path) -> None:
-    """Refuse a study of another space or other metrics; a new one says what it is of.
+    """Refuse a study with another search space or other metrics; a new study records both.
 
     Raises
     ------
@@ -39,34 +40,32 @@ def check_study(study: Study, params: Params, space: Space, repository: Path) ->
         Naming what differs.
     """
     tune = params.tune
-    about = {"metric": tune.metrics, "search_space": space.described()}
+    recorded = {"metric": tune.metrics, "search_space": space.as_json()}
     known = study.user_attrs
-    again = "put it back, or give tune.study a new name"
+    way_out = "change it back, or give tune.study a new name"
     if [direction.name.lower() for direction in study.directions] != list(tune.directions):
-        raise InputError(f"params.yaml: tune.direction: the study {tune.study} has others; {again}")
+        raise InputError(f"params.yaml: tune.direction: the study {tune.study} has another; {way_out}")
     if "search_space" not in known:
-        if find_experiment(repository, experiment_name(tune.study, 0)):
+        if find_experiment(repository, name := experiment_name(tune.study, 0)):
             raise InputError(
-                f"params.yaml: tune.study: is new, but there is an experiment {experiment_name(tune.study, 0)} already; "
-                f"name it otherwise, or remove those of the old search with 'dvc exp remove'"
+                f"params.yaml: tune.study: {tune.study} is new, but there is already an experiment {name}; "
+                f"choose another name, or remove the experiments of the old search with 'dvc exp remove'"
             )
-        for key, value in about.items():
+        for key, value in recorded.items():
             study.set_user_attr(key, value)
         return
     if known["metric"] != tune.metrics:
-        raise InputError(f"params.yaml: tune.metric: the study {tune.study} is of {', '.join(known['metric'])}; {again}")
-    theirs, ours = known["search_space"], about["search_space"]
+        raise InputError(f"params.yaml: tune.metric: the study {tune.study} has {', '.join(known['metric'])}; {way_out}")
+    theirs, ours = known["search_space"], recorded["search_space"]
     assert isinstance(ours, dict)
     for key in sorted(theirs.keys() | ours.keys()):
         if theirs.get(key) != ours.get(key):
-            what = "has no" if key not in theirs else "has another" if key in ours else "also has"
-            raise InputError(f"params.yaml: tune.search_space: the study {tune.study} {what} {key}; {again}")
+            what = "lacks" if key not in theirs else "has another" if key in ours else "also has"
+            raise InputError(f"params.yaml: tune.search_space: the study {tune.study} {what} {key}; {way_out}")
 
 
 def check_baseline(study: Study, inputs: Mapping[str, str], searched: Iterable[str]) -> None:
-    """Refuse to go on with a study that began with other parameters, code or data; a new one notes what it began with.
-
-    Its trials could not be compared.
+    """Refuse a study that began with other parameters, code or data; a new one records them. Trials must be comparable.
 
     Raises
     ------
@@ -85,7 +84,8 @@ def check_baseline(study: Study, inputs: Mapping[str, str], searched: Iterable[s
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise InputError(
-            f"{changed[0]}: is not what the study {study.study_name} began with{more}; put it back, or give tune.study a new name"
+            f"{changed[0]}: differs from what the study {study.study_name} began with{more}; "
+            "change it back, or give tune.study a new name"
         )
 
 

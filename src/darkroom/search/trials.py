@@ -1,8 +1,8 @@
-"""The trials of a study: which one a search works at next, who works at one, what is told of it; also with several searches.
+"""The trials of a study, shared by the jobs of a search and by several searches: which trial is next, who owns it, how it ends.
 
-A trial has an owner from the moment that it exists: a search, known by its machine, its repository and a lock file that dies with
-it. The trials of an owner that is gone are gone on with under the same number. Where two searches should ever work at the same
-trial, the first to finish counts, and the other finds it finished.
+A trial has an owner from its creation: a search, known by its machine, its repository and a lock file that is released when it
+dies. If the owner is gone, another search resumes the trial under the same number. If two searches ever run the same trial, the
+first to finish counts, and the other finds it finished.
 """
 
 import os
@@ -20,31 +20,31 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
-from darkroom.experiments.leases import locked_among_searches
+from darkroom.experiments.leases import search_lock
 from darkroom.experiments.overrides import Settings
 from darkroom.health.processes import is_locked
 from darkroom.search.space import Space
 from darkroom.stage.lock import locked
 
-BEAT_SECONDS = 20.0
-# A search elsewhere that has not beaten for so long, by this machine's clock, is gone.
+HEARTBEAT_SECONDS = 20.0
+# A search elsewhere without a heartbeat for this long, by this machine's clock, is gone.
 STALE_SECONDS = 180.0
 SURPLUS = "surplus"
 
 
 class Trials:
-    """Hands out the trials of a study, and takes back what came of them.
+    """Assigns the trials of a study to jobs, and records their results.
 
     Parameters
     ----------
     study
-        With sampler and pruner.
+        The study, with sampler and pruner.
     space
-        What is searched.
+        The search space.
     number
-        Of trials in all.
+        Number of trials in all.
     repository
-        The repository; searches in it know of each other by locks, those elsewhere by their beats.
+        The repository. Its searches see each other's locks; those elsewhere are seen by their heartbeats.
     """
 
     def __init__(self, study: Study, space: Space, number: int, repository: Path):
@@ -53,23 +53,24 @@ class Trials:
         self.place = f"{socket.gethostname()}:{repository}"
         self.token = uuid.uuid4().hex
         self.held: dict[int, Trial] = {}
-        """Trials that this search works at, by number."""
-        self.beats: dict[int, tuple[Any, float]] = {}
-        self._asking = threading.Lock()
+        """Trials that this search runs, by number."""
+        self.heartbeats: dict[int, tuple[Any, float]] = {}
+        """Last heartbeat seen of each trial of other machines, and when."""
+        self._claiming = threading.Lock()
 
     @contextmanager
-    def working(self) -> Iterator[None]:
-        """Be alive to other searches."""
+    def registered(self) -> Iterator[None]:
+        """Let other searches know that this one is alive."""
         stop = threading.Event()
-        beater = threading.Thread(target=self._beat, args=(stop,), daemon=True)
+        heart = threading.Thread(target=self._send_heartbeats, args=(stop,), daemon=True)
         lock = self._lock_of(self.token)
         with ExitStack() as stack:
-            with locked_among_searches(self.folder / "alive.asking"):
+            with search_lock(self.folder / "alive.asking"):
                 for left in self.folder.glob("alive-*.lock"):
                     if not is_locked(left, "fcntl"):
                         left.unlink()
                 stack.enter_context(locked(lock, "tune", patient=False))
-            beater.start()
+            heart.start()
             try:
                 yield
             finally:
@@ -77,26 +78,26 @@ class Trials:
         lock.unlink(missing_ok=True)
 
     def claim(self, *, new: bool = True) -> Trial | None:
-        """Return a trial to work at: one that was left behind, or a new one if there is one to be had and `new`; else None."""
-        with self._asking, locked_among_searches(self.folder / f"{self.study.study_name}.asking"):
+        """Return a trial to run: one whose search is gone, else a new one if `new` and some are left, else None."""
+        with self._claiming, search_lock(self.folder / f"{self.study.study_name}.asking"):
             counted = self.counted()
             for trial in counted:
-                if trial.state == TrialState.RUNNING and trial.number not in self.held and self._is_left(trial):
+                if trial.state == TrialState.RUNNING and trial.number not in self.held and self._is_abandoned(trial):
                     return self._hold(trial)
             if not new or len(counted) >= self.number:
                 return None
             return self._create()
 
     def counted(self) -> list[FrozenTrial]:
-        """Return all trials but those too many that searches elsewhere began at the same moment."""
+        """Return all trials, without surplus ones that several searches began at the same moment."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if SURPLUS not in trial.user_attrs]
 
     def elsewhere(self) -> list[FrozenTrial]:
-        """Return the trials that others work at, or have left but a moment ago."""
+        """Return the trials that other searches run, or that were running a moment ago."""
         return [trial for trial in self.counted() if trial.state == TrialState.RUNNING and trial.number not in self.held]
 
     def settings(self, trial: Trial) -> Settings:
-        """Return what a trial changes in params.yaml, the same whenever it is asked."""
+        """Return what a trial changes in params.yaml; every call returns the same."""
 
         def suggest(key: str, kind: Any) -> Any:
             if isinstance(kind, CategoricalDistribution):
@@ -108,51 +109,51 @@ class Trials:
 
         return self.space.suggest(suggest)
 
-    def judge(self, trial: Trial, epoch: int, value: float) -> str | None:
-        """Note a value of an epoch; return why the trial is pruned if it is, which then is in the study already."""
+    def prune_reason(self, trial: Trial, epoch: int, value: float) -> str | None:
+        """Record the value of an epoch; if the pruner then prunes the trial, record that and return the reason."""
         if len(self.study.directions) > 1:
             return None
         if epoch not in self.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
             try:
                 trial.report(value, epoch)
-            except UpdateFinishedTrialError:  # by another search, just now
+            except UpdateFinishedTrialError:  # another search finished it just now
                 return None
         if not trial.should_prune():
             return None
-        reason = f"{value:.4g} in epoch {epoch} is worse than others were"
+        reason = f"pruned at epoch {epoch} with {value:.4g}"
         self.tell(trial, TrialState.PRUNED, reason=reason)
         return reason
 
     def tell(self, trial: Trial, state: TrialState, *, values: Sequence[float] | None = None, reason: str = "") -> None:
-        """Finish a trial, unless it is."""
+        """Finish a trial, unless it is finished."""
         if self.is_finished(trial):
             return
-        with suppress(ValueError, UpdateFinishedTrialError):  # another search has, just now
+        with suppress(ValueError, UpdateFinishedTrialError):  # another search finished it just now
             if reason:
                 trial.set_user_attr("reason", reason)
             self.study.tell(trial, list(values) if values is not None else None, state=state, skip_if_finished=True)
 
     def is_finished(self, trial: Trial) -> bool:
-        """Return whether it is finished, by whomever."""
+        """Return whether a trial is finished, by this or another search."""
         return self.study.get_trials(deepcopy=False)[trial.number].state.is_finished()
 
     def attributes(self, trial: Trial) -> dict[str, Any]:
-        """Return what is noted of a trial."""
+        """Return the attributes of a trial in the study."""
         return self.study.get_trials(deepcopy=False)[trial.number].user_attrs
 
     def release(self, trial: Trial) -> None:
-        """Work at it no longer."""
+        """Stop owning a trial that is finished, or that is to be resumed later."""
         self.held.pop(trial.number, None)
 
     def _create(self) -> Trial | None:
-        """Begin a trial that has an owner from the first; None if others have begun the last ones."""
+        """Create a trial that has an owner from the start; None if other searches have begun the last ones."""
         made = uuid.uuid4().hex
         self.study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"owner": self._owner(), "made": made}))
         trials = self.counted()
         frozen = next(trial for trial in trials if trial.user_attrs.get("made") == made)
         if sum(trial.number < frozen.number for trial in trials) >= self.number:
             trial = Trial(self.study, frozen._trial_id)
-            trial.set_user_attr(SURPLUS, "began as searches elsewhere began the last ones")
+            trial.set_user_attr(SURPLUS, "several searches began the last trials at the same moment")
             self.tell(trial, TrialState.FAIL)
             return None
         return self._hold(frozen)
@@ -170,25 +171,25 @@ class Trials:
     def _lock_of(self, token: str) -> Path:
         return self.folder / f"alive-{token}.lock"
 
-    def _is_left(self, trial: FrozenTrial) -> bool:
-        """Return whether the search that worked at a trial is gone."""
+    def _is_abandoned(self, trial: FrozenTrial) -> bool:
+        """Return whether the search that ran a trial is gone."""
         owner = trial.user_attrs.get("owner") or {}
         if owner.get("token") == self.token:
             return True
         if owner.get("place") == self.place:
             lock = self._lock_of(str(owner.get("token")))
             return not (lock.is_file() and is_locked(lock, "fcntl"))
-        beat = (owner.get("token"), trial.user_attrs.get("beat"))
-        seen, since = self.beats.get(trial.number, (None, 0.0))
-        if seen != beat:
-            self.beats[trial.number] = (beat, time.monotonic())
+        heartbeat = (owner.get("token"), trial.user_attrs.get("beat"))
+        seen, since = self.heartbeats.get(trial.number, (None, 0.0))
+        if seen != heartbeat:
+            self.heartbeats[trial.number] = (heartbeat, time.monotonic())
             return False
         return time.monotonic() - since > STALE_SECONDS
 
-    def _beat(self, stop: threading.Event) -> None:
+    def _send_heartbeats(self, stop: threading.Event) -> None:
         count = 0
-        while not stop.wait(BEAT_SECONDS):
+        while not stop.wait(HEARTBEAT_SECONDS):
             count += 1
             for trial in list(self.held.values()):
-                with suppress(Exception):  # a storage that is out of reach is told by who needs it
+                with suppress(Exception):  # the jobs report a storage that cannot be reached
                     trial.set_user_attr("beat", count)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from darkroom import paths
 from darkroom.errors import Pruned, RunError
 from darkroom.training.checkpoints.store import StateStore
 
-ADDRESS = "DARKROOM_TRIAL"
 TIMEOUT_SECONDS = 60.0
 
 
@@ -36,7 +36,7 @@ class SearchReport(pl.Callback):
 
 def report_to_search(store: StateStore) -> list[pl.Callback]:
     """Return the callback that reports to the search, if this training belongs to one."""
-    address = os.environ.get(ADDRESS)
+    address = os.environ.get(paths.TRIAL_SOCKET)
     return [SearchReport(address, store)] if address else []
 
 

@@ -1,4 +1,4 @@
-"""What came of a run is told from what DVC and the stage said; threads and GPUs are divided."""
+"""How a run ended is read from its output; jobs share cores and GPUs; a search listens to its trainings."""
 
 import json
 import os
@@ -9,9 +9,10 @@ import pytest
 
 from darkroom.errors import InputError
 from darkroom.experiments import runs
-from darkroom.experiments.leases import VISIBLE, leased, visible_gpus
-from darkroom.experiments.runs import ADDRESS, Outcome, outcome, threads
+from darkroom.experiments.leases import VISIBLE, lease_gpus, visible_gpus
+from darkroom.experiments.runs import Outcome, read_outcome, thread_limits
 from darkroom.params import HardwareParams
+from darkroom.paths import TRIAL_SOCKET
 
 FAILED = "ERROR: failed to reproduce 'train': failed to run: python src/train.py, exited with {}\n"
 
@@ -32,22 +33,20 @@ FAILED = "ERROR: failed to reproduce 'train': failed to run: python src/train.py
     ],
 )  # fmt: skip
 def test_outcomes(status: int, said: str, expected: Outcome) -> None:
-    assert outcome(status, said) == expected
+    assert read_outcome(status, said) == expected
 
 
 def test_a_training_is_told_by_the_search() -> None:
-    from darkroom.training.search_link import ADDRESS as THEIRS
     from darkroom.training.search_link import ask
 
-    assert THEIRS == ADDRESS
     heard = []
 
-    def judge(report: dict[str, object]) -> str | None:
+    def prune_reason(report: dict[str, object]) -> str | None:
         heard.append(report)
         return "poor" if report["epoch"] == 2 else None
 
-    with runs._Listener(judge) as listener:
-        address = listener.env[ADDRESS]
+    with runs._Listener(prune_reason) as listener:
+        address = listener.env[TRIAL_SOCKET]
         with socket.socket(socket.AF_UNIX) as killed:  # in the middle of a report
             killed.connect(address)
             killed.sendall(b'{"epo')
@@ -60,11 +59,11 @@ def test_threads_are_divided_unless_they_are_set(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     for name in runs.THREADS:
         monkeypatch.delenv(name, raising=False)
-    assert threads(1) == {}
-    assert set(threads(3).values()) == {"2"}
-    assert set(threads(20).values()) == {"1"}
+    assert thread_limits(1) == {}
+    assert set(thread_limits(3).values()) == {"2"}
+    assert set(thread_limits(20).values()) == {"1"}
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert "OMP_NUM_THREADS" not in threads(2)
+    assert "OMP_NUM_THREADS" not in thread_limits(2)
 
 
 @pytest.fixture
@@ -74,13 +73,13 @@ def hardware(content: dict[str, dict[str, object]]) -> HardwareParams:
 
 def test_every_job_has_gpus_of_its_own_also_beside_other_searches(hardware: HardwareParams, tmp_path: Path) -> None:
     gpus = ["0", "1", "2", "3"]
-    with leased(hardware, 2, gpus, tmp_path) as ours:
+    with lease_gpus(hardware, 2, gpus, tmp_path) as ours:
         assert ours == [{VISIBLE: "0"}, {VISIBLE: "1"}]
         if os.fork() == 0:  # another search
-            with leased(hardware, 2, gpus, tmp_path) as theirs:
+            with lease_gpus(hardware, 2, gpus, tmp_path) as theirs:
                 right = theirs == [{VISIBLE: "2"}, {VISIBLE: "3"}]
             try:
-                leased(hardware, 3, gpus, tmp_path).__enter__()
+                lease_gpus(hardware, 3, gpus, tmp_path).__enter__()
             except InputError as error:
                 right = right and str(error).startswith("--jobs: 3 jobs with 1 GPU each need 3, but 2 of 4 are free here")
             else:
@@ -88,12 +87,12 @@ def test_every_job_has_gpus_of_its_own_also_beside_other_searches(hardware: Hard
             os._exit(not right)
         assert os.wait()[1] == 0
     two = hardware.model_copy(update={"devices": 2})
-    with leased(two, 2, gpus, tmp_path) as pairs:
+    with lease_gpus(two, 2, gpus, tmp_path) as pairs:
         assert pairs == [{VISIBLE: "0,1"}, {VISIBLE: "2,3"}]
 
 
 def test_no_gpu_is_leased_where_none_is_used(hardware: HardwareParams, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with leased(hardware.model_copy(update={"accelerator": "cpu"}), 3, ["0"], tmp_path) as jobs:
+    with lease_gpus(hardware.model_copy(update={"accelerator": "cpu"}), 3, ["0"], tmp_path) as jobs:
         assert jobs == [{}, {}, {}]
     monkeypatch.setenv(VISIBLE, "GPU-abc, 3")
     assert visible_gpus() == ["GPU-abc", "3"]

@@ -11,9 +11,10 @@ import pytest
 
 from darkroom.errors import InputError
 from darkroom.experiments.overrides import with_settings
-from darkroom.experiments.repository import Snapshot, add_to_snapshot, find_experiment, git, params_of, take_snapshot
-from darkroom.experiments.slots import Slot, taken_slots
+from darkroom.experiments.repository import Snapshot, add_to_snapshot, find_experiment, params_of, take_snapshot
+from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.writing import write_params
+from darkroom.git import git_output
 from darkroom.params_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,8 +31,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(ROOT / name, path / name)
     (path / ".dvc" / ".gitignore").write_text("/tmp\n/cache\n/config.local\n")
     subprocess.run(["git", "init", "--quiet", str(path)], check=True)
-    git(path, "add", "--all")
-    git(path, "commit", "--quiet", "-m", "start")
+    git_output(path, "add", "--all")
+    git_output(path, "commit", "--quiet", "-m", "start")
     return path
 
 
@@ -40,14 +41,19 @@ def everything(repository: Path) -> tuple[Any, ...]:
     files = {
         str(path): path.read_bytes() for path in repository.rglob("*") if path.is_file() and not {".git", "tmp"} & set(path.parts)
     }
-    return files, git(repository, "status", "--porcelain"), git(repository, "rev-parse", "HEAD"), git(repository, "stash", "list")
+    return (
+        files,
+        git_output(repository, "status", "--porcelain"),
+        git_output(repository, "rev-parse", "HEAD"),
+        git_output(repository, "stash", "list"),
+    )
 
 
 @pytest.fixture
 def opened(repository: Path, tmp_path: Path, content: dict[str, Any]) -> Callable[..., tuple[Slot, Snapshot]]:
     def make(**settings: Any) -> tuple[Slot, Snapshot]:
         slot, snapshot = Slot(repository, tmp_path / "slot"), take_snapshot(repository)
-        slot.open(snapshot, with_settings(content, {f"train.{key}": value for key, value in settings.items()}), lock=None)
+        slot.prepare(snapshot, with_settings(content, {f"train.{key}": value for key, value in settings.items()}), lock=None)
         return slot, snapshot
 
     return make
@@ -64,13 +70,13 @@ def test_an_experiment_is_the_workspace_with_other_parameters(
     commit = slot.save(snapshot, "mine-0000", "a message")
     assert everything(repository) == before
     assert find_experiment(repository, "mine-0000") == commit
-    assert git(repository, "rev-parse", f"{commit}^") == git(repository, "rev-parse", "HEAD")
-    changed = git(repository, "diff", "--stat", "HEAD", commit)
+    assert git_output(repository, "rev-parse", f"{commit}^") == git_output(repository, "rev-parse", "HEAD")
+    changed = git_output(repository, "diff", "--stat", "HEAD", commit)
     assert all(name in changed for name in ("params.yaml", "dvc.yaml", "published.json"))
     assert params_of(repository, commit)["train"]["lr"] == 3e-5
     assert params_of(repository, commit)["train"]["optimizer"] == {"_target_": "torch.optim.SGD"}
     # The comments stay, and the lines that nothing has changed.
-    assert git(repository, "diff", "--shortstat", "HEAD", commit, "--", "params.yaml").startswith(
+    assert git_output(repository, "diff", "--shortstat", "HEAD", commit, "--", "params.yaml").startswith(
         "1 file changed, 2 insertions(+), 3 deletions"
     )
 
@@ -112,8 +118,8 @@ def test_what_the_data_stages_measured_is_there_in_every_trial(
     (repository / "metrics" / "split").mkdir(parents=True)
     for name in ("numbers.json", "gone.json"):
         (repository / "metrics" / "split" / name).write_text("of before")
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "-m", "results")
+    git_output(repository, "add", "--all")
+    git_output(repository, "commit", "--quiet", "-m", "results")
     slot, snapshot = opened()
     measured = slot.folder / "metrics" / "split"
     (measured / "numbers.json").write_text("of now")
@@ -124,22 +130,22 @@ def test_what_the_data_stages_measured_is_there_in_every_trial(
     assert added.head == snapshot.head
     assert add_to_snapshot(repository, added, slot.folder, "metrics/split") == added
     for name in ("mine-0000", "mine-0001"):
-        slot.open(added, content, lock=None)
+        slot.prepare(added, content, lock=None)
         assert [path.name for path in measured.iterdir()] == ["numbers.json"]
         assert (measured / "numbers.json").read_text() == "of now"
         commit = slot.save(added, name, "a message")
-        assert git(repository, "rev-parse", f"{commit}^") == added.head
+        assert git_output(repository, "rev-parse", f"{commit}^") == added.head
 
 
 def test_results_of_other_models_are_left_out(repository: Path, opened: Callable[..., tuple[Slot, Snapshot]]) -> None:
     (repository / "metrics" / "evaluate").mkdir(parents=True)
     (repository / "metrics" / "evaluate" / "metrics.json").write_text('{"test": {"accuracy": 1.0}}')
     (repository / "dvc.lock").write_text("schema: '2.0'\nstages:\n  split: {cmd: a}\n  train: {cmd: b}\n  evaluate: {cmd: c}\n")
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "-m", "results")
+    git_output(repository, "add", "--all")
+    git_output(repository, "commit", "--quiet", "-m", "results")
     slot, snapshot = opened()
     commit = slot.save(snapshot, "mine-0000", "a message")
-    assert "metrics/evaluate/metrics.json" not in git(repository, "ls-tree", "-r", "--name-only", commit)
+    assert "metrics/evaluate/metrics.json" not in git_output(repository, "ls-tree", "-r", "--name-only", commit)
     stages = read_yaml(slot.folder / "dvc.lock")["stages"]
     assert (stages["split"], stages["train"], "evaluate" in stages) == ({"cmd": "a"}, {"cmd": "b"}, False)
     assert "deps" not in stages["predict"]
@@ -156,17 +162,17 @@ def test_data_is_shared_with_the_repository(repository: Path, opened: Callable[.
 
 
 def test_searches_side_by_side_have_slots_of_their_own(repository: Path) -> None:
-    with taken_slots(repository, 2) as slots:
+    with lock_slots(repository, 2) as slots:
         assert [slot.folder.name for slot in slots] == ["0", "1"]
         if os.fork() == 0:  # another search
-            with taken_slots(repository, 2) as others:
+            with lock_slots(repository, 2) as others:
                 os._exit([slot.folder.name for slot in others] != ["2", "3"])
         assert os.wait()[1] == 0
 
 
 def test_a_repository_without_a_commit_is_one_line(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    with pytest.raises(InputError, match="has no commit to compare trials with; run 'git add -A'"):
+    with pytest.raises(InputError, match="has no commit that trials could start from; run 'git add -A'"):
         take_snapshot(tmp_path)
 
 

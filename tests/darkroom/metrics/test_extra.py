@@ -19,7 +19,7 @@ from darkroom.metrics.scores import score
 from darkroom.objective.schedules import make_scheduler
 from darkroom.params import Params, Target
 from darkroom.reporting.evaluation import measure
-from darkroom.reporting.tables import Answers
+from darkroom.reporting.tables import LabelledPredictions
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
@@ -187,13 +187,15 @@ def test_a_monitored_metric_without_a_value_ends_the_training(
 def test_evaluate_measures_them_beside_its_own(make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
     params = make_params({"evaluate.metrics": {"kappa": "CohenKappa"}}).evaluate
     rng = np.random.default_rng(0)
-    answers = {name: Answers(rng.dirichlet(np.ones(5), size=50), rng.integers(0, 5, 50)) for name in ("val", "test")}
+    predictions = {
+        name: LabelledPredictions(rng.dirichlet(np.ones(5), size=50), rng.integers(0, 5, 50)) for name in ("val", "test")
+    }
     metrics = build_metrics("evaluate.metrics", params.metrics, num_classes=5, multilabel=False, allow=())
-    measured = measure(answers, lambda *given: measure_extra(metrics, *given), params)
-    for name, given in answers.items():
+    measured = measure(predictions, lambda *given: measure_extra(metrics, *given), params)
+    for name, given in predictions.items():
         kappa = cohen_kappa_score(given.labels, given.probabilities.argmax(1))
         assert measured[name] == score(*given, bins=15) | {"kappa": pytest.approx(kappa, abs=1e-6)}
-    undefined = measure(answers, lambda *_: {"kappa": float("nan")}, params)
+    undefined = measure(predictions, lambda *_: {"kappa": float("nan")}, params)
     assert "kappa" not in undefined["test"]
     assert "warning: params.yaml: evaluate.metrics.kappa: is nan on test; it is left out there" in capsys.readouterr().err
 

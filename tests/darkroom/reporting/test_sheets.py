@@ -34,14 +34,14 @@ def cell(sheet: Image.Image, row: int, column: int) -> NDArray[np.uint8]:
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (224, 224, 3), (300, 10, 3), (1, 700, 3), (1, 1, 1)])
 def test_images_of_any_size_make_the_same_sheet(shape: tuple[int, int, int]) -> None:
-    sheet = sheets.contact_sheet(images(9, shape), [("is a", "said b 0.93")] * 9, [False] * 9)
+    sheet = sheets.contact_sheet(images(9, shape), [("true: a", "predicted: b 0.93")] * 9, [False] * 9)
     reopened = Image.open(io.BytesIO(png(sheet)))
     assert reopened.format == "PNG"
     assert reopened.size == (sheets.GAP + 8 * sheets.CELL_WIDTH, sheets.GAP + 2 * CELL_HEIGHT)
 
 
 def test_the_bytes_are_the_same_again() -> None:
-    content = images(4, (40, 50, 3)), [("is a", "said b")] * 4, [True, False] * 2
+    content = images(4, (40, 50, 3)), [("true: a", "predicted: b")] * 4, [True, False] * 2
     assert png(sheets.contact_sheet(*content)) == png(sheets.contact_sheet(*content))
 
 
@@ -54,7 +54,7 @@ def test_small_images_are_enlarged_without_blur() -> None:
 
 
 def test_only_wrong_images_have_a_red_frame() -> None:
-    sheet = sheets.contact_sheet(images(3, (8, 8, 1)), [("is a", "said b")] * 3, [False, True, False], columns=2)
+    sheet = sheets.contact_sheet(images(3, (8, 8, 1)), [("true: a", "predicted: b")] * 3, [False, True, False], columns=2)
     assert tuple(cell(sheet, 0, 1)[0, 0]) == RED
     assert tuple(cell(sheet, 0, 0)[0, 0]) != RED
     assert tuple(cell(sheet, 1, 0)[0, 0]) != RED
@@ -62,9 +62,9 @@ def test_only_wrong_images_have_a_red_frame() -> None:
 
 def test_a_long_caption_stays_in_its_cell_and_keeps_its_end() -> None:
     font = sheets._font()
-    shown = sheets._drawable("said an extraordinarily long name of a class 0.93", font, 100)
+    shown = sheets._drawable("predicted: an extraordinarily long name of a class 0.93", font, 100)
     assert font.getlength(shown) <= 100
-    assert shown.startswith("said")
+    assert shown.startswith("predict")
     assert "…" in shown
     assert shown.endswith("0.93")
 

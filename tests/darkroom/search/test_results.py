@@ -1,4 +1,4 @@
-"""Ranks, tables, charts: from studies of known values."""
+"""Ranks, tables and charts of studies of known values."""
 
 import re
 
@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from darkroom.experiments.text import table
-from darkroom.search.charts import history_chart, importance_chart, pareto_chart, slice_charts
+from darkroom.search.report import draw_charts
 from darkroom.search.results import Step, history, importances, ranked
 
 LR = {"train.lr": FloatDistribution(0.0, 1.0), "train.ema": FloatDistribution(0.0, 1.0)}
@@ -29,12 +29,12 @@ def test_the_best_come_first() -> None:
     assert history(study, study.trials) == [Step(0, 0.1, 0.1), Step(2, 0.3, 0.3), Step(3, 0.2, 0.3), Step(4, 0.3, 0.3)]
 
 
-def test_of_several_metrics_those_come_first_that_none_is_better_than_in_all() -> None:
+def test_with_several_metrics_the_pareto_front_comes_first() -> None:
     study = study_of([[0.9, 10.0], [0.8, 20.0], [0.7, 5.0], [0.6, 5.0]], ["maximize", "minimize"])
     assert [trial.number for trial in ranked(study, study.trials)] == [0, 2, 1, 3]
 
 
-def test_importance_is_known_of_what_matters_and_missing_where_nothing_can_be_told() -> None:
+def test_a_key_that_matters_has_the_importance_and_too_few_trials_have_none() -> None:
     study = study_of([[place / 30] for place in range(30)], ["maximize"])
     shares = importances(study)
     assert sum(shares.values()) == pytest.approx(1)
@@ -49,15 +49,11 @@ def test_a_table_has_columns_of_equal_width() -> None:
 def test_charts_load_nothing() -> None:
     study = study_of([[place / 10] for place in range(10)], ["maximize"])
     two = study_of([[0.9, 10.0], [0.8, 20.0]], ["maximize", "minimize"])
-    charts = [
-        history_chart(history(study, study.trials), "val/accuracy"),
-        importance_chart(importances(study), "val/accuracy"),
-        pareto_chart(ranked(two, two.trials), ["val/accuracy", "parameters"]),
-        *slice_charts(study.trials, "val/accuracy"),
-    ]
-    assert len(charts) == 5
-    for chart in charts:
+    charts = draw_charts(study, study.trials, ["val/accuracy"])
+    assert len(charts) == 4  # history, importance, and the metric over two keys
+    charts_of_two = draw_charts(two, two.trials, ["val/accuracy", "parameters"])
+    assert len(charts_of_two) == 5  # two histories, one metric against the other, two keys; too few trials for importances
+    for chart in [*charts, *charts_of_two]:
         assert chart.startswith("<svg")
         assert chart.rstrip().endswith("</svg>")
         assert not re.search(r"(href|src)=\"(?!#)", chart)
-    assert importance_chart({}, "val/accuracy") == ""

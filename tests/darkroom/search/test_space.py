@@ -90,8 +90,8 @@ NUMBERS = {"distribution": "float", "low": 0.001, "high": 0.1}
     [
         ({}, "tune.search_space: is empty; add keys"),
         ({"train.lrr": NUMBERS}, "tune.search_space.train.lrr: unknown key; did you mean 'lr'?"),
-        ({"trian.lr": NUMBERS}, "tune.search_space.trian.lr: no training depends on it"),
-        ({"hardware.devices": NUMBERS}, "tune.search_space.hardware.devices: no training depends on it"),
+        ({"trian.lr": NUMBERS}, "tune.search_space.trian.lr: training does not depend on it"),
+        ({"hardware.devices": NUMBERS}, "tune.search_space.hardware.devices: training does not depend on it"),
         ({"lr": NUMBERS}, 'tune.search_space.lr: is "lr", but should be a key of params.yaml such as train.lr'),
         ({"train.lr": {**NUMBERS, "low": 1.0}}, "tune.search_space.train.lr: low 1.0 is above high 0.1; exchange them"),
         ({"train.lr": {**NUMBERS, "low": 0.0}}, "tune.search_space.train.lr: is 0.0, but should be greater than 0"),
@@ -103,8 +103,8 @@ NUMBERS = {"distribution": "float", "low": 0.001, "high": 0.1}
             {"train.batch_size": {"distribution": "categorical", "choices": [32, "many"]}},
             'tune.search_space.train.batch_size: is "many"',
         ),
-        ({"train.lr.fast": NUMBERS}, "tune.search_space.train.lr.fast: lr holds no keys"),
-        ({"train.optimizer.momentum": MOMENTUM}, "train.optimizer is no other key of the space with choices"),
+        ({"train.lr.fast": NUMBERS}, "tune.search_space.train.lr.fast: lr is not a mapping here"),
+        ({"train.optimizer.momentum": MOMENTUM}, "train.optimizer is not another key of the space with choices"),
         (
             {"train.optimizer.momentum": {**MOMENTUM, "when": {"train.optimizer": "SDG"}}, "train.optimizer": OPTIMIZER},
             "train.optimizer is never SDG; name one of SGD, AdamW",
@@ -114,7 +114,7 @@ NUMBERS = {"distribution": "float", "low": 0.001, "high": 0.1}
                 "train.sampler": {"distribution": "categorical", "choices": ["shuffled"], "when": {"train.log_every": "step"}},
                 "train.log_every": {"distribution": "categorical", "choices": ["step"], "when": {"train.sampler": "shuffled"}},
             },
-            "waits for itself",
+            "depends on itself",
         ),
     ],
 )

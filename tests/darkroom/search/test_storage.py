@@ -38,7 +38,7 @@ def test_a_record_that_a_kill_has_cut_off_costs_itself_alone(tmp_path: Path, cap
         path.write_bytes(whole[:-cut])
         assert len(values(tmp_path)) in (len(before), len(before) - 1)
         assert path.read_bytes().endswith(b"\n")
-    assert "was cut off by a kill" in capsys.readouterr().err
+    assert "its last record is incomplete" in capsys.readouterr().err
     # What is written next begins a line of its own.
     study = optuna.load_study(study_name="mine", storage=open_storage(None, tmp_path, "mine")[0])
     study.tell(study.ask(), 0.5)
@@ -50,7 +50,7 @@ def test_damage_within_a_journal_is_one_line_and_changes_nothing(tmp_path: Path)
     lines = path.read_bytes().splitlines(keepends=True)
     damaged = b"".join([*lines[:3], b"\0" * 7 + lines[3][7:], *lines[4:]])
     path.write_bytes(damaged)
-    with pytest.raises(InputError, match=r"mine\.journal:4: is damaged; put a copy of the file back"):
+    with pytest.raises(InputError, match=r"mine\.journal:4: is damaged; restore the file from a backup"):
         open_storage(None, tmp_path, "mine")
     assert path.read_bytes() == damaged
 

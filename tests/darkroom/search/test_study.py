@@ -15,7 +15,7 @@ from darkroom.experiments.repository import git
 from darkroom.experiments.writing import write_params
 from darkroom.params_file import check_params
 from darkroom.search.space import Space
-from darkroom.search.study import check_baseline, check_study, started
+from darkroom.search.study import check_baseline, check_study, with_start
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -37,12 +37,12 @@ def test_trials_start_from_the_parameters_of_a_commit_or_an_experiment(repositor
     git(repository, "update-ref", f"refs/exps/ab/{'c' * 38}/mine", "HEAD")
     for name in ("HEAD", "mine"):
         content["tune"]["start"] = name
-        found = started(content, check_params(content), repository)
+        found = with_start(content, check_params(content), repository)
         assert found["train"] == {**content["train"], "epochs": 7}
         assert (found["tune"], found["hardware"]) == (content["tune"], content["hardware"])
     content["tune"]["start"] = "nothing"
-    with pytest.raises(InputError, match=r"tune\.start: nothing is no commit, branch or experiment"):
-        started(content, check_params(content), repository)
+    with pytest.raises(InputError, match=r"tune\.start: nothing is not a commit, branch or experiment"):
+        with_start(content, check_params(content), repository)
 
 
 def test_another_space_metric_or_direction_is_refused(repository: Path, content: dict[str, Any]) -> None:
@@ -59,9 +59,9 @@ def test_another_space_metric_or_direction_is_refused(repository: Path, content:
     for changes, told in (
         (
             {"metric": "val/loss"},
-            r"tune\.metric: the study search is of val/accuracy; put it back, or give tune\.study a new name",
+            r"tune\.metric: the study search has val/accuracy; change it back, or give tune\.study a new name",
         ),
-        ({"direction": "minimize"}, r"tune\.direction: the study search has others"),
+        ({"direction": "minimize"}, r"tune\.direction: the study search has another"),
         (
             {"search_space": {"train.lr": {"distribution": "float", "low": 0.001, "high": 0.2, "log": True}}},
             "also has train.batch_size",
@@ -75,7 +75,7 @@ def test_a_new_study_does_not_take_the_names_of_an_old_one(repository: Path, con
     git(repository, "update-ref", f"refs/exps/ab/{'c' * 38}/search-0000", "HEAD")
     params = check_params(content)
     with pytest.raises(
-        InputError, match="tune.study: is new, but there is an experiment search-0000 already".replace(".", r"\.")
+        InputError, match="tune.study: search is new, but there is already an experiment search-0000".replace(".", r"\.")
     ):
         check_study(optuna.create_study(direction="maximize"), params, Space(params.tune.search_space, content), repository)
 
@@ -102,5 +102,5 @@ def test_other_parameters_code_and_data_are_refused_but_for_what_is_searched() -
     check()
     check(gamma="3")
     for name, told in (("lr", "params.yaml: train.lr"), ("code", "src/train.py"), ("data", "data/raw/dataset.json")):
-        with pytest.raises(InputError, match=f"^{told}: is not what the study mine began with; put it back"):
+        with pytest.raises(InputError, match=f"^{told}: differs from what the study mine began with; change it back"):
             check(**{name: "other"})

@@ -51,7 +51,7 @@ def test_several_at_once_make_exactly_as_many_as_wanted(tmp_path: Path) -> None:
     assert_sound(open_trials(tmp_path, 12), 12)
 
 
-def test_a_trial_of_a_search_that_lives_is_left_alone(tmp_path: Path) -> None:
+def test_a_trial_of_a_search_that_lives_is_abandoned_alone(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     process = context.Process(target=work, args=(tmp_path, 1, None, 30))
     process.start()
@@ -95,7 +95,7 @@ def test_a_trial_on_another_machine_is_taken_over_when_its_search_has_long_been_
 
 @pytest.mark.parametrize("step", ["looks", "notes why", "tells"])
 def test_another_search_finishes_it_just_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """Whatever of telling comes too late: the first to finish counts, and the other goes on."""
+    """Results that come too late are ignored: the first to finish counts."""
     there, here = open_trials(tmp_path, 1), open_trials(tmp_path, 1)
     far = there.claim()
     assert far is not None
@@ -108,16 +108,16 @@ def test_another_search_finishes_it_just_now(tmp_path: Path, monkeypatch: pytest
             raise UpdateFinishedTrialError
 
         monkeypatch.setattr(there.study, "tell", tell)
-    assert there.judge(far, 1, 0.1) is None
+    assert there.prune_reason(far, 1, 0.1) is None
     there.tell(far, TrialState.COMPLETE, values=[0.1], reason="late" if step == "notes why" else "")
     (trial,) = here.counted()
     assert (trial.value, trial.user_attrs.get("reason")) == (0.5, None)
 
 
-def test_a_search_beats_while_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials_module, "BEAT_SECONDS", 0.02)
+def test_a_search_sends_heartbeats_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trials_module, "HEARTBEAT_SECONDS", 0.02)
     trials = open_trials(tmp_path)
-    with trials.working():
+    with trials.registered():
         trial = trials.claim()
         assert trial is not None
         while trials.attributes(trial).get("beat", 0) < 2:
@@ -133,7 +133,7 @@ def test_one_too_many_is_not_counted(tmp_path: Path) -> None:
     assert [SURPLUS in trial.user_attrs for trial in late.study.trials] == [False, True]
     assert late.study.trials[1].state == TrialState.FAIL
     more = open_trials(tmp_path, 2)
-    more._is_left = lambda _: False  # type: ignore[method-assign]
+    more._is_abandoned = lambda _: False  # type: ignore[method-assign]
     claimed = more.claim()
     assert claimed is not None
     assert claimed.number == 2
@@ -144,10 +144,10 @@ def test_pruning_is_in_the_study_before_the_training_hears_of_it(tmp_path: Path)
     good, poor = trials.claim(), trials.claim()
     assert good is not None
     assert poor is not None
-    assert [trials.judge(good, epoch, 0.9) for epoch in (1, 2)] == [None, None]
+    assert [trials.prune_reason(good, epoch, 0.9) for epoch in (1, 2)] == [None, None]
     trials.tell(good, TrialState.COMPLETE, values=[0.9])
-    reason = trials.judge(poor, 1, 0.2)
-    assert reason == "0.2 in epoch 1 is worse than others were"
+    reason = trials.prune_reason(poor, 1, 0.2)
+    assert reason == "pruned at epoch 1 with 0.2"
     pruned = trials.study.trials[1]
     assert (pruned.state, pruned.user_attrs["reason"], pruned.value) == (TrialState.PRUNED, reason, 0.2)
     trials.tell(poor, TrialState.FAIL, reason="its stage ended")
@@ -159,5 +159,5 @@ def test_an_epoch_that_is_told_again_after_a_resume_is_noted_once(tmp_path: Path
     trial = trials.claim()
     assert trial is not None
     for value in (0.3, 0.4):
-        assert trials.judge(trial, 1, value) is None
+        assert trials.prune_reason(trial, 1, value) is None
     assert trials.study.trials[0].intermediate_values == {1: 0.3}
