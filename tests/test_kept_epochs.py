@@ -47,7 +47,7 @@ def test_what_is_recorded_is_whole_and_comes_back(clone: Clone) -> None:
     assert 2 <= len(names) <= 3
     assert clone.run("git status --porcelain").stdout == ""
     assert "Running stage" not in clone.run("dvc repro").stdout
-    assert "0 wrong" in clone.run("python src/verify.py").stdout
+    assert "0 wrong" in clone.run("./darkroom verify").stdout
     shutil.rmtree(clone.path / "models/checkpoints")
     clone.run("dvc checkout")
     assert checkpoints(clone) == names
@@ -55,7 +55,7 @@ def test_what_is_recorded_is_whole_and_comes_back(clone: Clone) -> None:
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    told = clone.run("python src/verify.py", status=1).stdout
+    told = clone.run("./darkroom verify", status=1).stdout
     assert f"models/checkpoints/index.json: {names[0]}/model.safetensors beside it is not the file that it describes" in told
     assert "models/checkpoints: is not what train made; run 'dvc checkout --force models/checkpoints'" in told
     clone.run("dvc checkout --force models/checkpoints")
@@ -71,13 +71,13 @@ def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) 
     folder = "models/checkpoints/epoch_0004"
     index = json.loads((clone.path / "models/checkpoints/index.json").read_text())
     before = clone.run("git status --porcelain && dvc status").stdout
-    told = clone.run(f"python src/evaluate.py --model {folder}").stdout
+    told = clone.run(f"./darkroom evaluate --model {folder}").stdout
     assert f"auroc {index['epochs']['epoch_0004']['val/auroc']:.4f}" in told.splitlines()[0]
-    assert "-> own.csv" in clone.run(f"python src/predict.py --model {folder} --out own.csv").stdout
-    assert clone.run(f"python src/predict.py --model {folder}", status=2).stderr.startswith(
+    assert "-> own.csv" in clone.run(f"./darkroom predict --model {folder} --out own.csv").stdout
+    assert clone.run(f"./darkroom predict --model {folder}", status=2).stderr.startswith(
         "error: --model: data/predictions is for the"
     )
-    assert clone.run("python src/evaluate.py --model gone", status=2).stderr.startswith(
+    assert clone.run("./darkroom evaluate --model gone", status=2).stderr.startswith(
         "error: gone/model.json: does not exist; "
     )
     (clone.path / "own.csv").unlink()

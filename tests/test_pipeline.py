@@ -61,11 +61,11 @@ def test_a_change_runs_what_it_reaches(clone: Clone, change: dict[str, str], sta
 
 
 def test_find_proposes_a_line_to_run_and_changes_nothing(clone: Clone) -> None:
-    told = clone.run("python src/find.py lr --steps 60").stdout
+    told = clone.run("./darkroom find lr --steps 60").stdout
     assert re.search(r"^dvc exp run -S train\.lr=[0-9.e-]+ ", told, re.MULTILINE)
     with Image.open(clone.path / "logs" / "lr.png") as image:
         image.verify()
-    assert clone.run("python src/find.py lr --steps 3", status=2).stderr.startswith("error: --steps: is 3, which is too few")
+    assert clone.run("./darkroom find lr --steps 3", status=2).stderr.startswith("error: --steps: is 3, which is too few")
     assert clone.run("git status --porcelain").stdout == ""
     assert clone.stages_that_would_run() == []
 
@@ -162,7 +162,7 @@ def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
 
 
 def test_an_experiment_in_a_temporary_folder_leaves_the_workspace_alone(clone: Clone) -> None:
-    clone.run("dvc exp run --temp -n aside $(python src/preset.py debug) -S base.seed=3")
+    clone.run("dvc exp run --temp -n aside $(./darkroom preset debug) -S base.seed=3")
     assert clone.run("git status --porcelain").stdout == ""
     assert "aside" in clone.run("dvc exp list").stdout
 
@@ -175,7 +175,7 @@ def test_images_that_a_temporary_folder_has_not(clone: Clone) -> None:
 
 
 def test_a_preset_with_a_typo_runs_nothing(clone: Clone) -> None:
-    done = clone.run("dvc exp run $(python src/preset.py mnits) -S train.lr=0.5", status=None)
+    done = clone.run("dvc exp run $(./darkroom preset mnits) -S train.lr=0.5", status=None)
     assert done.returncode != 0
     assert "there is no such preset; did you mean 'mnist'?" in done.stderr
     assert clone.run("git status --porcelain").stdout == ""
@@ -219,13 +219,13 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("python src/predict.py nothing.jpg", "error: nothing.jpg: does not exist; name an image or a folder"),
-        ("python src/predict.py ''", "error: predict: one of the paths is empty"),
-        ("python src/predict.py src", "error: src: holds no image"),
-        ("python src/predict.py README.md --out r.csv", "error: README.md: cannot be read (is no JPEG"),
-        ("python src/predict.py README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
-        ("python src/predict.py README.md --out no/r.csv", "error: --out: the folder no does not exist"),
-        ("python src/preset.py mnits", "error: conf/mnits.yaml: there is no such preset; did you mean 'mnist'?"),
+        ("./darkroom predict nothing.jpg", "error: nothing.jpg: does not exist; name an image or a folder"),
+        ("./darkroom predict ''", "error: predict: one of the paths is empty"),
+        ("./darkroom predict src", "error: src: holds no image"),
+        ("./darkroom predict README.md --out r.csv", "error: README.md: cannot be read (is no JPEG"),
+        ("./darkroom predict README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
+        ("./darkroom predict README.md --out no/r.csv", "error: --out: the folder no does not exist"),
+        ("./darkroom preset mnits", "error: conf/mnits.yaml: there is no such preset; did you mean 'mnist'?"),
     ],
 )
 def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) -> None:
@@ -344,7 +344,7 @@ def test_what_is_not_as_recorded_is_found(clone: Clone, damage: str, told: str |
     clone.run("rm -rf ../kept && cp -r .dvc/cache ../kept")
     try:
         clone.run(f"{flip} chmod -R u+w .dvc/cache; {damage}")
-        done = clone.run("python src/verify.py", status=None)
+        done = clone.run("./darkroom verify", status=None)
         if told is None:
             assert done.returncode == 0, done.stdout
             assert "0 wrong: everything is what was recorded" in done.stdout
@@ -453,7 +453,7 @@ def test_an_archive_of_photos_from_a_server(clone: Clone, tmp_path: Path) -> Non
     try:
         port = re.search(r"port (\d+)", server.stdout.readline())[1]
         clone.run(
-            "dvc exp run -n photos $(python src/preset.py flowers debug) -S train.image_size=32 -S train.batch_size=8 "
+            "dvc exp run -n photos $(./darkroom preset flowers debug) -S train.image_size=32 -S train.batch_size=8 "
             "-S train.image_sizes=null "
             f"-S download.archive=http://127.0.0.1:{port}/flowers.tar.gz -S download.sha256={sha256}"
         )
@@ -481,7 +481,7 @@ def test_images_with_several_labels_from_a_table(tmp_path: Path) -> None:
     several = """-S 'download.columns.separator=";"'"""
     told = clone.run(f"dvc exp run {source} {several}", status=None)
     assert "train.loss: CrossEntropyLoss is for one class per image" in told.stderr + told.stdout
-    clone.run(f"dvc exp run $(python src/preset.py multilabel) {source} {several} -S 'train.augment=[]' -S train.epochs=8")
+    clone.run(f"dvc exp run $(./darkroom preset multilabel) {source} {several} -S 'train.augment=[]' -S train.epochs=8")
     metrics = clone.metrics()["test"]
     assert metrics["accuracy"] > 0.9
     assert metrics["mean_average_precision"] > 0.95
@@ -490,6 +490,6 @@ def test_images_with_several_labels_from_a_table(tmp_path: Path) -> None:
         predicted = list(csv.DictReader(file))
     assert np.mean([row["actual"] == row["classes"] for row in predicted]) == pytest.approx(metrics["accuracy"])
     assert {row["given_camera"] for row in predicted} == {"a"}
-    clone.run("python src/predict.py data/photos/7.png --out one.jsonl")
+    clone.run("./darkroom predict data/photos/7.png --out one.jsonl")
     assert json.loads((clone.path / "one.jsonl").read_text())["classes"] != []
-    assert "fail" not in clone.run("python src/verify.py").stdout
+    assert "fail" not in clone.run("./darkroom verify").stdout

@@ -65,7 +65,7 @@ def test_presets_and_parameters_that_are_shown_exist() -> None:
             place = place[part]
 
 
-@pytest.mark.parametrize("command", sorted({command for command in COMMANDS if command.startswith("python src/preset.py")}))
+@pytest.mark.parametrize("command", sorted({command for command in COMMANDS if command.startswith("./darkroom preset")}))
 def test_cheap_commands_run(command: str) -> None:
     done = subprocess.run(["bash", "-c", command.replace("python", sys.executable, 1)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

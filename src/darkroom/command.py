@@ -1,13 +1,17 @@
-"""How every command and stage ends: an expected failure is one line and an exit status."""
+"""How every command and stage begins and ends: arguments and --help; an expected failure is one line and an exit status."""
 
+import argparse
+import difflib
 import os
+import re
 import select
 import signal
 import sys
+import textwrap
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from darkroom.errors import (
@@ -24,8 +28,111 @@ from darkroom.errors import (
 )
 from darkroom.signals import SIGNALS, _interrupt
 
-# What the main process has to end by itself, when one beside it has failed or was told to end.
+# How long another process waits for the main one to end, when one of them has failed or was interrupted.
 LAST_WORDS_SECONDS = 10.0
+WIDTH = 100
+OWN_PACKAGES = ("darkroom", "plugins")
+STATUSES = {
+    "0": "done",
+    "1": "the run failed: full disk, missing package or device, ...",
+    "2": "the input is wrong: arguments, params.yaml, data, ...",
+    "128+n": "ended by signal n; 130: Ctrl-C",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """The arguments of a stage or command, with `--help` in one style and mistakes as InputError.
+
+    Parameters
+    ----------
+    prog
+        How it is called: `./darkroom compare`.
+    description
+        What it does, in one or two sentences.
+    examples
+        Commands to copy.
+    statuses
+        Meanings of exit statuses that differ from the usual ones.
+    """
+
+    def __init__(self, prog: str, description: str, *, examples: Sequence[str] = (), statuses: Mapping[str, str] | None = None):
+        lines = [f"  {status:<6} {meaning}" for status, meaning in sorted({**STATUSES, **(statuses or {})}.items(), key=_order)]
+        epilog = "\n".join(["examples:", *(f"  {example}" for example in examples), "", "exit status:", *lines])
+        super().__init__(
+            prog=prog,
+            description=textwrap.fill(" ".join(description.split()), WIDTH),
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            add_help=False,
+        )
+        self.add_argument("-h", "--help", action="help", help="show this text, and do nothing else")
+
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Return the values of the arguments.
+
+        Raises
+        ------
+        InputError
+            If one of them is unknown, missing or wrong; an unknown flag is named before all else.
+        """
+        for argument in arguments:
+            if argument == "--":
+                break
+            flag = argument.partition("=")[0]
+            is_flag = re.match(r"-[^\d.]", flag) and " " not in flag
+            if is_flag and not {flag, flag[:2] if flag[1] != "-" else flag} & self._option_string_actions.keys():
+                known = [name for name in self._option_string_actions if name.startswith("--")]
+                raise InputError(f"{flag}: unknown flag; {nearest(flag, known, repr('{}'), self._see_help())}")
+        return self.parse_args(arguments)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise argparse's message as InputError."""
+        for pattern, reworded in (
+            (r"the following arguments are required: (.*)", r"\1: is missing"),
+            (r"one of the arguments (.*) is required", r"\1: one of them is needed"),
+            (r"unrecognized arguments: (.*)", r"\1: unexpected argument"),
+            (r"argument (\S+): invalid int value: (.*)", r"\1: is \2, but should be a whole number"),
+            (r"argument (\S+): invalid choice: (.*) \(choose from (.*)\)", r"\1: is \2, but should be one of \3"),
+            (r"argument (\S+): not allowed with argument (.*)", r"\1: cannot be given together with \2"),
+            (r"argument (\S+): expected (.*)", r"\1: needs \2"),
+            (r"argument (\S+): (.*)", r"\1: \2"),
+        ):
+            if match := re.fullmatch(pattern, message, re.DOTALL):
+                message = match.expand(reworded)
+                break
+        raise InputError(f"{message}; {self._see_help()}")
+
+    def _see_help(self) -> str:
+        return f"'{self.prog} --help' shows the arguments"
+
+
+def _order(item: tuple[str, str]) -> tuple[bool, str]:
+    return not item[0].isdecimal(), item[0]
+
+
+def nearest(word: str, known: Iterable[str], shown: str, otherwise: str) -> str:
+    """Return `did you mean …?` with the nearest known word put into `shown`, or what to do where none is near."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {shown.format(near[0])}?" if near else otherwise
+
+
+def stage_parser(name: str, document: str | None, *examples: str, statuses: Mapping[str, str] | None = None) -> Parser:
+    """Return the parser of a stage, which takes no arguments: all settings stand in params.yaml.
+
+    Parameters
+    ----------
+    name
+        Of the stage.
+    document
+        The docstring of its script.
+    examples
+        Further commands to copy.
+    statuses
+        Meanings of further exit statuses.
+    """
+    common = [f"dvc repro {name}", f"python src/{name}.py"]
+    return Parser(f"python src/{name}.py", document or "", examples=[*common, *examples], statuses=statuses)
 
 
 def fail(error: BaseException | str, status: int) -> NoReturn:
@@ -70,9 +177,11 @@ def _outcome(error: BaseException) -> tuple[str | None, int]:
             return str(error), PRUNED
         case OSError():
             # Files that people name are checked where they enter; what is left is the machine: disk full, no permission.
-            return f"{error.filename or 'system'}: {error.strerror or error}; free the disk or mend its permissions", 1
+            return f"{error.filename or 'system'}: {error.strerror or error}; free the disk or fix its permissions", 1
         case _ if any(is_plugin(frame.filename) for frame in traceback.extract_tb(error.__traceback__)):
-            return f"plug-in: {described(error)}; mend it", 1
+            return f"plug-in: {described(error)}; fix it", 1
+        case ModuleNotFoundError() if error.name and error.name.partition(".")[0] not in OWN_PACKAGES:
+            return f"{error.name}: is not installed; './darkroom doctor' shows how to install it", 1
     return None, 1
 
 
@@ -81,6 +190,16 @@ def _reader_has_gone() -> bool:
     output = select.poll()
     output.register(sys.stdout.fileno(), 0)  # of errors and hang-ups it tells in any case
     return bool(output.poll(0))
+
+
+def run_stage(main: Callable[[], None], parser: Parser) -> NoReturn:
+    """Run a stage's `main` if it was called without arguments, see `run_command`."""
+
+    def run() -> None:
+        parser.parse(sys.argv[1:])
+        main()
+
+    run_command(run)
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
