@@ -73,5 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    statuses = {"3": "a search pruned this trial"}
-    run_stage(main, stage_parser("train", __doc__, "dvc exp run -S train.lr=0.003", statuses=statuses))
+    run_stage(main, stage_parser("train", __doc__, "dvc exp run -S train.lr=0.003"))

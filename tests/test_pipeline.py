@@ -1,6 +1,7 @@
 """The whole pipeline as a person runs it: a clone of this repository, `dvc repro`, experiments, predictions."""
 
 import csv
+import fcntl
 import json
 import re
 import signal
@@ -195,11 +196,53 @@ def test_photos_are_predicted(clone: Clone, tmp_path: Path) -> None:
     for name in ("one photo.jpg", "folder/two.png", "folder/deep/=three.png"):
         Image.fromarray(numbers.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / name)
     (tmp_path / "folder" / "notes.txt").write_text("no image")
-    clone.run(f"cd {tmp_path} && python {clone.path}/src/predict.py 'one photo.jpg' folder/ --out result.csv")
+    before = contents(clone.path / "data" / "predictions")
+    clone.run(f"cd {tmp_path} && {clone.path}/darkroom predict 'one photo.jpg' folder/ --out result.csv")
     with (tmp_path / "result.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == ["one photo.jpg", "folder/deep/=three.png", "folder/two.png"]
     assert {"class", "probability", "class_2", "probability_2", "class_3", "probability_3"} <= set(rows[0])
+
+    shown = clone.run(f"cd {tmp_path} && {clone.path}/darkroom predict 'one photo.jpg' folder").stdout.splitlines()
+    assert [re.split(" {2,}", line) for line in shown] == [
+        ["path", "class", "probability", "class 2", "class 3"],
+        *([row[name] for name in COLUMNS] for row in rows),
+    ]
+    for out in (
+        "data/predictions/predictions.csv",
+        "data/predictions/mine.jsonl",
+        "models/mine.csv",
+        "data/split/../raw/x.parquet",
+    ):
+        done = clone.run(f"./darkroom predict {tmp_path}/folder --out {out}", status=2)
+        assert re.fullmatch(r"error: --out: \S+ is in (data|models)\S*, which stages write; name a file elsewhere\n", done.stderr)
+    assert contents(clone.path / "data" / "predictions") == before
+    assert clone.run("git status --porcelain && dvc status").stdout == "Data and pipelines are up to date.\n"
+
+
+COLUMNS = ["path", "class", "probability", "class_2", "probability_2", "class_3", "probability_3"]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_command_looks_and_records_nothing(clone: Clone) -> None:
+    """Also while a stage is at work: nothing waits for its lock."""
+    before = {name: contents(clone.path / name) for name in ("data", "models", "metrics")}
+    with (clone.path / ".dvc" / "tmp" / "darkroom.lock").open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        said = clone.run("./darkroom evaluate").stdout.splitlines()
+        test = clone.metrics()["test"]
+        assert said[1] == "evaluate: test  " + "  ".join(f"{name} {value:.4f}" for name, value in test.items())
+        shown = clone.run("./darkroom predict").stdout.splitlines()
+    with (clone.path / "data/predictions/predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert shown[0].split()[:3] == ["path", "true", "class"]
+    assert shown[1].split()[:4] == [rows[0][name] for name in ("path", "actual", "class", "probability")]
+    assert shown[-1].startswith(f"... and {359 - 20} more; ")
+    assert {name: contents(clone.path / name) for name in ("data", "models", "metrics")} == before
+    assert clone.run("git status --porcelain && dvc status").stdout == "Data and pipelines are up to date.\n"
 
 
 def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> None:
@@ -347,7 +390,7 @@ def test_what_is_not_as_recorded_is_found(clone: Clone, damage: str, told: str |
         done = clone.run("./darkroom verify", status=None)
         if told is None:
             assert done.returncode == 0, done.stdout
-            assert "0 wrong: everything is what was recorded" in done.stdout
+            assert " 0 mismatches: everything is as recorded" in done.stdout
         else:
             assert done.returncode in (1, 2)
             assert told in done.stdout + done.stderr

@@ -52,7 +52,7 @@ def test_folder_table_and_archive(clone: Clone, store: ObjectStore) -> None:
     by_folder = pixels(clone)
     store.put("setting/a/0.png", image(0))
     assert clone.run("dvc repro split").stdout.count("didn't change, skipping") == 2
-    assert clone.run("./darkroom verify").stdout.endswith("everything is what was recorded\n")
+    assert clone.run("./darkroom verify").stdout.endswith("everything is as recorded\n")
 
     store.put("set/a/0.png", image(99))
     assert "Running stage 'download'" in clone.run("dvc repro --dry download").stdout

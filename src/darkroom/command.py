@@ -117,7 +117,7 @@ def nearest(word: str, known: Iterable[str], shown: str, otherwise: str) -> str:
     return f"did you mean {shown.format(near[0])}?" if near else otherwise
 
 
-def stage_parser(name: str, document: str | None, *examples: str, statuses: Mapping[str, str] | None = None) -> Parser:
+def stage_parser(name: str, document: str | None, *examples: str) -> Parser:
     """Return the parser of a stage, which takes no arguments: all settings stand in params.yaml.
 
     Parameters
@@ -128,9 +128,8 @@ def stage_parser(name: str, document: str | None, *examples: str, statuses: Mapp
         The docstring of its script.
     examples
         Further commands to copy.
-    statuses
-        Meanings of further exit statuses.
     """
+    statuses = {str(PRUNED): "the search that this trial belongs to ended it early"} if name == "train" else None
     common = [f"dvc repro {name}", f"python src/{name}.py"]
     return Parser(f"python src/{name}.py", document or "", examples=[*common, *examples], statuses=statuses)
 

@@ -57,8 +57,8 @@ def dispatch(arguments: list[str]) -> None:
 
             known = f"there are {', '.join(COMMANDS)}"
             if name.startswith("-"):
-                raise InputError(f"{name}: unknown flag; {nearest(name, ['--help'], "'{}'", known)}")
-            raise InputError(f"{name or repr(name)}: unknown command; {nearest(name, COMMANDS, "'./darkroom {}'", known)}")
+                raise InputError(f"{name}: unknown flag; " + nearest(name, ["--help"], "'{}'", known))
+            raise InputError(f"{name or repr(name)}: unknown command; " + nearest(name, COMMANDS, "'./darkroom {}'", known))
         import_module(f"darkroom.cli.{name}").main(arguments[1:])
 
 

@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> None:
         examples=[
             "./darkroom preset",
             "dvc exp run $(./darkroom preset cifar10)",
-            "dvc exp run $(./darkroom preset cifar10 model/resnet18) -S train.epochs=10",
+            "dvc exp run $(./darkroom preset cifar10 recipes/cifar_resnet18) -S train.epochs=10",
         ],
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="presets of conf/; later ones win")
@@ -25,5 +25,7 @@ def main(arguments: list[str]) -> None:
         overlays = {name: read_preset(paths.PRESETS, name) for name in names}
         print(*set_arguments(read_yaml(paths.PARAMS), overlays))
         return
-    for name in preset_names(paths.PRESETS):
-        print(f"{name:<16}{summary(paths.PRESETS, name)}")
+    known = preset_names(paths.PRESETS)
+    width = max(map(len, known), default=0)
+    for name in known:
+        print(f"{name:<{width}}  {summary(paths.PRESETS, name)}")

@@ -30,7 +30,7 @@ def predict_inputs(chosen: Sequence[str | Path], folder: Path, params: Params) -
     InputError
         If one of the images, or the model, does not exist or cannot be read.
     """
-    if len(chosen) == 1 and str(chosen[0]) and Path(chosen[0]).resolve() == paths.SPLIT:
+    if len(chosen) == 1 and str(chosen[0]) and Path(chosen[0]).resolve() == paths.SPLIT.resolve():
         return predict_test_split(folder, params)
     return predict_files(chosen, folder, params)
 

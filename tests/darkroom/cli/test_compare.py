@@ -14,7 +14,7 @@ import pytest
 from clones import Clone, make_clone, outs
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 KINDS = ["added", "removed", "relabelled", "moved", "renamed", "replaced"]
 
 
@@ -190,7 +190,7 @@ def test_mistakes(clone: Clone, arguments: str, message: str) -> None:
     ],
 )
 def test_the_first_words(arguments: list[str], message: str) -> None:
-    command = [sys.executable, "-X", "importtime", "src/compare.py", *arguments]
+    command = [sys.executable, "-X", "importtime", "darkroom", "compare", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     said = [line for line in done.stderr.splitlines(keepends=True) if not line.startswith("import time:")]
     assert (done.returncode, done.stdout, said) == (2, "", [message])
