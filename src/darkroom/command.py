@@ -26,10 +26,10 @@ from darkroom.errors import (
     is_plugin,
     one_line,
 )
-from darkroom.signals import SIGNALS, _interrupt
+from darkroom.signals import SIGNALS, interrupt
 
 # How long another process waits for the main one to end, when one of them has failed or was interrupted.
-LAST_WORDS_SECONDS = 10.0
+MAIN_ENDS_SECONDS = 10.0
 WIDTH = 100
 OWN_PACKAGES = ("darkroom", "plugins")
 STATUSES = {
@@ -142,10 +142,10 @@ def fail(error: BaseException | str, status: int) -> NoReturn:
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process, when all is written and closed, without Python taking torch, Lightning and Arrow apart.
+    """End the process once everything is written and closed, without Python's shutdown of torch, Lightning and Arrow.
 
-    That takes more than a second, waits for threads that read from a disk which hangs, and aborts the process if a thread of
-    Arrow lets go of Python's bytes meanwhile.
+    The shutdown takes more than a second, waits for threads that read from a disk which hangs, and aborts the process if a
+    thread of Arrow frees Python's bytes meanwhile.
     """
     sys.stderr.flush()
     if status:
@@ -154,11 +154,11 @@ def _leave(status: int) -> NoReturn:
 
 
 def _await_main() -> None:
-    """In a process that the main one has started, wait for that to end: it speaks for all of them.
+    """In a process that the main one started, wait for the main one to end: it reports the error for all of them.
 
     Lightning kills the main process within five seconds of the first that ends with anything but 0.
     """
-    deadline = time.monotonic() + LAST_WORDS_SECONDS
+    deadline = time.monotonic() + MAIN_ENDS_SECONDS
     while not is_main_process() and os.environ.get(MAIN_PROCESS) == str(os.getppid()) and time.monotonic() < deadline:
         time.sleep(0.1)
 
@@ -187,7 +187,7 @@ def _outcome(error: BaseException) -> tuple[str | None, int]:
 def _reader_has_gone() -> bool:
     """Return whether nobody reads the output any more, as `head` does once it has seen enough."""
     output = select.poll()
-    output.register(sys.stdout.fileno(), 0)  # of errors and hang-ups it tells in any case
+    output.register(sys.stdout.fileno(), 0)  # errors and hang-ups are reported in any case
     return bool(output.poll(0))
 
 
@@ -209,18 +209,18 @@ def run_command(main: Callable[[], None]) -> NoReturn:
     for number in SIGNALS:
         # One that is ignored (nohup, a shell's background job) stays ignored.
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+            signal.signal(number, interrupt)
     try:
         main()
         sys.stdout.flush()
     except (Interrupted, Pruned, Exception) as error:
         if isinstance(error, BrokenPipeError) and _reader_has_gone():
             os._exit(128 + signal.SIGPIPE)
-        told, status = _outcome(error)
-        if told is None:
-            raise  # a fault of this project, which its maintainers want to see whole
-        # Every process of a training is interrupted, or ended by a search: one of them says so.
+        line, status = _outcome(error)
+        if line is None:
+            raise  # a fault of this project: its maintainers need the traceback
+        # Every process of a training is interrupted or pruned; the main one reports it.
         if isinstance(error, Interrupted | Pruned) and not is_main_process():
             _leave(status)
-        fail(told, status)
+        fail(line, status)
     _leave(0)

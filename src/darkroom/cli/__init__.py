@@ -83,9 +83,9 @@ def overview() -> str:
     lines = [f"  {name:<10}{line}" for name, line in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: ./darkroom COMMAND ...     (Windows: python darkroom COMMAND ...)",
+            "usage: ./darkroom COMMAND ...     (or: python darkroom COMMAND ...)",
             "",
-            "Everything beside the stages of the pipeline, which 'dvc repro' and 'dvc exp run' run.",
+            "All commands but the stages of the pipeline: 'dvc repro' and 'dvc exp run' run those.",
             "",
             "commands:",
             *lines,
