@@ -246,6 +246,11 @@ def test_scripts_are_short_recipes_without_classes(path: Path) -> None:
     assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(text)))
 
 
+def test_every_script_is_a_stage() -> None:
+    """All else is a command of ./darkroom, a file in src/darkroom/cli."""
+    assert {path.stem for path in SRC.glob("*.py")} == set(STAGES)
+
+
 def test_lightning_stands_alone() -> None:
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     assert "\npytorch-lightning==" in pins
