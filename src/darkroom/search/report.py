@@ -32,7 +32,7 @@ STATES = {
     TrialState.RUNNING: "unfinished",
 }
 # DVC reads it as part of the pipeline: the plots exist once there was a search.
-PLOTS = f"""# Written by python src/tune.py.
+PLOTS = f"""# Written by ./darkroom tune.
 plots:
 - search_history:
     title: Search history
