@@ -12,6 +12,7 @@ from darkroom.experiments.overrides import SECTIONS
 from darkroom.experiments.repository import find_experiment, git, params_of
 from darkroom.experiments.text import experiment_name
 from darkroom.params import Params
+from darkroom.renamed import with_current_names
 from darkroom.search.space import Space
 
 
@@ -26,7 +27,7 @@ def started(content: dict[str, Any], params: Params, repository: Path) -> dict[s
         raise InputError(
             f"params.yaml: tune.start: {start} is no commit, branch or experiment; 'dvc exp list -A' lists experiments"
         ) from None
-    theirs = params_of(repository, commit)
+    theirs = with_current_names(params_of(repository, commit))  # of an earlier version, perhaps
     return {**content, **{section: theirs[section] for section in SECTIONS if section in theirs}}
 
 
