@@ -1,4 +1,4 @@
-"""From `_target_` in params.yaml to an object: the import allow-list, the kind asked for, the check of its arguments."""
+"""Building objects from `_target_` in params.yaml: the allow-list of imports, the required kind, the check of the arguments."""
 
 import difflib
 import importlib
@@ -14,21 +14,20 @@ from pydantic import ValidationError
 
 from darkroom.errors import InputError, described
 from darkroom.params import Target
+from darkroom.renamed import MODULES
 
-# Where a class must be defined to be named; that a module here imports it is not enough. Other modules are not even imported:
-# torch.hub, torch.jit, torch.fx, torchmetrics.text and their like make code, or download it, from their arguments.
+# Modules in which a class must be defined; that one of them imports the class is not enough. Other modules are not even
+# imported: torch.hub, torch.jit, torch.fx, torchmetrics.text and others make or download code from their arguments.
 PLACES = (
     *("torch.nn", "torch.optim", "torchvision.models", "torchvision.ops", "torchvision.transforms"),
     *("timm.layers", "timm.loss", "timm.models", "timm.optim", "torchmetrics.classification"),
     *("pytorch_lightning.callbacks", "pytorch_lightning.loggers", "optuna.samplers", "optuna.pruners"),
     *("darkroom.input", "darkroom.objective", "darkroom.models", "darkroom.training", "plugins"),
 )
-# Of the libraries' functions, only the builders that these packages list; the others load checkpoints. Beside them stands
-# what returns the builder of a name.
+# Functions of libraries that may be named: only the network builders that this function of a package returns for a name.
 BUILDERS = {"torchvision.models": "get_model_builder", "timm.models": "model_entrypoint"}
 
-
-# Where a name without dots is looked up, in this order.
+# Modules in which a name without dots is looked up, in this order.
 SHORT = {
     "train.loss": ("torch.nn", "darkroom.objective.losses", "timm.loss"),
     "train.optimizer": ("torch.optim", "timm.optim"),
@@ -46,18 +45,18 @@ SHORT = {
 class Builder:
     """Builds what `_target_` names, if it is an instance of `kinds` and defined in an allowed package.
 
-    That is a subclass of `kinds` in `PLACES` or `allow`, a function in plugins or `allow`, or a library's network builder.
+    Allowed are subclasses of `kinds` in `PLACES` or `allow`, functions in plugins or `allow`, and network builders of libraries.
 
     Parameters
     ----------
     key
-        Where the target stands in params.yaml, for error messages: `train.optimizer`.
+        Key of the target in params.yaml, for error messages: `train.optimizer`.
     kinds
-        Classes of which the object, and every object inside its arguments, must be an instance.
+        Classes of which the object, and every object in its arguments, must be an instance.
     allow
-        Further packages that may be named: `base.allow_targets`.
+        Further allowed packages: `base.allow_targets`.
     filled
-        Arguments given to what takes them by name, unless params.yaml gives them.
+        Arguments to pass if the class or function has parameters of these names and params.yaml does not set them.
     """
 
     key: str
@@ -66,12 +65,12 @@ class Builder:
     filled: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, target: Target, *positional: Any, **given: Any) -> Any:
-        """Return the object that the target names, made with its arguments and with those `given`, which params.yaml must leave.
+        """Return the object that the target names, built with its arguments and with `given`, which params.yaml must not set.
 
         Raises
         ------
         InputError
-            If the name is not allowed, does not exist or is of another kind, or if its arguments do not fit.
+            If the name is not allowed, does not exist or is of the wrong kind, or if its arguments do not fit.
         """
         made_by = self.find(target.target)
         arguments = {name: self._nested(value) for name, value in target.arguments.items()}
@@ -90,11 +89,13 @@ class Builder:
                 f"params.yaml: {self.key}: {target.target} refuses its arguments ({described(error)}); correct them"
             ) from error
         if not isinstance(made, self.kinds):
-            raise InputError(f"params.yaml: {self.key}._target_: {target.target} makes a {type(made).__name__}; {self._wanted()}")
+            raise InputError(
+                f"params.yaml: {self.key}._target_: {target.target} returns a {type(made).__name__}; {self._wanted()}"
+            )
         return made
 
     def find(self, path: str) -> Callable[..., Any]:
-        """Return the class or function at an import path, refusing what is not allowed or of another kind."""
+        """Return the class or function at an import path; raise an error if it is not allowed or of the wrong kind."""
         packages = dict.fromkeys(place.partition(".")[0] for place in self._places())
         if "." not in path:
             path = self._long(path)
@@ -102,7 +103,7 @@ class Builder:
         if package not in packages:
             raise InputError(
                 f"{self._where()}: {path} is in none of {', '.join(packages)}; "
-                f"name another, or add {package} to base.allow_targets if you trust it"
+                f"use another, or add {package} to base.allow_targets if you trust it"
             )
         if "._" in path:
             raise self._unusable(path)
@@ -115,8 +116,8 @@ class Builder:
         return found
 
     def _long(self, name: str) -> str:
-        """Return the import path of a name that one of the usual libraries has."""
-        # Of a mapping of targets, `train.metrics.auroc`, the places are those of all.
+        """Return the import path of a name without dots."""
+        # The key of a target in a mapping, such as train.metrics.auroc, is looked up as that of the mapping.
         places = SHORT.get(self.key) or SHORT.get(self.key.rpartition(".")[0], ())
         modules = {module: importlib.import_module(module) for module in places}
         for module, content in modules.items():
@@ -128,7 +129,7 @@ class Builder:
         raise InputError(f"{self._where()}: there is no {name} in {', '.join(modules) or 'this place'}; {hint}")
 
     def _choice(self, name: str, value: Any, taken: Mapping[str, inspect.Parameter]) -> Any:
-        """Return the member of an enumeration that text names where an argument is one, such as a policy of AutoAugment."""
+        """Return the member of an enumeration that text names, if the argument is an enumeration, as AutoAugment's policy is."""
         kind = type(taken[name].default) if name in taken else None
         if not (isinstance(value, str) and kind is not None and issubclass(kind, Enum)):
             return value
@@ -139,7 +140,7 @@ class Builder:
         raise InputError(f"params.yaml: {self.key}.{name}: is '{value}'; write one of {known}")
 
     def _enter(self, name: str, path: str) -> ModuleType:
-        """Import a module on the way to `path`, after its parents, if it lies in or above one of the places."""
+        """Import a module above `path`, after its parents, if it is one of the places, or inside or above one."""
         parent, _, last = name.rpartition(".")
         owner = self._enter(parent, path) if parent else None
         is_open = any(_within(name, place) or _within(place, name) for place in self._places())
@@ -147,13 +148,14 @@ class Builder:
             try:
                 return importlib.import_module(name)
             except ModuleNotFoundError as error:
-                if error.name != name:
-                    raise InputError(f"{self._where()}: {name} cannot be imported ({error}); install what it needs") from error
+                if error.name != name:  # a plug-in may have been written for an earlier version
+                    fix = f"import {MODULES[error.name]} instead" if error.name in MODULES else "install what it needs"
+                    raise InputError(f"{self._where()}: {name} cannot be imported ({error}); {fix}") from error
             except Exception as error:
-                raise InputError(f"{self._where()}: {name} cannot be imported ({described(error)}); mend it") from error
+                raise InputError(f"{self._where()}: {name} cannot be imported ({described(error)}); fix it") from error
         if owner is None:
             raise InputError(f"{self._where()}: there is no module {name}; check the spelling")
-        if is_open or PathFinder.find_spec(name, getattr(owner, "__path__", ())) is None:  # it finds, and does not import
+        if is_open or PathFinder.find_spec(name, getattr(owner, "__path__", ())) is None:  # this finds it without importing it
             self._check_name(owner, last)
         raise self._unusable(path)
 
@@ -169,7 +171,7 @@ class Builder:
             return issubclass(found, self.kinds) and any(_within(found.__module__, place) for place in self._places())
         if not inspect.isfunction(found):
             return False
-        # A lambda, a method or what a function returned has another name than the place where it is found.
+        # The name of a lambda, of a method or of what another function returned is not that of a function in the module.
         is_own = found.__qualname__.isidentifier() and any(_within(found.__module__, place) for place in ("plugins", *self.allow))
         return is_own or _builds_network(found)
 
@@ -187,15 +189,13 @@ class Builder:
         return f"name a subclass of {kinds} defined in {', '.join(self._places())}"
 
     def _nested(self, value: Any) -> Any:
-        """Build the targets inside arguments, such as the transforms of torchvision's RandomApply."""
+        """Build the targets in the arguments, such as the transforms of torchvision's RandomApply."""
         if isinstance(value, dict) and "_target_" in value:
             try:
                 target = Target.model_validate(value)
             except ValidationError:
-                wrong = value["_target_"]
-                raise InputError(
-                    f"params.yaml: {self.key}: {wrong!r} is no import path; write one such as torch.optim.SGD"
-                ) from None
+                wrong = f"{value['_target_']!r} is not an import path; write one such as torch.optim.SGD"
+                raise InputError(f"params.yaml: {self.key}: {wrong}") from None
             return self.build(target)
         if isinstance(value, dict):
             return {name: self._nested(item) for name, item in value.items()}
@@ -205,11 +205,11 @@ class Builder:
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
         for name in given:
             if name in target.arguments:
-                raise InputError(f"params.yaml: {self.key}.{name}: is not set here, the training gives it; remove it")
+                raise InputError(f"params.yaml: {self.key}.{name}: is set by the training; remove it")
             if name not in taken and not takes_any:
                 raise InputError(
-                    f"params.yaml: {self.key}: {target.target} does not take {name}, which the training gives it; "
-                    "let it take **given and hand that on to its base class"
+                    f"params.yaml: {self.key}: {target.target} has no parameter {name}, which the training passes; "
+                    "let it take **given and pass that on to its base class"
                 )
 
     def _check_arguments(
@@ -224,8 +224,8 @@ class Builder:
                 raise InputError(f"params.yaml: {self.key}.{name}: {path} takes no such argument; {hint}")
             if name.startswith("pretrained_cfg") and isinstance(value, dict) and _builds_network(made_by):
                 raise InputError(
-                    f"params.yaml: {self.key}.{name}: names where weights come from; "
-                    "give pretrained_cfg the tag of weights that timm lists"
+                    f"params.yaml: {self.key}.{name}: is a source of weights, which is not allowed; "
+                    "set pretrained_cfg to the tag of weights that timm lists"
                 )
         try:
             inspect.signature(made_by).bind(*positional, **arguments)
@@ -234,7 +234,7 @@ class Builder:
 
 
 def _builds_network(function: Callable[..., Any]) -> bool:
-    """Tell whether torchvision or timm lists the function as the builder of the network of its name."""
+    """Return whether torchvision or timm lists the function as the builder of the network of its name."""
     for package, builder_of in BUILDERS.items():
         if _within(function.__module__, package):
             models, name = importlib.import_module(package), function.__name__

@@ -1,11 +1,11 @@
-"""Reading params.yaml: as YAML 1.2, checked as a whole, every mistake explained on one line."""
+"""Reading and checking params.yaml: YAML 1.2, checked as a whole, each mistake explained on one line."""
 
 import copy
 import difflib
 import json
 import os
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 
-from darkroom.errors import InputError
+from darkroom import renamed
+from darkroom.errors import InputError, warn
 from darkroom.params import PATTERNS, Params
+from darkroom.params_checks import check_combinations
 
-# What an error that names another key than its own begins with.
+# The beginning of a message that already names its key.
 NAMES_KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)+:")
 
 
@@ -30,27 +32,25 @@ def load_params(path: Path) -> Params:
     Raises
     ------
     InputError
-        Naming the file and the key or line, and for an unknown key the nearest known one.
+        Naming the file and the key or line, and for an unknown key the new name or the nearest known one.
     """
     name = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
     return check_params(read_yaml(path), name)
 
 
 class _NoAliases(Composer):
-    """Refuses `*name`: a few of them can stand for gigabytes, or for a value that contains itself."""
+    """Refuses aliases, `*name`: a few of them can expand to gigabytes, or to a value that contains itself."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.parser.check_event(AliasEvent):
             event = self.parser.peek_event()
-            raise MarkedYAMLError(
-                problem=f"the alias *{event.anchor} stands for a value elsewhere", problem_mark=event.start_mark
-            )
+            raise MarkedYAMLError(problem=f"the alias *{event.anchor} is not supported", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
 
 @lru_cache(maxsize=4)
 def _parsed(text: str) -> Any:
-    """Return what a text stands for; a stage reads params.yaml and dvc.yaml several times, to see that they are as they were."""
+    """Return the content of YAML text; cached, because a stage reads params.yaml and dvc.yaml several times."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _NoAliases
     return yaml.load(text)
@@ -72,35 +72,66 @@ def read_yaml(path: Path) -> Any:
         raise InputError(f"{path.name}:{line}: {str(error.problem).split(' with value')[0]}; remove one of the two") from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise InputError(f"{path.name}:{line}: is not YAML ({error.problem}); mend that line") from None
-    # What ruamel itself stumbles over is no YAML that a person would write.
+        raise InputError(f"{path.name}:{line}: is not YAML ({error.problem}); correct that line") from None
+    # Errors inside ruamel itself, on text that is far from YAML.
     except (YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{path.name}: is not YAML ({type(error).__name__}: {error}); mend it") from None
+        raise InputError(f"{path.name}: is not YAML ({type(error).__name__}: {error}); correct it") from None
 
 
 def check_params(content: Any, name: str = "params.yaml") -> Params:
-    """Check the content of a params.yaml that was read; `name` stands in front of every error."""
+    """Check the content of a params.yaml that was read; `name` is the file in error messages.
+
+    An old name under `_target_` is understood, with one warning; an old key is an error.
+    """
     if not isinstance(content, dict):
-        raise InputError(f"{name}: holds no mapping; restore it with 'git checkout -- params.yaml'")
+        raise InputError(f"{name}: is not a mapping of sections; restore it with 'git checkout -- params.yaml'")
+    _refuse_old_keys(content, name)
     try:
         params = Params.model_validate(content)
         json.dumps(params.model_dump(by_alias=True), ensure_ascii=False).encode()
     except ValidationError as error:
         raise InputError(f"{name}: {_explain(error.errors(include_url=False), content)}") from None
     except UnicodeEncodeError as error:
-        raise InputError(f"{name}: holds {error.object[error.start]!a}, half a character; remove it") from None
-    # Python writes no number of more than 4300 digits, and reads one in hexadecimal.
-    except ValueError:
-        raise InputError(f"{name}: holds a number of thousands of digits; lower it") from None
+        raise InputError(f"{name}: contains {error.object[error.start]!a}, half a character; remove it") from None
+    except ValueError:  # Python refuses to write a number of more than 4300 digits, but reads one in hexadecimal
+        raise InputError(f"{name}: contains a number of thousands of digits; lower it") from None
+    try:
+        check_combinations(params)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from None
+    for key, old in renamed.old_targets(content):
+        _warn_of_old_target(name, key, old)
     return params
 
 
+def _refuse_old_keys(content: dict[str, Any], name: str) -> None:
+    """Refuse the keys of earlier versions, all at once."""
+    old = [key for key in renamed.KEYS if _has(content, key)]
+    if old:
+        are, them = ("is", "it") if len(old) == 1 else ("are", "them")
+        new = ", ".join(renamed.KEYS[key] for key in old)
+        raise InputError(f"{name}: {', '.join(old)}: {are} now called {new}; rename {them}")
+
+
+def _has(content: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not (isinstance(content, dict) and part in content):
+            return False
+        content = content[part]
+    return True
+
+
+@cache  # once per command: a search checks its parameters many times
+def _warn_of_old_target(name: str, key: str, old: str) -> None:
+    warn(f"{name}: {key}: {old} is now called {renamed.current_target(old)}; rename it")
+
+
 def _explain(details: list[ErrorDetails], content: Any) -> str:
-    """Say on one line what is wrong with the first key, and how many more there are."""
-    # A misspelt key shows as one unknown and one missing key: the unknown one is the one to name.
+    """Return one line on the first mistake, with the number of further ones."""
+    # A misspelt key gives an unknown and a missing key: the unknown one comes first.
     details = sorted(details, key=lambda detail: detail["type"] != "extra_forbidden")
     locations = [_location(detail, content) for detail in details]
-    # A field that may be of several types gives one error for each of them.
+    # A field that can have several types gives one error for each of them.
     alternatives = [detail for detail, location in zip(details, locations, strict=True) if location == locations[0]]
     key = ".".join(str(part) for part in locations[0])
     others = len({tuple(location) for location in locations}) - 1
@@ -109,7 +140,7 @@ def _explain(details: list[ErrorDetails], content: Any) -> str:
         case "extra_forbidden":
             return f"{key}: unknown key; {_nearest_key(locations[0])}{more}"
         case "missing":
-            return f"{key}: is missing; add it (the README's table of parameters says what it may be){more}"
+            return f"{key}: is missing; add it (docs/parameters.md lists its allowed values){more}"
         case "value_error":
             message = str(details[0]["ctx"]["error"])
             return (message if NAMES_KEY.match(message) else f"{key}: {message}") + more
@@ -122,7 +153,7 @@ def _explain(details: list[ErrorDetails], content: Any) -> str:
 def _shown(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, default=str)
-    except (TypeError, ValueError):  # keys that are no text, a number of thousands of digits
+    except (TypeError, ValueError):  # keys that are not text, a number of thousands of digits
         return f"a {type(value).__name__}"
 
 
@@ -135,7 +166,7 @@ def _allowed(detail: ErrorDetails) -> str:
 
 
 def _location(detail: ErrorDetails, content: Any) -> list[str | int]:
-    """Return the keys of an error; pydantic's own names for the members of a union are not in the file and left out."""
+    """Return the keys of an error, without pydantic's names for the members of a union, which are not in the file."""
     keys: list[str | int] = []
     for part in detail["loc"]:
         if isinstance(part, int) or (isinstance(content, dict) and part in content):
@@ -147,7 +178,7 @@ def _location(detail: ErrorDetails, content: Any) -> list[str | int]:
 def _nearest_key(location: list[str | int]) -> str:
     section: type[BaseModel] = Params
     for part in location[:-1]:
-        if part not in section.model_fields:  # the key of a mapping, or the place in a list, of sections
+        if part not in section.model_fields:  # a key of a mapping of sections, or an index into a list of them
             continue
         members: list[Any] = [section.model_fields[str(part)].annotation]
         while members and not (isinstance(members[0], type) and issubclass(members[0], BaseModel)):

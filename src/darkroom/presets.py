@@ -1,6 +1,6 @@
 """Presets: overlays of params.yaml in conf/, turned into the `-S` arguments of `dvc exp run`.
 
-A preset's value of `section.key` takes the place of the whole value in params.yaml, whatever mapping stands there.
+A preset's value of `section.key` replaces the whole value in params.yaml, also where both are mappings.
 """
 
 import copy
@@ -23,8 +23,8 @@ def preset_names(folder: Path) -> list[str]:
 
 
 def summary(folder: Path, name: str) -> str:
-    """Return the first line of a preset, a comment that says what it is."""
-    return (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+    """Return the first line of a preset's opening comment, its title."""
+    return (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
 
 
 def read_preset(folder: Path, name: str) -> dict[str, dict[str, Any]]:
@@ -33,7 +33,7 @@ def read_preset(folder: Path, name: str) -> dict[str, dict[str, Any]]:
     Raises
     ------
     InputError
-        If there is none of that name, naming the nearest, or if it is no mapping of sections.
+        If there is none of that name, with the nearest one, or if it is not a mapping of sections.
     """
     known = preset_names(folder)
     if name not in known:
@@ -47,7 +47,7 @@ def read_preset(folder: Path, name: str) -> dict[str, dict[str, Any]]:
 
 
 def overlaid(content: dict[str, Any], overlay: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return params.yaml's content with the values of a preset in place of its own."""
+    """Return the content of params.yaml with the values of a preset."""
     result = copy.deepcopy(content)
     for section, values in overlay.items():
         result.setdefault(section, {}).update(copy.deepcopy(values))
@@ -55,14 +55,14 @@ def overlaid(content: dict[str, Any], overlay: dict[str, dict[str, Any]]) -> dic
 
 
 def set_arguments(content: dict[str, Any], overlays: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
-    """Return the arguments of `dvc exp run` that set the values of presets, by name; later presets win.
+    """Return the arguments of `dvc exp run` for presets by name; of several, later ones win.
 
-    No argument holds white space or a character that a shell would change, so `$(…)` passes them on as they are.
+    No argument contains white space or characters that a shell would change, so `$(…)` passes them on unchanged.
 
     Raises
     ------
     InputError
-        If params.yaml, or params.yaml with the presets laid over it, is not valid.
+        If params.yaml is not valid, or would not be with the presets.
     """
     check_params(content)
     before = content
@@ -74,7 +74,7 @@ def set_arguments(content: dict[str, Any], overlays: dict[str, dict[str, dict[st
     words = []
     for section, values in merged.items():
         for key, value in values.items():
-            # A mapping given with `-S key={…}` would be merged into the old one (docs/decisions/0004); null cannot be removed.
+            # `-S key={…}` would be merged into the old mapping, so that is removed first (docs/decisions/0004); null cannot be.
             whole = isinstance(value, dict | list) and before[section].get(key) is not None
             words += ["-S", f"~{section}.{key}", "-S", f"+{section}.{key}={_word(value)}"] if whole else []
             words += [] if whole else ["-S", f"{section}.{key}={_word(value)}"]
@@ -82,7 +82,7 @@ def set_arguments(content: dict[str, Any], overlays: dict[str, dict[str, dict[st
 
 
 def _word(value: Any) -> str:
-    """Return a value in the grammar of `-S`, which is Hydra's: https://hydra.cc/docs/advanced/override_grammar/basic/."""
+    """Return a value in Hydra's grammar, which `-S` uses: https://hydra.cc/docs/advanced/override_grammar/basic/."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_word(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):

@@ -167,12 +167,12 @@ def test_every_network_that_a_library_lists_can_be_named(package: str, entry: st
         (
             "torchvision.transforms.v2.RandomApply",
             {"transforms": [{"_target_": "o s"}]},
-            "train.loss: 'o s' is no import path; write one such as torch.optim.SGD",
+            "train.loss: 'o s' is not an import path; write one such as torch.optim.SGD",
         ),
         (
             "timm.models.resnet18",
             {"pretrained_cfg_overlay": {"url": "http://127.0.0.1/x"}},
-            "train.loss.pretrained_cfg_overlay: names where weights come from; give pretrained_cfg the tag of weights that timm lists",
+            "train.loss.pretrained_cfg_overlay: is a source of weights, which is not allowed; set pretrained_cfg to the tag of weights that",
         ),
     ],
 )

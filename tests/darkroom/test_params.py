@@ -53,12 +53,12 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
         (
             "train.monitor",
             "val/acc",
-            "params.yaml: train.monitor: is val/acc, which nothing measures; did you mean 'val/accuracy'?",
+            "params.yaml: train.monitor: is val/acc, which is not measured; did you mean 'val/accuracy'?",
         ),
         (
             "train.monitor",
             "val/q",
-            "train.monitor: is val/q, which nothing measures; name one of val/loss, val/accuracy, val/balanced",
+            "train.monitor: is val/q, which is not measured; use one of val/loss, val/accuracy, val/balanced",
         ),
         ("train.monitor", "train/loss", 'train.monitor: is "train/loss", but should be val/ and the name of a metric'),
         (
@@ -69,9 +69,9 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
         (
             "train.metrics",
             {"Loss": "AUROC"},
-            "train.metrics.Loss: is what a metric is called that is always measured; choose another",
+            "train.metrics.Loss: is the name of a metric that is always measured; choose another",
         ),
-        ("evaluate.metrics", {"ece": "AUROC"}, "evaluate.metrics.ece: is what a metric is called that is always measured"),
+        ("evaluate.metrics", {"ece": "AUROC"}, "evaluate.metrics.ece: is the name of a metric that is always measured"),
         ("train.soup", 1, "train.soup: is 1, but should be greater than or equal to 2"),
         ("train.keep_best", 0, "train.keep_best: is 0, but should be greater than or equal to 1"),
         ("train.optimizer.lr", 1, "params.yaml: train.optimizer.lr: is not allowed here; set train.lr"),
@@ -118,11 +118,11 @@ def test_further_mistakes_are_counted(content: dict[str, Any]) -> None:
         ("a: 1\na: 2\n", 'params.yaml:2: found duplicate key "a"; remove one of the two'),
         ("a: [1\n", "params.yaml:2: is not YAML"),
         ("a: !!python/object/apply:os.system ['true']\n", "params.yaml:1: is not YAML"),
-        ("a: &x [*x]\n", "params.yaml:1: is not YAML (the alias *x stands for a value elsewhere)"),
-        ("a: &x 1\nb: *x\n", "params.yaml:2: is not YAML (the alias *x stands for a value elsewhere)"),
+        ("a: &x [*x]\n", "params.yaml:1: is not YAML (the alias *x is not supported)"),
+        ("a: &x 1\nb: *x\n", "params.yaml:2: is not YAML (the alias *x is not supported)"),
         ("base: {[1]: 2}\n", "params.yaml: "),
-        ("- 1\n", "params.yaml: holds no mapping"),
-        ("", "params.yaml: holds no mapping"),
+        ("- 1\n", "params.yaml: is not a mapping of sections"),
+        ("", "params.yaml: is not a mapping of sections"),
         ("train:\n\tlr: 1\n", "is not YAML"),
     ],
 )
@@ -163,11 +163,11 @@ def test_a_target_keeps_its_arguments_apart() -> None:
 
 
 def test_half_a_character_is_refused(make_params: Callable[..., Params]) -> None:
-    with pytest.raises(InputError, match=r"^params\.yaml: holds '\\ud800', half a character; remove it$"):
+    with pytest.raises(InputError, match=r"^params\.yaml: contains '\\ud800', half a character; remove it$"):
         make_params({"train.trainer": {"profiler": "\ud800"}})
 
 
 def test_a_number_that_python_does_not_write(content: dict[str, Any]) -> None:
     content["train"]["epochs"] = 16**5000
-    with pytest.raises(InputError, match=r"params\.yaml: holds a number of thousands of digits; lower it"):
+    with pytest.raises(InputError, match=r"params\.yaml: contains a number of thousands of digits; lower it"):
         check_params(content)

@@ -1,5 +1,6 @@
 """Presets become words that the shell passes on and that DVC turns into the parameters meant."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,10 +21,12 @@ def test_the_promised_presets_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_says_source_result_and_cost(name: str) -> None:
+def test_every_preset_says_source_result_cost_and_command(name: str) -> None:
     text = (paths.PRESETS / f"{name}.yaml").read_text(encoding="utf-8")
     assert all(f"{word}:" in text for word in ("Source", "Expected result", "Cost"))
-    assert len(summary(paths.PRESETS, name)) > 20
+    (command,) = [line for line in text.splitlines() if line.startswith("# Run: ")]
+    assert name in re.findall(r"[\w/]+", command)
+    assert 20 < len(summary(paths.PRESETS, name)) <= 120
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from darkroom import renamed
 from darkroom.errors import InputError, one_line
 from darkroom.experiments.writing import write_params
 from darkroom.params import Params
@@ -70,7 +71,11 @@ def with_settings(content: dict[str, Any], settings: Settings) -> dict[str, Any]
 
 
 def _overridden(path: Path, content: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    # Imported here: DVC takes most of a second.
+    for setting in settings:
+        key = setting.partition("=")[0].lstrip("+~")
+        if key in renamed.KEYS:
+            raise InputError(f"-S {key}: is now called {renamed.KEYS[key]}; rename it")
+    # DVC takes most of a second; without settings nobody waits for it.
     from dvc.utils.hydra import apply_overrides
 
     with tempfile.TemporaryDirectory() as folder:
@@ -80,6 +85,7 @@ def _overridden(path: Path, content: dict[str, Any], settings: Sequence[str]) ->
         try:
             apply_overrides(copy, list(settings))
         except Exception as error:  # of DVC, Hydra or OmegaConf
-            raise InputError(f"-S: DVC cannot parse it ({one_line(error)[:200]}); write it as for 'dvc exp run'") from None
+            reason = one_line(str(error.__cause__ or error).partition("\n")[0])[:200]
+            raise InputError(f"-S: DVC cannot parse it ({reason}); write it as for 'dvc exp run'") from None
         found: dict[str, Any] = read_yaml(copy)
         return found

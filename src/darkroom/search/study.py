@@ -13,6 +13,7 @@ from darkroom.experiments.repository import find_experiment, params_of
 from darkroom.experiments.text import experiment_name
 from darkroom.git import git_output
 from darkroom.params import Params
+from darkroom.renamed import with_current_names
 from darkroom.search.space import Space
 
 
@@ -27,7 +28,7 @@ def with_start(content: dict[str, Any], params: Params, repository: Path) -> dic
         raise InputError(
             f"params.yaml: tune.start: {start} is not a commit, branch or experiment; 'dvc exp list -A' lists experiments"
         ) from None
-    theirs = params_of(repository, commit)
+    theirs = with_current_names(params_of(repository, commit))  # of an earlier version, perhaps
     return {**content, **{section: theirs[section] for section in SECTIONS if section in theirs}}
 
 

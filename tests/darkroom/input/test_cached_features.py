@@ -199,15 +199,15 @@ def test_features_that_do_not_fit_in_memory(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train.augment": ["RandomFlip"]}, "train.augment: has to be [] while train.cache_features is true"),
-        ({"train.freeze": 0.5}, "train.freeze: has to be true while train.cache_features is true"),
-        ({"train.freeze": False}, "train.freeze: has to be true while train.cache_features is true"),
-        ({"train.unfreeze_epoch": 2}, "train.unfreeze_epoch: has to be null while train.cache_features is true"),
-        ({"train.mixup": 0.2}, "train.mixup: has to be null while train.cache_features is true"),
-        ({"train.cutmix": 0.2}, "train.cutmix: has to be null while train.cache_features is true"),
-        ({"train.image_sizes": {0: 6}}, "train.image_sizes: has to be null while train.cache_features is true"),
-        ({"train.teacher": {"model": "x", "weight": 0.5, "temperature": 1.0}}, "train.teacher: has to be null while"),
-        ({"train.inspect": ["inputs"]}, "train.inspect: has to be without inputs while train.cache_features is true"),
+        ({"train.augment": ["RandomFlip"]}, "train.augment: must be [] while train.cache_features is true"),
+        ({"train.freeze": 0.5}, "train.freeze: must be true while train.cache_features is true"),
+        ({"train.freeze": False}, "train.freeze: must be true while train.cache_features is true"),
+        ({"train.unfreeze_epoch": 2}, "train.unfreeze_epoch: must be null while train.cache_features is true"),
+        ({"train.mixup": 0.2}, "train.mixup: must be null while train.cache_features is true"),
+        ({"train.cutmix": 0.2}, "train.cutmix: must be null while train.cache_features is true"),
+        ({"train.image_sizes": {0: 6}}, "train.image_sizes: must be null while train.cache_features is true"),
+        ({"train.teacher": {"model": "x", "weight": 0.5, "temperature": 1.0}}, "train.teacher: must be null while"),
+        ({"train.inspect": ["inputs"]}, "train.inspect: must be without inputs while train.cache_features is true"),
     ],
 )
 def test_what_it_excludes_is_one_line(make_params: Callable[..., Params], changes: dict[str, Any], message: str) -> None:

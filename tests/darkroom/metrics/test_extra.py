@@ -205,5 +205,5 @@ def test_names_that_evaluate_uses_itself_are_taken(make_params: Callable[..., Pa
     names = {*score(multiclass, np.arange(6), bins=5), *score(multilabel, np.eye(6, dtype=np.uint8), bins=5)}
     assert len(names) == 7
     for name in names:
-        with pytest.raises(InputError, match=rf"evaluate\.metrics\.{name}: is what a metric is called that is always measured"):
+        with pytest.raises(InputError, match=rf"evaluate\.metrics\.{name}: is the name of a metric that is always measured"):
             make_params({"evaluate.metrics": {name: "AUROC"}})

@@ -188,12 +188,12 @@ def test_layers_that_do_more_than_multiply_are_left_alone() -> None:
     [
         ({"train.lora": {"targets": ["atn"]}}, "train.lora.targets: 'atn' matches no layer that can be adapted; they are features.0, …, features.4"),
         ({"train.lora": {"targets": ["head"]}}, "train.lora.targets: 'head' is in no name of the layers"),
-        ({"train.lora": {"targets": ["("]}}, "train.lora.targets.0: '(' is no regular expression ("),
+        ({"train.lora": {"targets": ["("]}}, "train.lora.targets.0: '(' is not a regular expression ("),
         ({"train.lora": {"targets": []}}, "train.lora.targets: "),
         ({"train.lora": {"rank": 0}}, "train.lora.rank: is 0, but should be"),
         ({"train.lora": {"ranks": 3}}, "train.lora.ranks: unknown key; did you mean 'rank'?"),
-        ({"train.lora": {}, "train.freeze": 0.5}, "train.lora and train.freeze: with adapters every layer before the head stays"),
-        ({"train.lora": {}, "train.layer_decay": 0.5}, "train.lora and train.layer_decay: with adapters every layer before the head"),
+        ({"train.lora": {}, "train.freeze": 0.5}, "train.lora and train.freeze: cannot be combined, because adapters freeze all layers"),
+        ({"train.lora": {}, "train.layer_decay": 0.5}, "train.lora and train.layer_decay: cannot be combined, because adapters"),
         ({"train.lora": {}, "train.model": {"_target_": "torch.nn.Flatten"}}, "train.model: returns (2, 64), not logits (2, 10)"),
     ],
 )  # fmt: skip
@@ -221,4 +221,4 @@ def test_without_the_package(plan: Callable[..., Plan], monkeypatch: pytest.Monk
 
 def test_a_network_from_scratch_is_warned_of(make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
     make_params(LORA)
-    assert "train.lora: layers that nothing has taught stay so" in capsys.readouterr().err
+    assert "train.lora: freezes layers with random weights" in capsys.readouterr().err

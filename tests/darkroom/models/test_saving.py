@@ -129,6 +129,21 @@ def test_an_import_path_in_a_model_file_is_never_followed(
     assert "planted" not in sys.modules
 
 
+@pytest.mark.parametrize("module", ["darkroom.training.small_cnn", "darkroom.models.small_cnn"])
+def test_a_network_by_the_name_of_an_earlier_version_opens(
+    tmp_path: Path, make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str], module: str
+) -> None:
+    """Models, and what they were trained with, name it as it was called then."""
+    old = {"_target_": "darkroom.training.small_cnn.SmallCNN", "width": 4}
+    params = make_params({"train.model": {**old, "_target_": f"{module}.SmallCNN"}})
+    capsys.readouterr()
+    network = publish(tmp_path, old)
+    model = load_model(tmp_path, params)
+    assert capsys.readouterr().err == ""  # only params.yaml has a name that somebody could change
+    images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
+    assert torch.equal(model.network(images), network(images))
+
+
 def test_a_network_by_target_opens_where_params_name_it_too(tmp_path: Path, make_params: Callable[..., Params]) -> None:
     target = {"_target_": "darkroom.models.builtin.small_cnn.SmallCNN", "width": 4}
     network = publish(tmp_path, target)

@@ -93,7 +93,7 @@ NUMBERS = {"distribution": "float", "low": 0.001, "high": 0.1}
         ({"trian.lr": NUMBERS}, "tune.search_space.trian.lr: training does not depend on it"),
         ({"hardware.devices": NUMBERS}, "tune.search_space.hardware.devices: training does not depend on it"),
         ({"lr": NUMBERS}, 'tune.search_space.lr: is "lr", but should be a key of params.yaml such as train.lr'),
-        ({"train.lr": {**NUMBERS, "low": 1.0}}, "tune.search_space.train.lr: low 1.0 is above high 0.1; exchange them"),
+        ({"train.lr": {**NUMBERS, "low": 1.0}}, "tune.search_space.train.lr: low 1.0 is above high 0.1; swap them"),
         ({"train.lr": {**NUMBERS, "low": 0.0}}, "tune.search_space.train.lr: is 0.0, but should be greater than 0"),
         ({"train.lr": {**NUMBERS, "low": 0.0, "log": True}}, "log needs a low above 0"),
         ({"train.lr": {**NUMBERS, "lo": 0.0}}, "tune.search_space.train.lr.lo: unknown key; did you mean 'low'?"),
@@ -131,7 +131,7 @@ def test_what_is_wrong_is_one_line_that_names_the_key(
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"metric": "val/acuracy"}, "tune.metric: is val/acuracy, which nothing writes; did you mean 'val/accuracy'?"),
+        ({"metric": "val/acuracy"}, "tune.metric: is val/acuracy, which is not measured; did you mean 'val/accuracy'?"),
         ({"metric": "test/accuracy"}, 'tune.metric: is "test/accuracy"'),
         ({"metric": ["val/loss", "parameters"]}, "tune.direction: has 1 for 2 metrics"),
         ({"metric": ["val/loss", "parameters"], "direction": ["minimize", "minimize"]}, "tune.pruner: cannot compare"),

@@ -1,0 +1,177 @@
+"""Rules for params.yaml that concern several keys: combinations that are wrong, and settings that have no effect.
+
+Each function takes the checked types of `params` and raises a `ValueError` that begins with the key.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from darkroom.errors import warn
+from darkroom.params import EVALUATED, MEASURED, DownloadParams, EvaluateParams, Network, Params, SplitParams, Target, TrainParams
+
+# Sources for which a key of `download` has an effect.
+SOURCES_OF_KEY = {
+    "dataset": ["torchvision", "huggingface"],
+    "arguments": ["torchvision", "huggingface"],
+    "parts": ["folder"],
+    "manifest": ["manifest", "archive"],
+    "archive": ["archive"],
+    "sha256": ["archive"],
+    "more_archives": ["archive"],
+}
+NEEDED_KEY = {"torchvision": "dataset", "archive": "archive", "manifest": "manifest"}
+
+
+def check_combinations(params: Params) -> None:
+    """Check every rule, and warn of settings that have no effect.
+
+    Raises
+    ------
+    ValueError
+        Naming the key, its value and what to change.
+    """
+    _check_download(params.download)
+    _check_split(params.split)
+    _check_train(params.train)
+    _check_averages(params.train)
+    _check_schedules(params.train)
+    _check_init_from(params.train)
+    _check_cache_features(params.train)
+    _check_lora(params.train)
+    _check_evaluate(params.evaluate)
+    _check_tune(params)
+
+
+def _check_download(download: DownloadParams) -> None:
+    source = download.source.target if isinstance(download.source, Target) else download.source
+    needed = NEEDED_KEY.get(source)
+    if needed and getattr(download, needed) is None:
+        raise ValueError(f"download.{needed}: is null, but download.source is {source}; set it")
+    for key, sources in SOURCES_OF_KEY.items():
+        if getattr(download, key) and source not in sources:
+            warn(f"params.yaml: download.{key} has no effect while download.source is {source}")
+    if download.manifest and (download.parts or download.more_archives):
+        raise ValueError(
+            "download.manifest: describes one folder or archive, but download.parts or download.more_archives names more; "
+            "set these to []"
+        )
+
+
+def _check_split(split: SplitParams) -> None:
+    if split.val_fraction + split.test_fraction >= 1:
+        raise ValueError(
+            f"split.val_fraction and split.test_fraction: are {split.val_fraction} and {split.test_fraction}, "
+            "which leaves nothing to train on; their sum must be below 1"
+        )
+    if split.folds is not None and split.fold >= split.folds:
+        raise ValueError(f"split.fold: is {split.fold}, but folds are counted from 0 to {split.folds - 1}; lower it")
+
+
+def _check_train(train: TrainParams) -> None:
+    _check_metric_names("train.metrics", train.metrics, MEASURED)
+    known = [f"val/{name}" for name in (*MEASURED, *train.metrics)]
+    if train.monitor not in known:
+        raise ValueError(f"train.monitor: is {train.monitor}, which is not measured; {_hint(train.monitor, known)}")
+    if "lr" in train.optimizer.arguments:
+        raise ValueError("train.optimizer.lr: is not allowed here; set train.lr")
+    if train.unfreeze_epoch is not None and not train.freeze:
+        warn("params.yaml: train.unfreeze_epoch has no effect while train.freeze is 0")
+
+
+def _check_averages(train: TrainParams) -> None:
+    if train.ema is not None and train.swa is not None:
+        raise ValueError(
+            f"train.ema and train.swa: are {train.ema} and {train.swa}, but only one average can be published; "
+            "set one of them to null"
+        )
+
+
+def _check_schedules(train: TrainParams) -> None:
+    if train.image_sizes and 0 not in train.image_sizes:
+        raise ValueError("train.image_sizes: has no size for epoch 0; add it, as in {0: 128, 20: 192}")
+    if train.lr_table and 0 not in train.lr_table:
+        raise ValueError("train.lr_table: has no rate for epoch 0; add it, as in {0: 0.01, 40: 0.1}")
+    for pattern in train.lr_factors or {}:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"train.lr_factors: '{pattern}' is not a regular expression ({error}); correct it") from None
+
+
+def _check_init_from(train: TrainParams) -> None:
+    if train.init_from is not None and isinstance(train.model, Network) and train.model.pretrained:
+        raise ValueError(
+            f"train.init_from: is {train.init_from}, but train.model.pretrained is true, and training starts from one of them; "
+            "set train.model.pretrained to false, or train.init_from to null"
+        )
+
+
+def _check_cache_features(train: TrainParams) -> None:
+    """Refuse what would change the input of the frozen layers between epochs, or needs the images themselves."""
+    if not train.cache_features:
+        return
+    required = {
+        "freeze": (float(train.freeze) == 1, "true"),
+        "unfreeze_epoch": (train.unfreeze_epoch is None, "null"),
+        "augment": (not train.augment, "[]"),
+        "mixup": (train.mixup is None, "null"),
+        "cutmix": (train.cutmix is None, "null"),
+        "image_sizes": (not train.image_sizes, "null"),
+        "teacher": (train.teacher is None, "null"),
+        "lora": (train.lora is None, "null"),
+        "module": (train.module is None, "null"),
+        "inspect": ("inputs" not in train.inspect, "without inputs"),
+    }
+    for key, (is_met, value) in required.items():
+        if not is_met:
+            raise ValueError(
+                f"train.{key}: must be {value} while train.cache_features is true, because the network then sees each image "
+                "once, unchanged; change one of the two"
+            )
+
+
+def _check_lora(train: TrainParams) -> None:
+    if train.lora is None:
+        return
+    for key, nothing in {"freeze": "0", "layer_decay": "null"}.items():
+        if getattr(train, key):
+            raise ValueError(
+                f"train.lora and train.{key}: cannot be combined, because adapters freeze all layers before the head; "
+                f"set train.lora to null, or train.{key} to {nothing}"
+            )
+    if train.init_from is None and isinstance(train.model, Network) and not train.model.pretrained:
+        warn(
+            "params.yaml: train.lora: freezes layers with random weights; set train.model.pretrained to true, "
+            "or set train.init_from"
+        )
+
+
+def _check_evaluate(evaluate: EvaluateParams) -> None:
+    _check_metric_names("evaluate.metrics", evaluate.metrics, EVALUATED)
+
+
+def _check_tune(params: Params) -> None:
+    tune = params.tune
+    if len(tune.metrics) != len(tune.directions):
+        raise ValueError(f"tune.direction: has {len(tune.directions)} for {len(tune.metrics)} metrics; give one for each")
+    if len(tune.metrics) > 1 and tune.pruner is not None:
+        raise ValueError("tune.pruner: cannot compare trials by several metrics; set it to null")
+    if tune.pruner is not None and not tune.metrics[0].startswith("val/"):
+        raise ValueError(f"tune.pruner: {tune.metrics[0]} is the same in every epoch; set it to null")
+    known = [*(f"val/{name}" for name in (*MEASURED, *params.train.metrics)), "parameters", "multiply_adds"]
+    for metric in tune.metrics:
+        if metric not in known:
+            raise ValueError(f"tune.metric: is {metric}, which is not measured; {_hint(metric, known)}")
+
+
+def _check_metric_names(key: str, names: Iterable[str], taken: tuple[str, ...]) -> None:
+    for name in names:
+        if name.lower() in taken:
+            raise ValueError(f"{key}.{name}: is the name of a metric that is always measured; choose another name")
+
+
+def _hint(metric: str, known: list[str]) -> str:
+    names = {name.removeprefix("val/"): name for name in known}  # the prefix alone makes no name similar
+    near = difflib.get_close_matches(metric.removeprefix("val/"), names, n=1, cutoff=0.5)
+    return f"did you mean '{names[near[0]]}'?" if near else f"use one of {', '.join(known)}, or add it to train.metrics"

@@ -1,0 +1,39 @@
+"""A repository with an experiment that was recorded before the modules moved (tests/fixtures/recorded), and today's code above it."""
+
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+from clones import ROOT, Clone
+
+FIXTURE = ROOT / "tests" / "fixtures" / "recorded"
+# The branch of the recorded run, and the experiment that started from it.
+BASELINE, EXPERIMENT = "recorded", "reference"
+# What the recorded run changed in its params.yaml, by today's names.
+CHANGES = {
+    "source: digits": "source: folder",
+    "kwargs: {}": "kwargs: {width: 4}",
+    "epochs: 20": "epochs: 3",
+    "batch_size: 64": "batch_size: 16",
+    "num_images: 32": "num_images: 4",
+}
+
+
+def make_recorded_clone(path: Path) -> Clone:
+    """Return a repository whose branch `main` has today's files in one commit above `recorded`; its cache is DVC's of that run."""
+    path.mkdir(parents=True)
+    clone = Clone(path)
+    clone.run("git init -q -b main")
+    clone.run(f"git fetch -q {FIXTURE / 'history.bundle'} main:refs/heads/{BASELINE} 'refs/exps/*:refs/exps/*'")
+    clone.run(f"git reset -q --soft {BASELINE}")
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, files):
+        if (ROOT / name).is_file():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, path / name)
+    with tarfile.open(FIXTURE / "files.tar.xz") as archive:
+        archive.extractall(path, filter="data")
+    clone.edit(CHANGES)
+    clone.run("git add -A && git commit -q -m today")
+    return clone
