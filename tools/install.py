@@ -60,7 +60,7 @@ def main() -> int:
     announce(environment, arguments.requirements, kind, reason)
     environment.forget_damaged()
     if not environment.create():
-        return fail(f"{environment.path}: could not be created, see above; on Debian and Ubuntu: apt install python3-venv")
+        return fail(f"{environment.name}: could not be created, see above; on Debian and Ubuntu: apt install python3-venv")
     if not install(environment, arguments.requirements, kind, arguments.cpu_index):
         return fail(f"{arguments.requirements}: could not be installed, see above; repeat the command to continue")
     problem = environment.problem(CHECK)
@@ -104,7 +104,7 @@ def announce(environment: Environment, requirements: Path, kind: str, reason: st
     """Say what will be installed, and what it costs."""
     gigabytes, minutes = COST.get((requirements.name, kind), COST["requirements-dev.txt", kind])
     free = shutil.disk_usage(environment.path if environment.path.exists() else ROOT).free / 1e9
-    say(f"Installing {requirements.name} into {environment.path} with {next(iter(environment.installers))}.")
+    say(f"Installing {requirements.name} into {environment.name} with {next(iter(environment.installers))}.")
     say(f"PyTorch {'with CUDA' if kind == 'cuda' else 'for the CPU'}: {reason}.")
     say(f"A new environment takes about {gigabytes} GB of disk ({free:.0f} GB are free) and {minutes} minutes, mostly downloads.")
 
@@ -165,6 +165,7 @@ class Environment:
     """A virtual environment, which may not exist yet, and the commands that install into it, the preferred one first."""
 
     def __init__(self, path: Path) -> None:
+        self.name = str(path)
         self.path = path.resolve()
         self.python = str(self.path / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
         self.installers = {"pip": [self.python, "-m", "pip", "install", "--disable-pip-version-check"]}
