@@ -1,5 +1,7 @@
 """The files around the code agree with it: licence, citation, continuous integration, images, the page of licences."""
 
+import ast
+import importlib
 import importlib.util
 import json
 import re
@@ -157,3 +159,50 @@ def test_a_package_without_a_licence_is_an_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(LICENCES, "declared", lambda _: "")
     with pytest.raises(SystemExit, match="numpy: its metadata name no licence"):
         LICENCES.table("numpy==1.0\n")
+
+
+SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "tools").glob("*.py")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_benchmarks_and_tools_import_what_exists(script: Path) -> None:
+    assert missing_names(script.read_text(encoding="utf-8")) == []
+
+
+def missing_names(source: str) -> list[str]:
+    """Return the names that a script imports from darkroom or from its own folder, also inside functions, and that are not there."""
+    missing = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ImportFrom) or node.module is None:
+            continue
+        names = [alias.name for alias in node.names]
+        if node.module.partition(".")[0] == "darkroom":
+            module = importlib.import_module(node.module)
+            missing += [f"{node.module}.{name}" for name in names if not has(module, name)]
+        elif (path := ROOT / "benchmarks" / f"{node.module}.py").exists():
+            missing += [f"{node.module}.{name}" for name in names if name not in assigned(path)]
+    return missing
+
+
+def has(module: ModuleType, name: str) -> bool:
+    package = hasattr(module, "__path__")
+    return hasattr(module, name) or (package and importlib.util.find_spec(f"{module.__name__}.{name}") is not None)
+
+
+def assigned(path: Path) -> set[str]:
+    """Return the names at the top level of a script, without running it."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.ImportFrom):
+            names |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+            names |= {alias.name for alias in getattr(node, "names", [])}
+    return names
+
+
+def test_a_name_that_is_not_there_is_found() -> None:
+    assert missing_names("def f():\n    from darkroom.errors import InputError, Gone\n    from peers import ROOT, gone\n") == [
+        "darkroom.errors.Gone",
+        "peers.gone",
+    ]
