@@ -282,3 +282,32 @@ def test_the_pins_name_both_packages_of_pytorch() -> None:
     assert {"triton", "nvidia-cublas", "cuda-toolkit"} <= set(dropped)
     assert "nvidia-ml-py" not in dropped
     assert {"torch", "torchvision"} <= {pin.partition("==")[0] for pin in pins}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ((), None),
+        (("CPU=1",), "--cpu"),
+        (("CUDA=1",), "--cuda"),
+        (("CPU=0", "CUDA=no"), None),
+        (("CPU=1", "CUDA=1"), "--cuda --cpu"),
+    ],
+)
+def test_make_installs_once_but_whenever_a_kind_is_named(
+    variables: tuple[str, ...], expected: str | None, tmp_path: Path
+) -> None:
+    for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    command = ["make", "--dry-run", "setup", *variables]
+    environment = {"PATH": os.environ["PATH"]}
+
+    def planned() -> str:
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert "tools/install.py --venv .venv" in planned()
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "run.stamp").touch()
+    assert ("tools/install.py" in planned()) == (expected is not None)
+    if expected:
+        assert expected in planned()
