@@ -1,14 +1,19 @@
 # `make repro` and `make test` need git, make and Python 3.11, 3.12 or 3.13; `make` alone lists the targets.
+# Of PyTorch they install the CPU wheels where there is no NVIDIA driver; CUDA=1 or CPU=1 decides, also later.
 PYTHON ?= python3
 VENV := .venv
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help repro test chaos check profile bench lock generated clean
+.PHONY: help setup setup-dev repro test chaos check profile bench lock generated clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(VENV)/run.stamp  ## Set up .venv to run the pipeline
+
+setup-dev: $(VENV)/dev.stamp  ## Set up .venv to run the pipeline and the tests
 
 repro: $(VENV)/run.stamp  ## Set up .venv and run the pipeline: download, split, train, evaluate, predict
 	dvc repro
@@ -39,20 +44,23 @@ bench: $(VENV)/dev.stamp  ## Measure the speed of this machine, in ten minutes; 
 
 generated: $(VENV)/dev.stamp  ## Renew what is generated: the README's table of parameters, the page of plots (needs npm)
 	python tools/parameters_table.py
+	python tools/third_party_licences.py
 	python tools/plots_page.py
 
 clean:  ## Remove .venv and the caches of the tools; results stay
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-		{ echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); use 3.11, 3.12 or 3.13: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+KIND := $(if $(filter 1,$(CUDA)),--cuda) $(if $(filter 1,$(CPU)),--cpu)
+INSTALL := $(PYTHON) tools/install.py --venv $(VENV) $(KIND) $(if $(CPU_INDEX),--cpu-index $(CPU_INDEX))
+# The stamps say that an environment is complete. Who names a kind wants it even in a complete one.
+ifneq ($(strip $(KIND)),)
+.PHONY: $(VENV)/run.stamp $(VENV)/dev.stamp
+endif
 
-$(VENV)/run.stamp: requirements.txt | $(VENV)/bin/python
-	python -m pip install --quiet --requirement requirements.txt
-	touch $@
+$(VENV)/run.stamp: requirements.txt
+	@$(INSTALL) requirements.txt
+	@touch $@
 
-$(VENV)/dev.stamp: requirements-dev.txt | $(VENV)/bin/python
-	python -m pip install --quiet --requirement requirements-dev.txt
-	touch $@ $(VENV)/run.stamp
+$(VENV)/dev.stamp: requirements-dev.txt
+	@$(INSTALL) requirements-dev.txt
+	@touch $@ $(VENV)/run.stamp

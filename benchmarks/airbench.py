@@ -1,9 +1,9 @@
-"""CIFAR-10 on one GPU: the preset cifar10_fast beside airbench94, in turns: python benchmarks/airbench.py ARCHIVE --airbench DIR.
+"""Compare the preset cifar10_fast with airbench94 on one GPU: python benchmarks/airbench.py ARCHIVE --airbench DIR.
 
-ARCHIVE holds the images as `train/` and `test/` with a folder per class; DIR is a clone of KellerJordan/cifar10-airbench, of
-which legacy/airbench94.py is run as it is, on the same pixels. Seconds are those of the training with its validations and, for
-Darkroom, its log and the states to go on from; the start, the first run of each, which warms up, and the packing of the images
-are left out. Accuracy is that of the test images, with six views of each in both; airbench94 alone has taken the time of those.
+ARCHIVE has train/ and test/ with a folder per class. DIR is a clone of KellerJordan/cifar10-airbench; its legacy/airbench94.py
+runs unchanged on the same pixels. The two alternate. Seconds include training and validation and, for Darkroom, logging and
+checkpoints; they exclude start-up, a first warm-up run of each, and the packing of the images. Accuracy is measured on the test
+images with six views of each; only airbench94's seconds include this test.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 
-# Trains once to warm up, then as often as it is told to, a line for each: accuracy and seconds, which it prints last.
+# Trains once to warm up and then `runs` times. Prints accuracy and seconds of each; airbench94 prints its seconds last.
 AIRBENCH = """
 import contextlib, importlib.util, io, sys
 spec = importlib.util.spec_from_file_location("airbench94", sys.argv[1])
@@ -52,16 +52,16 @@ spec.loader.exec_module(module)
 for run in ["warmup", *range(int(sys.argv[2]))]:
     if run != "warmup":
         sys.stdin.readline()
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         accuracy = module.main(run)
-    seconds = float(said.getvalue().rstrip("-|\\n ").split("|")[-1])
+    seconds = float(printed.getvalue().rstrip("-|\\n ").split("|")[-1])
     print(float(accuracy), seconds, flush=True)
 """
 
 
 class Airbench:
-    """airbench94 in a process of its own, which waits between its runs."""
+    """airbench94 in its own process, which waits between runs."""
 
     def __init__(self, script: Path, folder: Path, runs: int):
         self.process = subprocess.Popen(
@@ -87,7 +87,7 @@ class Airbench:
 
 
 def prepare(params: Params, folder: Path) -> tuple[Pack, Split]:
-    """Pack and divide the images, as the stages do."""
+    """Pack and split the images, as the stages do."""
     raw, split = folder / "raw", folder / "split"
     for made in (raw, split):
         made.mkdir()
@@ -99,7 +99,7 @@ def prepare(params: Params, folder: Path) -> tuple[Pack, Split]:
 
 
 def write_images(pack: Pack, split: Split, folder: Path) -> None:
-    """Write the images as airbench94 keeps them; it has no validation and trains on those images, too."""
+    """Write the images in airbench94's format; it has no validation split and trains on those images too."""
     folder.mkdir(parents=True)
     of_file = {"train": np.concatenate([split.rows["train"], split.rows["val"]]), "test": split.rows["test"]}
     for name, rows in of_file.items():
@@ -110,17 +110,17 @@ def write_images(pack: Pack, split: Split, folder: Path) -> None:
 def ours(params: Params, pack: Pack, split: Split, folder: Path) -> tuple[float, float]:
     """Return the test accuracy of a training of the train stage, and its seconds."""
     plan, store = make_plan(params, pack, split.rows["train"]), StateStore(folder, {})
-    with store.held(), redirect_stdout(io.StringIO()):  # what it says is not for the table
+    with store.held(), redirect_stdout(io.StringIO()):  # its progress lines do not belong in the table
         start = time.perf_counter()
         best = fit(plan, split, store)
-        seconds = time.perf_counter() - start  # the weights of the last epoch were read from the device by then
+        seconds = time.perf_counter() - start  # fit has copied the last weights from the device, so nothing is pending
         network = plan.classifier.network
         network.load_state_dict(best.weights)
     card = Card.model_construct(task="multiclass", preprocessing=plan.preprocessing)
     predictor = Predictor(Published(network, card), params.hardware)
     rows = split.rows["test"]
-    answers = predict_rows(predictor, pack, rows, batch_size=1000, tta=params.evaluate.tta)
-    return float((answers.argmax(axis=1) == pack.labels[rows]).mean()), seconds
+    predictions = predict_rows(predictor, pack, rows, batch_size=1000, tta=params.evaluate.tta)
+    return float((predictions.argmax(axis=1) == pack.labels[rows]).mean()), seconds
 
 
 def main() -> None:
@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("archive", type=Path)
     parser.add_argument("--airbench", type=Path, help="a clone of KellerJordan/cifar10-airbench; without it Darkroom alone")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--epochs", type=int, help="in place of the preset's")
+    parser.add_argument("--epochs", type=int, help="instead of the preset's")
     parser.add_argument("--accelerator", choices=["cpu", "cuda"], default="cuda")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -140,11 +140,11 @@ def main() -> None:
     content["train"] |= {"epochs": given.epochs or content["train"]["epochs"]}
     found: dict[str, list[tuple[float, float]]] = {"Darkroom, preset cifar10_fast": []}
     with tempfile.TemporaryDirectory() as temporary:
-        folder, rival = Path(temporary), None
+        folder, other = Path(temporary), None
         pack, split = prepare(check_params(content), folder)
         if given.airbench:
             write_images(pack, split, folder / "cifar10")
-            rival = Airbench(given.airbench.resolve() / "legacy" / "airbench94.py", folder, given.runs)
+            other = Airbench(given.airbench.resolve() / "legacy" / "airbench94.py", folder, given.runs)
             found["airbench94"] = []
         for run in range(-1, given.runs):
             content["base"] |= {"seed": max(run, 0)}
@@ -152,8 +152,8 @@ def main() -> None:
             if run < 0:
                 continue
             found["Darkroom, preset cifar10_fast"].append(each)
-            if rival:
-                found["airbench94"].append(rival.next())
+            if other:
+                found["airbench94"].append(other.next())
     device = torch.cuda.get_device_name() if given.accelerator == "cuda" else platform.processor() or platform.machine()
     print(f"{device}, " + ", ".join(f"{name} {version(name)}" for name in ("torch", "pytorch-lightning")) + "\n")
     print("| trainer | test accuracy: mean (all) | seconds: median (all) |\n|---|---|---|")

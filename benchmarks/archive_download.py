@@ -1,4 +1,4 @@
-"""Measure download and split of an archive: python benchmarks/archive_download.py cifar10-images.tar.gz."""
+"""Measure time and memory of download and split for an archive: python benchmarks/archive_download.py cifar10-images.tar.gz."""
 
 import argparse
 import hashlib
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def measured(script: str, folder: Path, environment: dict[str, str]) -> None:
-    """Run a stage, and print a row of seconds and of the peak memory of the largest process so far."""
+    """Run a stage, and print its seconds and the peak memory of the largest process so far."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, f"src/{script}.py"], cwd=folder, env=environment, capture_output=True, text=True)
     seconds = time.perf_counter() - start

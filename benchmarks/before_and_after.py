@@ -1,11 +1,11 @@
-"""Two trainings by an earlier commit of this repository and by this one, in turns: seconds of the stages, and the accuracy.
+"""Compare this commit with an earlier one on two trainings: seconds of train and evaluate, and test accuracy.
 
     python benchmarks/before_and_after.py --before 256745e --cifar cifar10-images.tar.gz --flowers flowers12.tar.gz [--rounds 5]
 
-256745e is the last commit before anything was done about speed. Both archives hold train/ and test/ with a folder per class.
-Each commit's own code trains in a clone of its own, with the packages that are installed here: CIFAR as the preset cifar10_small,
-but for two epochs, with the same parameters in both; photos with a MobileNetV3 for three epochs, cut out and mirrored by the
-transforms of torchvision, as the presets had it then, and of this project, as they have it now.
+256745e is the last commit before the first work on speed. Both archives have train/ and test/ with a folder per class. Each
+commit trains in its own clone, with the packages that are installed here; the commits alternate. CIFAR-10 is trained with the
+preset cifar10_small for two epochs, with the same parameters in both commits. The photos are trained with a MobileNetV3 for three
+epochs, with random crops and flips: torchvision's in the earlier commit, this project's now, as the presets of each have them.
 """
 
 import argparse
@@ -40,7 +40,7 @@ CUT_AFTER = "train.augment=[{_target_: RandomCropResize, scale: [0.35, 1.0]}, Ra
 
 
 def prepared(folder: Path, commit: str, archive: Path, settings: list[str]) -> Path:
-    """Clone, and run the pipeline of a commit once, after which its stages can be run by themselves."""
+    """Clone a commit and run its pipeline once; afterwards its stages can be run one by one."""
     clone(folder)
     run(["git", "checkout", "--quiet", commit], folder)
     run(["dvc", "exp", "run", *from_archive(archive), *(word for pair in settings for word in ("-S", pair))], folder)
@@ -48,16 +48,16 @@ def prepared(folder: Path, commit: str, archive: Path, settings: list[str]) -> P
 
 
 def preset(name: str) -> list[str]:
-    """Return this commit's preset as pairs, without those of the data."""
+    """Return this commit's preset as overrides, without those of download and split."""
     words = run([sys.executable, "darkroom", "preset", name], ROOT)[1].split()
     return [word for word in words if word.lstrip("~+").startswith(("train.", "evaluate.", "predict."))]
 
 
 def measured(clones: dict[str, Path], rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Return the seconds of each stage of each commit, run in turns."""
+    """Return the seconds of each stage of each commit; the commits alternate."""
     seconds: dict[str, dict[str, list[float]]] = {commit: {stage: [] for stage in STAGES} for commit in clones}
     for _, (commit, folder), stage in product(range(rounds), clones.items(), STAGES):
-        shutil.rmtree(folder / ".resume", ignore_errors=True)  # train would only publish what it has trained
+        shutil.rmtree(folder / ".resume", ignore_errors=True)  # otherwise train finds its finished training and only publishes it
         seconds[commit][stage].append(run([sys.executable, f"src/{stage}.py"], folder)[0])
     return seconds
 

@@ -1,12 +1,12 @@
-"""Seconds of one epoch on the same photos: Darkroom, timm's train.py, torchvision's reference and ultralytics, in turns.
+"""Measure one epoch on the same photos with Darkroom, timm's train.py, torchvision's reference and ultralytics.
 
     python benchmarks/epoch.py FOLDER --timm timm --vision vision --ultralytics ultra [--rounds 5]
 
-FOLDER holds a folder of photos per class; timm and vision are clones of pytorch-image-models and pytorch/vision, ultra is where
-`pip install --target ultra ultralytics` has put that, which is under the AGPL and never part of Darkroom. Each trainer is
-started for one epoch and for three: half of what lies between them is an epoch, and no start is in it. All train the same network
-of timm's and torchvision's on crops of 224 pixels with batches of 128, in float32, on as many photos as make up whole batches,
-since timm leaves the rest out; two more photos of each class are validated on.
+FOLDER has a folder of photos per class. timm and vision are clones of pytorch-image-models and pytorch/vision; ultra is the
+target of `pip install --target ultra ultralytics`, which is under the AGPL and not part of Darkroom. The trainers alternate. Each
+runs for one epoch and for three; half the difference is the time of an epoch without start-up. All train the same architecture on
+crops of 224 pixels with batches of 128 in float32. The number of training photos is a multiple of 128, since timm drops the last
+incomplete batch; validation uses two more photos of each class.
 """
 
 import argparse
@@ -29,7 +29,7 @@ SIZE, BATCH, MOST = 224, 128, 3
 
 
 def ours(folder: Path, work: Path, model: str, download: list[str]) -> Callable[[int], float]:
-    """Prepare a clone, and return what trains in it for so many epochs and returns its seconds."""
+    """Prepare a clone, and return a function that trains in it for a number of epochs and returns the seconds."""
     clone = work / "darkroom" / "-".join(["as-it-is", *download]).replace("=", "-")
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     log = work / "darkroom.log"
@@ -41,7 +41,7 @@ def ours(folder: Path, work: Path, model: str, download: list[str]) -> Callable[
         "train.augment=[{_target_: RandomCropResize}, RandomFlip]",
     ]
     settings = [word for pair in pairs for word in ("-S", pair)]
-    # Prepares the data; what is measured is the train stage alone.
+    # Prepares the data; only the train stage is measured.
     run(["dvc", "exp", "run", *settings], clone, log)
     params = clone / "params.yaml"
 
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--timm-model", default="mobilenetv3_small_100")
     parser.add_argument("--vision", type=Path, help="a clone of pytorch/vision")
     parser.add_argument("--vision-model", default="mobilenet_v3_small")
-    parser.add_argument("--ultralytics", type=Path, help="a folder that ultralytics is installed in")
+    parser.add_argument("--ultralytics", type=Path, help="folder that ultralytics is installed in")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -105,9 +105,9 @@ def main() -> None:
 
 
 def divide(folder: Path, target: Path) -> tuple[Path, int]:
-    """Copy photos of a folder into val/, test/ and, whole batches of them, train/; return it and the number of the last ones."""
+    """Copy photos into val/, test/ and train/, whole batches there; return the target and the number of training photos."""
     classes = [sorted(photos.iterdir()) for photos in sorted(folder.iterdir()) if photos.is_dir()]
-    # In turns, so that no class is short of those that make no batch.
+    # Classes alternate, so that dropping the incomplete batch costs every class the same.
     of_train = [path for _, path in sorted((number, path) for paths in classes for number, path in enumerate(paths[4:]))]
     of_train = of_train[: len(of_train) // BATCH * BATCH]
     splits = {

@@ -1,11 +1,11 @@
-"""Accuracy on a test set after equal time: Darkroom, timm's train.py and torchvision's reference, one after the other.
+"""Compare test accuracy after equal time: Darkroom, timm's train.py and torchvision's reference, one after the other.
 
     git clone --depth 1 https://github.com/huggingface/pytorch-image-models timm && git clone --depth 1 https://github.com/pytorch/vision
     python benchmarks/equal_time.py ARCHIVE --preset cifar10_small --size 32 --timm timm --vision vision
 
-ARCHIVE is a tar file of train/ and test/ with a folder per class. Seconds are those of the whole command, start and measuring
-included; the others have as many epochs as make up Darkroom's, rounded up. Darkroom has a tenth fewer training images, its
-validation split, by which it chooses its epoch; the others measure the test images after every epoch, and of them the last one
+ARCHIVE is a tar file of train/ and test/ with a folder per class. Seconds are those of the whole command, start-up and evaluation
+included. The other trainers run for as many epochs as fit into Darkroom's time, rounded up. Darkroom trains on a tenth fewer
+images: its validation split, which selects the epoch. The others measure the test images after every epoch; their last epoch
 counts.
 """
 
@@ -26,7 +26,7 @@ from peers import ENVIRONMENT, ROOT, Result, from_archive, run, timm, torchvisio
 
 
 def darkroom(archive: Path, preset: list[str], work: Path) -> Result:
-    """Run a clone's whole pipeline, download to predict, with a preset, which says how many epochs."""
+    """Run the whole pipeline of a clone, download to predict, with a preset, which sets the number of epochs."""
     clone = work / "darkroom"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     words = subprocess.run(
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("archive", type=Path)
     parser.add_argument("--preset", nargs="+", default=["cifar10_small"])
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--batch-size", type=int, default=128, help="of the others (128)")
+    parser.add_argument("--batch-size", type=int, default=128, help="batch size of the other trainers (128)")
     parser.add_argument("--timm", type=Path, help="a clone of pytorch-image-models")
     parser.add_argument("--timm-model", default="resnet18")
     parser.add_argument("--vision", type=Path, help="a clone of pytorch/vision")
@@ -57,13 +57,13 @@ def main() -> None:
         results = [darkroom(given.archive.resolve(), given.preset, work)]
         with tarfile.open(given.archive) as tar:
             tar.extractall(work / "images", filter="data")
-        rivals = [
+        others = [
             (timm, given.timm and given.timm / "train.py", given.timm_model),
             (torchvision, given.vision and given.vision / "references/classification/train.py", given.vision_model),
         ]
-        for trainer, script, model in rivals:
+        for trainer, script, model in others:
             if script:
-                # The start, which is in the one epoch as well, is their gain.
+                # The time of one epoch includes start-up, which favours the others.
                 one = trainer(script.resolve(), work / "images", model, given.size, 1, work, given.batch_size)
                 epochs = math.ceil(results[0].seconds / one.seconds)
                 results.append(trainer(script.resolve(), work / "images", model, given.size, epochs, work, given.batch_size))

@@ -1,8 +1,9 @@
-"""Answers of trained networks beside eager torch, ONNX Runtime and OpenVINO: python benchmarks/inference.py [NETWORK ...].
+"""Compare inference with eager torch, ONNX Runtime and OpenVINO: python benchmarks/inference.py [NETWORK ...].
 
-Networks of timm with weights by chance, on images of noise that lie in memory as bytes: what is measured is arithmetic alone.
-All answer the same images in turns, round after round; what counts is the median of images per second of a core, which other
-work disturbs least with `--threads 1`. Making ready (folding, export, compiling) is not counted, and has a column of its own.
+The networks are timm's with random weights; the inputs are uint8 noise in memory, so that only computation is measured. All
+predict the same images and alternate, round after round. The table shows the median of images per second of a core, which is
+disturbed least by other work with `--threads 1`. Preparation (folding, export, compilation) is not included; it has its own
+column.
 """
 
 import argparse
@@ -36,42 +37,42 @@ from darkroom.params_file import check_params, read_yaml
 SIZE = 224
 SEEN = Preprocessing(image_size=SIZE, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 PACKAGES = ("torch", "timm", "onnxruntime", "openvino")
-Answer = Callable[[torch.Tensor], NDArray[np.float32]]
+Predict = Callable[[torch.Tensor], NDArray[np.float32]]
 
 
 def make_network(name: str) -> Normalized:
-    """Return a network of timm with its normalisation in front; weights are the same every time."""
+    """Return a network of timm with its normalisation in front; the weights are the same every time."""
     torch.manual_seed(0)
     return Normalized(timm.create_model(name, pretrained=False), SEEN).eval()
 
 
-def eager(name: str, device: torch.device) -> Answer:
-    """Return the network as it is."""
+def eager(name: str, device: torch.device) -> Predict:
+    """Return the network in eager mode."""
     network = make_network(name).to(device)
 
     @torch.no_grad()
-    def answer(images: torch.Tensor) -> NDArray[np.float32]:
+    def predict(images: torch.Tensor) -> NDArray[np.float32]:
         return network(images.contiguous().to(device)).cpu().numpy()
 
-    return answer
+    return predict
 
 
-def darkroom(name: str, accelerator: str, **how: str) -> Answer:
-    """Return the network as the stages compute it."""
+def darkroom(name: str, accelerator: str, **how: str) -> Predict:
+    """Return the predictor of the stages."""
     content = read_yaml(ROOT / "params.yaml")
     content["hardware"]["accelerator"] = accelerator
     model = Published(make_network(name), Card.model_construct(task="multiclass"))
     predictor = Predictor(model, check_params(content).hardware, **how)
 
     @torch.inference_mode()
-    def answer(images: torch.Tensor) -> NDArray[np.float32]:
+    def predict(images: torch.Tensor) -> NDArray[np.float32]:
         return predictor(images.to(predictor.device)).cpu().numpy()
 
-    return answer
+    return predict
 
 
-def onnx_runtime(name: str, example: torch.Tensor, folder: Path) -> Answer:
-    """Return ONNX Runtime's, on a network that torch has exported."""
+def onnx_runtime(name: str, example: torch.Tensor, folder: Path) -> Predict:
+    """Return a session of ONNX Runtime, for the network exported by torch."""
     import onnxruntime
 
     path = folder / f"{name}.onnx"
@@ -85,8 +86,8 @@ def onnx_runtime(name: str, example: torch.Tensor, folder: Path) -> Answer:
     return lambda images: session.run(None, {entry: images.contiguous().numpy()})[0]
 
 
-def openvino(name: str, example: torch.Tensor) -> Answer:
-    """Return OpenVINO's own, compiled for batches of this size."""
+def openvino(name: str, example: torch.Tensor) -> Predict:
+    """Return the network compiled by OpenVINO alone, for batches of this size."""
     import openvino
 
     program = openvino.convert_model(torch.export.export(make_network(name), (example.contiguous(),)))
@@ -95,21 +96,21 @@ def openvino(name: str, example: torch.Tensor) -> Answer:
     return lambda images: compiled(images.contiguous().numpy())[0]
 
 
-def contenders(name: str, images: torch.Tensor, accelerator: str, folder: Path) -> dict[str, Callable[[], Answer]]:
-    """Return what takes part, by its name in the table; the first is what the others are compared with."""
+def contenders(name: str, images: torch.Tensor, accelerator: str, folder: Path) -> dict[str, Callable[[], Predict]]:
+    """Return what is compared, by its name in the table; ratios are relative to the first."""
     device = torch.device("cpu" if accelerator == "cpu" else "cuda")
-    made: dict[str, Callable[[], Answer]] = {
+    made: dict[str, Callable[[], Predict]] = {
         "torch, eager, `no_grad`": lambda: eager(name, device),
         "Darkroom": lambda: darkroom(name, accelerator),
     }
     if is_fast_at_bf16(device):
         made["Darkroom, `precision=bf16-mixed`"] = lambda: darkroom(name, accelerator, precision="bf16-mixed")
-    made["Darkroom, `engine=torch.compile`"] = lambda: darkroom(name, accelerator, backend="torch.compile")
+    made["Darkroom, `backend=torch.compile`"] = lambda: darkroom(name, accelerator, backend="torch.compile")
     if is_fast_at_bf16(device):
         made["Darkroom, compiled in bf16"] = lambda: darkroom(name, accelerator, backend="torch.compile", precision="bf16-mixed")
     if accelerator != "cpu":
         return made
-    made["Darkroom, `engine=openvino`"] = lambda: darkroom(name, accelerator, backend="openvino")
+    made["Darkroom, `backend=openvino`"] = lambda: darkroom(name, accelerator, backend="openvino")
     if is_fast_at_bf16(device):
         made["Darkroom, OpenVINO in bf16"] = lambda: darkroom(name, accelerator, backend="openvino", precision="bf16-mixed")
     made["ONNX Runtime, float32"] = lambda: onnx_runtime(name, images, folder)
@@ -119,28 +120,28 @@ def contenders(name: str, images: torch.Tensor, accelerator: str, folder: Path) 
 
 def run(name: str, images: torch.Tensor, rounds: int, accelerator: str) -> None:
     """Print the rows of one network."""
-    answers: dict[str, Answer] = {}
+    predictors: dict[str, Predict] = {}
     expected: NDArray[Any] | None = None
     notes: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         for who, make in contenders(name, images, accelerator, Path(folder)).items():
             start = time.perf_counter()
-            answers[who] = make()
-            logits = answers[who](images)
+            predictors[who] = make()
+            logits = predictors[who](images)
             ready = time.perf_counter() - start
             expected = logits if expected is None else expected
             same = (logits.argmax(1) == expected.argmax(1)).mean()
             notes[who] = f"{ready:.1f} | {np.abs(logits - expected).max() / np.abs(expected).max():.0e} | {same:.0%}"
-        walls: dict[str, list[float]] = {who: [] for who in answers}
-        cores: dict[str, list[float]] = {who: [] for who in answers}
+        walls: dict[str, list[float]] = {who: [] for who in predictors}
+        cores: dict[str, list[float]] = {who: [] for who in predictors}
         for _ in range(rounds):
-            for who, answer in answers.items():
+            for who, predict in predictors.items():
                 wall, core = time.perf_counter(), time.process_time()
-                answer(images)
+                predict(images)
                 walls[who].append(len(images) / (time.perf_counter() - wall))
                 cores[who].append(len(images) / (time.process_time() - core))
-    first = next(iter(answers))
-    for who in answers:
+    first = next(iter(predictors))
+    for who in predictors:
         counted = walls if accelerator != "cpu" else cores
         ratio = statistics.median(own / other for own, other in zip(counted[who], counted[first], strict=True))
         each = ", ".join(f"{value:.2f}" for value in cores[who])
@@ -153,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("networks", nargs="*", default=["resnet50", "vit_tiny_patch16_224"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=32, help="in a batch")
+    parser.add_argument("--images", type=int, default=32, help="batch size (32)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--accelerator", choices=["cpu", "cuda"], default="cpu")
     arguments = parser.parse_args()
@@ -163,13 +164,13 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     shape = (arguments.images, SIZE, SIZE, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # as the readers make them
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)  # the memory layout in which the loaders yield images
     known = torch.cpu.get_capabilities()
     flags = [name for name in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if known.get(name)]
     print(f"{known.get('cpu_name')} ({', '.join(flags)}), {os.cpu_count()} cores, {arguments.threads} threads")
     print(f"{', '.join(f'{name} {version(name)}' for name in PACKAGES)}; {arguments.images} images of {SIZE} px\n")
     speeds = "images/s | per second of a core: median (all) | ratio"
-    print(f"| network | computed by | {speeds} | ready, s | differs by | same decisions |\n{'|---' * 8}|")
+    print(f"| network | computed by | {speeds} | preparation, s | largest difference | same classes |\n{'|---' * 8}|")
     for name in arguments.networks:
         run(name, images, arguments.rounds, arguments.accelerator)
 

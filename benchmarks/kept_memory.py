@@ -1,8 +1,8 @@
-"""What a training step gains by keeping freed memory: python benchmarks/kept_memory.py [--rounds 5].
+"""Measure what a training step gains by keeping freed memory: python benchmarks/kept_memory.py [--rounds 5].
 
-Steps of three networks on made images, in processes of their own that take turns: as the C library does by itself, and as the
-train stage tells it to. Counted are processor seconds, so that others on the machine matter less, and pages that the system
-clears.
+Trains three networks on random images, with the C library's defaults and with the train stage's settings. Every run has its own
+process; the two settings alternate. The table shows processor seconds, which other work disturbs least, and the number of pages
+that the kernel had to clear.
 """
 
 import argparse
@@ -28,7 +28,7 @@ CASES = {
 
 
 def steps(name: str, kept: bool) -> dict[str, float]:
-    """Return the processor seconds and cleared pages of a step, the first one left out, and the largest memory."""
+    """Return the processor seconds and cleared pages of a step, without the first step, and the peak memory."""
     import torch
 
     from darkroom.hardware.memory import keep_freed_memory
@@ -57,7 +57,7 @@ def steps(name: str, kept: bool) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print a table, or take the steps of one case."""
+    """Print a table, or run the steps of one case."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
@@ -67,7 +67,7 @@ def main() -> None:
         print(json.dumps(steps(given.case, given.kept)))
         return
     print(f"{platform.processor() or platform.machine()}, C library {' '.join(platform.libc_ver())}\n")
-    print("| network | CPU seconds of a step | kept | ratio | pages cleared | kept | largest memory, MiB | kept |")
+    print("| network | CPU seconds of a step | kept | ratio | pages cleared | kept | peak memory, MiB | kept |")
     print("|---|---|---|---|---|---|---|---|")
     for name in CASES:
         runs: dict[str, list[dict[str, float]]] = {"": [], "--kept": []}

@@ -1,4 +1,4 @@
-"""The trainers beside which Darkroom is measured, each started as its own documentation says."""
+"""The trainers that Darkroom is compared with, each started as its own documentation says."""
 
 import csv
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-# Channels that the features of a network of torchvision's have, for ultralytics to put its head on.
+# Output channels of torchvision's feature extractors, which ultralytics needs to add its head.
 FEATURES = {"mobilenet_v3_small": 576, "resnet18": 512}
 ULTRALYTICS = """
 import json, sys
@@ -22,7 +22,7 @@ configuration, arguments = sys.argv[1], json.loads(sys.argv[2])
 print("accuracy", YOLO(configuration, task="classify").train(**arguments).top1)
 """
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)  # people's machines keep what Python has compiled
+ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)  # as on most machines, compiled Python files are kept
 
 
 class Result(NamedTuple):
@@ -47,7 +47,7 @@ def run(command: list[str], folder: Path, log: Path, **environment: str) -> floa
 
 
 def from_archive(archive: Path) -> list[str]:
-    """Return what lets `dvc exp run` take its images from an archive."""
+    """Return the overrides that make `dvc exp run` read its images from an archive."""
     with archive.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     pairs = ("source=archive", "dataset=null", f"archive={archive}", f"sha256={sha256}")
@@ -57,7 +57,8 @@ def from_archive(archive: Path) -> list[str]:
 def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
     """Run timm's train.py on train/ and test/ of a folder.
 
-    With AdamW, warm-up and cosine, crops and flips, smoothing; channels last. It takes its rate from the batch size.
+    AdamW, warm-up and cosine schedule, crops and flips, label smoothing, channels last. The learning rate scales with the batch
+    size.
     """
     classes = len(list((folder / "train").iterdir()))
     output = work / f"timm{epochs}"
@@ -78,11 +79,11 @@ def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: P
 def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
     """Run torchvision's reference on train/ and test/ of a folder.
 
-    With SGD, warm-up and cosine, crops and flips, smoothing; no decay of normalisation. The rate grows with the batch size, as
-    its README asks.
+    SGD, warm-up and cosine schedule, crops and flips, label smoothing, no weight decay of normalisation layers. The learning rate
+    scales with the batch size, as its README recommends.
     """
     named = work / "named"
-    if not named.exists():  # it wants its test images in val/
+    if not named.exists():  # it reads its test images from val/
         named.mkdir()
         (named / "train").symlink_to(folder / "train")
         (named / "val").symlink_to(folder / "test")
@@ -100,10 +101,10 @@ def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, 
 
 
 def ultralytics(package: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
-    """Run ultralytics' trainer, installed in a folder of its own, on train/ and val/ of a folder.
+    """Run ultralytics' trainer, installed in its own folder, on train/ and val/ of a folder.
 
-    The features of a network of torchvision's, with its own head; AdamW, crops and flips, smoothing none, as it has no such
-    flag; images kept on the disk as pixels. Its further augmentations, which the others have not, are off.
+    A feature extractor of torchvision with ultralytics' head; AdamW, crops and flips; no label smoothing, which it does not
+    offer; decoded images cached on disk. Its other augmentations are off, since the other trainers do not have them.
     """
     configuration = work / "ultralytics.yaml"
     classes = len(list((folder / "train").iterdir()))

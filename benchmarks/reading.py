@@ -1,9 +1,9 @@
-"""Measure how fast photos are read for training, beside other readers: python benchmarks/reading.py [FOLDER] [--size 500 375].
+"""Compare how fast photos are read for training with other readers: python benchmarks/reading.py [FOLDER] [--size 500 375].
 
-FOLDER holds one folder of JPEGs per class; without it 512 images of 500 by 375 pixels are made, about as large as photos. Every
-reader gives batches of 64 uint8 images, (64, 3, 224, 224), each cut out at random as RandomResizedCrop does and mirrored by
-chance, with a process or thread on every core. They take turns, so that a busy machine is unfair to none. Readers that are not
-installed are left out: pip install -r requirements-dev.txt webdataset litdata ffcv (which is built with OpenCV and libturbojpeg).
+FOLDER has one folder of JPEGs per class; without it, 512 random images of 500 x 375 pixels with the file size of photos are used.
+Every reader yields batches of 64 uint8 images, (64, 3, 224, 224), with RandomResizedCrop and RandomHorizontalFlip, with a process
+or thread on every core. The readers alternate, so that other work on the machine affects all of them. Readers that are not
+installed are skipped: pip install -r requirements-dev.txt webdataset litdata ffcv (which is built with OpenCV and libturbojpeg).
 """
 
 import argparse
@@ -26,18 +26,18 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 BATCH, SIDE, WORKERS = 64, 224, len(os.sched_getaffinity(0))
 Epoch = Callable[[int], Iterable[Any]]
-HELD_BYTES = 4 * 10**9
+CACHE_BYTES = 4 * 10**9
 
 
 def transform() -> Any:
-    """Return what every reader does to an image."""
+    """Return the augmentation that every reader applies."""
     from torchvision.transforms import v2
 
     return v2.Compose([v2.RandomResizedCrop(SIDE, antialias=True), v2.RandomHorizontalFlip()])
 
 
 def to_tensor(image: Any) -> Any:
-    """Return a Pillow image, cut out, as bytes (3, 224, 224)."""
+    """Return an augmented Pillow image as (3, 224, 224) uint8."""
     from torchvision.transforms import v2
 
     return v2.functional.pil_to_tensor(transform()(image.convert("RGB")))
@@ -59,7 +59,7 @@ def image_folder(photos: Path, work: Path) -> Epoch:  # noqa: ARG001
 
 
 def timm_loader(photos: Path, work: Path) -> Epoch:  # noqa: ARG001
-    """The loader of timm's train.py, without what it does beyond the others."""
+    """The loader of timm's train.py, with no augmentation that the others lack."""
     import timm.data
 
     dataset = timm.data.create_dataset("", root=photos, split="")
@@ -70,7 +70,7 @@ def timm_loader(photos: Path, work: Path) -> Epoch:  # noqa: ARG001
 
 
 def hugging_face(photos: Path, work: Path) -> Epoch:
-    """Parquet through the library datasets."""
+    """Parquet files read by the library datasets."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -80,7 +80,7 @@ def hugging_face(photos: Path, work: Path) -> Epoch:
 
 
 def web_dataset(photos: Path, work: Path) -> Epoch:
-    """Tar files read from one end to the other, shuffled in memory."""
+    """Tar files read sequentially, shuffled in memory."""
     import webdataset
 
     names = [str(work / f"{number}.tar") for number in range(WORKERS)]
@@ -117,7 +117,7 @@ def lit_data(photos: Path, work: Path) -> Epoch:
 
 
 def ffcv(photos: Path, work: Path, write_mode: str) -> Epoch:
-    """Ffcv's file of images whose longer side is 342, as `resize=256` makes of photos of 3 to 4, after a pass that compiles."""
+    """Ffcv's file of images whose longer side is 342 (`resize=256` for a ratio of 4:3), after a pass that compiles."""
     from ffcv.fields import IntField, RGBImageField
     from ffcv.fields.basics import IntDecoder
     from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
@@ -142,10 +142,10 @@ def ffcv(photos: Path, work: Path, write_mode: str) -> Epoch:
     return lambda _: made
 
 
-def darkroom(photos: Path, work: Path, *, in_processes: bool = False, held: bool = False, **download: Any) -> Epoch:
-    """The pack, by what train reads it with: in threads with its own transforms, in processes with torchvision's.
+def darkroom(photos: Path, work: Path, *, in_processes: bool = False, cached: bool = False, **download: Any) -> Epoch:
+    """The pack, read as train reads it: in threads with Darkroom's transforms, in processes with torchvision's.
 
-    With `held`, the epochs after the first, of images that stay in memory once they were decoded.
+    With `cached`, epochs after the first, which find the decoded images in memory.
     """
     import numpy as np
     from torchvision.transforms import v2
@@ -172,8 +172,8 @@ def darkroom(photos: Path, work: Path, *, in_processes: bool = False, held: bool
     transforms = [crop, v2.RandomHorizontalFlip()] if in_processes else [RandomCropResize(), RandomFlip()]
     batches = ImageDataset(pack, image_size=SIDE, channels=3, transforms=transforms)
     order = ShuffledBatchSampler(np.arange(len(pack)), batch_size=BATCH, seed=0)
-    if held:
-        batches = batches.with_cache(HELD_BYTES)
+    if cached:
+        batches = batches.with_cache(CACHE_BYTES)
         deque(make_loader(batches, order, readers=WORKERS), maxlen=0)
 
     def epoch(number: int) -> Iterable[Any]:
@@ -193,9 +193,9 @@ READERS: dict[str, Callable[[Path, Path], Epoch]] = {
     "ffcv, raw": lambda photos, work: ffcv(photos, work, "raw"),
     "Darkroom, torchvision's transforms": lambda photos, work: darkroom(photos, work, in_processes=True),
     "Darkroom": darkroom,
-    "Darkroom, held in memory": lambda photos, work: darkroom(photos, work, held=True),
+    "Darkroom, images cached": lambda photos, work: darkroom(photos, work, cached=True),
     "Darkroom, resize: 256": lambda photos, work: darkroom(photos, work, resize=256),
-    "Darkroom, resize: 256, held in memory": lambda photos, work: darkroom(photos, work, held=True, resize=256),
+    "Darkroom, resize: 256, images cached": lambda photos, work: darkroom(photos, work, cached=True, resize=256),
     "Darkroom, resize: 256, format: raw": lambda photos, work: darkroom(photos, work, resize=256, format="raw"),
 }
 NEEDED = {
@@ -207,22 +207,22 @@ NEEDED = {
 
 
 def make_photos(folder: Path, count: int = 512) -> Path:
-    """Write images of coloured clouds with some grain, which take as many bytes as photos do: some 60 kB each."""
+    """Write smooth random images with noise, which compress like photos: about 60 kB each."""
     import numpy as np
     from PIL import Image
 
     numbers = np.random.default_rng(0)
     for number in range(count):
-        clouds = Image.fromarray(numbers.integers(0, 256, (24, 32, 3), np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
-        grain = numbers.normal(0, 4, (375, 500, 1))
+        smooth = Image.fromarray(numbers.integers(0, 256, (24, 32, 3), np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
+        noise = numbers.normal(0, 4, (375, 500, 1))
         path = folder / str(number % 2) / f"{number:04d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((np.asarray(clouds) + grain).clip(0, 255).astype(np.uint8)).save(path, quality=90)
+        Image.fromarray((np.asarray(smooth) + noise).clip(0, 255).astype(np.uint8)).save(path, quality=90)
     return folder
 
 
 def enlarge(folder: Path, target: Path, size: tuple[int, int]) -> None:
-    """Write the photos of a folder in another size, as JPEG of quality 90."""
+    """Write the photos of a folder in another size, as JPEGs of quality 90."""
     from PIL import Image
 
     for path in sorted(folder.glob("*/*")):
@@ -234,44 +234,44 @@ def enlarge(folder: Path, target: Path, size: tuple[int, int]) -> None:
 
 
 class Reader:
-    """One of the readers in a process of its own, whose settings disturb no other."""
+    """One reader in its own process, so that its settings do not affect the others."""
 
     def __init__(self, name: str, photos: Path, work: Path):
         context = get_context("fork")  # readers may fork their workers only if their process was forked itself
         self.speeds: list[tuple[float, float]] = []
-        self._asked, there = context.Pipe()
+        self._connection, there = context.Pipe()
         self._process = context.Process(target=serve, args=(name, photos, work, there))
         self._process.start()
         there.close()
-        assert self._asked.recv() == "ready"
+        assert self._connection.recv() == "ready"
 
     def read(self, epoch: int) -> None:
         """Measure an epoch."""
-        self._asked.send(epoch)
-        self.speeds.append(self._asked.recv())
+        self._connection.send(epoch)
+        self.speeds.append(self._connection.recv())
 
     def end(self) -> None:
-        """Let the process go."""
+        """End the process."""
         self._process.terminate()
         self._process.join()
 
 
-def serve(name: str, photos: Path, work: Path, asked: Connection) -> None:
-    """Read an epoch for every number that comes, and answer with its speed."""
+def serve(name: str, photos: Path, work: Path, connection: Connection) -> None:
+    """Read an epoch for every number that is received, and send back its speed."""
     warnings.simplefilter("ignore")
-    transform()  # imports what every reader needs, which their workers would else do in every epoch
+    transform()  # imports what every reader needs; otherwise their workers import it in every epoch
     if name.startswith("Darkroom"):
         from darkroom.hardware.memory import keep_freed_memory
 
         keep_freed_memory()  # as the train stage does
     epoch = READERS[name](photos, work)
-    asked.send("ready")
+    connection.send("ready")
     while True:
-        asked.send(measured(epoch(asked.recv())))
+        connection.send(measured(epoch(connection.recv())))
 
 
 def measured(epoch: Iterable[Any]) -> tuple[float, float]:
-    """Return images per second, and per second of a core, of one pass."""
+    """Return images per second and per second of a core in one pass."""
     start, busy = time.perf_counter(), cpu_seconds()
     count = sum(len(batch["images"] if isinstance(batch, dict) and "images" in batch else first(batch)) for batch in epoch)
     del epoch
@@ -284,7 +284,7 @@ def first(batch: Any) -> Any:
 
 
 def cpu_seconds() -> float:
-    """Return the processor time of this process and of those that it has waited for."""
+    """Return the processor time of this process and of the children that it has waited for."""
     return sum(os.times()[:4])
 
 
@@ -292,7 +292,7 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="make the photos this large before")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="resize the photos to this first")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -304,7 +304,7 @@ def main() -> None:
         try:
             for name in READERS:
                 if name in NEEDED and importlib.util.find_spec(NEEDED[name]) is None:
-                    print(f"{name} is not installed and left out", file=sys.stderr)
+                    print(f"{name} is not installed; skipped", file=sys.stderr)
                     continue
                 work = Path(temporary, name)
                 work.mkdir()

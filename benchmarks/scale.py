@@ -1,7 +1,7 @@
-"""Time and memory of packing, splitting and opening generated images: python benchmarks/scale.py 10000 100000 1000000.
+"""Measure packing, splitting and opening of generated images: python benchmarks/scale.py 10000 100000 1000000.
 
-Every count runs in processes of its own, one per step, of which the largest resident memory is measured, pages of the mapped pack
-included.
+Every step of every count runs in its own process. The table shows seconds and peak resident memory, which includes mapped pages
+of the pack.
 """
 
 import argparse
@@ -17,12 +17,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
-SIDE = 32  # pixels: the least that near duplicates are searched in
+SIDE = 32  # pixels: the smallest size that is searched for near duplicates
 CLASSES = 100
 
 
 def images(count: int) -> Iterator[object]:
-    """Yield listings' items of noise, every hundredth a copy of the one before."""
+    """Yield items of a listing with random pixels; every hundredth image is a copy of the one before."""
     import numpy as np
 
     from darkroom.data.images import Decoded
@@ -52,7 +52,7 @@ def download(folder: Path, count: int) -> None:
 
 
 def split(folder: Path, count: int) -> None:  # noqa: ARG001
-    """Find duplicates and divide."""
+    """Find duplicates and split."""
     from darkroom.data.pack import Pack
     from darkroom.params_file import load_params
     from darkroom.splitting.assign import assign_splits

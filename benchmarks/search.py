@@ -1,7 +1,7 @@
-"""What a search costs beyond its trainings: python benchmarks/search.py [--pairs 7] [--trials 20].
+"""Measure the overhead of a search over its trainings: python benchmarks/search.py [--pairs 7] [--trials 20].
 
-First one trial of the default space and the same training by `python src/train.py` alone, in turns. Then a whole search with two
-jobs, and the same trainings one after the other on all cores; nothing is pruned, so both train the same.
+First, a trial and the same training by `python src/train.py` alternate. Then a whole search with two jobs is compared with the
+trainings of its trials, one after the other on all cores. Pruning is off, so that both train the same.
 """
 
 import argparse
@@ -32,14 +32,14 @@ def params_of(repository: Path, study: str) -> list[str]:
 
 
 def train_alone(folder: Path, params: str) -> float:
-    """Train with these parameters from the beginning, and return the seconds."""
+    """Train with these parameters from scratch, and return the seconds."""
     (folder / "params.yaml").write_text(params)
     shutil.rmtree(folder / ".resume", ignore_errors=True)
     return run([sys.executable, "src/train.py"], folder)[0]
 
 
 def trial(slot: Slot, baseline: Baseline, lr: float, log: Path) -> float:
-    """Do what the search does for a trial, and return the seconds."""
+    """Run a trial as the search does, and return the seconds."""
     start, name = time.perf_counter(), f"pair-{lr}"
     slot.prepare(baseline.snapshot, with_settings(baseline.content, {"train.lr": lr}), lock=baseline.lock)
     done = Runner().run(slot, "train", env={"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": baseline.snapshot.head}, log=log)
@@ -51,8 +51,8 @@ def trial(slot: Slot, baseline: Baseline, lr: float, log: Path) -> float:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--pairs", type=int, default=7, help="trials beside the same training alone (7)")
-    parser.add_argument("--trials", type=int, default=20, help="of the search with two jobs (20); 0: none")
+    parser.add_argument("--pairs", type=int, default=7, help="trials to compare with the same training alone (7)")
+    parser.add_argument("--trials", type=int, default=20, help="trials of the search with two jobs (20); 0: no search")
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,6 +1,6 @@
-"""The short form of the benchmarks that need nothing but this repository, about ten minutes: python benchmarks/short.py.
+"""Run short forms of the benchmarks that need only this repository, in about ten minutes: python benchmarks/short.py.
 
-Prints their tables, each under the command that gave it, and writes them to logs/benchmarks.md.
+Prints their tables, each under its command, and writes them to logs/benchmarks.md.
 """
 
 import os
@@ -21,7 +21,7 @@ COMMANDS = (
 
 
 def main() -> None:
-    """Run them one after the other: side by side they would measure each other."""
+    """Run them one after the other, since parallel runs would disturb each other."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision", "timm", "pytorch-lightning"))
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,8 +1,8 @@
-"""What each stage imports, and how long that takes: python benchmarks/startup.py [--rounds 5].
+"""Measure what each stage imports, and how long that takes: python benchmarks/startup.py [--rounds 5].
 
-Every stage of the default pipeline is run again in a clone where all have run, with little else to do: train publishes what it
-has trained. Seconds of a core are medians; what the imports take is asked of Python (`-X importtime`), which slows them by about
-a third, in a run of its own.
+Every stage of the default pipeline is run again in a clone where all have run, so that it does little else: train only publishes
+its finished model. Seconds of a core are medians. The time of imports is measured in a separate run with `-X importtime`, which
+slows them by about a third.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from default_pipeline import clone, run
 
 STAGES = ("download", "split", "train", "evaluate", "predict")
-# Of a stage's imports; the others are added up.
+# Packages with a smaller share of a stage's import time are not listed.
 LEAST_SHARE = 0.04
 SELF = re.compile(r"^import time:\s+(\d+) \|\s+\d+ \|\s+([\w.]+)$", re.MULTILINE)
 
@@ -33,11 +33,11 @@ def cpu_seconds(command: list[str], folder: Path) -> float:
 
 
 def imported(stage: str, folder: Path) -> Counter[str]:
-    """Return the seconds that each package takes to be imported by a stage, without what it imports itself."""
+    """Return the import time of each package in a stage in seconds, without the packages that it imports."""
     command = [sys.executable, "-X", "importtime", f"src/{stage}.py"]
-    told = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr
+    output = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr
     seconds = Counter[str]()
-    for microseconds, name in SELF.findall(told):
+    for microseconds, name in SELF.findall(output):
         seconds[name.partition(".")[0]] += int(microseconds) / 1e6
     return seconds
 
@@ -54,7 +54,7 @@ def main() -> None:
         print("| stage | seconds of a core: median (all) | seconds in imports | of these |\n|---|---|---|---|")
         for stage in STAGES:
             command = [sys.executable, f"src/{stage}.py"]
-            run(command, folder)  # evaluate has cleared the state that train goes on from
+            run(command, folder)  # evaluate has removed the state that train resumes from
             seconds = [cpu_seconds(command, folder) for _ in range(rounds)]
             packages = imported(stage, folder)
             whole = sum(packages.values())

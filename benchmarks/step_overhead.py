@@ -1,12 +1,12 @@
-"""What a training step costs beyond a plain PyTorch loop: python benchmarks/step_overhead.py [--accelerator cuda] [--rounds 5].
+"""Measure the overhead of a training step over a plain PyTorch loop: python benchmarks/step_overhead.py [--rounds 5].
 
-The same network, images, order, augmentation, optimizer and schedule, with the default network on images like the digits and
-with a ResNet-18 at 32 pixels: in a loop of ten lines; in Lightning's Trainer with everything off that can be; and in the train
-stage's own `fit`, with log, metrics, checkpoints and state for resuming. They take turns; what counts is the median of seconds
-per step, start and validation left out.
+The same network, images, order, augmentation, optimizer and schedule are trained by a loop of ten lines, by Lightning's Trainer
+with all optional features off, and by the train stage's `fit`, with logging, metrics and checkpoints. The cases are the default
+network on images of 8 pixels and a ResNet-18 on images of 32. The three alternate. The table shows the median of seconds per
+step, without start-up and validation.
 
-On a GPU there is a ResNet-50 at 224 pixels in bfloat16 as well, and the loops beside Darkroom's are what the card itself can do:
-they take the same batch again and again, which lies on the card.
+With `--accelerator cuda` there is also a ResNet-50 at 224 pixels in bfloat16. There the two other loops show what the GPU can do:
+they repeat one batch that lies in its memory.
 """
 
 import argparse
@@ -68,17 +68,17 @@ ON_GPU: dict[str, dict[str, Any]] = {
 
 
 class Clock(pl.Callback):
-    """Counts the seconds of the epochs after the first, validation left out."""
+    """Measures the seconds of the epochs after the first, without validation."""
 
     def __init__(self) -> None:
         self.seconds, self.steps, self._since = 0.0, 0, 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Begin."""
+        """Start the clock."""
         self._since = time.perf_counter()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:  # noqa: ARG002
-        """Take the time of the last step that has begun and ended in one epoch."""
+        """Stop the clock after the last step of an epoch."""
         if trainer.current_epoch and trainer.is_last_batch:
             wait(trainer.strategy.root_device)
             self.seconds += time.perf_counter() - self._since
@@ -86,13 +86,13 @@ class Clock(pl.Callback):
 
 
 def wait(device: torch.device) -> None:
-    """Let a GPU come to the end of what it was given."""
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def make_batches(plan: Plan, pack: Pack, device: torch.device) -> Any:
-    """Return batches by key; on a GPU all are the same, which lies there."""
+    """Return batches by key; on a GPU always the same batch, in its memory."""
     seen = plan.preprocessing
     batches = ImageDataset(pack, image_size=seen.image_size, channels=seen.channels, transforms=plan.images.transforms)
     if device.type == "cpu":
@@ -103,7 +103,7 @@ def make_batches(plan: Plan, pack: Pack, device: torch.device) -> Any:
 
 
 class Always(torch.utils.data.Dataset[Any]):
-    """One batch for every key."""
+    """The same batch for every key."""
 
     def __init__(self, batch: Any):
         self.batch = batch
@@ -138,7 +138,7 @@ def ours(plan: Plan, split: Split, folder: Path) -> float:
 
     pl.Trainer.__init__ = with_clock  # type: ignore[method-assign]
     try:
-        with store.held(), redirect_stdout(io.StringIO()):  # what it says is not for the table
+        with store.held(), redirect_stdout(io.StringIO()):  # its progress lines do not belong in the table
             fit(plan, split, store)
     finally:
         pl.Trainer.__init__ = make_trainer  # type: ignore[method-assign]
@@ -146,7 +146,7 @@ def ours(plan: Plan, split: Split, folder: Path) -> float:
 
 
 def plain(plan: Plan, pack: Pack, split: Split) -> float:
-    """Return the seconds of a step of a loop that does nothing else."""
+    """Return the seconds of a step of a plain loop."""
     train, classifier, device = plan.params.train, plan.classifier, choose_device(plan.params.hardware)
     order = ShuffledBatchSampler(split.rows["train"], batch_size=train.batch_size, seed=0)
     batches = make_batches(plan, pack, device)
@@ -177,20 +177,20 @@ class Bare(pl.LightningModule):
 
     def __init__(self, plan: Plan, steps: int):
         super().__init__()
-        self.network, self.steps, self.of_plan = plan.classifier.network, steps, plan.classifier
+        self.network, self.steps, self.classifier = plan.classifier.network, steps, plan.classifier
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:  # noqa: ARG002
         """Return the loss."""
-        return self.of_plan.loss(self.network(batch["images"]), batch["labels"])
+        return self.classifier.loss(self.network(batch["images"]), batch["labels"])
 
     def configure_optimizers(self) -> Any:
         """Return the same optimizer and schedule."""
-        optimizer = self.of_plan.make_optimizer(self.network)
-        return [optimizer], [{"scheduler": self.of_plan.make_scheduler(optimizer, self.steps), "interval": "step"}]
+        optimizer = self.classifier.make_optimizer(self.network)
+        return [optimizer], [{"scheduler": self.classifier.make_scheduler(optimizer, self.steps), "interval": "step"}]
 
 
 def lightning(plan: Plan, pack: Pack, split: Split) -> float:
-    """Return the seconds of a step of Lightning by itself."""
+    """Return the seconds of a step of Lightning alone."""
     train, clock = plan.params.train, Clock()
     order = ShuffledBatchSampler(split.rows["train"], batch_size=train.batch_size, seed=0)
     device = choose_device(plan.params.hardware)

@@ -1,10 +1,10 @@
-"""Training on images of 32 pixels, beside Lightning as it is usually written: python benchmarks/small_images.py [--rounds 5].
+"""Compare training on images of 32 pixels with typical Lightning code: python benchmarks/small_images.py [--rounds 5].
 
-The usual way is a LightningModule that logs loss and accuracy (torchmetrics) in every step, with progress bar, CSV log,
-checkpoints and the rate monitored, on torchvision's CIFAR10 with its transforms in a DataLoader. Darkroom is the train stage's
-own `fit`. Both have the same network, batches of 128, crops of the padded image and flips, SGD and schedule, in the same
-precision, on noise in ten classes; they take turns. What counts is the median of images per second of the second epoch,
-validation left out. The loaders are measured by themselves as well; Darkroom's gives bytes, which the network normalises.
+Typical code is a LightningModule that logs loss and accuracy (torchmetrics) in every step, with progress bar, CSV logger,
+checkpoints and learning rate monitor, on torchvision's CIFAR10 with its transforms in a DataLoader. Darkroom is the train stage's
+`fit`. Both train the same network with batches of 128, crops of the padded image and flips, SGD and the same schedule, in the
+same precision, on noise in ten classes; they alternate. The table shows the median of images per second of the second epoch,
+without validation. The loaders are also measured alone; Darkroom's yields uint8, which the network normalises.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from darkroom.training.plan import Plan, make_plan
 
 BATCH, SIDE, EPOCHS = 128, 32, 2
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
-# Network, and images of an epoch.
+# Network, and number of images in an epoch.
 CASES: dict[str, tuple[dict[str, Any], int]] = {
     "ResNet-20": ({"_target_": "small_images.resnet20"}, 24 * BATCH),
     "ResNet-18": ({"provider": "torchvision", "name": "resnet18", "pretrained": False, "kwargs": {}}, 8 * BATCH),
@@ -67,11 +67,11 @@ def resnet20(num_classes: int, in_channels: int = 3) -> nn.Module:
 
 
 def usual_data(pack: Pack) -> Any:
-    """Return the images as torchvision's CIFAR10, with the usual transforms."""
+    """Return the images as torchvision's CIFAR10, with the usual transforms for it."""
     from torchvision import transforms
     from torchvision.datasets import CIFAR10
 
-    dataset = CIFAR10.__new__(CIFAR10)  # with its own reading of an image, but nothing to download
+    dataset = CIFAR10.__new__(CIFAR10)  # keeps its __getitem__, but needs no download
     dataset.data, dataset.targets = pack.batch(torch.arange(len(pack)).numpy()), pack.labels.tolist()
     steps = (transforms.RandomCrop(SIDE, padding=4), transforms.RandomHorizontalFlip(), transforms.ToTensor())
     dataset.transform, dataset.target_transform = transforms.Compose([*steps, transforms.Normalize(MEAN, STD)]), None
@@ -79,7 +79,7 @@ def usual_data(pack: Pack) -> Any:
 
 
 class Usual(pl.LightningModule):
-    """A LightningModule as documentation and courses write it."""
+    """A LightningModule as in documentation and courses."""
 
     def __init__(self, plan: Plan, steps: int):
         super().__init__()
@@ -111,7 +111,7 @@ class Usual(pl.LightningModule):
 
 
 def usual(plan: Plan, pack: Pack, folder: Path, workers: int) -> float:
-    """Return the seconds of a step of the usual way."""
+    """Return the seconds of a step of typical Lightning code."""
     from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint
     from pytorch_lightning.loggers import CSVLogger
 
@@ -133,13 +133,13 @@ def usual(plan: Plan, pack: Pack, folder: Path, workers: int) -> float:
 
 
 def usual_loader(pack: Pack) -> Callable[[int], Iterable[Any]]:
-    """Return what gives the usual batches of an epoch."""
+    """Return a function that yields the batches of an epoch from torchvision's data set."""
     made = DataLoader(usual_data(pack), batch_size=BATCH, shuffle=True, num_workers=2, persistent_workers=True)
     return lambda _: made
 
 
 def our_loader(plan: Plan, pack: Pack, split: Split, finish: Callable[[torch.Tensor], Any]) -> Callable[[int], Iterable[Any]]:
-    """Return what gives the batches of an epoch, each finished in some way."""
+    """Return a function that yields the batches of an epoch, each passed through `finish`."""
     order = ShuffledBatchSampler(split.rows["train"], batch_size=BATCH, seed=0)
     batches = ImageDataset(pack, image_size=SIDE, channels=3, transforms=plan.images.transforms)
     loader = make_repeating_loader(batches, order, plan.params.hardware, device=torch.device("cpu"))
@@ -152,7 +152,7 @@ def our_loader(plan: Plan, pack: Pack, split: Split, finish: Callable[[torch.Ten
 
 
 def speed(epoch: Iterable[Any], count: int) -> float:
-    """Return images per second of a pass."""
+    """Return images per second in one pass."""
     start = time.perf_counter()
     for _ in epoch:
         pass
@@ -160,7 +160,7 @@ def speed(epoch: Iterable[Any], count: int) -> float:
 
 
 def plan_of(model: dict[str, Any], precision: str, pack: Pack, split: Split) -> Plan:
-    """Return what Darkroom trains."""
+    """Return the training plan of Darkroom."""
     content = read_yaml(ROOT / "params.yaml")
     content["base"]["allow_targets"] = ["small_images"]
     content["hardware"] |= {"accelerator": "cpu"}
@@ -173,7 +173,7 @@ def plan_of(model: dict[str, Any], precision: str, pack: Pack, split: Split) -> 
 
 
 def compare(name: str, ways: dict[str, Callable[[int], float]], rounds: int) -> None:
-    """Print the images per second of several ways, by the number of the round, and their ratios to the first."""
+    """Print the images per second of several ways, as functions of the round, and their ratios to the first."""
     speeds = {who: list[float]() for who in ways}
     for number in range(rounds):
         for who, way in ways.items():
@@ -190,7 +190,7 @@ def compare_loaders(pack: Pack, split: Split, rounds: int) -> None:
     plan = plan_of(CASES["ResNet-20"][0], "32-true", pack, split)
 
     def way(epoch: Callable[[int], Iterable[Any]]) -> Callable[[int], float]:
-        deque(epoch(0), maxlen=0)  # workers start, and images are read
+        deque(epoch(0), maxlen=0)  # starts the workers and caches the images
         return lambda number: speed(epoch(1 + number), len(pack))
 
     ways = {
@@ -216,7 +216,7 @@ def compare_trainings(name: str, precision: str, pack: Pack, split: Split, round
             return BATCH / usual(plan(), pack, Path(folder), workers)
 
     ways = {
-        "Lightning as usual": partial(usually, workers=0),
+        "Lightning, typical code": partial(usually, workers=0),
         "the same, two workers": partial(usually, workers=2),
         "Darkroom": lambda _: process.submit(darkroom, name, precision, pack, split).result(),
     }
@@ -224,14 +224,14 @@ def compare_trainings(name: str, precision: str, pack: Pack, split: Split, round
 
 
 def be_quiet() -> None:
-    """Let warnings of Lightning not stand between the rows."""
+    """Keep warnings of Lightning out of the table."""
     warnings.simplefilter("ignore")
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def prepare() -> None:
-    """Begin the process of Darkroom as the train stage begins."""
+    """Set up the process of Darkroom as the train stage does."""
     be_quiet()
     keep_freed_memory()
 
@@ -247,7 +247,7 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}\n")
     print("| what | by | images/s: median (all) | ratio |\n|---|---|---|---|")
     precisions = ["32-true", *(["bf16-mixed"] if is_fast_at_bf16(torch.device("cpu")) else [])]
-    # As the train stage has it, in a process of its own: the others are to have the C library as it is.
+    # In its own process with the train stage's memory settings; the others use the defaults of the C library.
     alone = ProcessPoolExecutor(1, get_context("spawn"), prepare)
     with alone as process, tempfile.TemporaryDirectory() as folder:
         packs = {name: make_images(Path(folder, name), CASES[name][1], SIDE, 3) for name in options.networks}
