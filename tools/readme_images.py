@@ -27,13 +27,14 @@ def main() -> None:
     browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         raise SystemExit(f"error: no browser is installed; install one of {', '.join(BROWSERS)}")
+    author = ("-c", "user.name=Darkroom", "-c", "user.email=darkroom@localhost")
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         clone, page = Path(folder, "darkroom"), Path(folder, "page")
         run("git", "clone", "--quiet", str(ROOT), str(clone), where=ROOT)
         run("dvc", "repro", where=clone)
         run("git", "add", "--all", where=clone)
-        run("git", "-c", "user.name=Darkroom", "-c", "user.email=darkroom@localhost", "commit", "--quiet", "-m", "Default", where=clone)
+        run("git", *author, "commit", "--quiet", "-m", "Default", where=clone)
         run("git", "tag", "default", where=clone)
         run("dvc", "exp", "run", "-S", SMALLER, where=clone)
         run("dvc", "plots", "diff", "default", "workspace", "--out", str(page), where=clone)
