@@ -244,7 +244,7 @@ class MoreArchive(Section):
     archive: Annotated[str, Field(min_length=1)]
     """Path or address, as `download.archive`."""
     sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)]
-    """Its SHA-256; `python src/download.py --checksum ARCHIVE` prints it."""
+    """Its SHA-256; `./darkroom download --checksum ARCHIVE` prints it."""
 
 
 class Columns(Section):
@@ -282,7 +282,7 @@ class DownloadParams(Section):
     archive: str | None
     """For `archive`: path or address (file, http, https, s3, gs, azure, ssh) of a .zip or .tar.* laid out like a folder."""
     sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)] | None
-    """For `archive`: its SHA-256; `python src/download.py --checksum` prints it."""
+    """For `archive`: its SHA-256; `./darkroom download --checksum` prints it."""
     more_archives: list[MoreArchive]
     """For `archive`: further ones, laid out alike, that are one set with it, each with `archive` and `sha256`."""
     redirect_hosts: list[str]
@@ -616,7 +616,7 @@ Objective = Annotated[str, Field(pattern=OBJECTIVE)]
 
 
 class TuneParams(Section):
-    """The search of `python src/tune.py`. No stage depends on it: a longer search leaves results valid."""
+    """The search of `./darkroom tune`. No stage depends on it: a longer search leaves results valid."""
 
     study: Annotated[str, Field(pattern=STUDY)]
     """Name of the search: its trials are the experiments `<study>-0000`, `<study>-0001`, …"""

@@ -23,8 +23,8 @@ def preset_names(folder: Path) -> list[str]:
 
 
 def summary(folder: Path, name: str) -> str:
-    """Return the first line of a preset's opening comment, which says what it is."""
-    return (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+    """Return the first line of a preset, a comment that says what it is."""
+    return (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
 def read_preset(folder: Path, name: str) -> dict[str, dict[str, Any]]:
@@ -55,15 +55,16 @@ def overlaid(content: dict[str, Any], overlay: dict[str, dict[str, Any]]) -> dic
 
 
 def set_arguments(content: dict[str, Any], overlays: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
-    """Return the words to put behind `dvc exp run`, for presets by name, of which later ones win.
+    """Return the arguments of `dvc exp run` that set the values of presets, by name; later presets win.
 
-    None of the words holds white space or a character that a shell would change, so `$(…)` passes them on as they are.
+    No argument holds white space or a character that a shell would change, so `$(…)` passes them on as they are.
 
     Raises
     ------
     InputError
-        If params.yaml with the presets laid over it would not be valid.
+        If params.yaml, or params.yaml with the presets laid over it, is not valid.
     """
+    check_params(content)
     before = content
     merged: dict[str, dict[str, Any]] = {}
     for name, overlay in overlays.items():
