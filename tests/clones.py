@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from darkroom.params_file import read_yaml
@@ -68,6 +70,35 @@ def make_clone(path: Path) -> Clone:
     clone.edit(SHORT)
     clone.run("git init -q && git add -A && git commit -qm start")
     return clone
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A clone in which `dvc repro` ran and was committed. Nobody changes it."""
+
+    clone: Clone
+    seconds: float
+    """How long `dvc repro` took."""
+
+    def copy(self, path: Path) -> Clone:
+        """Return a clone with the same results; what DVC has linked to its cache is linked there as well."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-a", self.clone.path, path], check=True)
+        return Clone(path)
+
+
+def finished_in(folder: Path) -> Finished:
+    """Make the finished clone in a folder, unless it is there."""
+    record = folder / "seconds"
+    if not record.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+        clone = make_clone(folder / "darkroom")
+        start = time.monotonic()
+        clone.run("dvc repro")
+        seconds = time.monotonic() - start
+        clone.run("git add -A && git commit -qm results")
+        record.write_text(str(seconds))
+    return Finished(Clone(folder / "darkroom"), float(record.read_text()))
 
 
 def outs(lock: Path) -> dict[str, str]:

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from clones import Clone, make_clone, wait_for
+from clones import Clone, Finished, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ranks")]
 GONE_SECONDS = 30
 LEAVES_SLOWLY = """
 import os, time
@@ -28,16 +28,15 @@ os._exit = slowly
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone that trains in two processes on the CPU, for long."""
-    made = make_clone(tmp_path_factory.mktemp("ranks") / "darkroom")
+    made = finished.copy(tmp_path_factory.mktemp("ranks") / "darkroom")
     # Two processes with a thread for each of two cores would stall one another.
     made.env["OMP_NUM_THREADS"] = "1"
     changes = {"devices: 1": "devices: 2", "strategy: auto": "strategy: ddp", "accelerator: auto": "accelerator: cpu"}
     made.edit(
         changes | {"epochs: 3": "epochs: 12", "patience: 10": "patience: 1000", "timeout_seconds: 25.0": "timeout_seconds: 8.0"}
     )
-    made.run("python src/download.py && python src/split.py")
     return made
 
 
