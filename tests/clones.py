@@ -1,4 +1,4 @@
-"""Clones of this repository in which tests run commands as a person types them."""
+"""Clones of this repository in which tests run commands as users type them."""
 
 import json
 import os
@@ -17,7 +17,7 @@ SHORT = {"epochs: 20": "epochs: 3", "kwargs: {}": "kwargs: {width: 8}"}
 
 
 def wait_for(process: subprocess.Popen[str], start: str) -> None:
-    """Read what a process says until a line begins like this."""
+    """Read the output of a process up to a line that begins like this."""
     assert process.stdout
     for line in process.stdout:
         if line.startswith(start):
@@ -26,7 +26,7 @@ def wait_for(process: subprocess.Popen[str], start: str) -> None:
 
 
 class Clone:
-    """A repository of its own with this checkout's files, where commands run as a person types them."""
+    """A repository of its own with this checkout's files, where commands run as users type them."""
 
     def __init__(self, path: Path):
         self.path = path

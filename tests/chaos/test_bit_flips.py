@@ -1,4 +1,4 @@
-"""One flipped bit anywhere in what the stages hand on to each other is found before anything is made of it."""
+"""One flipped bit anywhere in the files that one stage writes and the next reads is found before they are used."""
 
 import random
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A fault of the disk at any write of any stage: one line, what stood there still stands, and the same command then ends well.
+"""A fault of the disk at any write of any stage: one line, earlier results are kept, and the same command then succeeds.
 
 `make test` takes one place of every stage for each kind of fault, `make test-all` five, CHAOS=long every write.
 """
@@ -41,7 +41,7 @@ Tree = dict[str, bytes]
 
 
 class Workplace:
-    """A copy of this repository in which stages run, as often as one likes, from what the stages before them have made."""
+    """A copy of this repository in which every stage can be run again and again on the results of the stages before it."""
 
     def __init__(self, folder: Path):
         clone = make_clone(folder / "darkroom")
@@ -52,7 +52,7 @@ class Workplace:
         clone.edit({"source: digits": "source: archive", "archive: null": f"archive: {archive}", "epochs: 3": "epochs: 2"})
         clone.edit({"sha256: null": f"sha256: {hashlib.sha256(archive.read_bytes()).hexdigest()}"})
         clone.edit({"kwargs: {width: 8}": "kwargs: {width: 4, stages: 2}"})
-        clone.edit({"watch: true": "watch: false"})  # its thread writes when it likes, and faults come at the n-th write
+        clone.edit({"watch: true": "watch: false"})  # its thread writes at any time, and faults come at the n-th write
         self.root = clone.path
         self.forked = ForkedStages(clone, saboteur.__file__)
         for stage in OUTS:
@@ -102,7 +102,7 @@ class Workplace:
         return [str(path.relative_to(self.root)) for path in self.root.rglob(".writing-*")]
 
     def before(self, stage: str, *, first: bool) -> Tree:
-        """Return what stands there when a stage starts: nothing of its own at first, else what an earlier run has made."""
+        """Return the files there are when a stage starts: none of its own at first, else those of an earlier run."""
         tree = {path: content for path, content in self.finished.items() if not path.startswith(STATES) or stage == "evaluate"}
         own = {path: content for path, content in tree.items() if belongs(path, OUTS[stage])}
         for path in own:
@@ -123,7 +123,7 @@ def part(tree: Tree, out: str) -> Tree:
 
 
 def models(tree: Tree) -> Tree:
-    """Return what is opened; run.json says itself of which weights it is."""
+    """Return the files that are opened; run.json names its weights itself."""
     return {path: content for path, content in tree.items() if path.startswith("models/model.")}
 
 
@@ -141,7 +141,7 @@ def digits() -> bytes:
 
 @dataclass
 class Case:
-    """A stage with a fault, and what is wrong with how it took it."""
+    """A stage with a fault, and the check of how it ends."""
 
     place: Workplace
     stage: str

@@ -1,4 +1,4 @@
-"""Mutated inputs of every kind: each is taken or refused in one line, in time, and does nothing else.
+"""Mutated inputs of every kind: each is accepted, or refused in one line, in time, and has no other effect.
 
 Every fuzzer runs in a process of its own, which it may crash or fill. The case of a number is always the same one, so that
 `PYTHONPATH=src python tests/chaos/test_fuzz.py params 1234` runs case 1234 of the fuzzer `params` again. `make test` takes the
@@ -60,7 +60,7 @@ pytestmark = [pytest.mark.slow]
 CASES = {"params": 3000, "archives": 4000, "data": 12000, "models": 4500, "images": 30000}
 PARTS, LONG, FIRST = 5, 3, 150
 HANG_SECONDS = 10
-# Beyond what the process has when it begins: an input of a few kB has no business with more.
+# Beyond what the process has at its start: an input of a few kB needs no more.
 MEMORY_BYTES = 2 << 30
 IMAGE_SECONDS, IMAGE_BYTES = 5, 1 << 30  # of one decoding
 MIN_OUTCOMES = 3
@@ -206,7 +206,7 @@ def with_hash(report: bytes, key: str, content: bytes) -> bytes:
     return re.sub(b'"%s(_sha256)?": "[0-9a-f]{64}' % re.escape(key.encode()), lambda match: match[0][:-64] + digest, report)
 
 
-# What is fuzzed. A fuzzer makes the case of a number, and reads it: as the stages do, in a folder of its own.
+# The fuzzers. Each makes the case of a number, and reads it as the stages do, in a folder of its own.
 
 
 class Fuzzer(Protocol):
@@ -397,10 +397,10 @@ def _sample(data: bytes, label: int) -> tuple[bytes, int]:
 
 
 class ModelFuzzer:
-    """models/model.json and model.safetensors: what is accepted answers on an image."""
+    """models/model.json and model.safetensors: what is accepted predicts an image."""
 
     def __init__(self, folder: Path):
-        import timm  # noqa: F401 - here, where nobody watches yet what is imported
+        import timm  # noqa: F401 - here, before imports are watched
         import torch
         from torchvision import models  # noqa: F401
 
@@ -485,7 +485,7 @@ IMAGE_WORDS = [
 
 
 class ImageFuzzer:
-    """Images: what is accepted is grey or RGB and fits any network; the reason against an image is always the same."""
+    """Images: what is accepted is grey or RGB and fits any network; an image is refused for the same reason each time."""
 
     def __init__(self, folder: Path):
         del folder
@@ -560,7 +560,7 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def use(pack: Pack) -> None:
-    """Take from a pack all that stages take."""
+    """Read from a pack all that stages read."""
     assert len(pack.ids) == len(pack.pixel_hashes) == len(pack)
     assert all(isinstance(pack.classes[label], str) for label in pack.labels)
     for row in range(len(pack)):
@@ -598,11 +598,11 @@ class HangError(BaseException):
 
 
 class ForbiddenError(BaseException):
-    """An input made the program do what no input may."""
+    """An input made the program do something forbidden."""
 
 
 class Guard:
-    """Forbids other programs, connections, foreign code, and writing anywhere but in a folder; what was tried is remembered."""
+    """Forbids other programs, connections, foreign code, and writing outside a folder; attempts are recorded."""
 
     def __init__(self, folder: Path):
         self.folder, self.tried = str(folder), list[str]()
@@ -637,7 +637,7 @@ def in_time() -> Iterator[None]:
 
     signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, HANG_SECONDS)
-    # A loop in a library's C does not come back for signals: then the process ends, and says where.
+    # A loop in a library's C code never handles the signal: then the process ends with a traceback.
     faulthandler.dump_traceback_later(3 * HANG_SECONDS, exit=True)
     try:
         yield
@@ -647,7 +647,7 @@ def in_time() -> Iterator[None]:
 
 
 def outcome(fuzzer: Fuzzer, case: Any, guard: Guard) -> str:
-    """Return `accepted` or `refused`, or what is wrong with how the case was taken."""
+    """Return `accepted` or `refused`, or what went wrong."""
     try:
         with in_time():
             fuzzer.read(case)
@@ -663,7 +663,7 @@ def outcome(fuzzer: Fuzzer, case: Any, guard: Guard) -> str:
 
 
 def prepared(name: str, folder: Path) -> tuple[Fuzzer, Guard]:
-    """Return a fuzzer that has imported all it needs, in a process that from here on is watched and may not grow without end."""
+    """Return a fuzzer that has imported all it needs; from here on its process is watched and its memory limited."""
     (folder / f"{CANARY}.py").write_text("def run(*_): pass\n")
     (folder / "work").mkdir()
     sys.path.append(str(folder))

@@ -1,4 +1,4 @@
-"""Whatever is killed, whenever, however often: the next `dvc repro` ends with the bits of a run that nobody disturbed.
+"""Whatever is killed, at any instant, any number of times: the next `dvc repro` ends with the bits of an undisturbed run.
 
 `make test` kills three times, `make test-all` 24 times, CHAOS=long 200 times.
 """
@@ -48,13 +48,13 @@ def kill_once(clone: Clone, numbers: random.Random, seconds: float) -> str | Non
             subprocess.run(["kill", f"-{number}", *stages], check=False)
         else:
             process.send_signal(number)
-        # DVC does not hear SIGINT while a stage runs: it is over when the stage is.
+        # DVC ignores SIGINT while a stage runs, and ends when the stage does.
         process.wait(PATIENCE_SECONDS)
     return f"{signal.Signals(number).name} to {whom}"
 
 
 def check_recorded(clone: Clone, expected: dict[str, str], told: list[str]) -> None:
-    """Whatever stands in dvc.lock was finished: its outputs are those of the undisturbed run."""
+    """What dvc.lock records was finished: its outputs are those of the undisturbed run."""
     lock = clone.path / "dvc.lock"
     try:
         stages = read_yaml(lock)["stages"].values()
@@ -65,9 +65,9 @@ def check_recorded(clone: Clone, expected: dict[str, str], told: list[str]) -> N
 
 
 def finish(clone: Clone) -> int:
-    """Run what is left, and return how many of DVC's own files had to be repaired as `python src/doctor.py` says.
+    """Run what is left, and return how many of DVC's own files had to be repaired with the commands of `python src/doctor.py`.
 
-    DVC writes dvc.lock and .dvc/tmp/rwlock in place, and reads neither if it was killed in that instant.
+    DVC writes dvc.lock and .dvc/tmp/rwlock in place, and can read neither if it was killed meanwhile.
     """
     done = clone.run("dvc repro", status=None)
     repaired = 0
@@ -94,7 +94,7 @@ def test_kills_at_random_instants(finished: Finished, tmp_path: Path, part: int,
         clone = make_clone(tmp_path / str(runs) / "darkroom")
         told: list[str] = []
         for number in range(min(numbers.randint(2, MAX_CHAIN), wanted - kills)):
-            # What is left to do gets less with every run.
+            # Every run has less left to do.
             if done := kill_once(clone, numbers, finished.seconds / (1 + number / 2)):
                 kills += 1
                 told.append(done)

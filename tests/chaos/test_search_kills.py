@@ -1,4 +1,4 @@
-"""A search that is killed at random instants, alone or with all that it has started, ends with every trial once and whole.
+"""A search that is killed at random instants, alone or with its processes, ends with every trial once and complete.
 
 `make test` kills it once, `make test-all` five times, CHAOS=long 51 times.
 """
@@ -25,13 +25,13 @@ PATIENCE_SECONDS = 120
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes that a process has started, and those that these have."""
+    """Return the children of a process, and their children."""
     children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
     return [found for child in children for found in (int(child), *descendants(int(child)))]
 
 
 def kill_once(clone: Clone, arguments: list[str], numbers: random.Random, seconds: float) -> str | None:
-    """Start the search and kill it, or one of what it has started, at a random instant; None if it was over before."""
+    """Start the search and kill it, or one of its processes, at a random instant; None if it had finished before."""
     with (clone.path.parent / "log").open("a") as log:
         process = subprocess.Popen([*COMMAND, *arguments], cwd=clone.path, env=clone.env, stdout=log, stderr=log)
         time.sleep(numbers.uniform(0, seconds))
@@ -79,7 +79,7 @@ def test_kills_at_random_instants(tmp_path: Path, *, thorough: bool, long: bool)
     told: list[str] = []
     while len(told) < kills:
         done = kill_once(clone, arguments, numbers, 20.0)
-        if done is None:  # it came to its end: it is to have more to do
+        if done is None:  # it had finished: give it more to do
             arguments = ["-S", f"tune.trials={int(arguments[1].partition('=')[2]) + 4}"]
             continue
         told.append(done)

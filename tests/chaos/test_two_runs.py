@@ -1,4 +1,4 @@
-"""Two runs in one workspace: one proceeds, the other is told which process holds it.
+"""Two runs in one workspace: one proceeds, the other ends with an error that names the process of the first.
 
 `make test` tries it three times, `make test-all` 15 times, CHAOS=long 100 times.
 """
@@ -56,4 +56,4 @@ def test_one_proceeds_and_the_other_is_told(clone: Clone, part: int, *, long: bo
                 process.kill()
                 process.wait()
                 process.stderr.close()
-    print(f"\ntwo runs: {rounds} rounds, one proceeded, the other was told the process")
+    print(f"\ntwo runs: {rounds} rounds, one proceeded, the other named its process")

@@ -7,7 +7,7 @@ import torch
 from clones import Clone, Finished
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("together")]
 # Neither statistics of normalisation nor dropout, which are of each process's own images.
 HEAD_ALONE = {
     "freeze: 0.0": "freeze: true",
