@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from clones import Finished, finished_in
 from PIL import Image
+from tiers import FIFTHS, in_fifth
 
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
@@ -29,9 +30,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask PyPI for a newer version whenever it is imported
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = read_yaml(ROOT / "params.yaml")
-
-
-FIFTHS = 5
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,13 +48,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker("slow")
     fifth = config.getoption("fifth")
     if fifth is not None:
-        # File by file, so that each fifth has some tests of every file.
-        files: dict[Path, list[pytest.Item]] = {}
-        for item in thorough:
-            files.setdefault(item.path, []).append(item)
-        left = {id(item) for of_file in files.values() for number, item in enumerate(of_file) if number % FIFTHS != fifth}
-        config.hook.pytest_deselected(items=[item for item in items if id(item) in left])
-        items[:] = [item for item in items if id(item) not in left]
+        chosen = in_fifth([item.path for item in thorough], fifth)
+        left = {item for item, is_chosen in zip(thorough, chosen, strict=True) if not is_chosen}
+        config.hook.pytest_deselected(items=[item for item in items if item in left])
+        items[:] = [item for item in items if item not in left]
     items.sort(key=lambda item: "darkroom" in item.path.relative_to(ROOT / "tests").parts)
 
 
