@@ -5,7 +5,7 @@ VENV := .venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup setup-dev repro test chaos check profile bench lock generated clean
+.PHONY: help setup setup-dev repro test test-all chaos check profile bench lock generated clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -18,12 +18,19 @@ setup-dev: $(VENV)/dev.stamp  ## Set up .venv to run the pipeline and the tests
 repro: $(VENV)/run.stamp  ## Set up .venv and run the pipeline: download, split, train, evaluate, predict
 	dvc repro
 
-# One thread each: trainings that share the cores wait for each other's threads by spinning, ten times longer than they compute.
-test: $(VENV)/dev.stamp  ## Set up .venv and run the tests, a process on every core, the longest first
-	OMP_NUM_THREADS=1 pytest -n auto --dist loadfile --no-loadscope-reorder
+# One thread each, and no spinning: trainings that share the cores stall each other otherwise.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest
+# The longest first, one process per core; tests that share an expensive fixture stay in one process.
+SHARED_OUT := -n auto --dist loadgroup --no-loadscope-reorder --durations=20
+
+test: $(VENV)/dev.stamp  ## Set up .venv and test every behaviour; FIFTH=0 to 4 adds a fifth of the other tests
+	$(PYTEST) $(SHARED_OUT) $(if $(FIFTH),--fifth $(FIFTH),-m "not thorough")
+
+test-all: $(VENV)/dev.stamp  ## Run every test, also those that repeat others with more cases
+	$(PYTEST) $(SHARED_OUT)
 
 chaos: $(VENV)/dev.stamp  ## Run the long form of the tests that kill, damage and fuzz (hours)
-	CHAOS=long pytest -s tests/chaos
+	CHAOS=long $(PYTEST) -s tests/chaos
 
 check: $(VENV)/dev.stamp  ## Check style and types, as pre-commit does
 	ruff check .
@@ -54,7 +61,7 @@ KIND := $(if $(filter 1,$(CUDA)),--cuda) $(if $(filter 1,$(CPU)),--cpu)
 INSTALL := $(PYTHON) tools/install.py --venv $(VENV) $(KIND) $(if $(CPU_INDEX),--cpu-index $(CPU_INDEX))
 # The stamps say that an environment is complete. Who names a kind wants it even in a complete one.
 ifneq ($(strip $(KIND)),)
-.PHONY: $(VENV)/run.stamp $(VENV)/dev.stamp
+.PHONY: help setup setup-dev repro test test-all chaos check profile bench lock generated clean
 endif
 
 $(VENV)/run.stamp: requirements.txt

@@ -1,4 +1,4 @@
-"""Clones of this repository in which tests run commands as a person types them."""
+"""Clones of this repository in which tests run commands as users type them."""
 
 import json
 import os
@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from darkroom.params_file import read_yaml
@@ -15,7 +17,7 @@ SHORT = {"epochs: 20": "epochs: 3", "kwargs: {}": "kwargs: {width: 8}"}
 
 
 def wait_for(process: subprocess.Popen[str], start: str) -> None:
-    """Read what a process says until a line begins like this."""
+    """Read the output of a process up to a line that begins like this."""
     assert process.stdout
     for line in process.stdout:
         if line.startswith(start):
@@ -24,7 +26,7 @@ def wait_for(process: subprocess.Popen[str], start: str) -> None:
 
 
 class Clone:
-    """A repository of its own with this checkout's files, where commands run as a person types them."""
+    """A repository of its own with this checkout's files, where commands run as users type them."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -68,6 +70,35 @@ def make_clone(path: Path) -> Clone:
     clone.edit(SHORT)
     clone.run("git init -q && git add -A && git commit -qm start")
     return clone
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A clone in which `dvc repro` ran and was committed. Nobody changes it."""
+
+    clone: Clone
+    seconds: float
+    """How long `dvc repro` took."""
+
+    def copy(self, path: Path) -> Clone:
+        """Return a clone with the same results; what DVC has linked to its cache is linked there as well."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["cp", "-a", self.clone.path, path], check=True)
+        return Clone(path)
+
+
+def finished_in(folder: Path) -> Finished:
+    """Make the finished clone in a folder, unless it is there."""
+    record = folder / "seconds"
+    if not record.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+        clone = make_clone(folder / "darkroom")
+        start = time.monotonic()
+        clone.run("dvc repro")
+        seconds = time.monotonic() - start
+        clone.run("git add -A && git commit -qm results")
+        record.write_text(str(seconds))
+    return Finished(Clone(folder / "darkroom"), float(record.read_text()))
 
 
 def outs(lock: Path) -> dict[str, str]:

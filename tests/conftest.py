@@ -1,6 +1,7 @@
 """What tests share: the repository's own params.yaml with changes, and small data to work on."""
 
 import copy
+import fcntl
 import io
 import os
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from clones import Finished, finished_in
 from PIL import Image
+from tiers import FIFTHS, in_fifth
 
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
@@ -30,9 +33,37 @@ ROOT = Path(__file__).resolve().parents[1]
 CONTENT = read_yaml(ROOT / "params.yaml")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave the short files to the end, where two processes share them out evenly: kills and pipelines take minutes each."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let CI take a share of the thorough tests, another one with each commit."""
+    parser.addoption("--fifth", type=int, choices=range(FIFTHS), help="of the tests marked thorough, run only this fifth")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark thorough tests as slow, take a fifth of them if asked to, and put the short files last.
+
+    Kills and pipelines take minutes each; short files at the end keep all processes busy until then.
+    """
+    thorough = [item for item in items if item.get_closest_marker("thorough")]
+    for item in thorough:
+        item.add_marker("slow")
+    fifth = config.getoption("fifth")
+    if fifth is not None:
+        chosen = in_fifth([item.path for item in thorough], fifth)
+        left = {item for item, is_chosen in zip(thorough, chosen, strict=True) if not is_chosen}
+        config.hook.pytest_deselected(items=[item for item in items if item in left])
+        items[:] = [item for item in items if item not in left]
     items.sort(key=lambda item: "darkroom" in item.path.relative_to(ROOT / "tests").parts)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """A clone in which `dvc repro` ran and was committed: one for all processes of a test run, to be copied."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    with folder.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return finished_in(folder)
 
 
 @pytest.fixture

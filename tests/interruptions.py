@@ -1,4 +1,4 @@
-"""Trainings that are interrupted on purpose, for tests: where, how often, and what must be equal in the end."""
+"""Trainings that are interrupted on purpose, for tests: where, how often, and what must be equal at the end."""
 
 import signal
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ CHANGES = {
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing is saved."""
+    """Imitates SIGKILL: nothing is saved."""
 
 
 class Stop(NamedTuple):
-    """Where a training ends early, counted in what is trained or validated since it was started."""
+    """Where a training ends early, counted from its start."""
 
     how: str
     """`asked` (a signal) or `killed`."""
@@ -66,7 +66,7 @@ def few_of(digits: Any) -> tuple[Any, Split]:
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, stop: Stop | None) -> None:
-    """Let a signal, or death, come when a step, a batch of a validation, an epoch or a validation of a soup begins or ends."""
+    """Send a signal, or imitate a kill, at a step, a batch of a validation, an epoch or a validation of a soup."""
     hooks = {
         "step": (KeepState, "on_train_batch_end"),
         "validation": (KeepState, "on_validation_batch_start"),
@@ -95,7 +95,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, stop: Stop | None) -> None:
 
 
 def run(params: Params, few: Any, folder: Path, stops: Sequence[Stop | None], logs: Path | None = None) -> Result:
-    """Start the same training once for every stop, and read what the last one, with None, ends with."""
+    """Start the same training once for every stop, and return the result of the last one, whose stop is None."""
     digits, split = few
     for stop in stops:
         with pytest.MonkeyPatch.context() as monkeypatch:

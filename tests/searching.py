@@ -1,4 +1,4 @@
-"""Searches without trainings, for tests: claims and results of trials, in processes that may be killed at any instant."""
+"""Searches without trainings, for tests: trials are claimed and finished, by processes that may be killed at any instant."""
 
 import time
 from pathlib import Path

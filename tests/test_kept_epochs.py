@@ -4,9 +4,9 @@ import json
 import shutil
 
 import pytest
-from clones import Clone, make_clone
+from clones import Clone, Finished
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kept epochs")]
 METRICS = "{auroc: AUROC, ece_bins: CalibrationError}"
 CHANGES = {
     "epochs: 3": "epochs: 4",
@@ -24,9 +24,9 @@ UNSETTLED = {"lr: 0.01": "lr: 0.1", "epochs: 4": "epochs: 8", SCHEDULE: "schedul
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which the stages ran, with a soup, and were committed."""
-    made = make_clone(tmp_path_factory.mktemp("kept") / "darkroom")
+    made = finished.copy(tmp_path_factory.mktemp("kept") / "darkroom")
     made.edit(CHANGES)
     made.run("dvc repro && git add -A && git commit -qm results")
     return made
@@ -91,7 +91,7 @@ def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) 
         clone.run("git reset -q --hard && dvc checkout -q --force")
 
 
-@pytest.mark.parametrize("soup", [True, False])
+@pytest.mark.parametrize("soup", [True, pytest.param(False, marks=pytest.mark.thorough)])
 def test_two_processes_measure_what_one_does(clone: Clone, soup: bool) -> None:
     try:
         # Two processes with a thread for each of two cores would stall one another.

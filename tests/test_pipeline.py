@@ -7,25 +7,35 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from clones import Clone, make_clone, outs, wait_for
+from clones import Clone, Finished, make_clone, outs, wait_for
+from forked_stages import STAGES, ForkedStages
 from PIL import Image
 
-STAGES = ["download", "split", "train", "evaluate", "predict"]
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which `dvc repro` ran and was committed."""
-    made = make_clone(tmp_path_factory.mktemp("clone") / "darkroom")
-    made.run("dvc repro && git add -A && git commit -qm results")
-    return made
+    return finished.copy(tmp_path_factory.mktemp("clone") / "darkroom")
+
+
+@pytest.fixture(scope="module")
+def forked(clone: Clone) -> Iterator[ForkedStages]:
+    """Stages of the clone without the start of Python and torch; their tests share a process that forks."""
+    stages = ForkedStages(clone)
+    yield stages
+    stages.close()
+
+
+share_forks = pytest.mark.xdist_group("forked stages")
 
 
 def test_a_second_repro_runs_nothing_and_git_is_clean(clone: Clone) -> None:
@@ -278,6 +288,14 @@ def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) 
     assert clone.run("git status --porcelain").stdout == ""
 
 
+@share_forks
+def test_forked_stages_make_the_bits_of_their_own_processes(clone: Clone, forked: ForkedStages) -> None:
+    clone.run("rm -rf .resume models/model.*")
+    assert [forked.run(stage).status for stage in STAGES] == [0] * len(STAGES)
+    assert clone.run("dvc status").stdout == "Data and pipelines are up to date.\n"
+
+
+@share_forks
 @pytest.mark.parametrize(
     ("old", "new", "stage", "message"),
     [
@@ -311,20 +329,24 @@ def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) 
         ("test_fraction: 0.2", "test_fraction: 0.001", "split", "params.yaml: split.test_fraction: gives 2 of 1797 images"),
     ],
 )
-def test_mistakes_in_params_leave_earlier_results_alone(clone: Clone, old: str, new: str, stage: str, message: str) -> None:
+def test_mistakes_in_params_leave_earlier_results_alone(
+    clone: Clone, forked: ForkedStages, old: str, new: str, stage: str, message: str
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in (clone.path / "models").iterdir()}
     text = (clone.path / "params.yaml").read_text(encoding="utf-8")
     try:
         (clone.path / "params.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
-        done = clone.run(f"python src/{stage}.py", status=2)
+        done = forked.run(stage)
     finally:
         clone.run("git checkout -q params.yaml")
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.status == 2
+    assert message in done.err
+    assert done.err.count("\n") == 1, done.err
     assert clone.run("git status --porcelain").stdout == ""
     assert {path: path.stat().st_mtime_ns for path in (clone.path / "models").iterdir()} == before
 
 
+@share_forks
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -344,16 +366,17 @@ def test_mistakes_in_params_leave_earlier_results_alone(clone: Clone, old: str, 
         ("python src/split.py", "was trained on another data/split"),
     ],
 )
-def test_damaged_results_are_found(clone: Clone, damage: str, message: str) -> None:
+def test_damaged_results_are_found(clone: Clone, forked: ForkedStages, damage: str, message: str) -> None:
     try:
         # DVC's copies may be links to its cache, which must not be damaged.
         clone.edit({"val_fraction: 0.1": "val_fraction: 0.11"})
         clone.run(
             f"cp -r data/split s && rm -rf data/split && mv s data/split; cp -r models m && rm -r models && mv m models; {damage}"
         )
-        done = clone.run("python src/evaluate.py", status=2)
-        assert message in done.stderr
-        assert done.stderr.count("\n") == 1
+        done = forked.run("evaluate")
+        assert done.status == 2
+        assert message in done.err
+        assert done.err.count("\n") == 1
     finally:
         clone.run("git reset -q --hard && dvc checkout -q -f")
 
@@ -440,25 +463,26 @@ class Spy(nn.Module):
 """
 
 
-def test_training_cannot_read_what_is_tested_on(clone: Clone) -> None:
+@share_forks
+def test_training_cannot_read_what_is_tested_on(clone: Clone, forked: ForkedStages) -> None:
     spy = clone.path / "src/plugins/spy.py"
     spy.write_text(SPY)
     try:
         clone.edit({"darkroom.input.augment.RandomShift\n    pixels: 1": "plugins.spy.Spy"})
-        told = clone.run("python src/train.py", status=None)
-        assert told.returncode != 0
-        assert "is in the test split, which train must not read" in told.stderr
+        told = forked.run("train")
+        assert told.status != 0
+        assert "is in the test split, which train must not read" in told.err
     finally:
         spy.unlink()
         clone.run("git checkout -q params.yaml")
 
 
-def test_running_a_stage_by_hand_does_not_write_into_the_cache(clone: Clone) -> None:
+@share_forks
+def test_running_a_stage_by_hand_does_not_write_into_the_cache(clone: Clone, forked: ForkedStages) -> None:
     cache = {path: path.read_bytes() for path in (clone.path / ".dvc/cache/files").rglob("*") if path.is_file()}
     try:
         clone.edit({"lr: 0.01": "lr: 0.03", "seed: 0": "seed: 1"})
-        for stage in STAGES:
-            clone.run(f"python src/{stage}.py")
+        assert [forked.run(stage).status for stage in STAGES] == [0] * len(STAGES)
         assert all(path.read_bytes() == content for path, content in cache.items())
     finally:
         clone.run("git reset -q --hard && dvc checkout -q -f")

@@ -12,7 +12,7 @@ from clones import Clone, make_clone
 from object_store import ObjectStore, object_store
 from PIL import Image
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("object store")]
 NAMES = [f"{name}/{number}.png" for name in "ab" for number in range(10)]
 
 

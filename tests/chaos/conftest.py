@@ -7,5 +7,5 @@ import pytest
 
 @pytest.fixture(scope="session")
 def long() -> bool:
-    """Whether to try everything (CHAOS=long), which takes an hour, rather than the samples that CI takes."""
+    """Whether each driver tries all it can (CHAOS=long), which takes hours, rather than a sample."""
     return os.environ.get("CHAOS") == "long"

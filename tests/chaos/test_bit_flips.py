@@ -1,4 +1,4 @@
-"""One flipped bit anywhere in what the stages hand on to each other is found before anything is made of it."""
+"""One flipped bit anywhere in the files that one stage writes and the next reads is found before they are used."""
 
 import random
 from collections.abc import Callable
@@ -19,6 +19,8 @@ from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+PARTS = 5
+SHORT, LONG = 20, 200  # flips of each kind of file in each part
 CHANGES = {"train.model.kwargs": {"width": 4, "stages": 2}, "train.epochs": 2, "hardware.accelerator": "cpu"}
 
 
@@ -29,11 +31,12 @@ def refused(open_it: Callable[[], Any]) -> bool:
         return True
 
 
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.thorough) for part in range(1, PARTS))])
 def test_one_bit_anywhere(
-    make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, long: bool
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int, *, long: bool
 ) -> None:
     monkeypatch.setattr(store_module, "warn", lambda _: None)
-    num_flips = 1000 if long else 100
+    num_flips = LONG if long else SHORT
     params = make_params(CHANGES)
     plan = make_plan(params, digits.pack, digits.split.rows["train"])
     store = StateStore(tmp_path / "states", {})
@@ -51,7 +54,7 @@ def test_one_bit_anywhere(
         "model": (tmp_path, lambda: load_model(tmp_path, params)),
         "checkpoint": (state, store.latest),
     }
-    numbers = random.Random(0)
+    numbers = random.Random(part)
     for kind, (place, open_it) in opened.items():
         paths = [place] if place.is_file() else sorted(path for path in place.iterdir() if path.is_file())
         assert not refused(open_it), kind

@@ -1,31 +1,26 @@
-"""A fault of the disk at any write of any stage: one line, what stood there still stands, and the same command then ends well.
+"""A fault of the disk at any write of any stage: one line, earlier results are kept, and the same command then succeeds.
 
-Stages run in forks of a process that has imported all they need. There a fault comes at the n-th time that something is written:
-a file opened, a folder made, a name changed or removed, a content synced. A limit on the size of files reaches those libraries
-that write for themselves (safetensors, Arrow, torch).
+`make test` takes one place of every stage for each kind of fault, `make test-all` five, CHAOS=long every write.
 """
 
-import errno
 import hashlib
-import importlib
 import io
-import json
-import os
-import resource
-import selectors
-import signal
-import subprocess
-import sys
-import traceback
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
+from chaos import saboteur
+from chaos.saboteur import REMOVALS, Fault
+from clones import make_clone
+from forked_stages import ForkedStages, Result
 
-pytestmark = [pytest.mark.slow]
+from darkroom.data.images import encode
+from darkroom.sources.digits import list_digits
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
 OUTS = {
     "download": ["data/raw"],
@@ -37,192 +32,18 @@ OUTS = {
 }
 STATES = ".resume"
 KINDS = ("ENOSPC", "EACCES", "EIO", "short", "size")
-SAMPLES = 5  # of each stage and kind; CHAOS=long takes them all
+SAMPLES = 5  # of each stage and kind
 SIZES = [0, 1, 10, *(int(100 * 2 ** (step / 2)) for step in range(24))]  # bytes, up to 290 kB
-SHORT = 100  # bytes
-CASE_SECONDS = 120
 IMAGES_PER_CLASS = 20
-
-WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-# Events of Python's audit hooks, and the number of their arguments that are paths.
-WRITES = {"os.rename": 2, "os.mkdir": 1, "os.chmod": 1, "os.remove": 1, "os.rmdir": 1, "os.truncate": 1, "tempfile.mkstemp": 1}
-REMOVALS = ("os.remove", "os.rmdir")
-# What needs room on the disk, and goes on failing once the disk is full.
-GROWING = ("open", "os.mkdir", "tempfile.mkstemp", "os.fsync")
 
 Tree = dict[str, bytes]
 """Files and their content by relative path, and folders, whose path ends with a slash."""
 
 
-class Fault(NamedTuple):
-    """What goes wrong at the n-th write: an errno, or from there on no file grows beyond 100 bytes (`short`).
-
-    Or no file grows beyond `number` bytes from the start (`size`).
-    """
-
-    kind: str
-    number: int
-
-
-class Result(NamedTuple):
-    """How a stage ended, and what it wrote: pairs of event and path."""
-
-    status: int
-    out: str
-    err: str
-    events: list[list[str]]
-
-
-# In the process that forks.
-
-
-def serve(root: Path) -> None:
-    """Answer each line of standard input, a stage and a fault, with how the stage ended."""
-    sys.path[0] = str(root / "src")
-    os.chdir(root)
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    modules = [
-        *OUTS,
-        "darkroom.training.fit",
-        "darkroom.inference.predict",
-        "timm",
-        "sklearn.model_selection",
-        "pyarrow.parquet",
-    ]
-    for name in modules:
-        importlib.import_module(name)
-    for line in sys.stdin:
-        stage, fault = json.loads(line)
-        answers.write(json.dumps(forked(stage, fault and Fault(*fault), root)) + "\n")
-        answers.flush()
-
-
-def forked(stage: str, fault: Fault | None, root: Path) -> Result:
-    """Run a stage in a child process."""
-    pipes = {name: os.pipe() for name in ("out", "err", "events")}
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            status = run_stage(stage, fault, root, {name: write for name, (_, write) in pipes.items()})
-        finally:
-            os._exit(status)
-    for _, write in pipes.values():
-        os.close(write)
-    content = read_all({name: read for name, (read, _) in pipes.items()})
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return Result(status, content["out"], content["err"], [json.loads(line) for line in content["events"].splitlines()])
-
-
-def read_all(pipes: dict[str, int]) -> dict[str, str]:
-    content = dict.fromkeys(pipes, b"")
-    with selectors.DefaultSelector() as selector:
-        for name, pipe in pipes.items():
-            selector.register(pipe, selectors.EVENT_READ, name)
-        while selector.get_map():
-            for key, _ in selector.select():
-                if block := os.read(key.fd, 1 << 16):
-                    content[key.data] += block
-                else:
-                    selector.unregister(key.fd)
-                    os.close(key.fd)
-    return {name: value.decode(errors="replace") for name, value in content.items()}
-
-
-def run_stage(stage: str, fault: Fault | None, root: Path, pipes: dict[str, int]) -> int:
-    """Run a stage as `python src/<stage>.py` does, with a fault, and return its exit status."""
-    from darkroom.command import run_command
-
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(pipes["out"], 1)
-    os.dup2(pipes["err"], 2)
-    sys.argv = [f"src/{stage}.py"]
-    signal.alarm(CASE_SECONDS)
-    main = importlib.import_module(stage).main if stage in OUTS else load
-    Saboteur(fault, root, pipes["events"]).begin()
-    try:
-        run_command(main)
-    except BaseException:
-        traceback.print_exc()
-    return 1
-
-
-def load() -> None:
-    """Open the published model."""
-    from darkroom import paths
-    from darkroom.models.saving import load_model
-    from darkroom.params_file import load_params
-
-    load_model(paths.MODELS, load_params(paths.PARAMS))
-
-
-class Saboteur:
-    """Lists everything that is written below a folder, and makes one of it fail."""
-
-    def __init__(self, fault: Fault | None, root: Path, log: int):
-        self.fault, self.root, self.log = fault, str(root), log
-        self.count = 0
-
-    def begin(self) -> None:
-        """Watch this process from here on."""
-        if self.fault and self.fault.kind == "size":
-            self.limit(self.fault.number)
-        sync = os.fsync
-
-        def fsync(descriptor: int) -> None:
-            self.happens("os.fsync", Path(f"/proc/self/fd/{descriptor}").readlink(), named=False)
-            sync(descriptor)
-
-        os.fsync = fsync  # type: ignore[assignment]
-        sys.addaudithook(self.watch)
-
-    def limit(self, size: int) -> None:
-        """Let no file grow beyond a size; Python ignores the signal that comes with it, so that writing fails with EFBIG."""
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-    def watch(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open":
-            if isinstance(arguments[2], int) and arguments[2] & WRITE_FLAGS and not isinstance(arguments[0], int):
-                self.happens(event, arguments[0])
-        elif event in WRITES and not isinstance(arguments[0], int):
-            path = arguments[WRITES[event] - 1]
-            # What is removed may be named within a folder whose descriptor comes last.
-            folder = arguments[-1] if event in REMOVALS and arguments[-1] >= 0 else None
-            self.happens(event, path, "" if folder is None else f"/proc/self/fd/{folder}/")
-
-    def happens(self, event: str, path: Any, folder: str = "", *, named: bool = True) -> None:
-        """Count a write, and fail if it is its turn; as from the system, an error names a path only where one was given."""
-        name = os.fsdecode(path)
-        place = os.path.join(os.path.realpath(os.path.dirname(folder + name)), os.path.basename(name))  # noqa: PTH118, PTH119, PTH120
-        # What is there already is not made, what is not there is not removed.
-        idle = (event == "os.mkdir") if Path(place).is_dir() else (event in REMOVALS and not os.path.lexists(place))
-        if idle or not place.startswith(self.root + "/"):
-            return
-        number, self.count = self.count, self.count + 1
-        os.write(self.log, (json.dumps([event, place.removeprefix(self.root + "/")]) + "\n").encode())
-        if self.fault is None or self.fault.kind == "size":
-            return
-        if self.fault.kind == "short":
-            if number == self.fault.number:
-                self.limit(SHORT)
-            return
-        still_full = self.fault.kind == "ENOSPC" and number > self.fault.number and event in GROWING
-        if number == self.fault.number or still_full:
-            code = getattr(errno, self.fault.kind)
-            raise OSError(code, os.strerror(code), *([name] if named else []))
-
-
-# In the process of the test.
-
-
 class Workplace:
-    """A copy of this repository in which stages run, as often as one likes, from what the stages before them have made."""
+    """A copy of this repository in which every stage can be run again and again on the results of the stages before it."""
 
     def __init__(self, folder: Path):
-        # Imported here, since the process that forks has to import darkroom from the copy.
-        from clones import make_clone
-
         clone = make_clone(folder / "darkroom")
         clone.env["DVC_SITE_CACHE_DIR"] = str(folder / "site")
         clone.env["OMP_NUM_THREADS"] = "1"  # the networks are too small for more
@@ -231,36 +52,28 @@ class Workplace:
         clone.edit({"source: digits": "source: archive", "archive: null": f"archive: {archive}", "epochs: 3": "epochs: 2"})
         clone.edit({"sha256: null": f"sha256: {hashlib.sha256(archive.read_bytes()).hexdigest()}"})
         clone.edit({"kwargs: {width: 8}": "kwargs: {width: 4, stages: 2}"})
-        clone.edit({"watch: true": "watch: false"})  # its thread writes when it likes, and faults come at the n-th write
-        for stage in OUTS:
-            clone.run(f"python src/{stage}.py")
+        clone.edit({"watch: true": "watch: false"})  # its thread writes at any time, and faults come at the n-th write
         self.root = clone.path
-        self.server = subprocess.Popen(
-            [sys.executable, __file__, str(self.root)],
-            env=clone.env | {"PYTHONDONTWRITEBYTECODE": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self.forked = ForkedStages(clone, saboteur.__file__)
+        for stage in OUTS:
+            assert self.run(stage).status == 0
         self.finished = self.tree()
         clone.edit({"lr: 0.01": "lr: 0.02"})
         assert self.run("train").status == 0
         self.other_model = models(self.tree())
         clone.edit({"lr: 0.02": "lr: 0.01"})
 
-    def close(self) -> None:
-        assert self.server.stdin
-        assert self.server.stdout
-        self.server.stdin.close()
-        self.server.stdout.close()
-        self.server.wait()
-
     def run(self, stage: str, fault: Fault | None = None) -> Result:
-        assert self.server.stdin
-        assert self.server.stdout
-        self.server.stdin.write(json.dumps([stage, fault]) + "\n")
-        self.server.stdin.flush()
-        return Result(*json.loads(self.server.stdout.readline()))
+        return self.forked.run(stage, fault)
+
+    @cache  # noqa: B019 - there is one of them
+    def undisturbed(self, stage: str) -> int:
+        """Run a stage over what an earlier run has made, and return how often it writes."""
+        self.restore(self.before(stage, first=False))
+        result = self.run(stage)
+        assert result.status == 0, result.err
+        assert all(part(self.tree(), out) == part(self.finished, out) for out in OUTS[stage])
+        return len(result.events)
 
     def tree(self) -> Tree:
         """Return what all stages have made, and the states of trainings."""
@@ -289,7 +102,7 @@ class Workplace:
         return [str(path.relative_to(self.root)) for path in self.root.rglob(".writing-*")]
 
     def before(self, stage: str, *, first: bool) -> Tree:
-        """Return what stands there when a stage starts: nothing of its own at first, else what an earlier run has made."""
+        """Return the files there are when a stage starts: none of its own at first, else those of an earlier run."""
         tree = {path: content for path, content in self.finished.items() if not path.startswith(STATES) or stage == "evaluate"}
         own = {path: content for path, content in tree.items() if belongs(path, OUTS[stage])}
         for path in own:
@@ -310,15 +123,12 @@ def part(tree: Tree, out: str) -> Tree:
 
 
 def models(tree: Tree) -> Tree:
-    """Return what is opened; run.json says itself of which weights it is."""
+    """Return the files that are opened; run.json names its weights itself."""
     return {path: content for path, content in tree.items() if path.startswith("models/model.")}
 
 
 def digits() -> bytes:
     """Return an archive of some of scikit-learn's scans as PNG files."""
-    from darkroom.data.images import encode
-    from darkroom.sources.digits import list_digits
-
     file, counts = io.BytesIO(), dict.fromkeys(range(10), 0)
     with zipfile.ZipFile(file, "w") as archive:
         for item in list_digits().items:
@@ -331,7 +141,7 @@ def digits() -> bytes:
 
 @dataclass
 class Case:
-    """A stage with a fault, and what is wrong with how it took it."""
+    """A stage with a fault, and the check of how it ends."""
 
     place: Workplace
     stage: str
@@ -402,32 +212,25 @@ class Case:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
     made = Workplace(tmp_path_factory.mktemp("faults"))
     yield made
-    made.close()
+    made.forked.close()
 
 
-def sampled(numbers: list[int], shift: int) -> list[int]:
-    """Return some of the numbers, spread over all of them; with another shift others."""
+def chosen(numbers: list[int], shift: int, part: int, *, long: bool) -> list[int]:
+    """Return one of the numbers, another one for each shift and part, spread over all; or the part's share of all of them."""
     step = len(numbers) / SAMPLES
-    return sorted({numbers[int(step * (place + shift / len(KINDS)))] for place in range(SAMPLES)})
+    return numbers[part::SAMPLES] if long else [numbers[int(step * (part + shift / len(KINDS)))]]
 
 
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.thorough) for part in range(1, SAMPLES))])
 @pytest.mark.parametrize("stage", OUTS)
-def test_faults_of_the_disk(stage: str, place: Workplace, long: bool) -> None:
-    place.restore(place.before(stage, first=False))
-    undisturbed = place.run(stage)
-    assert undisturbed.status == 0, undisturbed.err
-    assert all(part(place.tree(), out) == part(place.finished, out) for out in OUTS[stage])
+def test_faults_of_the_disk(stage: str, part: int, place: Workplace, *, long: bool) -> None:
+    writes = place.undisturbed(stage)
     cases = []
     for shift, kind in enumerate(KINDS):
-        numbers = SIZES if kind == "size" else list(range(len(undisturbed.events)))
-        for number in numbers if long else sampled(numbers, shift):
-            starts = (False, True) if long else (len(cases) % 2 == 1,)
+        for number in chosen(SIZES if kind == "size" else list(range(writes)), shift, part, long=long):
+            starts = (False, True) if long else ((shift + part) % 2 == 1,)
             cases += [Case(place, stage, Fault(kind, number), first) for first in starts]
     wrong = [told for case in cases if (told := case.wrong())]
-    print(f"\nfaults {stage}: {len(cases)} cases at {len(undisturbed.events)} writes, {len(wrong)} failures")
-    assert len(undisturbed.events) >= SAMPLES
+    print(f"\nfaults {stage}: {len(cases)} cases at {writes} writes, {len(wrong)} failures")
+    assert writes >= SAMPLES
     assert not wrong, "\n".join(wrong)
-
-
-if __name__ == "__main__":
-    serve(Path(sys.argv[1]).resolve())

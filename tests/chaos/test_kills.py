@@ -1,4 +1,7 @@
-"""Whatever is killed, whenever, however often: the next `dvc repro` ends with the bits of a run that nobody disturbed."""
+"""Whatever is killed, at any instant, any number of times: the next `dvc repro` ends with the bits of an undisturbed run.
+
+`make test` kills three times, `make test-all` 24 times, CHAOS=long 200 times.
+"""
 
 import os
 import random
@@ -8,31 +11,18 @@ import time
 from pathlib import Path
 
 import pytest
-from clones import Clone, make_clone, outs
+from clones import Clone, Finished, make_clone, outs
 
 from darkroom.errors import InputError
 from darkroom.params_file import read_yaml
 
 pytestmark = pytest.mark.slow
 MAX_CHAIN = 3
+PARTS = 8
+SHORT, LONG = 3, 25  # kills in each part
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # A stage that finds the one before still saving its state waits for it.
 PATIENCE_SECONDS = 120
-
-
-class Undisturbed:
-    """A finished run: what it made, and how long it took."""
-
-    def __init__(self, clone: Clone):
-        start = time.monotonic()
-        clone.run("dvc repro")
-        self.seconds = time.monotonic() - start
-        self.outs = outs(clone.path / "dvc.lock")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    return Undisturbed(make_clone(tmp_path_factory.mktemp("undisturbed") / "darkroom"))
 
 
 def kill_once(clone: Clone, numbers: random.Random, seconds: float) -> str | None:
@@ -58,13 +48,13 @@ def kill_once(clone: Clone, numbers: random.Random, seconds: float) -> str | Non
             subprocess.run(["kill", f"-{number}", *stages], check=False)
         else:
             process.send_signal(number)
-        # DVC does not hear SIGINT while a stage runs: it is over when the stage is.
+        # DVC ignores SIGINT while a stage runs, and ends when the stage does.
         process.wait(PATIENCE_SECONDS)
     return f"{signal.Signals(number).name} to {whom}"
 
 
 def check_recorded(clone: Clone, expected: dict[str, str], told: list[str]) -> None:
-    """Whatever stands in dvc.lock was finished: its outputs are those of the undisturbed run."""
+    """What dvc.lock records was finished: its outputs are those of the undisturbed run."""
     lock = clone.path / "dvc.lock"
     try:
         stages = read_yaml(lock)["stages"].values()
@@ -75,43 +65,45 @@ def check_recorded(clone: Clone, expected: dict[str, str], told: list[str]) -> N
 
 
 def finish(clone: Clone) -> int:
-    """Run what is left, and return how many of DVC's own files had to be mended as `./darkroom doctor` says.
+    """Run what is left, and return how many of DVC's own files had to be repaired with the commands of `./darkroom doctor`.
 
-    DVC writes dvc.lock and .dvc/tmp/rwlock in place, and reads neither if it was killed in that instant.
+    DVC writes dvc.lock and .dvc/tmp/rwlock in place, and can read neither if it was killed meanwhile.
     """
     done = clone.run("dvc repro", status=None)
-    mended = 0
+    repaired = 0
     if done.returncode != 0:
         findings = clone.run("./darkroom doctor", status=None).stdout.splitlines()
         failures = [line for line in findings if line.startswith("fail ")]
         assert failures, done.stderr
         assert all("dvc.lock" in line or "rwlock" in line for line in failures), failures
-        mended = len(failures)
+        repaired = len(failures)
         for line in failures:
             clone.run(line.split("; run: ")[1])
         done = clone.run("dvc repro", status=None)
     assert done.returncode == 0, done.stderr
-    return mended
+    return repaired
 
 
-def test_kills_at_random_instants(undisturbed: Undisturbed, tmp_path: Path, *, long: bool) -> None:
-    wanted = 200 if long else 24
-    numbers = random.Random(0)
-    kills = runs = mended = 0
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.thorough) for part in range(1, PARTS))])
+def test_kills_at_random_instants(finished: Finished, tmp_path: Path, part: int, *, long: bool) -> None:
+    wanted = LONG if long else SHORT
+    expected = outs(finished.clone.path / "dvc.lock")
+    numbers = random.Random(part)
+    kills = runs = repaired = 0
     while kills < wanted:
         clone = make_clone(tmp_path / str(runs) / "darkroom")
         told: list[str] = []
-        for number in range(numbers.randint(2, MAX_CHAIN)):
-            # What is left to do gets less with every run.
-            if done := kill_once(clone, numbers, undisturbed.seconds / (1 + number / 2)):
+        for number in range(min(numbers.randint(2, MAX_CHAIN), wanted - kills)):
+            # Every run has less left to do.
+            if done := kill_once(clone, numbers, finished.seconds / (1 + number / 2)):
                 kills += 1
                 told.append(done)
-            check_recorded(clone, undisturbed.outs, told)
-        mended += finish(clone)
-        assert outs(clone.path / "dvc.lock") == undisturbed.outs, told
+            check_recorded(clone, expected, told)
+        repaired += finish(clone)
+        assert outs(clone.path / "dvc.lock") == expected, told
         assert clone.run("dvc status --quiet", status=None).returncode == 0, told
         assert not list(clone.path.rglob(".writing-*")), told
         runs += 1
     print(
-        f"\nkills: {kills} over {runs} runs, 0 lost, 0 corrupt, bits equal; files that DVC left half written, and doctor repaired: {mended}"
+        f"\nkills: {kills} over {runs} runs, 0 lost, 0 corrupt, bits equal; files that DVC left half written, and doctor repaired: {repaired}"
     )

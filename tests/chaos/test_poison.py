@@ -1,6 +1,6 @@
-"""Files that are made to run code, or to write where they should not: nothing of them runs, and nothing leaves its folder.
+"""Files made to run code, or to write where they should not: no code of theirs runs, and nothing is written outside the folder.
 
-Every file is opened in a process of its own, under an audit hook that cannot be taken off again.
+Every file is opened in a process of its own, under an audit hook, which cannot be removed.
 """
 
 import builtins
@@ -244,7 +244,7 @@ def packs() -> Iterator[Case]:
 
 
 def names() -> Iterator[Case]:
-    """Names that a spreadsheet or a page would run; they are kept, and made harmless."""
+    """Names that a spreadsheet or a page would run; they are kept, but escaped."""
 
     def open_it(folder: Path, params: Params) -> None:
         (folder / "raw").mkdir()

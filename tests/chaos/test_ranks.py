@@ -1,4 +1,4 @@
-"""Two processes that train together: when one ends, dies or hangs, both are gone in half a minute, and the training goes on."""
+"""Two processes that train together: when one ends, dies or hangs, both end within half a minute, and training can be resumed."""
 
 import os
 import re
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from clones import Clone, make_clone, wait_for
+from clones import Clone, Finished, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ranks")]
 GONE_SECONDS = 30
 LEAVES_SLOWLY = """
 import os, time
@@ -28,16 +28,15 @@ os._exit = slowly
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone that trains in two processes on the CPU, for long."""
-    made = make_clone(tmp_path_factory.mktemp("ranks") / "darkroom")
-    # Two processes with a thread for each of two cores would stall one another.
+    made = finished.copy(tmp_path_factory.mktemp("ranks") / "darkroom")
+    # Two processes with a thread for each of two cores would stall each other.
     made.env["OMP_NUM_THREADS"] = "1"
     changes = {"devices: 1": "devices: 2", "strategy: auto": "strategy: ddp", "accelerator: auto": "accelerator: cpu"}
     made.edit(
         changes | {"epochs: 3": "epochs: 12", "patience: 10": "patience: 1000", "timeout_seconds: 25.0": "timeout_seconds: 8.0"}
     )
-    made.run("python src/download.py && python src/split.py")
     return made
 
 
@@ -50,7 +49,7 @@ def training(clone: Clone) -> Iterator[tuple[subprocess.Popen[str], int]]:
 
 @contextmanager
 def started(clone: Clone, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Yield both from the first epoch on; at the end the main one is killed."""
+    """Yield both once the first epoch has ended; kill the main one at the end."""
     clone.run("rm -rf .resume")
     process = subprocess.Popen(
         [sys.executable, "src/train.py"],
@@ -70,7 +69,7 @@ def started(clone: Clone, environment: dict[str, str]) -> Iterator[tuple[subproc
 
 
 def is_gone(pid: int) -> bool:
-    """Return whether a process has ended, even if nobody has asked for its status yet."""
+    """Return whether a process has ended, even if its parent has not read its status yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
@@ -99,8 +98,9 @@ def test_a_signal_ends_both_and_the_bits_stay(clone: Clone, training: tuple[subp
     assert (clone.path / "models/model.safetensors").read_bytes() == resumed
 
 
+@pytest.mark.thorough
 def test_the_main_one_may_take_longer_to_end(clone: Clone, tmp_path: Path) -> None:
-    """Lightning looks every five seconds, and kills it once the other one has ended with anything but 0."""
+    """Lightning checks every five seconds, and kills it if the other one has ended with a status other than 0."""
     (tmp_path / "sitecustomize.py").write_text(LEAVES_SLOWLY)
     with started(clone, {"PYTHONPATH": str(tmp_path)}) as training:
         training[0].send_signal(signal.SIGTERM)
@@ -112,23 +112,25 @@ def test_the_main_one_may_take_longer_to_end(clone: Clone, tmp_path: Path) -> No
 def test_the_other_one_dies(training: tuple[subprocess.Popen[str], int]) -> None:
     os.kill(training[1], signal.SIGKILL)
     status, told = ended(training)
-    # Lightning watches it, and may be the first to kill the main process.
+    # Lightning notices as well, and may kill the main process first.
     assert status in (1, -signal.SIGKILL)
     assert "Traceback" not in told
 
 
+@pytest.mark.thorough
 def test_the_main_one_dies(training: tuple[subprocess.Popen[str], int]) -> None:
     training[0].kill()
     assert ended(training)[0] == -signal.SIGKILL
 
 
 def test_the_main_one_died_before_the_other_one_could_look(clone: Clone) -> None:
-    """It would wait for ever to be met, and hold the pipes of whoever reads what the training says."""
+    """It would wait for the main one without end, and keep the pipes of its output open."""
     started = {"LOCAL_RANK": "1", "NODE_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "DARKROOM_MAIN_PROCESS": "1"}
     done = subprocess.run([sys.executable, "src/train.py"], cwd=clone.path, env=clone.env | started, timeout=GONE_SECONDS)
     assert done.returncode == -signal.SIGKILL
 
 
+@pytest.mark.thorough
 def test_the_other_one_hangs(training: tuple[subprocess.Popen[str], int]) -> None:
     os.kill(training[1], signal.SIGSTOP)
     status, told = ended(training)
@@ -137,8 +139,9 @@ def test_the_other_one_hangs(training: tuple[subprocess.Popen[str], int]) -> Non
     assert told.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_two_processes_measure_what_one_does(clone: Clone) -> None:
-    """The same images make each step, also of balanced epochs, so the metrics of training and validation are those of one."""
+    """Every step is of the same images, also in balanced epochs, so the metrics are those of one process."""
     clone.run("rm -rf .resume && cp params.yaml params.before")
     network = "{provider: timm, name: test_vit, pretrained: false, kwargs: {img_size: 8, patch_size: 2}}"  # it has no batch norm
     changed = {"epochs: 12": "epochs: 2", "sampler: shuffled": "sampler: balanced", "precision: 32-true": "precision: 64-true"}
@@ -163,6 +166,7 @@ def numbers_of(table: Path) -> list[float]:
     return [float(cell) for line in table.read_text().splitlines()[1:] for cell in line.split("\t")]
 
 
+@pytest.mark.thorough
 def test_the_port_is_taken(clone: Clone) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         done = clone.run(f"rm -rf .resume; MASTER_PORT={server.getsockname()[1]} python src/train.py", status=1)

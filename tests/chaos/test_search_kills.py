@@ -1,10 +1,14 @@
-"""A search that is killed at random instants, alone or with all that it has started, ends with every trial once and whole."""
+"""A search that is killed at random instants, alone or with its processes, ends with every trial once and complete.
+
+`make test` kills it once, `make test-all` five times, CHAOS=long 51 times.
+"""
 
 import json
 import os
 import random
 import subprocess
 import time
+from pathlib import Path
 
 import optuna
 import pytest
@@ -14,19 +18,20 @@ from optuna.trial import TrialState
 from darkroom.search.storage import open_storage
 
 pytestmark = pytest.mark.slow
-KILLS, TRIALS = {False: 4, True: 50}, {False: 3, True: 20}
+# Of kills and trials.
+SAMPLE, SHORT, LONG = (1, 2), (4, 3), (50, 20)
 COMMAND = ["./darkroom", "tune", "--jobs", "2", "-S", "hardware.watch=false", "-S", "tune.pruner=null"]
 PATIENCE_SECONDS = 120
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes that a process has started, and those that these have."""
+    """Return the children of a process, and their children."""
     children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
     return [found for child in children for found in (int(child), *descendants(int(child)))]
 
 
 def kill_once(clone: Clone, arguments: list[str], numbers: random.Random, seconds: float) -> str | None:
-    """Start the search and kill it, or one of what it has started, at a random instant; None if it was over before."""
+    """Start the search and kill it, or one of its processes, at a random instant; None if it had finished before."""
     with (clone.path.parent / "log").open("a") as log:
         process = subprocess.Popen([*COMMAND, *arguments], cwd=clone.path, env=clone.env, stdout=log, stderr=log)
         time.sleep(numbers.uniform(0, seconds))
@@ -65,14 +70,16 @@ def check_sound(clone: Clone, num_trials: int, told: list[str]) -> None:
     assert clone.run("git fsck --no-dangling", status=None).returncode == 0, told
 
 
-def test_kills_at_random_instants(tmp_path_factory: pytest.TempPathFactory, long: bool) -> None:
-    clone = make_clone(tmp_path_factory.mktemp("search") / "darkroom")
-    arguments = ["-S", f"tune.trials={TRIALS[long]}"]
+@pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.thorough)])
+def test_kills_at_random_instants(tmp_path: Path, *, thorough: bool, long: bool) -> None:
+    kills, trials = SAMPLE if not thorough else LONG if long else SHORT
+    clone = make_clone(tmp_path / "darkroom")
+    arguments = ["-S", f"tune.trials={trials}"]
     numbers = random.Random(os.environ.get("CHAOS_SEED", "0"))
     told: list[str] = []
-    while len(told) < KILLS[long]:
+    while len(told) < kills:
         done = kill_once(clone, arguments, numbers, 20.0)
-        if done is None:  # it came to its end: it is to have more to do
+        if done is None:  # it had finished: give it more to do
             arguments = ["-S", f"tune.trials={int(arguments[1].partition('=')[2]) + 4}"]
             continue
         told.append(done)

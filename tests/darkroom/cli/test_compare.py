@@ -15,6 +15,7 @@ from clones import Clone, make_clone, outs
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[3]
+pytestmark = pytest.mark.xdist_group("compare")
 KINDS = ["added", "removed", "relabelled", "moved", "renamed", "replaced"]
 
 

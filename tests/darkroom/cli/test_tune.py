@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from darkroom.params_file import read_yaml
 from darkroom.search.storage import open_storage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tune")]
 SPACE = "-S '~tune.search_space' -S '+tune.search_space"
 TUNE = "./darkroom tune -S hardware.watch=false"
 

@@ -15,7 +15,10 @@ from darkroom.errors import InputError
 from darkroom.search import trials as trials_module
 from darkroom.search.storage import open_storage
 
-pytestmark = pytest.mark.skipif(program("initdb") is None, reason="no PostgreSQL server is installed")
+pytestmark = [
+    pytest.mark.skipif(program("initdb") is None, reason="no PostgreSQL server is installed"),
+    pytest.mark.xdist_group("postgres"),
+]
 SEARCHES = 4
 
 

@@ -17,10 +17,12 @@ from darkroom.training.plan import make_plan
 # Images of several labels, on which that one is tried in tests/test_pipeline.py.
 PRESETS = [name for name in preset_names(paths.PRESETS) if name != "multilabel"]
 SMALL = 32
+# Large networks whose recipes differ little from those of smaller ones.
+LARGE = ("recipes/big_vision_vit_b32", "recipes/strikes_back_a1", "recipes/strikes_back_a2")
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.thorough] * (name in LARGE)) for name in PRESETS])
 def test_a_preset_takes_two_steps(
     name: str, content: dict[str, Any], make_params: Callable[..., Params], photos: Any, tmp_path: Path
 ) -> None:

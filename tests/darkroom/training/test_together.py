@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from clones import Clone, make_clone
+from clones import Clone, Finished
 from safetensors.torch import load_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("together")]
 # Neither statistics of normalisation nor dropout, which are of each process's own images.
 HEAD_ALONE = {
     "freeze: 0.0": "freeze: true",
@@ -17,10 +17,10 @@ HEAD_ALONE = {
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    made = make_clone(tmp_path_factory.mktemp("together") / "darkroom")
+def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    made = finished.copy(tmp_path_factory.mktemp("together") / "darkroom")
     made.env["OMP_NUM_THREADS"] = "1"
-    made.run("python src/download.py && python src/split.py && python src/train.py && cp -r models teacher")
+    made.run("cp -r models teacher")
     made.edit(HEAD_ALONE)
     return made
 

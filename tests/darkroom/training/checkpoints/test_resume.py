@@ -56,36 +56,51 @@ CHAINS = [
 THREADS = {"hardware.num_workers": 2, "train.augment": [{"_target_": "RandomCropResize"}, {"_target_": "RandomFlip"}]}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"hardware.num_workers": 1},
-        {"hardware.num_workers": 2},
-        THREADS,
-        {"hardware.cache_images": True, "train.augment": [{"_target_": "AlternatingFlip"}, {"_target_": "RandomColor"}]},
-        # No epoch is better than the first by that much: every later one lowers the rate.
-        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "threshold": 10.0}},
-        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.OneCycleLR"}, "train.optimizer": {"_target_": "torch.optim.SGD"}},
-        {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "train.trainer": {"accumulate_grad_batches": 2}},
-        {"train.precision": "bf16-mixed", "train.monitor": "val/loss"},
-        {"train.trainer": {"val_check_interval": 0.5}},
-        {"train.lr_table": {0: 0.01, 1: 0.1, 2: 0.02}, "train.layer_decay": 0.5, "train.mixup": 0.4, "train.cutmix": 1.0},
-        {"train.freeze": 0.5, "train.unfreeze_epoch": 1, "train.class_weights": "balanced", "train.decay_norm_and_bias": False},
-        {"train.ema": 0.9, "train.sampler": "balanced", "train.adaptive_clip": 0.1, "train.image_sizes": {0: 6, 1: 8}},
-        {"train.swa": 0.4},
-        {"train.log_every": "step", "train.test_every": 2},
-        {"train.log_every": "step", "train.trainer": {"accumulate_grad_batches": 2}},
-        {"train.cache_features": True, "train.freeze": True, "train.augment": [], "train.ema": 0.9, "train.test_every": 2},
-        {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.Compose", "transforms": [{"_target_": "albumentations.Affine", "rotate": [-20, 20]}, {"_target_": "albumentations.CoarseDropout"}]}]},
-        {"train.metrics": {"auroc": "AUROC"}, "train.monitor": "val/auroc", "train.keep_best": 2, "train.keep_every": 1},
-    ],
-    ids=["plain", "one worker", "two workers", "two threads", "held", "plateau", "one cycle", "accumulated", "bf16", "two validations an epoch", "table and mixing", "thawed", "ema", "swa", "steps and test", "accumulated steps", "cached features", "albumentations", "kept epochs"],
-)  # fmt: skip
-def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
-    params, expected = whole(changes)
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "one worker": {"hardware.num_workers": 1},
+    "two workers": {"hardware.num_workers": 2},
+    "two threads": THREADS,
+    "held": {"hardware.cache_images": True, "train.augment": [{"_target_": "AlternatingFlip"}, {"_target_": "RandomColor"}]},
+    # No epoch is better than the first by that much: every later one lowers the rate.
+    "plateau": {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "threshold": 10.0}},
+    "one cycle": {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.OneCycleLR"}, "train.optimizer": {"_target_": "torch.optim.SGD"}},
+    "accumulated": {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "train.trainer": {"accumulate_grad_batches": 2}},
+    "bf16": {"train.precision": "bf16-mixed", "train.monitor": "val/loss"},
+    "two validations an epoch": {"train.trainer": {"val_check_interval": 0.5}},
+    "table and mixing": {"train.lr_table": {0: 0.01, 1: 0.1, 2: 0.02}, "train.layer_decay": 0.5, "train.mixup": 0.4, "train.cutmix": 1.0},
+    "thawed": {"train.freeze": 0.5, "train.unfreeze_epoch": 1, "train.class_weights": "balanced", "train.decay_norm_and_bias": False},
+    "ema": {"train.ema": 0.9, "train.sampler": "balanced", "train.adaptive_clip": 0.1, "train.image_sizes": {0: 6, 1: 8}},
+    "swa": {"train.swa": 0.4},
+    "steps and test": {"train.log_every": "step", "train.test_every": 2},
+    "accumulated steps": {"train.log_every": "step", "train.trainer": {"accumulate_grad_batches": 2}},
+    "cached features": {"train.cache_features": True, "train.freeze": True, "train.augment": [], "train.ema": 0.9, "train.test_every": 2},
+    "albumentations": {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.Compose", "transforms": [{"_target_": "albumentations.Affine", "rotate": [-20, 20]}, {"_target_": "albumentations.CoarseDropout"}]}]},
+    "kept epochs": {"train.metrics": {"auroc": "AUROC"}, "train.monitor": "val/auroc", "train.keep_best": 2, "train.keep_every": 1},
+}  # fmt: skip
+
+
+def chains_of(name: str) -> list[list[Stop | None]]:
+    """Return the chains to try with a configuration; the first two are tried every time, and are others for the next one."""
     # Starting reading processes takes longer than all the rest.
-    for number, stops in enumerate(CHAINS[:2] if params.hardware.num_workers and changes is not THREADS else CHAINS):
+    if CONFIGURATIONS[name].get("hardware.num_workers") and name != "two threads":
+        return CHAINS[:2]
+    start = 2 * list(CONFIGURATIONS).index(name) % len(CHAINS)
+    return CHAINS[start:] + CHAINS[:start]
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, name: str) -> None:
+    params, expected = whole(CONFIGURATIONS[name])
+    for number, stops in enumerate(chains_of(name)[:2]):
+        assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", [name for name in CONFIGURATIONS if len(chains_of(name)) > 2])
+def test_more_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, name: str) -> None:
+    params, expected = whole(CONFIGURATIONS[name])
+    for number, stops in enumerate(chains_of(name)[2:]):
         assert_equal(run(params, few, tmp_path / str(number), stops), expected)
 
 

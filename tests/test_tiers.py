@@ -1,0 +1,42 @@
+"""No test is lost between the tiers."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from tiers import FIFTHS, in_fifth
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_every_test_is_in_one_fifth_and_every_file_is_spread_over_all() -> None:
+    files = ["a"] * 12 + ["b"] * 5 + ["c", "a"]
+    chosen = [in_fifth(files, fifth) for fifth in range(FIFTHS)]
+    assert [sum(each) for each in zip(*chosen, strict=True)] == [1] * len(files)
+    for each in chosen:
+        shares = [sum(taken for taken, file in zip(each, files, strict=True) if file == name) for name in "abc"]
+        assert shares[0] in (2, 3)
+        assert shares[1:] in ([1, 0], [1, 1])
+
+
+@pytest.mark.parametrize("shallow", [False, True])
+def test_ci_chooses_a_fifth(tmp_path: Path, shallow: bool) -> None:
+    """Of the commits, or of the hash of a commit whose ancestors are missing; the checks and tests are left out here."""
+    folder = tmp_path / "repository"
+    commit = "git -c user.name=x -c user.email=x@localhost commit -q --allow-empty -m x"
+    subprocess.run(["bash", "-ec", f"git init -q {folder}; cd {folder}; for i in 1 2 3 4 5 6 7; do {commit}; done"], check=True)
+    if shallow:
+        subprocess.run(["git", "clone", "-q", "--depth=1", f"file://{folder}", tmp_path / "shallow"], check=True)
+        folder = tmp_path / "shallow"
+    text = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    text, number = re.subn(r"^make ", "echo make ", text, flags=re.MULTILINE)
+    assert number == 2
+    (folder / ".ci").mkdir()
+    (folder / ".ci/run").write_text(text.replace('"$(id -u)" = 0', "no = yes"))  # and no PostgreSQL
+    said = subprocess.run(["bash", folder / ".ci/run"], capture_output=True, text=True, check=True).stdout.splitlines()
+    fifth = re.fullmatch(r"make test FIFTH=([0-4])", said[-1])
+    assert fifth
+    assert said[-2].startswith(f"thorough tests: fifth {fifth[1]} of 0 to 4, ")
+    assert ("by the hash" if shallow else "7 commits") in said[-2]
+    assert shallow or fifth[1] == "2"
