@@ -502,7 +502,7 @@ Objective = Annotated[str, Field(pattern=OBJECTIVE)]
 
 
 class TuneParams(Section):
-    """Hyperparameter search (`./darkroom tune`). No stage depends on this section: results stay valid when the search is extended."""
+    """Hyperparameter search by `./darkroom tune`. No stage depends on this section: results stay valid when it is extended."""
 
     study: Annotated[str, Field(pattern=STUDY)]
     """Name of the study; its trials are the experiments `<study>-0000`, `<study>-0001`, …"""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.data.channel_stats import measure_colours
-from darkroom.data.images import fit
 from darkroom.data.pack import Pack, Rows
+from darkroom.data.resizing import fit
 from darkroom.models import networks
 from darkroom.models.init_from import InitialWeights, load_initial_weights
 from darkroom.models.layers import Frozen
