@@ -70,7 +70,7 @@ def test_held_images_give_the_same_bits(
         for hold in (False, True)
     )
     assert all(torch.equal(value, held.weights[name]) for name, value in read.weights.items())
-    assert "held on cpu" in capsys.readouterr().out
+    assert "cached on cpu" in capsys.readouterr().out
 
 
 def test_the_best_epoch_is_kept_not_the_last(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
