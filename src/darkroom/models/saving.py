@@ -175,7 +175,7 @@ def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *
     if isinstance(model, Target) and model != params.train.model:
         raise InputError(
             f"{where}: was trained with {model.target}, but params.yaml names another train.model; "
-            f"set train.model to {model.target}, or {advice}"
+            f"set train.model to what it was, or {advice}"
         )
     if isinstance(model, Network):
         # The weights are those of the model; no other file is downloaded or opened.

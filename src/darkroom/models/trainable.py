@@ -96,7 +96,7 @@ def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights 
     preprocessing = _choose_preprocessing(train, pack, rows, channels, weights)
     network = Normalized(inner, preprocessing)
     images_of = partial(_images, pack, channels=channels)
-    # Not as many images as classes: a loss that takes labels for logits would broadcast them without an error.
+    # Another number of images than of classes, so that transposed logits are noticed.
     few = rows[: 3 if num_classes == 2 else 2]
     for side in (preprocessing.image_size, *(train.image_sizes or {}).values()):
         check_network(network, images_of(few, size=side), num_classes)

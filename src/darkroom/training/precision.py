@@ -42,7 +42,7 @@ def resolve_precision(plan: Plan, memory: Path | None = None) -> Plan:
     precision = _remembered(memory) if memory else None
     if precision is None:
         precision, why = _chosen(plan, choose_device(params.hardware))
-        print(f"train.precision: {precision}: {why}", flush=True)
+        print(f"train.precision: computes in {precision}: {why}", flush=True)
         if memory:
             files.write_sealed_json(memory, {"precision": precision})
     train = params.train.model_copy(update={"precision": precision})

@@ -178,7 +178,9 @@ def test_where_the_head_is() -> None:
     assert head_name(models.mobilenet_v3_small(num_classes=3)) == "classifier.3"
     # A normalisation in front of the pooling is trained with it: no module has both.
     assert head_name(timm.create_model("mobilenetv3_small_050", num_classes=3)) == ""
-    with pytest.raises(InputError, match=r"whose answer is not that of one last module \(there are several\) to each image"):
+    with pytest.raises(
+        InputError, match=r"whose logits are not the output of one last module \(there are several\) for each image"
+    ):
         Probe(
             timm.create_model("mobilenetv3_small_050", num_classes=3),
             Preprocessing(image_size=8, channels=1, mean=(0.3,), std=(0.2,)),

@@ -95,14 +95,14 @@ def test_the_merged_network_answers_as_the_adapted_one(plan: Callable[..., Plan]
 
 def test_the_number_of_parameters_is_told(plan: Callable[..., Plan]) -> None:
     changes = {"train.model": VIT, "train.image_size": 32}
-    whole, adapted = plan(changes).size, plan(changes | LORA).size
+    whole, adapted = plan(changes).model.size, plan(changes | LORA).model.size
     assert (adapted.parameters, adapted.multiply_adds) == (whole.parameters, whole.multiply_adds)
     width, rank = 192, 2
     layers = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
     of_blocks = 2 * sum(rank * (inputs + outputs) for inputs, outputs in layers)
     of_patches = rank * (8 * 8 + width)
     assert adapted.trained == of_blocks + of_patches + 10 * width + 10
-    few_layers = plan(changes | {"train.lora": {"rank": 2, "targets": [r"attn\.qkv", "fc1$"]}}).size
+    few_layers = plan(changes | {"train.lora": {"rank": 2, "targets": [r"attn\.qkv", "fc1$"]}}).model.size
     assert few_layers.trained == 2 * rank * (width + 3 * width + width + 4 * width) + 10 * width + 10
 
 
@@ -187,7 +187,7 @@ def test_layers_that_do_more_than_multiply_are_left_alone() -> None:
     ("changes", "message"),
     [
         ({"train.lora": {"targets": ["atn"]}}, "train.lora.targets: 'atn' matches no layer that can be adapted; they are features.0, …, features.4"),
-        ({"train.lora": {"targets": ["head"]}}, "train.lora.targets: 'head' is in no name of the layers"),
+        ({"train.lora": {"targets": ["head"]}}, "train.lora.targets: 'head' matches no layer"),
         ({"train.lora": {"targets": ["("]}}, "train.lora.targets.0: '(' is not a regular expression ("),
         ({"train.lora": {"targets": []}}, "train.lora.targets: "),
         ({"train.lora": {"rank": 0}}, "train.lora.rank: is 0, but should be"),

@@ -15,7 +15,7 @@ from darkroom.models.networks import build_network, network_channels
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.pretrained import describe_weights
 from darkroom.params import Network, Target
-from darkroom.training.dry_run import dry_run
+from darkroom.training.dry_run import try_step
 
 
 def named(provider: Any, name: str, *, pretrained: bool = False, **kwargs: Any) -> Network:
@@ -53,7 +53,7 @@ def sgd(network: nn.Module) -> torch.optim.Optimizer:
 def test_logits_of_every_provider(model: Network | Target, size: int, channels: int) -> None:
     preprocessing = around_grey(size, channels)
     network = Normalized(build_network(model, num_classes=5, channels=channels), preprocessing)
-    dry_run(network, nn.CrossEntropyLoss(), sgd, two_images(size, channels), 5)
+    try_step(network, nn.CrossEntropyLoss(), sgd, two_images(size, channels), 5)
 
 
 def test_images_are_normalised_in_front_of_the_network() -> None:

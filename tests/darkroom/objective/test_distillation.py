@@ -151,7 +151,7 @@ def test_the_weight_of_one_is_the_teacher_alone(taught: Callable[..., Params]) -
     teacher = teacher_of(taught(weight=1.0))
     assert teacher is not None
     images = torch.randint(256, (4, 1, 8, 8), dtype=torch.uint8)
-    logits = teacher.answer(images).requires_grad_()
+    logits = teacher.predict(images).requires_grad_()
     teacher(nn.functional.cross_entropy(logits, torch.zeros(4, dtype=torch.long)), logits, images).backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None
     assert torch.allclose(logits.grad, torch.zeros(4, 10), atol=1e-6)
@@ -172,8 +172,8 @@ def test_a_teacher_sees_images_of_its_own_size_and_channels(channels: int, given
     wanted = grey if channels == 1 else images.float().expand(-1, 3, -1, -1)
     resized = nn.functional.interpolate(wanted, (6, 6), mode="bilinear", antialias=True)
     # Grey values are rounded down to bytes, as those of an image are.
-    assert torch.allclose(teacher.answer(images), network(resized), atol=0.05)
-    assert torch.equal(teacher.answer(images), teacher.answer(images))
+    assert torch.allclose(teacher.predict(images), network(resized), atol=0.05)
+    assert torch.equal(teacher.predict(images), teacher.predict(images))
 
 
 def test_what_it_learnt_from_is_recorded_and_part_of_the_state(
@@ -221,9 +221,9 @@ def test_another_teacher_is_refused(taught: Callable[..., Params], digits: Any, 
         assert "\n" not in str(caught.value)
 
     publish(folder, plan, [*DIGITS[1:], "0"])
-    refused(f"{folder} has 10 classes (1, 2, 3, …), but the data has 10 classes (0, 1, 2, …); name a model of the same classes")
+    refused(f"{folder} has 10 classes (1, 2, 3, …), but the data has 10 classes (0, 1, 2, …); name a model with the same classes")
     publish(folder, plan, DIGITS, task="multilabel")
-    refused(f"{folder} is of images with any number of classes each, which these have not; name another model")
+    refused(f"{folder} predicts any number of classes per image, unlike the labels of the data; name another model")
     card = make_card(plan.params, plan.preprocessing, DIGITS, {}, Best(), about=plan.about)
     weights = plan.classifier.network.state_dict()
     save_model(folder, weights | {"network.head.bias": torch.full((10,), float("nan"))}, card)

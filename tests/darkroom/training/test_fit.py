@@ -70,7 +70,7 @@ def test_held_images_give_the_same_bits(
         for hold in (False, True)
     )
     assert all(torch.equal(value, held.weights[name]) for name, value in read.weights.items())
-    assert "held on cpu" in capsys.readouterr().out
+    assert "cached on cpu" in capsys.readouterr().out
 
 
 def test_the_best_epoch_is_kept_not_the_last(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
         ),
         (
             {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.ToFloat"}]},
-            "train.augment: ToFloat makes a torch.float32 (1, 8, 8) of an image, not uint8 (channels, height, width)",
+            "train.augment: ToFloat returns a torch.float32 (1, 8, 8), not uint8 (channels, height, width)",
         ),
         (
             {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.Crop", "x_max": 9}]},
@@ -287,5 +287,5 @@ def test_what_is_measured_later_is_what_was_best(make_params: Callable[..., Para
     rows = digits.split.rows["val"]
     probabilities = predict_rows(Predictor(model, params.hardware), digits.pack, rows, batch_size=50)
     assert np.mean(probabilities.argmax(1) == digits.pack.labels[rows]) == pytest.approx(best.score)
-    with pytest.raises(InputError, match=r"was trained on another data/split than is here; run 'dvc repro'"):
+    with pytest.raises(InputError, match=r"was trained on another data/split; run 'dvc repro'"):
         model.check_data(data_hashes(digits.raw, digits.split) | {"split": "0" * 64})

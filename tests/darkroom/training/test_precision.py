@@ -57,7 +57,10 @@ def test_the_clearly_faster_one_is_chosen(
     plan = make()
     passes = clocked(plan, 1.0, half)
     found = resolve_precision(plan)
-    assert capsys.readouterr().out == f"train.precision: {chosen}: a step in bf16-mixed is {gain} times as fast as in 32-true\n"
+    assert (
+        capsys.readouterr().out
+        == f"train.precision: computes in {chosen}: a step in bf16-mixed is {gain} times as fast as in 32-true\n"
+    )
     assert (found.params.train.precision, found.about["precision"]) == (chosen, chosen)
     assert passes == [False, True] * (precision.STEPS + 1)
 
@@ -92,14 +95,14 @@ def test_nothing_is_tried_in_vain(make: Any, capsys: Any, monkeypatch: pytest.Mo
     monkeypatch.setattr(precision, "is_fast_at_bf16", lambda _: False)
     monkeypatch.setattr(precision, "_timed", None)
     assert resolve_precision(make()).params.train.precision == "32-true"
-    assert capsys.readouterr().out == "train.precision: 32-true: no instructions for half precision on this cpu\n"
+    assert capsys.readouterr().out == "train.precision: computes in 32-true: this cpu has no instructions for half precision\n"
     plan = make({"train.precision": "64-true"})
     assert resolve_precision(plan) is plan
     monkeypatch.setattr(precision, "is_fast_at_bf16", lambda _: True)
     assert resolve_precision(
         make({"train.precision": "auto", "train.freeze": True, "train.cache_features": True, "train.augment": []})
     )
-    assert "computes in 32-true: the head alone is trained" in capsys.readouterr().out
+    assert "computes in 32-true: only the head is trained" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("changes", [{"hardware.devices": 2}, {"hardware.num_nodes": 2}])

@@ -51,7 +51,7 @@ def test_it_learns_the_same_and_says_what_it_cost(trained: Callable[..., Any], c
 def test_without_a_compiler_there_is_a_way_out(trained: Callable[..., Any]) -> None:
     torch._dynamo.reset()
     no_compiler = config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
-    message = r"train\.compile: this network cannot be compiled here .*set it to null, or see"
+    message = r"train\.compile: this network cannot be compiled here .*set it to null, or install"
     with no_compiler, pytest.raises(RunError, match=message) as raised:
         trained(compile="default")
     assert "\n" not in str(raised.value)

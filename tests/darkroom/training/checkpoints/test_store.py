@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_the_states_before(store: StateStore, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(RunError, match=r"the state of step 18 cannot be saved \(No space left on device\); free the disk"):
+    with pytest.raises(RunError, match=r"the state of step 18 cannot be saved \(No space left on device\); free disk space"):
         store.save(state(18), step=18, phase=EPOCH_OVER)
     assert sorted(store.folder.iterdir()) == before
 
