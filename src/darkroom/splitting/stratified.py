@@ -100,13 +100,13 @@ class _Sampler:
         labels = self._unit_labels(rows, firsts)
         self._check_classes(labels)
         if min(count, rest) < len(self.pack.classes) and not is_multilabel(labels):
-            which = f"selects {count} of {len(firsts)}" if count < rest else f"leaves {rest} of {len(firsts)}"
+            which = f"gives {count} of {len(firsts)}" if count < rest else f"leaves {rest} of {len(firsts)}"
             raise InputError(
                 f"params.yaml: {key}: {which} images, fewer than one for each of the {len(self.pack.classes)} classes; "
                 f"{'raise' if count < rest else 'lower'} it, or add images"
             )
         if min(count, rest) < 1:
-            raise InputError(f"params.yaml: {key}: selects {count} of {len(firsts)} images or groups; change it, or add images")
+            raise InputError(f"params.yaml: {key}: gives {count} of {len(firsts)} images or groups; change it, or add images")
         sampled = firsts[_sample(labels, count, self.seed)]
         return rows[np.isin(self.units[rows], self.units[sampled])]
 

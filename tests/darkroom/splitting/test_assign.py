@@ -81,7 +81,7 @@ def test_what_is_tested_on_chooses_no_epoch(make_pack: Callable[..., Pack], make
         (
             [20, 20],
             {"test_fraction": 0.01},
-            "params.yaml: split.test_fraction: selects 0 of 40 images, fewer than one for each of the 2 classes; raise it",
+            "params.yaml: split.test_fraction: gives 0 of 40 images, fewer than one for each of the 2 classes; raise it",
         ),
         (
             [20, 20],
