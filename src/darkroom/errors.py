@@ -53,6 +53,7 @@ def described(error: BaseException) -> str:
 
 
 def is_plugin(filename: str) -> bool:
+    """Return whether a file of code is one of src/plugins."""
     return Path(filename).is_relative_to(paths.PLUGINS)
 
 
