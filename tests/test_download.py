@@ -66,6 +66,6 @@ def test_digits_then_a_mistake_then_an_archive(checkout: Path) -> None:
     set_params(checkout, sha256=f'"{digest}"')
     result = run(checkout)
     assert result.returncode == 2
-    assert said(result)[0].startswith("error: set.zip: is no .zip or .tar.* archive, or is damaged (")
+    assert said(result)[0].startswith("error: set.zip: is not a .zip or .tar.* archive, or is damaged (")
     assert {path.name: path.read_bytes() for path in (checkout / "data" / "raw").iterdir()} == before
     assert [path.name for path in (checkout / "data").iterdir()] == ["raw"]

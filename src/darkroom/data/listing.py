@@ -26,7 +26,7 @@ class Item(NamedTuple):
     group: str | None = None
     """Images of one group stay in one split: those of a patient, a site, a burst."""
     extra: dict[str, str] | None = None
-    """Further columns of the source, which are kept with the image."""
+    """Other columns of the source, which are kept with the image."""
 
 
 class Example(NamedTuple):
@@ -43,7 +43,7 @@ class Example(NamedTuple):
     group: str | None = None
     """Images of one group stay in one split."""
     extra: dict[str, str] | None = None
-    """Further columns, which are kept up to the predictions."""
+    """Other columns, which are kept up to the predictions."""
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ class Pack:
         return names
 
     def extra(self, rows: NDArray[np.int64]) -> list[dict[str, str]]:
-        """Return the further columns of the source for (n,) rows, by column name."""
+        """Return the extra columns of the source for (n,) rows, by column name."""
         return [json.loads(text) if text else {} for text in self._index["extra"].take(rows).to_pylist()]
 
     def withhold(self, rows: NDArray[np.int64]) -> None:

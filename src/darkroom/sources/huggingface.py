@@ -51,7 +51,7 @@ def huggingface_listing(params: DownloadParams, folder: Path | None, work_dir: P
     except ImportError:
         advice = "run 'pip install -c requirements-dev.txt datasets'"
         raise InputError(f"{KEY}.source: huggingface needs the package datasets, which is not installed; {advice}") from None
-    # Otherwise the hub is told of data sets that are read, also from a folder.
+    # Otherwise the library reports every data set that it reads to the hub, also one in a folder.
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()

@@ -18,7 +18,7 @@ KEY = "params.yaml: download.source"
 PLACE = "plugins.sources"
 
 
-def list_own(target: Target) -> Listing:
+def list_plugin(target: Target) -> Listing:
     """List the examples that a function in src/plugins/sources returns or yields.
 
     Raises

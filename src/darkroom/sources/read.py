@@ -40,9 +40,9 @@ def read_source(params: DownloadParams, work_dir: Path) -> Iterator[Listing]:
     """
     # Each source is imported only when it is used: torchvision takes seconds.
     if isinstance(params.source, Target):
-        from darkroom.sources.plugin import list_own
+        from darkroom.sources.plugin import list_plugin
 
-        yield list_own(params.source)
+        yield list_plugin(params.source)
     elif params.source == "digits":
         from darkroom.sources.digits import list_digits
 

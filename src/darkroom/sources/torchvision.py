@@ -52,7 +52,7 @@ class _UnknownSplitError(Exception):
 def list_torchvision(params: DownloadParams) -> Listing:
     """Download `download.dataset` to the cache, in torchvision's own layout, and list its images.
 
-    Every split of a data set that takes the argument `train` or `split` is listed. If `download.arguments` names one of them, its
+    Every split of a data set with the argument `train` or `split` is listed. If `download.arguments` names one of them, its
     images are all listed as train, and the split stage splits them.
 
     Raises
@@ -63,14 +63,14 @@ def list_torchvision(params: DownloadParams) -> Listing:
         If the download fails.
     """
     name = str(params.dataset)
-    made_by = _find_class(name)
-    taken = _signature(made_by)
-    _check_arguments(params, taken)
+    dataset_class = _find_class(name)
+    accepted = _signature(dataset_class)
+    _check_arguments(params, accepted)
     root = paths.cache_dir() / "torchvision"
     root.mkdir(parents=True, exist_ok=True)
-    own = {key: value for key, value in {"root": str(root), "download": True}.items() if key in taken}
+    own = {key: value for key, value in {"root": str(root), "download": True}.items() if key in accepted}
     with download_lock(root / ".lock"), _quiet(params.timeout_seconds):
-        sets = _make_splits(partial(_make, made_by, params.arguments | own), taken, params)
+        sets = _make_splits(partial(_make, dataset_class, params.arguments | own), accepted, params)
     if "train" not in sets:
         raise InputError(f"{KEY}.dataset: {name} has no training split; name a split in download.arguments: {{split: …}}")
     # Images are read one at a time: FakeData, for example, seeds torch's global generator for each.
@@ -103,22 +103,22 @@ def _find_class(name: str) -> Any:
     return known[name]
 
 
-def _signature(made_by: Any) -> dict[str, inspect.Parameter]:
+def _signature(dataset_class: Any) -> dict[str, inspect.Parameter]:
     """Return the arguments of a class, with those of its bases where it passes `**kwargs` on, as EMNIST does to MNIST."""
-    taken: dict[str, inspect.Parameter] = {}
-    for base in inspect.getmro(made_by):
+    accepted: dict[str, inspect.Parameter] = {}
+    for base in inspect.getmro(dataset_class):
         if "__init__" not in vars(base):
             continue
         own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
         named = [each for each in own if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
-        taken = {each.name: each for each in named} | taken
+        accepted = {each.name: each for each in named} | accepted
         if not any(each.kind is each.VAR_KEYWORD for each in own):
             break
-    return taken
+    return accepted
 
 
-def _check_arguments(params: DownloadParams, taken: dict[str, inspect.Parameter]) -> None:
-    allowed = [key for key in taken if key not in OWN_ARGUMENTS]
+def _check_arguments(params: DownloadParams, accepted: dict[str, inspect.Parameter]) -> None:
+    allowed = [key for key in accepted if key not in OWN_ARGUMENTS]
     for key in params.arguments:
         if key in OWN_ARGUMENTS:
             raise InputError(f"{KEY}.arguments.{key}: is set by Darkroom; remove it")
@@ -127,17 +127,17 @@ def _check_arguments(params: DownloadParams, taken: dict[str, inspect.Parameter]
             advice = f"did you mean '{near[0]}'?" if near else f"it accepts {', '.join(allowed) or 'no arguments'}"
             raise InputError(f"{KEY}.arguments.{key}: {params.dataset} has no such argument; {advice}")
     # A data set with `train` means something else by `split`, which the user has to choose: for EMNIST a set of classes.
-    filled = {"train"} if "train" in taken else {"split"}
+    filled = {"train"} if "train" in accepted else {"split"}
     for key in allowed:
-        if taken[key].default is inspect.Parameter.empty and key not in params.arguments and key not in filled:
+        if accepted[key].default is inspect.Parameter.empty and key not in params.arguments and key not in filled:
             raise InputError(f"{KEY}.arguments.{key}: is missing; {params.dataset} needs it")
 
 
-def _make_splits(make: Callable[..., Any], taken: dict[str, inspect.Parameter], params: DownloadParams) -> dict[str, Any]:
+def _make_splits(make: Callable[..., Any], accepted: dict[str, inspect.Parameter], params: DownloadParams) -> dict[str, Any]:
     try:
-        if "train" in taken and "train" not in params.arguments:
+        if "train" in accepted and "train" not in params.arguments:
             return {"train": make(train=True), "test": make(train=False)}
-        if "split" not in taken or "split" in params.arguments:
+        if "split" not in accepted or "split" in params.arguments:
             return {"train": make()}
         return _probe_splits(make)
     except Exception as error:
@@ -171,9 +171,9 @@ def _probe_splits(make: Callable[..., Any]) -> dict[str, Any]:
     return {split: images for split, images in sets.items() if images is not None}
 
 
-def _make(made_by: Any, arguments: dict[str, Any], **chosen: Any) -> Any:
+def _make(dataset_class: Any, arguments: dict[str, Any], **chosen: Any) -> Any:
     try:
-        return made_by(**arguments, **chosen)
+        return dataset_class(**arguments, **chosen)
     except ValueError as error:
         if "split" in chosen and "Unknown value" in str(error) and "argument split" in str(error):
             raise _UnknownSplitError from error

@@ -7,8 +7,9 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 from darkroom.errors import MAIN_PROCESS, is_main_process
 
@@ -20,10 +21,9 @@ def is_orphan(holder: dict[str, Any]) -> bool:
     if holder.get("host") != socket.gethostname():
         return not holder
     try:
-        parent = int(Path(f"/proc/{holder['pid']}/stat").read_text().rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return not Path(f"/proc/{holder['pid']}").exists() and Path("/proc/self").exists()
-    return bool(parent != holder["parent"])
+        return bool(psutil.Process(holder["pid"]).ppid() != holder["parent"])
+    except psutil.NoSuchProcess:
+        return True
 
 
 def missed_death_of_dvc(holder: dict[str, Any], name: str) -> bool:

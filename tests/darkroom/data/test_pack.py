@@ -69,7 +69,7 @@ def test_what_is_withheld_cannot_be_read(raw: Path) -> None:
             copy[5]
         if copy.size:
             assert len(copy.batch(np.array([0, 1]))) == 2
-            with pytest.raises(RunError, match="is of the test split"):
+            with pytest.raises(RunError, match="is in the test split"):
                 copy.batch(np.array([0, 2]))
 
 

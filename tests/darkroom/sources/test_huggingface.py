@@ -316,7 +316,7 @@ run_command(main)
         pinned = {"revision": COMMIT}
         for dataset, arguments, status, message in (
             ("me/cats", pinned, 2, "download.dataset: the hub refuses me/cats (status 404)"),
-            ("me/pets", {"revision": "f" * 40}, 2, "XHUB (status 404)"),
+            ("me/pets", {"revision": "f" * 40}, 2, "the hub refuses me/pets (status 404)"),
             ("me/pets", pinned | {"name": "large"}, 2, "BuilderConfig 'large' not found"),
         ):
             done = run(dataset, arguments)

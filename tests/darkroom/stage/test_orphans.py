@@ -1,11 +1,14 @@
-"""A stage ends when the DVC that started it dies."""
+"""A process whose parent died is recognised, and a stage ends when the DVC that started it dies."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from darkroom.stage.orphans import is_orphan
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 
@@ -32,3 +35,14 @@ def test_a_stage_ends_when_its_dvc_is_killed(tmp_path: Path) -> None:
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_who_is_an_orphan() -> None:
+    here = {"host": socket.gethostname(), "pid": os.getpid(), "parent": os.getppid()}
+    assert not is_orphan(here)
+    assert is_orphan(here | {"parent": os.getppid() + 1})
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    assert is_orphan(here | {"pid": process.pid})
+    assert not is_orphan(here | {"host": "elsewhere", "pid": process.pid})
+    assert is_orphan({})
