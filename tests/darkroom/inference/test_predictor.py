@@ -1,4 +1,4 @@
-"""Engines and precisions: the same decisions, what is chosen, and what is refused on one line."""
+"""Backends and precisions: predictions stay the same, the faster one is chosen, errors are one line."""
 
 import re
 import sys
@@ -124,8 +124,8 @@ def clock(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
 @pytest.mark.parametrize(
     ("seconds", "chosen", "why"),
     [
-        ([2.0, 1.0], "bf16-mixed", "2.0 times as fast as 32-true, the same decisions on 64 images"),
-        ([1.0, 2.0], "32-true", "bf16-mixed is 0.5 times as fast, the same decisions on 64 images"),
+        ([2.0, 1.0], "bf16-mixed", "2.0 times as fast as 32-true, with the same predictions on 64 images"),
+        ([1.0, 2.0], "32-true", "bf16-mixed is 0.5 times as fast, with the same predictions on 64 images"),
     ],
 )
 @pytest.mark.usefixtures("with_bf16")
@@ -147,7 +147,7 @@ def test_auto_takes_the_faster_one(
 
 
 @pytest.mark.usefixtures("with_bf16")
-def test_auto_keeps_the_decisions(hardware: HardwareParams, capsys: Any, monkeypatch: Any) -> None:
+def test_auto_keeps_the_predictions(hardware: HardwareParams, capsys: Any, monkeypatch: Any) -> None:
     class Close(nn.Module):
         """Tells two classes apart by less than bfloat16 can."""
 
@@ -163,19 +163,19 @@ def test_auto_keeps_the_decisions(hardware: HardwareParams, capsys: Any, monkeyp
     clock(monkeypatch, [2.0, 1.0])
     predictor = Predictor(published(Close()), hardware, precision="auto")
     assert (logits(predictor).argmax(1) == 1).all()
-    assert "computes in 32-true: bf16-mixed decides otherwise 64 times on 64 images" in capsys.readouterr().out
+    assert "computes in 32-true: bf16-mixed predicts other classes 64 times on 64 images" in capsys.readouterr().out
 
 
 def test_auto_tries_nothing_where_there_are_no_instructions(hardware: HardwareParams, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(backends, "is_fast_at_bf16", lambda _: False)
     predictor = Predictor(published(), hardware, precision="auto")
     logits(predictor)
-    assert capsys.readouterr().out == "predict: computes in 32-true: no instructions for bf16 on this cpu\n"
+    assert capsys.readouterr().out == "predict: computes in 32-true: this cpu has no bf16 instructions\n"
     assert predictor.record == {"backend": "torch", "precision": "32-true"}
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_compiled_it_answers_as_before_and_says_what_it_cost(
+def test_compiled_logits_are_as_before_and_the_time_is_printed(
     hardware: HardwareParams, precision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, compiled = published(), published()
@@ -207,10 +207,10 @@ def test_a_precision_is_chosen_without_code_of_its_own(
     assert (said.count("s for 32-true"), said.count("s for bf16-mixed")) == (1, 1), said
 
 
-def test_code_that_answers_otherwise_is_refused(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_with_other_logits_is_refused(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda network, **_: lambda images: network(images) * 1.1)
     predictor = Predictor(published(), hardware, "evaluate", backend="torch.compile", precision="bf16-mixed")
-    message = r"^params.yaml: evaluate.backend: compiled, this network answers otherwise than before; set it to torch$"
+    message = r"^params.yaml: evaluate.backend: compiled, the network has other logits than before; set it to torch$"
     with pytest.raises(InputError, match=message):
         logits(predictor)
 
@@ -226,7 +226,7 @@ def test_without_a_compiler_there_is_a_way_out(hardware: HardwareParams) -> None
 
 
 @needs_openvino
-def test_openvino_answers_as_torch_does(hardware: HardwareParams) -> None:
+def test_openvino_has_the_logits_of_torch(hardware: HardwareParams) -> None:
     model = published()
     expected = logits(model.network)
     predictor = Predictor(model, hardware, backend="openvino")
@@ -244,7 +244,7 @@ def test_openvino_answers_as_torch_does(hardware: HardwareParams) -> None:
 def test_openvino_refuses_bf16_that_would_be_none(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends._openvino("").Core, "get_property", lambda *_: ["FP32"])
     with pytest.raises(
-        InputError, match=r"^params.yaml: evaluate.precision: openvino knows no bf16 of this processor; set 32-true"
+        InputError, match=r"^params.yaml: evaluate.precision: openvino has no bf16 on this CPU; set it to 32-true"
     ):
         Predictor(published(), hardware, "evaluate", backend="openvino", precision="bf16-mixed")
     predictor = Predictor(published(), hardware, backend="openvino", precision="auto")
@@ -261,7 +261,7 @@ def test_openvino_refuses_a_network_that_it_does_not_know(hardware: HardwarePara
 
     predictor = Predictor(published(Odd()), hardware, "evaluate", backend="openvino")
     with pytest.raises(
-        InputError, match=r"^params.yaml: evaluate.backend: openvino cannot take this network over \(.*\); set it to torch$"
+        InputError, match=r"^params.yaml: evaluate.backend: openvino cannot convert this network \(.*\); set it to torch$"
     ):
         logits(predictor)
 
@@ -277,7 +277,5 @@ def test_openvino_has_to_be_installed(hardware: HardwareParams, monkeypatch: pyt
 
 def test_openvino_computes_on_the_processor_alone(make_params: Callable[..., Params]) -> None:
     hardware = make_params({"hardware.accelerator": "gpu"}).hardware
-    with pytest.raises(
-        InputError, match=r"evaluate.backend: openvino computes on the processor, but hardware.accelerator is gpu; "
-    ):
+    with pytest.raises(InputError, match=r"evaluate.backend: openvino computes on the CPU, but hardware.accelerator is gpu; "):
         Predictor(published(), hardware, "evaluate", backend="openvino")

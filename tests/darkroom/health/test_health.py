@@ -19,7 +19,7 @@ from darkroom import files
 from darkroom.health import checks, dvc_setup, findings, installation, leftovers, locks, machine, processes, repository
 from darkroom.health.findings import Check, Finding
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SRC = ROOT / "src"
 
 
@@ -90,7 +90,7 @@ def held(code: str, *arguments: Path) -> Iterator[subprocess.Popen[str]]:
     [
         (ModuleNotFoundError("No module named 'x'", name="x"), "fail it cannot be checked: x is not installed; run: INSTALL"),
         (PermissionError(13, "Permission denied", "a/b"), "fail it cannot be checked: a/b: Permission denied; run: mend it"),
-        (subprocess.TimeoutExpired("git", 30), "fail it cannot be checked: no answer in 30 seconds; run: mend it"),
+        (subprocess.TimeoutExpired("git", 30), "fail it cannot be checked: no result within 30 seconds; run: mend it"),
         (ZeroDivisionError("two\nlines"), r"fail it cannot be checked: ZeroDivisionError: two\nlines; run: mend it"),
         (SyntaxError("torn"), "fail it cannot be checked: SyntaxError: torn; run: mend it"),
     ],
@@ -134,7 +134,7 @@ def test_packages_are_installed_as_this_torch_was(tmp_path: Path, monkeypatch: p
 def test_python() -> None:
     assert line(installation.check_python(), "python").startswith(f"ok python 3.{sys.version_info.minor}.")
     assert line(installation.check_python((3, 14, 1)), "python").startswith(
-        "fail python is 3.14.1, but should be 3.11 to 3.13; run: python3.12"
+        "fail python is 3.14.1, but must be 3.11 to 3.13; run: python3.12"
     )
     allowed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
     assert allowed == f">=3.{installation.OLDEST[1]},<3.{installation.NEWEST[1] + 1}"
@@ -187,7 +187,8 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     activate = f"; run: export PATH={scripts}:$PATH"
     monkeypatch.setenv("PATH", f"{scripts}:/usr/bin:/bin")
     assert (
-        line(installation.check_commands(tmp_path), "commands") == "ok commands python and dvc on PATH are of this installation"
+        line(installation.check_commands(tmp_path), "commands")
+        == "ok commands python and dvc on PATH belong to this installation"
     )
     monkeypatch.setenv("PATH", str(tmp_path))
     assert line(installation.check_commands(tmp_path), "commands") == f"warn commands python is not on PATH{activate}"
@@ -195,16 +196,16 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert line(installation.check_commands(tmp_path), "commands") == f"warn commands dvc is not on PATH{activate}"
     program(tmp_path / "dvc", "true")
     assert line(installation.check_commands(tmp_path), "commands").startswith(
-        f"warn commands stages would run with {tmp_path}/python, "
+        f"warn commands stages run with {tmp_path}/python, "
     )
     program(tmp_path / "python", f"echo {tmp_path}/.venv")
     assert line(installation.check_commands(tmp_path), "commands").endswith(
-        "is not the one that stages would run with; run: python src/doctor.py"
+        "is not the one that stages run with; run: python src/doctor.py"
     )
     (tmp_path / "python").unlink()
     monkeypatch.setenv("PATH", f"{tmp_path}:{scripts}")
     assert line(installation.check_commands(tmp_path), "commands").startswith(
-        f"warn commands dvc is {tmp_path}/dvc, which is not of this"
+        f"warn commands dvc is {tmp_path}/dvc, which does not belong to this"
     )
 
 
@@ -212,7 +213,7 @@ def test_environment() -> None:
     name = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
     assert line(installation.check_environment({}), "environment") == f"ok environment {name} is not set"
     found = line(installation.check_environment({name: "1"}), "environment")
-    assert found == f"fail environment {name} is set: opening a checkpoint may run code; run: unset {name}"
+    assert found == f"fail environment {name} is set: loading a checkpoint may run code; run: unset {name}"
 
 
 # Machine
@@ -233,12 +234,12 @@ def test_torch_and_its_device(code: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(machine, "GPUS_OF_DRIVER", code / "gpus")
     found = lines(machine.check_torch(code))
     assert found[0].startswith("ok torch torch 2.")
-    assert found[1] == "ok device cpu would be used (0 GPUs); bf16-mixed works there"
+    assert found[1] == "ok device training would use cpu (0 GPUs); bf16-mixed works on it"
 
     (code / "gpus" / "0000:01:00.0").mkdir(parents=True)
     (code / "params.yaml").write_text("broken")
     found = lines(machine.check_torch(code))
-    assert found[1].startswith("warn device there is an NVIDIA GPU that torch 2.")
+    assert found[1].startswith("warn device torch 2.")
     assert way_out(found[1]).startswith("pip uninstall -y torch torchvision && grep -vE ")
 
     text = (ROOT / "params.yaml").read_text()
@@ -257,7 +258,7 @@ def test_torch_and_its_device(code: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGILL)",
-            "fail torch Python was ended by SIGILL while it imported torch; run: ",
+            "fail torch Python was killed by SIGILL while importing torch; run: ",
         ),
         ("raise SystemExit(3)", "fail torch cannot be imported: exit status 3; run: "),
     ],
@@ -287,7 +288,7 @@ def test_disk(num_bytes: float, expected: str, tmp_path: Path, monkeypatch: pyte
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to("/proc")
     found = line(machine.check_disk(tmp_path, "disk", [tmp_path, tmp_path / "data" / "raw"], "clean"), "disk")
-    assert found.startswith("fail disk data cannot be written; run: ")
+    assert found.startswith("fail disk data is not writable; run: ")
     assert found.endswith(" data")
 
 
@@ -315,15 +316,13 @@ def test_git(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         'fail git not a Git repository; run: git init && git add -A && git commit -m "Start"'
     ]
     shell("git init -q", empty)
-    assert lines(repository.check_git(empty))[0].startswith(
-        "fail git no commit yet, and experiments start from one; run: git add -A"
-    )
+    assert lines(repository.check_git(empty))[0].startswith("fail git no commit yet; experiments need one; run: git add -A")
 
 
 def test_git_of_another_user(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     assert lines(repository.check_git(workspace)) == [
-        f"fail git the folder is another user's; run: git config --global --add safe.directory '{workspace}'"
+        f"fail git the folder belongs to another user; run: git config --global --add safe.directory '{workspace}'"
     ]
 
 
@@ -336,17 +335,13 @@ def test_git_user(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert line(repository.check_git(workspace), "git user") == "ok git user Tester <t@localhost>"
     shell("git config --unset user.email", workspace)
     found = line(repository.check_git(workspace), "git user")
-    assert found.startswith(
-        "warn git user user.name or user.email is not set, so nothing can be committed; run: git config user.name"
-    )
+    assert found.startswith("warn git user user.name or user.email is not set, so commits fail; run: git config user.name")
     shell(way_out(found), workspace)
     assert line(repository.check_git(workspace), "git user") == "ok git user Your Name <you@example.com>"
 
 
 def test_changes_beside_results(workspace: Path) -> None:
-    assert (
-        line(repository.check_git(workspace), "git changes") == "ok git changes none in src and params.yaml since the last commit"
-    )
+    assert line(repository.check_git(workspace), "git changes") == "ok git changes src and params.yaml are committed"
     (workspace / "src" / "new.py").touch()
     (workspace / "params.yaml").write_text("changed")
     assert line(repository.check_git(workspace), "git changes").startswith(
@@ -354,7 +349,7 @@ def test_changes_beside_results(workspace: Path) -> None:
     )
     (workspace / "dvc.lock").touch()
     found = line(repository.check_git(workspace), "git changes")
-    assert found.startswith("warn git changes params.yaml (and 1 more) not committed: the last commit does not say what")
+    assert found.startswith("warn git changes params.yaml (and 1 more) not committed: results do not match the last commit")
     shell(way_out(found), workspace)
     assert line(repository.check_git(workspace), "git changes").startswith("ok git changes none")
 
@@ -380,7 +375,7 @@ def test_pipeline(workspace: Path) -> None:
 
 def test_results(workspace: Path) -> None:
     path = workspace / "dvc.lock"
-    assert line(dvc_setup.check_results(workspace), "dvc.lock") == "ok dvc.lock no results yet; 'dvc repro' makes them"
+    assert line(dvc_setup.check_results(workspace), "dvc.lock") == "ok dvc.lock no results yet; 'dvc repro' creates them"
     path.write_text("schema: '2.0'\nstages:\n  split: {}\n")
     assert (
         line(dvc_setup.check_results(workspace), "dvc.lock")
@@ -417,7 +412,7 @@ def check_dvc(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 def test_dvc(check_dvc: Callable[..., list[str]]) -> None:
     version, settings, remote = check_dvc("true")
     assert version.startswith("ok dvc 3.")
-    assert settings == "ok dvc settings as the project needs them"
+    assert settings == "ok dvc settings as the project needs"
     assert remote.startswith("ok dvc remote none: models and data stay on this machine")
     assert check_dvc("rm .dvc/config") == ["fail dvc .dvc/config does not exist; run: git checkout HEAD -- .dvc"]
     assert check_dvc("rm -r .dvc") == ["fail dvc .dvc/config does not exist; run: git checkout HEAD -- .dvc"]
@@ -453,7 +448,7 @@ def test_dvc_is_missing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_dvc_settings(command: str, expected: str, check_dvc: Callable[..., list[str]]) -> None:
     found = check_dvc(command)[1]
     assert found.startswith(expected)
-    assert check_dvc(way_out(found))[1] == "ok dvc settings as the project needs them"
+    assert check_dvc(way_out(found))[1] == "ok dvc settings as the project needs"
 
 
 def dvc_cache(workspace: Path) -> str:
@@ -467,7 +462,7 @@ def test_settings_of_this_machine(workspace: Path, check_dvc: Callable[..., list
     found = check_dvc(
         "dvc config --local cache.type hardlink,symlink && dvc config --local cache.dir elsewhere && mkdir elsewhere"
     )[1]
-    assert found == "ok dvc settings as the project needs them; .dvc/config.local sets cache.dir, cache.type"
+    assert found == "ok dvc settings as the project needs; .dvc/config.local sets cache.dir, cache.type"
     assert dvc_cache(workspace) == "ok dvc cache elsewhere"
     check_dvc("rm .dvc/config.local && mkdir .dvc/cache")
     assert dvc_cache(workspace) == "ok dvc cache .dvc/cache"
@@ -512,7 +507,7 @@ def test_dvc_rwlock(workspace: Path, dead: int) -> None:
     for damage in ("{", "[]", '{"read": 1}', '{"write": {"a": 1}}'):
         (workspace / ".dvc" / "tmp" / "rwlock").write_text(damage)
         found = line(locks.check_dvc_locks(workspace, hardlink=False), "dvc rwlock")
-        assert found == "fail dvc rwlock .dvc/tmp/rwlock is damaged: DVC would refuse to run; run: rm -rf .dvc/tmp/rwlock"
+        assert found == "fail dvc rwlock .dvc/tmp/rwlock is damaged: DVC will not run; run: rm -rf .dvc/tmp/rwlock"
 
 
 def dvc_lock(workspace: Path, *, hardlink: bool = False) -> str:
@@ -538,9 +533,7 @@ def test_dvc_lock_by_hard_link(workspace: Path, dead: int) -> None:
     assert dvc_lock(workspace, hardlink=True) == "ok dvc lock free"
     path.write_text(f" {dead}\n")
     found = dvc_lock(workspace, hardlink=True)
-    assert found.startswith(
-        "warn dvc lock is left over, or held by a process that cannot be told; if no dvc runs now; run: rm -f "
-    )
+    assert found.startswith("warn dvc lock is left over, or held by an unknown process; if no dvc is running; run: rm -f ")
     shell(way_out(found), workspace)
     assert dvc_lock(workspace, hardlink=True) == "ok dvc lock free"
 
@@ -557,15 +550,15 @@ with locked(Path(sys.argv[1]), "train"):
 
 def test_a_running_stage(workspace: Path) -> None:
     path = workspace / ".dvc" / "tmp" / "darkroom.lock"
-    assert lines(locks.check_stages(workspace)) == ["ok stages none is running"]
+    assert lines(locks.check_stages(workspace)) == ["ok stages none running"]
     with held(f"exec({HOLD_STAGE!r})", path) as holder:
         found = line(locks.check_stages(workspace), "stages")
         assert found.startswith("ok stages train has been running since 20")
         assert f"(process {holder.pid} on " in found
         path.write_text("")
-        assert lines(locks.check_stages(workspace)) == ["ok stages one has just begun"]
+        assert lines(locks.check_stages(workspace)) == ["ok stages one is starting"]
     path.write_text('{"stage": "train", "pid": 1}')
-    assert lines(locks.check_stages(workspace)) == ["ok stages none is running"], "nobody holds it"
+    assert lines(locks.check_stages(workspace)) == ["ok stages none running"], "nobody holds it"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system does not tell who started what")
@@ -583,10 +576,10 @@ def test_an_orphaned_stage(workspace: Path) -> None:
         parent.wait()
         found = line(locks.check_stages(workspace), "stages")
         assert found.startswith("warn stages train has been running in ")
-        assert "but what started it has ended; run: kill " in found
+        assert "but the DVC that started it has ended; run: kill " in found
         shell(way_out(found), workspace)
         deadline = time.monotonic() + 10
-        while lines(locks.check_stages(workspace)) != ["ok stages none is running"]:
+        while lines(locks.check_stages(workspace)) != ["ok stages none running"]:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
@@ -616,28 +609,28 @@ def make_old(*paths: Path) -> None:
 
 
 def test_running_experiments(workspace: Path) -> None:
-    assert experiments(workspace) == "ok experiments none running apart, nothing left over"
+    assert experiments(workspace) == "ok experiments none running in temporary folders, none left over"
     make_experiment(workspace, os.getpid())
-    assert experiments(workspace) == "ok experiments 1 running apart, nothing left over"
+    assert experiments(workspace) == "ok experiments 1 running in temporary folders, none left over"
 
 
 def test_an_experiment_that_is_being_prepared(workspace: Path) -> None:
     row, folder = make_experiment(workspace, None, status=1)
-    assert experiments(workspace) == "ok experiments 1 running apart, nothing left over"
+    assert experiments(workspace) == "ok experiments 1 running in temporary folders, none left over"
     make_old(row, folder)
-    assert experiments(workspace).startswith("warn experiments ghost: killed, but 'dvc exp show' says it is running; run: ")
+    assert experiments(workspace).startswith("warn experiments ghost was killed, but 'dvc exp show' lists it as running; run: ")
 
 
 def test_a_ghost(workspace: Path, dead: int) -> None:
     row, folder = make_experiment(workspace, dead)
     found = experiments(workspace)
     assert found.startswith(
-        "warn experiments ghost: killed, but 'dvc exp show' says it is running; run: rm -rf .dvc/tmp/exps/standalone/run/a1b2c3d"
+        "warn experiments ghost was killed, but 'dvc exp show' lists it as running; run: rm -rf .dvc/tmp/exps/standalone/run/a1b2c3d"
     )
     shell(way_out(found), workspace)
     assert not row.exists()
     assert not folder.exists()
-    assert experiments(workspace) == "ok experiments none running apart, nothing left over"
+    assert experiments(workspace) == "ok experiments none running in temporary folders, none left over"
 
 
 def test_only_folders_of_dvc_are_removed(workspace: Path, dead: int) -> None:
@@ -652,7 +645,7 @@ def test_a_row_that_stops_dvc(workspace: Path, dead: int) -> None:
     row, _ = make_experiment(workspace, dead)
     (row / f"{row.name}.run").write_text("{")
     found = experiments(workspace)
-    assert found.startswith(f"fail experiments {row.relative_to(workspace)} is damaged: 'dvc exp show' would fail; run: rm -rf ")
+    assert found.startswith(f"fail experiments {row.relative_to(workspace)} is damaged: 'dvc exp show' fails; run: rm -rf ")
     shell(way_out(found), workspace)
     assert experiments(workspace).startswith("ok")
 
@@ -690,11 +683,11 @@ def test_states(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resume(workspace) == "ok resume 1 unfinished training, 15.0 MB, 2 of 5 files read"
     monkeypatch.setattr(leftovers, "HASHED_BYTES", 17_000_000)
     weights.write_bytes(b"rot")
-    assert resume(workspace).startswith(f"fail resume {weights.relative_to(workspace)}: its content is not what was saved; run: ")
+    assert resume(workspace).startswith(f"fail resume {weights.relative_to(workspace)} is damaged; run: ")
     weights.unlink()
     damaged.write_bytes(b"rot")
     found = resume(workspace)
-    assert found.startswith(f"fail resume {damaged.relative_to(workspace)}: its content is not what was saved; run: rm -rf ")
+    assert found.startswith(f"fail resume {damaged.relative_to(workspace)} is damaged; run: rm -rf ")
     shell(way_out(found), workspace)
     assert resume(workspace).startswith("ok")
 
