@@ -218,7 +218,7 @@ def test_code_with_other_logits_is_refused(hardware: HardwareParams, monkeypatch
 def test_without_a_compiler_there_is_a_way_out(hardware: HardwareParams) -> None:
     torch._dynamo.reset()
     predictor = Predictor(published(), hardware, backend="torch.compile")
-    message = r"^params.yaml: predict.backend: this network cannot be compiled here \(.*\); set it to torch, or see that there is"
+    message = r"^params.yaml: predict.backend: this network cannot be compiled here \(.*\); set it to torch, or install a C"
     no_compiler = config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
     with no_compiler, pytest.raises(InputError, match=message) as raised:
         logits(predictor)
