@@ -14,7 +14,7 @@ from darkroom.health import leftovers
 
 
 def make_experiment(workspace: Path, pid: int | None, status: int = 2) -> tuple[Path, Path]:
-    """Leave what `dvc exp run --temp` leaves when it is killed, as seen with DVC 3.67.1."""
+    """Create what a killed `dvc exp run --temp` leaves behind with DVC 3.67.1."""
     standalone = workspace / ".dvc" / "tmp" / "exps" / "standalone"
     row, folder = standalone / "run" / ("a1b2c3d" + "0" * 33), standalone / "tmpabc"
     row.mkdir(parents=True)

@@ -72,22 +72,24 @@ def test_a_processor_gets_large_images_a_few_at_a_time(hardware: HardwareParams,
     assert sizes == [20, 20, 20, 10]
 
 
-def test_equal_images_have_equal_answers_whoever_reads(make_params: Callable[..., Params], photos: Any) -> None:
+def test_equal_images_have_equal_probabilities_with_any_number_of_readers(
+    make_params: Callable[..., Params], photos: Any
+) -> None:
     torch.manual_seed(0)
     made = build_network(
         Network(provider="builtin", name="small_cnn", pretrained=False, kwargs={"width": 4}), num_classes=2, channels=3
     )
     seen = Preprocessing(image_size=16, channels=3, mean=(0.3,) * 3, std=(0.2,) * 3)
     card = Card.model_construct(task="multiclass", classes=["red", "blue"], preprocessing=seen)
-    answers = []
+    probabilities = []
     for readers in (0, 1, 3):
         params = make_params({"hardware.num_workers": readers, "hardware.accelerator": "cpu"})
         predictor = Predictor(Published(Normalized(made, seen).eval(), card), params.hardware)
-        answers.append(predict_rows(predictor, photos.pack, np.arange(60), batch_size=16))
-    assert all(np.array_equal(answers[0], other) for other in answers[1:])
+        probabilities.append(predict_rows(predictor, photos.pack, np.arange(60), batch_size=16))
+    assert all(np.array_equal(probabilities[0], other) for other in probabilities[1:])
 
 
-def test_bf16_is_autocast_and_told_to_be_slow(
+def test_bf16_is_autocast_and_warns_where_it_is_slow(
     hardware: HardwareParams, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "is_fast_at_bf16", lambda _: False)
@@ -96,10 +98,10 @@ def test_bf16_is_autocast_and_told_to_be_slow(
     assert capsys.readouterr().err == (
         "warning: params.yaml: evaluate.precision: is bf16-mixed, for which this device has no instructions; 32-true is faster here\n"
     )
-    exact, answers = logits(model.network), logits(predictor)
-    assert answers.dtype == torch.float32
-    assert not torch.equal(answers, exact)
-    assert (answers - exact).abs().max() < 0.05 * exact.abs().max()
+    exact, computed = logits(model.network), logits(predictor)
+    assert computed.dtype == torch.float32
+    assert not torch.equal(computed, exact)
+    assert (computed - exact).abs().max() < 0.05 * exact.abs().max()
     assert predictor.record["precision"] == "bf16-mixed"
 
 
@@ -149,7 +151,7 @@ def test_auto_takes_the_faster_one(
 @pytest.mark.usefixtures("with_bf16")
 def test_auto_keeps_the_predictions(hardware: HardwareParams, capsys: Any, monkeypatch: Any) -> None:
     class Close(nn.Module):
-        """Tells two classes apart by less than bfloat16 can."""
+        """Separates two classes by less than bfloat16 resolves."""
 
         def __init__(self) -> None:
             super().__init__()

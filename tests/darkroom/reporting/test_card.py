@@ -1,4 +1,4 @@
-"""The data card says what there is, whatever names it has to say it with."""
+"""The data card is complete, and no name in it becomes markup."""
 
 import re
 from collections.abc import Callable
@@ -32,9 +32,7 @@ def outside_of_code(card: str) -> str:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_is_no_markup_wherever_it_stands(
-    make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any], name: str
-) -> None:
+def test_no_name_becomes_markup(make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any], name: str) -> None:
     skipped = [{"id": name, "reason": name}]
     changes = {
         "name": name,
@@ -91,7 +89,7 @@ def test_images_of_several_classes_count_once(
         assert text in card
 
 
-def test_what_was_skipped_converted_and_found_twice_is_told(
+def test_skipped_converted_and_duplicate_images_are_listed(
     make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]
 ) -> None:
     skipped = [{"id": f"{number}.jpg", "reason": "is empty"} for number in range(25)]
@@ -106,7 +104,7 @@ def test_what_was_skipped_converted_and_found_twice_is_told(
     assert "## Duplicates\n\nNone." not in card
 
 
-def test_an_unknown_licence_is_unknown_and_a_path_is_not_told(
+def test_an_unknown_licence_is_unknown_and_a_path_is_not_shown(
     make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]
 ) -> None:
     card = data_card(make_contents(), dataset | {"name": "/home/somebody/flowers", "licence": None}, split)

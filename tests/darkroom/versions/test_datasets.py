@@ -1,4 +1,4 @@
-"""What is read of a revision: names in place of labels, splits that belong to the images, and what is said of damage."""
+"""Reading the images of a revision: class names for labels, matching splits, errors of damaged files."""
 
 import csv
 import hashlib
@@ -65,7 +65,7 @@ def test_the_least_that_old_versions_have_written() -> None:
     assert (len(found), found.classes, found.without_split) == (2, ["cat", "dog"], None)
 
 
-def test_several_labels_are_one_text_whatever_the_order_of_the_classes() -> None:
+def test_several_labels_are_one_text_for_any_order_of_the_classes() -> None:
     labels = pa.array([[0, 1], []], pa.list_(pa.int32()))
     for classes in (["cat", "dog"], ["dog", "cat"]):
         found = read_dataset(revision(content(columns={"label": labels}, classes=classes)))

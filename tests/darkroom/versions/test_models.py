@@ -1,4 +1,4 @@
-"""The published model of a commit is that of the commit, whatever stands in the workspace."""
+"""The published model of a commit is read from the commit, whatever is in the workspace."""
 
 import json
 import shutil

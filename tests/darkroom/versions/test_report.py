@@ -1,4 +1,4 @@
-"""What a person reads of differences, and the complete table."""
+"""The lines of the report, and the complete table."""
 
 import csv
 from pathlib import Path

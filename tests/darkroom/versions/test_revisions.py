@@ -1,4 +1,4 @@
-"""Names of revisions: what Git and DVC know, and the nearest to what they do not."""
+"""Names of revisions that Git and DVC know, and suggestions for others."""
 
 import subprocess
 from pathlib import Path
@@ -80,7 +80,7 @@ def test_experiments(root: Path) -> None:
         ("-x", "-x: is not a commit, branch, tag or experiment; "),
     ],
 )
-def test_names_that_nobody_knows(root: Path, name: str, message: str) -> None:
+def test_unknown_names(root: Path, name: str, message: str) -> None:
     with pytest.raises(InputError) as error:
         open_revision(root, name, ())
     assert str(error.value).startswith(message)
