@@ -64,4 +64,4 @@ def test_changes_beside_results(workspace: Path) -> None:
     found = line(repository.check_git(workspace), "git changes")
     assert found.startswith("warn git changes params.yaml (and 1 more) not committed: results do not match the last commit")
     shell(way_out(found), workspace)
-    assert line(repository.check_git(workspace), "git changes").startswith("ok git changes none")
+    assert line(repository.check_git(workspace), "git changes").startswith("ok git changes src and params.yaml are committed")
