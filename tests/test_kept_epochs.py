@@ -56,8 +56,8 @@ def test_what_is_recorded_is_whole_and_comes_back(clone: Clone) -> None:
     path.unlink()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     told = clone.run("./darkroom verify", status=1).stdout
-    assert f"models/checkpoints/index.json: {names[0]}/model.safetensors beside it is not the file that it describes" in told
-    assert "models/checkpoints: is not what train made; run 'dvc checkout --force models/checkpoints'" in told
+    assert f"models/checkpoints/index.json: {names[0]}/model.safetensors does not have the hash recorded in it" in told
+    assert "models/checkpoints: differs from the output of train; run 'dvc checkout --force models/checkpoints'" in told
     clone.run("dvc checkout --force models/checkpoints")
 
 

@@ -385,21 +385,21 @@ def test_damaged_results_are_found(clone: Clone, forked: ForkedStages, damage: s
     ("damage", "told"),
     [
         ("true", None),
-        ("sed -i 's/lr: 0.01/lr: 0.02/' params.yaml", "FAIL  params.yaml: train is not what train ran with; run 'dvc repro'"),
+        ("sed -i 's/lr: 0.01/lr: 0.02/' params.yaml", "FAIL  params.yaml: train has changed since train ran; run 'dvc repro'"),
         ("echo '# more' >> src/train.py", "FAIL  src/train.py: has changed since train ran; run 'dvc repro'"),
         ("rm models/model.safetensors", "FAIL  models/model.safetensors: is missing; run 'dvc checkout'"),
-        ("sed -i 's/0/1/' metrics/evaluate/metrics.json", "FAIL  metrics/evaluate: is not what evaluate made"),
+        ("sed -i 's/0/1/' metrics/evaluate/metrics.json", "FAIL  metrics/evaluate: differs from the output of evaluate"),
         (
             "cp models/model.json m; flip m; mv m models/model.json",
             "FAIL  models/model.json: its content does not have the SHA-256",
         ),
         (
             "cp models/model.json m; flip m; mv m models/model.json",
-            "is not what train made; run 'dvc checkout --force models/model",
+            "differs from the output of train; run 'dvc checkout --force models/model",
         ),
         (
             "flip $(grep -A3 'path: data/raw$' dvc.lock | grep -o '[0-9a-f]*[.]dir' | head -1 | sed 's|^..|.dvc/cache/files/md5/&/|')",
-            ".dir: is damaged and no longer ",
+            ".dir: is damaged, and should hold ",
         ),
         ("sed -i '0,/md5: [0-9a-f]/s/md5: ./md5: z/' dvc.lock", "run 'dvc"),
         ("rm dvc.lock", "error: dvc.lock: does not exist, so nothing is recorded here; run 'dvc repro'"),

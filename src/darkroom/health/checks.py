@@ -1,4 +1,4 @@
-"""The checks of `./darkroom doctor`, in the order of their lines: what everything rests on first, what takes long last."""
+"""The checks of `./darkroom doctor` in order: basic ones first, slow ones last."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -8,7 +8,7 @@ from darkroom import paths
 from darkroom.health import dvc_setup, installation, leftovers, locks, machine, repository
 from darkroom.health.findings import Check, Finding, install_command, remove_command
 
-# Whatever no commit and no experiment names any more.
+# Removes what no commit and no experiment uses any more.
 COLLECT = "dvc gc --all-commits --all-experiments"
 WRITTEN = ("", ".dvc", ".dvc/tmp", "data", "models", "metrics", ".resume")
 
@@ -52,7 +52,7 @@ def _cache_disk(root: Path) -> Iterator[Finding]:
 
 def _downloads_disk(root: Path) -> Iterator[Finding]:
     folder = paths.cache_dir()
-    # Downloads come again when they are needed.
+    # Safe to remove: files are downloaded again when needed.
     return machine.check_disk(root, "downloads", [folder], remove_command(root, [folder]))
 
 

@@ -1,4 +1,4 @@
-"""DVC as it is set up here: whether its files can be read, and its settings are those that the project needs."""
+"""DVC's set-up: whether its files can be read, its settings are those that the project needs, and where its cache is."""
 
 import configparser
 import functools
@@ -19,28 +19,28 @@ NEEDED = {
     "cache.type": "reflink,hardlink,copy",
     "plots.html_template": "plots_page.html",
 }
-# Ways of linking depend on the disk: another choice for one machine is its owner's.
+# How files are linked depends on the disk, so each machine may choose.
 FREE_LOCALLY = {"cache.type"}
 LOCAL = ".dvc/config.local"
 
 Settings = dict[str, tuple[str, str]]
-"""DVC's settings that are in force: `core.autostage` to its value and the file that says so."""
+"""DVC's effective settings: key, such as `core.autostage`, to value and the file that sets it."""
 
 
 def check_pipeline(root: Path) -> Iterator[Finding]:
-    """See that dvc.yaml can be read and has stages."""
+    """Check that dvc.yaml can be read and has stages."""
     yield _stages_file(root, "dvc.yaml", "git checkout HEAD -- dvc.yaml")
 
 
 def check_results(root: Path) -> Iterator[Finding]:
-    """See that dvc.lock, which records the results, can be read and is in Git."""
+    """Check that dvc.lock, which records the results, can be read and is in Git."""
     if not (root / "dvc.lock").exists():
-        yield Finding("ok", "dvc.lock", "no results yet; 'dvc repro' makes them")
+        yield Finding("ok", "dvc.lock", "no results yet; 'dvc repro' creates them")
         return
     committed = git(root, "show", "HEAD:dvc.lock")
-    is_whole_there = not committed.returncode and committed.stdout.encode() != (root / "dvc.lock").read_bytes()
-    # Results that are still in the cache are not computed again.
-    found = _stages_file(root, "dvc.lock", "git checkout HEAD -- dvc.lock" if is_whole_there else "rm dvc.lock && dvc repro")
+    is_whole_in_git = not committed.returncode and committed.stdout.encode() != (root / "dvc.lock").read_bytes()
+    # After 'rm dvc.lock', results in the cache are reused.
+    found = _stages_file(root, "dvc.lock", "git checkout HEAD -- dvc.lock" if is_whole_in_git else "rm dvc.lock && dvc repro")
     if found.mark == "ok" and git(root, "ls-files", "--error-unmatch", "dvc.lock").returncode == 1:
         yield Finding("warn", "dvc.lock", f"{found.text}, but not in Git", "git add -f dvc.lock")
     else:
@@ -61,7 +61,7 @@ def _stages_file(root: Path, name: str, way_out: str) -> Finding:
 
 
 def check_dvc(root: Path) -> Iterator[Finding]:
-    """Look at DVC, its settings, what this machine changes in them, and whether results can be shared."""
+    """Check DVC's version, its settings with those of this machine, and whether a remote is set."""
     found = installed_version("dvc")
     if not found:
         yield Finding("fail", "dvc", "is not installed", install_command(root))
@@ -73,14 +73,14 @@ def check_dvc(root: Path) -> Iterator[Finding]:
         try:
             settings = read_settings(root)
         except ValueError as error:
-            yield Finding("fail", "dvc settings", str(error), _mend_settings(root))
+            yield Finding("fail", "dvc settings", str(error), _repair_command(root))
             return
         yield _needed_settings(root, settings)
         yield _remote(settings)
 
 
-def _mend_settings(root: Path) -> str:
-    """Return the command that brings settings back which DVC can read; its error does not name the file."""
+def _repair_command(root: Path) -> str:
+    """Return the command that restores readable settings; DVC's error does not name the file."""
     try:
         configparser.RawConfigParser(strict=False).read(root / LOCAL, encoding="utf-8")
     except (configparser.Error, UnicodeDecodeError):
@@ -90,12 +90,12 @@ def _mend_settings(root: Path) -> str:
 
 @functools.cache
 def read_settings(root: Path) -> Settings:
-    """Ask DVC for its settings, of all levels.
+    """Read DVC's settings of all levels.
 
     Raises
     ------
     ValueError
-        With DVC's own words.
+        With DVC's message.
     """
     run = subprocess.run(
         [sys.executable, "-m", "dvc", "config", "--list", "--show-origin"],
@@ -107,10 +107,10 @@ def read_settings(root: Path) -> Settings:
     )
     if run.returncode:
         errors = [line for line in run.stderr.splitlines() if line.startswith("ERROR")]
-        # DVC says it twice on one line.
+        # DVC repeats its message on the same line.
         raise ValueError(errors[0].removeprefix("ERROR: ").split(".: ")[0] if errors else run.stderr.strip()[-200:])
     settings = {}
-    for line in run.stdout.splitlines():  # from the system's file to this machine's for the project, which wins
+    for line in run.stdout.splitlines():  # in order of precedence: later lines win
         origin, _, setting = line.partition("\t")
         key, _, value = setting.partition("=")
         settings[key] = (value, origin)
@@ -135,7 +135,7 @@ def _needed_settings(root: Path, settings: Settings) -> Finding:
     if problems:
         return Finding("fail" if HYDRA in problems[0] else "warn", "dvc settings", first_of(problems), " && ".join(commands))
     local = sorted(key for key, (_, origin) in settings.items() if origin == LOCAL)
-    return Finding("ok", "dvc settings", "as the project needs them" + (f"; {LOCAL} sets {', '.join(local)}" if local else ""))
+    return Finding("ok", "dvc settings", "as the project needs" + (f"; {LOCAL} sets {', '.join(local)}" if local else ""))
 
 
 def _remote(settings: Settings) -> Finding:
@@ -165,7 +165,7 @@ def cache_dir(root: Path) -> Path:
 
 
 def setting(root: Path, key: str, default: str) -> str:
-    """Return a setting; the default where there is none, or DVC cannot be asked: what is wrong, the line on DVC says."""
+    """Return a setting, or the default if it is not set or DVC fails, which another check reports."""
     try:
         return read_settings(root).get(key, (default, ""))[0]
     except (ValueError, OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""What a check found, as one line each; a check that breaks is a finding too."""
+"""Checks and their findings, one line each; a check that fails itself is a finding too."""
 
 import shlex
 import subprocess
@@ -18,7 +18,7 @@ TORCH_INDEX = "https://download.pytorch.org/whl/"
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, what was found, and for what is not ok the command that is the way out."""
+    """The result of a check: subject, text, and unless it is ok the command that fixes it."""
 
     mark: Literal["ok", "warn", "fail"]
     subject: str
@@ -32,30 +32,30 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """A look at one subject; `remedy` is the command that helps when the look itself fails."""
+    """A check of one subject; `remedy` is the command to run if the check itself fails."""
 
     subject: str
-    look: Callable[[], Iterable[Finding]]
+    run: Callable[[], Iterable[Finding]]
     remedy: str
 
     def findings(self, root: Path) -> Iterator[Finding]:
-        """Yield what was found; whatever breaks on the way becomes the last finding."""
+        """Yield the findings; an exception becomes the last one."""
         try:
-            yield from self.look()
+            yield from self.run()
         except ModuleNotFoundError as error:
             yield Finding("fail", self.subject, f"cannot be checked: {error.name} is not installed", install_command(root))
         except OSError as error:
             reason = f"{error.filename or 'system'}: {error.strerror or error}"
             yield Finding("fail", self.subject, f"cannot be checked: {reason}", self.remedy)
         except subprocess.TimeoutExpired as error:
-            yield Finding("fail", self.subject, f"cannot be checked: no answer in {error.timeout:.0f} seconds", self.remedy)
+            yield Finding("fail", self.subject, f"cannot be checked: no result within {error.timeout:.0f} seconds", self.remedy)
         except Exception as error:
-            # A mistake in a check must not hide what the others found.
+            # A bug in one check must not hide the findings of others.
             yield Finding("fail", self.subject, f"cannot be checked: {described(error)}", self.remedy)
 
 
 def first_of(problems: list[str]) -> str:
-    """Return the first problem and how many there are beside it."""
+    """Return the first problem and the number of others."""
     return problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
 
 
@@ -65,7 +65,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def shown_size(num_bytes: float) -> str:
-    """Return a size in the unit that people would choose."""
+    """Return a size in a readable unit."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if num_bytes >= scale:
             return f"{num_bytes / scale:.1f} {unit}"
@@ -73,17 +73,17 @@ def shown_size(num_bytes: float) -> str:
 
 
 def within(root: Path, path: Path) -> str:
-    """Return a path as a command run in the repository names it."""
+    """Return a path for use in a command: relative to the repository if it is inside."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
 def remove_command(root: Path, found: Iterable[Path]) -> str:
-    """Return the command that removes files and folders, without asking at the read-only ones that DVC makes."""
+    """Return the command that removes files and folders; `-f`, since those of DVC are read-only."""
     return "rm -rf " + " ".join(shlex.quote(within(root, path)) for path in found)
 
 
 def install_command(root: Path) -> str:
-    """Return the command that brings the packages: an environment that is there already, or the pins for this build of torch."""
+    """Return the command that provides the packages: activating .venv if it exists, else installing the pins for this torch."""
     if (root / ".venv" / "bin" / "python").exists() and Path(sys.prefix) != root / ".venv":
         return "source .venv/bin/activate"
     build = (installed_version("torch") or "").partition("+")[2]
@@ -91,7 +91,7 @@ def install_command(root: Path) -> str:
 
 
 def installed_version(name: str) -> str | None:
-    """Return the version of an installed package, or None; a package whose metadata is gone counts as missing."""
+    """Return the version of an installed package; None if it, or its metadata, is missing."""
     try:
         return version(name) or None
     except (PackageNotFoundError, KeyError):

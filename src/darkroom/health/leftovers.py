@@ -1,4 +1,4 @@
-"""What runs that were killed left behind: experiments that DVC believes to run, half-written and spoilt states."""
+"""What killed runs left behind: experiments that DVC lists as running, half-written and damaged states."""
 
 import json
 import time
@@ -13,19 +13,19 @@ from darkroom.health.locks import owner, owner_lives
 from darkroom.health.processes import is_locked
 from darkroom.state_files import FINISHED
 
-# DVC 3.67: TaskStatus of a run that goes on, or whose result is being collected.
+# DVC 3.67: TaskStatus of a run that is unfinished, or whose result is being collected.
 UNFINISHED = range(4)
-# An experiment that is being prepared has no lock yet that would tell its process.
+# An experiment that is being prepared has no lock yet that names its process.
 PREPARING_SECONDS = 600.0
-# Hashing all of a large training's states takes minutes.
+# Hashing all states of a large training takes minutes.
 HASHED_BYTES = 2_000_000_000
 
 
 def check_experiments(root: Path) -> Iterator[Finding]:
-    """Look for experiments of `dvc exp run --temp` that were killed: their rows would stay Running for ever.
+    """Find killed experiments of `dvc exp run --temp`, which `dvc exp show` would list as Running for ever.
 
     DVC 3.67 lists `.dvc/tmp/exps/standalone/run/<revision>/<revision>.run` as running while the folder that it names exists,
-    whether or not anything runs in there.
+    whether or not a process runs in it.
     """
     exps = root / ".dvc" / "tmp" / "exps"
     broken, ghosts, rest, num_running = [], [], [], 0
@@ -41,7 +41,7 @@ def check_experiments(root: Path) -> Iterator[Finding]:
                 num_running += 1
             else:
                 ghosts.append(str(info.get("name") or row.name[:7]))
-                # What DVC noted is believed only so far as to remove folders of its own.
+                # Only folders of DVC's own are removed, whatever the file names.
                 rest += [row, folder] if folder.parent.parent == exps else [row]
     rest += [
         folder for folder in exps.glob("*/tmp*") if folder.is_dir() and folder not in noted and not _runs(folder, since=folder)
@@ -52,18 +52,18 @@ def check_experiments(root: Path) -> Iterator[Finding]:
 def _experiments(root: Path, broken: list[Path], ghosts: list[str], rest: list[Path], num_running: int) -> Finding:
     way_out = remove_command(root, broken + rest)
     if broken:
-        text = f"{within(root, broken[0])} is damaged: 'dvc exp show' would fail"
+        text = f"{within(root, broken[0])} is damaged: 'dvc exp show' fails"
         return Finding("fail", "experiments", text, way_out)
     if ghosts:
-        text = f"{first_of(ghosts)}: killed, but 'dvc exp show' says it is running"
+        text = f"{first_of(ghosts)} was killed, but 'dvc exp show' lists it as running"
         return Finding("warn", "experiments", text, way_out)
     if rest:
         return Finding("warn", "experiments", f"{counted(len(rest), 'folder')} of killed experiments", way_out)
-    return Finding("ok", "experiments", f"{num_running or 'none'} running apart, nothing left over")
+    return Finding("ok", "experiments", f"{num_running or 'none'} running in temporary folders, none left over")
 
 
 def _row(folder: Path) -> dict[str, Any] | None:
-    """Return what DVC noted of an experiment, None if it cannot be read."""
+    """Return DVC's record of an experiment; None if it cannot be read."""
     try:
         content = json.loads((folder / f"{folder.name}.run").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -72,7 +72,7 @@ def _row(folder: Path) -> dict[str, Any] | None:
 
 
 def _runs(folder: Path, *, since: Path) -> bool:
-    """Return whether the DVC that made the folder of an experiment lives: its number is in the folder's own lock file."""
+    """Return whether the DVC of an experiment's folder is alive; its process is in the lock file of the folder."""
     lock = folder / ".dvc" / "tmp" / "lock"
     if lock.exists() and owner(lock):
         return owner_lives(lock)
@@ -80,7 +80,7 @@ def _runs(folder: Path, *, since: Path) -> bool:
 
 
 def check_states(root: Path, states_dir: Path) -> Iterator[Finding]:
-    """Look at the states of unfinished trainings: how many, how large, whether they are whole."""
+    """Check the states of unfinished trainings: their number, their size, whether they are damaged."""
     states = _sizes(sorted(states_dir.glob("*/[0-9]*.ckpt"), key=lambda path: path.name, reverse=True))
     weights = _sizes(sorted(states_dir.glob("*/[0-9]*.safetensors")))
     writing = _sizes(rest for rest in sorted(states_dir.glob(f"*/{files.WRITING}*")) if not _in_use(rest.parent))
@@ -88,7 +88,7 @@ def check_states(root: Path, states_dir: Path) -> Iterator[Finding]:
     damaged, num_read = _damaged(states | weights)
     size = shown_size(sum([*states.values(), *weights.values(), *writing.values()]))
     if damaged:
-        text = f"{first_of([within(root, path) for path in damaged])}: its content is not what was saved"
+        text = f"{first_of([within(root, path) for path in damaged])} is damaged"
         yield Finding("fail", "resume", text, remove_command(root, damaged))
     elif writing:
         text = f"{counted(len(writing), 'half-written state')} of killed trainings ({size} in all)"
@@ -102,7 +102,7 @@ def check_states(root: Path, states_dir: Path) -> Iterator[Finding]:
 
 
 def _sizes(found: Iterable[Path]) -> dict[Path, int]:
-    """Return the size of each file; one that a training has replaced meanwhile is left out."""
+    """Return the size of each file; files that a training has just removed are left out."""
     sizes = {}
     for path in found:
         with suppress(FileNotFoundError):
@@ -111,7 +111,7 @@ def _sizes(found: Iterable[Path]) -> dict[Path, int]:
 
 
 def _damaged(states: dict[Path, int]) -> tuple[list[Path], int]:
-    """Return the files whose content has not the SHA-256 in their name, and how many, from the first on, were read."""
+    """Return the files whose SHA-256 is not that in their name, and how many files were read."""
     damaged: list[Path] = []
     left = HASHED_BYTES
     for number, (path, size) in enumerate(states.items()):

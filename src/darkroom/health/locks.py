@@ -1,4 +1,4 @@
-"""Who is at work here, and which locks were left behind by runs that were killed."""
+"""Which processes run here, and which locks were left behind by killed ones."""
 
 import json
 import socket
@@ -13,15 +13,15 @@ WRITING_SECONDS = 0.3
 
 
 def check_dvc_locks(root: Path, *, hardlink: bool) -> Iterator[Finding]:
-    """Look for DVC's locks of processes that ended; with `core.hardlink_lock`, a file that is there is a lock that is held."""
+    """Find DVC's locks of processes that have ended; with `core.hardlink_lock`, an existing file is a held lock."""
     path = root / ".dvc" / "tmp" / "lock"
     if not path.exists():
         yield Finding("ok", "dvc lock", "free")
     elif hardlink and not owner_lives(path):
-        text = "is left over, or held by a process that cannot be told; if no dvc runs now"
+        text = "is left over, or held by an unknown process; if no dvc is running"
         yield Finding("warn", "dvc lock", text, "rm -f .dvc/tmp/lock .dvc/tmp/rwlock.lock")
     elif hardlink or is_locked(path, "flock"):
-        yield Finding("ok", "dvc lock", f"in use by process {owner(path) or 'that is starting'}")
+        yield Finding("ok", "dvc lock", f"in use by {f'process {owner(path)}' if owner(path) else 'a process that is starting'}")
     else:
         yield Finding("ok", "dvc lock", "free")
     for path in (root / ".dvc" / "tmp" / "rwlock", root / ".dvc" / "tmp" / "exps" / "rwlock"):
@@ -30,24 +30,24 @@ def check_dvc_locks(root: Path, *, hardlink: bool) -> Iterator[Finding]:
 
 
 def owner(path: Path) -> int:
-    """Return the number of the process in a lock file, 0 for none."""
+    """Return the process number in a lock file; 0 for none."""
     text = path.read_text(encoding="utf-8", errors="replace").strip()
     return int(text) if text.isdecimal() else 0
 
 
 def owner_lives(path: Path) -> bool:
-    """Return whether the process in a lock file runs."""
+    """Return whether the process in a lock file is alive."""
     return is_alive(owner(path), path.stat().st_mtime)
 
 
 def _rwlock(root: Path, path: Path) -> Finding:
     subject = "dvc rwlock" if path.parent.name == "tmp" else "exp rwlock"
     holders = _holders(path)
-    if holders is None:  # or DVC is just writing it, in place
+    if holders is None:  # damaged, or being written by DVC
         time.sleep(WRITING_SECONDS)
         holders = _holders(path)
     if holders is None:
-        text = f"{within(root, path)} is damaged: DVC would refuse to run"
+        text = f"{within(root, path)} is damaged: DVC will not run"
         return Finding("fail", subject, text, remove_command(root, [path]))
     alive = [pid for pid in holders if is_alive(pid, path.stat().st_mtime)]
     if alive:
@@ -60,7 +60,7 @@ def _rwlock(root: Path, path: Path) -> Finding:
 
 
 def _holders(path: Path) -> dict[int, str] | None:
-    """Return the processes that hold something, with their commands; None if the file cannot be understood."""
+    """Return the processes that hold a lock, with their commands; None if the file cannot be parsed."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         readers = [info for infos in content.get("read", {}).values() for info in infos]
@@ -70,7 +70,7 @@ def _holders(path: Path) -> dict[int, str] | None:
 
 
 def check_stages(root: Path) -> Iterator[Finding]:
-    """Say which stages run, here and in the folders of experiments and searches, and which of them DVC no longer waits for."""
+    """Find the stages that run, here and in folders of experiments and searches, and those whose DVC has ended."""
     tmp = root / ".dvc" / "tmp"
     locks = [tmp / "darkroom.lock", *sorted((tmp / "exps").glob("tmp*/.dvc/tmp/darkroom.lock"))]
     locks += sorted((tmp / "exps").glob("*/tmp*/.dvc/tmp/darkroom.lock"))
@@ -79,7 +79,7 @@ def check_stages(root: Path) -> Iterator[Finding]:
     for path in held:
         yield _stage(root, path)
     if not held:
-        yield Finding("ok", "stages", "none is running")
+        yield Finding("ok", "stages", "none running")
 
 
 def _stage(root: Path, path: Path) -> Finding:
@@ -91,7 +91,7 @@ def _stage(root: Path, path: Path) -> Finding:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(holder["since"]))
         who = f"{holder['stage']} has been running{where} since {since} (process {pid} on {host})"
     except (ValueError, TypeError, KeyError):
-        return Finding("ok", "stages", f"one has just begun{where}")
+        return Finding("ok", "stages", f"one is starting{where}")
     if host == socket.gethostname() and parent(pid) not in (dvc, None):
-        return Finding("warn", "stages", f"{who}, but what started it has ended", f"kill {pid}")
+        return Finding("warn", "stages", f"{who}, but the DVC that started it has ended", f"kill {pid}")
     return Finding("ok", "stages", who)

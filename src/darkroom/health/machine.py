@@ -1,4 +1,4 @@
-"""What torch finds on this machine (asked in a process of its own), and how much room the disks have."""
+"""Checks of torch and its device, and of disk space."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 from darkroom.health.findings import TORCH_INDEX, WITHOUT_CUDA, Finding, counted, install_command, shown_size, within
 
-# A first import of torch from a network disk takes long.
+# The first import of torch from a network disk is slow.
 PROBE_SECONDS = 120
 WARN_BYTES, FAIL_BYTES = 5_000_000_000, 500_000_000
 GPUS_OF_DRIVER = Path("/proc/driver/nvidia/gpus")
@@ -23,9 +23,9 @@ EDIT_PARAMS = "${EDITOR:-nano} params.yaml"
 
 
 def check_torch(root: Path) -> Iterator[Finding]:
-    """Import torch and torchvision, and ask for the device that params.yaml would be trained on.
+    """Import torch and torchvision, and find the device that training would use.
 
-    In a process of its own: a build for another processor, or a broken driver, ends the whole process.
+    In a subprocess, since a build for another CPU, or a broken driver, may crash the process.
     """
     search = os.pathsep.join(filter(None, [str(root / "src"), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "darkroom.hardware.probe"]
@@ -33,16 +33,16 @@ def check_torch(root: Path) -> Iterator[Finding]:
         command, cwd=root, env=os.environ | {"PYTHONPATH": search}, capture_output=True, text=True, timeout=PROBE_SECONDS
     )
     if run.returncode:
-        yield Finding("fail", "torch", _last_words(run), install_command(root))
+        yield Finding("fail", "torch", _error_of(run), install_command(root))
         return
     found = json.loads(run.stdout.splitlines()[-1])
     yield Finding("ok", "torch", f"torch {found['torch']} and torchvision {found['torchvision']} can be imported")
     yield _device(found)
 
 
-def _last_words(run: "subprocess.CompletedProcess[str]") -> str:
+def _error_of(run: "subprocess.CompletedProcess[str]") -> str:
     if run.returncode < 0:
-        return f"Python was ended by {signal.Signals(-run.returncode).name} while it imported torch"
+        return f"Python was killed by {signal.Signals(-run.returncode).name} while importing torch"
     lines = [line for line in run.stderr.splitlines() if line.strip()]
     return f"cannot be imported: {lines[-1] if lines else f'exit status {run.returncode}'}"
 
@@ -51,21 +51,21 @@ def _device(found: dict[str, Any]) -> Finding:
     if found["problem"]:
         return Finding("fail", "device", found["problem"], EDIT_PARAMS)
     gpus = counted(len(found["gpus"]), "GPU") + (f": {found['gpus'][0]}" if found["gpus"] else "")
-    text = f"{found['device']} would be used ({gpus}); bf16-mixed {'works' if found['bf16'] else 'does not work'} there"
+    text = f"training would use {found['device']} ({gpus}); bf16-mixed {'works' if found['bf16'] else 'does not work'} on it"
     if not found["gpus"] and GPUS_OF_DRIVER.is_dir() and any(GPUS_OF_DRIVER.iterdir()):
-        return Finding("warn", "device", f"there is an NVIDIA GPU that torch {found['torch']} cannot use; {text}", OTHER_CUDA)
+        return Finding("warn", "device", f"torch {found['torch']} cannot use the NVIDIA GPU of this machine; {text}", OTHER_CUDA)
     return Finding("ok", "device", text)
 
 
 def check_disk(root: Path, subject: str, folders: Iterable[Path], clean: str) -> Iterator[Finding]:
-    """Look for free space in the first of some folders, and whether all can be written; `clean` frees some."""
+    """Check the free space of the first folder, and whether all can be written; the command `clean` frees space."""
     places = [_existing(folder) for folder in folders]
     closed = next((place for place in places if not _is_writable(place)), None)
     free = shutil.disk_usage(places[0]).free
     name = within(root, places[0])
     room = f"{shown_size(free)} free in {'the repository' if name == '.' else name}"
     if closed:
-        yield Finding("fail", subject, f"{within(root, closed)} cannot be written", _open_command(root, closed))
+        yield Finding("fail", subject, f"{within(root, closed)} is not writable", _open_command(root, closed))
     elif free < WARN_BYTES:
         yield Finding("fail" if free < FAIL_BYTES else "warn", subject, f"only {room}", clean)
     else:
@@ -73,12 +73,12 @@ def check_disk(root: Path, subject: str, folders: Iterable[Path], clean: str) ->
 
 
 def _existing(folder: Path) -> Path:
-    """Return the folder, or the one that it would be made in."""
+    """Return the folder, or its nearest parent that exists."""
     return next(place for place in (folder, *folder.parents) if place.is_dir())
 
 
 def _is_writable(folder: Path) -> bool:
-    # Tried, since permissions say nothing of a read-only disk; the file has no name or is gone at once.
+    # Tested by writing, since permissions do not show a read-only disk; the file is removed at once.
     try:
         with tempfile.TemporaryFile(dir=folder):
             return True

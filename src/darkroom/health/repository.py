@@ -1,4 +1,4 @@
-"""What people change: whether params.yaml is valid, and Git has, or could be given, what results were made with."""
+"""Checks of params.yaml and Git: whether results can be traced to a commit."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from darkroom.health.machine import EDIT_PARAMS
 
 
 def check_params(root: Path) -> Iterator[Finding]:
-    """See that params.yaml is valid as a whole."""
+    """Check that params.yaml is valid."""
     from darkroom.params_file import load_params
 
     path = root / "params.yaml"
@@ -26,17 +26,17 @@ def check_params(root: Path) -> Iterator[Finding]:
 
 
 def check_git(root: Path) -> Iterator[Finding]:
-    """See that there is a Git repository, who commits to it, and whether results stand beside changes."""
+    """Check that there is a Git repository with a commit and a user, and whether src and params.yaml are committed."""
     where = git(root, "rev-parse", "--show-toplevel")
     if "dubious ownership" in where.stderr:
-        yield Finding("fail", "git", "the folder is another user's", f"git config --global --add safe.directory '{root}'")
+        yield Finding("fail", "git", "the folder belongs to another user", f"git config --global --add safe.directory '{root}'")
         return
     if where.returncode:
         yield Finding("fail", "git", "not a Git repository", 'git init && git add -A && git commit -m "Start"')
         return
     head = git(root, "log", "-1", "--format=%h %s")
     if head.returncode:
-        yield Finding("fail", "git", "no commit yet, and experiments start from one", 'git add -A && git commit -m "Start"')
+        yield Finding("fail", "git", "no commit yet; experiments need one", 'git add -A && git commit -m "Start"')
     else:
         yield Finding("ok", "git", f"last commit: {head.stdout.strip()[:60]}")
     yield _identity(root)
@@ -44,22 +44,20 @@ def check_git(root: Path) -> Iterator[Finding]:
 
 
 def _identity(root: Path) -> Finding:
-    # Without the option Git makes a name up from user and host.
+    # Without the option Git derives a name from user and host.
     found = git(root, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
     if found.returncode:
         way_out = 'git config user.name "Your Name" && git config user.email you@example.com'
-        return Finding("warn", "git user", "user.name or user.email is not set, so nothing can be committed", way_out)
+        return Finding("warn", "git user", "user.name or user.email is not set, so commits fail", way_out)
     return Finding("ok", "git user", found.stdout.rpartition(">")[0] + ">")
 
 
 def _changes(root: Path) -> Finding:
     lines = git(root, "status", "--porcelain", "--", "src", "params.yaml").stdout.splitlines()
     if not lines:
-        return Finding("ok", "git changes", "none in src and params.yaml since the last commit")
+        return Finding("ok", "git changes", "src and params.yaml are committed")
     names = [line[3:] for line in lines]
     if not (root / "dvc.lock").exists():
-        return Finding(
-            "ok", "git changes", f"{first_of(names)} not committed; there are no results yet that it could differ from"
-        )
-    text = f"{first_of(names)} not committed: the last commit does not say what the results were made with"
+        return Finding("ok", "git changes", f"{first_of(names)} not committed; there are no results yet")
+    text = f"{first_of(names)} not committed: results do not match the last commit"
     return Finding("warn", "git changes", text, 'git add src params.yaml && git commit -m "Change src and params.yaml"')

@@ -1,4 +1,4 @@
-"""Whether what lies here is what was recorded: everything is hashed anew, for DVC itself trusts file times and its cache."""
+"""Compare the workspace and DVC's cache with what was recorded. Every file is hashed; DVC trusts file times and its cache."""
 
 import hashlib
 import json
@@ -13,17 +13,17 @@ from darkroom.params_file import read_yaml
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """The result of one comparison."""
 
     right: bool
     what: str
     """A path."""
     text: str
-    """What was found, and if it is not right how to get it back."""
+    """The result, and if it is not right how to restore the file."""
 
 
 def verify(root: Path) -> Iterator[Finding]:
-    """Compare a repository with its dvc.lock: parameters, code, data, outputs, the objects of the cache, the files' own seals.
+    """Compare parameters, code, data and outputs with dvc.lock, cache objects with their names, files with recorded hashes.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def verify(root: Path) -> Iterator[Finding]:
             if name not in {out for other in recorded.values() for out in other.outs}:
                 yield _compare(hashes, name, digest, f"has changed since {record.stage} ran; run 'dvc repro'")
         for name, digest in record.outs.items():
-            yield _compare(hashes, name, digest, f"is not what {record.stage} made; run 'dvc checkout --force {name}'")
+            yield _compare(hashes, name, digest, f"differs from the output of {record.stage}; run 'dvc checkout --force {name}'")
             yield from _check_cache(cache, record, name, digest)
     yield from _check_seals(root)
 
@@ -67,14 +67,14 @@ class _Record(NamedTuple):
 
 
 class _Hashes:
-    """MD5 of files and folders as DVC has them, each computed once."""
+    """MD5 of files and folders as DVC computes them, each only once."""
 
     def __init__(self, root: Path):
         self.root = root
         self.known: dict[str, str | None] = {}
 
     def of(self, name: str) -> str | None:
-        """Return the hash of what stands at a path, with `.dir` behind that of a folder; None if there is nothing."""
+        """Return the hash of a file, or of a folder with `.dir` appended; None if there is neither."""
         if name not in self.known:
             path = self.root / name
             self.known[name] = _folder_md5(path) if path.is_dir() else _md5(path) if path.is_file() else None
@@ -83,7 +83,7 @@ class _Hashes:
 
 def _compare(hashes: _Hashes, name: str, digest: str, otherwise: str) -> Finding:
     if "://" in name:
-        return Finding(True, name, "is not on this machine and was not looked at; 'dvc status' asks what is there")
+        return Finding(True, name, "is not on this machine and was not checked; 'dvc status' checks it")
     found = hashes.of(name)
     if found is None:
         return Finding(False, name, "is missing; run 'dvc checkout', or 'dvc repro'")
@@ -91,12 +91,12 @@ def _compare(hashes: _Hashes, name: str, digest: str, otherwise: str) -> Finding
 
 
 def _check_chain(recorded: Mapping[str, _Record]) -> Iterator[Finding]:
-    """What one stage has read is what another has made."""
+    """Check that each input of a stage is the output of the stage that made it."""
     made = {name: (record.stage, digest) for record in recorded.values() for name, digest in record.outs.items()}
     for record in recorded.values():
         for name, digest in record.deps.items():
             if name in made and made[name][1] != digest:
-                text = f"{record.stage} ran on another {name} than {made[name][0]} made"
+                text = f"{record.stage} ran on another version of {name} than {made[name][0]} made"
                 yield Finding(False, "dvc.lock", f"{text}; run 'dvc repro', or 'git checkout -- dvc.lock'")
 
 
@@ -104,13 +104,15 @@ def _check_params(record: _Record, params: Any) -> Iterator[Finding]:
     for section, value in record.params.items():
         now = params.get(section) if isinstance(params, dict) else None
         text = (
-            "as recorded" if now == value else f"{section} is not what {record.stage} ran with; run 'dvc repro', or put it back"
+            "as recorded"
+            if now == value
+            else f"{section} has changed since {record.stage} ran; run 'dvc repro', or change it back"
         )
         yield Finding(now == value, "params.yaml", text)
 
 
 def _check_cache(cache: Path, record: _Record, name: str, digest: str) -> Iterator[Finding]:
-    """Hash the objects of an output in the cache; metrics, which Git keeps, have none."""
+    """Hash the cache objects of an output; metrics, which are in Git, have none."""
     entries = [(name, digest)]
     listing = _object(cache, digest)
     if digest.endswith(".dir") and listing.is_file() and _md5(listing) == digest.removesuffix(".dir"):
@@ -121,11 +123,11 @@ def _check_cache(cache: Path, record: _Record, name: str, digest: str) -> Iterat
             right = _md5(stored) == known.removesuffix(".dir")
             shown = paths.shown(stored)
             way_out = f"rm -f {shown}, then 'dvc pull {name}', or 'dvc repro --force {record.stage}'"
-            yield Finding(right, shown, f"holds {path}" if right else f"is damaged and no longer {path}; {way_out}")
+            yield Finding(right, shown, f"holds {path}" if right else f"is damaged, and should hold {path}; {way_out}")
 
 
 def _check_seals(root: Path) -> Iterator[Finding]:
-    """Check the hashes that the project's own files record of each other, which hold without DVC as well."""
+    """Check the hashes that the project's own files record, independently of DVC."""
     for sealed, way_out in (
         ("data/raw/dataset.json", "dvc repro --force download"),
         ("data/split/split.json", "dvc repro --force split"),
@@ -135,18 +137,20 @@ def _check_seals(root: Path) -> Iterator[Finding]:
         path = root / sealed
         if path.is_file():
             try:
-                fault = _broken_promise(path)
+                problem = _mismatch(path)
             except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-                fault = str(error)
-            yield Finding(not fault, sealed, f"{fault}; run 'dvc checkout --force', or '{way_out}'" if fault else "whole")
+                problem = str(error)
+            yield Finding(
+                not problem, sealed, f"{problem}; run 'dvc checkout --force', or '{way_out}'" if problem else "as sealed"
+            )
 
 
-def _broken_promise(path: Path) -> str | None:
+def _mismatch(path: Path) -> str | None:
     content = files.read_sealed_json(path)
     named = content["files"] if "files" in content else {"model.safetensors": content["weights_sha256"]}
     for name, digest in named.items():
         if files.sha256(path.parent / name) != digest:
-            return f"{name} beside it is not the file that it describes"
+            return f"{name} does not have the hash recorded in it"
     return None
 
 
@@ -155,7 +159,7 @@ def _object(cache: Path, digest: str) -> Path:
 
 
 def _folder_md5(folder: Path) -> str:
-    """Return the hash of a folder's listing, made as DVC makes it."""
+    """Return the hash of a folder's listing, as DVC computes it."""
     found = [path for path in folder.rglob("*") if path.is_file() and not _ignored(path.relative_to(folder))]
     entries = [{"md5": _md5(path), "relpath": path.relative_to(folder).as_posix()} for path in found]
     entries.sort(key=lambda entry: entry["relpath"].split("/"))
@@ -163,7 +167,7 @@ def _folder_md5(folder: Path) -> str:
 
 
 def _ignored(path: Path) -> bool:
-    """As .dvcignore has it."""
+    """Return whether .dvcignore excludes a path."""
     return path.suffix == ".pyc" or bool({"__pycache__", ".ipynb_checkpoints", ".DS_Store"} & set(path.parts))
 
 

@@ -1,4 +1,4 @@
-"""What computes a trained network: torch, also compiled, or OpenVINO where it is installed.
+"""Backends that compute a trained network: torch, torch.compile, or OpenVINO where it is installed.
 
 N images, C channels, H by W pixels, K classes.
 """
@@ -19,12 +19,12 @@ from darkroom.hardware.devices import check_precision, choose_device, is_fast_at
 from darkroom.inference.folding import TOLERANCE, close, fold_batch_norm
 from darkroom.params import HardwareParams
 
-# On a processor the network gets a batch in pieces of so many pixels: of more, what its layers make is larger than what the C
-# library keeps, and is fetched from the system anew for each layer.
+# On a CPU a batch is computed in pieces of this many pixels: larger activations are returned to the system after each layer and
+# allocated again.
 PIECE_PIXELS = 8 * 224**2
-# Images that a network is tried with.
+# Number of images that a network is tested with.
 FEW = 4
-# Of the largest logit, what compiled code may differ by from torch in bfloat16, which keeps two to three digits at each step.
+# Allowed difference of compiled code from torch in bfloat16, which keeps two to three digits, as a fraction of the largest logit.
 BF16_TOLERANCE = 0.05
 
 Network = Callable[[Tensor], Tensor]
@@ -36,22 +36,22 @@ class Backend(Protocol):
     device: torch.device
     """Where it computes."""
     has_bf16: bool
-    """Whether it has instructions for bfloat16 there."""
+    """Whether the device has instructions for bfloat16."""
     packages: dict[str, str]
-    """Versions of what the answers depend on beside torch."""
+    """Versions of further packages that the logits depend on."""
 
     def check(self, precision: str, key: str) -> None:
-        """Raise InputError if it does not compute in a precision, `32-true` or `bf16-mixed`, that `key` of params.yaml names."""
+        """Raise InputError if it cannot compute in a precision, `32-true` or `bf16-mixed`; `key` of params.yaml names it."""
 
     def prepare(self, images: Tensor) -> None:
-        """Make ready, with the first images (N, C, H, W) uint8, of which it may try a few."""
+        """Prepare the network, testing it with a few of the first images (N, C, H, W) uint8."""
 
-    def answer(self, images: Tensor, precision: str) -> Tensor:
+    def logits(self, images: Tensor, precision: str) -> Tensor:
         """Return the logits (N, K) of images (N, C, H, W) uint8, on any device, in float32 or more."""
 
 
-class TorchEngine:
-    """Torch itself, with the channels last and the batch normalisation folded."""
+class TorchBackend:
+    """Torch, with channels last and the batch normalisation folded."""
 
     def __init__(self, network: nn.Module, hardware: HardwareParams, key: str):  # noqa: ARG002
         self.hardware, self.device = hardware, choose_device(hardware)
@@ -60,14 +60,14 @@ class TorchEngine:
         self.packages: dict[str, str] = {}
 
     def check(self, precision: str, key: str) -> None:
-        """Refuse what the device cannot do."""
+        """Raise InputError if the device cannot compute in a precision."""
         check_precision(precision, self.hardware, key)
 
     def prepare(self, images: Tensor) -> None:
         """Fold the batch normalisation."""
         self.network = fold_batch_norm(self.network, images[:FEW].to(self.device))
 
-    def answer(self, images: Tensor, precision: str) -> Tensor:
+    def logits(self, images: Tensor, precision: str) -> Tensor:
         """Return the logits (N, K)."""
         pieces = torch.split(images.to(self.device), self._piece(images))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
@@ -75,18 +75,18 @@ class TorchEngine:
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _piece(self, images: Tensor) -> int:
-        """Return how many images of a batch are computed together."""
+        """Return how many images of a batch are computed at once."""
         height, width = images.shape[2:]
         return min(len(images), max(1, PIECE_PIXELS // (height * width))) if self.device.type == "cpu" else len(images)
 
     def _compute(self, images: Tensor, precision: str) -> Tensor:  # noqa: ARG002
-        """Return the logits (N, K) of images that are computed together."""
+        """Return the logits (N, K) of images that are computed at once."""
         logits: Tensor = self.network(images)
         return logits
 
 
-class CompiledEngine(TorchEngine):
-    """Torch with code that its compiler makes for this network, which takes half a minute and says so.
+class CompiledBackend(TorchBackend):
+    """Torch with the network compiled by torch.compile, which takes up to half a minute and is reported.
 
     References
     ----------
@@ -101,28 +101,28 @@ class CompiledEngine(TorchEngine):
         self._known: set[tuple[str, int]] = set()
 
     def prepare(self, images: Tensor) -> None:
-        """Fold the batch normalisation; what is compiled waits for the precision."""
+        """Fold the batch normalisation; the network is compiled at the first batch of a precision."""
         super().prepare(images)
-        # The first batch is as large as any: code for the few of it that choose a precision would serve for nothing else.
+        # The size of the first batch, the largest: code for the few images that choose a precision would be of no other use.
         self._count = self._piece(images)
         self._compiled = torch.compile(self.network, dynamic=False)
 
     def _compute(self, images: Tensor, precision: str) -> Tensor:
-        # Code is made for one number of images: smaller pieces are filled up, or it would be made anew for the last of them.
+        # Code is compiled for one number of images: smaller pieces are padded, or it would be compiled again for the last one.
         self._count = max(self._count, len(images))
-        filled = functional.pad(images, [0] * 7 + [self._count - len(images)])
+        padded = functional.pad(images, [0] * 7 + [self._count - len(images)])
         if (precision, self._count) not in self._known:
-            self._make(filled, precision)
+            self._compile(padded, precision)
             self._known.add((precision, self._count))
-        return self._compiled(filled)[: len(images)]
+        return self._compiled(padded)[: len(images)]
 
-    def _make(self, images: Tensor, precision: str) -> None:
-        """Have the code made for a precision and a number of images, and compare its answers with those of torch.
+    def _compile(self, images: Tensor, precision: str) -> None:
+        """Compile the network for a precision and a number of images, and compare its logits with those of torch.
 
         Raises
         ------
         InputError
-            If there is no compiler, or it cannot take the network, or the code answers otherwise.
+            If there is no compiler, it cannot compile the network, or the logits differ.
         """
         # Imported here: the compiler takes a second.
         from torch._dynamo.exc import TorchDynamoException
@@ -130,22 +130,22 @@ class CompiledEngine(TorchEngine):
 
         start = time.perf_counter()
         try:
-            # Weights become constants, laid out and rounded once. Of torch.compile's own option only its second half hears.
+            # Weights become constants, laid out and rounded once. As an option of torch.compile, only part of this takes effect.
             with config.patch(freezing=True):
-                answers = self._compiled(images)
+                logits = self._compiled(images)
         except TorchDynamoException as error:
             reason = one_line(described(error))[:200]
-            way_out = "set it to torch, or see that there is a C++ compiler"
+            way_out = "set it to torch, or install a C++ compiler"
             raise InputError(f"params.yaml: {self.key}: this network cannot be compiled here ({reason}); {way_out}") from error
         seconds = time.perf_counter() - start
         tolerance = TOLERANCE if precision == "32-true" else BF16_TOLERANCE
-        if not close(answers.float(), self.network(images).float(), tolerance):
-            raise InputError(f"params.yaml: {self.key}: compiled, this network answers otherwise than before; set it to torch")
+        if not close(logits.float(), self.network(images).float(), tolerance):
+            raise InputError(f"params.yaml: {self.key}: compiled, the network has other logits than before; set it to torch")
         print(f"{self.key}: torch.compile took {seconds:.1f} s for {precision}", flush=True)
 
 
-class OpenVinoEngine:
-    """OpenVINO, on the processor.
+class OpenVinoBackend:
+    """OpenVINO, on the CPU.
 
     References
     ----------
@@ -155,7 +155,7 @@ class OpenVinoEngine:
     def __init__(self, network: nn.Module, hardware: HardwareParams, key: str):
         if hardware.accelerator not in ("auto", "cpu"):
             raise InputError(
-                f"params.yaml: {key}: openvino computes on the processor, but hardware.accelerator is {hardware.accelerator}; "
+                f"params.yaml: {key}: openvino computes on the CPU, but hardware.accelerator is {hardware.accelerator}; "
                 "set backend to torch, or accelerator to cpu"
             )
         self.network, self.key, self.device = network, key, torch.device("cpu")
@@ -166,19 +166,19 @@ class OpenVinoEngine:
         self._compiled: dict[str, Any] = {}
 
     def check(self, precision: str, key: str) -> None:
-        """Refuse bfloat16 where OpenVINO would compute in float32 without a word."""
+        """Raise InputError for bfloat16 where OpenVINO would compute in float32 without a warning."""
         if precision == "bf16-mixed" and not self.has_bf16:
-            raise InputError(f"params.yaml: {key}: openvino knows no bf16 of this processor; set 32-true or auto")
+            raise InputError(f"params.yaml: {key}: openvino has no bf16 on this CPU; set it to 32-true or auto")
 
     def prepare(self, images: Tensor) -> None:
-        """Translate the network, and compare its answers with those of torch.
+        """Convert the network, and compare its logits with those of torch.
 
         Raises
         ------
         InputError
-            If OpenVINO does not know all that the network does, or answers otherwise.
+            If OpenVINO cannot convert the network, or its logits differ.
         """
-        # What stands for any image must not be made in inference mode, which export does not know.
+        # The example must not be created in inference mode, which torch.export does not support.
         with torch.inference_mode(False), torch.no_grad():
             example = torch.zeros((2, *images.shape[1:]), dtype=images.dtype)
             number = torch.export.Dim("number")
@@ -186,34 +186,36 @@ class OpenVinoEngine:
                 program = torch.export.export(self.network, (example,), dynamic_shapes=({0: number},))
                 self._program = _openvino(self.key).convert_model(program)
                 self._program.reshape([-1, *images.shape[1:]])
-                is_close = close(self.answer(images[:FEW], "32-true"), self.network(images[:FEW]))
+                is_close = close(self.logits(images[:FEW], "32-true"), self.network(images[:FEW]))
             except Exception as error:
                 reason = one_line(described(error))[:200]
                 raise InputError(
-                    f"params.yaml: {self.key}: openvino cannot take this network over ({reason}); set it to torch"
+                    f"params.yaml: {self.key}: openvino cannot convert this network ({reason}); set it to torch"
                 ) from error
         if not is_close:
-            raise InputError(f"params.yaml: {self.key}: openvino answers otherwise than torch with this network; set it to torch")
+            raise InputError(
+                f"params.yaml: {self.key}: with openvino the network has other logits than with torch; set it to torch"
+            )
 
-    def answer(self, images: Tensor, precision: str) -> Tensor:
+    def logits(self, images: Tensor, precision: str) -> Tensor:
         """Return the logits (N, K)."""
         if precision not in self._compiled:
-            # Both settings would be chosen by the machine: bfloat16 where it has it, and all of its cores.
+            # By default OpenVINO takes bfloat16 where the CPU has it, and all cores.
             kind = {"32-true": "f32", "bf16-mixed": "bf16"}[precision]
             options = {"INFERENCE_PRECISION_HINT": kind, "INFERENCE_NUM_THREADS": torch.get_num_threads()}
             self._compiled[precision] = self.core.compile_model(self._program, "CPU", options | {"PERFORMANCE_HINT": "LATENCY"})
         return torch.from_numpy(self._compiled[precision](images.numpy())[0])
 
 
-BACKENDS: dict[str, type[TorchEngine] | type[OpenVinoEngine]] = {
-    "torch": TorchEngine,
-    "torch.compile": CompiledEngine,
-    "openvino": OpenVinoEngine,
+BACKENDS: dict[str, type[TorchBackend] | type[OpenVinoBackend]] = {
+    "torch": TorchBackend,
+    "torch.compile": CompiledBackend,
+    "openvino": OpenVinoBackend,
 }
 
 
 def _openvino(key: str) -> ModuleType:
-    """Import OpenVINO, which without this would report its use over the network."""
+    """Import OpenVINO, with its usage reporting over the network disabled."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino

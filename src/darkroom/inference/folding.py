@@ -1,4 +1,4 @@
-"""Batch normalisation, once trained, as a part of the convolution before it. N images, C channels, H by W pixels, K classes."""
+"""Batch normalisation folded into the convolution before it. N images, C channels, H by W pixels, K classes."""
 
 import copy
 from collections import Counter
@@ -11,8 +11,8 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.overrides import TorchFunctionMode
 
-# What asks a tensor what it is, and not what it holds.
-QUESTIONS = (
+# Functions that read a tensor's metadata and not its values.
+METADATA = (
     Tensor.dim,
     Tensor.size,
     Tensor.ndim.__get__,  # type: ignore[attr-defined]
@@ -20,30 +20,30 @@ QUESTIONS = (
     Tensor.dtype.__get__,  # type: ignore[attr-defined]
     Tensor.device.__get__,
 )
-# Of the largest logit: rounding differs by a thousandth of this.
+# Allowed difference as a fraction of the largest logit; rounding makes a thousandth of it.
 TOLERANCE = 1e-4
 
 
 class _Calls(TorchFunctionMode):
-    """Sees, while a network runs, which convolutions' outputs are normalised, and by what.
+    """Records, while a network runs, which convolutions' outputs are normalised, and by which module.
 
-    What is called is what counts, so that nothing is guessed from the network's code. Parameters are known by their identity, and
-    an output carries that of its convolution's weight.
+    Only calls count, so that nothing is guessed from the network's code. Parameters are identified by `id`, and an output carries
+    that of its convolution's weight.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.pairs: list[tuple[int, int]] = []
-        """A convolution's weight, and the running mean that its output is normalised by."""
+        """A convolution's weight, and the running mean of the normalisation of its output."""
         self.calls: Counter[int] = Counter()
-        """How often each of those took part."""
+        """Number of calls with each of these."""
         self.uses: Counter[int] = Counter()
-        """How often the output of each weight was used."""
+        """Number of uses of each weight's output."""
 
     def __torch_function__(self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = function(*args, **kwargs)
-        if function in QUESTIONS:
+        if function in METADATA:
             return output
         self.uses.update(tensor.made_with for tensor in _tensors([args, kwargs]) if hasattr(tensor, "made_with"))
         if function is functional.conv2d and len(args) > 1:
@@ -57,17 +57,17 @@ class _Calls(TorchFunctionMode):
 
 
 def fold_batch_norm(network: nn.Module, images: Tensor) -> nn.Module:
-    """Return a copy whose convolutions do the work of the batch normalisations behind them; its answers differ by rounding alone.
+    """Return a copy with batch normalisations folded into the convolutions before them; logits differ only by rounding.
 
-    Where a convolution's output goes into nothing else is seen in the calls that the network makes. A network that leaves nothing
-    to fold, or that answers otherwise afterwards, is returned as it is.
+    Calls of the network show which convolutions' outputs are used by nothing else. If there is nothing to fold, or logits differ
+    by more than rounding, the network itself is returned.
 
     Parameters
     ----------
     network
         From images to logits (N, K), in evaluation mode.
     images : (N, C, H, W)
-        A few images to try it with.
+        A few images to run it on.
     """
     with torch.no_grad():
         calls = _Calls()
@@ -86,13 +86,13 @@ def fold_batch_norm(network: nn.Module, images: Tensor) -> nn.Module:
         return folded if close(folded(images), expected) else network
 
 
-def close(answers: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> bool:
-    """Return whether logits differ by no more than a part of the largest of them, by default that of rounding."""
-    return bool((answers - expected).abs().max() <= tolerance * expected.abs().max())
+def close(logits: Tensor, expected: Tensor, tolerance: float = TOLERANCE) -> bool:
+    """Return whether logits differ by at most a fraction of the largest of them, by default that of rounding."""
+    return bool((logits - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 def _foldable(network: nn.Module, calls: _Calls) -> Iterator[tuple[str, str]]:
-    """Yield the names of convolutions and normalisations of which each is called once, and the first for the second alone."""
+    """Yield the names of each convolution and normalisation that are called once, the first only for the second."""
     modules = dict(network.named_modules())
     convolutions = {id(module.weight): name for name, module in modules.items() if isinstance(module, nn.Conv2d)}
     norms = {id(module.running_mean): name for name, module in modules.items() if _is_norm(module) and not module.training}
@@ -107,12 +107,12 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _has_activation(module: nn.Module) -> bool:
-    """Return whether it is timm's normalisation with an activation behind it; to import timm takes seconds."""
+    """Return whether it is timm's normalisation with an activation; checked by name, since importing timm takes seconds."""
     return type(module).__name__ == "BatchNormAct2d" and type(module).__module__.startswith("timm.")
 
 
 def _without(norm: nn.Module) -> nn.Module:
-    """Return what is left of a normalisation that was folded."""
+    """Return what remains of a normalisation after folding: its activation, or nothing."""
     return nn.Sequential(norm.drop, norm.act) if _has_activation(norm) else nn.Identity()  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Images that a person names to have them predicted: finding them, and reading them a batch at a time."""
+"""Image files to predict: finding them, and reading them batch by batch."""
 
 import os
 from collections import deque
@@ -16,9 +16,9 @@ from darkroom.params import PredictParams
 
 
 def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
-    """Return the images named, and those in the folders named and below, in the order of their names.
+    """Return the files named, and the images in the folders named and below, sorted by name within a folder.
 
-    In folders only files with an image's ending count, hidden ones do not, and links to folders are not followed.
+    In folders, files without an image's ending and hidden files are skipped, and links to folders are not followed.
 
     Raises
     ------
@@ -26,7 +26,7 @@ def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
         If a path is empty or does not exist, is neither file nor folder, or a folder holds no image.
     """
     found: list[Path] = []
-    # Path('') is the current folder: `predict.py "$photo"` with no such variable would predict whatever lies there.
+    # Path('') is the current folder: with an unset variable, `predict "$photo"` would predict whatever is in there.
     if "" in chosen:
         raise InputError("predict: one of the paths is empty; name an image or a folder")
     for path in map(Path, chosen):
@@ -44,19 +44,19 @@ def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
     return found
 
 
-# Batches that are read while one is used.
+# Batches that are read ahead.
 AHEAD = 1
 
 
 class Photos:
-    """Batches of images as the network sees them; unreadable ones are skipped and remembered.
+    """Batches of images at the size that the network takes; unreadable ones are skipped and listed.
 
-    They are resized to `resize` first, as `download.resize` has done to those that the network was trained on.
+    They are first resized to `resize`, as `download.resize` did with the training images.
 
     Attributes
     ----------
     read : list of Path
-        Images that were read so far, in order.
+        Images read so far, in order.
     bad : list of (Path, str)
         Images that could not be read, with the reason.
     """
@@ -70,11 +70,11 @@ class Photos:
         self.bad: list[tuple[Path, str]] = []
 
     def __len__(self) -> int:
-        """Return the number of batches, if every image can be read."""
+        """Return the number of batches if every image can be read."""
         return -(-len(self.paths) // self.batch_size)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield batches (n, image_size, image_size, channels) uint8; decoding runs in threads, since Pillow releases the lock."""
+        """Yield batches (n, image_size, image_size, channels) uint8; images are decoded in threads."""
         threads = ThreadPoolExecutor(os.cpu_count())
         begun: deque[list[tuple[Path, Future[ImageArray | str]]]] = deque()
         try:
@@ -89,7 +89,7 @@ class Photos:
             threads.shutdown(cancel_futures=True)
 
     def _made(self, begun: list[tuple[Path, Future[ImageArray | str]]]) -> Iterator[ImageArray]:
-        """Yield the batch, unless none of its images can be read."""
+        """Yield the batch, unless none of its images could be read."""
         images = []
         for path, future in begun:
             image = future.result()
@@ -102,11 +102,11 @@ class Photos:
             yield np.stack(images)
 
     def check(self, max_bad: int) -> None:
-        """Raise InputError if more images were bad than are allowed."""
+        """Raise InputError if more than `max_bad` images could not be read."""
         if len(self.bad) > max_bad:
             path, reason = self.bad[0]
             more = f" (and {len(self.bad) - 1} more)" if len(self.bad) > 1 else ""
-            raise InputError(f"{path}: cannot be read ({reason}){more}; mend or remove it, or raise predict.max_bad")
+            raise InputError(f"{path}: cannot be read ({reason}){more}; fix or remove it, or raise predict.max_bad")
 
     def _read_one(self, path: Path) -> ImageArray | str:
         try:

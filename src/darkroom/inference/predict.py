@@ -1,4 +1,4 @@
-"""A trained network on images: probabilities, without Lightning. N images, K classes."""
+"""Probabilities of a trained network for images, without Lightning. N images, K classes."""
 
 import sys
 from collections.abc import Iterable
@@ -36,45 +36,45 @@ def predict_probabilities(
     batches
         Images (n, C, H, W) uint8.
     device
-        Where the network is.
+        The device of the network.
     total
-        Number of batches, for the bar that a terminal shows.
+        Number of batches, for the progress bar.
     multilabel
-        Whether classes are independent of each other.
+        Whether an image may have any number of classes.
 
     Returns
     -------
     probabilities : (N, K) float64
-        Each row sums to 1, but for independent classes.
+        Each row sums to 1, unless `multilabel`.
 
     Raises
     ------
     RunError
-        If the device's memory does not hold a batch, or the network answers with no finite numbers.
+        If a batch does not fit in the device's memory, or a logit is NaN or infinite.
     """
     shown = track(batches, "images", total, console=Console(), transient=True, disable=not sys.stdout.isatty())
     try:
-        # Softmax in double precision on the CPU: sums are 1 and ties are the same on every device.
+        # Softmax in double precision on the CPU, so that rows sum to 1 and ties are the same on every device.
         parts = [network(images.to(device)).cpu().double() for images in shown]
     except torch.OutOfMemoryError:
         raise RunError("batch_size: a batch does not fit in the device's memory; lower it in params.yaml") from None
     logits = torch.cat(parts) if parts else torch.zeros(0, 1)
     if not torch.isfinite(logits).all():
-        raise RunError("models/model.safetensors: answers with NaN or infinity; train with a lower train.lr or 32-true")
+        raise RunError("models/model.safetensors: its logits are NaN or infinite; train with a lower train.lr or 32-true")
     probabilities: Probabilities = (logits.sigmoid() if multilabel else logits.softmax(dim=1)).numpy()
     return probabilities
 
 
 class TTAModel(nn.Module):
-    """A network that answers with the mean of its logits over several views of an image.
+    """Test-time augmentation: the mean of a network's logits over several views of an image.
 
     Parameters
     ----------
     network
         From (N, C, H, W) uint8 to logits (N, K).
     tta
-        `flip`: an image and its mirror image; `flip_shift`: both, and both moved by 1/32 of their side to two corners, with the
-        border repeated, as in https://arxiv.org/abs/2404.00498 (which weighs them otherwise).
+        `flip`: an image and its mirror image; `flip_shift`: also both of them shifted by 1/32 of their side towards two corners,
+        with the border repeated, as in https://arxiv.org/abs/2404.00498 (which weights the views differently).
     """
 
     def __init__(self, network: Network, tta: str):

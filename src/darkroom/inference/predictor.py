@@ -1,4 +1,4 @@
-"""How evaluate and predict compute a trained network: with which backend, in which precision. N images, K classes."""
+"""A trained network with the backend and precision of evaluate or predict. N images, K classes."""
 
 import time
 from pathlib import Path
@@ -13,33 +13,33 @@ from darkroom.inference.backends import BACKENDS, Backend
 from darkroom.models.saving import Published, load_model
 from darkroom.params import HardwareParams, Params
 
-# Images that choose a precision by time and decisions.
+# Number of images on which precisions are compared by time and predicted classes.
 SAMPLE = 64
 
 
 class Predictor:
-    """A trained network that answers; the first images make it ready, and choose what was left to choose.
+    """A trained network ready to compute logits. The first images prepare the backend, and choose the precision if it is `auto`.
 
     Parameters
     ----------
     model
-        What is known of the network.
+        The published model.
     hardware
-        The machine.
+        `hardware` of params.yaml.
     stage
-        Whose parameters the next two are, for what is said of them.
+        The stage that `backend` and `precision` belong to, for messages.
     backend, precision
         As `evaluate.backend` and `evaluate.precision`.
 
     Attributes
     ----------
     precision : str
-        What it computes in; `auto` until the first images have come.
+        The precision; `auto` until the first images have chosen it.
 
     Raises
     ------
     InputError
-        If the backend is not installed, or does not compute in this precision on this machine.
+        If the backend is not installed, or cannot compute in this precision on this machine.
     """
 
     def __init__(
@@ -58,27 +58,27 @@ class Predictor:
         if precision != "auto":
             self._backend.check(precision, key)
         if precision == "bf16-mixed" and not self._backend.has_bf16:
-            warn(f"params.yaml: {key}: is bf16-mixed, for which this device has no instructions; 32-true is faster here")
+            warn(f"params.yaml: {key}: is bf16-mixed, but this device has no bf16 instructions; 32-true is faster here")
 
     @classmethod
     def load(cls, folder: Path, params: Params, stage: str) -> Self:
-        """Open a published model to compute it as `evaluate` or `predict` of params.yaml says."""
+        """Load a published model with the backend and precision of `evaluate` or `predict` in params.yaml."""
         how = getattr(params, stage).model_dump(include={"backend", "precision"})
         return cls(load_model(folder, params, paths.shown(folder)), params.hardware, stage, **how)
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device."""
         return self._backend.device
 
     @property
     def record(self) -> dict[str, str]:
-        """What to keep beside the results: they depend on it, if little."""
+        """What the results depend on slightly, to be recorded with them: backend, precision, package versions."""
         return {"backend": self.name, "precision": self.precision, **self._backend.packages}
 
     @property
     def about(self) -> dict[str, Any]:
-        """What predictions say of the model and of this."""
+        """Classes, kind of labels and backend, for `Predictions`."""
         return {"classes": self.model.card.classes, "multilabel": self.model.multilabel, "backend": self.record}
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -86,26 +86,28 @@ class Predictor:
         if not self._is_ready:
             self._backend.prepare(images)
             if self.precision == "auto":
-                self.precision, why = self._chosen(images[:SAMPLE])
+                self.precision, why = self._choose_precision(images[:SAMPLE])
                 print(f"{self.stage}: computes in {self.precision}: {why}", flush=True)
             self._is_ready = True
-        return self._backend.answer(images, self.precision)
+        return self._backend.logits(images, self.precision)
 
-    def _chosen(self, images: Tensor) -> tuple[str, str]:
-        """Return the precision that is faster on some images, and why; bf16-mixed only if it decides alike on all of them."""
+    def _choose_precision(self, images: Tensor) -> tuple[str, str]:
+        """Return the faster precision and why; bf16-mixed only if it predicts the same classes for all of some images."""
         if not self._backend.has_bf16:
-            return "32-true", f"no instructions for bf16 on this {self.device.type}"
-        decisions, seconds = zip(*(self._tried(images, precision) for precision in ("32-true", "bf16-mixed")), strict=True)
-        differing = int((decisions[0] != decisions[1]).sum())
+            return "32-true", f"this {self.device.type} has no bf16 instructions"
+        predictions, seconds = zip(
+            *(self._try_precision(images, precision) for precision in ("32-true", "bf16-mixed")), strict=True
+        )
+        differing = int((predictions[0] != predictions[1]).sum())
         if differing:
-            return "32-true", f"bf16-mixed decides otherwise {differing} times on {len(images)} images"
+            return "32-true", f"bf16-mixed predicts other classes {differing} times on {len(images)} images"
         ratio = seconds[0] / seconds[1]
         how = f"{ratio:.1f} times as fast as 32-true" if ratio > 1 else f"bf16-mixed is {ratio:.1f} times as fast"
-        return "bf16-mixed" if ratio > 1 else "32-true", f"{how}, the same decisions on {len(images)} images"
+        return "bf16-mixed" if ratio > 1 else "32-true", f"{how}, with the same predictions on {len(images)} images"
 
-    def _tried(self, images: Tensor, precision: str) -> tuple[Tensor, float]:
-        """Return the decisions in a precision, (N,) or (N, K), and the seconds that they took."""
-        self._backend.answer(images, precision)  # the first time, memory is fetched and kernels are chosen
+    def _try_precision(self, images: Tensor, precision: str) -> tuple[Tensor, float]:
+        """Return the predictions in a precision, (N,) or (N, K), and the seconds they took."""
+        self._backend.logits(images, precision)  # warm-up: allocates memory and chooses kernels
         start = time.perf_counter()
-        logits = self._backend.answer(images, precision).cpu()
+        logits = self._backend.logits(images, precision).cpu()
         return logits > 0 if self.model.multilabel else logits.argmax(dim=1), time.perf_counter() - start

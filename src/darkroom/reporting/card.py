@@ -1,4 +1,4 @@
-"""The data card: what a person wants to know of the images before training on them, as Markdown."""
+"""The data card: what to know about the images before training on them, as Markdown."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
@@ -9,11 +9,11 @@ import numpy as np
 from darkroom.errors import one_line
 from darkroom.reporting.contents import CHANNELS, SPLITS, Contents, count_classes, count_images
 
-# More classes are shown by their ends, more skipped images counted.
+# Of more classes only the largest and smallest are shown; more skipped images are only counted.
 MAX_CLASSES, SHOWN_ENDS = 50, 10
 MAX_SKIPPED = 20
 MAX_LENGTH = 200  # characters of a name
-# What ends a code span or a cell of a table, and what a careless renderer takes for HTML.
+# Characters that end a code span or a table cell, or that some renderers take for HTML.
 LOOKALIKES = str.maketrans({"`": "'", "|": "¦", "<": "\u2039", ">": "\u203a"})
 SOURCE_KEYS = {
     "name": "Name",
@@ -27,7 +27,7 @@ SOURCE_KEYS = {
 
 
 def data_card(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) -> str:
-    """Return the card, the same for the same data: no times, nothing of the machine.
+    """Return the card. It has no times and nothing about the machine, so it is the same for the same data.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def data_card(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]
         "Split": _split(split),
         "Hashes": _hashes(dataset, split),
     }
-    intro = "What the stage split found in `data/raw`, and where it put it. Written anew by every `dvc repro`; do not edit."
+    intro = "The images in `data/raw`, and how the stage split divides them. Written by `dvc repro`; do not edit."
     return (
         "\n\n".join([f"# Data card: {_name(dataset)}", intro, *(f"## {title}\n\n{text}" for title, text in sections.items())])
         + "\n"
@@ -60,7 +60,7 @@ def _source(dataset: dict[str, Any]) -> str:
 
 
 def _name(dataset: dict[str, Any]) -> str:
-    """Return the name of the set; of a folder on this machine its last part."""
+    """Return the name of the data set; for a folder on this machine, its last part."""
     name = str(dataset.get("name") or dataset.get("source") or "images")
     return _code(PurePath(name).name or name if PurePath(name).is_absolute() else name)
 
@@ -68,20 +68,20 @@ def _name(dataset: dict[str, Any]) -> str:
 def _images(contents: Contents) -> str:
     counts = count_images(contents)
     rows = [(split, count, f"{count / sum(counts):.1%}") for split, count in zip(SPLITS, counts, strict=True)]
-    return _table(("split", "images", "share"), [*rows, ("together", sum(counts), "100.0%")])
+    return _table(("split", "images", "share"), [*rows, ("total", sum(counts), "100.0%")])
 
 
 def _classes(contents: Contents) -> str:
     counts = count_classes(contents)
     labels: Sequence[int] = range(len(contents.classes))
-    note = f"{len(labels)} classes; the largest has {_ratio(counts[:, 0])} times the training images of the smallest."
+    note = f"{len(labels)} classes; the largest has {_ratio(counts[:, 0])} times as many training images as the smallest."
     if contents.labels.ndim == 2:
         each = contents.labels.sum(axis=1)
-        note += f" An image has any number of them, {each.mean():.2f} on average; {(each == 0).sum()} have none."
+        note += f" An image may have any number of classes, {each.mean():.2f} on average; {(each == 0).sum()} images have none."
     if len(labels) > MAX_CLASSES:
         order = np.argsort(-counts[:, 0], kind="stable").tolist()
         labels = [*order[:SHOWN_ENDS], *order[-SHOWN_ENDS:]]
-        note += f" Here are the {SHOWN_ENDS} largest and the {SHOWN_ENDS} smallest, all are in `classes.csv`."
+        note += f" The {SHOWN_ENDS} largest and the {SHOWN_ENDS} smallest are shown; all are in `classes.csv`."
     rows = [(_code(contents.classes[label]), *counts[label].tolist()) for label in labels]
     return f"{note}\n\n{_table(('class', *SPLITS), rows)}"
 
@@ -93,16 +93,16 @@ def _ratio(counts: Any) -> str:
 def _sizes(contents: Contents, dataset: dict[str, Any]) -> str:
     height, width = contents.sizes.T
     if dataset["width"]:
-        sizes = f"All are {dataset['width']} x {dataset['height']} pixels"
+        sizes = f"All images are {dataset['width']} x {dataset['height']} pixels"
     else:
         sizes = (
-            f"Of {width.min()} to {width.max()} pixels width and {height.min()} to {height.max()} pixels height, "
-            f"{np.median(contents.sizes.min(axis=1)):g} the median of the shorter side"
+            f"Images are {width.min()} to {width.max()} pixels wide and {height.min()} to {height.max()} pixels high, "
+            f"with a median shorter side of {np.median(contents.sizes.min(axis=1)):g} pixels"
         )
     channels = CHANNELS[len(contents.mean)]
-    kind = "grey" if len(channels) == 1 else "in colour, or shown as such"
+    kind = "greyscale" if len(channels) == 1 else "in colour, or converted to it"
     rows = zip(channels, *([f"{value:.4f}" for value in values] for values in (contents.mean, contents.std)), strict=True)
-    measured = f"Mean and standard deviation of {contents.num_measured} training images, 0 is black and 1 is full:"
+    measured = f"Mean and standard deviation of the pixels of {contents.num_measured} training images, on a scale from 0 to 1:"
     return f"{sizes}, {kind}.\n\n{measured}\n\n{_table(('channel', 'mean', 'std'), rows)}"
 
 
@@ -113,22 +113,22 @@ def _exceptions(dataset: dict[str, Any]) -> str:
     if len(skipped) > MAX_SKIPPED:
         lines.append(f"- and {len(skipped) - MAX_SKIPPED} more skipped, see `data/raw/dataset.json`")
     if ignored:
-        lines.append(f"- {len(ignored)} files are no images of the set, see `data/raw/dataset.json`")
-    return "\n".join(lines) or "Nothing: every image was read as it is."
+        lines.append(f"- {len(ignored)} files ignored, see `data/raw/dataset.json`")
+    return "\n".join(lines) or "None."
 
 
 def _duplicates(split: dict[str, Any]) -> str:
     found, left_out = split["duplicates"], split["images"]["left_out"]
     if not (found["equal"] or found["near"] or left_out):
-        return "None were found."
+        return "None."
     rows = [
-        ("Pairs of equal images", found["equal"]),
+        ("Pairs of identical images", found["equal"]),
         ("Pairs of near duplicates", found["near"]),
-        ("Pairs in two splits", found["across_splits"]),
-        ("Pairs with two labels", found["conflicts"]),
+        ("Pairs across two splits", found["across_splits"]),
+        ("Pairs with different labels", found["conflicts"]),
         ("Images left out", left_out),
     ]
-    return f"{_items(rows)}\n\n`data/split/duplicates.csv` names them, `images/duplicates.png` shows some."
+    return f"{_items(rows)}\n\n`data/split/duplicates.csv` lists them, `images/duplicates.png` shows some."
 
 
 def _split(split: dict[str, Any]) -> str:
@@ -152,6 +152,6 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _code(value: object) -> str:
-    """Return a text as a code span on one line: in it nothing is markup, a link or HTML, whatever a name holds."""
+    """Return a text as a code span on one line, so that no name is rendered as markup, a link or HTML."""
     text = one_line(str(value)).translate(LOOKALIKES)
     return f"`{text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + '…'}`"

@@ -1,4 +1,4 @@
-"""What the data holds, in numbers; NumPy only. N images, K classes, S splits, B bins, M pairs of duplicates."""
+"""Counts and statistics of the data; NumPy only. N images, K classes, S splits, B bins, M pairs of duplicates."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ Counts = NDArray[np.int64]
 
 SPLITS = ("train", "val", "test", "left_out")
 CHANNELS = {1: ("grey",), 3: ("red", "green", "blue")}
-# Of the longer side over the shorter one: square, old television, film, A4 and phones lie between, panoramas beyond.
+# Bounds of the longer side over the shorter one: square, 4:3 screens, 35 mm film, phones, panoramas.
 RATIOS = (1, 4 / 3, 3 / 2, 2, 3)
 LANDSCAPE = ("square", "1:1 to 4:3", "4:3 to 3:2", "3:2 to 2:1", "2:1 to 3:1", "over 3:1")
 PORTRAIT = ("3:4 to 1:1", "2:3 to 3:4", "1:2 to 2:3", "1:3 to 1:2", "under 1:3")
@@ -18,26 +18,26 @@ SHAPES = (*reversed(PORTRAIT), *LANDSCAPE)
 
 
 class Contents(NamedTuple):
-    """The images, and where the stage split has put them.
+    """The images, and their splits.
 
     Attributes
     ----------
     classes : K str
     labels : (N,) int64, or (N, K) uint8
-        Index of the class, or where an image has any number of them, 1 for each.
+        Index of the class; for multi-label data 1 for each class of an image.
     splits : (N,) str
         One of `SPLITS`.
     sizes : (N, 2) int32
         Height and width.
     ids : N str
     pairs : (M, 2) int64
-        Rows of images that are the same, or nearly.
+        Rows of images that are identical or nearly so.
     distances : (M,) int64
-        Bits in which their perceptual hashes differ; -1 where the pixels are equal.
+        Number of bits in which their perceptual hashes differ; -1 where the pixels are equal.
     mean, std : (C,) float64
-        Of the pixels of training images, scaled to 0..1, by channel.
+        Mean and standard deviation of the pixels of training images, scaled to 0..1, by channel.
     num_measured
-        Number of training images that these were measured on.
+        Number of training images that mean and std were measured on.
     read_image
         Given a row, returns the image as (H, W, C) uint8.
     """
@@ -61,11 +61,11 @@ class Histogram(NamedTuple):
     Attributes
     ----------
     bins : B str
-        Names of the bins, in their order.
+        Names of the bins, in order.
     places : B int
-        Numbers to sort the bins of several histograms by.
+        Sort keys of the bins, comparable between histograms.
     counts : (B, S) int64
-        Images of each split.
+        Number of images of each split.
     """
 
     bins: Sequence[str]
@@ -97,7 +97,7 @@ def histogram_of_sizes(contents: Contents) -> Histogram:
 
 
 def histogram_of_shapes(contents: Contents) -> Histogram:
-    """Count images by width to height, from the narrowest to the widest; all bins are there, also empty ones."""
+    """Count images by width to height, from the narrowest to the widest; empty bins are included."""
     height, width = contents.sizes.T
     steps = np.searchsorted(RATIOS, np.maximum(height, width) / np.minimum(height, width))
     places = len(PORTRAIT) + np.where(width < height, -steps, steps)
@@ -105,13 +105,13 @@ def histogram_of_shapes(contents: Contents) -> Histogram:
 
 
 def notable_pairs(contents: Contents) -> NDArray[np.intp]:
-    """Return the places (M,) of pairs: those of two labels first, then those of two splits, then the most alike."""
-    kinds = (contents.distances, ~stand_across(contents), ~have_two_labels(contents))
+    """Return the order (M,) of pairs: first those with different labels, then those across splits, then the most similar."""
+    kinds = (contents.distances, ~are_across_splits(contents), ~have_two_labels(contents))
     return np.lexsort(kinds)
 
 
 def have_two_labels(contents: Contents) -> NDArray[np.bool_]:
-    """Return which pairs (M,) are one image under two labels."""
+    """Return which pairs (M,) have different labels."""
     differ: NDArray[np.bool_] = contents.labels[contents.pairs[:, 0]] != contents.labels[contents.pairs[:, 1]]
     return differ if differ.ndim == 1 else np.any(differ, axis=1)
 
@@ -120,20 +120,20 @@ def class_names(contents: Contents, row: int) -> str:
     """Return the name of an image's class, or the names of its classes."""
     label = contents.labels[row]
     chosen = [int(label)] if label.ndim == 0 else np.flatnonzero(label).tolist()
-    return ", ".join(contents.classes[each] for each in chosen) or "nothing"
+    return ", ".join(contents.classes[each] for each in chosen) or "none"
 
 
-def stand_across(contents: Contents) -> NDArray[np.bool_]:
-    """Return which pairs (M,) stand in two splits, both of which are used."""
+def are_across_splits(contents: Contents) -> NDArray[np.bool_]:
+    """Return which pairs (M,) are in two splits, both of which are used."""
     first, second = contents.splits[contents.pairs].T
     across: NDArray[np.bool_] = (first != second) & (first != "left_out") & (second != "left_out")
     return across
 
 
 def numbers(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) -> dict[str, Any]:
-    """Return the numbers by which two versions of a set are compared, as `dvc metrics` takes them.
+    """Return the content of numbers.json, by which `dvc metrics` compares two versions of the data.
 
-    `imbalance` is the largest over the smallest class in train.
+    `imbalance` is the size of the largest class in train over that of the smallest.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def numbers(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) 
         "classes": len(contents.classes),
         "imbalance": round(float(train.max() / max(1, train.min())), 4),
         "shorter_side": {"smallest": int(shorter.min()), "median": float(np.median(shorter)), "largest": int(shorter.max())},
-        # What differs between machines, the last bits, would make a change of what is none.
+        # Rounded: the last bits differ between machines.
         "mean": {name: round(value, 6) for name, value in zip(channels, contents.mean.tolist(), strict=True)},
         "std": {name: round(value, 6) for name, value in zip(channels, contents.std.tolist(), strict=True)},
         "duplicates": split["duplicates"],
@@ -165,7 +165,7 @@ def _count(contents: Contents, bins: NDArray[Any], num_bins: int) -> Counts:
 
 
 def _width_of_bin(sides: Any) -> NDArray[np.int64]:
-    """Return a quarter of the largest power of two that is not above each side, but one pixel at least."""
+    """Return a quarter of the largest power of two that is not above each side, but at least one pixel."""
     exponents = np.frexp(sides)[1].astype(np.int64) - 1
     widths: NDArray[np.int64] = np.left_shift(1, np.maximum(exponents - 2, 0))
     return widths

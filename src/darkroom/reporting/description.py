@@ -1,4 +1,4 @@
-"""All that the split stage writes of the data: a card, tables and numbers to compare versions by, sheets of images."""
+"""What the split stage writes about the data: a card, tables, numbers to compare versions by, sheets of images."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from darkroom.reporting.tables import plain_text, write_csv
 
 MAX_SAMPLES = 64
 MAX_PAIRS = 16
-# A table of more classes would push what matters off the terminal.
+# A longer table would push other lines off the terminal.
 MAX_LINES = 20
 
 
@@ -35,9 +35,9 @@ def write_description(directory: Path, contents: Contents, dataset: dict[str, An
     Parameters
     ----------
     directory
-        Where to write.
+        Folder to write to.
     contents
-        The images; a bounded number of them is read.
+        The images; at most a few dozen are read.
     dataset, split
         The contents of dataset.json and split.json.
     """
@@ -54,7 +54,7 @@ def write_description(directory: Path, contents: Contents, dataset: dict[str, An
 
 
 def class_lines(contents: Contents) -> list[str]:
-    """Return a table of the images per class and split, or nothing if there are too many classes to be read."""
+    """Return a table of the images per class and split, or nothing if there are more than `MAX_LINES` classes."""
     if len(contents.classes) > MAX_LINES:
         return []
     counts = count_classes(contents)
@@ -71,7 +71,7 @@ def _write_histogram(path: Path, name: str, histogram: Histogram) -> None:
 
 
 def _draw_samples(path: Path, contents: Contents) -> None:
-    """Draw some of every class, with the splits that they are in."""
+    """Draw some images of every class, with their splits."""
     used = np.flatnonzero(contents.splits != "left_out")
     places = sampled_by_class(contents.labels[used], len(contents.classes), MAX_SAMPLES)
     rows = np.where(places < 0, -1, used[places])
@@ -81,7 +81,7 @@ def _draw_samples(path: Path, contents: Contents) -> None:
 
 
 def _draw_duplicates(path: Path, contents: Contents) -> None:
-    """Draw pairs side by side, the most notable first; in red what one image is called in both places."""
+    """Draw pairs side by side, the most notable first; different labels are red."""
     places = notable_pairs(contents)[:MAX_PAIRS]
     rows = contents.pairs[places].ravel().tolist()
     distances = contents.distances[places].repeat(2).tolist()

@@ -42,7 +42,7 @@ def write_evaluation(
     Parameters
     ----------
     directory
-        Where to write.
+        Folder to write to.
     predictions
         Predictions on `val` and `test`.
     classes

@@ -56,7 +56,7 @@ class Predictions:
         return list(dict.fromkeys(name for each in self.given or [] for name in each))
 
     def most_probable(self, count: int) -> Iterator[list[tuple[str, float]]]:
-        """Yield for each image its `count` most probable (class, probability); ties in the order of the class list."""
+        """Yield for each image its `count` most probable (class, probability); of equals the first class comes first."""
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
         for labels, row in zip(order.tolist(), self.probabilities, strict=True):
             yield [(self.classes[label], float(row[label])) for label in labels]

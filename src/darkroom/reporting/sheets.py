@@ -111,8 +111,8 @@ def evenly_sampled(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.i
 def sampled_by_class(labels: NDArray[np.integer[Any]], num_classes: int, count: int) -> NDArray[np.int64]:
     """Return rows (n, m) of images spread over each of the n classes that are shown, -1 where a class has too few.
 
-    There are 8, 4 or 2 images of every class, the most for a total of at most `count`; if there are too many classes, some are
-    taken at equal distances along the class list.
+    There are 8, 4 or 2 images of every class, the most that keep the total within `count`; if there are too many classes, some
+    are taken at equal distances along the class list.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What evaluate writes for `dvc metrics` and `dvc plots`: metrics.json and CSV tables, drawn by the templates in .dvc/plots."""
+"""What evaluate writes for `dvc metrics` and `dvc plots`: metrics.json, and CSV tables that the templates in .dvc/plots draw."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ def write_tables(
     Parameters
     ----------
     directory
-        Where to write.
+        Folder to write to.
     splits
         Predictions on `val` and `test`.
     classes

@@ -1,4 +1,4 @@
-"""The images of one revision as a table of names: what the index, the class list and the manifest say of them."""
+"""The images of one revision as a table, from the index, the class list and the manifest."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from darkroom.versions.revisions import Revision
 
 RAW, SPLIT = "data/raw", "data/split"
 INDEX, DATASET, MANIFEST = f"{RAW}/index.parquet", f"{RAW}/dataset.json", f"{SPLIT}/manifest.csv"
-# Wide offsets: the ids of two large sets together may take more than 2 GB.
+# 64-bit offsets: the ids of two large data sets together may take more than 2 GB.
 TEXT = pa.large_string()
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, pa.ArrowException)
 
@@ -31,10 +31,9 @@ class Dataset:
     classes : list of K str
         Class names, in the order of the labels.
     images : table of N rows
-        `id`, `class` (the name, or several names in one text) and `split` (empty where it is not known) as text,
-        `pixel_hash` as bytes.
+        `id`, `class` (the name, or several names joined) and `split` (empty where unknown) as text, `pixel_hash` as bytes.
     without_split : str or None
-        Why the splits are not known, if they are not.
+        Why the splits are unknown, if they are.
     """
 
     classes: list[str]
@@ -46,16 +45,16 @@ class Dataset:
 
 
 def read_dataset(revision: Revision) -> Dataset:
-    """Read the images of a revision, and no pixels.
+    """Read the table of images of a revision; no pixels are read.
 
     Raises
     ------
     InputError
-        If it records none, or they cannot be had or are damaged.
+        If it has no images, or they are damaged or neither in the cache nor on a remote.
     """
     if RAW not in revision.outs:
         way_out = "name another revision" if revision.commit else "run 'dvc repro', or 'dvc checkout' if this commit has them"
-        raise InputError(f"{RAW}: there are no images in {revision.name}; {way_out}")
+        raise InputError(f"{RAW}: {revision.name} has no images; {way_out}")
     content, described_by = revision.read(INDEX), revision.read(DATASET)
     try:
         dataset = json.loads(described_by)
@@ -76,14 +75,14 @@ def read_dataset(revision: Revision) -> Dataset:
 
 
 def _splits(revision: Revision, ids: pa.Array) -> tuple[pa.Array, str | None]:
-    """Return the split of each image; empty texts, and why, if they are not known."""
-    nowhere = pa.array(np.full(len(ids), ""), TEXT)
+    """Return the split of each image; empty texts, and the reason, if they are unknown."""
+    unknown = pa.array(np.full(len(ids), ""), TEXT)
     if SPLIT not in revision.outs:
-        return nowhere, f"{revision.name} has no split yet"
+        return unknown, f"{revision.name} has no split yet"
     content = revision.read(MANIFEST)
     try:
         options = pa.csv.ConvertOptions(include_columns=["split", "id"], column_types={"split": TEXT, "id": TEXT})
-        # A class name may hold the end of a line.
+        # A class name may contain a line break.
         table = pa.csv.read_csv(
             pa.BufferReader(content), parse_options=pa.csv.ParseOptions(newlines_in_values=True), convert_options=options
         )
@@ -91,9 +90,9 @@ def _splits(revision: Revision, ids: pa.Array) -> tuple[pa.Array, str | None]:
         splits = _column(table, "split", TEXT)
     except DAMAGED as error:
         raise _damage(SPLIT, revision, error) from error
-    # The manifest has an apostrophe before ids that a spreadsheet would take for formulas.
+    # In the manifest, ids that a spreadsheet would take for formulas begin with an apostrophe.
     if not pc.utf8_ltrim(written, "'").equals(pc.utf8_ltrim(ids, "'")):
-        return nowhere, f"{SPLIT} of {revision.name} is of other images than its {RAW}"
+        return unknown, f"in {revision.name}, {SPLIT} does not match {RAW}"
     return splits, None
 
 
@@ -105,9 +104,9 @@ def _column(table: pa.Table, name: str, kind: pa.DataType) -> pa.Array:
 
 
 def _class_names(labels: pa.Array, classes: Any) -> pa.Array:
-    """Return names for (N,) indices; for N lists of indices the names of each in one text, in the order of the alphabet."""
+    """Return the class name of each of N images; several names are joined in alphabetical order."""
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ValueError("its classes are no list of names")
+        raise ValueError("'classes' is not a list of names")
     names = pa.array(classes, TEXT)
     has_lists = pa.types.is_list(labels.type)
     indices = labels.flatten() if has_lists else labels
@@ -125,4 +124,4 @@ def _class_names(labels: pa.Array, classes: Any) -> pa.Array:
 
 def _damage(place: str, revision: Revision, error: BaseException) -> InputError:
     way_out = "check that commit out and run './darkroom verify'" if revision.commit else "run 'dvc checkout --force'"
-    return InputError(f"{place}: that of {revision.name} is damaged ({type(error).__name__}: {error}); {way_out}")
+    return InputError(f"{place}: is damaged in {revision.name} ({type(error).__name__}: {error}); {way_out}")

@@ -1,4 +1,4 @@
-"""How two versions of the data differ: which image of the one is which of the other, and what has changed of it.
+"""Differences between two versions of the data: which images are the same, and what has changed about them.
 
 N images before, M after. Nothing here loops over images: a million of each take seconds.
 """
@@ -14,23 +14,23 @@ from darkroom.versions.datasets import Dataset
 
 KINDS = ("added", "removed", "relabelled", "moved", "renamed", "replaced")
 NONE = -1
-# What two images must share to be the same one, the surest first: of copies of one image, and of those that were given
-# another name, the pairs of which least has changed. Last come those of one name and other pixels.
+# What two images must share to count as the same, most certain first: among identical images, pairs that differ least come first.
+# Last come images with the same id and other pixels.
 KEYS = (("pixel_hash", "id"), ("pixel_hash", "class", "split"), ("pixel_hash", "class"), ("pixel_hash",), ("id",))
 
 
 @dataclass(frozen=True)
 class Differences:
-    """What differs between two versions.
+    """Differences between two versions.
 
     Attributes
     ----------
     before, after : Dataset
     pairs : (P, 2) int64
-        Rows before and after of the images that stand in both.
+        Rows before and after of images that are in both.
     rows : dict of (n, 2) int64
-        Rows before and after by kind, -1 where there is none. An image that was relabelled and moved is in both; renamed are
-        those of which nothing but the id has changed.
+        Rows before and after, -1 for none, by kind. An image that was relabelled and moved is in both kinds; an image is renamed
+        if only its id has changed.
     """
 
     before: Dataset
@@ -40,35 +40,35 @@ class Differences:
 
     @cached_property
     def num_unchanged(self) -> int:
-        """Number of images of which nothing has changed."""
+        """Number of images that have not changed at all."""
         changed = np.concatenate([self.rows[kind][:, 0] for kind in KINDS[2:]])
         return len(self.pairs) - len(np.unique(changed))
 
     @property
     def new_classes(self) -> list[str]:
-        """Names that are only in the class list after."""
+        """Class names that are only in the list after."""
         return [name for name in self.after.classes if name not in set(self.before.classes)]
 
     @property
     def lost_classes(self) -> list[str]:
-        """Names that are only in the class list before."""
+        """Class names that are only in the list before."""
         return [name for name in self.before.classes if name not in set(self.after.classes)]
 
     @property
     def is_reordered(self) -> bool:
-        """Whether classes that stand in both lists have changed places, so that their labels mean other classes."""
+        """Whether the classes of both lists are in another order, so that the same label means another class."""
         common = set(self.before.classes) & set(self.after.classes)
         first, second = ([name for name in each.classes if name in common] for each in (self.before, self.after))
         return first != second
 
     @property
     def without_split(self) -> list[str]:
-        """Why it is not known which images have moved; empty if it is."""
+        """Why it is unknown which images have moved between splits; empty if it is known."""
         return [why for why in (self.before.without_split, self.after.without_split) if why]
 
 
 def compare(before: Dataset, after: Dataset) -> Differences:
-    """Find the same images in both, by their pixels first and their ids second, and what has changed of them."""
+    """Match the images of both versions, by pixels first and by id second, and find what has changed."""
     codes = {name: _codes(before.images[name], after.images[name]) for name in before.images.column_names}
     pairs = _pair(codes, len(before), len(after))
     differs = {name: first[pairs[:, 0]] != second[pairs[:, 1]] for name, (first, second) in codes.items()}
@@ -85,14 +85,14 @@ def compare(before: Dataset, after: Dataset) -> Differences:
 
 
 def _codes(before: pa.ChunkedArray, after: pa.ChunkedArray) -> tuple[Rows, Rows]:
-    """Return a number (N,) and (M,) for each value, equal for equal values of both columns."""
+    """Return integer codes (N,) and (M,) of two columns; equal values have equal codes."""
     encoded = pa.chunked_array([*before.chunks, *after.chunks], before.type).combine_chunks().dictionary_encode()
     numbers = encoded.indices.to_numpy().astype(np.int64)
     return numbers[: len(before)], numbers[len(before) :]
 
 
 def _pair(codes: dict[str, tuple[Rows, Rows]], num_before: int, num_after: int) -> Rows:
-    """Return rows (P, 2) before and after of the same images, ascending; none is in two pairs."""
+    """Return rows (P, 2) of the same images before and after, ascending; each row is in at most one pair."""
     left, right = np.arange(num_before), np.arange(num_after)
     found = []
     for names in KEYS:
@@ -105,7 +105,7 @@ def _pair(codes: dict[str, tuple[Rows, Rows]], num_before: int, num_after: int) 
 
 
 def _joined(columns: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
-    """Return one number for several, different for different ones: they are smaller than the number of images."""
+    """Combine codes of several columns into one; codes are smaller than the number of images, so this cannot overflow."""
     first, second = columns[0]
     for more, others in columns[1:]:
         size = 1 + max(more.max(initial=0), others.max(initial=0))
@@ -114,14 +114,14 @@ def _joined(columns: list[tuple[Rows, Rows]]) -> tuple[Rows, Rows]:
 
 
 def pair_equal(first: Rows, second: Rows) -> tuple[Rows, Rows]:
-    """Return places (p,) in two lists of numbers where they are equal, each place once: the first copy with the first copy.
+    """Return the places (p,) of equal numbers in two arrays, each place once: first occurrence with first occurrence.
 
     Parameters
     ----------
     first : (n,) int64
         Any numbers.
     second : (m,) int64
-        The same of the other list.
+        Any numbers.
     """
     order, other = np.argsort(first, kind="stable"), np.argsort(second, kind="stable")
     keys, others = first[order], second[other]

@@ -1,4 +1,4 @@
-"""Differences between two versions of the data, as lines for people and as a complete table."""
+"""The report on two versions of the data: lines for a terminal, and a complete CSV table."""
 
 import csv
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ CHUNK = 10_000
 
 
 class Change(NamedTuple):
-    """What a difference is of, before and after; empty where there is no image."""
+    """One changed image, before and after; empty where there is none."""
 
     id: tuple[str, str]
     label: tuple[str, str]
@@ -27,7 +27,7 @@ class Change(NamedTuple):
 
 
 def changes(differences: Differences, kind: str) -> Iterator[Change]:
-    """Yield the differences of a kind, of which one image may be in several."""
+    """Yield the differences of one kind; an image may be in several kinds."""
     pairs = differences.rows[kind]
     for start in range(0, len(pairs), CHUNK):
         part = pairs[start : start + CHUNK]
@@ -46,7 +46,7 @@ def _texts(differences: Differences, pairs: Rows, name: str) -> Iterator[tuple[s
 
 
 def lines(differences: Differences, before: Revision, after: Revision, limit: int | None) -> Iterator[str]:
-    """Yield what a person reads, at most `limit` images of each kind; all of them if it is None."""
+    """Yield the lines of the report, with at most `limit` images of each kind; None: all."""
     count = f"{len(differences.before)} -> {len(differences.after)}, {differences.num_unchanged} unchanged"
     yield f"data: {one_line(str(before))} -> {one_line(str(after))}"
     yield f"images: {count}"
@@ -55,7 +55,7 @@ def lines(differences: Differences, before: Revision, after: Revision, limit: in
     yield from _limited([f"  gone  {one_line(name)}" for name in differences.lost_classes], limit)
     for kind in KINDS:
         if kind == "moved" and differences.without_split:
-            yield f"moved: not known, since {one_line(' and '.join(differences.without_split))}"
+            yield f"moved: unknown, since {one_line(' and '.join(differences.without_split))}"
             continue
         total = len(differences.rows[kind])
         yield f"{kind}: {total}"
@@ -64,12 +64,12 @@ def lines(differences: Differences, before: Revision, after: Revision, limit: in
 
 
 def _class_counts(differences: Differences) -> str:
-    """Say what became of the class list in a few words."""
-    told = [f"{len(differences.before.classes)} -> {len(differences.after.classes)}"]
+    """Return a short text on the changes of the class list."""
+    parts = [f"{len(differences.before.classes)} -> {len(differences.after.classes)}"]
     for names, mark in ((differences.new_classes, "new"), (differences.lost_classes, "gone")):
-        told += [f"{len(names)} {mark}"] if names else []
-    told += ["in another order"] if differences.is_reordered else []
-    return ", ".join(told) if len(told) > 1 else f"{len(differences.after.classes)}, the same"
+        parts += [f"{len(names)} {mark}"] if names else []
+    parts += ["in another order"] if differences.is_reordered else []
+    return ", ".join(parts) if len(parts) > 1 else f"{len(differences.after.classes)}, unchanged"
 
 
 def _limited(found: list[str], limit: int | None) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _more(total: int, limit: int | None) -> Iterator[str]:
 
 
 def _cells(change: Change) -> list[str]:
-    before, after = (text or ("" if row == NONE else "nothing") for text, row in zip(change.label, change.row, strict=True))
+    before, after = (text or ("" if row == NONE else "none") for text, row in zip(change.label, change.row, strict=True))
     return [one_line(_arrow(*pair)) for pair in (change.id, (before, after), change.split)]
 
 
@@ -98,7 +98,7 @@ def _aligned(rows: list[list[str]]) -> Iterator[str]:
 
 
 def check_table(path: Path) -> None:
-    """Refuse a table that cannot be written, before anything is read for it."""
+    """Raise InputError if a table cannot be written, before anything is read for it."""
     if not path.parent.is_dir():
         raise InputError(f"--csv: the folder {path.parent} does not exist; create it first")
     if path.is_dir():
@@ -106,7 +106,7 @@ def check_table(path: Path) -> None:
 
 
 def write_table(path: Path, differences: Differences) -> None:
-    """Write all differences as CSV, in one step: kind, then id, class, split and row before and after; classes first."""
+    """Write all differences as CSV, atomically: kind, then id, class, split and row before and after; classes first."""
     with files.replaced_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

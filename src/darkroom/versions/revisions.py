@@ -1,4 +1,4 @@
-"""Revisions by the names that people give them, and the files that DVC recorded in each."""
+"""Revisions by name, and the files that DVC recorded in each."""
 
 import difflib
 import re
@@ -13,7 +13,7 @@ from darkroom.git import git
 WORKSPACE = "workspace"
 LOCK = "dvc.lock"
 NAME = re.compile(r"refs/(?:heads|tags|remotes)/(?P<name>.+)")
-# DVC keeps an experiment under the commit that it started from.
+# The reference of an experiment has the commit that it started from.
 EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
 
 
@@ -24,13 +24,13 @@ class Revision:
     Attributes
     ----------
     name : str
-        As it was asked for.
+        The name it was opened by.
     commit : str or None
         Its commit; None for the workspace.
     outs : frozenset of str
-        Outputs that are recorded in it, or stand in the workspace.
+        Outputs that are recorded in it, or exist in the workspace.
     read : callable
-        Gives the bytes of a file by its path from the root; raises `InputError` if they cannot be had.
+        Returns the bytes of a file by its path from the root; raises `InputError` if they are not available.
     """
 
     name: str
@@ -43,14 +43,14 @@ class Revision:
 
 
 def open_revision(root: Path, name: str, outs: tuple[str, ...]) -> Revision:
-    """Open the workspace, a Git revision or an experiment, of whose outputs those in `outs` are of interest.
+    """Open the workspace, a Git revision or an experiment; of the workspace only the outputs `outs` are looked for.
 
-    What DVC's cache lacks is read from the default remote, if there is one.
+    Files that are not in DVC's cache are read from the default remote, if there is one.
 
     Raises
     ------
     InputError
-        If there is no such revision, or nothing is recorded in it.
+        If there is no such revision, or DVC recorded nothing in it.
     """
     return _open_workspace(root, outs) if name == WORKSPACE else _open_recorded(root, name)
 
@@ -67,17 +67,17 @@ def _open_workspace(root: Path, outs: tuple[str, ...]) -> Revision:
 
 def _open_recorded(root: Path, name: str) -> Revision:
     commit = _commit(root, name)
-    # Imported here, after what fails often: DVC takes half a second.
+    # Imported here, after the most frequent errors: DVC takes half a second.
     from dvc.api import DVCFileSystem
 
     try:
         tree: Any = DVCFileSystem(str(root), rev=commit)
         is_recorded = tree.isfile(LOCK)
         outs = frozenset(out.def_path for out in tree.repo.index.outs if out.hash_info)
-    except Exception as error:  # whatever DVC meets in a file that was committed
+    except Exception as error:  # of any kind, depending on the committed files
         raise InputError(f"{name}: DVC cannot read this revision ({described(error)}); name another one") from error
     if not is_recorded:
-        raise InputError(f"{name}: has no {LOCK}, so nothing is recorded in it; name a revision behind a 'dvc repro'")
+        raise InputError(f"{name}: has no {LOCK}, so nothing is recorded in it; name one committed after 'dvc repro'")
 
     def read(path: str) -> bytes:
         try:
@@ -86,8 +86,8 @@ def _open_recorded(root: Path, name: str) -> Revision:
             why = "" if isinstance(error, FileNotFoundError) else f" ({described(error)})"
             out = path.rpartition("/")[0]
             raise InputError(
-                f"{path}: that of {name} is neither in DVC's cache nor on the default remote{why}; "
-                f"run 'dvc fetch --all-commits {out}', after 'dvc push' where it was made"
+                f"{path}: the version of {name} is neither in DVC's cache nor on the default remote{why}; "
+                f"run 'dvc push' where it was made, then 'dvc fetch --all-commits {out}' here"
             ) from None
         return content
 
@@ -95,9 +95,9 @@ def _open_recorded(root: Path, name: str) -> Revision:
 
 
 def _commit(root: Path, name: str) -> str:
-    """Return the commit of a name that Git knows, or DVC as that of an experiment."""
+    """Return the commit of a revision or experiment."""
     if git(root, "rev-parse", "--git-dir").returncode:
-        raise InputError(f"{name}: cannot be looked up, since this is no Git repository; './darkroom doctor' says more")
+        raise InputError(f"{name}: cannot be looked up, since this is not a Git repository; './darkroom doctor' says more")
     refs = git(root, "for-each-ref", "--format=%(refname)").stdout.splitlines()
     commit = _parsed(root, name) or _parsed(root, _experiment(root, name, refs))
     if not commit:
@@ -106,28 +106,28 @@ def _commit(root: Path, name: str) -> str:
 
 
 def _parsed(root: Path, name: str) -> str:
-    """Return the commit of a name; nothing if Git knows none."""
+    """Return the commit of a revision, or an empty text."""
     return git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").stdout.strip()
 
 
 def _experiment(root: Path, name: str, refs: list[str]) -> str:
-    """Return the reference of an experiment; of several the one that started from the last commit, as DVC does."""
+    """Return the reference of an experiment; of several with this name the one that started from HEAD, as DVC does."""
     found = [match[0] for match in map(EXPERIMENT.fullmatch, refs) if match and match["name"] == name]
     if len(found) > 1:
         head = _parsed(root, "HEAD")
         found = [ref for ref in found if ref.startswith(f"refs/exps/{head[:2]}/{head[2:]}/")]
         if not found:
-            raise InputError(f"{name}: several experiments are called so; give a commit of 'dvc exp list -A --sha-only'")
+            raise InputError(f"{name}: several experiments have this name; give a commit of 'dvc exp list -A --sha-only'")
     return found[0] if found else ""
 
 
 def _unknown(name: str, refs: list[str]) -> str:
-    """Return what to say of an unknown name: the nearest known one, with the same steps back from it."""
+    """Return the error for an unknown name, with the nearest known one and the same suffix such as `~1`."""
     base = re.split(r"[~^@]", name)[0]
     steps = name.removeprefix(base)
     known = ["HEAD", *(match["name"] for pattern in (NAME, EXPERIMENT) for ref in refs if (match := pattern.fullmatch(ref)))]
     if base in known:
-        return f"is no commit, though {base} is there; 'git log --all --oneline' lists them"
+        return f"is not a commit, though {base} exists; 'git log --all --oneline' lists them"
     near = difflib.get_close_matches(base, known if steps else [WORKSPACE, *known], n=1, cutoff=0.5)
-    way_out = f"did you mean '{near[0]}{steps}'?" if near else "'git log --all --oneline' and 'dvc exp list -A' list them all"
-    return f"is no commit, branch, tag or experiment; {way_out}"
+    way_out = f"did you mean '{near[0]}{steps}'?" if near else "'git log --all --oneline' and 'dvc exp list -A' list all"
+    return f"is not a commit, branch, tag or experiment; {way_out}"

@@ -123,12 +123,12 @@ def test_revisions_of_every_sort(clone: Clone) -> None:
 def test_a_workspace_between_two_stages(clone: Clone) -> None:
     with without(clone.path / "data" / "split"):
         out = clone.run("./darkroom compare data HEAD~1").stdout
-    assert "moved: not known, since workspace has no split yet" in out
+    assert "moved: unknown, since workspace has no split yet" in out
     assert "added: 1" in out
     with without(clone.path / "data" / "raw"):
         done = clone.run("./darkroom compare data HEAD", status=2)
     assert done.stderr == (
-        "error: data/raw: there are no images in workspace; run 'dvc repro', or 'dvc checkout' if this commit has them\n"
+        "error: data/raw: workspace has no images; run 'dvc repro', or 'dvc checkout' if this commit has them\n"
     )
 
 
@@ -138,7 +138,7 @@ def test_images_are_never_read_and_what_the_cache_lacks_comes_from_the_remote(cl
         expected = told(clone, "HEAD~1 HEAD")
     with without(cached(clone, "data/split/manifest.csv")):
         done = clone.run("./darkroom compare data HEAD", status=2)
-        assert done.stderr.startswith("error: data/split/manifest.csv: that of HEAD is neither in DVC's cache nor on the ")
+        assert done.stderr.startswith("error: data/split/manifest.csv: the version of HEAD is neither in DVC's cache nor on the ")
         assert "; run 'dvc fetch --all-commits data/split', after" in done.stderr
         assert done.stderr.count("\n") == 1
     clone.run(f"dvc remote add --local -d backup {tmp_path}/remote && dvc push -q data/raw data/split")
@@ -158,7 +158,7 @@ def test_damage_in_the_cache_is_one_line(clone: Clone) -> None:
         stored.write_bytes(content)
         done = clone.run("./darkroom compare data HEAD~1 HEAD", status=2)
         stored.unlink()
-    assert done.stderr.startswith("error: data/raw: that of HEAD is damaged (ValueError: index.parquet does not have the SHA-256")
+    assert done.stderr.startswith("error: data/raw: is damaged in HEAD (ValueError: index.parquet does not have the SHA-256")
     assert done.stderr.count("\n") == 1
 
 
@@ -166,9 +166,9 @@ def test_damage_in_the_cache_is_one_line(clone: Clone) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("data nowhere", "nowhere: is no commit, branch, tag or experiment; "),
-        ("data othr", "othr: is no commit, branch, tag or experiment; did you mean 'other'?"),
-        ("data HEAD~2 HEAD", "HEAD~2: has no dvc.lock, so nothing is recorded in it; name a revision behind a 'dvc repro'"),
+        ("data nowhere", "nowhere: is not a commit, branch, tag or experiment; "),
+        ("data othr", "othr: is not a commit, branch, tag or experiment; did you mean 'other'?"),
+        ("data HEAD~2 HEAD", "HEAD~2: has no dvc.lock, so nothing is recorded in it; name one committed after 'dvc repro'"),
         ("data torn", "torn: DVC cannot read this revision ("),
         ("data HEAD --csv no/folder/x.csv", "--csv: the folder no/folder does not exist; create it first"),
         ("data HEAD --csv data", "--csv: data is a folder; name a file"),

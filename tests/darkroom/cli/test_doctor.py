@@ -86,7 +86,7 @@ def test_a_damaged_workspace_ends_in_lines(clone: Path) -> None:
     for subject in ("packages", "git", "params.yaml", "dvc.yaml", "dvc.lock", "dvc"):
         assert found[subject].startswith("fail "), subject
         assert "; run: " in found[subject]
-    assert found["stages"] == "ok none is running"
+    assert found["stages"] == "ok none running"
     assert found["torch"].startswith("ok ")
 
 
@@ -152,7 +152,7 @@ def test_a_killed_experiment(clone: Path) -> None:
             assert dvc.poll() is None
             time.sleep(0.1)
         found = doctor(clone)
-        assert found["experiments"] == "ok 1 running apart, nothing left over"
+        assert found["experiments"] == "ok 1 running in temporary folders, none left over"
         assert found["stages"].startswith("ok train has been running in .dvc/tmp/exps/standalone/tmp")
         dvc.send_signal(signal.SIGKILL)
     while is_locked(running[0], "fcntl"):
@@ -160,8 +160,8 @@ def test_a_killed_experiment(clone: Path) -> None:
         time.sleep(0.1)
 
     text = doctor(clone)["experiments"]
-    assert text.startswith("warn ghost: killed, but 'dvc exp show' says it is running; run: ")
+    assert text.startswith("warn ghost was killed, but 'dvc exp show' lists it as running; run: ")
     assert "Running" in shell("dvc exp show --csv", clone)
     shell(text.rpartition("; run: ")[2], clone)
     assert "Running" not in shell("dvc exp show --csv", clone)
-    assert doctor(clone)["experiments"] == "ok none running apart, nothing left over"
+    assert doctor(clone)["experiments"] == "ok none running in temporary folders, none left over"

@@ -143,12 +143,12 @@ def test_the_same_command_finds_nothing_to_do(searched: tuple[Clone, str]) -> No
     [
         (
             f"{SPACE}={{train.lr: {{distribution: float, low: 0.001, high: 0.1, log: true}}}}'",
-            "params.yaml: tune.search_space: the study search also has train.batch_size; put it back",
+            "params.yaml: tune.search_space: the study search also has train.batch_size; change it back",
         ),
-        ("-S tune.metric=val/loss", "params.yaml: tune.metric: the study search is of val/accuracy; put it back"),
-        ("-S tune.direction=minimize", "params.yaml: tune.direction: the study search has others"),
-        ("-S train.epochs=4", "params.yaml: train.epochs: is not what the study search began with; put it back"),
-        ("-S tune.start=nothing", "params.yaml: tune.start: nothing is no commit, branch or experiment"),
+        ("-S tune.metric=val/loss", "params.yaml: tune.metric: the study search has val/accuracy; change it back"),
+        ("-S tune.direction=minimize", "params.yaml: tune.direction: the study search has another"),
+        ("-S train.epochs=4", "params.yaml: train.epochs: differs from what the study search began with; change it back"),
+        ("-S tune.start=nothing", "params.yaml: tune.start: nothing is not a commit, branch or experiment"),
         (
             f"{SPACE}={{train.lr: {{distribution: float, low: 2, high: 1}}}}'",
             "params.yaml: tune.search_space.train.lr: low 2 is above high 1",
@@ -197,7 +197,7 @@ def test_a_study_whose_journal_is_damaged_loses_nothing_else(searched: tuple[Clo
         done = clone.run(TUNE, status=2)
     finally:
         path.write_bytes(whole)
-    assert re.fullmatch(r"error: \S+/search/search\.journal:\d+: is damaged; put a copy of the file back.*\n", done.stderr)
+    assert re.fullmatch(r"error: \S+/search/search\.journal:\d+: is damaged; restore the file from a backup.*\n", done.stderr)
     assert len(rows(clone)) == 3
 
 

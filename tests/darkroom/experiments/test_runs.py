@@ -36,7 +36,7 @@ def test_outcomes(status: int, said: str, expected: Outcome) -> None:
     assert read_outcome(status, said) == expected
 
 
-def test_a_training_is_told_by_the_search() -> None:
+def test_a_training_asks_the_search_whether_to_end() -> None:
     from darkroom.training.search_link import ask
 
     heard = []
@@ -71,7 +71,7 @@ def hardware(content: dict[str, dict[str, object]]) -> HardwareParams:
     return HardwareParams.model_validate(content["hardware"])
 
 
-def test_every_job_has_gpus_of_its_own_also_beside_other_searches(hardware: HardwareParams, tmp_path: Path) -> None:
+def test_no_two_jobs_or_searches_share_a_gpu(hardware: HardwareParams, tmp_path: Path) -> None:
     gpus = ["0", "1", "2", "3"]
     with lease_gpus(hardware, 2, gpus, tmp_path) as ours:
         assert ours == [{VISIBLE: "0"}, {VISIBLE: "1"}]

@@ -1,4 +1,4 @@
-"""Slots leave the repository as it is but for one reference, and mend what kills left in them."""
+"""Slots change nothing in the repository but add one reference, and repair themselves after kills."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def everything(repository: Path) -> tuple[Any, ...]:
-    """What a search must leave alone."""
+    """Files and Git state that a search must not change."""
     files = {
         str(path): path.read_bytes() for path in repository.rglob("*") if path.is_file() and not {".git", "tmp"} & set(path.parts)
     }
@@ -82,7 +82,7 @@ def test_an_experiment_is_the_workspace_with_other_parameters(
 
 
 @pytest.mark.parametrize("damage", ["index.lock", "no HEAD", "half a clone", "its own changes", "rwlock"])
-def test_what_a_kill_left_in_a_slot_is_mended(opened: Callable[..., tuple[Slot, Snapshot]], damage: str) -> None:
+def test_a_slot_that_a_kill_damaged_is_repaired(opened: Callable[..., tuple[Slot, Snapshot]], damage: str) -> None:
     slot, _ = opened()
     if damage == "index.lock":
         (slot.folder / ".git" / "index.lock").touch()

@@ -1,3 +1,3 @@
-"""What the tests of inference share: encoded images."""
+"""Fixtures: encoded images."""
 
 from data_fixtures import image

@@ -1,4 +1,4 @@
-"""Folded networks answer as before; what cannot be folded stays as it is."""
+"""Folded networks have the same logits; what cannot be folded is left unchanged."""
 
 import copy
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def make_images() -> Tensor:
         ("timm", "mobilenetv3_small_050", 0),  # normalisation and activation in one module
     ],
 )
-def test_folded_networks_answer_as_before(provider: str, name: str, left: int) -> None:
+def test_folded_networks_have_the_same_logits(provider: str, name: str, left: int) -> None:
     torch.manual_seed(0)
     model = Network(provider=provider, name=name, pretrained=False, kwargs={})
     network = trained(Normalized(build_network(model, num_classes=5, channels=3), COLOUR))
@@ -58,13 +58,13 @@ def test_folded_networks_answer_as_before(provider: str, name: str, left: int) -
     folded = fold_batch_norm(network, make_images())
     assert num_norms(folded) == left < num_norms(network)
     with torch.no_grad():
-        expected, answers = network(make_images()), folded(make_images())
-    torch.testing.assert_close(answers, expected, rtol=1e-3, atol=TOLERANCE * float(expected.abs().max()))
+        expected, logits = network(make_images()), folded(make_images())
+    torch.testing.assert_close(logits, expected, rtol=1e-3, atol=TOLERANCE * float(expected.abs().max()))
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 class Small(nn.Module):
-    """A convolution and its normalisation, in whatever way they are called."""
+    """A convolution and its normalisation, called in a given way."""
 
     def __init__(self, call: Callable[["Small", Tensor], Tensor], *, norm: nn.Module | None = None):
         super().__init__()
@@ -144,7 +144,7 @@ def test_normalisations_of_ones_own_stay() -> None:
     assert fold_batch_norm(network, make_images()) is network
 
 
-def test_a_network_that_would_answer_otherwise_stays() -> None:
+def test_a_network_whose_logits_would_change_stays() -> None:
     """A hook that looks at the normalisation's own output is no call of torch, and is lost with the module."""
     network = trained(Small(lambda net, images: net.norm(net.convolution(images))))
     network.norm.register_forward_hook(lambda *given: 3 * given[2])

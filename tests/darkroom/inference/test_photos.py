@@ -74,7 +74,7 @@ def test_unreadable_images_are_counted_and_named(
     assert [path for path, _ in photos.bad] == paths[1:]
     photos.check(max_bad=2)
     with pytest.raises(
-        InputError, match=r"b\.png: cannot be read \(.*\) \(and 1 more\); mend or remove it, or raise predict\.max_bad"
+        InputError, match=r"b\.png: cannot be read \(.*\) \(and 1 more\); fix or remove it, or raise predict\.max_bad"
     ):
         photos.check(max_bad=1)
 

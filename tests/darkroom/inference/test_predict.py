@@ -1,4 +1,4 @@
-"""Views of an image at test time: what they are, and the mean of what is said of them."""
+"""Test-time augmentation: the views of an image, and the mean of their logits."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from darkroom.inference.predict import TTAModel
 
 
 class Remember(nn.Module):
-    """Answers with the left half's brightness, and keeps what it saw."""
+    """Returns the brightness of the left half, and keeps its inputs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Remember(nn.Module):
 def test_views(tta: str, count: int) -> None:
     images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), np.uint8))
     network = Remember()
-    answer = TTAModel(network, tta)(images)
+    logits = TTAModel(network, tta)(images)
     assert len(network.seen) == count
     assert all(view.shape == images.shape and view.dtype == torch.uint8 for view in network.seen)
     assert torch.equal(network.seen[0], images)
@@ -34,4 +34,4 @@ def test_views(tta: str, count: int) -> None:
         assert torch.equal(network.seen[1][:, :, 1:, 1:], images[:, :, :-1, :-1])
         assert torch.equal(network.seen[2][:, :, :-1, :-1], images[:, :, 1:, 1:])
     seen = [Remember()(view) for view in network.seen]
-    assert torch.allclose(answer, torch.stack(seen).mean(0))
+    assert torch.allclose(logits, torch.stack(seen).mean(0))

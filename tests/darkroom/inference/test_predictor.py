@@ -1,4 +1,4 @@
-"""Engines and precisions: the same decisions, what is chosen, and what is refused on one line."""
+"""Backends and precisions: predictions stay the same, the faster one is chosen, errors are one line."""
 
 import re
 import sys
@@ -72,22 +72,24 @@ def test_a_processor_gets_large_images_a_few_at_a_time(hardware: HardwareParams,
     assert sizes == [20, 20, 20, 10]
 
 
-def test_equal_images_have_equal_answers_whoever_reads(make_params: Callable[..., Params], photos: Any) -> None:
+def test_equal_images_have_equal_probabilities_with_any_number_of_readers(
+    make_params: Callable[..., Params], photos: Any
+) -> None:
     torch.manual_seed(0)
     made = build_network(
         Network(provider="builtin", name="small_cnn", pretrained=False, kwargs={"width": 4}), num_classes=2, channels=3
     )
     seen = Preprocessing(image_size=16, channels=3, mean=(0.3,) * 3, std=(0.2,) * 3)
     card = Card.model_construct(task="multiclass", classes=["red", "blue"], preprocessing=seen)
-    answers = []
+    probabilities = []
     for readers in (0, 1, 3):
         params = make_params({"hardware.num_workers": readers, "hardware.accelerator": "cpu"})
         predictor = Predictor(Published(Normalized(made, seen).eval(), card), params.hardware)
-        answers.append(predict_rows(predictor, photos.pack, np.arange(60), batch_size=16))
-    assert all(np.array_equal(answers[0], other) for other in answers[1:])
+        probabilities.append(predict_rows(predictor, photos.pack, np.arange(60), batch_size=16))
+    assert all(np.array_equal(probabilities[0], other) for other in probabilities[1:])
 
 
-def test_bf16_is_autocast_and_told_to_be_slow(
+def test_bf16_is_autocast_and_warns_where_it_is_slow(
     hardware: HardwareParams, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backends, "is_fast_at_bf16", lambda _: False)
@@ -96,10 +98,10 @@ def test_bf16_is_autocast_and_told_to_be_slow(
     assert capsys.readouterr().err == (
         "warning: params.yaml: evaluate.precision: is bf16-mixed, for which this device has no instructions; 32-true is faster here\n"
     )
-    exact, answers = logits(model.network), logits(predictor)
-    assert answers.dtype == torch.float32
-    assert not torch.equal(answers, exact)
-    assert (answers - exact).abs().max() < 0.05 * exact.abs().max()
+    exact, computed = logits(model.network), logits(predictor)
+    assert computed.dtype == torch.float32
+    assert not torch.equal(computed, exact)
+    assert (computed - exact).abs().max() < 0.05 * exact.abs().max()
     assert predictor.record["precision"] == "bf16-mixed"
 
 
@@ -124,8 +126,8 @@ def clock(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
 @pytest.mark.parametrize(
     ("seconds", "chosen", "why"),
     [
-        ([2.0, 1.0], "bf16-mixed", "2.0 times as fast as 32-true, the same decisions on 64 images"),
-        ([1.0, 2.0], "32-true", "bf16-mixed is 0.5 times as fast, the same decisions on 64 images"),
+        ([2.0, 1.0], "bf16-mixed", "2.0 times as fast as 32-true, with the same predictions on 64 images"),
+        ([1.0, 2.0], "32-true", "bf16-mixed is 0.5 times as fast, with the same predictions on 64 images"),
     ],
 )
 @pytest.mark.usefixtures("with_bf16")
@@ -147,9 +149,9 @@ def test_auto_takes_the_faster_one(
 
 
 @pytest.mark.usefixtures("with_bf16")
-def test_auto_keeps_the_decisions(hardware: HardwareParams, capsys: Any, monkeypatch: Any) -> None:
+def test_auto_keeps_the_predictions(hardware: HardwareParams, capsys: Any, monkeypatch: Any) -> None:
     class Close(nn.Module):
-        """Tells two classes apart by less than bfloat16 can."""
+        """Separates two classes by less than bfloat16 resolves."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -163,19 +165,19 @@ def test_auto_keeps_the_decisions(hardware: HardwareParams, capsys: Any, monkeyp
     clock(monkeypatch, [2.0, 1.0])
     predictor = Predictor(published(Close()), hardware, precision="auto")
     assert (logits(predictor).argmax(1) == 1).all()
-    assert "computes in 32-true: bf16-mixed decides otherwise 64 times on 64 images" in capsys.readouterr().out
+    assert "computes in 32-true: bf16-mixed predicts other classes 64 times on 64 images" in capsys.readouterr().out
 
 
 def test_auto_tries_nothing_where_there_are_no_instructions(hardware: HardwareParams, capsys: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(backends, "is_fast_at_bf16", lambda _: False)
     predictor = Predictor(published(), hardware, precision="auto")
     logits(predictor)
-    assert capsys.readouterr().out == "predict: computes in 32-true: no instructions for bf16 on this cpu\n"
+    assert capsys.readouterr().out == "predict: computes in 32-true: this cpu has no bf16 instructions\n"
     assert predictor.record == {"backend": "torch", "precision": "32-true"}
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_compiled_it_answers_as_before_and_says_what_it_cost(
+def test_compiled_logits_are_as_before_and_the_time_is_printed(
     hardware: HardwareParams, precision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, compiled = published(), published()
@@ -207,10 +209,10 @@ def test_a_precision_is_chosen_without_code_of_its_own(
     assert (said.count("s for 32-true"), said.count("s for bf16-mixed")) == (1, 1), said
 
 
-def test_code_that_answers_otherwise_is_refused(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_with_other_logits_is_refused(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda network, **_: lambda images: network(images) * 1.1)
     predictor = Predictor(published(), hardware, "evaluate", backend="torch.compile", precision="bf16-mixed")
-    message = r"^params.yaml: evaluate.backend: compiled, this network answers otherwise than before; set it to torch$"
+    message = r"^params.yaml: evaluate.backend: compiled, the network has other logits than before; set it to torch$"
     with pytest.raises(InputError, match=message):
         logits(predictor)
 
@@ -218,7 +220,7 @@ def test_code_that_answers_otherwise_is_refused(hardware: HardwareParams, monkey
 def test_without_a_compiler_there_is_a_way_out(hardware: HardwareParams) -> None:
     torch._dynamo.reset()
     predictor = Predictor(published(), hardware, backend="torch.compile")
-    message = r"^params.yaml: predict.backend: this network cannot be compiled here \(.*\); set it to torch, or see that there is"
+    message = r"^params.yaml: predict.backend: this network cannot be compiled here \(.*\); set it to torch, or install a C"
     no_compiler = config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
     with no_compiler, pytest.raises(InputError, match=message) as raised:
         logits(predictor)
@@ -226,7 +228,7 @@ def test_without_a_compiler_there_is_a_way_out(hardware: HardwareParams) -> None
 
 
 @needs_openvino
-def test_openvino_answers_as_torch_does(hardware: HardwareParams) -> None:
+def test_openvino_has_the_logits_of_torch(hardware: HardwareParams) -> None:
     model = published()
     expected = logits(model.network)
     predictor = Predictor(model, hardware, backend="openvino")
@@ -244,7 +246,7 @@ def test_openvino_answers_as_torch_does(hardware: HardwareParams) -> None:
 def test_openvino_refuses_bf16_that_would_be_none(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends._openvino("").Core, "get_property", lambda *_: ["FP32"])
     with pytest.raises(
-        InputError, match=r"^params.yaml: evaluate.precision: openvino knows no bf16 of this processor; set 32-true"
+        InputError, match=r"^params.yaml: evaluate.precision: openvino has no bf16 on this CPU; set it to 32-true"
     ):
         Predictor(published(), hardware, "evaluate", backend="openvino", precision="bf16-mixed")
     predictor = Predictor(published(), hardware, backend="openvino", precision="auto")
@@ -261,7 +263,7 @@ def test_openvino_refuses_a_network_that_it_does_not_know(hardware: HardwarePara
 
     predictor = Predictor(published(Odd()), hardware, "evaluate", backend="openvino")
     with pytest.raises(
-        InputError, match=r"^params.yaml: evaluate.backend: openvino cannot take this network over \(.*\); set it to torch$"
+        InputError, match=r"^params.yaml: evaluate.backend: openvino cannot convert this network \(.*\); set it to torch$"
     ):
         logits(predictor)
 
@@ -277,7 +279,5 @@ def test_openvino_has_to_be_installed(hardware: HardwareParams, monkeypatch: pyt
 
 def test_openvino_computes_on_the_processor_alone(make_params: Callable[..., Params]) -> None:
     hardware = make_params({"hardware.accelerator": "gpu"}).hardware
-    with pytest.raises(
-        InputError, match=r"evaluate.backend: openvino computes on the processor, but hardware.accelerator is gpu; "
-    ):
+    with pytest.raises(InputError, match=r"evaluate.backend: openvino computes on the CPU, but hardware.accelerator is gpu; "):
         Predictor(published(), hardware, "evaluate", backend="openvino")

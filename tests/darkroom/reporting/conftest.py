@@ -1,4 +1,4 @@
-"""What tests of the description of data share: made-up contents."""
+"""Fixtures: made-up contents of a data set."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,11 +57,11 @@ def make_contents() -> Callable[..., Contents]:
 
 @pytest.fixture
 def split() -> dict[str, Any]:
-    """What split.json holds of them."""
+    """The content of split.json."""
     return dict(SPLIT)
 
 
 @pytest.fixture
 def dataset() -> dict[str, Any]:
-    """What dataset.json holds of them."""
+    """The content of dataset.json."""
     return dict(DATASET)

@@ -1,4 +1,4 @@
-"""The data card says what there is, whatever names it has to say it with."""
+"""The data card is complete, and no name in it becomes markup."""
 
 import re
 from collections.abc import Callable
@@ -32,9 +32,7 @@ def outside_of_code(card: str) -> str:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_name_is_no_markup_wherever_it_stands(
-    make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any], name: str
-) -> None:
+def test_no_name_becomes_markup(make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any], name: str) -> None:
     skipped = [{"id": name, "reason": name}]
     changes = {
         "name": name,
@@ -64,10 +62,10 @@ def test_the_numbers_are_there(make_contents: MakeContents, dataset: dict[str, A
         "- Licence: `CC BY 4.0`",
         "| train | 8 | 66.7% |",
         "| `b` | 4 | 1 | 1 | 0 |",
-        "All are 8 x 9 pixels, in colour",
+        "All images are 8 x 9 pixels, in colour",
         "| blue | 0.2500 | 0.1250 |",
-        "every image was read as it is",
-        "None were found.",
+        "None.",
+        "## Duplicates\n\nNone.",
         "- folds: `null`",
         "- seed: `3`",
         f"- data/split/manifest.csv: `{'f' * 64}`",
@@ -84,14 +82,14 @@ def test_images_of_several_classes_count_once(
     for text in (
         "| train | 8 | 66.7% |",
         "| val | 2 | 16.7% |",
-        "| together | 12 | 100.0% |",
+        "| total | 12 | 100.0% |",
         "| `a` | 7 | 2 | 2 | 0 |",
-        "1.42 on average; 1 have none",
+        "1.42 on average; 1 images have none",
     ):
         assert text in card
 
 
-def test_what_was_skipped_converted_and_found_twice_is_told(
+def test_skipped_converted_and_duplicate_images_are_listed(
     make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]
 ) -> None:
     skipped = [{"id": f"{number}.jpg", "reason": "is empty"} for number in range(25)]
@@ -99,14 +97,14 @@ def test_what_was_skipped_converted_and_found_twice_is_told(
     card = data_card(
         make_contents(), dataset | {"skipped": skipped, "converted": {"cmyk": 4}, "ignored": ["a"]}, split | {"duplicates": found}
     )
-    for text in ("- `cmyk`: 4 converted", "- `19.jpg`: skipped, `is empty`", "- and 5 more skipped", "- 1 files are no images"):
+    for text in ("- `cmyk`: 4 converted", "- `19.jpg`: skipped, `is empty`", "- and 5 more skipped", "- 1 files ignored"):
         assert text in card
     assert "`20.jpg`" not in card
-    assert "- Pairs of equal images: 2\n" in card
-    assert "None were found" not in card
+    assert "- Pairs of identical images: 2\n" in card
+    assert "## Duplicates\n\nNone." not in card
 
 
-def test_an_unknown_licence_is_unknown_and_a_path_is_not_told(
+def test_an_unknown_licence_is_unknown_and_a_path_is_not_shown(
     make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]
 ) -> None:
     card = data_card(make_contents(), dataset | {"name": "/home/somebody/flowers", "licence": None}, split)
@@ -124,7 +122,7 @@ def test_of_many_classes_the_ends_are_shown(make_contents: MakeContents, dataset
     assert len(rows) == 20
     assert rows[0] == "| `c299` | 300 | 0 | 0 | 0 |"
     assert rows[-1] == "| `c0` | 1 | 0 | 0 | 0 |"
-    assert "the largest has 300.00 times the training images of the smallest" in card
+    assert "the largest has 300.00 times as many training images as the smallest" in card
 
 
 def test_a_long_name_is_cut(make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]) -> None:

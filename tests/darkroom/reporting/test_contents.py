@@ -12,13 +12,13 @@ from darkroom.reporting import contents as module
 from darkroom.reporting.contents import (
     SHAPES,
     Contents,
+    are_across_splits,
     class_names,
     count_classes,
     histogram_of_shapes,
     histogram_of_sizes,
     notable_pairs,
     numbers,
-    stand_across,
 )
 
 MakeContents = Callable[..., Contents]
@@ -97,13 +97,13 @@ def test_conflicts_come_before_leaks_and_these_before_what_is_alike(make_content
         (2, 4, 7),
     ]
     splits = np.where(np.arange(12) == 10, "left_out", contents.splits)
-    assert stand_across(contents._replace(splits=splits)).tolist() == [False, False, False, False, True, False]
+    assert are_across_splits(contents._replace(splits=splits)).tolist() == [False, False, False, False, True, False]
 
 
 def test_names_of_the_classes_of_an_image(make_contents: MakeContents) -> None:
     assert class_names(make_contents(), 1) == "b"
     several = make_contents(labels=np.array([[1, 1], [0, 1], [0, 0]] * 4, np.uint8))
-    assert [class_names(several, row) for row in range(3)] == ["a, b", "b", "nothing"]
+    assert [class_names(several, row) for row in range(3)] == ["a, b", "b", "none"]
 
 
 def test_the_numbers_can_be_compared(make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]) -> None:

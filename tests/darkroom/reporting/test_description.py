@@ -1,4 +1,4 @@
-"""What split writes of the data: all files, the same bytes twice, few images read, pairs of duplicates side by side."""
+"""What split writes about the data: all files, the same bytes twice, few images read, duplicates side by side."""
 
 import csv
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def test_without_duplicates_the_sheet_says_so(make_contents: MakeContents, write
     assert np.array_equal(said, other)
 
 
-def test_a_pair_stands_side_by_side_and_a_conflict_is_red(make_contents: MakeContents, write: Callable[..., Path]) -> None:
+def test_a_pair_is_side_by_side_and_a_conflict_is_red(make_contents: MakeContents, write: Callable[..., Path]) -> None:
     pixels = duplicates_of(write(make_contents(pairs=[(2, 4, -1), (8, 11, 3)])))
     middle = sheets.GAP + sheets.FRAME + sheets.SIDE // 2
     # The conflict of 8 and 11 comes first; a gap stands between the pairs.

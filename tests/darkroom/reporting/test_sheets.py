@@ -1,4 +1,4 @@
-"""The sheets of images, looked at through their pixels."""
+"""Sheets of images, tested by their pixels."""
 
 import io
 

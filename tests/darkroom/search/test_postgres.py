@@ -29,7 +29,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_four_searches_in_four_repositories_share_a_study(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of them are killed on the way, and gone on with by the others, which cannot see their locks."""
+    """Two of them are killed, and their trials resumed by the others, which cannot see their locks."""
     monkeypatch.setattr(trials_module, "STALE_SECONDS", 2.0)
     monkeypatch.setattr(trials_module, "HEARTBEAT_SECONDS", 0.3)
     context = multiprocessing.get_context("fork")

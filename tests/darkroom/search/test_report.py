@@ -1,4 +1,4 @@
-"""How a search ends: what it says, what it writes, and that its `-S` line makes the parameters that it names."""
+"""The report of a search: page, tables, last lines; its `-S` arguments give the parameters of the trial."""
 
 import csv
 import shlex

@@ -1,4 +1,4 @@
-"""A trial is a function of seed, number and what is known: restarts neither repeat nor change what is tried."""
+"""A trial depends only on seed, number and finished trials: restarts neither repeat nor change it."""
 
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def test_a_sequence_stays_one() -> None:
         ("os.system", "is in none of"),
     ],
 )
-def test_what_is_no_sampler(content: dict[str, Any], sampler: Any, told: str) -> None:
+def test_wrong_samplers(content: dict[str, Any], sampler: Any, told: str) -> None:
     with pytest.raises(InputError, match=r"^params\.yaml: tune\.sampler") as error:
         make_sampler(tune_of(content, sampler=sampler), [], {})
     assert told in str(error.value)

@@ -1,4 +1,4 @@
-"""What a search tries, and what is wrong with a space, told before the first trial."""
+"""The settings of trials; errors of a space are reported before the first trial."""
 
 import copy
 from collections.abc import Callable
@@ -74,7 +74,7 @@ def test_distributions(make_space: Callable[..., Space], tried: dict[str, Any], 
     assert distribution(make_space({key: tried}).keys[key]) == expected
 
 
-def test_choices_are_called_by_what_tells_them_apart() -> None:
+def test_labels_of_choices_are_unique() -> None:
     assert labels([SGD, ADAM, None, 3]) == ["SGD", "AdamW", None, 3]
     assert labels([ADAM, {**ADAM, "weight_decay": 0.1}, [1, 2]])[1:] == [
         '{"_target_": "torch.optim.AdamW", "weight_decay": 0.1}',
@@ -139,7 +139,7 @@ def test_what_is_wrong_is_one_line_that_names_the_key(
         ({"study": "my study"}, 'tune.study: is "my study", but should be a name of letters'),
     ],
 )
-def test_what_is_wrong_with_the_rest(content: dict[str, Any], changes: dict[str, Any], told: str) -> None:
+def test_errors_in_other_keys_of_tune(content: dict[str, Any], changes: dict[str, Any], told: str) -> None:
     content = copy.deepcopy(content)
     content["tune"] |= changes
     with pytest.raises(InputError, match=r"^params\.yaml: tune") as error:

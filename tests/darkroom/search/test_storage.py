@@ -1,4 +1,4 @@
-"""Where a study is kept, and what is told when it is damaged or out of reach."""
+"""Storages of studies, and the errors of damaged or unreachable ones."""
 
 import multiprocessing
 import os

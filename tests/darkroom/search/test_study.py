@@ -1,4 +1,4 @@
-"""What a study is of is kept to, and `tune.start` takes the parameters of another commit."""
+"""A study refuses another space, metric, code or data; `tune.start` takes the parameters of another commit."""
 
 import copy
 import shutil

@@ -154,7 +154,7 @@ def test_pruning_is_in_the_study_before_the_training_hears_of_it(tmp_path: Path)
     assert trials.study.trials[1].state == TrialState.PRUNED
 
 
-def test_an_epoch_that_is_told_again_after_a_resume_is_noted_once(tmp_path: Path) -> None:
+def test_an_epoch_that_is_reported_again_after_a_resume_is_recorded_once(tmp_path: Path) -> None:
     trials = open_trials(tmp_path)
     trial = trials.claim()
     assert trial is not None

@@ -1,4 +1,4 @@
-"""What is read of a revision: names in place of labels, splits that belong to the images, and what is said of damage."""
+"""Reading the images of a revision: class names for labels, matching splits, errors of damaged files."""
 
 import csv
 import hashlib
@@ -65,7 +65,7 @@ def test_the_least_that_old_versions_have_written() -> None:
     assert (len(found), found.classes, found.without_split) == (2, ["cat", "dog"], None)
 
 
-def test_several_labels_are_one_text_whatever_the_order_of_the_classes() -> None:
+def test_several_labels_are_one_text_for_any_order_of_the_classes() -> None:
     labels = pa.array([[0, 1], []], pa.list_(pa.int32()))
     for classes in (["cat", "dog"], ["dog", "cat"]):
         found = read_dataset(revision(content(columns={"label": labels}, classes=classes)))
@@ -87,8 +87,8 @@ def test_what_this_version_writes(digits: Data) -> None:
     ("given", "outs", "why"),
     [
         (content(), (RAW,), "main has no split yet"),
-        (content(rows=[("val", "'=x")]), (RAW, SPLIT), "data/split of main is of other images than its data/raw"),
-        (content(rows=[("val", "'=x"), ("val", "z")]), (RAW, SPLIT), "data/split of main is of other images than its data/raw"),
+        (content(rows=[("val", "'=x")]), (RAW, SPLIT), "in main, data/split does not match data/raw"),
+        (content(rows=[("val", "'=x"), ("val", "z")]), (RAW, SPLIT), "in main, data/split does not match data/raw"),
     ],
 )
 def test_images_without_their_split(given: Content, outs: tuple[str, ...], why: str) -> None:
@@ -100,28 +100,28 @@ def test_images_without_their_split(given: Content, outs: tuple[str, ...], why: 
 
 WHOLE = content()
 DAMAGED = {
-    "torn": ({INDEX: WHOLE[INDEX][:-9]}, "data/raw: that of main is damaged (ArrowInvalid: "),
-    "empty": ({INDEX: b""}, "data/raw: that of main is damaged (ArrowInvalid: "),
-    "no json": ({DATASET: b"{"}, "data/raw: that of main is damaged (JSONDecodeError: "),
-    "no object": ({DATASET: b"[]"}, "data/raw: that of main is damaged (AttributeError: "),
-    "no classes": ({DATASET: b"{}"}, "data/raw: that of main is damaged (KeyError: 'classes')"),
-    "classes": (content(classes="ab"), "data/raw: that of main is damaged (ValueError: its classes are no list of names)"),
+    "torn": ({INDEX: WHOLE[INDEX][:-9]}, "data/raw: is damaged in main (ArrowInvalid: "),
+    "empty": ({INDEX: b""}, "data/raw: is damaged in main (ArrowInvalid: "),
+    "no json": ({DATASET: b"{"}, "data/raw: is damaged in main (JSONDecodeError: "),
+    "no object": ({DATASET: b"[]"}, "data/raw: is damaged in main (AttributeError: "),
+    "no classes": ({DATASET: b"{}"}, "data/raw: is damaged in main (KeyError: 'classes')"),
+    "classes": (content(classes="ab"), "data/raw: is damaged in main (ValueError: 'classes' is not a list of names)"),
     "bits": (
         content(dataset={"files": {"index.parquet": hashlib.sha256(b"another").hexdigest()}}),
-        "data/raw: that of main is damaged (ValueError: index.parquet does not have the SHA-256 that dataset.json records)",
+        "data/raw: is damaged in main (ValueError: index.parquet does not have the SHA-256 that dataset.json records)",
     ),
-    "label": (content(columns={"label": [0, 2]}), "data/raw: that of main is damaged (ValueError: a label has no class)"),
-    "below": (content(columns={"label": [0, -1]}), "data/raw: that of main is damaged (ValueError: a label has no class)"),
+    "label": (content(columns={"label": [0, 2]}), "data/raw: is damaged in main (ValueError: a label has no class)"),
+    "below": (content(columns={"label": [0, -1]}), "data/raw: is damaged in main (ValueError: a label has no class)"),
     "empty label": (
         content(columns={"label": [0, None]}),
-        "data/raw: that of main is damaged (ValueError: a label has no class)",
+        "data/raw: is damaged in main (ValueError: a label has no class)",
     ),
-    "text label": (content(columns={"label": ["cat", "dog"]}), "data/raw: that of main is damaged ("),
-    "id": (content(columns={"id": ["x", None]}), "data/raw: that of main is damaged (ValueError: the column 'id' has 1 empty"),
-    "csv": ({MANIFEST: b"split,id\nval,x,y\n"}, "data/split: that of main is damaged (ArrowInvalid: "),
-    "column": ({MANIFEST: b"row,id\n0,x\n"}, "data/split: that of main is damaged (ArrowKeyError: "),
-    "bytes": ({MANIFEST: b"split,id\nval,\xff\n"}, "data/split: that of main is damaged (ArrowInvalid: "),
-    "no bytes": ({MANIFEST: b""}, "data/split: that of main is damaged (ArrowInvalid: "),
+    "text label": (content(columns={"label": ["cat", "dog"]}), "data/raw: is damaged in main ("),
+    "id": (content(columns={"id": ["x", None]}), "data/raw: is damaged in main (ValueError: the column 'id' has 1 empty"),
+    "csv": ({MANIFEST: b"split,id\nval,x,y\n"}, "data/split: is damaged in main (ArrowInvalid: "),
+    "column": ({MANIFEST: b"row,id\n0,x\n"}, "data/split: is damaged in main (ArrowKeyError: "),
+    "bytes": ({MANIFEST: b"split,id\nval,\xff\n"}, "data/split: is damaged in main (ArrowInvalid: "),
+    "no bytes": ({MANIFEST: b""}, "data/split: is damaged in main (ArrowInvalid: "),
 }
 
 
@@ -146,7 +146,7 @@ def test_a_column_that_is_missing_is_named() -> None:
 def test_no_images(name: str, way_out: str) -> None:
     with pytest.raises(InputError) as error:
         read_dataset(revision({}, name, ()))
-    assert str(error.value).startswith(f"data/raw: there are no images in {name}; {way_out}")
+    assert str(error.value).startswith(f"data/raw: {name} has no images; {way_out}")
 
 
 def test_text_of_the_manifest_is_undone() -> None:

@@ -1,4 +1,4 @@
-"""Which image is which, and what has changed of it: small cases by hand, and what holds for any."""
+"""Matching images and finding changes: small cases, and properties of random ones."""
 
 from collections import Counter
 
@@ -78,7 +78,7 @@ def test_copies_are_counted(before: str, after: str, expected: dict[str, list[st
     assert found(dataset(before), dataset(after)) == expected
 
 
-def test_without_a_split_nothing_has_moved_and_the_rest_is_told() -> None:
+def test_without_a_split_nothing_has_moved_and_other_changes_are_found() -> None:
     before, after = dataset("x=1:a/train y=2"), dataset("x=1:b/val z=3", why="has no split yet")
     assert found(before, after) == {"added": [">z"], "removed": ["y>"], "relabelled": ["x>x"]}
     assert compare(before, after).without_split == ["has no split yet"]
@@ -95,7 +95,7 @@ def test_class_lists(before: str, after: str, new: str, lost: str, reordered: bo
     assert all(len(rows) == 0 for rows in differences.rows.values())
 
 
-def test_each_image_stands_in_one_pair_or_is_added_or_removed() -> None:
+def test_each_image_is_in_one_pair_or_is_added_or_removed() -> None:
     numbers = np.random.default_rng(0)
     for _ in range(30):
         sides = []

@@ -1,4 +1,4 @@
-"""The published model of a commit is that of the commit, whatever stands in the workspace."""
+"""The published model of a commit is read from the commit, whatever is in the workspace."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def test_a_folder_comes_first(tmp_path: Path) -> None:
 
 def test_what_is_neither(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    with pytest.raises(InputError, match=r"^gone: is no commit, branch, tag or experiment"):
+    with pytest.raises(InputError, match=r"^gone: is not a commit, branch, tag or experiment"):
         read_model(tmp_path, tmp_path, "gone")
 
 

@@ -1,4 +1,4 @@
-"""What a person reads of differences, and the complete table."""
+"""The lines of the report, and the complete table."""
 
 import csv
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_images_of_no_class() -> None:
     before = dataset([("1", "", "train", b"1"), ("2", "", "train", b"2"), ("3", "a; b", "val", b"3")], ["a", "b"])
     after = dataset([("2", "a; b", "train", b"2"), ("3", "", "val", b"3"), ("4", "", "", b"4")], ["a", "b"])
     shown = list(lines(compare(before, after), OLD, NOW, 20))
-    for line in ("  4  nothing", "  1  nothing  train", "  2  nothing -> a; b  train", "  3  a; b -> nothing  val"):
+    for line in ("  4  none", "  1  none  train", "  2  none -> a; b  train", "  3  a; b -> none  val"):
         assert line in shown
 
 
@@ -84,8 +84,8 @@ def test_a_long_list_is_cut_and_aligned() -> None:
 def test_what_is_not_known_is_said() -> None:
     row = [("x", "a", "", b"x")]
     shown = list(lines(compare(dataset(row, ["a"], "main has no split yet"), dataset(row, ["a"])), OLD, NOW, 20))
-    assert "moved: not known, since main has no split yet" in shown
-    assert "classes: 1, the same" in shown
+    assert "moved: unknown, since main has no split yet" in shown
+    assert "classes: 1, unchanged" in shown
     shown = list(lines(compare(dataset(row, ["a", "b"]), dataset(row, ["b", "a"])), OLD, NOW, 20))
     assert "classes: 2 -> 2, in another order" in shown
 

@@ -1,4 +1,4 @@
-"""Names of revisions: what Git and DVC know, and the nearest to what they do not."""
+"""Names of revisions that Git and DVC know, and suggestions for others."""
 
 import subprocess
 from pathlib import Path
@@ -56,7 +56,7 @@ def test_names_that_git_knows(root: Path, name: str, same: str) -> None:
 def test_experiments(root: Path) -> None:
     commit = experiment(root, BASELINES[0], "once")
     assert _commit(root, "once") == commit
-    with pytest.raises(InputError, match=r"^twice: several experiments are called so; give a commit of 'dvc exp list"):
+    with pytest.raises(InputError, match=r"^twice: several experiments have this name; give a commit of 'dvc exp list"):
         _commit(root, "twice")
     commit = experiment(root, git(root, "rev-parse", "HEAD"), "twice")
     assert _commit(root, "twice") == commit, "the one that started from the last commit, as DVC has it"
@@ -65,22 +65,22 @@ def test_experiments(root: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("mian", "mian: is no commit, branch, tag or experiment; did you mean 'main'?"),
-        ("HAED~2", "HAED~2: is no commit, branch, tag or experiment; did you mean 'HEAD~2'?"),
-        ("workspase", "workspase: is no commit, branch, tag or experiment; did you mean 'workspace'?"),
-        ("twise", "twise: is no commit, branch, tag or experiment; did you mean 'twice'?"),
-        ("newclasses", "newclasses: is no commit, branch, tag or experiment; did you mean 'new-classes'?"),
-        ("HEAD~9", "HEAD~9: is no commit, though HEAD is there; 'git log --all --oneline' lists them"),
-        ("HEAD^{tree}", "HEAD^{tree}: is no commit, though HEAD is there; 'git log --all --oneline' lists them"),
-        ("", "REV: is no commit, branch, tag or experiment; 'git log --all --oneline' and 'dvc exp list -A' list them all"),
+        ("mian", "mian: is not a commit, branch, tag or experiment; did you mean 'main'?"),
+        ("HAED~2", "HAED~2: is not a commit, branch, tag or experiment; did you mean 'HEAD~2'?"),
+        ("workspase", "workspase: is not a commit, branch, tag or experiment; did you mean 'workspace'?"),
+        ("twise", "twise: is not a commit, branch, tag or experiment; did you mean 'twice'?"),
+        ("newclasses", "newclasses: is not a commit, branch, tag or experiment; did you mean 'new-classes'?"),
+        ("HEAD~9", "HEAD~9: is not a commit, though HEAD exists; 'git log --all --oneline' lists them"),
+        ("HEAD^{tree}", "HEAD^{tree}: is not a commit, though HEAD exists; 'git log --all --oneline' lists them"),
+        ("", "REV: is not a commit, branch, tag or experiment; 'git log --all --oneline' and 'dvc exp list -A' list all"),
         (
             "0123456789",
-            "0123456789: is no commit, branch, tag or experiment; 'git log --all --oneline' and 'dvc exp list -A' list",
+            "0123456789: is not a commit, branch, tag or experiment; 'git log --all --oneline' and 'dvc exp list -A' list",
         ),
-        ("-x", "-x: is no commit, branch, tag or experiment; "),
+        ("-x", "-x: is not a commit, branch, tag or experiment; "),
     ],
 )
-def test_names_that_nobody_knows(root: Path, name: str, message: str) -> None:
+def test_unknown_names(root: Path, name: str, message: str) -> None:
     with pytest.raises(InputError) as error:
         open_revision(root, name, ())
     assert str(error.value).startswith(message)
@@ -88,7 +88,7 @@ def test_names_that_nobody_knows(root: Path, name: str, message: str) -> None:
 
 def test_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(InputError, match="main: cannot be looked up, since this is no Git repository"):
+    with pytest.raises(InputError, match="main: cannot be looked up, since this is not a Git repository"):
         open_revision(tmp_path, "main", ())
 
 
