@@ -70,9 +70,8 @@ def test_what_is_no_preset_is_refused_too(clone: Clone, words: str) -> None:
 
 
 def test_a_preset_runs(clone: Clone) -> None:
-    done = clone.run("dvc exp run --dry $(./darkroom preset debug) -S download.source=digits download")
-    assert "Running stage 'download'" in done.stdout
-    assert "limit_train_batches: 4" in clone.run("git diff params.yaml && git checkout -q params.yaml").stdout
+    assert "Running stage 'download'" in clone.run("dvc exp run $(./darkroom preset debug) download").stdout
+    assert "limit_train_batches: 4" in clone.run("git diff params.yaml").stdout
 
 
 def test_on_a_terminal_nothing_but_the_error_is_shown(clone: Clone) -> None:
