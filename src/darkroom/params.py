@@ -221,7 +221,7 @@ class MoreArchive(Section):
     archive: Annotated[str, Field(min_length=1)]
     """Path or URL, as for `download.archive`."""
     sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)]
-    """SHA-256 of the archive."""
+    """Its SHA-256; `./darkroom download --checksum ARCHIVE` prints it."""
 
 
 class Columns(Section):
@@ -259,7 +259,7 @@ class DownloadParams(Section):
     archive: str | None
     """`archive`: path or URL (file, http, https, s3, gs, azure, ssh) of a .zip or .tar.* laid out like `folder`."""
     sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)] | None
-    """`archive`: its SHA-256, which the download must have."""
+    """`archive`: its SHA-256; `./darkroom download --checksum` prints it."""
     more_archives: list[MoreArchive]
     """`archive`: further archives that are merged into the same data set, each with `archive` and `sha256`."""
     redirect_hosts: list[str]

@@ -216,9 +216,9 @@ def test_the_usual_classifier_by_its_name_is_the_usual_training(make_params: Any
         ("plugins.others.Manual", "train.module: plugins.others.Manual sets automatic_optimization to False"),
         (
             "plugins.others.Narrow",
-            "train.module: plugins.others.Narrow has no parameter val_loss, which the training passes; let it",
+            "train.module: plugins.others.Narrow does not take val_loss, which the training gives it; let it",
         ),
-        (FIXMATCH | {"seed": 3}, "train.module.seed: is set by the training; remove it"),
+        (FIXMATCH | {"seed": 3}, "train.module.seed: is not set here, the training gives it; remove it"),
         (FIXMATCH | {"treshold": 0.9}, "train.module: plugins.fixmatch.FixMatch refuses its arguments (TypeError: "),
         (FIXMATCH | {"labels_per_class": "x"}, "train.module: plugins.fixmatch.FixMatch refuses its arguments (TypeError: "),
     ],
