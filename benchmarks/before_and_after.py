@@ -49,7 +49,7 @@ def prepared(folder: Path, commit: str, archive: Path, settings: list[str]) -> P
 
 def preset(name: str) -> list[str]:
     """Return this commit's preset as pairs, without those of the data."""
-    words = run([sys.executable, "src/preset.py", name], ROOT)[1].split()
+    words = run([sys.executable, "darkroom", "preset", name], ROOT)[1].split()
     return [word for word in words if word.lstrip("~+").startswith(("train.", "evaluate.", "predict."))]
 
 

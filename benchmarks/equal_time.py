@@ -30,7 +30,7 @@ def darkroom(archive: Path, preset: list[str], work: Path) -> Result:
     clone = work / "darkroom"
     subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
     words = subprocess.run(
-        [sys.executable, "src/preset.py", *preset], cwd=clone, env=ENVIRONMENT, capture_output=True, text=True, check=True
+        [sys.executable, "darkroom", "preset", *preset], cwd=clone, env=ENVIRONMENT, capture_output=True, text=True, check=True
     ).stdout.split()
     command = ["dvc", "exp", "run", *words, *from_archive(archive)]
     log = work / "darkroom.log"

@@ -72,7 +72,7 @@ def main() -> None:
         print(f"| {medians} | {', '.join(f'{value:.1f}' for value in more)} |\n", flush=True)
         if options.trials:
             flags = ["-S", "tune.study=two", "-S", f"tune.trials={options.trials}", "-S", "tune.pruner=null", "--jobs", "2"]
-            seconds = run([sys.executable, "src/tune.py", *flags], searched)[0]
+            seconds = run([sys.executable, "darkroom", "tune", *flags], searched)[0]
             alone = [train_alone(bare, params) for params in params_of(searched, "two")]
             assert len(alone) == options.trials
             print("| trials, two jobs | search, s | trainings one after the other, s | ratio |\n|---|---|---|---|")

@@ -1,69 +1,40 @@
-"""Stage evaluate: measure the published model on the validation and the test split; writes metrics/evaluate.
-
-`python src/evaluate.py --model models/checkpoints/epoch_0003` measures another model, and only says how good it is.
-"""
-
-import argparse
-from contextlib import nullcontext
-from functools import partial
-from pathlib import Path
+"""Stage evaluate: measure the published model on the validation and the test split (metrics/evaluate)."""
 
 from darkroom import files, paths
-from darkroom.command import run_command
+from darkroom.command import run_stage, stage_parser
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.params_file import load_params
-from darkroom.reporting.evaluation import measure, write_evaluation
-from darkroom.reporting.tables import Answers
+from darkroom.reporting.evaluation import write_evaluation
 from darkroom.stage.runner import running
+from darkroom.state_files import forget_finished
 
 
 def main() -> None:
-    """Run the stage, or measure the model named on the command line."""
-    parser = argparse.ArgumentParser(description="Measure a model on the validation and the test split.")
-    parser.add_argument("--model", type=Path, help="folder of a model; none: the published one, into metrics/evaluate")
-    chosen = parser.parse_args().model
-    folder = chosen or paths.MODELS
-    with nullcontext() if chosen else running("evaluate") as stage:
+    """Run the stage."""
+    with running("evaluate") as stage:
         params = load_params(paths.PARAMS)
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
 
-        from darkroom.inference.predict import predict_rows
-        from darkroom.inference.predictor import Predictor
-        from darkroom.metrics.extra import build_metrics, measure_extra
-        from darkroom.models.card import data_hashes
-        from darkroom.state_files import forget_finished
+        from darkroom.inference.evaluate import evaluate_model
 
-        if stage:
-            # DVC has recorded what train made, or this stage would not run.
-            forget_finished(paths.states_dir())
-        predictor = Predictor.load(folder, params, "evaluate")
-        model = predictor.model
-        model.check_data(data_hashes(paths.RAW, split))
-        further = build_metrics(
-            "evaluate.metrics",
-            params.evaluate.metrics,
-            num_classes=len(split.classes),
-            multilabel=model.multilabel,
-            allow=params.base.allow_targets,
-        )
-        viewed = params.evaluate.model_dump(include={"batch_size", "tta"})
-        answers = {}
-        for name in ("val", "test"):
-            rows = split.rows[name]
-            answers[name] = Answers(predict_rows(predictor, pack, rows, **viewed), pack.labels[rows])
-        metrics = measure(answers, partial(measure_extra, further), params.evaluate)
-        if stage:
-            test_rows = split.rows["test"]
-            with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:
-                files.write_json(directory / "backend.json", predictor.record)
-                write_evaluation(
-                    directory, answers, split.classes, metrics, lambda place: pack[test_rows[place]], params.evaluate
-                )
-    for name, values in metrics.items():
-        print(f"evaluate: {name}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in values.items()))
+        # DVC has recorded what train made, or this stage would not run.
+        forget_finished(paths.states_dir())
+        found = evaluate_model(paths.MODELS, params, pack, split)
+        test_rows = split.rows["test"]
+        with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:
+            files.write_json(directory / "backend.json", found.backend)
+            write_evaluation(
+                directory,
+                found.answers,
+                split.classes,
+                found.metrics,
+                lambda place: pack[test_rows[place]],
+                params.evaluate,
+            )
+    print(*found.lines(), sep="\n")
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_stage(main, stage_parser("evaluate", __doc__, "./darkroom evaluate   # on the terminal; nothing is recorded"))

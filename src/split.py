@@ -1,9 +1,9 @@
-"""Stage split: decide which images train, validate and test (data/split), and tell what they are like (metrics/split)."""
+"""Stage split: assign the images to train, validation and test (data/split), and describe them (metrics/split)."""
 
 import numpy as np
 
 from darkroom import paths
-from darkroom.command import run_command
+from darkroom.command import run_stage, stage_parser
 from darkroom.data.channel_stats import measure_colours
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Division, summary, write_split
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def describe(pack: Pack, division: Division) -> Contents:
-    """Return what reports tell of, measured on what is trained on."""
+    """Return what the reports show; channel statistics are those of the training images."""
     mean, std, num_measured = measure_colours(pack, np.flatnonzero(division.splits == "train"))
     return Contents(
         classes=pack.classes,
@@ -48,4 +48,4 @@ def describe(pack: Pack, division: Division) -> Contents:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_stage(main, stage_parser("split", __doc__, "dvc exp run -S split.val_fraction=0.2"))

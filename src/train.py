@@ -3,7 +3,7 @@
 from functools import partial
 
 from darkroom import files, paths
-from darkroom.command import run_command
+from darkroom.command import run_stage, stage_parser
 from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
@@ -73,4 +73,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_stage(main, stage_parser("train", __doc__, "dvc exp run -S train.lr=0.003"))

@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "reporting": {"metrics"},
     "input": {"data", "hardware", "models"},
     "objective": {"data", "metrics", "models", "input"},
-    "inference": {"data", "hardware", "models", "input"},
+    "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},
     "training": {"stage", "data", "hardware", "models", "metrics", "input", "objective"},
     "experiments": {"stage", "health"},
     "search": {"stage", "health", "experiments"},
@@ -207,7 +207,10 @@ def test_other_packages_do_not_bring_in_the_heavy_ones() -> None:
     assert loaded_by(f"from darkroom.metrics.extra import build_metrics; {build}") & LIGHTNING == set()
     assert loaded_by("import download, split, darkroom.reporting.evaluation") & HEAVY == set()
     assert loaded_by("import darkroom.versions.report, dvc.api") & HEAVY == set()
-    assert loaded_by("import tune, repeat, darkroom.search.report, darkroom.experiments.repeat") & HEAVY == set()
+    assert (
+        loaded_by("import darkroom.cli.tune, darkroom.cli.repeat, darkroom.search.report, darkroom.experiments.repeat") & HEAVY
+        == set()
+    )
     assert {"torch", "pytorch_lightning"} <= loaded_by("import darkroom.training.fit")
 
 
@@ -228,9 +231,9 @@ def test_lightning_brings_along_few_packages() -> None:
     assert "scipy" in loaded_by("import darkroom.training.fit")
 
 
-@pytest.mark.parametrize("script", ["train", "find"])
+@pytest.mark.parametrize("script", ["train.py", "darkroom/cli/find.py"])
 def test_what_trains_prepares_for_it_first(script: str) -> None:
-    lines = [line.strip() for line in (SRC / f"{script}.py").read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in (SRC / script).read_text(encoding="utf-8").splitlines()]
     first = next(line for line in lines if line.startswith(("from darkroom.hardware", "from darkroom.training")))
     assert first == "from darkroom.hardware import startup"
     assert lines.index("startup.prepare()") == lines.index(first) + 2
@@ -241,6 +244,11 @@ def test_scripts_are_short_recipes_without_classes(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 75
     assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(text)))
+
+
+def test_every_script_is_a_stage() -> None:
+    """All else is a command of ./darkroom, a file in src/darkroom/cli."""
+    assert {path.stem for path in SRC.glob("*.py")} == set(STAGES)
 
 
 def test_lightning_stands_alone() -> None:

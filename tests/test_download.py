@@ -1,4 +1,4 @@
-"""The stage download as it is called: what it prints, writes and leaves alone."""
+"""The stage download, and ./darkroom download --checksum: what they print, write and leave alone."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("params.yaml", "dvc.yaml"):
+    for name in ("params.yaml", "dvc.yaml", "darkroom"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
 
 
-def run(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-X", "importtime", "src/download.py", *arguments]
+def run(checkout: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-X", "importtime", *(command or ["src/download.py"]))
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
 
 
@@ -55,11 +55,11 @@ def test_digits_then_a_mistake_then_an_archive(checkout: Path) -> None:
     assert said(result)[0].startswith("error: params.yaml: download.sha256: is null, so nothing tells a wrong archive")
 
     digest = hashlib.sha256(b"no archive").hexdigest()
-    result = run(checkout, "--checksum")
+    result = run(checkout, "darkroom", "download", "--checksum")
     assert (result.returncode, said(result)) == (0, [])
     assert result.stdout.splitlines()[0] == f"{digest}  set.zip"
     assert f"-S download.sha256={digest}" in result.stdout
-    named = run(checkout, "--checksum", "set.zip")
+    named = run(checkout, "darkroom", "download", "--checksum", "set.zip")
     assert (named.returncode, named.stdout.splitlines()[0]) == (0, f"{digest}  set.zip")
     assert f"-S download.archive={checkout / 'set.zip'} -S download.sha256={digest}" in named.stdout
 

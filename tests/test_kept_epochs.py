@@ -47,7 +47,7 @@ def test_what_is_recorded_is_whole_and_comes_back(clone: Clone) -> None:
     assert 2 <= len(names) <= 3
     assert clone.run("git status --porcelain").stdout == ""
     assert "Running stage" not in clone.run("dvc repro").stdout
-    assert "0 wrong" in clone.run("python src/verify.py").stdout
+    assert " 0 mismatches" in clone.run("./darkroom verify").stdout
     shutil.rmtree(clone.path / "models/checkpoints")
     clone.run("dvc checkout")
     assert checkpoints(clone) == names
@@ -55,7 +55,7 @@ def test_what_is_recorded_is_whole_and_comes_back(clone: Clone) -> None:
     content = path.read_bytes()
     path.unlink()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    told = clone.run("python src/verify.py", status=1).stdout
+    told = clone.run("./darkroom verify", status=1).stdout
     assert f"models/checkpoints/index.json: {names[0]}/model.safetensors beside it is not the file that it describes" in told
     assert "models/checkpoints: is not what train made; run 'dvc checkout --force models/checkpoints'" in told
     clone.run("dvc checkout --force models/checkpoints")
@@ -71,15 +71,11 @@ def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) 
     folder = "models/checkpoints/epoch_0004"
     index = json.loads((clone.path / "models/checkpoints/index.json").read_text())
     before = clone.run("git status --porcelain && dvc status").stdout
-    told = clone.run(f"python src/evaluate.py --model {folder}").stdout
+    told = clone.run(f"./darkroom evaluate --model {folder}").stdout
     assert f"auroc {index['epochs']['epoch_0004']['val/auroc']:.4f}" in told.splitlines()[0]
-    assert "-> own.csv" in clone.run(f"python src/predict.py --model {folder} --out own.csv").stdout
-    assert clone.run(f"python src/predict.py --model {folder}", status=2).stderr.startswith(
-        "error: --model: data/predictions is for the"
-    )
-    assert clone.run("python src/evaluate.py --model gone", status=2).stderr.startswith(
-        "error: gone/model.json: does not exist; "
-    )
+    assert "-> own.csv" in clone.run(f"./darkroom predict --model {folder} --out own.csv").stdout
+    assert clone.run(f"./darkroom predict --model {folder}").stdout.startswith("path")
+    assert clone.run("./darkroom evaluate --model gone", status=2).stderr.startswith("error: gone/model.json: does not exist; ")
     (clone.path / "own.csv").unlink()
     assert clone.run("git status --porcelain && dvc status").stdout == before
     try:
@@ -107,7 +103,7 @@ def test_two_processes_measure_what_one_does(clone: Clone, soup: bool) -> None:
         assert bool(card["soup"]) == soup == ("train: published the mean of epochs" in told)
         assert card["score"] == pytest.approx(clone.metrics()["val"]["auroc"], abs=1e-6)
         if soup:
-            # Killed while it was cooked: the state says that training is finished, and both processes cook it anew.
+            # Killed while the mean was computed: the state says that training is finished, and both processes compute it again.
             weights = (clone.path / "models/model.safetensors").read_bytes()
             clone.run("rm -rf .resume && python src/train.py && rm models/model.*")
             assert "was finished before" in clone.run("python src/train.py").stdout

@@ -1,6 +1,7 @@
 """The whole pipeline as a person runs it: a clone of this repository, `dvc repro`, experiments, predictions."""
 
 import csv
+import fcntl
 import json
 import re
 import signal
@@ -61,11 +62,11 @@ def test_a_change_runs_what_it_reaches(clone: Clone, change: dict[str, str], sta
 
 
 def test_find_proposes_a_line_to_run_and_changes_nothing(clone: Clone) -> None:
-    told = clone.run("python src/find.py lr --steps 60").stdout
+    told = clone.run("./darkroom find lr --steps 60").stdout
     assert re.search(r"^dvc exp run -S train\.lr=[0-9.e-]+ ", told, re.MULTILINE)
     with Image.open(clone.path / "logs" / "lr.png") as image:
         image.verify()
-    assert clone.run("python src/find.py lr --steps 3", status=2).stderr.startswith("error: --steps: is 3, which is too few")
+    assert clone.run("./darkroom find lr --steps 3", status=2).stderr.startswith("error: --steps: is 3, which is too few")
     assert clone.run("git status --porcelain").stdout == ""
     assert clone.stages_that_would_run() == []
 
@@ -162,7 +163,7 @@ def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
 
 
 def test_an_experiment_in_a_temporary_folder_leaves_the_workspace_alone(clone: Clone) -> None:
-    clone.run("dvc exp run --temp -n aside $(python src/preset.py debug) -S base.seed=3")
+    clone.run("dvc exp run --temp -n aside $(./darkroom preset debug) -S base.seed=3")
     assert clone.run("git status --porcelain").stdout == ""
     assert "aside" in clone.run("dvc exp list").stdout
 
@@ -175,7 +176,7 @@ def test_images_that_a_temporary_folder_has_not(clone: Clone) -> None:
 
 
 def test_a_preset_with_a_typo_runs_nothing(clone: Clone) -> None:
-    done = clone.run("dvc exp run $(python src/preset.py mnits) -S train.lr=0.5", status=None)
+    done = clone.run("dvc exp run $(./darkroom preset mnits) -S train.lr=0.5", status=None)
     assert done.returncode != 0
     assert "there is no such preset; did you mean 'mnist'?" in done.stderr
     assert clone.run("git status --porcelain").stdout == ""
@@ -195,11 +196,53 @@ def test_photos_are_predicted(clone: Clone, tmp_path: Path) -> None:
     for name in ("one photo.jpg", "folder/two.png", "folder/deep/=three.png"):
         Image.fromarray(numbers.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(tmp_path / name)
     (tmp_path / "folder" / "notes.txt").write_text("no image")
-    clone.run(f"cd {tmp_path} && python {clone.path}/src/predict.py 'one photo.jpg' folder/ --out result.csv")
+    before = contents(clone.path / "data" / "predictions")
+    clone.run(f"cd {tmp_path} && {clone.path}/darkroom predict 'one photo.jpg' folder/ --out result.csv")
     with (tmp_path / "result.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["path"] for row in rows] == ["one photo.jpg", "folder/deep/=three.png", "folder/two.png"]
     assert {"class", "probability", "class_2", "probability_2", "class_3", "probability_3"} <= set(rows[0])
+
+    shown = clone.run(f"cd {tmp_path} && {clone.path}/darkroom predict 'one photo.jpg' folder").stdout.splitlines()
+    assert [re.split(" {2,}", line) for line in shown] == [
+        ["path", "class", "probability", "class 2", "class 3"],
+        *([row[name] for name in COLUMNS] for row in rows),
+    ]
+    for out in (
+        "data/predictions/predictions.csv",
+        "data/predictions/mine.jsonl",
+        "models/mine.csv",
+        "data/split/../raw/x.parquet",
+    ):
+        done = clone.run(f"./darkroom predict {tmp_path}/folder --out {out}", status=2)
+        assert re.fullmatch(r"error: --out: \S+ is in (data|models)\S*, which stages write; name a file elsewhere\n", done.stderr)
+    assert contents(clone.path / "data" / "predictions") == before
+    assert clone.run("git status --porcelain && dvc status").stdout == "Data and pipelines are up to date.\n"
+
+
+COLUMNS = ["path", "class", "probability", "class_2", "probability_2", "class_3", "probability_3"]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_command_looks_and_records_nothing(clone: Clone) -> None:
+    """Also while a stage is at work: nothing waits for its lock."""
+    before = {name: contents(clone.path / name) for name in ("data", "models", "metrics")}
+    with (clone.path / ".dvc" / "tmp" / "darkroom.lock").open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        said = clone.run("./darkroom evaluate").stdout.splitlines()
+        test = clone.metrics()["test"]
+        assert said[1] == "evaluate: test  " + "  ".join(f"{name} {value:.4f}" for name, value in test.items())
+        shown = clone.run("./darkroom predict").stdout.splitlines()
+    with (clone.path / "data/predictions/predictions.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert shown[0].split()[:3] == ["path", "true", "class"]
+    assert shown[1].split()[:4] == [rows[0][name] for name in ("path", "actual", "class", "probability")]
+    assert shown[-1].startswith(f"... and {359 - 20} more; ")
+    assert {name: contents(clone.path / name) for name in ("data", "models", "metrics")} == before
+    assert clone.run("git status --porcelain && dvc status").stdout == "Data and pipelines are up to date.\n"
 
 
 def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> None:
@@ -219,13 +262,13 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("python src/predict.py nothing.jpg", "error: nothing.jpg: does not exist; name an image or a folder"),
-        ("python src/predict.py ''", "error: predict: one of the paths is empty"),
-        ("python src/predict.py src", "error: src: holds no image"),
-        ("python src/predict.py README.md --out r.csv", "error: README.md: cannot be read (is no JPEG"),
-        ("python src/predict.py README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
-        ("python src/predict.py README.md --out no/r.csv", "error: --out: the folder no does not exist"),
-        ("python src/preset.py mnits", "error: conf/mnits.yaml: there is no such preset; did you mean 'mnist'?"),
+        ("./darkroom predict nothing.jpg", "error: nothing.jpg: does not exist; name an image or a folder"),
+        ("./darkroom predict ''", "error: predict: one of the paths is empty"),
+        ("./darkroom predict src", "error: src: holds no image"),
+        ("./darkroom predict README.md --out r.csv", "error: README.md: cannot be read (is no JPEG"),
+        ("./darkroom predict README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
+        ("./darkroom predict README.md --out no/r.csv", "error: --out: the folder no does not exist"),
+        ("./darkroom preset mnits", "error: conf/mnits.yaml: there is no such preset; did you mean 'mnist'?"),
     ],
 )
 def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) -> None:
@@ -344,10 +387,10 @@ def test_what_is_not_as_recorded_is_found(clone: Clone, damage: str, told: str |
     clone.run("rm -rf ../kept && cp -r .dvc/cache ../kept")
     try:
         clone.run(f"{flip} chmod -R u+w .dvc/cache; {damage}")
-        done = clone.run("python src/verify.py", status=None)
+        done = clone.run("./darkroom verify", status=None)
         if told is None:
             assert done.returncode == 0, done.stdout
-            assert "0 wrong: everything is what was recorded" in done.stdout
+            assert " 0 mismatches: everything is as recorded" in done.stdout
         else:
             assert done.returncode in (1, 2)
             assert told in done.stdout + done.stderr
@@ -453,7 +496,7 @@ def test_an_archive_of_photos_from_a_server(clone: Clone, tmp_path: Path) -> Non
     try:
         port = re.search(r"port (\d+)", server.stdout.readline())[1]
         clone.run(
-            "dvc exp run -n photos $(python src/preset.py flowers debug) -S train.image_size=32 -S train.batch_size=8 "
+            "dvc exp run -n photos $(./darkroom preset flowers debug) -S train.image_size=32 -S train.batch_size=8 "
             "-S train.image_sizes=null "
             f"-S download.archive=http://127.0.0.1:{port}/flowers.tar.gz -S download.sha256={sha256}"
         )
@@ -481,7 +524,7 @@ def test_images_with_several_labels_from_a_table(tmp_path: Path) -> None:
     several = """-S 'download.columns.separator=";"'"""
     told = clone.run(f"dvc exp run {source} {several}", status=None)
     assert "train.loss: CrossEntropyLoss is for one class per image" in told.stderr + told.stdout
-    clone.run(f"dvc exp run $(python src/preset.py multilabel) {source} {several} -S 'train.augment=[]' -S train.epochs=8")
+    clone.run(f"dvc exp run $(./darkroom preset multilabel) {source} {several} -S 'train.augment=[]' -S train.epochs=8")
     metrics = clone.metrics()["test"]
     assert metrics["accuracy"] > 0.9
     assert metrics["mean_average_precision"] > 0.95
@@ -490,6 +533,6 @@ def test_images_with_several_labels_from_a_table(tmp_path: Path) -> None:
         predicted = list(csv.DictReader(file))
     assert np.mean([row["actual"] == row["classes"] for row in predicted]) == pytest.approx(metrics["accuracy"])
     assert {row["given_camera"] for row in predicted} == {"a"}
-    clone.run("python src/predict.py data/photos/7.png --out one.jsonl")
+    clone.run("./darkroom predict data/photos/7.png --out one.jsonl")
     assert json.loads((clone.path / "one.jsonl").read_text())["classes"] != []
-    assert "fail" not in clone.run("python src/verify.py").stdout
+    assert "fail" not in clone.run("./darkroom verify").stdout

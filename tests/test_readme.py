@@ -41,7 +41,8 @@ def test_every_path_of_the_tree_exists() -> None:
 def test_every_script_and_link_exists() -> None:
     scripts = set(re.findall(r"python (\S+\.py)", README))
     links = {link for link in re.findall(r"\]\((?!http)([^)#]+)\)", README)}
-    assert {"src/predict.py", "src/preset.py", "src/download.py"} <= scripts
+    scripts |= {"darkroom"} & set(re.findall(r"\./(darkroom)", README))
+    assert "darkroom" in scripts
     assert [name for name in scripts | links if not (ROOT / name).exists()] == []
 
 
@@ -53,7 +54,7 @@ def test_make_targets_exist() -> None:
 
 
 def test_presets_and_parameters_that_are_shown_exist() -> None:
-    for names in re.findall(r"\$\(python src/preset\.py ([^)]*)\)", README):
+    for names in re.findall(r"\$\(\./darkroom preset ([^)]*)\)", README):
         assert all((ROOT / "conf" / f"{name}.yaml").exists() for name in names.split())
     content = read_yaml(ROOT / "params.yaml")
     shown = re.findall(r"-S '?~?(\w[\w.]*)=", README)
@@ -65,9 +66,10 @@ def test_presets_and_parameters_that_are_shown_exist() -> None:
             place = place[part]
 
 
-@pytest.mark.parametrize("command", sorted({command for command in COMMANDS if command.startswith("python src/preset.py")}))
+@pytest.mark.parametrize("command", sorted({command for command in COMMANDS if command.startswith("./darkroom preset")}))
 def test_cheap_commands_run(command: str) -> None:
-    done = subprocess.run(["bash", "-c", command.replace("python", sys.executable, 1)], cwd=ROOT, capture_output=True, text=True)
+    line = command.replace("./darkroom", f"{sys.executable} darkroom", 1)
+    done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "cifar10" in done.stdout
 

@@ -52,7 +52,7 @@ def test_folder_table_and_archive(clone: Clone, store: ObjectStore) -> None:
     by_folder = pixels(clone)
     store.put("setting/a/0.png", image(0))
     assert clone.run("dvc repro split").stdout.count("didn't change, skipping") == 2
-    assert clone.run("python src/verify.py").stdout.endswith("everything is what was recorded\n")
+    assert clone.run("./darkroom verify").stdout.endswith("everything is as recorded\n")
 
     store.put("set/a/0.png", image(99))
     assert "Running stage 'download'" in clone.run("dvc repro --dry download").stdout
@@ -78,7 +78,7 @@ def test_folder_table_and_archive(clone: Clone, store: ObjectStore) -> None:
             archive.addfile(member, io.BytesIO(image(seed)))
     store.put("set.tar", file.getvalue())
     digest = hashlib.sha256(file.getvalue()).hexdigest()
-    said = clone.run("python src/download.py --checksum s3://bucket/set.tar").stdout
+    said = clone.run("./darkroom download --checksum s3://bucket/set.tar").stdout
     chosen = f"-S download.source=archive -S download.archive=s3://bucket/set.tar -S download.sha256={digest}"
     assert said.splitlines() == [
         f"{digest}  s3://bucket/set.tar",

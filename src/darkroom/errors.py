@@ -9,7 +9,7 @@ from pathlib import Path
 from darkroom import paths
 
 PRUNED = 3
-# In the environment of processes that the main one has started to train beside it: its number.
+# Environment variable of the processes that the main one starts for a training: the main one's process ID.
 MAIN_PROCESS = "DARKROOM_MAIN_PROCESS"
 
 
@@ -22,7 +22,7 @@ class RunError(RuntimeError):
 
 
 class Pruned(BaseException):
-    """The search that a training belongs to ended it, because others do better: nothing is published (exit status 3)."""
+    """The search pruned this training, since other trials were better: nothing is published (exit status 3)."""
 
 
 class Interrupted(BaseException):
@@ -34,7 +34,7 @@ class Interrupted(BaseException):
 
 
 def is_main_process() -> bool:
-    """Return whether this is the process, of those that train together, that writes and speaks; it starts the others."""
+    """Return whether this is the main process of a training, which starts the others, and alone writes files and messages."""
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
@@ -53,9 +53,10 @@ def described(error: BaseException) -> str:
 
 
 def is_plugin(filename: str) -> bool:
+    """Return whether a file of code is one of src/plugins."""
     return Path(filename).is_relative_to(paths.PLUGINS)
 
 
 def warn(message: str) -> None:
-    """Tell the user, on one line of standard error, of something that does not stop the command."""
+    """Print a warning on one line of standard error; the command goes on."""
     print(f"warning: {one_line(message)}", file=sys.stderr, flush=True)

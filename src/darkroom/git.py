@@ -1,4 +1,4 @@
-"""Git, asked without its taking locks."""
+"""Running Git without taking its locks."""
 
 import os
 import subprocess
@@ -8,6 +8,6 @@ SECONDS = 30
 
 
 def git(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run Git without its taking locks."""
+    """Run Git in a folder, with English messages and without taking its locks."""
     env = os.environ | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
     return subprocess.run(["git", *arguments], cwd=root, env=env, capture_output=True, text=True, timeout=SECONDS)

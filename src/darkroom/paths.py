@@ -1,4 +1,4 @@
-"""The paths that dvc.yaml names, once. All stand in the checkout whose code is running, wherever the command is called from."""
+"""The paths that dvc.yaml names. All are in the checkout whose code is running, whatever the current folder is."""
 
 import os
 from pathlib import Path
@@ -22,7 +22,7 @@ STUDIES = ROOT / "search"
 
 
 def shown(path: Path) -> str:
-    """Return the path as people know it: relative to the repository where it stands inside."""
+    """Return a path for messages: relative to the repository if it is inside."""
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
@@ -40,8 +40,8 @@ def states_dir() -> Path:
 
 
 def logs_dir() -> Path:
-    """Return the folder for what is observed beside the results, likewise in the main repository; Git and DVC ignore it."""
-    return Path(os.environ.get("DVC_ROOT") or ROOT) / "logs"
+    """Return the folder for logs, likewise in the main repository; Git and DVC ignore it."""
+    return main_repository() / "logs"
 
 
 def cache_dir() -> Path:

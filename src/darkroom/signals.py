@@ -9,5 +9,6 @@ from darkroom.errors import Interrupted
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
-def _interrupt(number: int, _: FrameType | None) -> NoReturn:
+def interrupt(number: int, _: FrameType | None) -> NoReturn:
+    """Raise Interrupted where the main thread is."""
     raise Interrupted(number)

@@ -75,14 +75,14 @@ def check_recorded(clone: Clone, expected: dict[str, str], told: list[str]) -> N
 
 
 def finish(clone: Clone) -> int:
-    """Run what is left, and return how many of DVC's own files had to be mended as `python src/doctor.py` says.
+    """Run what is left, and return how many of DVC's own files had to be mended as `./darkroom doctor` says.
 
     DVC writes dvc.lock and .dvc/tmp/rwlock in place, and reads neither if it was killed in that instant.
     """
     done = clone.run("dvc repro", status=None)
     mended = 0
     if done.returncode != 0:
-        findings = clone.run("python src/doctor.py", status=None).stdout.splitlines()
+        findings = clone.run("./darkroom doctor", status=None).stdout.splitlines()
         failures = [line for line in findings if line.startswith("fail ")]
         assert failures, done.stderr
         assert all("dvc.lock" in line or "rwlock" in line for line in failures), failures
@@ -113,5 +113,5 @@ def test_kills_at_random_instants(undisturbed: Undisturbed, tmp_path: Path, *, l
         assert not list(clone.path.rglob(".writing-*")), told
         runs += 1
     print(
-        f"\nkills: {kills} over {runs} runs, 0 lost, 0 corrupt, bits equal; files that DVC left half written, and doctor.py mended: {mended}"
+        f"\nkills: {kills} over {runs} runs, 0 lost, 0 corrupt, bits equal; files that DVC left half written, and doctor repaired: {mended}"
     )

@@ -15,7 +15,7 @@ from darkroom.search.storage import open_storage
 
 pytestmark = pytest.mark.slow
 KILLS, TRIALS = {False: 4, True: 50}, {False: 3, True: 20}
-COMMAND = ["python", "src/tune.py", "--jobs", "2", "-S", "hardware.watch=false", "-S", "tune.pruner=null"]
+COMMAND = ["./darkroom", "tune", "--jobs", "2", "-S", "hardware.watch=false", "-S", "tune.pruner=null"]
 PATIENCE_SECONDS = 120
 
 

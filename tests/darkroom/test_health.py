@@ -199,7 +199,7 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     program(tmp_path / "python", f"echo {tmp_path}/.venv")
     assert line(installation.check_commands(tmp_path), "commands").endswith(
-        "is not the one that stages would run with; run: python src/doctor.py"
+        "is not the one that stages would run with; run: ./darkroom doctor"
     )
     (tmp_path / "python").unlink()
     monkeypatch.setenv("PATH", f"{tmp_path}:{scripts}")

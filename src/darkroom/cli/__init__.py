@@ -1,1 +1,114 @@
-"""The commands of ./darkroom, one file each."""
+"""The commands of ./darkroom, one file each; here is how they are listed, found and called.
+
+An old Python, without any package, reads this file as well, so that `./darkroom doctor` can say what is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from darkroom.command import Parser
+
+OLDEST = (3, 11)
+COMMANDS = {
+    "preset": "Print presets of conf/ as arguments of 'dvc exp run'.",
+    "download": "Print the SHA-256 of an archive.",
+    "evaluate": "Measure a model on the validation and the test split.",
+    "predict": "Predict the classes of images.",
+    "tune": "Search for better parameters; every trial is an experiment.",
+    "repeat": "Repeat a training with several seeds, or on every fold.",
+    "find": "Propose a learning rate or a batch size by short trials.",
+    "compare": "Show how two versions of the data differ.",
+    "doctor": "Check the installation and the workspace.",
+    "verify": "Hash everything again and compare it with what was recorded.",
+}
+# No option of DVC's, so that it runs nothing.
+REFUSED_BY_DVC = "--preset-failed"
+
+
+def main() -> None:
+    """Run the command that sys.argv names."""
+    arguments = sys.argv[1:]
+    with refused_by_dvc(arguments):
+        if sys.version_info < OLDEST:
+            sys.exit(report_old_python(arguments))
+        from darkroom.command import run_command
+
+        run_command(lambda: dispatch(arguments))
+
+
+def dispatch(arguments: list[str]) -> None:
+    """Call a command with the arguments after its name, or print the list of commands."""
+    from importlib import import_module
+
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return
+    name = arguments[0]
+    with refused_by_dvc(arguments):
+        if name not in COMMANDS:
+            from darkroom.command import nearest
+            from darkroom.errors import InputError
+
+            known = f"there are {', '.join(COMMANDS)}"
+            if name.startswith("-"):
+                raise InputError(f"{name}: unknown flag; " + nearest(name, ["--help"], "'{}'", known))
+            raise InputError(f"{name or repr(name)}: unknown command; " + nearest(name, COMMANDS, "'./darkroom {}'", known))
+        import_module(f"darkroom.cli.{name}").main(arguments[1:])
+
+
+@contextmanager
+def refused_by_dvc(arguments: list[str]) -> Iterator[None]:
+    """Print an argument that DVC refuses if `preset`, or a command that does not exist, fails in whatever way.
+
+    Without it `dvc exp run $(./darkroom preset …)` would run what params.yaml says and call it this preset.
+    """
+    try:
+        yield
+    except BaseException as error:
+        succeeded = isinstance(error, SystemExit) and not error.code
+        is_preset = bool(arguments) and (arguments[0] == "preset" or arguments[0] not in COMMANDS)
+        if is_preset and not succeeded and not sys.stdout.isatty():
+            print(REFUSED_BY_DVC, flush=True)
+        raise
+
+
+def overview() -> str:
+    """Return the list of commands, a line each."""
+    lines = [f"  {name:<10}{line}" for name, line in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ./darkroom COMMAND ...     (or: python darkroom COMMAND ...)",
+            "",
+            "All commands but the stages of the pipeline: 'dvc repro' and 'dvc exp run' run those.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "'./darkroom COMMAND --help' describes a command, with examples.",
+        ]
+    )
+
+
+def parser_of(name: str, details: str = "", *, examples: Sequence[str] = (), statuses: dict[str, str] | None = None) -> Parser:
+    """Return the parser of a command, to which it adds its arguments."""
+    from darkroom.command import Parser
+
+    description = COMMANDS[name] + (f" {details}" if details else "")
+    return Parser(f"./darkroom {name}", description, examples=examples, statuses=statuses)
+
+
+def report_old_python(arguments: list[str]) -> int:
+    """Say on one line that this Python is too old, and return the exit status."""
+    fault = f"is {sys.version.split()[0]}, but should be 3.11 to 3.13"
+    command = "python3.12 -m venv --clear .venv && source .venv/bin/activate && pip install -r requirements.txt"
+    if arguments[:1] == ["doctor"]:
+        print(f"fail  python         {fault}; run: {command}")
+    else:
+        print(f"error: python: {fault}; run '{command}'", file=sys.stderr)
+    return 1

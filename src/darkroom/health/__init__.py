@@ -1,1 +1,1 @@
-"""Checks of the installation and the workspace for `python src/doctor.py`; nothing that a stage needs."""
+"""Checks of the installation and the workspace for `./darkroom doctor`; nothing that a stage needs."""

@@ -1,4 +1,4 @@
-"""The checks of `python src/doctor.py`, in the order of their lines: what everything rests on first, what takes long last."""
+"""The checks of `./darkroom doctor`, in the order of their lines: what everything rests on first, what takes long last."""
 
 from collections.abc import Iterator
 from functools import partial

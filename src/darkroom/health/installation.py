@@ -109,7 +109,7 @@ def check_commands(root: Path) -> Iterator[Finding]:
         text = f"{'dvc' if python else 'python'} is not on PATH"
     elif (prefix := _prefix(python)) == str(root / ".venv") != sys.prefix:
         text = f"this Python ({sys.executable}) is not the one that stages would run with"
-        yield Finding("warn", "commands", text, "python src/doctor.py")
+        yield Finding("warn", "commands", text, "./darkroom doctor")
         return
     elif prefix != sys.prefix:
         text = f"stages would run with {python}, which is not this Python ({sys.executable})"

@@ -82,12 +82,8 @@ def write_all(directory: Path, predictions: Predictions, top_k: int) -> None:
     files.write_json(directory / "backend.json", predictions.backend)
 
 
-def check_out(path: Path | None, *, needed: bool = False) -> None:
-    """Refuse a file that cannot be written, before anything is computed for it, and none where another model needs one."""
-    if path is None:
-        if needed:
-            raise InputError("--model: data/predictions is for the published model; name a file for those of this one with --out")
-        return
+def check_out(path: Path) -> None:
+    """Refuse a file that cannot be written, before anything is computed for it."""
     if path.suffix.lower() not in WRITERS:
         raise InputError(f"--out: {path} ends with none of {', '.join(WRITERS)}; give it one of these endings")
     if not path.parent.is_dir():

@@ -30,7 +30,7 @@ ENDS = {
     TrialState.RUNNING: "unfinished",
 }
 # DVC takes it for a part of the pipeline's own: the plots are there once there was a search.
-PLOTS = f"""# Written by python src/tune.py.
+PLOTS = f"""# Written by ./darkroom tune.
 plots:
 - search_history:
     title: Values in the course of the search

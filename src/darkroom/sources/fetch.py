@@ -32,7 +32,7 @@ def fetch(params: DownloadParams) -> Path:
         # For local files too: DVC does not watch the archive, so the checksum is what tells it of a new one.
         raise InputError(
             "params.yaml: download.sha256: is null, so nothing tells a wrong archive from the right one; "
-            "run 'python src/download.py --checksum', which prints it"
+            "run './darkroom download --checksum', which prints it"
         )
     path = local_path(params)
     if path is None:

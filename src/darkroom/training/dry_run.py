@@ -113,7 +113,7 @@ def _check_loss(loss: nn.Module, logits: Tensor, labels: Tensor, *, multilabel: 
     if isinstance(shifted, Tensor) and torch.isclose(value, shifted, rtol=1e-3):
         raise InputError(
             f"{where}: {type(loss).__name__} is for one class per image, but these have any number of them; "
-            "set _target_ to torch.nn.BCEWithLogitsLoss, or see 'python src/preset.py multilabel'"
+            "set _target_ to torch.nn.BCEWithLogitsLoss, or see './darkroom preset multilabel'"
         )
 
 

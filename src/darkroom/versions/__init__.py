@@ -1,1 +1,1 @@
-"""What other revisions recorded: for `python src/compare.py`, and for `train.init_from`, whose hash is part of the result."""
+"""What other revisions recorded: for `./darkroom compare`, and for `train.init_from`, whose hash is part of the result."""

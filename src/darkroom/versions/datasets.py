@@ -124,5 +124,5 @@ def _class_names(labels: pa.Array, classes: Any) -> pa.Array:
 
 
 def _damage(place: str, revision: Revision, error: BaseException) -> InputError:
-    way_out = "check that commit out and run 'python src/verify.py'" if revision.commit else "run 'dvc checkout --force'"
+    way_out = "check that commit out and run './darkroom verify'" if revision.commit else "run 'dvc checkout --force'"
     return InputError(f"{place}: that of {revision.name} is damaged ({type(error).__name__}: {error}); {way_out}")

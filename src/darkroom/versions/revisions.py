@@ -97,7 +97,7 @@ def _open_recorded(root: Path, name: str) -> Revision:
 def _commit(root: Path, name: str) -> str:
     """Return the commit of a name that Git knows, or DVC as that of an experiment."""
     if git(root, "rev-parse", "--git-dir").returncode:
-        raise InputError(f"{name}: cannot be looked up, since this is no Git repository; 'python src/doctor.py' says more")
+        raise InputError(f"{name}: cannot be looked up, since this is no Git repository; './darkroom doctor' says more")
     refs = git(root, "for-each-ref", "--format=%(refname)").stdout.splitlines()
     commit = _parsed(root, name) or _parsed(root, _experiment(root, name, refs))
     if not commit:

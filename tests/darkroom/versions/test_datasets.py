@@ -131,7 +131,7 @@ def test_damage(case: str) -> None:
     with pytest.raises(InputError) as error:
         read_dataset(revision(WHOLE | changes))
     assert str(error.value).startswith(message)
-    assert str(error.value).endswith("; check that commit out and run 'python src/verify.py'")
+    assert str(error.value).endswith("; check that commit out and run './darkroom verify'")
 
 
 def test_a_column_that_is_missing_is_named() -> None:

@@ -1,4 +1,4 @@
-"""`python src/compare.py data REV REV` in a clone whose images change from commit to commit."""
+"""`./darkroom compare data REV REV` in a clone whose images change from commit to commit."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ import pytest
 from clones import Clone, make_clone, outs
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 KINDS = ["added", "removed", "relabelled", "moved", "renamed", "replaced"]
 
 
@@ -47,7 +47,7 @@ def told(clone: Clone, arguments: str) -> dict[str, list[str]]:
     """Return the images that are listed, by the words before the colon above them."""
     found: dict[str, list[str]] = {}
     name = ""
-    for line in clone.run(f"python src/compare.py data {arguments}").stdout.splitlines():
+    for line in clone.run(f"./darkroom compare data {arguments}").stdout.splitlines():
         if line.startswith("  "):
             found[name].append(line.strip())
         else:
@@ -121,11 +121,11 @@ def test_revisions_of_every_sort(clone: Clone) -> None:
 @pytest.mark.slow
 def test_a_workspace_between_two_stages(clone: Clone) -> None:
     with without(clone.path / "data" / "split"):
-        out = clone.run("python src/compare.py data HEAD~1").stdout
+        out = clone.run("./darkroom compare data HEAD~1").stdout
     assert "moved: not known, since workspace has no split yet" in out
     assert "added: 1" in out
     with without(clone.path / "data" / "raw"):
-        done = clone.run("python src/compare.py data HEAD", status=2)
+        done = clone.run("./darkroom compare data HEAD", status=2)
     assert done.stderr == (
         "error: data/raw: there are no images in workspace; run 'dvc repro', or 'dvc checkout' if this commit has them\n"
     )
@@ -136,7 +136,7 @@ def test_images_are_never_read_and_what_the_cache_lacks_comes_from_the_remote(cl
     with without(cached(clone, "data/raw/images.npy")), without(clone.path / "data/raw/images.npy"):
         expected = told(clone, "HEAD~1 HEAD")
     with without(cached(clone, "data/split/manifest.csv")):
-        done = clone.run("python src/compare.py data HEAD", status=2)
+        done = clone.run("./darkroom compare data HEAD", status=2)
         assert done.stderr.startswith("error: data/split/manifest.csv: that of HEAD is neither in DVC's cache nor on the ")
         assert "; run 'dvc fetch --all-commits data/split', after" in done.stderr
         assert done.stderr.count("\n") == 1
@@ -155,7 +155,7 @@ def test_damage_in_the_cache_is_one_line(clone: Clone) -> None:
     content[len(content) // 2] ^= 1
     with without(stored):
         stored.write_bytes(content)
-        done = clone.run("python src/compare.py data HEAD~1 HEAD", status=2)
+        done = clone.run("./darkroom compare data HEAD~1 HEAD", status=2)
         stored.unlink()
     assert done.stderr.startswith("error: data/raw: that of HEAD is damaged (ValueError: index.parquet does not have the SHA-256")
     assert done.stderr.count("\n") == 1
@@ -176,7 +176,7 @@ def test_damage_in_the_cache_is_one_line(clone: Clone) -> None:
 def test_mistakes(clone: Clone, arguments: str, message: str) -> None:
     if "torn" in arguments:
         clone.run("git checkout -qb torn && echo 'a: [' > dvc.lock && git commit -qam torn && git checkout -q -")
-    done = clone.run(f"python src/compare.py {arguments}", status=2)
+    done = clone.run(f"./darkroom compare {arguments}", status=2)
     assert done.stderr.startswith(f"error: {message}")
     assert (done.stdout, done.stderr.count("\n")) == ("", 1)
 
@@ -184,13 +184,13 @@ def test_mistakes(clone: Clone, arguments: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["dta", "HEAD"], "error: dta: cannot be compared; did you mean 'python src/compare.py data …'?\n"),
-        (["HEAD~1"], "error: HEAD~1: cannot be compared; did you mean 'python src/compare.py data …'?\n"),
-        (["data"], "error: REV: is missing; 'python src/compare.py data HEAD' compares HEAD with the workspace\n"),
+        (["dta", "HEAD"], "error: dta: cannot be compared; did you mean './darkroom compare data …'?\n"),
+        (["HEAD~1"], "error: HEAD~1: cannot be compared; did you mean './darkroom compare data …'?\n"),
+        (["data"], "error: REV: is missing; './darkroom compare data HEAD' compares HEAD with the workspace\n"),
     ],
 )
 def test_the_first_words(arguments: list[str], message: str) -> None:
-    command = [sys.executable, "-X", "importtime", "src/compare.py", *arguments]
+    command = [sys.executable, "-X", "importtime", "darkroom", "compare", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     said = [line for line in done.stderr.splitlines(keepends=True) if not line.startswith("import time:")]
     assert (done.returncode, done.stdout, said) == (2, "", [message])

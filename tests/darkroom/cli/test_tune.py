@@ -20,7 +20,7 @@ from darkroom.search.storage import open_storage
 
 pytestmark = pytest.mark.slow
 SPACE = "-S '~tune.search_space' -S '+tune.search_space"
-TUNE = "python src/tune.py -S hardware.watch=false"
+TUNE = "./darkroom tune -S hardware.watch=false"
 
 
 def study_of(clone: Clone, name: str = "search") -> optuna.Study:
@@ -113,7 +113,7 @@ def test_nothing_else_is_touched(searched: tuple[Clone, str]) -> None:
     assert clone.run("git status --porcelain").stdout.split() == ["M", "params.yaml", "??", "metrics/search/"]
     assert clone.run("git stash list; git worktree prune --dry-run").stdout == ""
     assert (clone.path / "params.yaml").read_text().endswith("# mine\n")
-    assert not re.search(r"^(warn|fail) +experiments", clone.run("python src/doctor.py", status=None).stdout, re.MULTILINE)
+    assert not re.search(r"^(warn|fail) +experiments", clone.run("./darkroom doctor", status=None).stdout, re.MULTILINE)
 
 
 def test_the_end_names_the_best_and_what_to_do_with_it(searched: tuple[Clone, str]) -> None:
@@ -202,7 +202,7 @@ def test_a_study_whose_journal_is_damaged_loses_nothing_else(searched: tuple[Clo
 
 
 def test_repetitions_are_experiments_and_one_row(clone: Clone) -> None:
-    command = "python src/repeat.py --seeds 2 -S hardware.watch=false -S train.lr=0.03"
+    command = "./darkroom repeat --seeds 2 -S hardware.watch=false -S train.lr=0.03"
     kill_when(clone, command, "logs/repeat/repeat-seed0.log", "epoch 2/3")
     told = clone.run(f"{command} --jobs 2").stdout.splitlines()
     found = rows(clone)

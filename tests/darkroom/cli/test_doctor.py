@@ -14,7 +14,7 @@ import pytest
 
 from darkroom.health.processes import is_locked
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 LINE = re.compile(r"(ok  |warn|fail)  (\S.{12})  \S.*")
 SUBJECTS = ["python", "packages", "lightning", "commands", "environment", "git", "params.yaml", "dvc.yaml", "dvc.lock", "dvc"]
 SUBJECTS += ["disk", "dvc cache", "downloads", "dvc lock", "stages", "experiments", "resume", "torch"]
@@ -25,7 +25,7 @@ for role in ("AUTHOR", "COMMITTER"):
 
 def doctor(root: Path, *options: str) -> dict[str, str]:
     """Run the command, check its form and status, and return the marks and texts of its lines by subject."""
-    command = [sys.executable, *options, "src/doctor.py"]
+    command = [sys.executable, *options, "darkroom", "doctor"]
     done = subprocess.run(command, cwd=root, env=ENV, capture_output=True, text=True)
     assert done.stderr == ""
     *lines, blank, summary = done.stdout.splitlines()
@@ -100,12 +100,40 @@ def test_without_packages(clone: Path) -> None:
     assert found["git"].startswith("ok ")
 
 
-def test_an_old_python_reads_enough_to_say_so() -> None:
-    text = (ROOT / "src" / "doctor.py").read_text(encoding="utf-8")
-    module = ast.parse(text, feature_version=(3, 7))
+@pytest.mark.parametrize("name", ["darkroom", "src/darkroom/__init__.py", "src/darkroom/cli/__init__.py"])
+def test_an_old_python_reads_enough_to_say_so(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    module = ast.parse(text, feature_version=(3, 8))
+    # f-strings of one kind of quotes within the other, which feature_version does not check.
+    strings = [node for node in ast.walk(module) if isinstance(node, ast.JoinedStr)]
+    nested = [ast.get_source_segment(text, node) or "" for node in strings]
+    assert all(each.count('"') <= 2 or each.startswith(("f'", "'")) for each in nested)
     imported = [node for node in module.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    assert not any("darkroom" in ast.unparse(node) for node in imported)
-    assert text.index("sys.version_info < OLDEST") < text.index("import run_command")
+    assert not any(" darkroom" in ast.unparse(node) for node in imported)
+
+
+def test_the_version_is_checked_before_anything_else_is_read() -> None:
+    text = (ROOT / "src/darkroom/cli/__init__.py").read_text(encoding="utf-8")
+    assert text.index("sys.version_info < OLDEST") < text.index("from darkroom.command import run_command")
+
+
+OLD = next(filter(None, (shutil.which(name) for name in ("python3.8", "python3.9", "python3.10"))), None)
+
+
+@pytest.mark.skipif(OLD is None, reason="needs an old Python")
+@pytest.mark.parametrize(("command", "out"), [("doctor", "fail  python         is 3."), ("preset", "--preset-failed\n")])
+def test_an_old_python_says_so(tmp_path: Path, command: str, out: str) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "darkroom", tmp_path)
+    version = subprocess.run([str(OLD), "--version"], capture_output=True, text=True)
+    if version.returncode:
+        pytest.skip(f"{OLD} does not start")  # a shim of pyenv without its version
+    done = subprocess.run([str(OLD), "darkroom", command, "cifar10"], cwd=tmp_path, env=ENV, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.startswith(out)
+    assert "should be 3.11 to 3.13; run" in done.stdout + done.stderr
+    assert done.stdout.count("\n") == 1
+    assert done.stderr.count("\n") == (command != "doctor")
 
 
 @pytest.mark.slow

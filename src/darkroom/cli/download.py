@@ -1,0 +1,41 @@
+"""./darkroom download: the checksum of an archive, before the stage download reads it."""
+
+from pathlib import Path
+
+from darkroom.cli import parser_of
+from darkroom.errors import InputError
+
+
+def main(arguments: list[str]) -> None:
+    """Print the SHA-256 of an archive, and the command that uses the archive."""
+    parser = parser_of(
+        "download",
+        "An archive on another server is downloaded to the cache first. 'dvc repro download' downloads and packs the images.",
+        examples=["./darkroom download --checksum photos.zip", "./darkroom download --checksum s3://bucket/photos.tar.gz"],
+    )
+    parser.add_argument(
+        "--checksum",
+        nargs="?",
+        const="",
+        metavar="ARCHIVE",
+        help="a path or an address (default: params.yaml: download.archive)",
+    )
+    archive = parser.parse(arguments).checksum
+    if archive is None:
+        raise InputError("--checksum: is missing; run './darkroom download --checksum ARCHIVE', or 'dvc repro download'")
+
+    from darkroom import paths
+    from darkroom.params_file import load_params
+    from darkroom.sources.fetch import checksum, shown_archive
+
+    params = load_params(paths.PARAMS).download
+    if archive:
+        # Paths on the command line are relative to the current folder, those in params.yaml to the repository.
+        where = str(Path(archive).resolve()) if Path(archive).exists() else archive
+        params = params.model_copy(update={"archive": where})
+    if params.archive is None:
+        raise InputError("params.yaml: download.archive: is null; set it to a path or an address, or name one after --checksum")
+    digest = checksum(params)
+    chosen = f" -S download.source=archive -S download.archive={params.archive}" if archive else ""
+    print(f"{digest}  {shown_archive(params)}")
+    print(f"If that is the archive you mean: dvc exp run{chosen} -S download.sha256={digest}")

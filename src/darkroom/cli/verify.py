@@ -1,0 +1,31 @@
+"""./darkroom verify: everything hashed again, and compared with what was recorded."""
+
+import sys
+
+from darkroom import paths
+from darkroom.cli import parser_of
+from darkroom.errors import one_line
+
+
+def main(arguments: list[str]) -> None:
+    """Print what is not as it was recorded; the exit status is 1 if there is any."""
+    parser = parser_of(
+        "verify",
+        "It reads parameters, code, data, outputs and DVC's cache, and says for each mismatch how to fix it.",
+        examples=["./darkroom verify", "./darkroom verify --all"],
+        statuses={"0": "everything is as recorded", "1": "something is not"},
+    )
+    parser.add_argument("--all", action="store_true", help="also list what is as recorded")
+    everything = parser.parse(arguments).all
+
+    from darkroom.health.verify import verify
+
+    findings = list(dict.fromkeys(verify(paths.ROOT)))
+    wrong = [finding for finding in findings if not finding.right]
+    for finding in findings if everything else wrong:
+        print(f"{'ok  ' if finding.right else 'FAIL'}  {one_line(finding.what)}: {one_line(finding.text)}")
+    count = f"{len(findings)} checked, {len(wrong)} mismatch" + ("" if len(wrong) == 1 else "es")
+    print(f"verify: {count}" + ("" if wrong else ": everything is as recorded"))
+    if wrong:
+        sys.stdout.flush()
+        sys.exit(1)

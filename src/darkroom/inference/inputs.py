@@ -1,0 +1,68 @@
+"""Predictions of the test split, or of images from files, for the stage predict and for `./darkroom predict`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from darkroom import paths
+from darkroom.data.labels import names
+from darkroom.data.listing import printable
+from darkroom.data.pack import Pack
+from darkroom.data.split_file import Split
+from darkroom.inference.photos import Photos, find_photos
+from darkroom.params import Params
+from darkroom.reporting.predictions import Predictions
+
+
+def predict_inputs(chosen: Sequence[str | Path], folder: Path, params: Params) -> Predictions:
+    """Predict images with the model in a folder, as `predict` of params.yaml says.
+
+    Parameters
+    ----------
+    chosen
+        Images and folders of them, or data/split alone for its test split.
+    folder
+        Of the model.
+    params
+        All of params.yaml.
+
+    Raises
+    ------
+    InputError
+        If one of the images, or the model, does not exist or cannot be read.
+    """
+    if len(chosen) == 1 and str(chosen[0]) and Path(chosen[0]).resolve() == paths.SPLIT.resolve():
+        return predict_test_split(folder, params)
+    return predict_files(chosen, folder, params)
+
+
+def predict_test_split(folder: Path, params: Params) -> Predictions:
+    """Predict the images that training never saw."""
+    pack = Pack.open(paths.RAW)
+    split = Split.open(paths.SPLIT, pack)
+
+    from darkroom.inference.predict import predict_rows
+    from darkroom.inference.predictor import Predictor
+    from darkroom.models.card import data_hashes
+
+    predictor = Predictor.load(folder, params, "predict")
+    predictor.model.check_data(data_hashes(paths.RAW, split))
+    rows = split.rows["test"]
+    probabilities = predict_rows(predictor, pack, rows, **params.predict.model_dump(include={"batch_size", "tta"}))
+    ids, actual = [pack.ids[row] for row in rows], names(pack.labels[rows], pack.classes)
+    return Predictions(paths=ids, probabilities=probabilities, actual=actual, given=pack.extra(rows), **predictor.about)
+
+
+def predict_files(chosen: Sequence[str | Path], folder: Path, params: Params) -> Predictions:
+    """Predict images from files; they are looked for before torch is imported, which takes seconds."""
+    found = find_photos(chosen)
+
+    from darkroom.inference.predict import predict_photos
+    from darkroom.inference.predictor import Predictor
+
+    predictor = Predictor.load(folder, params, "predict")
+    seen = predictor.model.card.preprocessing.model_dump(include={"image_size", "channels", "resize"})
+    photos = Photos(found, params.predict, **seen)
+    probabilities = predict_photos(predictor, photos, tta=params.predict.tta)
+    photos.check(params.predict.max_bad)
+    shown = [printable(paths.shown(path)) for path in photos.read]
+    return Predictions(paths=shown, probabilities=probabilities, **predictor.about)
