@@ -221,7 +221,7 @@ class MoreArchive(Section):
     archive: Annotated[str, Field(min_length=1)]
     """Path or URL, as for `download.archive`."""
     sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)]
-    """SHA-256 of the archive."""
+    """Its SHA-256; `./darkroom download --checksum ARCHIVE` prints it."""
 
 
 class Columns(Section):
@@ -245,27 +245,27 @@ class DownloadParams(Section):
     source: SourceChoice
     """Kind of data set: `digits`, `torchvision`, `huggingface`, `folder`, `archive`, `manifest`, or `_target_`: your own."""
     dataset: str | None
-    """`torchvision`: class name, such as `CIFAR10`; `huggingface`: `owner/name` on the hub, null: the data set in `folder`."""
+    """For `torchvision`: class name, such as `CIFAR10`; for `huggingface`: `owner/name` on the hub; null: the set in `folder`."""
     arguments: Arguments
-    """`torchvision`: arguments of the class, such as `{split: balanced}`; `huggingface`: revision (commit), name, split, …"""
+    """For `torchvision`: its arguments, such as `{split: balanced}`; for `huggingface`: revision (commit), name, split, …"""
     folder: str
-    """`folder`: path or URL (s3, gs, azure, ssh) of a folder with one folder per class, or with such train/, val/, test/."""
+    """For `folder`: path or URL (s3, gs, azure, ssh) of a folder with one folder per class, or with such train/, val/, test/."""
     parts: list[Annotated[str, Field(min_length=1)]]
-    """`folder`: names of subfolders that are merged into one data set; each is laid out like `folder`. Empty: `folder` itself."""
+    """For `folder`: names of subfolders that are merged into one data set, each laid out like `folder`; empty: itself."""
     manifest: str | None
-    """`manifest`, `archive`: .csv, .tsv, .jsonl or .parquet table of images and labels, in `folder` or in the archive."""
+    """For `manifest`, `archive`: .csv, .tsv, .jsonl or .parquet table of images and labels, in `folder` or in the archive."""
     columns: Columns
-    """`manifest`, `huggingface`: names of the columns `path` (or image), `label`, `group`, `split`, and the `separator`."""
+    """For `manifest`, `huggingface`: names of the columns `path` (or image), `label`, `group`, `split`, and the `separator`."""
     archive: str | None
-    """`archive`: path or URL (file, http, https, s3, gs, azure, ssh) of a .zip or .tar.* laid out like `folder`."""
+    """For `archive`: path or URL (file, http, https, s3, gs, azure, ssh) of a .zip or .tar.* laid out like `folder`."""
     sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)] | None
-    """`archive`: its SHA-256; `./darkroom download --checksum` prints it."""
+    """For `archive`: its SHA-256; `./darkroom download --checksum` prints it."""
     more_archives: list[MoreArchive]
-    """`archive`: further archives that are merged into the same data set, each with `archive` and `sha256`."""
+    """For `archive`: further archives that are merged into the same data set, each with `archive` and `sha256`."""
     redirect_hosts: list[str]
-    """`archive`: hosts that the server may redirect to, besides its own."""
+    """For `archive`: hosts that the server may redirect to, besides its own."""
     timeout_seconds: PositiveFloat
-    """`archive`: give up on a server that sends less than 1 kB/s for this long."""
+    """For `archive`: give up on a server that sends less than 1 kB/s for this long."""
     resize: PositiveInt | None
     """Shorter side in pixels to which larger images are reduced before they are stored; null: no resizing."""
     format: Literal["auto", "raw", "encoded"]
@@ -275,11 +275,11 @@ class DownloadParams(Section):
     max_pixels: PositiveInt
     """Images with more pixels count as unreadable (protection against decompression bombs)."""
     max_files: PositiveInt
-    """`archive`: largest number of files in an archive."""
+    """For `archive`: largest number of files in an archive."""
     max_gigabytes: PositiveFloat
-    """`archive`: largest size of an archive, packed or unpacked."""
+    """For `archive`: largest size of an archive, packed or unpacked."""
     max_ratio: PositiveFloat
-    """`archive`: largest ratio of unpacked to packed size."""
+    """For `archive`: largest ratio of unpacked to packed size."""
 
 
 class SplitParams(Section):

@@ -24,7 +24,7 @@ def preset_names(folder: Path) -> list[str]:
 
 def summary(folder: Path, name: str) -> str:
     """Return the first line of a preset's opening comment, its title."""
-    return (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+    return (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
 def read_preset(folder: Path, name: str) -> dict[str, dict[str, Any]]:

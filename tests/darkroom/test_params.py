@@ -1,4 +1,4 @@
-"""Every mistake in params.yaml is one line that names the key and the way out."""
+"""Every mistake in params.yaml is one line that names the key and how to fix it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
         ("base.seed", -1, "params.yaml: base.seed: is -1, but should be greater than or equal to 0"),
     ],
 )
-def test_mistakes_name_the_key_and_the_way_out(content: dict[str, Any], key: str, value: Any, message: str) -> None:
+def test_mistakes_name_the_key_and_the_fix(content: dict[str, Any], key: str, value: Any, message: str) -> None:
     *sections, last = key.split(".")
     place = content
     for section in sections:
@@ -148,7 +148,7 @@ def test_yaml_1_2_numbers(tmp_path: Path) -> None:
     assert load_params(tmp_path / "params.yaml").train.lr == 3e-5
 
 
-def test_who_reads_a_file_may_change_what_was_read(tmp_path: Path) -> None:
+def test_the_content_of_a_file_is_a_copy(tmp_path: Path) -> None:
     path = tmp_path / "file.yaml"
     path.write_text("a: {b: [1]}")
     read_yaml(path)["a"]["b"].append(2)

@@ -10,6 +10,7 @@ from torch import nn
 
 from darkroom import params_file, paths, renamed
 from darkroom.errors import InputError
+from darkroom.experiments.overrides import read_request
 from darkroom.instantiate import PLACES, Builder
 from darkroom.params import Params, Target
 from darkroom.params_file import check_params
@@ -65,6 +66,12 @@ def test_an_old_key_in_a_preset(content: dict[str, Any]) -> None:
     rename_back(content, "evaluate.engine")
     with pytest.raises(InputError, match=r"^params\.yaml: evaluate\.engine: is now called"):
         set_arguments(content, {"mine": {"train": {"lr": 0.1}}})
+
+
+def test_an_old_key_of_a_setting() -> None:
+    for setting in ("evaluate.engine=openvino", "+evaluate.engine=openvino", "~evaluate.engine"):
+        with pytest.raises(InputError, match=r"^-S evaluate\.engine: is now called evaluate\.backend; rename it$"):
+            read_request(paths.PARAMS, paths.PRESETS, [], [setting])
 
 
 @pytest.mark.parametrize("old", renamed.MODULES)

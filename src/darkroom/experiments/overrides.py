@@ -44,8 +44,16 @@ def read_request(path: Path, presets: Path, names: Sequence[str], settings: Sequ
         content = overlaid(content, read_preset(presets, name))
         check_params(content, f"conf/{name}.yaml")
     if settings:
+        _refuse_old_keys(settings)
         content = _overridden(path, content, settings)
     return content, check_params(content)
+
+
+def _refuse_old_keys(settings: Sequence[str]) -> None:
+    for setting in settings:
+        key = setting.partition("=")[0].lstrip("+~")
+        if key in renamed.KEYS:
+            raise InputError(f"-S {key}: is now called {renamed.KEYS[key]}; rename it")
 
 
 def with_settings(content: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -71,10 +79,6 @@ def with_settings(content: dict[str, Any], settings: Settings) -> dict[str, Any]
 
 
 def _overridden(path: Path, content: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    for setting in settings:
-        key = setting.partition("=")[0].lstrip("+~")
-        if key in renamed.KEYS:
-            raise InputError(f"-S {key}: is now called {renamed.KEYS[key]}; rename it")
     # DVC takes most of a second; without settings nobody waits for it.
     from dvc.utils.hydra import apply_overrides
 
