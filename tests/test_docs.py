@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
-from dvc.exceptions import DvcException
 from dvc.utils.hydra import apply_overrides
 
 from darkroom.params_file import load_params, read_yaml
@@ -105,7 +105,7 @@ def command_fault(command: str) -> str | None:
         case ["dvc", *rest]:
             try:
                 get_main_parser().parse_args(rest)
-            except (DvcException, SystemExit) as error:
+            except (DvcParserError, SystemExit) as error:
                 return f"dvc: {error}"
         case ["make", *rest]:
             makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -18,7 +18,8 @@ IMAGES = ROOT / "docs" / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # A network that makes enough mistakes to fill a sheet.
 SMALLER = "++train.model.kwargs.width=4"
-WIDTH, HEIGHT = 1560, 1378
+# Two rows of plots, of which three fit side by side.
+WIDTH, HEIGHT = 1560, 950
 MAX_KIB = 300
 
 

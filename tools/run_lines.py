@@ -89,6 +89,8 @@ def shortened(command: str) -> str:
     command = re.sub(r"\./darkroom repeat", rf"\g<0> {SHORT}", command, count=1)
     command = re.sub(r"(tune\.trials|train\.epochs)=(\d\d+)", lambda match: f"{match[1]}=2", command)
     command = re.sub(r"--(seeds|folds) \d+", r"--\1 2", command)
+    # The clone's first results are committed already.
+    command = command.replace("git commit -m", "git commit --allow-empty -m")
     return command.replace(" --open", "")
 
 
@@ -167,15 +169,16 @@ def run_page(clones: Clones, text: str, pattern: str = "") -> Iterator[tuple[Lin
     """Run the commands of a page in which a regular expression is found; yield each with its seconds and its outcome."""
     clone = None
     for line in lines_of(text):
-        if line.not_run or line.text.startswith(SKIPPED) or not re.search(pattern, line.text):
+        # The environment is active already; each line has a shell of its own.
+        command = line.text.removeprefix("source .venv/bin/activate && ")
+        if line.not_run or command.startswith(SKIPPED) or not re.search(pattern, command):
             continue
         if clone is None or line.starts_clone:
             clone = clones.new(text)
         if line.starts_clean:
             clones.run("git checkout -q HEAD . && git clean -fdq && dvc checkout -q", clone)
         start = time.monotonic()
-        # A shell of a person keeps what `cd` and `source` did; here each line is a shell, so that they go with what follows.
-        done = clones.run(shortened(line.text.removeprefix("source .venv/bin/activate && ")), clone)
+        done = clones.run(shortened(command), clone)
         yield line, time.monotonic() - start, done
 
 

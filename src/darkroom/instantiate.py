@@ -205,10 +205,10 @@ class Builder:
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
         for name in given:
             if name in target.arguments:
-                raise InputError(f"params.yaml: {self.key}.{name}: is not set here, the training gives it; remove it")
+                raise InputError(f"params.yaml: {self.key}.{name}: is set by the training; remove it")
             if name not in taken and not takes_any:
                 raise InputError(
-                    f"params.yaml: {self.key}: {target.target} does not take {name}, which the training gives it; "
+                    f"params.yaml: {self.key}: {target.target} has no parameter {name}, which the training passes; "
                     "let it take **given and pass that on to its base class"
                 )
 
