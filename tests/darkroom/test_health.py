@@ -436,18 +436,34 @@ def test_dvc_is_missing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             "dvc config hydra.enabled true",
             "fail dvc settings hydra.enabled is true (.dvc/config): 'dvc exp run' would overwrite edits of params.yaml; run:",
         ),
-        ("dvc config --local hydra.enabled true", "fail dvc settings hydra.enabled is true (.dvc/config.local)"),
-        ("dvc config -u core.autostage", "warn dvc settings core.autostage is not set, not true; run:"),
-        ("dvc config core.analytics true", "warn dvc settings core.analytics is true, not false; run:"),
+        pytest.param(
+            "dvc config --local hydra.enabled true",
+            "fail dvc settings hydra.enabled is true (.dvc/config.local)",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            "dvc config -u core.autostage",
+            "warn dvc settings core.autostage is not set, not true; run:",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            "dvc config core.analytics true",
+            "warn dvc settings core.analytics is true, not false; run:",
+            marks=pytest.mark.thorough,
+        ),
         (
             "dvc config --local core.analytics true",
             "warn dvc settings core.analytics is true, not false (.dvc/config.local); run:",
         ),
-        ("dvc config cache.type copy", "warn dvc settings cache.type is copy, not reflink,hardlink,copy; run:"),
+        pytest.param(
+            "dvc config cache.type copy",
+            "warn dvc settings cache.type is copy, not reflink,hardlink,copy; run:",
+            marks=pytest.mark.thorough,
+        ),
         ("dvc config -u plots.html_template", "warn dvc settings plots.html_template is not set, not plots_page.html; run:"),
         ("rm .dvc/plots_page.html", "warn dvc settings .dvc/plots_page.html does not exist; run:"),
         ("echo garbage >> .dvc/config", "fail dvc settings configuration error"),
-        ("echo garbage > .dvc/config.local", "fail dvc settings configuration error"),
+        pytest.param("echo garbage > .dvc/config.local", "fail dvc settings configuration error", marks=pytest.mark.thorough),
     ],
 )
 def test_dvc_settings(command: str, expected: str, check_dvc: Callable[..., list[str]]) -> None:
