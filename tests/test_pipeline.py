@@ -154,8 +154,8 @@ def test_predictions_agree_in_three_formats(clone: Clone) -> None:
 
 def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
     try:
-        clone.run("dvc exp run -n slow -S train.lr=0.001")
-        clone.run("dvc exp run -n fast -S train.lr=0.02")
+        clone.run("dvc exp run -n slow -S train.lr=0.001 evaluate")
+        clone.run("dvc exp run -n fast -S train.lr=0.02 evaluate")
         header = clone.run("dvc exp show --csv").stdout.splitlines()[0].split(",")
         assert len(header) == len(set(header))
         assert {"val.accuracy", "test.accuracy", "test.ece", "train.lr"} <= set(header)

@@ -14,7 +14,8 @@ def test_every_test_is_in_one_fifth_and_every_file_is_spread_over_all() -> None:
     files = ["a"] * 12 + ["b"] * 5 + ["c", "a"]
     chosen = [in_fifth(files, fifth) for fifth in range(FIFTHS)]
     assert [sum(each) for each in zip(*chosen, strict=True)] == [1] * len(files)
-    for each in chosen:
+    for fifth, each in enumerate(chosen):
+        assert [each[files.index(name)] for name in "abc"] == [fifth == 0, fifth == 1, fifth == 2]
         shares = [sum(taken for taken, file in zip(each, files, strict=True) if file == name) for name in "abc"]
         assert shares[0] in (2, 3)
         assert shares[1:] in ([1, 0], [1, 1])

@@ -161,7 +161,7 @@ def test_labels_that_it_is_not_to_know_change_no_bit(make_params: Any, few: Any,
     assert any(not torch.equal(value, other.weights[name]) for name, value in expected.weights.items())
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_it_learns_more_than_its_labels_alone_teach(make_params: Any, digits: Any, tmp_path: Path) -> None:
     """Five labels per class: 0.903, 0.827, 0.875 without and 0.903, 0.914, 0.908 with the others, for the seeds 0, 1, 2."""
 
