@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from darkroom import files
 from darkroom.data.split_file import Split
 from darkroom.errors import InputError
-from darkroom.models.licence import FROM_SCRATCH, Baseline
+from darkroom.models.licence import FROM_SCRATCH, WeightsOrigin
 from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.size import Size
 from darkroom.params import NetworkChoice, Params
@@ -70,18 +70,18 @@ class Card(BaseModel):
     """Versions that it was trained with."""
     config: dict[str, Any] | None = None
     """Configuration of a network of transformers, from which it can be built again."""
-    origin: Baseline | None = None
+    origin: WeightsOrigin | None = None
     """Weights that the training started with; null: from scratch."""
-    teacher: Baseline | None = None
+    teacher: WeightsOrigin | None = None
     """The model that it was distilled from; null: none."""
     size: Size | None = None
     """Parameters and multiply-adds."""
 
-    def as_origin(self, source: str) -> Baseline:
+    def as_origin(self, source: str) -> WeightsOrigin:
         """Return source and licence for a training that starts from these weights; their origin's licences apply, too."""
         licences = dict.fromkeys(origin.licence for origin in (self.origin, self.teacher) if origin) or {FROM_SCRATCH: None}
         named = [licence for licence in licences if licence is not None]
-        return Baseline(source=source, licence="; ".join(named) or None, sha256={WEIGHTS: self.weights_sha256})
+        return WeightsOrigin(source=source, licence="; ".join(named) or None, sha256={WEIGHTS: self.weights_sha256})
 
 
 def data_hashes(raw: Path, split: Split) -> dict[str, str]:

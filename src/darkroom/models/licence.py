@@ -11,7 +11,7 @@ RESTRICTED = re.compile(r"\bnc\b|non-?commercial|research|\bamlr\b|\bseer\b|\bot
 FROM_SCRATCH = "the project's own, trained from scratch"
 
 
-class Baseline(Section):
+class WeightsOrigin(Section):
     """Weights that a training started with or was distilled from."""
 
     source: str
@@ -22,7 +22,7 @@ class Baseline(Section):
     """Hash of each file, where the name alone does not say which weights are meant."""
 
 
-def check_licence(origin: Baseline, *, allow_noncommercial: bool) -> None:
+def check_licence(origin: WeightsOrigin, *, allow_noncommercial: bool) -> None:
     """Refuse weights whose licence forbids commercial use, unless `train.allow_noncommercial` is set.
 
     Raises

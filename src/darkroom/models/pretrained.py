@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from darkroom.models.errors import one_line_errors
 from darkroom.models.huggingface.repository import expected_images, find_repository
-from darkroom.models.licence import Baseline
+from darkroom.models.licence import WeightsOrigin
 from darkroom.params import Network, Target
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
@@ -27,7 +27,7 @@ class Pretrained:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     image_size: int
-    origin: Baseline
+    origin: WeightsOrigin
 
     def normalisation(self, channels: int) -> Normalisation:
         """Return mean and std for a number of channels, averaged if the weights have another number."""
@@ -61,7 +61,7 @@ def _timm(model: Network) -> Pretrained | None:
         return None  # build_network reports it
     config = resolve_pretrained_cfg(model.name, model.kwargs.get("pretrained_cfg"), model.kwargs.get("pretrained_cfg_overlay"))
     size = model.kwargs.get("img_size", config.input_size[-1])
-    origin = Baseline(
+    origin = WeightsOrigin(
         source=f"timm: {config.file or config.hf_hub_id or config.url or model.name}", licence=config.license, sha256={}
     )
     return Pretrained(tuple(config.mean), tuple(config.std), size if isinstance(size, int) else size[-1], origin)
@@ -76,12 +76,12 @@ def _torchvision(model: Network) -> Pretrained | None:
     expected, named_licence = weights.transforms(), weights.meta.get("license")
     licence = next((name for word, name in OWN_LICENCES.items() if word in (named_licence or "")), named_licence)
     mean, std = ((0.5,) * 3, (0.5,) * 3) if model.name in BETWEEN_ONES else (expected.mean, expected.std)
-    origin = Baseline(source=f"torchvision: {weights}", licence=licence or TORCHVISION_LICENCE, sha256={})
+    origin = WeightsOrigin(source=f"torchvision: {weights}", licence=licence or TORCHVISION_LICENCE, sha256={})
     return Pretrained(tuple(mean), tuple(std), expected.crop_size[-1], origin)
 
 
 def _huggingface(model: Network) -> Pretrained:
     repository = find_repository(model)
     mean, std, size = expected_images(model, repository)
-    origin = Baseline(source=f"huggingface: {repository.name}", licence=repository.licence, sha256=repository.hashes)
+    origin = WeightsOrigin(source=f"huggingface: {repository.name}", licence=repository.licence, sha256=repository.hashes)
     return Pretrained(mean, std, size, origin)

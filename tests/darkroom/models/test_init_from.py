@@ -11,7 +11,7 @@ from torchvision.models import mobilenet_v3_small
 
 from darkroom.errors import InputError
 from darkroom.models.init_from import InitialWeights, load_initial_weights, open_initial_weights
-from darkroom.models.licence import Baseline
+from darkroom.models.licence import WeightsOrigin
 from darkroom.models.pretrained import Pretrained
 from darkroom.params import Params
 from darkroom.stage.runner import Stage
@@ -72,7 +72,7 @@ def test_another_number_of_classes(make_params: Callable[..., Params], photos: A
     named = {"provider": "torchvision", "name": "mobilenet_v3_small", "pretrained": False, "kwargs": {"width_mult": 0.3}}
     own = {"_target_": "torchvision.models.mobilenet_v3_small", "width_mult": 0.3, "num_classes": 2}
     weights = {f"network.{name}": value for name, value in mobilenet_v3_small(width_mult=0.3, num_classes=5).state_dict().items()}
-    expects = Pretrained((0.5,) * 3, (0.5,) * 3, 40, Baseline(source="init_from: other", licence="mit", sha256={}))
+    expects = Pretrained((0.5,) * 3, (0.5,) * 3, 40, WeightsOrigin(source="init_from: other", licence="mit", sha256={}))
     start = InitialWeights("other", list("abcde"), weights, expects)
     plan = plan_for(make_params({"train.model": own if target else named}), photos, start)
     assert plan.lines()[0].endswith("tensors from other (without classifier.3.weight, classifier.3.bias: its classes differ)")

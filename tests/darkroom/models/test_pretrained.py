@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from darkroom.errors import InputError
-from darkroom.models.licence import Baseline, check_licence
+from darkroom.models.licence import WeightsOrigin, check_licence
 from darkroom.models.pretrained import describe_weights
 from darkroom.params import Network, Params, Target
 from darkroom.training.plan import make_plan
@@ -63,7 +63,7 @@ def test_googlenet_sees_what_its_weights_were_trained_on() -> None:
     ],
 )
 def test_licences(licence: str, restricted: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    origin = Baseline(source="timm: someone/something", licence=licence, sha256={})
+    origin = WeightsOrigin(source="timm: someone/something", licence=licence, sha256={})
     check_licence(origin, allow_noncommercial=True)
     if restricted:
         with pytest.raises(
@@ -76,7 +76,7 @@ def test_licences(licence: str, restricted: bool, capsys: pytest.CaptureFixture[
 
 
 def test_weights_without_a_licence_are_taken_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    check_licence(Baseline(source="timm: someone/something", licence=None, sha256={}), allow_noncommercial=False)
+    check_licence(WeightsOrigin(source="timm: someone/something", licence=None, sha256={}), allow_noncommercial=False)
     assert "the weights of timm: someone/something name no licence" in capsys.readouterr().err
 
 
