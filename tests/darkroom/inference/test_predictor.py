@@ -96,7 +96,7 @@ def test_bf16_is_autocast_and_warns_where_it_is_slow(
     model = published()
     predictor = Predictor(model, hardware, "evaluate", precision="bf16-mixed")
     assert capsys.readouterr().err == (
-        "warning: params.yaml: evaluate.precision: is bf16-mixed, for which this device has no instructions; 32-true is faster here\n"
+        "warning: params.yaml: evaluate.precision: is bf16-mixed, but this device has no bf16 instructions; 32-true is faster here\n"
     )
     exact, computed = logits(model.network), logits(predictor)
     assert computed.dtype == torch.float32
