@@ -36,12 +36,12 @@ def main() -> None:
         from darkroom.models.card import data_hashes
         from darkroom.models.init_from import open_initial_weights
         from darkroom.objective.distillation import open_teacher
+        from darkroom.training.augmentation_preview import augmented_views
         from darkroom.training.checkpoints.store import StateStore, depends_on
         from darkroom.training.fit import fit
         from darkroom.training.plan import make_plan
         from darkroom.training.precision import resolve_precision
         from darkroom.training.publish import publish
-        from darkroom.training.views import augmented_views
 
         initial_weights = open_initial_weights(*initial) if initial else None
         teacher_model = open_teacher(*teacher, params) if teacher else None

@@ -153,7 +153,7 @@ def test_an_unreached_dependency_is_seen() -> None:
     [
         ("sources/http.py", {"download"}),
         ("reporting/evaluation.py", {"evaluate"}),
-        ("inference/predict.py", {"evaluate", "predict"}),
+        ("inference/tta.py", {"evaluate", "predict"}),
         ("splitting/stratified.py", {"split"}),
         ("data/pack.py", {"download", "split", "train", "evaluate", "predict"}),
         ("cli/doctor.py", set()),

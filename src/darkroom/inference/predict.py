@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from darkroom.data.pack import Pack, Rows
 from darkroom.errors import RunError
 from darkroom.inference.backends import Network
 from darkroom.inference.photos import Photos
 from darkroom.inference.predictor import Predictor
+from darkroom.inference.tta import TTAModel
 from darkroom.input.dataset import ImageDataset
 from darkroom.input.loaders import make_loader, num_readers
 from darkroom.input.samplers import SequentialBatchSampler
@@ -63,36 +63,6 @@ def predict_probabilities(
         raise RunError("models/model.safetensors: its logits are NaN or infinite; train with a lower train.lr or 32-true")
     probabilities: Probabilities = (logits.sigmoid() if multilabel else logits.softmax(dim=1)).numpy()
     return probabilities
-
-
-class TTAModel(nn.Module):
-    """Test-time augmentation: the mean of a network's logits over several views of an image.
-
-    Parameters
-    ----------
-    network
-        From (N, C, H, W) uint8 to logits (N, K).
-    tta
-        `flip`: an image and its mirror image; `flip_shift`: also both of them shifted by 1/32 of their side towards two corners,
-        with the border repeated, as in https://arxiv.org/abs/2404.00498 (which weights the views differently).
-    """
-
-    def __init__(self, network: Network, tta: str):
-        super().__init__()
-        self.network, self.tta = network, tta
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, K)."""
-        views = [images]
-        if self.tta == "flip_shift":
-            height, width = images.shape[2:]
-            by = max(1, round(height / 32))
-            # Replication padding is not implemented for bytes.
-            padded = functional.pad(images.float(), [by] * 4, mode="replicate").to(images.dtype)
-            views += [padded[:, :, :height, :width], padded[:, :, 2 * by :, 2 * by :]]
-        if self.tta != "none":
-            views += [view.flip(-1) for view in views]
-        return torch.stack([self.network(view) for view in views]).mean(0)
 
 
 def predict_rows(predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none") -> Probabilities:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from darkroom.inference.predict import TTAModel
+from darkroom.inference.tta import TTAModel
 
 
 class Remember(nn.Module):

@@ -17,8 +17,9 @@ from torch.compiler import set_stance
 from darkroom.errors import InputError
 from darkroom.inference import backends
 from darkroom.inference import predictor as predictors
-from darkroom.inference.predict import TTAModel, predict_rows
+from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
+from darkroom.inference.tta import TTAModel
 from darkroom.models.card import Card
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing

@@ -12,7 +12,7 @@ import torch
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.nn import functional
 
-from darkroom.inference.predict import TTAModel
+from darkroom.inference.tta import TTAModel
 from darkroom.input.augment import AlternatingFlip, BatchAugmentation, RandomColor, RandomFlip, RandomShift
 from darkroom.input.dataset import ImageDataset
 from darkroom.input.in_memory import InMemoryLoader

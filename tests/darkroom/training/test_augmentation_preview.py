@@ -8,8 +8,8 @@ import torch
 
 from darkroom.input.dataset import ImageDataset
 from darkroom.params import Params
+from darkroom.training.augmentation_preview import MAX_EPOCHS, augmented_views
 from darkroom.training.plan import make_plan
-from darkroom.training.views import MAX_EPOCHS, augmented_views
 
 SMALL = {"train.model.kwargs": {"width": 8, "stages": 2}, "hardware.accelerator": "cpu"}
 
