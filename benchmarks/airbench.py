@@ -30,7 +30,7 @@ from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
-from darkroom.models.card import Card
+from darkroom.models.model_json import Card
 from darkroom.models.saving import Published
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
@@ -39,7 +39,7 @@ from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 from darkroom.splitting.assign import assign_splits
 from darkroom.splitting.split_writer import write_split
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 

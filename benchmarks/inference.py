@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from darkroom.hardware.devices import is_fast_at_bf16
 from darkroom.inference.predictor import Predictor
-from darkroom.models.card import Card
+from darkroom.models.model_json import Card
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published
 from darkroom.params_file import check_params, read_yaml

@@ -41,7 +41,7 @@ from darkroom.input.samplers import ShuffledBatchSampler
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 from darkroom.sources.pack_writer import write_pack
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import Plan, make_plan
 

@@ -33,11 +33,11 @@ def main() -> None:
         from darkroom.hardware import startup
 
         startup.prepare()
-        from darkroom.models.card import data_hashes
         from darkroom.models.init_from import open_initial_weights
+        from darkroom.models.model_json import data_hashes
         from darkroom.objective.distillation import open_teacher
         from darkroom.training.augmentation_preview import augmented_views
-        from darkroom.training.checkpoints.store import StateStore, depends_on
+        from darkroom.training.checkpoints.saved_states import StateStore, depends_on
         from darkroom.training.fit import fit
         from darkroom.training.plan import make_plan
         from darkroom.training.precision import resolve_precision

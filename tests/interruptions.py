@@ -14,7 +14,7 @@ from darkroom.errors import Interrupted
 from darkroom.params import Params
 from darkroom.training.checkpoints.best import KeepBest, Kept
 from darkroom.training.checkpoints.resume import KeepState
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.classifier import Classifier
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

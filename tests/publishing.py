@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from darkroom.models.card import make_card
+from darkroom.models.model_json import make_card
 from darkroom.models.saving import save_model
 from darkroom.objective.distillation import Teacher, open_teacher
 from darkroom.params import Params

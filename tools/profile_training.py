@@ -30,7 +30,7 @@ def main() -> None:
     split = Split.open(paths.SPLIT, pack)
     pack.withhold(split.rows["test"])
 
-    from darkroom.training.checkpoints.store import StateStore
+    from darkroom.training.checkpoints.saved_states import StateStore
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan
     from darkroom.training.precision import resolve_precision

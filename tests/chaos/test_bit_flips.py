@@ -10,11 +10,11 @@ import pytest
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.errors import InputError
-from darkroom.models.card import data_hashes, make_card
+from darkroom.models.model_json import data_hashes, make_card
 from darkroom.models.saving import load_model, save_model
 from darkroom.params import Params
-from darkroom.training.checkpoints import store as store_module
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints import saved_states as store_module
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 

@@ -416,7 +416,7 @@ class ModelFuzzer:
 
     def _published(self, model: dict[str, Plain]) -> dict[str, bytes]:
         """Return the two files of an untrained model."""
-        from darkroom.models.card import make_card
+        from darkroom.models.model_json import make_card
         from darkroom.models.networks import build_network
         from darkroom.models.preprocessing import Normalized, Preprocessing
         from darkroom.models.saving import save_model

@@ -27,7 +27,7 @@ from PIL import Image
 from darkroom import files, paths
 from darkroom.data.pack import Pack
 from darkroom.errors import InputError
-from darkroom.models.card import science
+from darkroom.models.model_json import science
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import load_model, save_model
@@ -38,7 +38,7 @@ from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 from darkroom.splitting.assign import assign_splits
 from darkroom.splitting.split_writer import write_split
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 FORBIDDEN = ("os.system", "os.exec", "os.fork", "os.posix_spawn", "subprocess.Popen", "socket.connect")

@@ -11,7 +11,7 @@ from darkroom.data.split_file import Split
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.metrics.extra import build_metrics, measure_extra
-from darkroom.models.card import data_hashes
+from darkroom.models.model_json import data_hashes
 from darkroom.params import Params
 from darkroom.reporting.evaluation import measure
 from darkroom.reporting.tables import LabelledPredictions

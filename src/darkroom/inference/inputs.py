@@ -42,7 +42,7 @@ def predict_test_split(folder: Path, params: Params) -> Predictions:
 
     from darkroom.inference.predict import predict_rows
     from darkroom.inference.predictor import Predictor
-    from darkroom.models.card import data_hashes
+    from darkroom.models.model_json import data_hashes
 
     predictor = Predictor.load(folder, params, "predict")
     predictor.model.check_data(data_hashes(paths.RAW, split))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from darkroom import files, paths
 from darkroom.errors import InputError, RunError
-from darkroom.models.card import CARD, RESTORE_ADVICE, WEIGHTS, Card, packages, parse_card, read_card
+from darkroom.models.model_json import CARD, RESTORE_ADVICE, WEIGHTS, Card, packages, parse_card, read_card
 from darkroom.models.networks import build_network, without_weights
 from darkroom.models.preprocessing import Normalized
 from darkroom.params import Network, Params, Target

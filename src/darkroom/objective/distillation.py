@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from darkroom.errors import InputError
-from darkroom.models.card import Card
+from darkroom.models.model_json import Card
 from darkroom.models.saving import build_published, open_content
 from darkroom.params import Params, Teaching
 

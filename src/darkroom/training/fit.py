@@ -18,8 +18,8 @@ from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
 from darkroom.models.probe_network import Probe
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.resume import KeepState, State, describe, write_files
+from darkroom.training.checkpoints.saved_states import StateStore, Weights
 from darkroom.training.checkpoints.soup import Soup, greedy_soup
-from darkroom.training.checkpoints.store import StateStore, Weights
 from darkroom.training.failures import explained
 from darkroom.training.observing.observers import Observers, observing
 from darkroom.training.observing.progress import ProgressReport

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from darkroom import files
 from darkroom.data.split_file import Split
-from darkroom.models.card import make_card
+from darkroom.models.model_json import make_card
 from darkroom.models.saving import save_checkpoints, save_model
 from darkroom.training.checkpoints.best import KeepBest
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.observing.provenance import record
 from darkroom.training.plan import Plan
 

@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 
 from darkroom import paths
 from darkroom.errors import Pruned, RunError
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 
 TIMEOUT_SECONDS = 60.0
 

@@ -20,7 +20,7 @@ from darkroom.inference import predictor as predictors
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.inference.tta import TTAModel
-from darkroom.models.card import Card
+from darkroom.models.model_json import Card
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published

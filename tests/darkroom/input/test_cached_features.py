@@ -20,7 +20,7 @@ from darkroom.models.layers import head_name
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.probe_network import Probe, make_probe
 from darkroom.params import Params
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 

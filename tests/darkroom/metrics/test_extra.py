@@ -21,7 +21,7 @@ from darkroom.params import Params, Target
 from darkroom.reporting.evaluation import measure
 from darkroom.reporting.tables import LabelledPredictions
 from darkroom.training.checkpoints.best import KeepBest
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 

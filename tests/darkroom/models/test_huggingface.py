@@ -15,9 +15,9 @@ from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, 
 
 from darkroom import files, paths
 from darkroom.errors import InputError, RunError
-from darkroom.models.card import make_card
 from darkroom.models.huggingface import network as huggingface
 from darkroom.models.huggingface import repository
+from darkroom.models.model_json import make_card
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.pretrained import describe_weights

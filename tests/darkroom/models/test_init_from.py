@@ -15,7 +15,7 @@ from darkroom.models.licence import WeightsOrigin
 from darkroom.models.pretrained import Pretrained
 from darkroom.params import Params
 from darkroom.stage.runner import Stage
-from darkroom.training.checkpoints.store import depends_on
+from darkroom.training.checkpoints.saved_states import depends_on
 from darkroom.training.plan import Plan, make_plan
 from darkroom.versions.models import read_model
 

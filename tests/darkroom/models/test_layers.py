@@ -16,7 +16,7 @@ from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.layers import Frozen, network_layers
 from darkroom.objective.optimizers import make_optimizer, parameter_groups
 from darkroom.params import Params
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 

@@ -13,7 +13,7 @@ from darkroom.errors import InputError
 from darkroom.params import Params
 from darkroom.training import fit as fitting
 from darkroom.training.checkpoints.best import KeepBest
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.plan import make_plan
 from darkroom.training.trainer import make_trainer
 

@@ -15,7 +15,7 @@ from darkroom.data.split_file import Split
 from darkroom.errors import InputError
 from darkroom.input.dataset import Batch
 from darkroom.metrics.epoch import EpochMetrics
-from darkroom.models.card import Card, make_card, read_card
+from darkroom.models.model_json import Card, make_card, read_card
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import save_model
@@ -23,7 +23,7 @@ from darkroom.objective.distillation import Teacher, distillation_loss
 from darkroom.objective.mixup import Mixing
 from darkroom.params import Params, Teaching
 from darkroom.stage.runner import Stage
-from darkroom.training.checkpoints.store import StateStore, depends_on
+from darkroom.training.checkpoints.saved_states import StateStore, depends_on
 from darkroom.training.fit import fit
 from darkroom.training.plan import Plan, make_plan
 

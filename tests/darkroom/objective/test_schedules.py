@@ -15,7 +15,7 @@ from darkroom.data.split_file import Split
 from darkroom.objective.schedules import WarmupCosine, interval
 from darkroom.params import Params
 from darkroom.training import fit as fitting
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.plan import make_plan
 from darkroom.training.trainer import make_trainer
 

@@ -18,7 +18,7 @@ from darkroom.data.split_file import Split
 from darkroom.errors import InputError
 from darkroom.input.dataset import ImageDataset
 from darkroom.params import Params
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.finders import SweepTrainer
 from darkroom.training.fit import fit
 from darkroom.training.plan import Plan, make_plan

@@ -17,11 +17,11 @@ from darkroom.inference import backends
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.models.builtin.small_cnn import SmallCNN
-from darkroom.models.card import Card
+from darkroom.models.model_json import Card
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published
 from darkroom.params import Params
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 

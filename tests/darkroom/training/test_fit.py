@@ -19,7 +19,7 @@ from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.params import Params
 from darkroom.training.checkpoints.best import KeepBest
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 
@@ -274,7 +274,7 @@ def test_normalisation_is_measured_on_training_images_only(make_params: Callable
 
 
 def test_what_is_measured_later_is_what_was_best(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
-    from darkroom.models.card import data_hashes, make_card
+    from darkroom.models.model_json import data_hashes, make_card
     from darkroom.models.saving import load_model, save_model
 
     params = make_params(SMALL | {"train.epochs": 3})

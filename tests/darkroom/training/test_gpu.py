@@ -14,7 +14,7 @@ from darkroom.input.dataset import ImageDataset
 from darkroom.input.in_memory import InMemoryLoader, make_repeating_loader
 from darkroom.input.samplers import ShuffledBatchSampler
 from darkroom.params import Params
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 

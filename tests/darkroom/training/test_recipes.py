@@ -10,7 +10,7 @@ from darkroom import paths
 from darkroom.params import Params
 from darkroom.params_file import check_params
 from darkroom.presets import overlaid, preset_names, read_preset
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 

@@ -11,7 +11,7 @@ from darkroom.errors import Pruned, RunError
 from darkroom.experiments.runs import ADDRESS, _Listener
 from darkroom.params import Params
 from darkroom.training import fit as fitting
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -8,8 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from darkroom.metrics.extra import Mode
+from darkroom.training.checkpoints.saved_states import StateStore, Weights
 from darkroom.training.checkpoints.soup import Soup
-from darkroom.training.checkpoints.store import StateStore, Weights
 
 
 @dataclass(frozen=True)

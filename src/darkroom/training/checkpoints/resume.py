@@ -22,7 +22,7 @@ from torch import Tensor
 from darkroom.errors import Interrupted
 from darkroom.signals import SIGNALS
 from darkroom.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 
 State = dict[str, Any]
 """A checkpoint of Lightning with its counters set to a step boundary, and `darkroom`: epoch, batch, finished, log."""

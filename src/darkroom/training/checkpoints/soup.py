@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from darkroom.training.checkpoints.store import Weights
+from darkroom.training.checkpoints.saved_states import Weights
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from darkroom.data.split_file import Split
 from darkroom.errors import InputError
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
-from darkroom.models.card import make_card
 from darkroom.models.init_from import open_initial_weights
+from darkroom.models.model_json import make_card
 from darkroom.models.saving import load_model, save_checkpoints
 from darkroom.params import Params
 from darkroom.training import fit as fitting
 from darkroom.training.checkpoints.best import KeepBest, Kept
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.checkpoints.soup import greedy_soup
-from darkroom.training.checkpoints.store import StateStore
 from darkroom.training.plan import make_plan
 from darkroom.versions.models import read_model
 

@@ -20,7 +20,7 @@ from darkroom import paths
 from darkroom.files import WRITING
 from darkroom.params import Params
 from darkroom.stage.runner import Stage
-from darkroom.training.checkpoints.store import depends_on
+from darkroom.training.checkpoints.saved_states import depends_on
 from darkroom.training.observing import provenance, system
 from darkroom.training.observing.inspection import Shares, kind_of_work
 from darkroom.training.observing.steps import STEPS_PER_READ, LogSteps

@@ -19,7 +19,7 @@ from darkroom.params_file import check_params
 from darkroom.training.observing import progress
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
-from darkroom.training.checkpoints.store import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore
 
 progress.REFRESH_SECONDS = 0.02  # a fast machine ends before the bar's own quarter of a second
 CONTENT["train"]["epochs"] = 3

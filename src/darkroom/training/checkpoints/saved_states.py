@@ -18,7 +18,7 @@ from torch import Tensor
 
 from darkroom import files, paths
 from darkroom.errors import RunError, is_main_process, warn
-from darkroom.models.card import packages, science
+from darkroom.models.model_json import packages, science
 from darkroom.nested import flatten
 from darkroom.params import Params
 from darkroom.stage.lock import locked

@@ -13,7 +13,7 @@ import torch
 
 from darkroom.errors import RunError
 from darkroom.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
-from darkroom.training.checkpoints.store import KEPT_TRAININGS, StateStore
+from darkroom.training.checkpoints.saved_states import KEPT_TRAININGS, StateStore
 
 ABOUT = {"params": {"train": {"lr": 0.01, "epochs": 3}}, "code": {"src/train.py": "aa"}}
 
