@@ -61,7 +61,7 @@ KIND := $(if $(filter 1,$(CUDA)),--cuda) $(if $(filter 1,$(CPU)),--cpu)
 INSTALL := $(PYTHON) tools/install.py --venv $(VENV) $(KIND) $(if $(CPU_INDEX),--cpu-index $(CPU_INDEX))
 # The stamps say that an environment is complete. Who names a kind wants it even in a complete one.
 ifneq ($(strip $(KIND)),)
-.PHONY: help setup setup-dev repro test test-all chaos check profile bench lock generated clean
+.PHONY: $(VENV)/run.stamp $(VENV)/dev.stamp
 endif
 
 $(VENV)/run.stamp: requirements.txt

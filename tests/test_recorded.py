@@ -14,7 +14,7 @@ from recorded import BASELINE, EXPERIMENT, make_recorded_clone
 
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
-from darkroom.search.study import started
+from darkroom.search.study import with_start
 from darkroom.versions.datasets import read_dataset
 from darkroom.versions.differences import KINDS, compare
 from darkroom.versions.models import read_model
@@ -107,7 +107,7 @@ def check_same_images(clone: Clone, before: str, after: str) -> None:
 def test_a_search_starts_from_its_parameters(
     today: Clone, content: dict[str, Any], make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = started(content, make_params({"tune.start": EXPERIMENT}), today.path)
+    found = with_start(content, make_params({"tune.start": EXPERIMENT}), today.path)
     assert capsys.readouterr().err == ""
     params = check_params(found)
     assert (params.train.lr, params.train.batch_size) == (0.02, 16)

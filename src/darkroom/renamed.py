@@ -21,21 +21,21 @@ MODULES = {
     "darkroom.training.augment": "darkroom.input.augment",
     "darkroom.training.averaging": "darkroom.objective.averaging",
     "darkroom.training.batches": "darkroom.input.dataset",
-    "darkroom.training.huggingface": "darkroom.models.huggingface",
+    "darkroom.training.huggingface": "darkroom.models.huggingface.network",
     "darkroom.training.loggers": "darkroom.training.observing.loggers",
     "darkroom.training.losses": "darkroom.objective.losses",
     "darkroom.training.networks": "darkroom.models.networks",
     "darkroom.training.schedules": "darkroom.objective.schedules",
-    "darkroom.training.small_cnn": "darkroom.models.small_cnn",
-    "darkroom.training.small_resnet": "darkroom.models.small_resnet",
-    "darkroom.training.whitened_cnn": "darkroom.models.whitened_cnn",
+    "darkroom.training.small_cnn": "darkroom.models.builtin.small_cnn",
+    "darkroom.training.small_resnet": "darkroom.models.builtin.small_resnet",
+    "darkroom.training.whitened_cnn": "darkroom.models.builtin.whitened_cnn",
 }
 # Names in these modules that changed as well, by their path in the new module.
 NAMES = {
     "darkroom.input.augment.PictureAugmentation": "darkroom.input.augment.ImageAugmentation",
     "darkroom.models.networks.Normalized": "darkroom.models.preprocessing.Normalized",
     "darkroom.models.networks.Preprocessing": "darkroom.models.preprocessing.Preprocessing",
-    "darkroom.training.observing.loggers.Beside": "darkroom.training.observing.loggers.ResilientLogger",
+    "darkroom.training.observing.loggers.Beside": "darkroom.training.observing.resilient_logger.ResilientLogger",
 }
 
 

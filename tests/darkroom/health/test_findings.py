@@ -51,7 +51,7 @@ def test_packages_are_installed_as_this_torch_was(tmp_path: Path, monkeypatch: p
     assert findings.install_command(tmp_path) == "pip install -r requirements.txt"
     monkeypatch.setattr(findings, "installed_version", lambda _: "2.15.0+cpu")
     assert findings.install_command(tmp_path).endswith("--extra-index-url https://download.pytorch.org/whl/cpu")
-    assert findings.install_command(tmp_path).split(" --extra")[0] in (ROOT / "README.md").read_text()
+    assert findings.install_command(tmp_path).split(" --extra")[0] in (ROOT / "docs" / "setup.md").read_text()
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").touch()
     assert findings.install_command(tmp_path) == "source .venv/bin/activate"

@@ -129,7 +129,7 @@ def test_an_import_path_in_a_model_file_is_never_followed(
     assert "planted" not in sys.modules
 
 
-@pytest.mark.parametrize("module", ["darkroom.training.small_cnn", "darkroom.models.small_cnn"])
+@pytest.mark.parametrize("module", ["darkroom.training.small_cnn", "darkroom.models.builtin.small_cnn"])
 def test_a_network_by_the_name_of_an_earlier_version_opens(
     tmp_path: Path, make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str], module: str
 ) -> None:

@@ -107,7 +107,7 @@ def mine():
         ("mine = 3", "plugins.sources.planted.mine cannot be used here"),
         ("def yours(): pass", "plugins.sources.planted has no mine"),
         ("def mine(folder): return []", "missing a required argument: 'folder'"),
-        ("def mine(): return 3", "makes a int"),
+        ("def mine(): return 3", "returns a int"),
         ("def mine(): return []", "holds no image"),
         ("def mine(): return [('a', b'', 'x')]", "returns a tuple; return objects of darkroom.data.listing.Example"),
         ("def mine(): return [Example('a', b'', 'x')] * 2", "returns the id 'a' twice"),

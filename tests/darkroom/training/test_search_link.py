@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from darkroom import paths
 from darkroom.data.split_file import Split
 from darkroom.errors import Pruned, RunError
-from darkroom.experiments.runs import ADDRESS, _Listener
+from darkroom.experiments.runs import _Listener
 from darkroom.params import Params
 from darkroom.training import fit as fitting
 from darkroom.training.checkpoints.saved_states import StateStore
@@ -42,7 +43,7 @@ def test_every_epoch_is_told_and_the_verdict_obeyed(
 
     store = StateStore(tmp_path, {})
     with _Listener(judge) as listener:
-        monkeypatch.setenv(ADDRESS, listener.env[ADDRESS])
+        monkeypatch.setenv(paths.TRIAL_SOCKET, listener.env[paths.TRIAL_SOCKET])
         with pytest.raises(Pruned, match="pruned at epoch 3 by the search: others are better; nothing was published"):
             train(make_params(SMALL), digits, store)
     assert [report["epoch"] for report in heard] == [1, 2, 3]
@@ -53,6 +54,6 @@ def test_every_epoch_is_told_and_the_verdict_obeyed(
 def test_a_search_that_has_gone_ends_the_training_in_one_line(
     make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(ADDRESS, str(tmp_path / "nobody"))
+    monkeypatch.setenv(paths.TRIAL_SOCKET, str(tmp_path / "nobody"))
     with pytest.raises(RunError, match=r"nobody: the search does not respond \(.*\); start it again, and the trial resumes"):
         train(make_params(SMALL), digits, StateStore(tmp_path / "states", {}))
