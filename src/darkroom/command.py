@@ -27,6 +27,7 @@ from darkroom.errors import (
     one_line,
 )
 from darkroom.signals import SIGNALS, interrupt
+from darkroom.threads import limit_spinning
 
 # How long another process waits for the main one to end, when one of them has failed or was interrupted.
 MAIN_ENDS_SECONDS = 10.0
@@ -203,6 +204,7 @@ def run_stage(main: Callable[[], None], parser: Parser) -> NoReturn:
 
 def run_command(main: Callable[[], None]) -> NoReturn:
     """Run a command's `main`; an expected failure ends in one line, an unexpected one keeps its traceback."""
+    limit_spinning()
     # Deprecations inside the libraries are for this project's tests, not for the person at the terminal.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
