@@ -81,7 +81,8 @@ def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) 
     try:
         clone.edit({"init_from: null": f"init_from: {folder}"})
         assert (
-            f"is gone when it starts; name a revision, such as HEAD:{folder}" in clone.run("python src/train.py", status=2).stderr
+            f"is removed when training starts; name a revision, such as HEAD:{folder}"
+            in clone.run("python src/train.py", status=2).stderr
         )
         clone.edit({f"init_from: {folder}": f"init_from: HEAD:{folder}", "epochs: 4": "epochs: 1"})
         assert f":{folder}\n" in clone.run("dvc repro train").stdout

@@ -181,8 +181,8 @@ def test_an_experiment_in_a_temporary_folder_leaves_the_workspace_alone(clone: C
 def test_images_that_a_temporary_folder_has_not(clone: Clone) -> None:
     done = clone.run("dvc exp run --temp -S download.source=folder", status=None)
     assert done.returncode != 0
-    assert "download.folder: data/photos is empty in this experiment's temporary folder" in done.stderr
-    assert "name it by its absolute path" in done.stderr
+    assert "download.folder: data/photos is empty in the temporary folder of this experiment" in done.stderr
+    assert "use an absolute path" in done.stderr
 
 
 def test_a_preset_with_a_typo_runs_nothing(clone: Clone) -> None:
@@ -360,7 +360,7 @@ def test_mistakes_in_params_leave_earlier_results_alone(
         ("rm -r data/split", "error: data/split/split.json: does not exist"),
         (
             "sed -i 2d data/split/manifest.csv",
-            "error: data/split: is damaged (the SHA-256 of manifest.csv is not the one that split.json records",
+            "error: data/split: is damaged (the SHA-256 of manifest.csv is not the one in split.json",
         ),
         ("rm -r data/raw", "error: data/raw"),
         ("python src/split.py", "was trained on another data/split"),

@@ -87,7 +87,7 @@ def test_its_model_predicts_under_today_s_code(today: Clone) -> None:
 def test_training_starts_from_it_with_it_as_teacher_on_the_same_images(today: Clone) -> None:
     today.edit({"init_from: null": f"init_from: {EXPERIMENT}", "teacher: null": f"teacher: {TEACHER}"})
     done = today.run("dvc repro train")
-    assert f"train: 20 of 20 tensors of {EXPERIMENT} (" in done.stdout
+    assert f"train: loaded 20 of 20 tensors from {EXPERIMENT} (" in done.stdout
     card = json.loads((today.path / "models" / "model.json").read_text())
     weights = json.loads(read_model(today.path, today.path, EXPERIMENT)[1]["model.json"])["weights_sha256"]
     assert card["origin"]["sha256"] == {"model.safetensors": weights}

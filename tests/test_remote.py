@@ -68,7 +68,7 @@ def test_folder_table_and_archive(clone: Clone, store: ObjectStore) -> None:
     clone.run("dvc repro split")
     assert pixels(clone) == by_folder
     store.put("set/labels.csv", table.encode() + b"a/0.png,b\n")
-    assert "row 22 names 'a/0.png', as another row does" in clone.run("dvc repro split", status=None).stderr
+    assert "row 22 repeats the path 'a/0.png' of another row" in clone.run("dvc repro split", status=None).stderr
 
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as archive:

@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = StateStore(Path(folder, "states"), {})
         with store.held():
-            fit(resolve_precision(make_plan(params, pack, split.rows["train"])), pack, split, store, logs=Path(folder))
+            fit(resolve_precision(make_plan(params, pack, split.rows["train"])), split, store, logs=Path(folder))
         (written,) = Path(folder).glob("*/profile.txt")
         print(written.read_text().partition("\n\n")[0])
 

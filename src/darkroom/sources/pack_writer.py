@@ -156,15 +156,18 @@ def _read_ahead(items: Sequence[Item], remote: bool) -> Generator[Item, None, No
     remaining = iter(items)
     reading: deque[Item] = deque()
     pool = ThreadPoolExecutor(READERS)
+    is_complete = False
     try:
         while True:
             for item in islice(remaining, 2 * READERS - len(reading)):
                 reading.append(item._replace(read=partial(_take, [pool.submit(item.read)])))
             if not reading:
-                return
+                break
             yield reading.popleft()
+        is_complete = True
     finally:
-        pool.shutdown(cancel_futures=True)
+        # The last items were yielded, but may still wait for a thread to read them.
+        pool.shutdown(wait=not is_complete, cancel_futures=not is_complete)
 
 
 def _take(coming: list[Future[Sample]]) -> Sample:

@@ -139,7 +139,7 @@ def test_images_are_never_read_and_what_the_cache_lacks_comes_from_the_remote(cl
     with without(cached(clone, "data/split/manifest.csv")):
         done = clone.run("./darkroom compare data HEAD", status=2)
         assert done.stderr.startswith("error: data/split/manifest.csv: the version of HEAD is neither in DVC's cache nor on the ")
-        assert "; run 'dvc fetch --all-commits data/split', after" in done.stderr
+        assert "; run 'dvc push' where it was made, then 'dvc fetch --all-commits data/split' here" in done.stderr
         assert done.stderr.count("\n") == 1
     clone.run(f"dvc remote add --local -d backup {tmp_path}/remote && dvc push -q data/raw data/split")
     try:

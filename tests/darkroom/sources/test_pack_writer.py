@@ -2,7 +2,9 @@
 
 import io
 import json
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,11 @@ from PIL import Image
 
 from darkroom import files
 from darkroom.data.images import Decoded, decode
-from darkroom.data.listing import Item, Listing
+from darkroom.data.listing import Item, Listing, Sample
 from darkroom.data.pack import Pack
 from darkroom.errors import InputError
 from darkroom.params import DownloadParams
-from darkroom.sources import pack_files
+from darkroom.sources import pack_files, pack_writer
 from darkroom.sources.entries import scan
 from darkroom.sources.folder import list_images
 from darkroom.sources.pack_writer import pixel_hash, summary, write_pack
@@ -265,3 +267,15 @@ def test_one_image_more_changes_one_file(write: Write, root: Path, monkeypatch: 
     moved = write({})
     assert moved.labels.tolist() == [0] * 60 + [1] * 61
     assert len(digests() - before) == 1
+
+
+def test_items_that_were_handed_out_are_read_after_the_last_one_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pack_writer, "READERS", 1)
+
+    def read(number: int) -> Sample:
+        time.sleep(0.02)
+        return b"image", number
+
+    items = [Item(str(number), "train", partial(read, number)) for number in range(6)]
+    handed_out = list(pack_writer._read_ahead(items, remote=True))
+    assert [item.read() for item in handed_out] == [(b"image", number) for number in range(6)]

@@ -36,14 +36,14 @@ def test_training_starts_from_a_commit_also_elsewhere(tmp_path: Path) -> None:
     commit = clone.run("git rev-parse --short=7 HEAD").stdout.strip()
     weights = json.loads((clone.path / "models/model.json").read_text())["weights_sha256"]
     told = clone.run("dvc exp run --temp -n further -S train.init_from=first -S train.lr=0.001 train").stdout
-    assert f"tensors of first ({commit})" in told
+    assert f"tensors from first ({commit})" in told
     told = clone.run("dvc repro train", status=None).stdout
     assert "didn't change" in told
     clone.edit({"init_from: null": "init_from: further"})
     further = clone.run("dvc exp show --csv").stdout
     assert "further" in further
     told = clone.run("dvc repro train").stdout
-    assert "tensors of further (" in told
+    assert "tensors from further (" in told
     assert "M multiply-adds per image" in told
     card = json.loads((clone.path / "models/model.json").read_text())
     assert card["origin"]["source"].startswith("init_from: further (")
