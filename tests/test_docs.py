@@ -274,7 +274,7 @@ def test_the_readme_is_short_and_its_images_small() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/sharing.md"])
+@pytest.mark.parametrize("page", ["README.md", pytest.param("docs/sharing.md", marks=pytest.mark.thorough)])
 def test_commands_run(page: str, tmp_path: Path) -> None:
     clones = run_lines.Clones(tmp_path)
     outcomes = list(run_lines.run_page(clones, (ROOT / page).read_text(encoding="utf-8")))

@@ -29,7 +29,10 @@ def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone
     "changes",
     [
         {"cache_features: false": "cache_features: true"},
-        {"teacher: null": "teacher: {model: teacher, weight: 0.7, temperature: 2.0}"},
+        pytest.param(
+            {"teacher: null": "teacher: {model: teacher, weight: 0.7, temperature: 2.0}"},
+            marks=pytest.mark.thorough,
+        ),
     ],
     ids=["cached features", "taught"],
 )
