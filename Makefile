@@ -49,7 +49,7 @@ profile: $(VENV)/run.stamp  ## Train for a minute and show where the time goes; 
 bench: $(VENV)/dev.stamp  ## Measure the speed of this machine, in ten minutes; leave it alone meanwhile
 	python benchmarks/short.py
 
-generated: $(VENV)/dev.stamp  ## Renew what is generated: the README's table of parameters, the page of plots (needs npm)
+generated: $(VENV)/dev.stamp  ## Renew docs/parameters.md, docs/third-party-licences.md and the page of plots (needs npm)
 	python tools/parameters_table.py
 	python tools/third_party_licences.py
 	python tools/plots_page.py

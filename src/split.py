@@ -4,7 +4,7 @@ import numpy as np
 
 from darkroom import paths
 from darkroom.command import run_stage, stage_parser
-from darkroom.data.channel_stats import measure_colours
+from darkroom.data.channel_stats import measure_channels
 from darkroom.data.pack import Pack
 from darkroom.params_file import load_params
 from darkroom.reporting.contents import Contents
@@ -31,7 +31,7 @@ def main() -> None:
 
 def describe(pack: Pack, assignment: Assignment) -> Contents:
     """Return what the reports show; channel statistics are those of the training images."""
-    mean, std, num_measured = measure_colours(pack, np.flatnonzero(assignment.splits == "train"))
+    mean, std, num_measured = measure_channels(pack, np.flatnonzero(assignment.splits == "train"))
     return Contents(
         classes=pack.classes,
         labels=pack.labels,

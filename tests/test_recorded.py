@@ -12,8 +12,10 @@ import pytest
 from clones import Clone, outs
 from recorded import BASELINE, EXPERIMENT, make_recorded_clone
 
+from darkroom.experiments.repository import find_experiment, params_of
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
+from darkroom.renamed import with_current_targets
 from darkroom.search.study import with_start
 from darkroom.versions.datasets import read_dataset
 from darkroom.versions.differences import KINDS, compare
@@ -113,6 +115,16 @@ def test_a_search_starts_from_its_parameters(
     assert (params.train.lr, params.train.batch_size) == (0.02, 16)
     assert found["train"]["scheduler"]["_target_"] == "darkroom.objective.schedules.WarmupCosine"
     assert capsys.readouterr().err == ""  # no old name is left
+
+
+def test_its_parameters_are_read_with_today_s_names(today: Clone) -> None:
+    """`repeat` and `tune` compare them with those of today."""
+    commit = find_experiment(today.path, EXPERIMENT)
+    assert commit is not None
+    found = params_of(today.path, commit)
+    check_params(found)
+    assert {"backend", "num_images"} <= found["evaluate"].keys()
+    assert with_current_targets({"loss": "darkroom.training.losses.FocalLoss"}) == {"loss": "darkroom.objective.losses.FocalLoss"}
 
 
 def test_the_recorded_commit_has_the_old_names(today: Clone) -> None:

@@ -47,20 +47,19 @@ def current_target(path: str) -> str:
 
 
 def with_current_targets(value: Any) -> Any:
-    """Return a value of params.yaml or model.json with today's names under `_target_`, also inside mappings and lists."""
-    if isinstance(value, dict):
-        current = {key: with_current_targets(item) for key, item in value.items()}
-        if isinstance(target := current.get("_target_"), str):
-            current["_target_"] = current_target(target)
-        return current
-    return [with_current_targets(item) for item in value] if isinstance(value, list) else value
-
-
-def old_targets(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the dotted key and the text of everything in a value of params.yaml that names a class which moved.
+    """Return a value of params.yaml or model.json with today's names of classes, also inside mappings and lists.
 
     A `_target_` without arguments may be written as text alone, so all text is looked at.
     """
+    if isinstance(value, dict):
+        return {key: with_current_targets(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_current_targets(item) for item in value]
+    return current_target(value) if isinstance(value, str) else value
+
+
+def old_targets(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted key and the text of everything in a value of params.yaml that names a class which moved."""
     if isinstance(value, dict):
         for name, item in value.items():
             yield from old_targets(item, f"{key}.{name}" if key else str(name))

@@ -170,4 +170,4 @@ def numbers_of(table: Path) -> list[float]:
 def test_the_port_is_taken(clone: Clone) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         done = clone.run(f"rm -rf .resume; MASTER_PORT={server.getsockname()[1]} python src/train.py", status=1)
-    assert done.stderr == "error: MASTER_PORT: is taken by another program; set it to another port, or leave it out\n"
+    assert done.stderr == "error: MASTER_PORT: is used by another program; set another port, or unset it\n"

@@ -30,7 +30,7 @@ class ChannelStats(NamedTuple):
     num_images: int
 
 
-def measure_colours(pack: Pack, rows: NDArray[np.int64]) -> ChannelStats:
+def measure_channels(pack: Pack, rows: NDArray[np.int64]) -> ChannelStats:
     """Measure the images of rows (n,), n > 0; of more than `SAMPLE` images a sample, which is always the same."""
     if len(rows) > SAMPLE:
         rows = np.sort(generator(0, 0).choice(rows, SAMPLE, replace=False))

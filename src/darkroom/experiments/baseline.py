@@ -12,7 +12,7 @@ from darkroom.experiments.overrides import SECTIONS
 from darkroom.experiments.repository import Snapshot, add_to_snapshot, take_snapshot
 from darkroom.experiments.runs import Runner
 from darkroom.experiments.slots import SPLIT_METRICS, Slot, slots_dir
-from darkroom.experiments.writing import only_stages
+from darkroom.experiments.yaml_edits import only_stages
 from darkroom.nested import flatten
 from darkroom.params_file import read_yaml
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from darkroom import renamed
 from darkroom.errors import InputError, one_line
-from darkroom.experiments.writing import write_params
+from darkroom.experiments.yaml_edits import write_params
 from darkroom.params import Params
 from darkroom.params_file import check_params, read_yaml
 from darkroom.presets import overlaid, read_preset

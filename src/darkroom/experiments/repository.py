@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from darkroom.errors import InputError, RunError
 from darkroom.git import git, git_output
+from darkroom.renamed import with_current_names
 
 IDENTITY = {f"GIT_{who}_{what}": "darkroom" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -84,10 +85,9 @@ def find_experiment(repository: Path, name: str) -> str | None:
 
 
 def params_of(repository: Path, commit: str) -> dict[str, Any]:
-    """Return the content of params.yaml in a commit, as plain mappings."""
+    """Return the content of params.yaml in a commit, as plain mappings, with today's names of keys and classes."""
     text = git_output(repository, "show", f"{commit}:params.yaml")
-    content: dict[str, Any] = YAML(typ="safe", pure=True).load(text)
-    return content
+    return with_current_names(YAML(typ="safe", pure=True).load(text))
 
 
 def commit_tree(repository: Path, tree: str, parent: str, message: str) -> str:

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from darkroom import files
 from darkroom.errors import RunError
 from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment, reference
-from darkroom.experiments.writing import dumped, only_stages, write_params
+from darkroom.experiments.yaml_edits import dumped, only_stages, write_params
 from darkroom.git import git_output
 from darkroom.health.dvc_setup import cache_dir
 from darkroom.health.processes import is_locked

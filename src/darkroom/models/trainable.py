@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darkroom.data.channel_stats import measure_colours
+from darkroom.data.channel_stats import measure_channels
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.resizing import fit
 from darkroom.models import networks
@@ -130,7 +130,7 @@ def _natural_size(pack: Pack) -> int:
 
 def _normalisation(pack: Pack, rows: Rows, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each of the network's channels, measured on training images."""
-    mean, std, _ = measure_colours(pack, rows)
+    mean, std, _ = measure_channels(pack, rows)
     # Images of equal pixels have no deviation; dividing by 1 leaves them as they are.
     std[std < 1e-6] = 1
     repeat = channels // pack.channels

@@ -15,7 +15,6 @@ from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.metrics.extra import ExtraMetrics, Mode, build_metrics
 from darkroom.models.layers import Frozen
-from darkroom.models.licence import check_licence
 from darkroom.models.lora import Merged
 from darkroom.models.trainable import TrainableModel
 from darkroom.objective.averaging import Average
@@ -110,8 +109,6 @@ def build_objective(params: Params, model: TrainableModel, pack: Pack, rows: Row
         Naming the key that is wrong.
     """
     train, multilabel = params.train, is_multilabel(pack.labels)
-    if teacher:
-        check_licence(teacher.origin, allow_noncommercial=train.allow_noncommercial)
     extra_metrics = build_metrics(
         "train.metrics",
         train.metrics,

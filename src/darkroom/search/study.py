@@ -13,7 +13,6 @@ from darkroom.experiments.repository import find_experiment, params_of
 from darkroom.experiments.text import experiment_name
 from darkroom.git import git_output
 from darkroom.params import Params
-from darkroom.renamed import with_current_names
 from darkroom.search.space import Space
 
 
@@ -28,7 +27,7 @@ def with_start(content: dict[str, Any], params: Params, repository: Path) -> dic
         raise InputError(
             f"params.yaml: tune.start: {start} is not a commit, branch or experiment; 'dvc exp list -A' lists experiments"
         ) from None
-    theirs = with_current_names(params_of(repository, commit))  # of an earlier version, perhaps
+    theirs = params_of(repository, commit)
     return {**content, **{section: theirs[section] for section in SECTIONS if section in theirs}}
 
 

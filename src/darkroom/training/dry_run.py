@@ -3,7 +3,7 @@
 N images, K classes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,9 @@ from darkroom.training.classifier import Classifier
 LOGIT_SHIFT = 5.0
 
 
-def dry_run(classifier: Classifier, images: ImageDataset, rows: Rows, *, epochs: int) -> None:
+def dry_run(
+    classifier: Classifier, images: ImageDataset, rows: Rows, *, epochs: int, image_sizes: Mapping[int, int] | None = None
+) -> None:
     """Take one step on a few training images, make the schedule, and restore the network.
 
     Parameters
@@ -32,6 +34,8 @@ def dry_run(classifier: Classifier, images: ImageDataset, rows: Rows, *, epochs:
         Their rows.
     epochs
         Epochs of the training.
+    image_sizes
+        Sizes of the images by epoch, at each of which augmentation is tried.
 
     Raises
     ------
@@ -42,6 +46,8 @@ def dry_run(classifier: Classifier, images: ImageDataset, rows: Rows, *, epochs:
     num_classes, multilabel = len(pack.classes), is_multilabel(pack.labels)
     # Not as many images as classes: a loss that takes labels for logits would broadcast them without an error.
     batch = images[0, rows[: 3 if num_classes == 2 else 2]]
+    for epoch in image_sizes or {}:
+        images.at_sizes(image_sizes or {})[epoch, rows[:2]]
     if objective.teacher:
         objective.teacher.check(batch["images"], pack.classes, multilabel=multilabel)
     with state_kept(classifier.network):

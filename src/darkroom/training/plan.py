@@ -14,6 +14,7 @@ from darkroom.input.training_images import build_training_images
 from darkroom.instantiate import Builder
 from darkroom.models.huggingface.network import HuggingFaceClassifier
 from darkroom.models.init_from import InitialWeights
+from darkroom.models.licence import check_licence
 from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.trainable import TrainableModel, build_model
 from darkroom.objective.distillation import Teacher
@@ -98,12 +99,14 @@ def make_plan(
         Naming the key; nothing has been trained or written then.
     """
     _check_machine(params)
+    if teacher:
+        check_licence(teacher.origin, allow_noncommercial=params.train.allow_noncommercial)
     torch.manual_seed(params.base.seed)
     model = build_model(params, pack, rows, initial)
     images = build_training_images(params, pack, model.preprocessing)
     objective = build_objective(params, model, pack, rows, teacher)
     classifier = build_classifier(params, model, objective, pack, rows)
-    dry_run(classifier, images, rows, epochs=params.train.epochs)
+    dry_run(classifier, images, rows, epochs=params.train.epochs, image_sizes=params.train.image_sizes)
     return Plan(params, model, images, classifier)
 
 

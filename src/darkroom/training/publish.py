@@ -1,6 +1,5 @@
 """What a finished training publishes: the model, its run.json, checkpoints of further epochs, and the metrics."""
 
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from darkroom.data.split_file import Split
 from darkroom.models.model_json import make_card
 from darkroom.models.saving import save_checkpoints, save_model
 from darkroom.training.checkpoints.best import KeepBest
+from darkroom.training.checkpoints.resume import read_files, write_files
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.observing.provenance import record
 from darkroom.training.plan import Plan
@@ -36,6 +36,7 @@ def publish(
     files.write_json(models / "run.json", record(store.about, files.sha256(models / "model.safetensors")))
     kept = best.checkpoints(plan.params.train.keep_best)
     save_checkpoints(checkpoints, ((best.load(each), card_of(each)) for each in kept))
-    shutil.copytree(store.log_dir, metrics, copy_function=shutil.copyfile, dirs_exist_ok=True)
+    # Not by shutil.copytree, whose errors name neither file nor reason.
+    write_files(metrics, read_files(store.log_dir))
     measured = {"epoch": best.epoch, **best.measured(metrics), **plan.model.size.model_dump(exclude={"trained"})}
     files.write_json(metrics / "published.json", {"published": measured})

@@ -13,7 +13,7 @@ from darkroom.errors import InputError
 from darkroom.experiments.overrides import with_settings
 from darkroom.experiments.repository import Snapshot, add_to_snapshot, find_experiment, params_of, take_snapshot
 from darkroom.experiments.slots import Slot, lock_slots
-from darkroom.experiments.writing import write_params
+from darkroom.experiments.yaml_edits import write_params
 from darkroom.git import git_output
 from darkroom.params_file import read_yaml
 

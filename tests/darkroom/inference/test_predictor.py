@@ -52,7 +52,7 @@ def logits(network: Any, images: Tensor = IMAGES) -> Tensor:
         return network(images)
 
 
-def test_the_usual_arithmetic_differs_by_rounding_alone(hardware: HardwareParams) -> None:
+def test_the_usual_predictor_differs_by_rounding_alone(hardware: HardwareParams) -> None:
     model = published()
     expected = logits(model.network)
     predictor = Predictor(model, hardware)

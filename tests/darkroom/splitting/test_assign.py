@@ -236,12 +236,12 @@ def test_folds_are_disjoint_and_whole(
     pack = make_pack([(number % 3, "train", number) for number in range(1200)], groups)
     found, tested = [], set()
     for fold in range(5):
-        division = assign_splits(pack, make_params({"split.method": method, "split.folds": 5, "split.fold": fold}).split, 0)
-        found.append(np.flatnonzero(division.splits == "val"))
-        tested.add(tuple(np.flatnonzero(division.splits == "test")))
-        assert (division.folds[found[-1]] == fold).all()
+        assignment = assign_splits(pack, make_params({"split.method": method, "split.folds": 5, "split.fold": fold}).split, 0)
+        found.append(np.flatnonzero(assignment.splits == "val"))
+        tested.add(tuple(np.flatnonzero(assignment.splits == "test")))
+        assert (assignment.folds[found[-1]] == fold).all()
         if groups:
-            assert all(len(names) == 1 for names in sides(division.splits, groups).values())
+            assert all(len(names) == 1 for names in sides(assignment.splits, groups).values())
     assert len(tested) == 1
     (test,) = tested
     assert sorted([*np.concatenate(found).tolist(), *test]) == list(range(1200))
@@ -267,13 +267,13 @@ def test_new_images_move_no_old_one(make_pack: Callable[..., Pack], make_params:
     first = dict(zip(before.pixel_hashes, assign_splits(before, params, 0).splits.tolist(), strict=True))
     (tmp_path / "raw").rename(tmp_path / "before")
     after = make_pack(images[::-1])
-    division = assign_splits(after, params, 0)
-    second = dict(zip(after.pixel_hashes, division.splits.tolist(), strict=True))
+    assignment = assign_splits(after, params, 0)
+    second = dict(zip(after.pixel_hashes, assignment.splits.tolist(), strict=True))
     assert all(second[image] == split for image, split in first.items())
-    counts = Counter(division.splits.tolist())
+    counts = Counter(assignment.splits.tolist())
     assert counts["test"] == pytest.approx(400, abs=60)
     assert counts["val"] == pytest.approx(200, abs=45)
-    assert assign_splits(after, params, 1).splits.tolist() != division.splits.tolist()
+    assert assign_splits(after, params, 1).splits.tolist() != assignment.splits.tolist()
 
 
 def test_another_test_fraction_moves_nothing_out_of_val(
@@ -306,10 +306,10 @@ def test_near_duplicates_are_found_and_stand_on_one_side(
     copies = {number: number - 100 for number in range(100, 160)}
     pack = make_pack(photos(160, copies))
     for seed in range(3):
-        division = assign_splits(pack, make_params().split, seed)
-        assert sorted(map(tuple, division.duplicates.pairs.tolist())) == [(number - 100, number) for number in range(100, 160)]
-        assert (division.duplicates.distances >= 0).all()
-        assert all(division.splits[number] == division.splits[number - 100] for number in copies)
+        assignment = assign_splits(pack, make_params().split, seed)
+        assert sorted(map(tuple, assignment.duplicates.pairs.tolist())) == [(number - 100, number) for number in range(100, 160)]
+        assert (assignment.duplicates.distances >= 0).all()
+        assert all(assignment.splits[number] == assignment.splits[number - 100] for number in copies)
     apart = assign_splits(pack, make_params({"split.near_distance": None}).split, 0)
     assert len(apart.duplicates.pairs) == 0
     assert any(apart.splits[number] != apart.splits[number - 100] for number in copies)
@@ -327,11 +327,11 @@ def test_a_near_duplicate_of_the_test_set_is_left_out(make_pack: Callable[..., P
 @pytest.mark.parametrize(("policy", "left_out"), [("group", 0), ("report", 0), ("drop", 10)])
 def test_policies(policy: str, left_out: int, make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack(photos(110, {number: number - 100 for number in range(100, 110)}))
-    division = assign_splits(pack, make_params({"split.duplicates": policy}).split, 0)
-    assert len(division.duplicates.pairs) == 10
-    assert Counter(division.splits.tolist())["left_out"] == left_out
+    assignment = assign_splits(pack, make_params({"split.duplicates": policy}).split, 0)
+    assert len(assignment.duplicates.pairs) == 10
+    assert Counter(assignment.splits.tolist())["left_out"] == left_out
     if policy == "drop":
-        assert (division.splits[100:] == "left_out").all()
+        assert (assignment.splits[100:] == "left_out").all()
 
 
 def test_duplicates_can_be_refused(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
@@ -354,9 +354,9 @@ def test_images_that_all_look_alike_are_refused(make_pack: Callable[..., Pack], 
 
 def test_one_image_with_two_labels_is_a_conflict(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack([(number % 2, "train", number % 99) for number in range(100)])
-    division = assign_splits(pack, make_params().split, 0)
-    assert division.duplicates.pairs.tolist() == [[0, 99]]
-    assert division.duplicates.conflicts(pack.labels).tolist() == [True]
+    assignment = assign_splits(pack, make_params().split, 0)
+    assert assignment.duplicates.pairs.tolist() == [[0, 99]]
+    assert assignment.duplicates.conflicts(pack.labels).tolist() == [True]
 
 
 @pytest.fixture
@@ -386,16 +386,16 @@ def test_several_labels_are_stratified(grouped: bool, several: Callable[..., Pac
 
 def test_folds_of_several_labels(several: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = several(600)
-    divisions = [assign_splits(pack, make_params({"split.folds": 4, "split.fold": fold}).split, 0) for fold in range(4)]
-    rows = np.concatenate([np.flatnonzero(division.splits == "val") for division in divisions])
-    assert sorted(rows) == np.flatnonzero(divisions[0].splits != "test").tolist()
-    assert all((division.splits == "val").sum() == pytest.approx(120, abs=2) for division in divisions)
+    assignments = [assign_splits(pack, make_params({"split.folds": 4, "split.fold": fold}).split, 0) for fold in range(4)]
+    rows = np.concatenate([np.flatnonzero(assignment.splits == "val") for assignment in assignments])
+    assert sorted(rows) == np.flatnonzero(assignments[0].splits != "test").tolist()
+    assert all((assignment.splits == "val").sum() == pytest.approx(120, abs=2) for assignment in assignments)
 
 
 def test_several_labels_that_differ_are_a_conflict(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     labels: list[tuple[int, ...]] = [(0,), (0, 1), (1,), ()] * 30
     images = [(label, "train", number % 118) for number, label in enumerate(labels)]
     pack = make_pack(images, multilabel=True)
-    division = assign_splits(pack, make_params().split, 0)
-    assert division.duplicates.pairs.tolist() == [[0, 118], [1, 119]]
-    assert division.duplicates.conflicts(pack.labels).tolist() == [True, True]
+    assignment = assign_splits(pack, make_params().split, 0)
+    assert assignment.duplicates.pairs.tolist() == [[0, 118], [1, 119]]
+    assert assignment.duplicates.conflicts(pack.labels).tolist() == [True, True]

@@ -156,6 +156,16 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
         ({"hardware.accelerator": "cuda"}, "hardware.accelerator: is cuda, but this machine has none; set it to auto or cpu"),
         ({"train.precision": "16-mixed"}, "train.precision: is 16-mixed, which cpu does not support here"),
         ({"train.trainer": {"limit_train_batches": -3}}, "train.trainer: Lightning refuses it (MisconfigurationException"),
+        (
+            {
+                "train.image_sizes": {0: 8, 1: 6},
+                "train.augment": [
+                    {"_target_": "darkroom.input.augment.RandomFlip"},
+                    {"_target_": "torchvision.transforms.v2.RandomCrop", "size": 8},
+                ],
+            },
+            "train.augment: RandomCrop fails on an image (ValueError: Required crop size",
+        ),
         ({"hardware.strategy": "dpp"}, "hardware.strategy: Lightning has no 'dpp'; did you mean 'ddp'?"),
         (
             {"hardware.num_nodes": 2},
