@@ -64,7 +64,7 @@ NO_IMAGE = "is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"
         b"MZ\x90\x00" + bytes(60),
         b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(40),
         b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40),
-        gzip.compress(saved(Image.fromarray(COLOUR))),
+        gzip.compress(saved(Image.fromarray(COLOUR)), mtime=0),
         *(saved(Image.fromarray(COLOUR), kind) for kind in ("ICO", "JPEG2000", "TGA", "PCX", "DDS", "SGI")),
         *(cut(kind, length) for kind, length in [("PNG", 8), ("WEBP", 12), ("GIF", 10), ("TIFF", 8), ("AVIF", 20)]),
         b"\xff\xd8",
