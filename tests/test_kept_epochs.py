@@ -92,7 +92,8 @@ def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) 
         clone.run("git reset -q --hard && dvc checkout -q --force")
 
 
-@pytest.mark.parametrize("soup", [True, pytest.param(False, marks=pytest.mark.thorough)])
+@pytest.mark.thorough  # tests/chaos/test_ranks.py has two processes in every run
+@pytest.mark.parametrize("soup", [True, False])
 def test_two_processes_measure_what_one_does(clone: Clone, soup: bool) -> None:
     try:
         # Two processes with a thread for each of two cores would stall one another.

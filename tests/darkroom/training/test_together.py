@@ -7,7 +7,8 @@ import torch
 from clones import Clone, Finished
 from safetensors.torch import load_file
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("together")]
+# tests/chaos/test_ranks.py has two processes in every run.
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.xdist_group("together")]
 # Neither statistics of normalisation nor dropout, which are of each process's own images.
 HEAD_ALONE = {
     "freeze: 0.0": "freeze: true",
@@ -29,10 +30,7 @@ def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone
     "changes",
     [
         {"cache_features: false": "cache_features: true"},
-        pytest.param(
-            {"teacher: null": "teacher: {model: teacher, weight: 0.7, temperature: 2.0}"},
-            marks=pytest.mark.thorough,
-        ),
+        {"teacher: null": "teacher: {model: teacher, weight: 0.7, temperature: 2.0}"},
     ],
     ids=["cached features", "taught"],
 )
