@@ -25,16 +25,16 @@ sys.path.insert(0, str(ROOT / "src"))
 import numpy as np
 import torch
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.params import Params
+from darkroom.base.params_file import check_params, read_yaml
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
+from darkroom.experiments.presets import overlaid, read_preset
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.models.model_json import Card
 from darkroom.models.saving import Published
-from darkroom.params import Params
-from darkroom.params_file import check_params, read_yaml
-from darkroom.presets import overlaid, read_preset
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 from darkroom.splitting.assign import assign_splits

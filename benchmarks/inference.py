@@ -27,12 +27,12 @@ import timm
 import torch
 from numpy.typing import NDArray
 
+from darkroom.base.params_file import check_params, read_yaml
 from darkroom.hardware.devices import is_fast_at_bf16
 from darkroom.inference.predictor import Predictor
 from darkroom.models.model_json import Card
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published
-from darkroom.params_file import check_params, read_yaml
 
 SIZE = 224
 SEEN = Preprocessing(image_size=SIZE, channels=3, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))

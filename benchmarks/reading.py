@@ -150,12 +150,12 @@ def darkroom(photos: Path, work: Path, *, in_processes: bool = False, cached: bo
     import numpy as np
     from torchvision.transforms import v2
 
+    from darkroom.base.params_file import check_params, read_yaml
     from darkroom.data.pack import Pack
     from darkroom.input.augment import RandomCropResize, RandomFlip
     from darkroom.input.dataset import ImageDataset
     from darkroom.input.loaders import make_loader
     from darkroom.input.samplers import ShuffledBatchSampler
-    from darkroom.params_file import check_params, read_yaml
     from darkroom.sources.pack_writer import write_pack
     from darkroom.sources.read import read_source
 

@@ -40,8 +40,8 @@ def images(count: int) -> Iterator[object]:
 
 def download(folder: Path, count: int) -> None:
     """Pack the images."""
+    from darkroom.base.params_file import load_params
     from darkroom.data.listing import Listing
-    from darkroom.params_file import load_params
     from darkroom.sources.pack_writer import write_pack
 
     (folder / "raw").mkdir()
@@ -53,8 +53,8 @@ def download(folder: Path, count: int) -> None:
 
 def split(folder: Path, count: int) -> None:  # noqa: ARG001
     """Find duplicates and split."""
+    from darkroom.base.params_file import load_params
     from darkroom.data.pack import Pack
-    from darkroom.params_file import load_params
     from darkroom.splitting.assign import assign_splits
     from darkroom.splitting.split_writer import write_split
 

@@ -18,11 +18,11 @@ from default_pipeline import clone, run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from darkroom.base.params_file import read_yaml
 from darkroom.experiments.baseline import Baseline
 from darkroom.experiments.overrides import with_settings
 from darkroom.experiments.runs import Runner
 from darkroom.experiments.slots import Slot, lock_slots
-from darkroom.params_file import read_yaml
 
 
 def params_of(repository: Path, study: str) -> list[str]:

@@ -31,6 +31,7 @@ from step_overhead import ROOT, Clock, make_images, ours
 from torch import nn
 from torch.utils.data import DataLoader
 
+from darkroom.base.params_file import check_params, read_yaml
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.hardware.devices import is_fast_at_bf16
@@ -39,7 +40,6 @@ from darkroom.input.dataset import ImageDataset
 from darkroom.input.in_memory import make_repeating_loader
 from darkroom.input.samplers import ShuffledBatchSampler
 from darkroom.models.preprocessing import Normalized
-from darkroom.params_file import check_params, read_yaml
 from darkroom.training.plan import Plan, make_plan
 
 BATCH, SIDE, EPOCHS = 128, 32, 2

@@ -30,6 +30,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from darkroom.base.params import Params
+from darkroom.base.params_file import check_params, read_yaml
 from darkroom.data.images import Decoded
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
@@ -38,8 +40,6 @@ from darkroom.hardware.devices import choose_device
 from darkroom.input.dataset import ImageDataset
 from darkroom.input.loaders import make_loader
 from darkroom.input.samplers import ShuffledBatchSampler
-from darkroom.params import Params
-from darkroom.params_file import check_params, read_yaml
 from darkroom.sources.pack_writer import write_pack
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit

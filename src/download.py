@@ -1,8 +1,8 @@
 """Stage download: read the images of params.yaml's source, check every one, and pack them into data/raw."""
 
-from darkroom import paths
-from darkroom.command import run_stage, stage_parser
-from darkroom.params_file import load_params
+from darkroom.base import paths
+from darkroom.base.command import run_stage, stage_parser
+from darkroom.base.params_file import load_params
 from darkroom.sources.pack_writer import summary, write_pack
 from darkroom.sources.read import read_source
 from darkroom.stage.runner import running

@@ -1,13 +1,13 @@
 """Stage evaluate: measure the published model on the validation and the test split (metrics/evaluate)."""
 
-from darkroom import files, paths
-from darkroom.command import run_stage, stage_parser
+from darkroom.base import files, paths
+from darkroom.base.command import run_stage, stage_parser
+from darkroom.base.params_file import load_params
+from darkroom.base.state_files import forget_finished
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.params_file import load_params
 from darkroom.reporting.evaluation import write_evaluation
 from darkroom.stage.runner import running
-from darkroom.state_files import forget_finished
 
 
 def main() -> None:

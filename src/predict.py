@@ -1,9 +1,9 @@
 """Stage predict: predict the classes of predict.input, the test split or a folder of images, into data/predictions."""
 
-from darkroom import paths
-from darkroom.command import run_stage, stage_parser
+from darkroom.base import paths
+from darkroom.base.command import run_stage, stage_parser
+from darkroom.base.params_file import load_params
 from darkroom.inference.inputs import predict_inputs
-from darkroom.params_file import load_params
 from darkroom.reporting.predictions import write_all
 from darkroom.stage.runner import running
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from darkroom import paths
-from darkroom.command import run_stage, stage_parser
+from darkroom.base import paths
+from darkroom.base.command import run_stage, stage_parser
+from darkroom.base.params_file import load_params
 from darkroom.data.channel_stats import measure_channels
 from darkroom.data.pack import Pack
-from darkroom.params_file import load_params
 from darkroom.reporting.contents import Contents
 from darkroom.reporting.description import class_lines, write_description
 from darkroom.splitting.assign import Assignment, assign_splits

@@ -2,13 +2,13 @@
 
 from functools import partial
 
-from darkroom import paths
-from darkroom.command import run_stage, stage_parser
+from darkroom.base import paths
+from darkroom.base.command import run_stage, stage_parser
+from darkroom.base.errors import is_main_process
+from darkroom.base.params_file import load_params
 from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.errors import is_main_process
-from darkroom.params_file import load_params
 from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
 from darkroom.stage.runner import running
 from darkroom.versions.models import read_model

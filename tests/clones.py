@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from darkroom.params_file import read_yaml
+from darkroom.base.params_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SHORT = {"epochs: 20": "epochs: 3", "kwargs: {}": "kwargs: {width: 8}"}

@@ -16,11 +16,11 @@ from clones import Finished, finished_in
 from PIL import Image
 from tiers import FIFTHS, in_fifth
 
+from darkroom.base.params import Params
+from darkroom.base.params_file import check_params, read_yaml
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.params import Params
-from darkroom.params_file import check_params, read_yaml
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 from darkroom.splitting.assign import assign_splits
@@ -28,6 +28,8 @@ from darkroom.splitting.split_writer import write_split
 
 # Stages that tests start keep their compiled modules beside the code, as they do where people start them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # `make test` passes them on, and a make that a test starts would act on them
+    os.environ.pop(name, None)
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask PyPI for a newer version whenever it is imported
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = read_yaml(ROOT / "params.yaml")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom import paths
+from darkroom.base import paths
+from darkroom.base.params import DownloadParams, Params
 from darkroom.data.images import Decoded
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
-from darkroom.params import DownloadParams, Params
 from darkroom.sources.pack_writer import write_pack
 
 

@@ -127,7 +127,7 @@ def read_all(pipes: dict[str, int]) -> dict[str, str]:
 
 def run_stage(stage: str, main: Main, before: Callable[[int], None], pipes: dict[str, int]) -> int:
     """Run a stage as `python src/<stage>.py` does, and return its exit status."""
-    from darkroom.command import run_command
+    from darkroom.base.command import run_command
 
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(pipes["out"], 1)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from publishing import teacher_of
 
+from darkroom.base.errors import Interrupted
+from darkroom.base.params import Params
 from darkroom.data.split_file import Split
-from darkroom.errors import Interrupted
-from darkroom.params import Params
 from darkroom.training.checkpoints.best import KeepBest, Kept
 from darkroom.training.checkpoints.resume import KeepState
 from darkroom.training.checkpoints.saved_states import StateStore

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from darkroom.base.params import Params
 from darkroom.models.model_json import make_card
 from darkroom.models.saving import save_model
 from darkroom.objective.distillation import Teacher, open_teacher
-from darkroom.params import Params
 from darkroom.training.plan import Plan
 from darkroom.versions.models import read_model
 

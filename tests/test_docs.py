@@ -16,8 +16,8 @@ from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides
 
-from darkroom.params_file import load_params, read_yaml
-from darkroom.presets import read_preset, set_arguments
+from darkroom.base.params_file import load_params, read_yaml
+from darkroom.experiments.presets import read_preset, set_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = ROOT / "src" / "darkroom" / "cli"
@@ -140,7 +140,7 @@ class ParsedArguments(Exception):  # noqa: N818 (no error)
 
 def darkroom_fault(name: str, arguments: list[str]) -> str | None:
     """Return what a command's own parser says of its arguments."""
-    from darkroom.command import Parser
+    from darkroom.base.command import Parser
 
     if not (COMMANDS / f"{name}.py").is_file():
         return f"no command {name}"

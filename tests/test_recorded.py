@@ -12,10 +12,10 @@ import pytest
 from clones import Clone, outs
 from recorded import BASELINE, EXPERIMENT, make_recorded_clone
 
+from darkroom.base.params import Params
+from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.renamed import with_current_targets
 from darkroom.experiments.repository import find_experiment, params_of
-from darkroom.params import Params
-from darkroom.params_file import check_params, read_yaml
-from darkroom.renamed import with_current_targets
 from darkroom.search.study import with_start
 from darkroom.versions.datasets import read_dataset
 from darkroom.versions.differences import KINDS, compare

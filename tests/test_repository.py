@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from darkroom.params_file import read_yaml
+from darkroom.base.params_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -202,7 +202,9 @@ def assigned(path: Path) -> set[str]:
 
 
 def test_a_name_that_is_not_there_is_found() -> None:
-    assert missing_names("def f():\n    from darkroom.errors import InputError, Gone\n    from peers import ROOT, gone\n") == [
-        "darkroom.errors.Gone",
+    assert missing_names(
+        "def f():\n    from darkroom.base.errors import InputError, Gone\n    from peers import ROOT, gone\n"
+    ) == [
+        "darkroom.base.errors.Gone",
         "peers.gone",
     ]

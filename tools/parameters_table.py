@@ -1,6 +1,6 @@
 """Write docs/parameters.md: `python tools/parameters_table.py`.
 
-Meanings are the docstrings in src/darkroom/params.py, defaults are params.yaml's, examples stand here. tests/test_docs.py holds
+Meanings are the docstrings of `darkroom.base.params`, defaults are params.yaml's, examples stand here. tests/test_docs.py holds
 that the page is current and that DVC and Darkroom accept every example.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from darkroom.params import Network, Params, Section
-from darkroom.params_file import read_yaml
+from darkroom.base.params import Network, Params, Section
+from darkroom.base.params_file import read_yaml
 
 PAGE = ROOT / "docs" / "parameters.md"
 HEAD = """<!-- Made by tools/parameters_table.py; do not edit. -->

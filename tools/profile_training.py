@@ -10,11 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from darkroom import paths
-from darkroom.command import run_command
+from darkroom.base import paths
+from darkroom.base.command import run_command
+from darkroom.base.params_file import check_params, read_yaml
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.params_file import check_params, read_yaml
 
 
 def main() -> None:

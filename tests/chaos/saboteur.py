@@ -91,9 +91,9 @@ class Saboteur:
 
 def load() -> None:
     """Open the published model."""
-    from darkroom import paths
+    from darkroom.base import paths
+    from darkroom.base.params_file import load_params
     from darkroom.models.saving import load_model
-    from darkroom.params_file import load_params
 
     load_model(paths.MODELS, load_params(paths.PARAMS))
 

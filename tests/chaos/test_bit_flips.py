@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError
 from darkroom.models.model_json import data_hashes, make_card
 from darkroom.models.saving import load_model, save_model
-from darkroom.params import Params
 from darkroom.training.checkpoints import saved_states as store_module
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit

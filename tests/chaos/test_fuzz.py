@@ -41,15 +41,15 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom import files, paths
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError, RunError, one_line
+from darkroom.base.params import Params
+from darkroom.base.params_file import check_params, read_yaml
 from darkroom.data.images import ImageError, decode
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.data.resizing import fit
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError, RunError, one_line
-from darkroom.params import Params
-from darkroom.params_file import check_params, read_yaml
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 from darkroom.splitting.assign import assign_splits

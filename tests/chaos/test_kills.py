@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from clones import Clone, Finished, make_clone, outs
 
-from darkroom.errors import InputError
-from darkroom.params_file import read_yaml
+from darkroom.base.errors import InputError
+from darkroom.base.params_file import read_yaml
 
 pytestmark = pytest.mark.slow
 MAX_CHAIN = 3

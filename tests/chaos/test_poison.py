@@ -24,15 +24,15 @@ import pytest
 import torch
 from PIL import Image
 
-from darkroom import files, paths
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
+from darkroom.base.params_file import check_params, read_yaml
 from darkroom.data.pack import Pack
-from darkroom.errors import InputError
 from darkroom.models.model_json import science
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import load_model, save_model
-from darkroom.params import Params
-from darkroom.params_file import check_params, read_yaml
 from darkroom.reporting.predictions import Predictions, write_predictions
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source

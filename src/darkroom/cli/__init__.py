@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from darkroom.command import Parser
+    from darkroom.base.command import Parser
 
 OLDEST = (3, 11)
 COMMANDS = {
@@ -37,7 +37,7 @@ def main() -> None:
     with refused_by_dvc(arguments):
         if sys.version_info < OLDEST:
             sys.exit(report_old_python(arguments))
-        from darkroom.command import run_command
+        from darkroom.base.command import run_command
 
         run_command(lambda: dispatch(arguments))
 
@@ -52,8 +52,8 @@ def dispatch(arguments: list[str]) -> None:
     name = arguments[0]
     with refused_by_dvc(arguments):
         if name not in COMMANDS:
-            from darkroom.command import nearest
-            from darkroom.errors import InputError
+            from darkroom.base.command import nearest
+            from darkroom.base.errors import InputError
 
             known = f"there are {', '.join(COMMANDS)}"
             if name.startswith("-"):
@@ -97,7 +97,7 @@ def overview() -> str:
 
 def parser_of(name: str, details: str = "", *, examples: Sequence[str] = (), statuses: dict[str, str] | None = None) -> Parser:
     """Return the parser of a command, to which it adds its arguments."""
-    from darkroom.command import Parser
+    from darkroom.base.command import Parser
 
     description = COMMANDS[name] + (f" {details}" if details else "")
     return Parser(f"./darkroom {name}", description, examples=examples, statuses=statuses)

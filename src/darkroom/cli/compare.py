@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from darkroom import paths
+from darkroom.base import paths
+from darkroom.base.command import nearest
+from darkroom.base.errors import InputError
 from darkroom.cli import parser_of
-from darkroom.command import nearest
-from darkroom.errors import InputError
 
 SHOWN = 20
 

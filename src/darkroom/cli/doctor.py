@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from darkroom import paths
+from darkroom.base import paths
 from darkroom.cli import parser_of
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from darkroom.base.errors import InputError
 from darkroom.cli import parser_of
-from darkroom.errors import InputError
 
 
 def main(arguments: list[str]) -> None:
@@ -24,8 +24,8 @@ def main(arguments: list[str]) -> None:
     if archive is None:
         raise InputError("--checksum: is missing; run './darkroom download --checksum ARCHIVE', or 'dvc repro download'")
 
-    from darkroom import paths
-    from darkroom.params_file import load_params
+    from darkroom.base import paths
+    from darkroom.base.params_file import load_params
     from darkroom.sources.fetch import checksum, shown_archive
 
     params = load_params(paths.PARAMS).download

@@ -15,10 +15,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--model", type=Path, metavar="DIR", help="folder of a model.json (default: models)")
     folder = parser.parse(arguments).model
 
-    from darkroom import paths
+    from darkroom.base import paths
+    from darkroom.base.params_file import load_params
     from darkroom.data.pack import Pack
     from darkroom.data.split_file import Split
-    from darkroom.params_file import load_params
 
     params = load_params(paths.PARAMS)
     pack = Pack.open(paths.RAW)

@@ -1,7 +1,7 @@
 """./darkroom find: a learning rate or a batch size, proposed after short trials. Changes nothing but a chart in logs/."""
 
+from darkroom.base.errors import InputError
 from darkroom.cli import parser_of
-from darkroom.errors import InputError
 
 
 def main(arguments: list[str]) -> None:
@@ -15,10 +15,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--steps", type=int, default=200, metavar="N", help="steps of the sweep of learning rates (default: 200)")
     chosen = parser.parse(arguments)
 
-    from darkroom import paths
+    from darkroom.base import paths
+    from darkroom.base.params_file import load_params
     from darkroom.data.pack import Pack
     from darkroom.data.split_file import Split
-    from darkroom.params_file import load_params
 
     params = load_params(paths.PARAMS)
     pack = Pack.open(paths.RAW)

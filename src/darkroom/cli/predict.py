@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from darkroom.base.errors import InputError
 from darkroom.cli import parser_of
-from darkroom.errors import InputError
 
 if TYPE_CHECKING:
     from darkroom.reporting.predictions import Predictions
@@ -32,8 +32,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--model", type=Path, metavar="DIR", help="folder of a model.json (default: models)")
     chosen = parser.parse(arguments)
 
-    from darkroom import paths
-    from darkroom.params_file import load_params
+    from darkroom.base import paths
+    from darkroom.base.params_file import load_params
     from darkroom.reporting.predictions import check_out, write_predictions
 
     if chosen.out is not None:
@@ -59,8 +59,8 @@ def check_place(out: Path) -> None:
     InputError
         Naming the folder.
     """
-    from darkroom import paths
-    from darkroom.params_file import read_yaml
+    from darkroom.base import paths
+    from darkroom.base.params_file import read_yaml
 
     place = out.resolve()
     listed = [out for stage in read_yaml(paths.PIPELINE)["stages"].values() for out in stage.get("outs", [])]

@@ -17,9 +17,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="presets of conf/; later ones win")
     names = parser.parse(arguments).names
 
-    from darkroom import paths
-    from darkroom.params_file import read_yaml
-    from darkroom.presets import preset_names, read_preset, set_arguments, summary
+    from darkroom.base import paths
+    from darkroom.base.params_file import read_yaml
+    from darkroom.experiments.presets import preset_names, read_preset, set_arguments, summary
 
     if names:
         overlays = {name: read_preset(paths.PRESETS, name) for name in names}

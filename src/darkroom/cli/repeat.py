@@ -1,7 +1,7 @@
 """./darkroom repeat: one training several times, as experiments, and one row with mean and deviation of their metrics."""
 
+from darkroom.base.errors import InputError
 from darkroom.cli import parser_of
-from darkroom.errors import InputError
 
 
 def main(arguments: list[str]) -> None:
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     if min(chosen.jobs, chosen.seeds or chosen.folds or 0) < 1:
         raise InputError("--seeds, --folds, --jobs: must be 1 or more; raise them")
 
-    from darkroom import paths
+    from darkroom.base import paths
     from darkroom.experiments.overrides import read_request
 
     content, params = read_request(paths.PARAMS, paths.PRESETS, chosen.presets, chosen.settings)

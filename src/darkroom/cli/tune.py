@@ -23,9 +23,9 @@ def main(arguments: list[str]) -> None:
     if chosen.jobs is not None:
         chosen.settings.append(f"tune.jobs={chosen.jobs}")
 
-    from darkroom import paths
+    from darkroom.base import paths
+    from darkroom.base.params_file import read_yaml
     from darkroom.experiments.overrides import read_request
-    from darkroom.params_file import read_yaml
 
     content, params = read_request(paths.PARAMS, paths.PRESETS, chosen.presets, chosen.settings)
 

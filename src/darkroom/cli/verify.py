@@ -2,9 +2,9 @@
 
 import sys
 
-from darkroom import paths
+from darkroom.base import paths
+from darkroom.base.errors import one_line
 from darkroom.cli import parser_of
-from darkroom.errors import one_line
 
 
 def main(arguments: list[str]) -> None:

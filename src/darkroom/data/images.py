@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from simplejpeg import decode_jpeg, decode_jpeg_header
 
-from darkroom.errors import one_line
+from darkroom.base.errors import one_line
 
 ImageArray = NDArray[np.uint8]
 

@@ -9,12 +9,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom import files, paths
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError, RunError
 from darkroom.data.images import ImageArray, ImageError, decode
 from darkroom.data.labels import Labels, labels_from_arrow
 from darkroom.data.listing import SPLITS
 from darkroom.data.perceptual_hash import HASH_BYTES
-from darkroom.errors import InputError, RunError
 
 FORMATS = ("raw", "encoded")
 SHARD_NAME = "images-{:03d}.bin"

@@ -7,11 +7,11 @@ from typing import Self
 
 import numpy as np
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError
 from darkroom.data.labels import indices, is_multilabel
 from darkroom.data.listing import SPLITS
 from darkroom.data.pack import Pack, Rows
-from darkroom.errors import InputError
 
 LEFT_OUT = "left_out"
 PLACES = (*SPLITS, LEFT_OUT)

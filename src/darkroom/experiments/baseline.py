@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darkroom.errors import RunError
+from darkroom.base.errors import RunError
+from darkroom.base.nested import flatten
+from darkroom.base.params_file import read_yaml
 from darkroom.experiments.leases import search_lock
 from darkroom.experiments.overrides import SECTIONS
 from darkroom.experiments.repository import Snapshot, add_to_snapshot, take_snapshot
 from darkroom.experiments.runs import Runner
 from darkroom.experiments.slots import SPLIT_METRICS, Slot, slots_dir
 from darkroom.experiments.yaml_edits import only_stages
-from darkroom.nested import flatten
-from darkroom.params_file import read_yaml
 
 DATA = ("data/raw/dataset.json", "data/split/split.json")
 

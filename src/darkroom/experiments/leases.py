@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from darkroom.errors import InputError, RunError
-from darkroom.params import HardwareParams
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import HardwareParams
 from darkroom.stage.lock import locked
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from darkroom import renamed
-from darkroom.errors import InputError, one_line
+from darkroom.base import renamed
+from darkroom.base.errors import InputError, one_line
+from darkroom.base.params import Params
+from darkroom.base.params_file import check_params, read_yaml
+from darkroom.experiments.presets import overlaid, read_preset
 from darkroom.experiments.yaml_edits import write_params
-from darkroom.params import Params
-from darkroom.params_file import check_params, read_yaml
-from darkroom.presets import overlaid, read_preset
 
 Settings = dict[str, Any]
 """Values by dotted key, in the order in which they are set: `train.optimizer` before `train.optimizer.momentum`."""

@@ -9,7 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darkroom.errors import InputError, RunError
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.git import git_output
+from darkroom.base.params import Params
+from darkroom.base.params_file import check_params
 from darkroom.experiments.baseline import Baseline
 from darkroom.experiments.leases import lease_gpus, visible_gpus
 from darkroom.experiments.overrides import SECTIONS, Settings, with_settings
@@ -17,9 +20,6 @@ from darkroom.experiments.repository import Snapshot, find_experiment, params_of
 from darkroom.experiments.runs import MAX_KILLS, Runner, run_in_threads, thread_limits
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.text import table
-from darkroom.git import git_output
-from darkroom.params import Params
-from darkroom.params_file import check_params
 
 METRICS = "metrics/evaluate/metrics.json"
 STAGES = ("download", "split", "train", "evaluate")

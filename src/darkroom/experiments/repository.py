@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
-from darkroom.errors import InputError, RunError
-from darkroom.git import git, git_output
-from darkroom.renamed import with_current_names
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.git import git, git_output
+from darkroom.base.renamed import with_current_names
 
 IDENTITY = {f"GIT_{who}_{what}": "darkroom" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from darkroom import paths
-from darkroom.errors import Interrupted
+from darkroom.base import paths
+from darkroom.base.errors import Interrupted
+from darkroom.base.git import SET_BY_HOOKS
 from darkroom.experiments.slots import Slot
-from darkroom.git import SET_BY_HOOKS
 from darkroom.stage.lock import HELD
 
 # From what a training reports after a validation to the reason for ending it early, or None.

@@ -17,14 +17,14 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from darkroom import files
-from darkroom.errors import RunError
+from darkroom.base import files
+from darkroom.base.errors import RunError
+from darkroom.base.git import git_output
+from darkroom.base.params_file import read_yaml
 from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment, reference
 from darkroom.experiments.yaml_edits import dumped, only_stages, write_params
-from darkroom.git import git_output
 from darkroom.health.dvc_setup import cache_dir
 from darkroom.health.processes import is_locked
-from darkroom.params_file import read_yaml
 from darkroom.stage.lock import locked
 
 # Entries of other stages in dvc.lock, and their metrics, belong to another model.

@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from darkroom import files
+from darkroom.base import files
 
 
 def only_stages(lock: str, stages: tuple[str, ...]) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from darkroom.errors import InputError
-from darkroom.params import HardwareParams
+from darkroom.base.errors import InputError
+from darkroom.base.params import HardwareParams
 
 AVAILABLE: dict[str, Callable[[], bool]] = {
     "cpu": lambda: True,

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 import torchvision
 
-from darkroom import paths
-from darkroom.errors import InputError
+from darkroom.base import paths
+from darkroom.base.errors import InputError
+from darkroom.base.params import HardwareParams
+from darkroom.base.params_file import load_params
 from darkroom.hardware.devices import check_precision, choose_device
-from darkroom.params import HardwareParams
-from darkroom.params_file import load_params
 
 
 def probe() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from darkroom import paths
+from darkroom.base import paths
 from darkroom.health import dvc_setup, installation, leftovers, locks, machine, repository
 from darkroom.health.findings import Check, Finding, install_command, remove_command
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from darkroom.errors import InputError
-from darkroom.git import SECONDS, git
+from darkroom.base.errors import InputError
+from darkroom.base.git import SECONDS, git
 from darkroom.health.findings import Finding, counted, first_of, install_command, installed_version
 
 HYDRA = "hydra.enabled"
@@ -48,7 +48,7 @@ def check_results(root: Path) -> Iterator[Finding]:
 
 
 def _stages_file(root: Path, name: str, way_out: str) -> Finding:
-    from darkroom.params_file import read_yaml
+    from darkroom.base.params_file import read_yaml
 
     try:
         content = read_yaml(root / name)

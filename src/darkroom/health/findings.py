@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from darkroom.errors import described, one_line
+from darkroom.base.errors import described, one_line
 
 SUBJECT_WIDTH = 13
 WITHOUT_CUDA = "grep -vE '^(nvidia|cuda|triton)' requirements.txt | pip install -r /dev/stdin --extra-index-url {index}"

@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.state_files import FINISHED
 from darkroom.health.findings import Finding, counted, first_of, remove_command, shown_size, within
 from darkroom.health.locks import owner, owner_lives
 from darkroom.health.processes import is_locked
-from darkroom.state_files import FINISHED
 
 # DVC 3.67: TaskStatus of a run that is unfinished, or whose result is being collected.
 UNFINISHED = range(4)

@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from darkroom.errors import InputError
-from darkroom.git import git
+from darkroom.base.errors import InputError
+from darkroom.base.git import git
 from darkroom.health.findings import Finding, first_of
 from darkroom.health.machine import EDIT_PARAMS
 
 
 def check_params(root: Path) -> Iterator[Finding]:
     """Check that params.yaml is valid."""
-    from darkroom.params_file import load_params
+    from darkroom.base.params_file import load_params
 
     path = root / "params.yaml"
     if not path.exists():

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from darkroom import files, paths
-from darkroom.errors import InputError
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError
+from darkroom.base.params_file import read_yaml
 from darkroom.health.dvc_setup import cache_dir
-from darkroom.params_file import read_yaml
 
 
 class Finding(NamedTuple):

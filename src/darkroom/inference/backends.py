@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from darkroom.errors import InputError, described, one_line
+from darkroom.base.errors import InputError, described, one_line
+from darkroom.base.params import HardwareParams
 from darkroom.hardware.devices import check_precision, choose_device, is_fast_at_bf16
 from darkroom.inference.folding import TOLERANCE, close, fold_batch_norm
-from darkroom.params import HardwareParams
 
 # On a CPU a batch is computed in pieces of this many pixels: larger activations are returned to the system after each layer and
 # allocated again.

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from darkroom import paths
+from darkroom.base import paths
+from darkroom.base.params import Params
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.metrics.extra import build_metrics, measure_extra
 from darkroom.models.model_json import data_hashes
-from darkroom.params import Params
 from darkroom.reporting.evaluation import measure
 from darkroom.reporting.tables import LabelledPredictions
 

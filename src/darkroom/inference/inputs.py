@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from darkroom import paths
+from darkroom.base import paths
+from darkroom.base.params import Params
 from darkroom.data.labels import names
 from darkroom.data.listing import printable
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.inference.photos import Photos, find_photos
-from darkroom.params import Params
 from darkroom.reporting.predictions import Predictions
 
 

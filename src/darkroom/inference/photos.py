@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.base.errors import InputError
+from darkroom.base.params import PredictParams
 from darkroom.data.images import EXTENSIONS, ImageArray, ImageError, decode
 from darkroom.data.resizing import fit, resize
-from darkroom.errors import InputError
-from darkroom.params import PredictParams
 
 
 def find_photos(chosen: Sequence[str | Path]) -> list[Path]:

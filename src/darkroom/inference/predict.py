@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from darkroom.base.errors import RunError
 from darkroom.data.pack import Pack, Rows
-from darkroom.errors import RunError
 from darkroom.inference.backends import Network
 from darkroom.inference.photos import Photos
 from darkroom.inference.predictor import Predictor

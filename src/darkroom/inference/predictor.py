@@ -7,11 +7,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from darkroom import paths
-from darkroom.errors import warn
+from darkroom.base import paths
+from darkroom.base.errors import warn
+from darkroom.base.params import HardwareParams, Params
 from darkroom.inference.backends import BACKENDS, Backend
 from darkroom.models.saving import Published, load_model
-from darkroom.params import HardwareParams, Params
 
 # Number of images on which precisions are compared by time and predicted classes.
 SAMPLE = 64

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.progress import track
 from torch.utils.data import Dataset
 
+from darkroom.base.errors import RunError
+from darkroom.base.params import Params
 from darkroom.data.pack import Rows
-from darkroom.errors import RunError
 from darkroom.hardware.memory import free_memory
 from darkroom.input.dataset import Batch, ImageDataset
 from darkroom.input.loaders import make_loader, num_readers
 from darkroom.input.samplers import BatchKey, SequentialBatchSampler
 from darkroom.models.probe_network import KEY, Probe, evaluating
-from darkroom.params import Params
 
 # Share of the memory that is free when training starts.
 USABLE = 0.5

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from darkroom.base.errors import InputError, described
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.resizing import fit
 from darkroom.data.rng import generator
-from darkroom.errors import InputError, described
 from darkroom.input.albumentations import ArrayTransform, transform_array
 from darkroom.input.augment import Augmentation, BatchAugmentation, ImageAugmentation
 from darkroom.input.samplers import AUGMENT, BatchKey

@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from darkroom.base.params import HardwareParams
 from darkroom.hardware.memory import free_memory
 from darkroom.input.augment import BatchAugmentation
 from darkroom.input.dataset import Batch, ImageDataset
 from darkroom.input.loaders import Loader, describe_reading, make_loader, num_readers
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
-from darkroom.params import HardwareParams
 
 Order = ShuffledBatchSampler | SequentialBatchSampler
 Fill = Callable[[ImageDataset, Order], Loader]

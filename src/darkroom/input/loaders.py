@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from darkroom.base.errors import RunError
+from darkroom.base.params import HardwareParams
 from darkroom.data.pack import Rows
-from darkroom.errors import RunError
 from darkroom.hardware.devices import cores
 from darkroom.input.dataset import Batch, ImageDataset
 from darkroom.input.samplers import BatchKey
-from darkroom.params import HardwareParams
 
 # Batches that threads make ahead: one may be slow, with large images.
 AHEAD = 2

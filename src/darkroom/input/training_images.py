@@ -2,15 +2,15 @@
 
 from torch import nn
 
+from darkroom.base.errors import InputError
+from darkroom.base.instantiate import Builder
+from darkroom.base.params import Params
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack
-from darkroom.errors import InputError
 from darkroom.input.albumentations import ArrayTransform
 from darkroom.input.augment import BatchAugmentation, ImageAugmentation
 from darkroom.input.dataset import ImageDataset
-from darkroom.instantiate import Builder
 from darkroom.models.preprocessing import Preprocessing
-from darkroom.params import Params
 
 KINDS = (BatchAugmentation, ImageAugmentation, nn.Module, ArrayTransform)
 

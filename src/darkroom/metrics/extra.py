@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from darkroom.errors import InputError, described
-from darkroom.instantiate import Builder
-from darkroom.params import Target
+from darkroom.base.errors import InputError, described
+from darkroom.base.instantiate import Builder
+from darkroom.base.params import Target
 
 if TYPE_CHECKING:
     from torchmetrics import Metric

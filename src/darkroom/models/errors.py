@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from darkroom.errors import InputError, RunError, described
-from darkroom.params import Network
+from darkroom.base.errors import InputError, RunError, described
+from darkroom.base.params import Network
 
 
 @contextmanager

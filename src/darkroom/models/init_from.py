@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.models.pretrained import Pretrained
 from darkroom.models.saving import open_content
 

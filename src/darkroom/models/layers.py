@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.nn import Parameter
 
-from darkroom.errors import warn
+from darkroom.base.errors import warn
 
 Named = list[tuple[str, Parameter]]
 

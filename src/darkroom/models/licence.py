@@ -2,8 +2,8 @@
 
 import re
 
-from darkroom.errors import InputError, warn
-from darkroom.params import Section
+from darkroom.base.errors import InputError, warn
+from darkroom.base.params import Section
 
 # Licences that allow research only: Creative Commons' NC, FAIR's, Apple's research licence, SEER's.
 # https://huggingface.co/docs/hub/repositories-licenses; 'other' is the hub's name for a licence of the owner's own.

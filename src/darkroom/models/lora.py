@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import Lora
 from darkroom.models.layers import network_layers
-from darkroom.params import Lora
 
 KEY = "params.yaml: train.lora"
 # peft wraps a layer: its own weights are then those of `base_layer`, beside the matrices `lora_A` and `lora_B`.

@@ -8,13 +8,13 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError
+from darkroom.base.params import NetworkChoice, Params
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError
 from darkroom.models.licence import FROM_SCRATCH, WeightsOrigin
 from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.size import Size
-from darkroom.params import NetworkChoice, Params
 
 RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
 CARD, WEIGHTS = "model.json", "model.safetensors"

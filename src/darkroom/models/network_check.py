@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from darkroom.errors import InputError, described
+from darkroom.base.errors import InputError, described
 
 KEY = "params.yaml: train.model"
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from darkroom.errors import InputError
-from darkroom.instantiate import Builder
+from darkroom.base.errors import InputError
+from darkroom.base.instantiate import Builder
+from darkroom.base.params import Network, Target
 from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.builtin.small_resnet import small_resnet18
 from darkroom.models.builtin.whitened_cnn import WhitenedCNN
 from darkroom.models.errors import check_kwargs, no_weights, one_line_errors, unknown_name
 from darkroom.models.huggingface.network import build_huggingface
-from darkroom.params import Network, Target
 
 BUILTIN: dict[str, Callable[..., nn.Module]] = {
     "small_cnn": SmallCNN,

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from darkroom.params import PositiveFloat, Section
+from darkroom.base.params import PositiveFloat, Section
 
 
 class Preprocessing(Section):

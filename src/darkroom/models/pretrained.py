@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from darkroom.base.params import Network, Target
 from darkroom.models.errors import one_line_errors
 from darkroom.models.huggingface.repository import expected_images, find_repository
 from darkroom.models.licence import WeightsOrigin
-from darkroom.params import Network, Target
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation per channel, of values between 0 and 1."""

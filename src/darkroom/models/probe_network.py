@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.models.layers import head_name
 from darkroom.models.preprocessing import Normalized, Preprocessing
 

@@ -11,12 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, load_file, save_file
 from torch import Tensor, nn
 
-from darkroom import files, paths
-from darkroom.errors import InputError, RunError
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import Network, Params, Target
 from darkroom.models.model_json import CARD, RESTORE_ADVICE, WEIGHTS, Card, packages, parse_card, read_card
 from darkroom.models.networks import build_network, without_weights
 from darkroom.models.preprocessing import Normalized
-from darkroom.params import Network, Params, Target
 
 INDEX = "index.json"
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from darkroom.params import Section
+from darkroom.base.params import Section
 
 
 class Size(Section):

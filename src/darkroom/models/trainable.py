@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from darkroom.base.params import Network, Params, TrainParams
 from darkroom.data.channel_stats import measure_channels
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.resizing import fit
@@ -25,7 +26,6 @@ from darkroom.models.pretrained import Pretrained, describe_weights
 from darkroom.models.probe_network import make_probe
 from darkroom.models.saving import refuse_unsafe_loading
 from darkroom.models.size import Size, measure
-from darkroom.params import Network, Params, TrainParams
 
 # A network with `fit_to` is given 2000 images of 32 by 32 pixels, or fewer larger ones: enough patches, in little memory.
 FITTED_TO_PIXELS = 2000 * 32 * 32

@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from darkroom.params import TrainParams
+from darkroom.base.params import TrainParams
 
 
 class Average(nn.Module):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params, Teaching
 from darkroom.models.model_json import Card
 from darkroom.models.saving import build_published, open_content
-from darkroom.params import Params, Teaching
 
 KEY = "params.yaml: train.teacher.model"
 

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from darkroom.base.errors import InputError
+from darkroom.base.instantiate import Builder
+from darkroom.base.params import Params, TrainParams
 from darkroom.data.labels import Labels, count_labels, is_multilabel
-from darkroom.errors import InputError
-from darkroom.instantiate import Builder
-from darkroom.params import Params, TrainParams
 
 
 class FocalLoss(nn.Module):

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from darkroom.base.params import Params
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.metrics.extra import ExtraMetrics, Mode, build_metrics
@@ -23,7 +24,6 @@ from darkroom.objective.losses import class_weights, make_loss
 from darkroom.objective.mixup import Mixing
 from darkroom.objective.optimizers import make_optimizer
 from darkroom.objective.schedules import make_scheduler
-from darkroom.params import Params
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler | None]

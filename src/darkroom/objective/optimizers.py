@@ -8,10 +8,10 @@ from torch import nn
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from darkroom.errors import InputError, warn
-from darkroom.instantiate import Builder
+from darkroom.base.errors import InputError, warn
+from darkroom.base.instantiate import Builder
+from darkroom.base.params import Params, TrainParams
 from darkroom.models.layers import frozen_layers, network_layers
-from darkroom.params import Params, TrainParams
 
 
 def parameter_groups(network: nn.Module, train: TrainParams, lr: float) -> list[Any]:

@@ -5,9 +5,9 @@ import math
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from darkroom.instantiate import Builder
+from darkroom.base.instantiate import Builder
+from darkroom.base.params import Params
 from darkroom.metrics.extra import Mode
-from darkroom.params import Params
 
 
 class WarmupCosine(LambdaLR):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from darkroom.errors import one_line
+from darkroom.base.errors import one_line
 from darkroom.reporting.contents import CHANNELS, SPLITS, Contents, count_classes, count_images
 
 # Of more classes only the largest and smallest are shown; more skipped images are only counted.

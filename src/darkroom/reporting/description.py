@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from darkroom import files
-from darkroom.errors import one_line
+from darkroom.base import files
+from darkroom.base.errors import one_line
 from darkroom.reporting.card import data_card
 from darkroom.reporting.contents import (
     SPLITS,

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.errors import warn
+from darkroom.base.errors import warn
+from darkroom.base.params import EvaluateParams
 from darkroom.metrics.scores import Labels, is_right, most_confident_mistakes, score
 from darkroom.metrics.scores import predictions as predicted_labels
-from darkroom.params import EvaluateParams
 from darkroom.reporting.sheets import contact_sheet, evenly_sampled
 from darkroom.reporting.tables import LabelledPredictions, write_tables
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom import files
-from darkroom.errors import InputError
+from darkroom.base import files
+from darkroom.base.errors import InputError
 from darkroom.metrics.scores import THRESHOLD
 
 SEPARATOR = "; "

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom import files
-from darkroom.errors import one_line
+from darkroom.base import files
+from darkroom.base.errors import one_line
 from darkroom.metrics import scores
 
 

@@ -12,11 +12,11 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from darkroom import files, paths
-from darkroom.errors import InputError
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError
 from darkroom.experiments.overrides import SECTIONS, with_settings
+from darkroom.experiments.presets import set_arguments
 from darkroom.experiments.text import experiment_name, settings_text, table, value_text
-from darkroom.presets import set_arguments
 from darkroom.search.results import history, importances, ranked
 from darkroom.search.search import SearchResult
 from darkroom.search.space import Space

@@ -10,8 +10,8 @@ from optuna.samplers import BaseSampler, QMCSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from darkroom.instantiate import Builder
-from darkroom.params import Target, TuneParams
+from darkroom.base.instantiate import Builder
+from darkroom.base.params import Target, TuneParams
 
 
 class NumberedSampler(BaseSampler):

@@ -14,7 +14,10 @@ import optuna
 from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
-from darkroom.errors import InputError, RunError
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.git import git_output
+from darkroom.base.params import Params
+from darkroom.base.params_file import check_params
 from darkroom.experiments.baseline import Baseline
 from darkroom.experiments.leases import lease_gpus, visible_gpus
 from darkroom.experiments.overrides import SECTIONS, Settings, with_settings
@@ -22,9 +25,6 @@ from darkroom.experiments.repository import find_experiment, params_of
 from darkroom.experiments.runs import MAX_KILLS, Outcome, Runner, run_in_threads, thread_limits
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.text import experiment_name, settings_text
-from darkroom.git import git_output
-from darkroom.params import Params
-from darkroom.params_file import check_params
 from darkroom.search.samplers import make_pruner, make_sampler
 from darkroom.search.space import Space
 from darkroom.search.storage import faults, open_storage

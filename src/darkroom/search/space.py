@@ -8,10 +8,10 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import Distribution
+from darkroom.base.params_file import check_params
 from darkroom.experiments.overrides import SECTIONS, Settings, with_settings
-from darkroom.params import Distribution
-from darkroom.params_file import check_params
 
 Label = str | int | float | bool | None
 

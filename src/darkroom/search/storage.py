@@ -17,8 +17,8 @@ from optuna.storages.journal._file import BaseJournalFileLock, get_lock_file
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
-from darkroom.errors import InputError, RunError, one_line, warn
-from darkroom.files import WRITING
+from darkroom.base.errors import InputError, RunError, one_line, warn
+from darkroom.base.files import WRITING
 
 KEY = "params.yaml: tune.storage"
 # By default SQLAlchemy takes drivers for these that the project does not install.

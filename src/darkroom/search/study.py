@@ -6,13 +6,13 @@ from typing import Any
 
 from optuna.study import Study
 
-from darkroom.errors import InputError, RunError
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.git import git_output
+from darkroom.base.params import Params
 from darkroom.experiments.baseline import DATA
 from darkroom.experiments.overrides import SECTIONS
 from darkroom.experiments.repository import find_experiment, params_of
 from darkroom.experiments.text import experiment_name
-from darkroom.git import git_output
-from darkroom.params import Params
 from darkroom.search.space import Space
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.experiments.text import experiment_name
 from darkroom.search.search import SearchResult
 

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
+from darkroom.base.errors import InputError
 from darkroom.data.listing import printable
-from darkroom.errors import InputError
 from darkroom.sources.entries import Entry
 
 BLOCK_BYTES = 1 << 20

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from darkroom.base.errors import RunError
 from darkroom.data.images import Decoded, ImageArray
 from darkroom.data.listing import Item, Listing, Sample
-from darkroom.errors import RunError
 
 # Of the unpacked datasets/data/digits.csv.gz of scikit-learn 1.9.
 SHA256 = "6ebb3d2fee246a4e99363262ddf8a00a3c41bee6014c373ed9d9216ba7f651b8"

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from darkroom.base.errors import InputError
 from darkroom.data.images import ImageError
 from darkroom.data.listing import printable
-from darkroom.errors import InputError
 
 MAX_FILE_BYTES = 1 << 30
 

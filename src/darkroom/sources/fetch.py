@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from darkroom import files, paths
-from darkroom.errors import InputError, RunError, warn
-from darkroom.params import DownloadParams
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError, RunError, warn
+from darkroom.base.params import DownloadParams
 from darkroom.sources.remote import BACKENDS, copy_remote, is_remote, shown_address
 
 KEY = "params.yaml: download.archive"

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from darkroom.base.errors import InputError, warn
 from darkroom.data.images import EXTENSIONS
 from darkroom.data.listing import SPLITS, Item, Listing, Sample, printable
-from darkroom.errors import InputError, warn
 from darkroom.sources.entries import Entry
 
 JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")

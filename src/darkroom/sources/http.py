@@ -9,8 +9,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from darkroom.errors import InputError, RunError
-from darkroom.params import DownloadParams
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import DownloadParams
 from darkroom.sources.progress import progress_bar
 
 BACKOFF_SECONDS = (1.0, 2.0, 4.0)

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from darkroom.base.errors import InputError, RunError, one_line
+from darkroom.base.params import DownloadParams
 from darkroom.data.images import ImageError
 from darkroom.data.listing import Listing, printable
-from darkroom.errors import InputError, RunError, one_line
-from darkroom.params import DownloadParams
 from darkroom.sources.entries import read_file
 from darkroom.sources.folder import LEVELS
 from darkroom.sources.manifest import Row, Table, cell_text, list_manifest

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from darkroom.base.errors import InputError, one_line
+from darkroom.base.params import Columns
 from darkroom.data.images import ImageError
 from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample, ordered_classes, printable
-from darkroom.errors import InputError, one_line
-from darkroom.params import Columns
 from darkroom.sources.folder import LEVELS, name_all_classes
 
 # Usual names of columns, for those that params.yaml does not name.

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError
+from darkroom.base.params import DownloadParams
 from darkroom.data.images import ImageArray, ImageError, decode, encode
 from darkroom.data.labels import Labels, count_labels, multi_hot
 from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample
 from darkroom.data.perceptual_hash import perceptual_hash
 from darkroom.data.resizing import resize
-from darkroom.errors import InputError
-from darkroom.params import DownloadParams
 from darkroom.sources.pack_files import Columns, PackedImage, Shards, write_index, write_npy
 from darkroom.sources.progress import progress_bar
 

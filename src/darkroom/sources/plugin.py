@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from darkroom.base.errors import InputError
+from darkroom.base.instantiate import Builder
+from darkroom.base.params import Target
 from darkroom.data.images import Decoded, ImageError
 from darkroom.data.listing import SPLITS, Data, Example, Item, Label, Listing, Sample, ordered_classes, printable
-from darkroom.errors import InputError
-from darkroom.instantiate import Builder
-from darkroom.params import Target
 from darkroom.sources.entries import read_file
 
 KEY = "params.yaml: download.source"

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from darkroom import paths
+from darkroom.base import paths
+from darkroom.base.errors import InputError
+from darkroom.base.params import DownloadParams, Target
 from darkroom.data.images import ImageError
 from darkroom.data.listing import Listing
-from darkroom.errors import InputError
-from darkroom.params import DownloadParams, Target
 from darkroom.sources.archive import Limits, unpack
 from darkroom.sources.entries import Entry, read_file, scan
 from darkroom.sources.fetch import fetch, shown_archive

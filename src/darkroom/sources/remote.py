@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
+from darkroom.base.errors import InputError, RunError, one_line
 from darkroom.data.images import ImageError
 from darkroom.data.listing import printable
-from darkroom.errors import InputError, RunError, one_line
 from darkroom.sources.entries import MAX_FILE_BYTES, Entry
 from darkroom.sources.progress import progress_bar
 

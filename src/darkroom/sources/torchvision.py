@@ -18,11 +18,11 @@ from urllib.error import URLError
 import numpy as np
 from PIL import Image
 
-from darkroom import paths
+from darkroom.base import paths
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import DownloadParams
 from darkroom.data.images import Decoded, ImageError, convert
 from darkroom.data.listing import Item, Listing, Sample
-from darkroom.errors import InputError, RunError
-from darkroom.params import DownloadParams
 from darkroom.sources.fetch import download_lock
 
 KEY = "params.yaml: download"

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.base.errors import InputError
+from darkroom.base.params import SplitParams
 from darkroom.data.labels import count_labels
 from darkroom.data.listing import SPLITS
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import LEFT_OUT
-from darkroom.errors import InputError
-from darkroom.params import SplitParams
 from darkroom.splitting.duplicates import Duplicates, connected, find_duplicates
 from darkroom.splitting.stable import split_by_content
 from darkroom.splitting.stratified import split_stratified

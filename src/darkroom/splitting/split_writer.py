@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.params import SplitParams
 from darkroom.data.labels import count_labels, names
 from darkroom.data.listing import SPLITS
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import DUPLICATES, LEFT_OUT, MANIFEST, NO_FOLD, PLACES, label_texts
-from darkroom.params import SplitParams
 from darkroom.splitting.assign import Assignment
 
 DUPLICATE_COLUMNS = ["kind", "distance", "split", "other_split", "class", "other_class", "row", "other_row", "id", "other_id"]

@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.base.params import SplitParams
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import NO_FOLD
-from darkroom.params import SplitParams
 
 
 def split_by_content(

@@ -8,11 +8,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.base.errors import InputError
+from darkroom.base.params import SplitParams
 from darkroom.data.labels import Labels, count_labels, is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import NO_FOLD
-from darkroom.errors import InputError
-from darkroom.params import SplitParams
 from darkroom.splitting.duplicates import connected
 
 # Groups are split in parts of at least 1/20.

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from darkroom import paths
-from darkroom.nested import flatten
-from darkroom.params_file import read_yaml
+from darkroom.base import paths
+from darkroom.base.nested import flatten
+from darkroom.base.params_file import read_yaml
 
 Inputs = dict[str, str]
 """Values of parameters by `params.yaml: train.lr`, hashes of files by `src/train.py`."""

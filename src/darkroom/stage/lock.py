@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from darkroom import files, paths
-from darkroom.errors import RunError, warn
+from darkroom.base import files, paths
+from darkroom.base.errors import RunError, warn
 from darkroom.stage.orphans import end, is_orphan, missed_death_of_dvc
 
 # Time for an orphan to save its state and end.

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from darkroom.errors import MAIN_PROCESS, is_main_process
+from darkroom.base.errors import MAIN_PROCESS, is_main_process
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from darkroom import files, paths
-from darkroom.errors import MAIN_PROCESS, RunError, is_main_process
+from darkroom.base import files, paths
+from darkroom.base.errors import MAIN_PROCESS, RunError, is_main_process
 from darkroom.stage.inputs import Inputs, read_inputs
 from darkroom.stage.lock import locked
 from darkroom.stage.orphans import die_with_parent

@@ -25,15 +25,15 @@ from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from darkroom.base.errors import RunError
+from darkroom.base.params import MEASURED
 from darkroom.data.rng import generator
-from darkroom.errors import RunError
 from darkroom.hardware.devices import set_seed
 from darkroom.input.dataset import Batch
 from darkroom.input.samplers import STEP
 from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
 from darkroom.objective.objective import Objective
 from darkroom.objective.schedules import interval
-from darkroom.params import MEASURED
 
 
 class Classifier(pl.LightningModule):

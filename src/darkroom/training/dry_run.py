@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from darkroom.base.errors import InputError, described
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Rows
-from darkroom.errors import InputError, described
 from darkroom.input.dataset import Batch, ImageDataset
 from darkroom.models.network_check import checked_logits, state_kept
 from darkroom.training.classifier import Classifier

@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 import torch
 from dvc.dirs import site_cache_dir
 
-from darkroom import files
-from darkroom.errors import RunError
+from darkroom.base import files
+from darkroom.base.errors import RunError
+from darkroom.base.params import Params
 from darkroom.input.loaders import timed_out
-from darkroom.params import Params
 
 
 @contextmanager

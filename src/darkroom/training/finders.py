@@ -17,8 +17,8 @@ from lightning_fabric import Fabric
 from numpy.typing import NDArray
 from torch import Tensor
 
+from darkroom.base.errors import RunError, warn
 from darkroom.data.pack import Rows
-from darkroom.errors import RunError, warn
 from darkroom.hardware.devices import stop_looking_for_gpus
 from darkroom.hardware.memory import free_memory
 from darkroom.input.dataset import Batch

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 
+from darkroom.base.errors import RunError
 from darkroom.data.split_file import Split
-from darkroom.errors import RunError
 from darkroom.input.cached_features import CachedFeatures, ComputeFeatures
 from darkroom.input.in_memory import describe_input, make_repeating_loader
 from darkroom.input.loaders import make_loader

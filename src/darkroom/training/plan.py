@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 
+from darkroom.base.errors import InputError
+from darkroom.base.instantiate import Builder
+from darkroom.base.params import Network, Params
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
-from darkroom.errors import InputError
 from darkroom.hardware import devices
 from darkroom.input.dataset import ImageDataset
 from darkroom.input.training_images import build_training_images
-from darkroom.instantiate import Builder
 from darkroom.models.huggingface.network import HuggingFaceClassifier
 from darkroom.models.init_from import InitialWeights
 from darkroom.models.licence import check_licence
@@ -19,7 +20,6 @@ from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.trainable import TrainableModel, build_model
 from darkroom.objective.distillation import Teacher
 from darkroom.objective.objective import Objective, build_objective
-from darkroom.params import Network, Params
 from darkroom.training.classifier import Classifier
 from darkroom.training.dry_run import dry_run
 from darkroom.training.observing.loggers import check_loggers

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from darkroom import files, paths
-from darkroom.errors import warn
+from darkroom.base import files, paths
+from darkroom.base.errors import warn
 from darkroom.hardware.devices import choose_device, is_fast_at_bf16
 from darkroom.models.probe_network import Probe
 from darkroom.training.plan import Plan

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from darkroom import files
+from darkroom.base import files
 from darkroom.data.split_file import Split
 from darkroom.models.model_json import make_card
 from darkroom.models.saving import save_checkpoints, save_model

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from darkroom import paths
-from darkroom.errors import Pruned, RunError
+from darkroom.base import paths
+from darkroom.base.errors import Pruned, RunError
 from darkroom.training.checkpoints.saved_states import StateStore
 
 TIMEOUT_SECONDS = 60.0

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 from torch._dynamo.exc import TorchDynamoException
 from torch._dynamo.utils import calculate_time_spent
 
-from darkroom.errors import RunError, described
+from darkroom.base.errors import RunError, described
 
 # Of a compiler's message, which may be pages long.
 MOST_LETTERS = 200

@@ -16,10 +16,10 @@ from pytorch_lightning.plugins import environments
 from pytorch_lightning.strategies import StrategyRegistry
 from torch import distributed
 
-from darkroom.errors import InputError, described
+from darkroom.base.errors import InputError, described
+from darkroom.base.params import Params, TrainParams
 from darkroom.hardware.devices import stop_looking_for_gpus
 from darkroom.metrics.extra import Mode
-from darkroom.params import Params, TrainParams
 from darkroom.training.checkpoints.resume import State, StateInMemory
 from darkroom.training.observing.observers import Observers
 

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from darkroom.base.errors import InputError
 from darkroom.data.labels import SEPARATOR
-from darkroom.errors import InputError
 from darkroom.versions.revisions import Revision
 
 RAW, SPLIT = "data/raw", "data/split"

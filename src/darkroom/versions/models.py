@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.versions.revisions import open_revision
 
 MODEL = ("model.json", "model.safetensors")

@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError, one_line
 from darkroom.data.pack import Rows
-from darkroom.errors import InputError, one_line
 from darkroom.versions.differences import KINDS, NONE, Differences
 from darkroom.versions.revisions import Revision
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darkroom.errors import InputError, described
-from darkroom.git import git
+from darkroom.base.errors import InputError, described
+from darkroom.base.git import git
 
 WORKSPACE = "workspace"
 LOCK = "dvc.lock"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from darkroom.base.command import Parser
+from darkroom.base.errors import InputError
+from darkroom.base.params_file import read_yaml
+from darkroom.base.paths import PRESETS
 from darkroom.cli import COMMANDS, REFUSED_BY_DVC
-from darkroom.command import Parser
-from darkroom.errors import InputError
-from darkroom.params_file import read_yaml
-from darkroom.paths import PRESETS
-from darkroom.presets import preset_names
+from darkroom.experiments.presets import preset_names
 
 ROOT = Path(__file__).resolve().parents[3]
 STAGES = list(read_yaml(ROOT / "dvc.yaml")["stages"])

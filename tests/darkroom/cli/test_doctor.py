@@ -114,7 +114,7 @@ def test_an_old_python_reads_enough_to_say_so(name: str) -> None:
 
 def test_the_version_is_checked_before_anything_else_is_read() -> None:
     text = (ROOT / "src/darkroom/cli/__init__.py").read_text(encoding="utf-8")
-    assert text.index("sys.version_info < OLDEST") < text.index("from darkroom.command import run_command")
+    assert text.index("sys.version_info < OLDEST") < text.index("from darkroom.base.command import run_command")
 
 
 def starts(python: str) -> bool:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from darkroom import paths
+from darkroom.base import paths
+from darkroom.base.errors import InputError
+from darkroom.base.params_file import read_yaml
 from darkroom.cli.predict import SHOWN, check_place, main, table_lines
-from darkroom.errors import InputError
-from darkroom.params_file import read_yaml
 from darkroom.reporting.predictions import Predictions
 
 CLASSES = ["ant", "bee", "wild cat"]

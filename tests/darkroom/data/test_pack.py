@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import DownloadParams
 from darkroom.data.images import Decoded
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
-from darkroom.errors import InputError, RunError
-from darkroom.params import DownloadParams
 from darkroom.sources.pack_writer import write_pack
 
 RAW = [np.full((4, 6), row, np.uint8) for row in range(10)]

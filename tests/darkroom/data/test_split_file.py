@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError
-from darkroom.params import Params
 from darkroom.splitting.assign import assign_splits
 from darkroom.splitting.split_writer import write_split
 

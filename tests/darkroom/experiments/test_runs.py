@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import HardwareParams
+from darkroom.base.paths import TRIAL_SOCKET
 from darkroom.experiments import runs
 from darkroom.experiments.leases import VISIBLE, lease_gpus, visible_gpus
 from darkroom.experiments.runs import Outcome, read_outcome, thread_limits
-from darkroom.params import HardwareParams
-from darkroom.paths import TRIAL_SOCKET
 
 FAILED = "ERROR: failed to reproduce 'train': failed to run: python src/train.py, exited with {}\n"
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.git import git_output
+from darkroom.base.params_file import read_yaml
 from darkroom.experiments.overrides import with_settings
 from darkroom.experiments.repository import Snapshot, add_to_snapshot, find_experiment, params_of, take_snapshot
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.yaml_edits import write_params
-from darkroom.git import git_output
-from darkroom.params_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -16,7 +16,7 @@ import pytest
 from findings_of import shell
 from packaging.requirements import Requirement
 
-from darkroom import files
+from darkroom.base import files
 from darkroom.health import checks, dvc_setup, findings, installation, leftovers, locks, machine, processes, repository
 from darkroom.health.findings import Check, Finding
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from findings_of import HOLD_STAGE, held, line, shell, way_out
 
-from darkroom import files
+from darkroom.base import files
 from darkroom.health import leftovers
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from darkroom.base.params import Network
 from darkroom.inference.folding import TOLERANCE, fold_batch_norm
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
-from darkroom.params import Network
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 COLOUR = Preprocessing(image_size=64, channels=3, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.3))

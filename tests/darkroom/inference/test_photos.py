@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.data.images import decode
 from darkroom.data.resizing import fit, resize
-from darkroom.errors import InputError
 from darkroom.inference.photos import Photos, find_photos
-from darkroom.params import Params
 
 
 def test_folders_are_searched_and_files_taken_as_named(tmp_path: Path, image: Callable[..., bytes]) -> None:

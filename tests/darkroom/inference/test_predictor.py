@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch._inductor import config
 from torch.compiler import set_stance
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import HardwareParams, Network, Params
 from darkroom.inference import backends
 from darkroom.inference import predictor as predictors
 from darkroom.inference.predict import predict_rows
@@ -24,7 +25,6 @@ from darkroom.models.model_json import Card
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published
-from darkroom.params import HardwareParams, Network, Params
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SEEN = Preprocessing(image_size=8, channels=1, mean=(0.3,), std=(0.2,))

@@ -10,6 +10,8 @@ from torch import nn
 from torchvision import transforms
 from torchvision.transforms import v2
 
+from darkroom.base.instantiate import Builder
+from darkroom.base.params import Target
 from darkroom.input.albumentations import ArrayTransform, transform_array
 from darkroom.input.augment import (
     AlternatingFlip,
@@ -21,8 +23,6 @@ from darkroom.input.augment import (
     RandomShift,
 )
 from darkroom.input.pixel_moves import mirror_by_choice, mirror_in_numpy, repeat_border, shift_by_index, shift_in_numpy
-from darkroom.instantiate import Builder
-from darkroom.params import Target
 
 
 def make_images(count: int = 4) -> torch.Tensor:

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import Params
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError, RunError
 from darkroom.input.cached_features import CachedFeatures
 from darkroom.input.dataset import ImageDataset
 from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.layers import head_name
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.probe_network import Probe, make_probe
-from darkroom.params import Params
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

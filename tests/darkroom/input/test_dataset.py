@@ -11,6 +11,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from darkroom.base.params import Params
 from darkroom.data.images import Decoded
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
@@ -19,7 +20,6 @@ from darkroom.input.augment import RandomCropResize, RandomShift
 from darkroom.input.dataset import ImageDataset
 from darkroom.input.loaders import make_loader
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
-from darkroom.params import Params
 from darkroom.sources.pack_writer import write_pack
 
 

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from darkroom.base.params import Params
 from darkroom.input import in_memory
 from darkroom.input.augment import (
     AlternatingFlip,
@@ -23,7 +24,6 @@ from darkroom.input.dataset import ImageCache, ImageDataset
 from darkroom.input.in_memory import InMemoryLoader, describe_input, make_repeating_loader
 from darkroom.input.loaders import Loader, ThreadLoader
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
-from darkroom.params import Params
 
 CPU = torch.device("cpu")
 WHOLE = [AlternatingFlip(), RandomShift(2), RandomColor()]

@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
-from darkroom.errors import InputError, RunError
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import Params
 from darkroom.input.augment import ImageAugmentation, RandomCropResize, RandomFlip, RandomShift
 from darkroom.input.dataset import ImageDataset
 from darkroom.input.loaders import AHEAD, ThreadLoader, describe_reading, make_loader, num_readers
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
-from darkroom.params import Params
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 PURE = [RandomCropResize(), RandomFlip(), RandomShift(2)]

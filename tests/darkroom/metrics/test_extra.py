@@ -11,13 +11,13 @@ import torch
 from sklearn.metrics import cohen_kappa_score, matthews_corrcoef, roc_auc_score
 from torchmetrics.classification import CalibrationError
 
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import Params, Target
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError, RunError
 from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
 from darkroom.metrics.extra import ExtraMetrics, build_metrics, measure_extra
 from darkroom.metrics.scores import score
 from darkroom.objective.schedules import make_scheduler
-from darkroom.params import Params, Target
 from darkroom.reporting.evaluation import measure
 from darkroom.reporting.tables import LabelledPredictions
 from darkroom.training.checkpoints.best import KeepBest

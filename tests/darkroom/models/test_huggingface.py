@@ -13,8 +13,9 @@ from huggingface_hub import constants
 from torch import nn
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from darkroom import files, paths
-from darkroom.errors import InputError, RunError
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import Network, Params
 from darkroom.models.huggingface import network as huggingface
 from darkroom.models.huggingface import repository
 from darkroom.models.model_json import make_card
@@ -22,7 +23,6 @@ from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.pretrained import describe_weights
 from darkroom.models.saving import load_model, save_model
-from darkroom.params import Network, Params
 from darkroom.training.plan import Plan, make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")

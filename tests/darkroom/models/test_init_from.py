@@ -9,11 +9,11 @@ import torch
 from publishing import publish
 from torchvision.models import mobilenet_v3_small
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.models.init_from import InitialWeights, load_initial_weights, open_initial_weights
 from darkroom.models.licence import WeightsOrigin
 from darkroom.models.pretrained import Pretrained
-from darkroom.params import Params
 from darkroom.stage.runner import Stage
 from darkroom.training.checkpoints.saved_states import depends_on
 from darkroom.training.plan import Plan, make_plan
@@ -132,7 +132,7 @@ def test_a_state_depends_on_the_weights_behind_the_name(make_params: Callable[..
 
 
 def test_a_restricted_licence_is_handed_on(make_params: Callable[..., Params], digits: Any, published: Path) -> None:
-    from darkroom import files
+    from darkroom.base import files
 
     card = files.read_sealed_json(published / "model.json")
     card["origin"] = {"source": "timm: x", "licence": "cc-by-nc-4.0", "sha256": {}}

@@ -10,12 +10,12 @@ import torch
 import torchvision
 from torch import nn
 
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError
 from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.layers import Frozen, network_layers
 from darkroom.objective.optimizers import make_optimizer, parameter_groups
-from darkroom.params import Params
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import Network, Params, Target
 from darkroom.models.licence import WeightsOrigin, check_licence
 from darkroom.models.pretrained import describe_weights
-from darkroom.params import Network, Params, Target
 from darkroom.training.plan import make_plan
 
 

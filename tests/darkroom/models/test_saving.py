@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from darkroom import files
-from darkroom.errors import InputError
+from darkroom.base import files
+from darkroom.base.errors import InputError
+from darkroom.base.params import Network, Params, Target
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import load_model, save_model
-from darkroom.params import Network, Params, Target
 
 SEEN = Preprocessing(image_size=8, channels=1, mean=(0.3,), std=(0.2,))
 SMALL = {"provider": "builtin", "name": "small_cnn", "pretrained": False, "kwargs": {"width": 4}}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.models.builtin.whitened_cnn import WhitenedCNN
-from darkroom.params import Params
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

@@ -8,9 +8,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError
-from darkroom.params import Params
 from darkroom.training import fit as fitting
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.saved_states import StateStore

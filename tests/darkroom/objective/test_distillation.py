@@ -10,9 +10,10 @@ import torch
 from publishing import Best, publish, teacher_of
 from torch import Tensor, nn
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params, Teaching
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError
 from darkroom.input.dataset import Batch
 from darkroom.metrics.epoch import EpochMetrics
 from darkroom.models.model_json import Card, make_card, read_card
@@ -21,7 +22,6 @@ from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import save_model
 from darkroom.objective.distillation import Teacher, distillation_loss
 from darkroom.objective.mixup import Mixing
-from darkroom.params import Params, Teaching
 from darkroom.stage.runner import Stage
 from darkroom.training.checkpoints.saved_states import StateStore, depends_on
 from darkroom.training.fit import fit

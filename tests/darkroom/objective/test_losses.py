@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.objective.losses import FocalLoss, class_weights, make_loss
-from darkroom.params import Params
 from darkroom.training.plan import make_plan
 
 LOGITS = torch.tensor([[2.0, 0.5, -1.0], [0.1, 0.2, 0.3]], dtype=torch.float64)

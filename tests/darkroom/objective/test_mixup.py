@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.input.dataset import Batch
 from darkroom.objective.mixup import Mixing
-from darkroom.params import Params
 from darkroom.training.plan import make_plan
 
 

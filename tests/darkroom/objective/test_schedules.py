@@ -11,9 +11,9 @@ import torch
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau, StepLR
 
+from darkroom.base.params import Params
 from darkroom.data.split_file import Split
 from darkroom.objective.schedules import WarmupCosine, interval
-from darkroom.params import Params
 from darkroom.training import fit as fitting
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.plan import make_plan

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.reporting.predictions import Predictions, check_out, write_predictions
 
 NAMES = [

@@ -11,7 +11,7 @@ import pytest
 from postgres import program, running_server
 from searching import assert_sound, close, open_trials, work
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.search import trials as trials_module
 from darkroom.search.storage import open_storage
 

@@ -10,9 +10,9 @@ import pytest
 from optuna.trial import TrialState
 from searching import open_trials
 
-from darkroom import paths
+from darkroom.base import paths
+from darkroom.base.params_file import check_params, read_yaml
 from darkroom.experiments.overrides import with_settings
-from darkroom.params_file import check_params, read_yaml
 from darkroom.search.report import arguments, closing_lines, counts, settings_of, write_report
 from darkroom.search.search import SearchResult
 

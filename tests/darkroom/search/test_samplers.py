@@ -7,8 +7,8 @@ import optuna
 import pytest
 from optuna.samplers import QMCSampler, RandomSampler
 
-from darkroom.errors import InputError
-from darkroom.params import Target, TuneParams
+from darkroom.base.errors import InputError
+from darkroom.base.params import Target, TuneParams
 from darkroom.search.samplers import NumberedSampler, make_pruner, make_sampler
 from darkroom.search.storage import open_storage
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params_file import check_params
 from darkroom.experiments.overrides import with_settings
-from darkroom.params_file import check_params
 from darkroom.search.space import Space, distribution, labels
 
 SGD, ADAM = {"_target_": "torch.optim.SGD"}, {"_target_": "torch.optim.AdamW", "weight_decay": 0.01}

@@ -11,7 +11,7 @@ import pytest
 from optuna.storages import RDBStorage
 from sqlalchemy.exc import IntegrityError
 
-from darkroom.errors import InputError, RunError
+from darkroom.base.errors import InputError, RunError
 from darkroom.search import storage as storage_module
 from darkroom.search.storage import JournalLock, faults, open_storage
 

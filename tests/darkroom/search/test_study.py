@@ -9,11 +9,11 @@ from typing import Any
 import optuna
 import pytest
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params_file import check_params
 from darkroom.experiments.overrides import with_settings
 from darkroom.experiments.repository import git
 from darkroom.experiments.yaml_edits import write_params
-from darkroom.params_file import check_params
 from darkroom.search.space import Space
 from darkroom.search.study import check_baseline, check_study, with_start
 

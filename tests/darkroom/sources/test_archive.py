@@ -10,7 +10,7 @@ from typing import IO
 
 import pytest
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.sources.archive import RATIO_FREE_BYTES, Limits, unpack
 
 LIMITS = Limits(max_files=10, max_bytes=200e6, max_ratio=200)

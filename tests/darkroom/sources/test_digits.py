@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from darkroom.base.errors import RunError
 from darkroom.data.images import Decoded
-from darkroom.errors import RunError
 from darkroom.sources import digits
 from darkroom.sources.digits import list_digits
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from darkroom.errors import InputError
-from darkroom.params import DownloadParams
+from darkroom.base.errors import InputError
+from darkroom.base.params import DownloadParams
 from darkroom.sources import http
 from darkroom.sources.fetch import checksum, fetch, shown_archive
 

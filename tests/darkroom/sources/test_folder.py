@@ -10,9 +10,9 @@ from typing import IO
 
 import pytest
 
+from darkroom.base.errors import InputError
 from darkroom.data.images import ImageError
 from darkroom.data.listing import Listing
-from darkroom.errors import InputError
 from darkroom.sources.archive import Limits, unpack
 from darkroom.sources.entries import Entry, scan
 from darkroom.sources.folder import list_images

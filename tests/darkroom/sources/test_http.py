@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from darkroom.errors import InputError, RunError
-from darkroom.params import DownloadParams
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import DownloadParams
 from darkroom.sources import http as module
 from darkroom.sources.http import transfer
 

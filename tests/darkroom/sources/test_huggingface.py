@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from hub import COMMIT, Hub, hub
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError
+from darkroom.base.params import DownloadParams
 from darkroom.data.pack import Pack
-from darkroom.errors import InputError
-from darkroom.params import DownloadParams
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 
@@ -267,9 +267,9 @@ class TestHub:
             script = f"""
 import sys, json
 from pathlib import Path
-from darkroom import files, paths
-from darkroom.command import run_command
-from darkroom.params_file import check_params, read_yaml
+from darkroom.base import files, paths
+from darkroom.base.command import run_command
+from darkroom.base.params_file import check_params, read_yaml
 content = read_yaml(Path({str(ROOT / "params.yaml")!r}))
 content["download"] |= {{"source": "huggingface", "dataset": {dataset!r}, "arguments": {arguments!r}}}
 paths.ROOT = Path({str(root)!r})

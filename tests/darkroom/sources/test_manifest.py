@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError
+from darkroom.base.params import DownloadParams
 from darkroom.data.pack import Pack
-from darkroom.errors import InputError
-from darkroom.params import DownloadParams
 from darkroom.sources.manifest import read_table
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError
+from darkroom.base.params import DownloadParams
 from darkroom.data.images import Decoded, decode
 from darkroom.data.listing import Item, Listing, Sample
 from darkroom.data.pack import Pack
-from darkroom.errors import InputError
-from darkroom.params import DownloadParams
 from darkroom.sources import pack_files, pack_writer
 from darkroom.sources.entries import scan
 from darkroom.sources.folder import list_images

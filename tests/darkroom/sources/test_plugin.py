@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from darkroom.base.errors import InputError
+from darkroom.base.params import DownloadParams
 from darkroom.data.pack import Pack
-from darkroom.errors import InputError
-from darkroom.params import DownloadParams
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from darkroom.errors import InputError
-from darkroom.params import DownloadParams
+from darkroom.base.errors import InputError
+from darkroom.base.params import DownloadParams
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 

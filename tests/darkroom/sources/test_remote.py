@@ -14,10 +14,10 @@ import pytest
 from object_store import ObjectStore, breaks_off, object_store, refuses, whole
 from ssh_server import ssh_server
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import DownloadParams
 from darkroom.data.pack import Pack
-from darkroom.errors import InputError, RunError
-from darkroom.params import DownloadParams
 from darkroom.sources import pack_writer, remote
 from darkroom.sources.fetch import checksum, fetch
 from darkroom.sources.pack_writer import write_pack

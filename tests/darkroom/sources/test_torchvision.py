@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import DownloadParams
 from darkroom.data.images import Decoded
 from darkroom.data.listing import Listing
-from darkroom.errors import InputError, RunError
-from darkroom.params import DownloadParams
 from darkroom.sources import torchvision
 from darkroom.sources.torchvision import list_torchvision
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.data.pack import Pack
-from darkroom.errors import InputError
-from darkroom.params import Params
 from darkroom.splitting.assign import assign_splits
 
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from darkroom.base.params import Params
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.params import Params
 from darkroom.splitting.assign import assign_splits
 from darkroom.splitting.split_writer import summary, write_split
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom import paths
+from darkroom.base import paths
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.errors import RunError
+from darkroom.base.errors import RunError
 from darkroom.stage import lock as lock_module
 from darkroom.stage.lock import locked
 

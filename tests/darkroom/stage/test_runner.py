@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.errors import RunError
+from darkroom.base.errors import RunError
 from darkroom.stage.inputs import read_inputs
 from darkroom.stage.runner import Stage, running
 

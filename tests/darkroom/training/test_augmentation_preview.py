@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from darkroom.base.params import Params
 from darkroom.input.dataset import ImageDataset
-from darkroom.params import Params
 from darkroom.training.augmentation_preview import MAX_EPOCHS, augmented_views
 from darkroom.training.plan import make_plan
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from interruptions import CHANGES, Result, Stop, assert_equal, few_of, run
 
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError
 from darkroom.input.dataset import ImageDataset
-from darkroom.params import Params
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.finders import SweepTrainer
 from darkroom.training.fit import fit

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from darkroom.base.params import Params
 from darkroom.data import pack as packs
 from darkroom.data.pack import Pack
 from darkroom.inference import backends
@@ -20,7 +21,6 @@ from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.model_json import Card
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published
-from darkroom.params import Params
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

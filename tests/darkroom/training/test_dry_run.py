@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.input.dataset import Batch
 from darkroom.models.network_check import check_network
 from darkroom.training.dry_run import try_step

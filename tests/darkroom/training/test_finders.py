@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from darkroom.errors import RunError
-from darkroom.params import Params
+from darkroom.base.errors import RunError
+from darkroom.base.params import Params
 from darkroom.training import finders
 from darkroom.training.finders import Trial, find_batch_size, find_lr, smallest_fast, steepest
 from darkroom.training.plan import Plan, make_plan

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import Params
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError, RunError
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
-from darkroom.params import Params
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.errors import Interrupted
+from darkroom.base.errors import Interrupted
+from darkroom.base.params import Params
 from darkroom.input.augment import AlternatingFlip, RandomColor, RandomShift
 from darkroom.input.dataset import ImageDataset
 from darkroom.input.in_memory import InMemoryLoader, make_repeating_loader
 from darkroom.input.samplers import ShuffledBatchSampler
-from darkroom.params import Params
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.hardware import devices
-from darkroom.params import Params
 from darkroom.training import precision
 from darkroom.training.plan import Plan, make_plan
 from darkroom.training.precision import resolve_precision

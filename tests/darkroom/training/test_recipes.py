@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from darkroom import paths
-from darkroom.params import Params
-from darkroom.params_file import check_params
-from darkroom.presets import overlaid, preset_names, read_preset
+from darkroom.base import paths
+from darkroom.base.params import Params
+from darkroom.base.params_file import check_params
+from darkroom.experiments.presets import overlaid, preset_names, read_preset
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from darkroom import paths
+from darkroom.base import paths
+from darkroom.base.errors import Pruned, RunError
+from darkroom.base.params import Params
 from darkroom.data.split_file import Split
-from darkroom.errors import Pruned, RunError
 from darkroom.experiments.runs import _Listener
-from darkroom.params import Params
 from darkroom.training import fit as fitting
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.plan import make_plan

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch._inductor import config
 
-from darkroom.errors import RunError
-from darkroom.params import Params
+from darkroom.base.errors import RunError
+from darkroom.base.params import Params
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError
 from darkroom.versions.datasets import DATASET, INDEX, MANIFEST, RAW, SPLIT, read_dataset
 from darkroom.versions.revisions import Revision
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from clones import make_clone
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.versions.models import read_model
 
 

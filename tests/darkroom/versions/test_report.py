@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.versions.datasets import TEXT, Dataset
 from darkroom.versions.differences import compare
 from darkroom.versions.report import COLUMNS, check_table, lines, write_table

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.errors import InputError
+from darkroom.base.errors import InputError
 from darkroom.versions.revisions import Revision, _commit, open_revision
 
 BASELINES = ("a" * 40, "b" * 40)

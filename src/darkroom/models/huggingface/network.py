@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from darkroom.errors import InputError, one_line, warn
+from darkroom.base.errors import InputError, one_line, warn
+from darkroom.base.params import Network
 from darkroom.models.errors import check_kwargs
 from darkroom.models.huggingface.repository import KEY, fetch_weights, find_repository, library
-from darkroom.params import Network
 
 # timm's networks have a provider of their own; ShieldGemma classifies by questions in its prompt.
 NO_CLASSIFIERS = {"timm_wrapper": "set provider to timm, and name to timm's name of it", "shieldgemma2": "name another"}

@@ -10,10 +10,10 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from darkroom import files, paths
-from darkroom.errors import InputError, RunError, described, one_line, warn
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError, RunError, described, one_line, warn
+from darkroom.base.params import Network
 from darkroom.models.errors import no_weights
-from darkroom.params import Network
 
 KEY = "params.yaml: train.model"
 NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:@(?P<revision>[\w.-]+))?")

@@ -19,9 +19,9 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ign
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor
 
-from darkroom.errors import Interrupted
-from darkroom.signals import SIGNALS
-from darkroom.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH
+from darkroom.base.errors import Interrupted
+from darkroom.base.signals import SIGNALS
+from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH
 from darkroom.training.checkpoints.saved_states import StateStore
 
 State = dict[str, Any]

@@ -16,14 +16,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from darkroom import files, paths
-from darkroom.errors import RunError, is_main_process, warn
+from darkroom.base import files, paths
+from darkroom.base.errors import RunError, is_main_process, warn
+from darkroom.base.nested import flatten
+from darkroom.base.params import Params
+from darkroom.base.state_files import WEIGHTS_SUFFIX
 from darkroom.models.model_json import packages, science
-from darkroom.nested import flatten
-from darkroom.params import Params
 from darkroom.stage.lock import locked
 from darkroom.stage.runner import Stage
-from darkroom.state_files import WEIGHTS_SUFFIX
 
 # The newest two, so that one damaged file does not cost the whole training.
 KEPT_PER_TRAINING = 2

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from darkroom import files
+from darkroom.base import files
 
 Lines = Mapping[str, Sequence[float]]
 WIDTH_INCHES, HEIGHT_INCHES, DPI = 9.0, 2.2, 100

@@ -14,7 +14,7 @@ from pytorch_lightning.profilers import SimpleProfiler
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, schedule
 
-from darkroom import files
+from darkroom.base import files
 from darkroom.input.dataset import Batch
 from darkroom.training.observing.resilient_logger import ResilientLogger
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
-from darkroom.errors import InputError, RunError
-from darkroom.instantiate import Builder
-from darkroom.nested import flatten
-from darkroom.params import Params, Target
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.instantiate import Builder
+from darkroom.base.nested import flatten
+from darkroom.base.params import Params, Target
 from darkroom.training.observing.resilient_logger import ResilientLogger, short_message, short_timeouts
 
 KEY = "train.loggers"

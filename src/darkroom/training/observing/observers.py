@@ -10,9 +10,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from darkroom import files, paths
-from darkroom.errors import is_main_process
-from darkroom.params import Params
+from darkroom.base import files, paths
+from darkroom.base.errors import is_main_process
+from darkroom.base.params import Params
 from darkroom.training.observing.inspection import Histograms, Inputs, Profile
 from darkroom.training.observing.loggers import KeepLoggers, open_loggers
 from darkroom.training.observing.provenance import write_circumstances

@@ -11,8 +11,8 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from darkroom import files, paths
-from darkroom.params import Params
+from darkroom.base import files, paths
+from darkroom.base.params import Params
 
 MAX_PATCH_BYTES = 5_000_000
 MAX_UNTRACKED = 1000

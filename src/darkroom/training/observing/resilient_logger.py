@@ -11,8 +11,8 @@ from pytorch_lightning.loggers import CSVLogger, Logger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.utilities import rank_zero_only
 
-from darkroom.errors import described, one_line, warn
-from darkroom.params import Target
+from darkroom.base.errors import described, one_line, warn
+from darkroom.base.params import Target
 
 KEY = "params.yaml: train.loggers"
 # Time between two attempts to send what a failing logger missed.

@@ -13,7 +13,7 @@ import psutil
 import pytorch_lightning as pl
 import torch
 
-from darkroom.errors import warn
+from darkroom.base.errors import warn
 from darkroom.training.observing.charts import draw_lines
 
 SAMPLE_SECONDS = 3.0

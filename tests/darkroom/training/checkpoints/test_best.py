@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from darkroom import files
+from darkroom.base import files
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
 from darkroom.data.split_file import Split
-from darkroom.errors import InputError
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.models.init_from import open_initial_weights
 from darkroom.models.model_json import make_card
 from darkroom.models.saving import load_model, save_checkpoints
-from darkroom.params import Params
 from darkroom.training import fit as fitting
 from darkroom.training.checkpoints.best import KeepBest, Kept
 from darkroom.training.checkpoints.saved_states import StateStore

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 from interruptions import CHANGES, EPOCHS, STEPS, Result, Stop, assert_equal, few_of, run
 from publishing import publish
 
-from darkroom.params import Params
+from darkroom.base.params import Params
 from darkroom.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")

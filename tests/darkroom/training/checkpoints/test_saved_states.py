@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from darkroom.errors import RunError
-from darkroom.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
+from darkroom.base.errors import RunError
+from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
 from darkroom.training.checkpoints.saved_states import KEPT_TRAININGS, StateStore
 
 ABOUT = {"params": {"train": {"lr": 0.01, "epochs": 3}}, "code": {"src/train.py": "aa"}}

@@ -18,8 +18,8 @@ from mlflow import MlflowClient
 from pytorch_lightning.loggers import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from darkroom.errors import InputError, RunError
-from darkroom.params import Params, Target
+from darkroom.base.errors import InputError, RunError
+from darkroom.base.params import Params, Target
 from darkroom.training.observing import loggers, resilient_logger
 from darkroom.training.observing.loggers import check_loggers, open_loggers
 from darkroom.training.observing.resilient_logger import ResilientLogger

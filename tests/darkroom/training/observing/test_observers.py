@@ -16,9 +16,9 @@ import torch
 from interruptions import CHANGES, EPOCHS, STEPS, Result, Stop, few_of, run
 from PIL import Image
 
-from darkroom import paths
-from darkroom.files import WRITING
-from darkroom.params import Params
+from darkroom.base import paths
+from darkroom.base.files import WRITING
+from darkroom.base.params import Params
 from darkroom.stage.runner import Stage
 from darkroom.training.checkpoints.saved_states import depends_on
 from darkroom.training.observing import provenance, system

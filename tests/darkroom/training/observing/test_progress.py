@@ -15,7 +15,7 @@ sys.path[:0] = [{src!r}, {tests!r}]
 from pathlib import Path
 from conftest import CONTENT, make_data
 from darkroom.sources.read import read_source
-from darkroom.params_file import check_params
+from darkroom.base.params_file import check_params
 from darkroom.training.observing import progress
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from darkroom import paths
-from darkroom.errors import InputError
-from darkroom.params_file import check_params, read_yaml
-from darkroom.presets import overlaid, preset_names, read_preset, set_arguments, summary
+from darkroom.base import paths
+from darkroom.base.errors import InputError
+from darkroom.base.params_file import check_params, read_yaml
+from darkroom.experiments.presets import overlaid, preset_names, read_preset, set_arguments, summary
 
 PRESETS = preset_names(paths.PRESETS)
 

@@ -6,7 +6,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from darkroom import paths
+from darkroom.base import paths
 
 PRUNED = 3
 # Environment variable of the processes that the main one starts for a training: the main one's process ID.

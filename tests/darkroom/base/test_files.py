@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom import files
+from darkroom.base import files
 
 
 def listed(folder: Path) -> list[str]:

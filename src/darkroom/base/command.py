@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
-from darkroom.errors import (
+from darkroom.base.errors import (
     MAIN_PROCESS,
     PRUNED,
     InputError,
@@ -26,8 +26,8 @@ from darkroom.errors import (
     is_plugin,
     one_line,
 )
-from darkroom.signals import SIGNALS, interrupt
-from darkroom.threads import limit_spinning
+from darkroom.base.signals import SIGNALS, interrupt
+from darkroom.base.threads import limit_spinning
 
 # How long another process waits for the main one to end, when one of them has failed or was interrupted.
 MAIN_ENDS_SECONDS = 10.0

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from darkroom.renamed import with_current_targets
+from darkroom.base.renamed import with_current_targets
 
 
 def _only_json(value: Any) -> Any:

@@ -7,8 +7,18 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from darkroom.errors import warn
-from darkroom.params import EVALUATED, MEASURED, DownloadParams, EvaluateParams, Network, Params, SplitParams, Target, TrainParams
+from darkroom.base.errors import warn
+from darkroom.base.params import (
+    EVALUATED,
+    MEASURED,
+    DownloadParams,
+    EvaluateParams,
+    Network,
+    Params,
+    SplitParams,
+    Target,
+    TrainParams,
+)
 
 # Sources for which a key of `download` has an effect.
 SOURCES_OF_KEY = {

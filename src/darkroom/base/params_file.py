@@ -17,10 +17,10 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 
-from darkroom import renamed
-from darkroom.errors import InputError, warn
-from darkroom.params import PATTERNS, Params
-from darkroom.params_checks import check_combinations
+from darkroom.base import renamed
+from darkroom.base.errors import InputError, warn
+from darkroom.base.params import PATTERNS, Params
+from darkroom.base.params_checks import check_combinations
 
 # The beginning of a message that already names its key.
 NAMES_KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)+:")

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from darkroom.errors import InputError, described
-from darkroom.params import Target
-from darkroom.renamed import MODULES
+from darkroom.base.errors import InputError, described
+from darkroom.base.params import Target
+from darkroom.base.renamed import MODULES
 
 # Modules in which a class must be defined; that one of them imports the class is not enough. Other modules are not even
 # imported: torch.hub, torch.jit, torch.fx, torchmetrics.text and others make or download code from their arguments.

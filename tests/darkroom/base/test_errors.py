@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.errors import one_line
-from darkroom.signals import SIGNALS
+from darkroom.base.errors import one_line
+from darkroom.base.signals import SIGNALS
 
-SRC = Path(__file__).resolve().parents[2] / "src"
+SRC = Path(__file__).resolve().parents[3] / "src"
 
 
 def run(body: str) -> subprocess.CompletedProcess[str]:
-    code = f"import os, sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.errors import *; from darkroom.command import *\ndef main():\n    {body}\nrun_command(main)"
+    code = f"import os, sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.base.errors import *; from darkroom.base.command import *\ndef main():\n    {body}\nrun_command(main)"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=hear)
 
 
@@ -62,7 +62,7 @@ def test_a_signal_that_the_shell_ignores_stays_ignored() -> None:
             "nohup",
             sys.executable,
             "-c",
-            f"import os, sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.errors import *; from darkroom.command import *\n"
+            f"import os, sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.base.errors import *; from darkroom.base.command import *\n"
             "run_command(lambda: os.kill(os.getpid(), 1))",
         ],
         capture_output=True,
@@ -72,7 +72,7 @@ def test_a_signal_that_the_shell_ignores_stays_ignored() -> None:
 
 @pytest.mark.parametrize("lines", [1, 100_000])
 def test_a_reader_that_has_gone_is_no_fault(lines: int) -> None:
-    code = f"import sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.errors import *; from darkroom.command import *\nrun_command(lambda: print('x\\n' * {lines}))"
+    code = f"import sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.base.errors import *; from darkroom.base.command import *\nrun_command(lambda: print('x\\n' * {lines}))"
     done = subprocess.run(
         ["bash", "-c", '"$0" -c "$1" | true; echo ${PIPESTATUS[0]}', sys.executable, f"import time; time.sleep(0.2)\n{code}"],
         capture_output=True,

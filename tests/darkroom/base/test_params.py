@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from darkroom.errors import InputError
-from darkroom.params import Network, Params, Target
-from darkroom.params_file import check_params, load_params, read_yaml
+from darkroom.base.errors import InputError
+from darkroom.base.params import Network, Params, Target
+from darkroom.base.params_file import check_params, load_params, read_yaml
 
 REMOVED = object()
 
@@ -143,7 +143,7 @@ def test_bytes_that_are_no_text_and_no_file(tmp_path: Path) -> None:
 
 
 def test_yaml_1_2_numbers(tmp_path: Path) -> None:
-    text = (Path(__file__).resolve().parents[2] / "params.yaml").read_text(encoding="utf-8")
+    text = (Path(__file__).resolve().parents[3] / "params.yaml").read_text(encoding="utf-8")
     (tmp_path / "params.yaml").write_text(text.replace("lr: 0.01", "lr: 3e-05"), encoding="utf-8")
     assert load_params(tmp_path / "params.yaml").train.lr == 3e-5
 

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from darkroom.errors import RunError
+from darkroom.base.errors import RunError
 
 SECONDS = 30
 # To copy the objects of a large repository takes longer.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.threads import CHOICES, SPIN_COUNT
+from darkroom.base.threads import CHOICES, SPIN_COUNT
 
-SRC = Path(__file__).resolve().parents[2] / "src"
+SRC = Path(__file__).resolve().parents[3] / "src"
 STAGES = ("download", "split", "train", "evaluate", "predict")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is GNU's OpenMP, and /proc, that are looked at")
 
@@ -25,7 +25,7 @@ def is_loaded(imports: str) -> bool:
 
 
 def test_no_command_loads_openmp_before_the_environment_is_set() -> None:
-    assert not is_loaded(f"import {', '.join(STAGES)}, darkroom.cli, darkroom.command")
+    assert not is_loaded(f"import {', '.join(STAGES)}, darkroom.cli, darkroom.base.command")
 
 
 @pytest.mark.slow
@@ -43,5 +43,5 @@ def test_a_loaded_openmp_is_seen() -> None:
     ],
 )
 def test_openmp_takes_it_unless_the_user_chose(variables: dict[str, str], told: str) -> None:
-    code = "from darkroom.command import run_command\nrun_command(lambda: __import__('torch'))"
+    code = "from darkroom.base.command import run_command\nrun_command(lambda: __import__('torch'))"
     assert told in run(code, OMP_DISPLAY_ENV="VERBOSE", **variables).stderr

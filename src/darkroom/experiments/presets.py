@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from darkroom.errors import InputError
-from darkroom.params_file import check_params, read_yaml
+from darkroom.base.errors import InputError
+from darkroom.base.params_file import check_params, read_yaml
 
 PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 WORDS_WITH_MEANING = ("null", "true", "false", "nan", "inf")

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from torch import nn
 
-from darkroom import params_file, paths, renamed
-from darkroom.errors import InputError
+from darkroom.base import params_file, paths, renamed
+from darkroom.base.errors import InputError
+from darkroom.base.instantiate import PLACES, Builder
+from darkroom.base.params import Params, Target
+from darkroom.base.params_file import check_params
 from darkroom.experiments.overrides import read_request
-from darkroom.instantiate import PLACES, Builder
-from darkroom.params import Params, Target
-from darkroom.params_file import check_params
-from darkroom.presets import set_arguments
+from darkroom.experiments.presets import set_arguments
 
 OLD, NEW = "darkroom.training.losses.FocalLoss", "darkroom.objective.losses.FocalLoss"
 

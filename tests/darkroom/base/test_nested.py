@@ -1,6 +1,6 @@
 """Nested mappings become dotted keys, and nothing is lost on the way."""
 
-from darkroom.nested import flatten
+from darkroom.base.nested import flatten
 
 
 def test_leaves_have_dotted_keys_in_order() -> None:

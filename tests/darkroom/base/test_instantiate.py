@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torchvision.transforms.autoaugment import AutoAugmentPolicy
 
-from darkroom.errors import InputError
-from darkroom.instantiate import SHORT, Builder
-from darkroom.params import Target
+from darkroom.base.errors import InputError
+from darkroom.base.instantiate import SHORT, Builder
+from darkroom.base.params import Target
 
 
 def target(path: str, /, **arguments: Any) -> Target:
@@ -349,7 +349,7 @@ ATTEMPTS: list[tuple[str, dict[str, Any]]] = [
     ("torchvision.models._api.importlib.import_module", {"name": "this"}),
     ("timm.models._hub.torch.hub.load", {"repo_or_dir": "x", "model": "x"}),
     ("timm.models.vision_transformer.torch.load", {"f": "x"}),
-    ("darkroom.instantiate.importlib.import_module", {"name": "this"}),
+    ("darkroom.base.instantiate.importlib.import_module", {"name": "this"}),
     ("darkroom.training.trainer.os.system", COMMAND),
     # what reads, downloads, compiles or runs, in the libraries' other modules
     ("torch.load", {"f": "x"}),
@@ -387,9 +387,9 @@ ATTEMPTS: list[tuple[str, dict[str, Any]]] = [
     ("pytorch_lightning.LightningModule", {}),
     ("pytorch_lightning.cli.LightningCLI", {"args": ["fit"]}),
     ("pytorch_lightning.demos.boring_classes.BoringModel", {}),
-    ("darkroom.instantiate.Builder", {"key": "x", "kinds": []}),
-    ("darkroom.command.fail", {"error": "x", "status": 1}),
-    ("darkroom.files.sha256", {"path": "x"}),
+    ("darkroom.base.instantiate.Builder", {"key": "x", "kinds": []}),
+    ("darkroom.base.command.fail", {"error": "x", "status": 1}),
+    ("darkroom.base.files.sha256", {"path": "x"}),
     # functions beside the networks
     ("torchvision.models.get_model", {"name": "resnet18", "weights": "DEFAULT"}),
     ("torchvision.models.get_weight", {"name": "ResNet18_Weights.DEFAULT"}),
