@@ -49,7 +49,8 @@ def main() -> None:
         if is_main_process():
             print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
         hashes = data_hashes(paths.RAW, split)
-        store = StateStore(paths.states_dir(), depends_on(stage, params, hashes, plan.about["origin"], plan.about["teacher"]))
+        about = depends_on(stage.code, params, hashes, plan.about["origin"], plan.about["teacher"])
+        store = StateStore(paths.states_dir(), about)
         with store.held():
             plan = resolve_precision(plan, store.folder / "precision.json")
             best = fit(plan, split, store, logs=paths.logs_dir())

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "base": {"base"},
     **{room: {"base", room, *others} for room, others in ROOMS.items()},
     "cli": {"base", "cli", *ROOMS},
+    "api": {"base", "api", *ROOMS},
     "script": {"base", *ROOMS},
     "plugins": {"base", "data", "reporting", "models", "metrics", "input", "objective", "training", "plugins"},
 }

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from darkroom.base import paths
 from darkroom.base.params import Params
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
@@ -50,7 +49,7 @@ def evaluate_model(folder: Path, params: Params, pack: Pack, split: Split) -> Ev
         If there is no such model, or it was trained on other data.
     """
     predictor = Predictor.load(folder, params, "evaluate")
-    predictor.model.check_data(data_hashes(paths.RAW, split))
+    predictor.model.check_data(data_hashes(pack.directory, split))
     extra = build_metrics(
         "evaluate.metrics",
         params.evaluate.metrics,

@@ -1,7 +1,8 @@
 """Probabilities of a trained network for images, without Lightning. N images, K classes."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from rich.progress import track
 from torch import Tensor
 
 from darkroom.base.errors import RunError
+from darkroom.data.images import ImageArray
 from darkroom.data.pack import Pack, Rows
+from darkroom.data.resizing import fit, resize
 from darkroom.inference.backends import Network
 from darkroom.inference.photos import Photos
 from darkroom.inference.predictor import Predictor
@@ -77,6 +80,18 @@ def predict_photos(predictor: Predictor, photos: Photos, *, tta: str = "none") -
     """Return the probabilities (len(photos.read), K) of images from files."""
     images = (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos)
     return _predict(predictor, images, len(photos), tta)
+
+
+def predict_images(predictor: Predictor, images: Sequence[ImageArray], *, batch_size: int, tta: str = "none") -> Probabilities:
+    """Return the probabilities (len(images), K) of images (H, W) or (H, W, C) uint8, cropped and resized as photos are."""
+    expected = predictor.model.card.preprocessing
+    smaller = (image if expected.resize is None else resize(image, expected.resize) for image in images)
+    fitted = (fit(image, expected.image_size, expected.channels) for image in smaller)
+    batches = (
+        torch.from_numpy(np.stack(list(islice(fitted, batch_size)))).permute(0, 3, 1, 2)
+        for _ in range(0, len(images), batch_size)
+    )
+    return _predict(predictor, batches, -(-len(images) // batch_size), tta)
 
 
 def _predict(predictor: Predictor, images: Iterable[Tensor], total: int, tta: str) -> Probabilities:

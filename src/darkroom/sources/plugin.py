@@ -36,6 +36,21 @@ def list_plugin(target: Target) -> Listing:
         if example.id in seen:
             raise InputError(f"{KEY}: {where} returns the id '{printable(example.id)}' twice; use a unique id for every image")
         seen.add(example.id)
+    return list_examples(examples, where, {"source": "own", "name": where, "arguments": target.arguments, "licence": None})
+
+
+def list_examples(examples: Sequence[Example], where: str, info: dict[str, Any]) -> Listing:
+    """List examples that were checked.
+
+    Parameters
+    ----------
+    examples
+        With unique ids.
+    where
+        Name of the source in error messages.
+    info
+        What dataset.json records of the source.
+    """
     multilabel = any(not isinstance(example.label, str) for example in examples)
     classes = ordered_classes({name for example in examples for name in _names(example)})
     labels = {name: label for label, name in enumerate(classes)}
@@ -48,7 +63,6 @@ def list_plugin(target: Target) -> Listing:
     def name_classes(present: Sequence[int]) -> list[str]:
         return [printable(classes[label]) for label in present]
 
-    info = {"source": "own", "name": where, "arguments": target.arguments, "licence": None}
     return Listing(where, items, name_classes, info, multilabel=multilabel)
 
 

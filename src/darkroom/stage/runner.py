@@ -20,6 +20,11 @@ class Stage:
     name: str
     inputs: Inputs
 
+    @property
+    def code(self) -> Inputs:
+        """The hashes of the source files that the stage depends on."""
+        return {name: value for name, value in self.inputs.items() if name.startswith("src/")}
+
     def check(self) -> None:
         """Refuse to go on if parameters, code or data of the stage changed since its start.
 

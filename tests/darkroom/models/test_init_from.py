@@ -123,12 +123,12 @@ def test_weights_are_verified_before_use(published: Path, file: str, message: st
 
 def test_a_state_depends_on_the_weights_behind_the_name(make_params: Callable[..., Params], digits: Any, published: Path) -> None:
     stage, params = Stage("train", {}), make_params(SMALL)
-    before = depends_on(stage, params, {}, plan_for(params, digits, opened(published)).about["origin"])
-    assert depends_on(stage, params, {}, plan_for(params, digits, opened(published)).about["origin"]) == before
+    before = depends_on(stage.code, params, {}, plan_for(params, digits, opened(published)).about["origin"])
+    assert depends_on(stage.code, params, {}, plan_for(params, digits, opened(published)).about["origin"]) == before
     publish(published, plan_for(make_params({"base.seed": 9}), digits), DIGITS)
     params = make_params({"base.seed": 0})
-    assert depends_on(stage, params, {}, plan_for(params, digits, opened(published)).about["origin"]) != before
-    assert depends_on(stage, params, {}, plan_for(params, digits).about["origin"]) != before
+    assert depends_on(stage.code, params, {}, plan_for(params, digits, opened(published)).about["origin"]) != before
+    assert depends_on(stage.code, params, {}, plan_for(params, digits).about["origin"]) != before
 
 
 def test_a_restricted_licence_is_handed_on(make_params: Callable[..., Params], digits: Any, published: Path) -> None:

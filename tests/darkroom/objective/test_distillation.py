@@ -189,10 +189,10 @@ def test_what_it_learnt_from_is_recorded_and_part_of_the_state(
     assert card.teacher is not None
     assert (card.teacher.sha256, card.params["train"]["teacher"]["weight"]) == (sha256, 0.3)
     stage = Stage("train", {})
-    before = depends_on(stage, params, {}, None, plan.about["teacher"])
+    before = depends_on(stage.code, params, {}, None, plan.about["teacher"])
     publish(folder, plan_for(taught({"train.teacher": None, "base.seed": 7}), digits), DIGITS)
     params = taught()
-    after = depends_on(stage, params, {}, None, plan_for(params, digits).about["teacher"])
+    after = depends_on(stage.code, params, {}, None, plan_for(params, digits).about["teacher"])
     assert before["params"] == after["params"]
     assert before != after
 

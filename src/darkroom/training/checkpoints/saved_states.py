@@ -23,7 +23,6 @@ from darkroom.base.params import Params
 from darkroom.base.state_files import WEIGHTS_SUFFIX
 from darkroom.models.model_json import packages, science
 from darkroom.stage.lock import locked
-from darkroom.stage.runner import Stage
 
 # The newest two, so that one damaged file does not cost the whole training.
 KEPT_PER_TRAINING = 2
@@ -211,7 +210,7 @@ class StateStore:
 
 
 def depends_on(
-    stage: Stage,
+    code: Mapping[str, str],
     params: Params,
     data_sha256: dict[str, str],
     origin: Mapping[str, Any] | None = None,
@@ -219,11 +218,11 @@ def depends_on(
 ) -> dict[str, Any]:
     """Return all that the bits of a training depend on; where and how often its state is saved is not included.
 
-    `origin` and `teacher` identify the initial weights and the teacher: a name in params.yaml can mean another model later.
+    `code` are the hashes of source files by path. `origin` and `teacher` identify the initial weights and the teacher: a name in
+    params.yaml can mean another model later.
     """
-    code = {name: value for name, value in stage.inputs.items() if name.startswith("src/")}
     weights, used = {"origin": origin, "teacher": teacher}, science(params)
-    return {"params": used, "data": data_sha256, **weights, "code": code, "packages": packages(used)}
+    return {"params": used, "data": data_sha256, **weights, "code": dict(code), "packages": packages(used)}
 
 
 def _last_use(folder: Path) -> float:

@@ -222,7 +222,7 @@ def test_the_record_is_the_same_for_equal_inputs() -> None:
 
 def test_who_looks_on_is_not_among_what_a_result_depends_on(make_params: Callable[..., Params]) -> None:
     stage = Stage("train", {})
-    plain = depends_on(stage, make_params(), {})
+    plain = depends_on(stage.code, make_params(), {})
     looked = {"train.loggers": [{"_target_": "pytorch_lightning.loggers.CSVLogger"}], "train.inspect": ["profiler"]}
-    assert depends_on(stage, make_params(looked), {}) == plain
-    assert depends_on(stage, make_params({"train.log_every": "step"}), {}) != plain
+    assert depends_on(stage.code, make_params(looked), {}) == plain
+    assert depends_on(stage.code, make_params({"train.log_every": "step"}), {}) != plain
