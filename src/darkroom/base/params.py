@@ -137,7 +137,8 @@ class Network(Section):
     """A network by its name in a library; for a network of your own write `_target_` and its arguments instead."""
 
     provider: Literal["builtin", "timm", "torchvision", "huggingface"]
-    """Library of the network; `builtin`: `small_cnn`, `whitened_cnn`, `small_resnet18`, which suit small images."""
+    """Library of the network; `builtin`: `small_cnn`, `small_resnet`, `small_resnet18`, `small_vit` and `whitened_cnn`, which
+    suit small images."""
     name: Annotated[str, Field(min_length=1)]
     """Name, such as `small_cnn`, `resnet18`; for `huggingface` a local folder or `owner/name@commit` on the hub."""
     pretrained: bool

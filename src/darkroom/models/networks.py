@@ -13,14 +13,17 @@ from darkroom.base.errors import InputError
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Network, Target
 from darkroom.models.builtin.small_cnn import SmallCNN
-from darkroom.models.builtin.small_resnet import small_resnet18
+from darkroom.models.builtin.small_resnet import SmallResNet, small_resnet18
+from darkroom.models.builtin.small_vit import SmallViT
 from darkroom.models.builtin.whitened_cnn import WhitenedCNN
 from darkroom.models.errors import check_kwargs, no_weights, one_line_errors, unknown_name
 from darkroom.models.huggingface.network import build_huggingface
 
 BUILTIN: dict[str, Callable[..., nn.Module]] = {
     "small_cnn": SmallCNN,
+    "small_resnet": SmallResNet,
     "small_resnet18": small_resnet18,
+    "small_vit": SmallViT,
     "whitened_cnn": WhitenedCNN,
 }
 # Arguments of timm's and torchvision's networks for files or addresses of weights.

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from darkroom.models.blocks import conv_norm_act
+
 # Limits for what a model file may ask for: building the network ends.
 MOST = {"width": 4096, "stages": 13, "depth": 64}
 
@@ -44,7 +46,7 @@ class SmallCNN(nn.Module):
                 layers.append(nn.MaxPool2d(2))  # N C H W -> N C H/2 W/2
             wide = width * 2**stage
             for _ in range(depth):
-                layers += _convolution(channels, wide)
+                layers += conv_norm_act(channels, wide)
                 channels = wide
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2d(1)
@@ -64,9 +66,3 @@ def _check(dropout: float, **numbers: int) -> None:
             raise ValueError(f"{name} is {number}, but must be a whole number from 1 to {MOST[name]}")
     if type(dropout) not in (int, float) or not 0 <= dropout < 1:
         raise ValueError(f"dropout is {dropout}, but must be a number from 0 to less than 1")
-
-
-def _convolution(in_channels: int, out_channels: int) -> list[nn.Module]:
-    # Batch normalisation adds the bias.
-    convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
-    return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)]
