@@ -38,6 +38,7 @@ EXAMPLES = {
     ),
     "download.folder": "-S download.source=folder -S download.folder=s3://bucket/photos",
     "download.parts": '-S download.source=folder -S \'download.parts=["2023", "2024"]\'',
+    "download.folders": "-S download.source=folder -S 'download.folders={train: 2023/all, val: 2024/spring, test: field}'",
     "download.manifest": "-S download.source=manifest -S download.manifest=labels.csv",
     "download.columns": "-S download.source=manifest -S download.manifest=labels.csv -S download.columns.group=patient",
     "download.archive": "-S download.source=archive -S download.archive=photos.zip",

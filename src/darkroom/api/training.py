@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from darkroom.api.data import Data, examples_of, pixels
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
@@ -27,8 +26,9 @@ from darkroom.data.split_file import Split
 from darkroom.experiments.overrides import with_settings
 from darkroom.experiments.presets import overlaid, read_preset
 from darkroom.models.model_json import Card, data_hashes, read_card
+from darkroom.sources.own.datasets import Data, examples_of, pixels
+from darkroom.sources.own.examples import list_examples
 from darkroom.sources.pack_writer import write_pack
-from darkroom.sources.plugin import list_examples
 from darkroom.splitting.assign import assign_splits
 from darkroom.splitting.split_writer import write_split
 
@@ -93,7 +93,7 @@ def train(
     classes
         Names of the classes, where labels are numbers; None: the numbers.
     preset
-        One of `conf/`.
+        One of `conf/`, or the path of a .yaml file.
     settings
         Values by dotted key, such as `{"train.epochs": 5}`, as after `-S`; all others are those of params.yaml.
 

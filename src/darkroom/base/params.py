@@ -216,6 +216,17 @@ SourceChoice = Annotated[
 ]
 
 
+class Folders(Section):
+    """Folders of the splits, in `download.folder`: relative to it, or absolute; each with one folder per class."""
+
+    train: Annotated[str, Field(min_length=1)]
+    """Images to train on."""
+    val: Annotated[str, Field(min_length=1)] | None = None
+    """Images to validate on; null: the stage split takes them from train."""
+    test: Annotated[str, Field(min_length=1)] | None = None
+    """Images to test on; null: the stage split takes them from train."""
+
+
 class MoreArchive(Section):
     """One more archive of the data set."""
 
@@ -253,6 +264,8 @@ class DownloadParams(Section):
     """For `folder`: path or URL (s3, gs, azure, ssh) of a folder with one folder per class, or with such train/, val/, test/."""
     parts: list[Annotated[str, Field(min_length=1)]]
     """For `folder`: names of subfolders that are merged into one data set, each laid out like `folder`; empty: itself."""
+    folders: Folders | None
+    """For `folder`: where the images of `train`, `val` and `test` are, if not in folders of these names; null: by their names."""
     manifest: str | None
     """For `manifest`, `archive`: .csv, .tsv, .jsonl or .parquet table of images and labels, in `folder` or in the archive."""
     columns: Columns

@@ -25,11 +25,13 @@ SOURCES_OF_KEY = {
     "dataset": ["torchvision", "huggingface"],
     "arguments": ["torchvision", "huggingface"],
     "parts": ["folder"],
+    "folders": ["folder"],
     "manifest": ["manifest", "archive"],
     "archive": ["archive"],
     "sha256": ["archive"],
     "more_archives": ["archive"],
 }
+SPLIT_FOLDERS = ("val", "valid", "validation", "test", "testing")
 NEEDED_KEY = {"torchvision": "dataset", "archive": "archive", "manifest": "manifest"}
 
 
@@ -61,6 +63,15 @@ def _check_download(download: DownloadParams) -> None:
     for key, sources in SOURCES_OF_KEY.items():
         if getattr(download, key) and source not in sources:
             warn(f"params.yaml: download.{key} has no effect while download.source is {source}")
+    if download.folders and download.parts:
+        raise ValueError("download.folders: names the folders of the splits, but download.parts names others; set parts to []")
+    # Merged, they would all be split anew.
+    named = [part for part in download.parts if part.rpartition("/")[2].casefold() in SPLIT_FOLDERS]
+    if named:
+        raise ValueError(
+            f"download.parts: '{named[0]}' is named like a split, but parts are merged and split anew; "
+            "set download.folders to {train: …, val: …, test: …}, or rename it"
+        )
     if download.manifest and (download.parts or download.more_archives):
         raise ValueError(
             "download.manifest: describes one folder or archive, but download.parts or download.more_archives names more; "

@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> None:
             "dvc exp run $(./darkroom preset cifar10 recipes/cifar_resnet18) -S train.epochs=10",
         ],
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="presets of conf/; later ones win")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="presets of conf/, or paths of .yaml files; later ones win")
     names = parser.parse(arguments).names
 
     from darkroom.base import paths

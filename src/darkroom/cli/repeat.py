@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> None:
             "./darkroom repeat --folds 5 -S train.lr=0.003 --jobs 2",
         ],
     )
-    parser.add_argument("presets", nargs="*", metavar="PRESET", help="of conf/; later ones win")
+    parser.add_argument("presets", nargs="*", metavar="PRESET", help="of conf/, or the path of a .yaml file; later ones win")
     parser.add_argument("-S", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="as in 'dvc exp run'")
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--seeds", type=int, metavar="N", help="N seeds, from base.seed on; the split changes with them")

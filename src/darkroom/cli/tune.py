@@ -15,7 +15,9 @@ def main(arguments: list[str]) -> None:
         ],
         statuses={"0": "done: as many trials as tune.trials, or its time is up"},
     )
-    parser.add_argument("presets", nargs="*", metavar="PRESET", help="of conf/, such as search/rates; later ones win")
+    parser.add_argument(
+        "presets", nargs="*", metavar="PRESET", help="of conf/, such as search/rates, or the path of a .yaml file; later ones win"
+    )
     parser.add_argument("-S", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="as in 'dvc exp run'")
     parser.add_argument("--jobs", type=int, metavar="N", help="trials that run at the same time (default: tune.jobs)")
     parser.add_argument("--tensorboard", action="store_true", help="also write the trials for TensorBoard's HParams page")

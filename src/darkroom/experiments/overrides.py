@@ -10,7 +10,7 @@ from darkroom.base import renamed
 from darkroom.base.errors import InputError, one_line
 from darkroom.base.params import Params
 from darkroom.base.params_file import check_params, read_yaml
-from darkroom.experiments.presets import overlaid, read_preset
+from darkroom.experiments.presets import overlaid, read_preset, shown_preset
 from darkroom.experiments.yaml_edits import write_params
 
 Settings = dict[str, Any]
@@ -29,7 +29,7 @@ def read_request(path: Path, presets: Path, names: Sequence[str], settings: Sequ
     presets
         The folder conf/.
     names
-        Names of presets; later ones win.
+        Names or paths of presets; later ones win.
     settings
         `key=value`, as after `-S` of `dvc exp run`; they win over presets.
 
@@ -42,7 +42,7 @@ def read_request(path: Path, presets: Path, names: Sequence[str], settings: Sequ
     check_params(content)
     for name in names:
         content = overlaid(content, read_preset(presets, name))
-        check_params(content, f"conf/{name}.yaml")
+        check_params(content, shown_preset(name))
     if settings:
         _refuse_old_keys(settings)
         content = _overridden(path, content, settings)

@@ -28,22 +28,37 @@ def summary(folder: Path, name: str) -> str:
 
 
 def read_preset(folder: Path, name: str) -> dict[str, dict[str, Any]]:
-    """Read one preset.
+    """Read one preset, by its name in the folder or by the path of a .yaml file.
 
     Raises
     ------
     InputError
         If there is none of that name, with the nearest one, or if it is not a mapping of sections.
     """
+    path, shown = folder / f"{name}.yaml", shown_preset(name)
     known = preset_names(folder)
-    if name not in known:
+    if is_path(name):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise InputError(f"{shown}: there is no such file; correct the path")
+    elif name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
-        raise InputError(f"conf/{name}.yaml: there is no such preset; {hint}")
-    overlay = read_yaml(folder / f"{name}.yaml")
+        raise InputError(f"{shown}: there is no such preset; {hint}")
+    overlay = read_yaml(path)
     if not isinstance(overlay, dict) or not all(isinstance(section, dict) for section in overlay.values()):
-        raise InputError(f"conf/{name}.yaml: is not a mapping of sections; write it like params.yaml")
+        raise InputError(f"{shown}: is not a mapping of sections; write it like params.yaml")
     return overlay
+
+
+def is_path(name: str) -> bool:
+    """Return whether a preset is named by the path of a file."""
+    return name.endswith((".yaml", ".yml"))
+
+
+def shown_preset(name: str) -> str:
+    """Return a preset's file for messages."""
+    return name if is_path(name) else f"conf/{name}.yaml"
 
 
 def overlaid(content: dict[str, Any], overlay: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -69,7 +84,7 @@ def set_arguments(content: dict[str, Any], overlays: dict[str, dict[str, dict[st
     merged: dict[str, dict[str, Any]] = {}
     for name, overlay in overlays.items():
         content = overlaid(content, overlay)
-        check_params(content, f"conf/{name}.yaml")
+        check_params(content, shown_preset(name))
         merged = overlaid(merged, overlay)
     words = []
     for section, values in merged.items():

@@ -40,7 +40,7 @@ def read_source(params: DownloadParams, work_dir: Path) -> Iterator[Listing]:
     """
     # Each source is imported only when it is used: torchvision takes seconds.
     if isinstance(params.source, Target):
-        from darkroom.sources.plugin import list_plugin
+        from darkroom.sources.own.examples import list_plugin
 
         yield list_plugin(params.source)
     elif params.source == "digits":
@@ -70,12 +70,35 @@ def read_source(params: DownloadParams, work_dir: Path) -> Iterator[Listing]:
 
 def _list_folder(params: DownloadParams) -> Listing:
     folder = _find_folder(params)
-    for part in params.parts:
-        if not (folder / part).is_dir() or not (folder / part).resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"params.yaml: download.parts: '{part}' is not a folder in {params.folder}; correct it")
     info = {"source": "folder", "name": params.folder, "licence": None}
+    if params.folders is not None:
+        chosen = {split: name for split, name in params.folders.model_dump().items() if name is not None}
+        for split, name in chosen.items():
+            _check_inside(folder, name, f"download.folders.{split}", params)
+        entries = [_moved(entry, split) for split, name in chosen.items() for entry in _split_entries(folder / name)]
+        return list_images({"": entries}, params.folder, info)
+    for part in params.parts:
+        _check_inside(folder, part, "download.parts", params)
     parts = {f"{part}/": scan(folder / part) for part in params.parts} or {"": scan(folder)}
     return list_images(parts, params.folder, info)
+
+
+def _check_inside(folder: Path, name: str, key: str, params: DownloadParams) -> None:
+    if not (folder / name).is_dir() or not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise InputError(
+            f"params.yaml: {key}: '{name}' is not a folder in {params.folder}; correct it, or set download.folder, which DVC "
+            "watches, to a folder that contains it"
+        )
+
+
+def _split_entries(folder: Path) -> Iterator[Entry]:
+    """Yield a folder of classes and what is in it; the folder itself is named "" so that an empty one is seen."""
+    yield Entry("", "folder")
+    yield from scan(folder)
+
+
+def _moved(entry: Entry, split: str) -> Entry:
+    return entry._replace(name=f"{split}/{entry.name}" if entry.name else split)
 
 
 def _list_manifest(params: DownloadParams) -> Listing:
@@ -101,11 +124,21 @@ def _list_remote(entries: list[Entry], params: DownloadParams) -> Listing:
     info = {"source": params.source, "name": where, "licence": None}
     if params.source == "manifest":
         return _list_members(entries, params, where, info | {"name": f"{where}/{params.manifest}"})
+    if params.folders is not None:
+        chosen = {split: name for split, name in params.folders.model_dump().items() if name is not None}
+        parts = {f"{name}/": list(_below(entries, name)) for name in chosen.values()}
+        _check_found(parts, "download.folders", where)
+        moved = [_moved(entry, split) for split, name in chosen.items() for entry in parts[f"{name}/"]]
+        return list_images({"": moved}, where, info)
     parts = {f"{part}/": list(_below(entries, part)) for part in params.parts} or {"": entries}
+    _check_found(parts, "download.parts", where)
+    return list_images(parts, where, info)
+
+
+def _check_found(parts: dict[str, list[Entry]], key: str, where: str) -> None:
     for prefix, found in parts.items():
         if not found:
-            raise InputError(f"params.yaml: download.parts: '{prefix[:-1]}' is not a folder in {where}; correct it")
-    return list_images(parts, where, info)
+            raise InputError(f"params.yaml: {key}: '{prefix[:-1]}' is not a folder in {where}; correct it")
 
 
 def _below(entries: list[Entry], folder: str) -> Iterator[Entry]:

@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from typing import Any
 from urllib.error import URLError
@@ -28,7 +29,7 @@ from darkroom.sources.fetch import download_lock
 KEY = "params.yaml: download"
 # Names that a split may have in torchvision, in the order in which they are tried.
 SPLIT_NAMES = {"train": "train", "trainval": "train", "train-standard": "train", "val": "val", "valid": "val", "test": "test"}
-OWN_ARGUMENTS = ("root", "download", "transform", "transforms", "target_transform", "loader", "is_valid_file")
+OWN_ARGUMENTS = ("download", "transform", "transforms", "target_transform", "loader", "is_valid_file")
 NETWORK_ERRORS = (URLError, ConnectionError, TimeoutError, http.client.HTTPException)
 
 # What the data sets of https://docs.pytorch.org/vision/stable/datasets.html are for, if not for classification.
@@ -66,10 +67,13 @@ def list_torchvision(params: DownloadParams) -> Listing:
     dataset_class = _find_class(name)
     accepted = _signature(dataset_class)
     _check_arguments(params, accepted)
-    root = paths.cache_dir() / "torchvision"
+    own_root = params.arguments.get("root")
+    root = _find_root(own_root) if own_root is not None else paths.cache_dir() / "torchvision"
     root.mkdir(parents=True, exist_ok=True)
-    own = {key: value for key, value in {"root": str(root), "download": True}.items() if key in accepted}
-    with download_lock(root / ".lock"), _quiet(params.timeout_seconds):
+    own = {key: value for key, value in {"root": str(root), "download": own_root is None}.items() if key in accepted}
+    # In a folder of the user's nothing is written.
+    lock_file = contextlib.nullcontext() if own_root is not None else download_lock(root / ".lock")
+    with lock_file, _quiet(params.timeout_seconds):
         sets = _make_splits(partial(_make, dataset_class, params.arguments | own), accepted, params)
     if "train" not in sets:
         raise InputError(f"{KEY}.dataset: {name} has no training split; name a split in download.arguments: {{split: …}}")
@@ -81,8 +85,17 @@ def list_torchvision(params: DownloadParams) -> Listing:
         for index in range(len(images))
     ]
     names = _class_names(sets["train"])
-    info = {"source": "torchvision", "name": name, "arguments": params.arguments, "licence": None}
+    recorded = {key: value for key, value in params.arguments.items() if key != "root"}  # a path of this machine
+    info = {"source": "torchvision", "name": name, "arguments": recorded, "licence": None}
     return Listing(name, items, lambda present: [names.get(label, str(label)) for label in present], info)
+
+
+def _find_root(root: Any) -> Path:
+    """Return the folder `download.arguments.root`, in which torchvision's own layout is, as `cifar-10-batches-py`."""
+    folder = paths.ROOT / Path(str(root)).expanduser()
+    if not folder.is_dir():
+        raise InputError(f"{KEY}.arguments.root: {root} is not a folder; correct it, or remove the key to download the data set")
+    return folder
 
 
 def _find_class(name: str) -> Any:
@@ -127,7 +140,7 @@ def _check_arguments(params: DownloadParams, accepted: dict[str, inspect.Paramet
             advice = f"did you mean '{near[0]}'?" if near else f"it accepts {', '.join(allowed) or 'no arguments'}"
             raise InputError(f"{KEY}.arguments.{key}: {params.dataset} has no such argument; {advice}")
     # A data set with `train` means something else by `split`, which the user has to choose: for EMNIST a set of classes.
-    filled = {"train"} if "train" in accepted else {"split"}
+    filled = {"root", "train" if "train" in accepted else "split"}
     for key in allowed:
         if accepted[key].default is inspect.Parameter.empty and key not in params.arguments and key not in filled:
             raise InputError(f"{KEY}.arguments.{key}: is missing; {params.dataset} needs it")
@@ -142,6 +155,11 @@ def _make_splits(make: Callable[..., Any], accepted: dict[str, inspect.Parameter
         return _probe_splits(make)
     except Exception as error:
         reason = " ".join(str(error).split())
+        if "root" in params.arguments and isinstance(error, RuntimeError | OSError):
+            raise InputError(
+                f"{KEY}.arguments.root: {params.arguments['root']} does not hold {params.dataset}, or damaged ({reason}); "
+                "correct it, or remove the key to download the data set"
+            ) from error
         if any(words in reason for words in BY_HAND):
             raise InputError(
                 f"{KEY}.dataset: {params.dataset} cannot be downloaded ({reason}); "

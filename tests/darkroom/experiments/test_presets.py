@@ -56,6 +56,16 @@ def test_a_later_preset_wins_and_a_replaced_mapping_leaves_nothing_behind(conten
     assert words[words.index("~train.model") + 2] == "+train.model={provider:timm,name:resnet18,pretrained:false,kwargs:{a:1}}"
 
 
+def test_a_preset_by_its_path(content: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {lr: 0.5}\n", encoding="utf-8")
+    assert set_arguments(content, {str(path): read_preset(paths.PRESETS, str(path))}) == ["-S", "train.lr=0.5"]
+    with pytest.raises(InputError, match=r"mine.yaml: train.lrr: unknown key; did you mean 'lr'"):
+        set_arguments(content, {str(path): {"train": {"lrr": 1}}})
+    with pytest.raises(InputError, match=r"none.yml: there is no such file; correct the path"):
+        read_preset(paths.PRESETS, str(tmp_path / "none.yml"))
+
+
 def test_mistakes_in_presets(content: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"conf/cifar.yaml: there is no such preset; did you mean 'cifar10"):
         read_preset(paths.PRESETS, "cifar")

@@ -199,8 +199,23 @@ def test_what_is_wrong_is_one_line(vit: Path, damage: Callable[[Path], Any], kwa
     assert message in str(caught.value)
 
 
-def test_a_repository_that_does_not_say_what_it_expects(vit: Path) -> None:
+def test_a_folder_without_a_description_of_images_has_the_library_s_defaults(
+    vit: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `save_pretrained` of a network alone leaves it; the size is that of the configuration."""
     (vit / "preprocessor_config.json").unlink()
+    about = describe_weights(named(vit))
+    assert about is not None
+    usual = ViTImageProcessor()
+    assert (list(about.mean), list(about.std), about.image_size) == (list(usual.image_mean), list(usual.image_std), 32)
+    assert (
+        "has no preprocessor_config.json; images are prepared as is usual for vit: mean [0.5, 0.5, 0.5]"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_repository_that_does_not_say_what_it_expects(vit: Path) -> None:
+    (vit / "preprocessor_config.json").write_text("{")
     with pytest.raises(
         InputError, match=r"does not describe the images that it expects in preprocessor_config\.json .*set train\.model\.pre"
     ):

@@ -60,6 +60,61 @@ def test_a_folder(packed: Any, image: Callable[..., bytes], root: Path) -> None:
     assert str(root) not in str(dataset)
 
 
+def planted(root: Path, image: Callable[..., bytes], *folders: str) -> None:
+    for seed, folder in enumerate(folders):
+        for place, name in enumerate(("a", "b")):
+            (root / folder / name).mkdir(parents=True)
+            (root / folder / name / "1.png").write_bytes(image(2 * seed + place))
+
+
+def test_folders_of_the_splits_at_paths_of_their_own(packed: Any, image: Callable[..., bytes], root: Path) -> None:
+    planted(root, image, "all/2023/images", "all/2024/valid", "all/field")
+    folders = {"train": "2023/images", "val": "2024/valid", "test": str(root / "all" / "field")}
+    dataset = packed(source="folder", folder="all", folders=folders)
+    assert dataset["counts"] == {"train": 2, "val": 2, "test": 2}
+    assert str(root) not in str(dataset)
+    with pq.ParquetFile(root / "raw" / "index.parquet") as file:
+        assert file.read(["id", "split"]).to_pydict() == {
+            "id": [f"{split}/{name}/1.png" for split in ("train", "val", "test") for name in ("a", "b")],
+            "split": [split for split in ("train", "val", "test") for _ in "ab"],
+        }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folders": {"train": "2023", "val": "2042"}}, "download.folders.val: '2042' is not a folder in all; correct it"),
+        ({"folders": {"train": "2023", "val": "../other"}}, "download.folders.val: '../other' is not a folder in all"),
+        ({"folders": {"train": "2023", "val": "empty"}}, "class 'a' is in train but not in val"),
+    ],
+)
+def test_folders_of_splits_that_are_not_there(
+    changes: dict[str, Any], message: str, packed: Any, image: Callable[..., bytes], root: Path
+) -> None:
+    planted(root, image, "all/2023", "other")
+    (root / "all" / "empty" / "b").mkdir(parents=True)
+    (root / "all" / "empty" / "b" / "1.png").write_bytes(image(9))
+    with pytest.raises(InputError) as caught:
+        packed(source="folder", folder="all", **changes)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"parts": ["2023", "2024/Val"]},
+            "'2024/Val' is named like a split, but parts are merged and split anew; set download.folders",
+        ),
+        ({"parts": ["2023"], "folders": {"train": "2024"}}, "download.parts names others"),
+    ],
+)
+def test_parts_that_would_merge_splits_are_refused(changes: dict[str, Any], message: str, download: Download) -> None:
+    with pytest.raises(InputError) as caught:
+        download(source="folder", **changes)
+    assert message in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("folder", "message"),
     [

@@ -3,6 +3,7 @@
 import gc
 import gzip
 import hashlib
+import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -206,3 +207,42 @@ def test_arguments_of_every_data_set_can_be_told() -> None:
     taken = torchvision._signature(datasets.EMNIST)
     assert {"root", "split", "train", "download"} <= set(taken)
     assert "download" not in torchvision._signature(datasets.FakeData)
+
+
+@pytest.fixture
+def cifar_root(tmp_path: Path) -> Path:
+    """A folder as torchvision leaves it after a download of CIFAR-10, with two images a file."""
+    folder = tmp_path / "mine" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    numbers = np.random.default_rng(0)
+    for name in ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch"):
+        content = {"data": numbers.integers(0, 256, (2, 3072), np.uint8), "labels": [0, 1]}
+        (folder / name).write_bytes(pickle.dumps(content))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": ["plane", "car"]}))
+    return folder
+
+
+def test_an_existing_root_is_used_and_checked(
+    listed: Callable[..., Listing], cifar_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is downloaded to it or written there, and a changed file is noticed by torchvision's md5s."""
+
+    def md5s(*names: str) -> list[list[str]]:
+        return [[name, hashlib.md5((cifar_root / name).read_bytes()).hexdigest()] for name in names]
+
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", md5s(*(f"data_batch_{number}" for number in range(1, 6))))
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", md5s("test_batch"))
+    monkeypatch.setattr(
+        datasets.CIFAR10, "meta", {"filename": "batches.meta", "key": "label_names", "md5": md5s("batches.meta")[0][1]}
+    )
+    before = sorted(cifar_root.parent.rglob("*"))
+    listing = listed("CIFAR10", root=str(cifar_root.parent))
+    assert splits(listing) == {"train": 10, "test": 2}
+    assert listing.name_classes([0, 1]) == ["plane", "car"]
+    assert sorted(cifar_root.parent.rglob("*")) == before
+    assert str(cifar_root.parent) not in str(listing.info)
+    (cifar_root / "data_batch_3").write_bytes(pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}))
+    with pytest.raises(InputError, match=r"download.arguments.root: .* does not hold CIFAR10, or damaged .* remove the key"):
+        listed("CIFAR10", root=str(cifar_root.parent))
+    with pytest.raises(InputError, match=r"download.arguments.root: nowhere is not a folder"):
+        listed("CIFAR10", root="nowhere")

@@ -55,6 +55,11 @@ class Repository:
         found = [] if self.hub else sorted(path for pattern in WEIGHTS for path in self.folder.glob(pattern))
         return {path.name: files.sha256(path) for path in found}
 
+    @property
+    def describes_images(self) -> bool:
+        """Whether a file says how images are prepared."""
+        return any((self.folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json"))
+
     def config(self) -> dict[str, Any]:
         """Return config.json."""
         try:
@@ -103,9 +108,7 @@ def expected_images(model: Network, repository: Repository) -> tuple[tuple[float
         If the repository does not describe its images.
     """
     try:
-        processor: Any = library().AutoImageProcessor.from_pretrained(
-            str(repository.folder), local_files_only=True, trust_remote_code=False
-        )
+        processor = _processor(repository)
     except Exception as error:
         raise InputError(
             f"{KEY}.name: {repository.name} does not describe the images that it expects in preprocessor_config.json "
@@ -119,8 +122,28 @@ def expected_images(model: Network, repository: Repository) -> tuple[tuple[float
     scale = 255 * processor.rescale_factor if processor.do_rescale else 255.0
     offset = 1.0 if getattr(processor, "rescale_offset", None) else 0.0
     size = (processor.crop_size if getattr(processor, "do_center_crop", None) else None) or processor.size
-    side = model.kwargs.get("image_size") or size.height or size.shortest_edge or size.longest_edge
+    configured = None if repository.describes_images else repository.config().get("image_size")
+    side = model.kwargs.get("image_size") or configured or size.height or size.shortest_edge or size.longest_edge
     return tuple((value + offset) / scale for value in mean), tuple(value / scale for value in std), int(side)
+
+
+def _processor(repository: Repository) -> Any:
+    """Return what prepares images, by its configuration, or with the defaults of the network's kind if there is none."""
+    if repository.describes_images:
+        return library().AutoImageProcessor.from_pretrained(
+            str(repository.folder), local_files_only=True, trust_remote_code=False
+        )
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
+
+    kind = repository.config().get("model_type")
+    config = library().AutoConfig.from_pretrained(str(repository.folder), local_files_only=True, trust_remote_code=False)
+    found = IMAGE_PROCESSOR_MAPPING[type(config)]
+    processor = next(each for each in (found.values() if isinstance(found, dict) else found) if each is not None)()
+    warn(
+        f"{KEY}.name: {repository.name} has no preprocessor_config.json; images are prepared as is usual for {kind}: "
+        f"mean {list(processor.image_mean)}, std {list(processor.image_std)}"
+    )
+    return processor
 
 
 def library() -> Any:

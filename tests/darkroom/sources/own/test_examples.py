@@ -1,6 +1,7 @@
 """Sources of the user's own: every form of data is packed, what is wrong is told with the function's name."""
 
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from darkroom.data.pack import Pack
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 
+README = Path(__file__).resolve().parents[4] / "src" / "plugins" / "sources" / "README.md"
 HEAD = """
 import numpy as np
 from pathlib import Path
@@ -140,3 +142,50 @@ def mine():
 """)
     assert packed.classes == ["a", "b", "c"]
     assert packed.labels.tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1]]
+
+
+DATASET = """
+class mine:
+    classes = ["cat", "dog"]
+    def __init__(self, number):
+        self.number = number
+    def __len__(self):
+        return self.number
+    def __getitem__(self, index):
+        if index >= self.number:
+            raise IndexError(index)
+        return pixels(index), index % 2
+"""
+
+
+def test_a_data_set_of_torch_with_arguments(pack: Callable[..., Pack]) -> None:
+    packed = pack(DATASET, {"number": 6})
+    assert packed.classes == ["cat", "dog"]
+    assert packed.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert packed[3][0, 0, 0] == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (DATASET.replace("return pixels(index), index % 2", "return pixels(index)"), "item 0 is no image with a label"),
+        (
+            DATASET.replace("return pixels(index), index % 2", "return 1 / index"),
+            "item 0 cannot be read (ZeroDivisionError: division by zero)",
+        ),
+        (DATASET.replace("index % 2", "index % 3"), "the label 2 is none of the 2 classes"),
+    ],
+)
+def test_a_data_set_that_is_wrong(body: str, message: str, pack: Callable[..., Pack]) -> None:
+    with pytest.raises(InputError) as caught:
+        pack(body, {"number": 6})
+    assert message in str(caught.value)
+
+
+def test_the_data_set_of_the_documentation(pack: Callable[..., Pack]) -> None:
+    text = README.read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n# src/plugins/sources/letters.py\n(.*?)```", text, re.DOTALL)
+    packed = pack(f"{code}\nclass mine(Letters): pass\n", {"images_per_class": 30})
+    assert packed.classes == ["A", "B", "C", "D"]
+    assert len(packed) == 120
+    assert len({packed[row].tobytes() for row in range(32)}) == 32

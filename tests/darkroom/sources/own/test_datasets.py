@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from darkroom.api.data import examples_of, pixels
 from darkroom.base.errors import InputError
+from darkroom.sources.own.datasets import examples_of, pixels
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 RGB = np.stack([GREY, GREY.T, 255 - GREY], axis=2)

@@ -1,4 +1,4 @@
-"""A user's own source: a function in src/plugins/sources that `download.source` names by `_target_`."""
+"""A user's own source: a function or a data set of torch in src/plugins/sources that `download.source` names by `_target_`."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -13,13 +13,14 @@ from darkroom.base.params import Target
 from darkroom.data.images import Decoded, ImageError
 from darkroom.data.listing import SPLITS, Data, Example, Item, Label, Listing, Sample, ordered_classes, printable
 from darkroom.sources.entries import read_file
+from darkroom.sources.own.datasets import LabelledImages, examples_of
 
 KEY = "params.yaml: download.source"
 PLACE = "plugins.sources"
 
 
 def list_plugin(target: Target) -> Listing:
-    """List the examples that a function in src/plugins/sources returns or yields.
+    """List the examples that a function in src/plugins/sources returns or yields, or the items of a data set.
 
     Raises
     ------
@@ -29,7 +30,9 @@ def list_plugin(target: Target) -> Listing:
     where = target.target
     if not where.startswith(f"{PLACE}."):
         raise InputError(f"{KEY}._target_: {where} is not in {PLACE}, which DVC watches for this stage; move it there")
-    examples = list(Builder("download.source", (Iterable,)).build(target))
+    made = Builder("download.source", (Iterable, LabelledImages)).build(target)
+    is_dataset = isinstance(made, LabelledImages) and not isinstance(made, list | tuple)
+    examples = list(examples_of("train", made, getattr(made, "classes", None)) if is_dataset else made)
     seen: set[str] = set()
     for example in examples:
         _check(example, where)

@@ -1,17 +1,17 @@
-"""Images and labels as a Python script has them: data sets of torch, arrays, tensors, images of Pillow. N images, C channels."""
+"""Images and labels as Python has them: data sets of torch, arrays, tensors, images of Pillow. N images, C channels."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, described
 from darkroom.data.images import ImageArray
 from darkroom.data.listing import Example
 
 
+@runtime_checkable
 class LabelledImages(Protocol):
     """A data set in torch's sense: any object with a length that returns an image and its label by number."""
 
@@ -41,9 +41,20 @@ def examples_of(part: str, data: Data, classes: Sequence[str] | None) -> Iterato
     if both and len(data[0]) != len(data[1]):
         raise InputError(f"{part}: has {len(data[0])} images and {len(data[1])} labels; give one label for each image")
     for number in range(len(data[0] if both else data)):
-        label = data[1][number] if both else data[number][1]
+        label = data[1][number] if both else _item(data, number, part)[1]
         read = partial(_read, data[0] if both else data, number, labelled=not both)
         yield Example(f"{part}/{number:08d}", read, _label(label, classes, part), part)
+
+
+def _item(data: Any, number: int, part: str) -> Any:
+    """Return an image with its label; an error of the data set is one line."""
+    try:
+        item = data[number]
+    except Exception as error:
+        raise InputError(f"{part}: item {number} cannot be read ({described(error)}); correct the data set") from error
+    if not isinstance(item, tuple | list) or len(item) < 2:
+        raise InputError(f"{part}: item {number} is no image with a label; let the data set return (image, label)")
+    return item
 
 
 def _read(images: Any, number: int, *, labelled: bool) -> ImageArray:
@@ -79,8 +90,8 @@ def pixels(image: Any) -> ImageArray:
     InputError
         If it has other values, so that bytes cannot hold it.
     """
-    if isinstance(image, Tensor):
-        array = image.detach().cpu().movedim(0, -1).numpy() if image.ndim == 3 else image.detach().cpu().numpy()
+    if hasattr(image, "movedim"):  # a tensor, without importing torch
+        array = np.asarray((image.movedim(0, -1) if image.ndim == 3 else image).detach().cpu())
     elif hasattr(image, "convert"):
         array = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     else:

@@ -1,0 +1,1 @@
+"""Sources of users: functions that return examples, and data sets of torch; no module imports torch."""
