@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from darkroom.base.notations import translated
 from darkroom.base.renamed import with_current_targets
 
 
@@ -476,6 +477,11 @@ class Distribution(Section):
     """Values to choose from, also whole mappings with `_target_`."""
     when: Arguments = {}
     """Set this key only if other keys of the space have a given choice, or one of a list; mappings go by their `_target_`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _translate(cls, value: Any) -> Any:
+        return translated(value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
