@@ -145,7 +145,7 @@ def make_loss(params: Params, weights: dict[str, Tensor], *, multilabel: bool, p
             raise InputError(
                 f"params.yaml: {key}: {target.target} "
                 f"{'has' if name in taken else 'does not take'} a {name} {'of its own' if name in taken else 'of classes'}; "
-                f"set one of the two to null, or name another loss"
+                f"set {'one of the two' if name in taken else key} to null, or name another loss"
             )
     loss: nn.Module = builder.build(target)
     return loss if positive is None else BinaryLoss(loss, positive)
