@@ -63,7 +63,7 @@ def evaluate_model(folder: Path, params: Params, pack: Pack, split: Split) -> Ev
     predictions = {}
     for name in ("val", "test"):
         rows = split.rows[name]
-        probabilities = predict_rows(predictor, pack, rows, **viewed)
-        predictions[name] = LabelledPredictions(probabilities, pack.labels[rows], predictor.decision)
-    metrics = measure(predictions, partial(measure_extra, extra), params.evaluate)
-    return Evaluation(predictions, metrics, predictor.record)
+        predictions[name] = LabelledPredictions(
+            predict_rows(predictor, pack, rows, **viewed), pack.labels[rows], predictor.decision
+        )
+    return Evaluation(predictions, measure(predictions, partial(measure_extra, extra), params.evaluate), predictor.record)
