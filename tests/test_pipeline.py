@@ -488,6 +488,60 @@ def test_running_a_stage_by_hand_does_not_write_into_the_cache(clone: Clone, for
         clone.run("git reset -q --hard && dvc checkout -q -f")
 
 
+@share_forks
+def test_a_set_of_two_classes_passes_through_all_stages_with_one_output(clone: Clone, forked: ForkedStages) -> None:
+    """The threshold and the positive class decide what is written; both columns add up to 1."""
+    rng, folder = np.random.default_rng(0), clone.path.parent / "two"
+    for label, name in enumerate(("cat", "dog")):
+        (folder / name).mkdir(parents=True)
+        for number in range(40):
+            pixels = rng.integers(0, 160, (8, 8, 3), np.uint8)
+            pixels[..., label] += 60
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    binary = {
+        "source: digits": "source: folder",
+        "folder: data/photos": f"folder: {folder}",
+        "task: auto": "task: binary",
+        "positive_class: null": "positive_class: cat",
+        "_target_: torch.nn.CrossEntropyLoss\n    label_smoothing: 0.05": "_target_: BCEWithLogitsLoss",
+        "pos_weight: null": "pos_weight: balanced",
+        "metrics: {}": "metrics: {auroc: AUROC, picky: torchmetrics.functional.classification.binary_accuracy}",
+        "monitor: val/accuracy": "monitor: val/auroc",
+    }
+    try:
+        clone.edit(binary)
+        text = (clone.path / "params.yaml").read_text(encoding="utf-8")
+        (clone.path / "params.yaml").write_text(text.replace("threshold: null", "threshold: 0.8"), encoding="utf-8")
+        done = [forked.run(stage) for stage in STAGES]
+        assert [each.status for each in done] == [0] * len(STAGES), [each.err for each in done]
+        card = json.loads((clone.path / "models/model.json").read_text())
+        assert (card["classes"], card["task"], card["positive_class"]) == (["cat", "dog"], "binary", "cat")
+        table = pq.read_table(clone.path / "data/predictions/predictions.parquet").to_pydict()
+        np.testing.assert_allclose(np.add(table["p_cat"], table["p_dog"]), 1)
+        assert table["class"] == ["cat" if p > 0.8 else "dog" for p in table["p_cat"]]
+        assert table["probability"] == [table[f"p_{name}"][row] for row, name in enumerate(table["class"])]
+        test = clone.metrics()["test"]
+        right = np.mean([name == actual for name, actual in zip(table["class"], table["actual"], strict=True)])
+        assert test["accuracy"] == pytest.approx(right)
+        assert test["auroc"] > 0.9
+        assert {"average_precision", "f1", "precision", "recall", "ece"} <= set(test)
+        published = json.loads((clone.path / "metrics/train/published.json").read_text())["published"]
+        assert published["auroc"] == pytest.approx(clone.metrics()["val"]["auroc"], abs=1e-6)
+        assert published["picky"] == pytest.approx(published["accuracy"])
+        csv_rows = list(csv.DictReader((clone.path / "data/predictions/predictions.csv").read_text().splitlines()))
+        assert [row["class"] for row in csv_rows] == table["class"]
+        assert all(float(row["probability"]) + float(row["probability_2"]) == pytest.approx(1, abs=2e-4) for row in csv_rows)
+        confusion = list(csv.DictReader((clone.path / "metrics/evaluate/confusion.csv").read_text().splitlines()))
+        assert sum(int(row["count"]) for row in confusion if row["predicted"] == "cat") == table["class"].count("cat")
+        clone.edit({"_target_: BCEWithLogitsLoss": "_target_: CrossEntropyLoss", "pos_weight: balanced": "pos_weight: null"})
+        refused = forked.run("train")
+        assert refused.status == 2
+        assert "CrossEntropyLoss compares several outputs, but a binary network has one; run with '-S train.loss" in refused.err
+        assert refused.err.count("\n") == 1
+    finally:
+        clone.run("git reset -q --hard && dvc checkout -q -f")
+
+
 def test_no_stage_before_train_imports_torch(clone: Clone) -> None:
     for stage in ("download", "split"):
         code = f"import sys; sys.path.insert(0, 'src'); import {stage}; {stage}.main(); print('torch' in sys.modules)"

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from darkroom.base.notations import translated
 from darkroom.base.renamed import with_current_targets
 
 
@@ -73,6 +74,8 @@ DOTTED = r"^[A-Za-z_]\w*(\.[^.\s]+)+$"
 # Validation metrics that every training logs, and those that evaluate adds.
 MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
 EVALUATED = (*MEASURED, "ece", "mean_average_precision", "top5_accuracy")
+# Of the positive class of a binary task; training logs the first of them.
+BINARY = ("f1", "precision", "recall", "auroc", "average_precision")
 PATTERNS = {
     IMPORT_PATH: "an import path such as torch.optim.SGD",
     PACKAGE: "the name of a package or module",
@@ -86,6 +89,7 @@ PATTERNS = {
 
 Arguments = Annotated[dict[str, Any], AfterValidator(_only_json)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Threshold = Annotated[float, Field(gt=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -320,6 +324,10 @@ class SplitParams(Section):
 class TrainParams(Section):
     """The network and how it is trained."""
 
+    task: Literal["auto", "multiclass", "multilabel", "binary"]
+    """`auto`: as the labels are, one class per image or any number; `binary`: two classes and a network with one output."""
+    positive_class: Annotated[str, BeforeValidator(_name)] | None
+    """Of a binary task: the class whose probability the network gives; null: the second in the class list."""
     model: NetworkChoice
     """Network: `provider`, `name`, `pretrained` and `kwargs`, or `_target_` and its arguments."""
     init_from: Annotated[str, Field(min_length=1)] | None
@@ -352,6 +360,8 @@ class TrainParams(Section):
     """Loss on (logits, labels), such as `CrossEntropyLoss`, `FocalLoss`, `BinaryCrossEntropy`, `AsymmetricLossMultiLabel`."""
     class_weights: Literal["balanced"] | dict[Annotated[str, BeforeValidator(_name)], PositiveFloat] | None
     """Class weights in the loss: `balanced` (inverse to frequency), or weights by class name, such as `{daisy: 2}`."""
+    pos_weight: Literal["balanced"] | PositiveFloat | None
+    """Weight of positive labels in the loss, for one output per class: a number, or `balanced` (negative by positive images)."""
     teacher: Teaching | None
     """Distil a published model, such as `{model: main, weight: 0.5, temperature: 2.0}`; null: no distillation."""
     optimizer: Target
@@ -381,7 +391,7 @@ class TrainParams(Section):
     image_sizes: dict[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1, le=4096)]] | None
     """Progressive resizing: training sizes from given epochs on, such as `{0: 128, 20: 192}`; validation: `image_size`."""
     metrics: Metrics
-    """Further validation metrics of torchmetrics by the names to log them under, such as `{auroc: AUROC}`."""
+    """Further validation metrics by the names to log them under, such as `{auroc: AUROC}`: of torchmetrics, or your own."""
     monitor: Annotated[str, Field(pattern=MONITOR)]
     """Validation metric that picks the published epoch and stops early: val/loss, /accuracy, /balanced_accuracy, /f1_macro, …"""
     early_stopping: EarlyStopping | None
@@ -421,10 +431,12 @@ class EvaluateParams(Section):
     """What runs the network: `torch`, `torch.compile` (half a minute to start), or `openvino` (needs to be installed)."""
     precision: InferencePrecision
     """`bf16-mixed`: faster on hardware that supports it; `auto`: that, if it is faster here and predicts the same."""
+    threshold: Threshold | None
+    """Of a binary or multi-label model: probability above which a class is predicted; null: 0.5."""
     ece_bins: PositiveInt
     """Number of confidence bins of the expected calibration error and the reliability plot."""
     metrics: Metrics
-    """Further metrics of torchmetrics, as in `train.metrics`; written to metrics.json."""
+    """Further metrics, as in `train.metrics`; written to metrics.json."""
     num_images: PositiveInt
     """Number of images on each sheet of sample images."""
 
@@ -442,6 +454,8 @@ class PredictParams(Section):
     """What runs the network, as `evaluate.backend`."""
     precision: InferencePrecision
     """Precision, as `evaluate.precision`."""
+    threshold: Threshold | None
+    """Probability above which a class is predicted, as `evaluate.threshold`."""
     top_k: PositiveInt
     """Number of most probable classes to write to the CSV and JSON Lines files."""
     max_bad: Annotated[int, Field(ge=0)]
@@ -490,6 +504,11 @@ class Distribution(Section):
     """Values to choose from, also whole mappings with `_target_`."""
     when: Arguments = {}
     """Set this key only if other keys of the space have a given choice, or one of a list; mappings go by their `_target_`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _translate(cls, value: Any) -> Any:
+        return translated(value)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

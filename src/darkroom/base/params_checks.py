@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from darkroom.base.errors import warn
 from darkroom.base.params import (
+    BINARY,
     EVALUATED,
     MEASURED,
     DownloadParams,
-    EvaluateParams,
     Network,
     Params,
     SplitParams,
@@ -32,6 +32,7 @@ SOURCES_OF_KEY = {
     "more_archives": ["archive"],
 }
 SPLIT_FOLDERS = ("val", "valid", "validation", "test", "testing")
+POS_WEIGHT = "weighs the labels of independent outputs, but each image has one of several classes; set train.class_weights"
 NEEDED_KEY = {"torchvision": "dataset", "archive": "archive", "manifest": "manifest"}
 
 
@@ -46,12 +47,13 @@ def check_combinations(params: Params) -> None:
     _check_download(params.download)
     _check_split(params.split)
     _check_train(params.train)
+    _check_task(params.train)
     _check_averages(params.train)
     _check_schedules(params.train)
     _check_init_from(params.train)
     _check_cache_features(params.train)
     _check_lora(params.train)
-    _check_evaluate(params.evaluate)
+    _check_evaluate(params)
     _check_tune(params)
 
 
@@ -90,14 +92,32 @@ def _check_split(split: SplitParams) -> None:
 
 
 def _check_train(train: TrainParams) -> None:
-    _check_metric_names("train.metrics", train.metrics, MEASURED)
-    known = [f"val/{name}" for name in (*MEASURED, *train.metrics)]
+    measured = _measured(train)
+    _check_metric_names("train.metrics", train.metrics, measured)
+    known = [f"val/{name}" for name in (*measured, *train.metrics)]
     if train.monitor not in known:
         raise ValueError(f"train.monitor: is {train.monitor}, which is not measured; {_hint(train.monitor, known)}")
     if "lr" in train.optimizer.arguments:
         raise ValueError("train.optimizer.lr: is not allowed here; set train.lr")
     if train.unfreeze_epoch is not None and not train.freeze:
         warn("params.yaml: train.unfreeze_epoch has no effect while train.freeze is 0")
+
+
+def _measured(train: TrainParams) -> tuple[str, ...]:
+    """Return the validation metrics that this training always logs."""
+    return (*MEASURED, BINARY[0]) if train.task == "binary" else MEASURED
+
+
+def _check_task(train: TrainParams) -> None:
+    if train.positive_class is not None and train.task != "binary":
+        warn(f"params.yaml: train.positive_class has no effect while train.task is {train.task}")
+    if train.pos_weight is not None and train.class_weights is not None:
+        raise ValueError(
+            f"train.pos_weight and train.class_weights: are {train.pos_weight} and {train.class_weights}, but the loss takes one "
+            "of them; set the other to null"
+        )
+    if train.pos_weight is not None and train.task == "multiclass":
+        raise ValueError(f"train.pos_weight: {POS_WEIGHT}")
 
 
 def _check_averages(train: TrainParams) -> None:
@@ -168,8 +188,9 @@ def _check_lora(train: TrainParams) -> None:
         )
 
 
-def _check_evaluate(evaluate: EvaluateParams) -> None:
-    _check_metric_names("evaluate.metrics", evaluate.metrics, EVALUATED)
+def _check_evaluate(params: Params) -> None:
+    taken = (*EVALUATED, *BINARY) if params.train.task == "binary" else EVALUATED
+    _check_metric_names("evaluate.metrics", params.evaluate.metrics, taken)
 
 
 def _check_tune(params: Params) -> None:
@@ -180,7 +201,7 @@ def _check_tune(params: Params) -> None:
         raise ValueError("tune.pruner: cannot compare trials by several metrics; set it to null")
     if tune.pruner is not None and not tune.metrics[0].startswith("val/"):
         raise ValueError(f"tune.pruner: {tune.metrics[0]} is the same in every epoch; set it to null")
-    known = [*(f"val/{name}" for name in (*MEASURED, *params.train.metrics)), "parameters", "multiply_adds"]
+    known = [*(f"val/{name}" for name in (*_measured(params.train), *params.train.metrics)), "parameters", "multiply_adds"]
     for metric in tune.metrics:
         if metric not in known:
             raise ValueError(f"tune.metric: is {metric}, which is not measured; {_hint(metric, known)}")

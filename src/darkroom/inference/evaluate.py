@@ -56,11 +56,13 @@ def evaluate_model(folder: Path, params: Params, pack: Pack, split: Split) -> Ev
         num_classes=len(split.classes),
         multilabel=predictor.model.multilabel,
         allow=params.base.allow_targets,
+        decision=predictor.decision,
     )
     viewed = params.evaluate.model_dump(include={"batch_size", "tta"})
     predictions = {}
     for name in ("val", "test"):
         rows = split.rows[name]
-        predictions[name] = LabelledPredictions(predict_rows(predictor, pack, rows, **viewed), pack.labels[rows])
-    metrics = measure(predictions, partial(measure_extra, extra), params.evaluate)
-    return Evaluation(predictions, metrics, predictor.record)
+        predictions[name] = LabelledPredictions(
+            predict_rows(predictor, pack, rows, **viewed), pack.labels[rows], predictor.decision
+        )
+    return Evaluation(predictions, measure(predictions, partial(measure_extra, extra), params.evaluate), predictor.record)

@@ -6,11 +6,13 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from darkroom.base import paths
-from darkroom.base.errors import warn
+from darkroom.base.errors import InputError, warn
 from darkroom.base.params import HardwareParams, Params
 from darkroom.inference.backends import BACKENDS, Backend
+from darkroom.metrics.decision import THRESHOLD, Decision
 from darkroom.models.saving import Published, load_model
 
 # Number of images on which precisions are compared by time and predicted classes.
@@ -28,18 +30,20 @@ class Predictor:
         `hardware` of params.yaml.
     stage
         The stage that `backend` and `precision` belong to, for messages.
-    backend, precision
-        As `evaluate.backend` and `evaluate.precision`.
+    backend, precision, threshold
+        As `evaluate.backend`, `evaluate.precision` and `evaluate.threshold`.
 
     Attributes
     ----------
+    decision : Decision
+        Which classes are predicted.
     precision : str
         The precision; `auto` until the first images have chosen it.
 
     Raises
     ------
     InputError
-        If the backend is not installed, or cannot compute in this precision on this machine.
+        If the backend is not installed, or cannot compute in this precision on this machine, or the model has no threshold.
     """
 
     def __init__(
@@ -50,7 +54,14 @@ class Predictor:
         *,
         backend: str = "torch",
         precision: str = "32-true",
+        threshold: float | None = None,
     ):
+        if threshold is not None and model.card.task == "multiclass":
+            raise InputError(
+                f"params.yaml: {stage}.threshold: is {threshold}, but the model predicts the most probable of several classes; "
+                "set it to null"
+            )
+        self.decision = Decision(THRESHOLD if threshold is None else threshold, model.card.positive)
         self.model, self.hardware, self.stage, self.name, self.precision = model, hardware, stage, backend, precision
         self._backend: Backend = BACKENDS[backend](model.network, hardware, f"{stage}.backend")
         self._is_ready = False
@@ -63,7 +74,7 @@ class Predictor:
     @classmethod
     def load(cls, folder: Path, params: Params, stage: str) -> Self:
         """Load a published model with the backend and precision of `evaluate` or `predict` in params.yaml."""
-        how = getattr(params, stage).model_dump(include={"backend", "precision"})
+        how = getattr(params, stage).model_dump(include={"backend", "precision", "threshold"})
         return cls(load_model(folder, params, paths.shown(folder)), params.hardware, stage, **how)
 
     @property
@@ -78,18 +89,22 @@ class Predictor:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Classes, kind of labels and backend, for `Predictions`."""
-        return {"classes": self.model.card.classes, "multilabel": self.model.multilabel, "backend": self.record}
+        """Classes, kind of labels, what is predicted, and backend, for `Predictions`."""
+        kind = {"multilabel": self.model.multilabel, "decision": self.decision}
+        return {"classes": self.model.card.classes, **kind, "backend": self.record}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the logits (N, K) of images (N, C, H, W) uint8."""
+        """Return the logits (N, K) of images (N, C, H, W) uint8; of a binary task 0 for the class that has no output."""
         if not self._is_ready:
             self._backend.prepare(images)
             if self.precision == "auto":
                 self.precision, why = self._choose_precision(images[:SAMPLE])
                 print(f"{self.stage}: computes in {self.precision}: {why}", flush=True)
             self._is_ready = True
-        return self._backend.logits(images, self.precision)
+        logits = self._backend.logits(images, self.precision)
+        positive = self.decision.positive
+        # Their softmax is the sigmoid of the one output, and its complement.
+        return logits if positive is None else functional.pad(logits, (positive, 1 - positive))
 
     def _choose_precision(self, images: Tensor) -> tuple[str, str]:
         """Return the faster precision and why; bf16-mixed only if it predicts the same classes for all of some images."""
@@ -110,4 +125,4 @@ class Predictor:
         self._backend.logits(images, precision)  # warm-up: allocates memory and chooses kernels
         start = time.perf_counter()
         logits = self._backend.logits(images, precision).cpu()
-        return logits > 0 if self.model.multilabel else logits.argmax(dim=1), time.perf_counter() - start
+        return logits > 0 if self.model.card.task != "multiclass" else logits.argmax(dim=1), time.perf_counter() - start

@@ -4,16 +4,20 @@ N images, K classes.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from darkroom.base.params import BINARY, MEASURED
 from darkroom.metrics.extra import ExtraMetrics
 
 
 class EpochMetrics:
     """Counts of correct, actual and predicted images per class, the sum of losses, and the extra metrics."""
+
+    measured: tuple[str, ...] = MEASURED
 
     def __init__(self, num_classes: int, extra: ExtraMetrics | None = None):
         self.num_classes = self.width = num_classes
@@ -37,7 +41,7 @@ class EpochMetrics:
 
     def _count(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return for each class the number of correct, actual and predicted images, (3, K)."""
-        predicted = logits.argmax(dim=1)
+        predicted = self._predicted(logits)
         # Wrong predictions are counted as class K. Selecting the correct ones, or bincount, would wait for the device to learn
         # their number.
         right = torch.where(predicted == labels, labels, self.num_classes)
@@ -45,9 +49,16 @@ class EpochMetrics:
         counts = which.new_zeros(3, self.num_classes + 1).scatter_add_(1, which, torch.ones_like(which))
         return counts[:, : self.num_classes]
 
+    def _predicted(self, logits: Tensor) -> Tensor:
+        return logits.argmax(dim=1)
+
     def _totals(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the counts per class, the number of correct images, and the number of all images."""
         return counts, counts[0].sum(), counts[1].sum()
+
+    def _further(self, f1: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return what is measured beside, from the F1 of each class (K,)."""
+        return {}
 
     def state(self, gather: Callable[[Any], Any]) -> dict[str, Tensor] | None:
         """Return the counts and losses of all processes, on the CPU; None if there are none."""
@@ -72,14 +83,31 @@ class EpochMetrics:
         counts = gather(self.counts).reshape(-1, 3, self.width).sum(0).double().cpu()
         loss = gather(self.loss).reshape(-1).sum().double().cpu()
         (right, actual, predicted), num_right, num_images = self._totals(counts)
-        present = actual > 0
+        present, f1 = actual > 0, 2 * right / (actual + predicted).clamp(min=1)
         return {
             "loss": loss / num_images,
             "accuracy": num_right / num_images,
             "balanced_accuracy": (right[present] / actual[present]).mean(),
-            "f1_macro": (2 * right / (actual + predicted).clamp(min=1)).mean(),
+            "f1_macro": f1.mean(),
+            **self._further(f1),
             **{name: torch.tensor(value) for name, value in self.extra.values().items()},
         }
+
+
+class BinaryEpochMetrics(EpochMetrics):
+    """The same for one output, logits (N, 1) of the positive class, and labels (N,); also the F1 of the positive class."""
+
+    measured = (*MEASURED, BINARY[0])
+
+    def __init__(self, positive: int, num_classes: int = 2, extra: ExtraMetrics | None = None):
+        super().__init__(num_classes, extra)
+        self.positive = positive
+
+    def _predicted(self, logits: Tensor) -> Tensor:
+        return torch.where(logits[:, 0] > 0, self.positive, 1 - self.positive)
+
+    def _further(self, f1: Tensor) -> dict[str, Tensor]:
+        return {BINARY[0]: f1[self.positive]}
 
 
 class MultilabelEpochMetrics(EpochMetrics):
@@ -104,3 +132,10 @@ class MultilabelEpochMetrics(EpochMetrics):
 
     def _totals(self, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return counts[:, :-1], counts[0, -1], counts[1, -1]
+
+
+def epoch_metrics_of(num_classes: int, *, multilabel: bool, positive: int | None) -> Callable[..., EpochMetrics]:
+    """Return what makes the metrics of an epoch, given `extra` or nothing; `positive` is the label of a binary task."""
+    if multilabel:
+        return partial(MultilabelEpochMetrics, num_classes)
+    return partial(EpochMetrics, num_classes) if positive is None else partial(BinaryEpochMetrics, positive, num_classes)

@@ -1,4 +1,4 @@
-"""Extra metrics of torchmetrics: built from params.yaml, tried before anything is trained, computed over all images at once.
+"""Extra metrics: built from params.yaml, tried before anything is trained, computed over all images at once.
 
 N images, K classes.
 """
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from darkroom.base.errors import InputError, described
-from darkroom.base.instantiate import Builder
+from darkroom.base.errors import InputError, RunError, described
 from darkroom.base.params import Target
+from darkroom.metrics.decision import USUAL, Decision
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Mode = Literal["min", "max"]
 # A metric is tried on one image per class, and at most on this many: with a thousand classes it would be a million numbers.
 TRIED = 64
-LIBRARY = "torchmetrics.classification."
 
 
 class ExtraMetrics:
@@ -33,10 +32,21 @@ class ExtraMetrics:
         The metrics, by name.
     multilabel
         Whether an image may have any number of classes.
+    positive
+        Label of the positive class of a binary task: metrics are given its probability (N,) and labels (N,) of 0 and 1.
+    key
+        Key of params.yaml that names them.
     """
 
-    def __init__(self, metrics: Mapping[str, "Metric"], *, multilabel: bool = False):
-        self.metrics, self.multilabel = dict(metrics), multilabel
+    def __init__(
+        self,
+        metrics: Mapping[str, "Metric"],
+        *,
+        multilabel: bool = False,
+        positive: int | None = None,
+        key: str = "train.metrics",
+    ):
+        self.metrics, self.multilabel, self.positive, self.key = dict(metrics), multilabel, positive, key
 
     def __len__(self) -> int:
         return len(self.metrics)
@@ -44,7 +54,7 @@ class ExtraMetrics:
     def clone(self) -> "ExtraMetrics":
         """Return the same metrics without images."""
         clones = {name: metric.clone() for name, metric in self.metrics.items()}
-        made = ExtraMetrics(clones, multilabel=self.multilabel)
+        made = ExtraMetrics(clones, multilabel=self.multilabel, positive=self.positive, key=self.key)
         made.reset()
         return made
 
@@ -54,24 +64,46 @@ class ExtraMetrics:
             metric.reset()
 
     def add_logits(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch of logits (N, K) and labels, (N,) or (N, K)."""
+        """Add a batch of logits (N, K), of a binary task (N, 1), and labels, (N,) or (N, K)."""
         if self.metrics:
             # torchmetrics would take logits that are all between 0 and 1 for probabilities.
             exact = logits.detach().float()
-            self.add(exact.sigmoid() if self.multilabel else exact.softmax(dim=1), labels)
+            if self.positive is not None:
+                self._update(exact[:, 0].sigmoid(), labels == self.positive)
+            else:
+                self._update(exact.sigmoid() if self.multilabel else exact.softmax(dim=1), labels)
 
     def add(self, probabilities: Tensor, labels: Tensor) -> None:
         """Add a batch of probabilities (N, K) and labels, (N,) or (N, K)."""
+        if self.positive is not None:
+            probabilities, labels = probabilities[:, self.positive], labels == self.positive
+        self._update(probabilities, labels)
+
+    def _update(self, probabilities: Tensor, labels: Tensor) -> None:
         # Mixed precision would sum probabilities in half precision, which is too coarse.
         with torch.autocast(probabilities.device.type, enabled=False):
-            for metric in self.metrics.values():
+            for name, metric in self.metrics.items():
                 metric.to(probabilities.device)
-                metric.update(probabilities, labels.long())
+                with self._named(name):
+                    metric.update(probabilities, labels.long())
 
     def values(self) -> dict[str, float]:
         """Return the metrics of all images added; NaN where a metric is undefined."""
-        with _silent():
-            return {name: float(metric.compute()) for name, metric in self.metrics.items()}
+        values = {}
+        for name, metric in self.metrics.items():
+            with _silent(), self._named(name):
+                values[name] = float(metric.compute())
+        return values
+
+    @contextmanager
+    def _named(self, name: str) -> Iterator[None]:
+        """Raise what a metric raises as one line with its name."""
+        try:
+            yield
+        except Exception as error:
+            raise RunError(
+                f"params.yaml: {self.key}.{name}: {name_of(self.metrics[name])} failed ({described(error)}); correct or remove it"
+            ) from error
 
     def mode(self, monitor: str) -> Mode:
         """Return whether the lowest or the highest value of `val/…` is the best.
@@ -88,39 +120,55 @@ class ExtraMetrics:
         if higher is None:
             raise InputError(
                 f"params.yaml: train.monitor: whether higher or lower is better for {monitor} is unknown "
-                f"({type(self.metrics[name]).__name__} has no higher_is_better); monitor another metric"
+                f"({name_of(self.metrics[name])} has no higher_is_better); monitor another metric"
             )
         return "max" if higher else "min"
 
 
 def build_metrics(
-    key: str, targets: Mapping[str, Target], *, num_classes: int, multilabel: bool, allow: Iterable[str]
+    key: str,
+    targets: Mapping[str, Target],
+    *,
+    num_classes: int,
+    multilabel: bool,
+    allow: Iterable[str],
+    decision: Decision = USUAL,
 ) -> ExtraMetrics:
     """Build the metrics of `train.metrics` or `evaluate.metrics`, and try each on a few images.
 
-    The task and the number of classes are filled in. torchmetrics is imported only if there are metrics.
+    The task, the number of classes and the threshold of `decision` are filled in. torchmetrics is imported only if there are
+    metrics.
 
     Raises
     ------
     InputError
         Naming the metric that cannot be built, is for another task, or does not return one number.
     """
+    task = "binary" if decision.positive is not None else "multilabel" if multilabel else "multiclass"
     if not targets:
-        return ExtraMetrics({}, multilabel=multilabel)
+        return ExtraMetrics({}, multilabel=multilabel, positive=decision.positive, key=key)
     from darkroom.hardware.startup import import_torchmetrics
 
     import_torchmetrics()
-    from torchmetrics import Metric
+    from darkroom.metrics.gathered import MetricBuilder
 
-    filled = {"task": "multilabel" if multilabel else "multiclass", "num_classes": num_classes, "num_labels": num_classes}
-    made = {name: Builder(f"{key}.{name}", (Metric,), allow, filled).build(target) for name, target in targets.items()}
+    filled = {"task": task, "num_classes": num_classes, "num_labels": num_classes, "threshold": decision.threshold}
+    made = {
+        name: MetricBuilder(f"{key}.{name}", (nn.Module,), allow, filled).build_metric(target) for name, target in targets.items()
+    }
     for name, metric in made.items():
-        _check_task(f"params.yaml: {key}.{name}", metric, multilabel=multilabel)
-        _try(f"params.yaml: {key}.{name}", metric, num_classes, multilabel=multilabel)
-    return ExtraMetrics(made, multilabel=multilabel)
+        _check_task(f"params.yaml: {key}.{name}", metric, task)
+        _try(f"params.yaml: {key}.{name}", metric, num_classes, task)
+    return ExtraMetrics(made, multilabel=multilabel, positive=decision.positive, key=key)
 
 
-def measure_extra(metrics: ExtraMetrics, probabilities: Any, labels: Any) -> dict[str, float]:
+def name_of(metric: "Metric") -> str:
+    """Return the name of a metric's class, or of the function or module that it measures with."""
+    name: str = getattr(metric, "name", type(metric).__name__)
+    return name
+
+
+def measure_extra(metrics: ExtraMetrics, probabilities: Any, labels: Any, decision: Decision = USUAL) -> dict[str, float]:  # noqa: ARG001
     """Return the metrics of NumPy probabilities (N, K) and labels, (N,) or (N, K), then reset them."""
     metrics.add(torch.from_numpy(probabilities).float(), torch.from_numpy(labels))
     values = metrics.values()
@@ -128,23 +176,36 @@ def measure_extra(metrics: ExtraMetrics, probabilities: Any, labels: Any) -> dic
     return values
 
 
-def _check_task(where: str, metric: "Metric", *, multilabel: bool) -> None:
-    """Refuse a metric for another task, by its name: some would compute a meaningless number."""
-    of_library = (kind.__name__ for kind in type(metric).__mro__ if kind.__module__.startswith(LIBRARY))
-    name = next(of_library, "")
-    if name.startswith("Multiclass" if multilabel else "Multilabel"):
-        said = "for one class per image, but this set is multilabel" if multilabel else "for multilabel sets"
-        other = "Multilabel…" if multilabel else "Multiclass…"
-        raise InputError(f"{where}: {name} is {said}; use the name without its first word, or {other}")
+# What an image has, in each task.
+LABELS = {"multiclass": "one class", "multilabel": "several labels", "binary": "one of two classes"}
 
 
-def _try(where: str, metric: "Metric", num_classes: int, *, multilabel: bool) -> None:
+def _check_task(where: str, metric: "Metric", task: str) -> None:
+    """Refuse torchmetrics' metrics for another task, some of which take such labels and return a meaningless number."""
+    name = name_of(metric)
+    of_library = getattr(metric, "source", type(metric).__module__).startswith("torchmetrics.")
+    other = next((each for each in LABELS if name.lower().startswith(each)), task)
+    if not of_library or other == task or (other, task) == ("binary", "multilabel"):
+        return
+    ours = task.capitalize() if name[0].isupper() else f"{task}_"
+    if task == "multilabel":
+        said = "for one class per image, but this set is multilabel"
+    elif task == "binary":
+        said = "for several outputs, but train.task is binary"
+    else:
+        said = "for multilabel sets" if other == "multilabel" else "for train.task: binary"
+    raise InputError(f"{where}: {name} is {said}; use the name without its first word, or {ours}…")
+
+
+def _try(where: str, metric: "Metric", num_classes: int, task: str) -> None:
     num = min(num_classes, TRIED)
     probabilities = 0.5 + torch.eye(num, num_classes) / 4
-    labels = torch.eye(num, num_classes).long() if multilabel else torch.arange(num)
-    if not multilabel:
+    labels = torch.eye(num, num_classes).long() if task == "multilabel" else torch.arange(num)
+    if task != "multilabel":
         probabilities /= probabilities.sum(dim=1, keepdim=True)
-    name = type(metric).__name__
+    if task == "binary":
+        probabilities = probabilities[:, 1]
+    name = name_of(metric)
     try:
         with _silent():
             metric.update(probabilities, labels)
@@ -152,7 +213,7 @@ def _try(where: str, metric: "Metric", num_classes: int, *, multilabel: bool) ->
     except Exception as error:
         raise InputError(
             f"{where}: {name} does not take probabilities {tuple(probabilities.shape)} and labels {tuple(labels.shape)} "
-            f"({described(error)}); use a metric for {'several labels' if multilabel else 'one class'} per image"
+            f"({described(error)}); use a metric for {LABELS[task]} per image"
         ) from error
     finally:
         metric.reset()

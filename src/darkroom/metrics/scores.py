@@ -5,11 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Probabilities = NDArray[np.float64]  # N K
-Labels = NDArray[np.int64] | NDArray[np.uint8]  # N, or in a multilabel set N K
-
-# In a multilabel set, a class is predicted above this probability.
-THRESHOLD = 0.5
+from darkroom.metrics.decision import USUAL, Decision, Labels, Probabilities
 
 
 class PerClass(NamedTuple):
@@ -45,15 +41,17 @@ class Reliability(NamedTuple):
     num_images: NDArray[np.int64]
 
 
-def score(probabilities: Probabilities, labels: Labels, *, bins: int) -> dict[str, float]:
+def score(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL, *, bins: int) -> dict[str, float]:
     """Return the metrics of a split.
 
     Parameters
     ----------
     probabilities : (N, K) float64
-        Each row sums to 1; among equal probabilities, the first class is predicted.
+        Each row sums to 1, unless labels are (N, K).
     labels : (N,) int64, or (N, K) uint8
-        At least one image; classes may be missing. With (N, K), each class is predicted above a probability of 0.5.
+        At least one image; classes may be missing.
+    decision
+        Which classes are predicted.
     bins
         Number of bins of the calibration error.
 
@@ -68,28 +66,32 @@ def score(probabilities: Probabilities, labels: Labels, *, bins: int) -> dict[st
         With labels (N, K): `loss` is the mean binary cross entropy of all classes, `accuracy` the fraction of images whose
         classes are all correct, `ece` that of all K N decisions, and `mean_average_precision` that of the classes with images.
 
+        Of a binary task also `precision`, `recall`, `f1`, `auroc` and `average_precision` of the positive class; NaN: undefined.
+
     References
     ----------
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
     """
-    classes = per_class(probabilities, labels)
+    classes = per_class(probabilities, labels, decision)
     metrics = {
         "loss": _cross_entropy(probabilities, labels),
-        "accuracy": is_right(probabilities, labels).mean(),
+        "accuracy": is_right(probabilities, labels, decision).mean(),
         "balanced_accuracy": classes.recall[classes.support > 0].mean(),
         "f1_macro": classes.f1.mean(),
-        "ece": _calibration_error(reliability(probabilities, labels, bins=bins)),
+        "ece": _calibration_error(reliability(probabilities, labels, decision, bins=bins)),
     }
-    if labels.ndim == 2:
+    if decision.positive is not None:
+        metrics |= _binary(probabilities, labels, classes, decision.positive)
+    elif labels.ndim == 2:
         metrics["mean_average_precision"] = _mean_average_precision(probabilities, labels)
     elif probabilities.shape[1] > 5:
         metrics["top5_accuracy"] = _top_accuracy(probabilities, labels, 5)
     return {name: float(value) for name, value in metrics.items()}
 
 
-def per_class(probabilities: Probabilities, labels: Labels) -> PerClass:
+def per_class(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL) -> PerClass:
     """Return precision, recall, F1 and support of every class from probabilities (N, K) and labels, (N,) or (N, K)."""
-    predicted, actual = predictions(probabilities, labels), _multi_hot(labels, probabilities.shape[1])
+    predicted, actual = predictions(probabilities, labels, decision), _multi_hot(labels, probabilities.shape[1])
     right, claimed, support = ((each).sum(axis=0) for each in (predicted & actual, predicted, actual))
     # The numerator is 0 wherever the denominator is, so a denominator of 1 gives the 0 of an undefined score.
     return PerClass(
@@ -100,7 +102,7 @@ def per_class(probabilities: Probabilities, labels: Labels) -> PerClass:
     )
 
 
-def confusion_matrix(probabilities: Probabilities, labels: Labels) -> NDArray[np.int64]:
+def confusion_matrix(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL) -> NDArray[np.int64]:
     """Return the number of images (K, K) of each actual class (row) that were predicted to be each class (column).
 
     With labels (N, K) the diagonal counts correct predictions, and the other cells the images in which the class of the row was
@@ -108,15 +110,15 @@ def confusion_matrix(probabilities: Probabilities, labels: Labels) -> NDArray[np
     """
     num_classes = probabilities.shape[1]
     if labels.ndim == 2:
-        predicted, actual = predictions(probabilities, labels), labels.astype(bool)
+        predicted, actual = decision.chosen(probabilities), labels.astype(bool)
         instead = (actual & ~predicted).astype(np.int64).T @ (predicted & ~actual).astype(np.int64)
         matrix: NDArray[np.int64] = instead + np.diag((predicted & actual).sum(axis=0))
         return matrix
-    cells = labels * num_classes + probabilities.argmax(axis=1)
+    cells = labels * num_classes + decision.label(probabilities)
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def reliability(probabilities: Probabilities, labels: Labels, *, bins: int) -> Reliability:
+def reliability(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL, *, bins: int) -> Reliability:
     """Sort images into bins ((m - 1) / bins, m / bins] of confidence, the probability of the predicted class.
 
     With labels (N, K) it sorts every decision on a class; its confidence is the probability of the decision.
@@ -126,10 +128,10 @@ def reliability(probabilities: Probabilities, labels: Labels, *, bins: int) -> R
     Guo et al. 2017 as in `score`, section 2.
     """
     if labels.ndim == 2:
-        confidence = np.maximum(probabilities, 1 - probabilities).ravel()
-        right = ((probabilities > THRESHOLD) == labels).ravel()
+        chosen = decision.chosen(probabilities)
+        confidence, right = np.where(chosen, probabilities, 1 - probabilities).ravel(), (chosen == labels).ravel()
     else:
-        confidence, right = probabilities.max(axis=1), is_right(probabilities, labels)
+        confidence, right = decision.confidence(probabilities), is_right(probabilities, labels, decision)
     inner_edges = np.arange(1, bins) / bins
     place = np.searchsorted(inner_edges, confidence, side="left")
     count = np.bincount(place, minlength=bins)
@@ -141,31 +143,32 @@ def reliability(probabilities: Probabilities, labels: Labels, *, bins: int) -> R
         )
 
 
-def predictions(probabilities: Probabilities, labels: Labels) -> NDArray[np.bool_]:
-    """Return which classes are predicted, (N, K): the most probable one, or with labels (N, K) all above 0.5."""
+def predictions(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL) -> NDArray[np.bool_]:
+    """Return which classes are predicted, (N, K): one for each image, or with labels (N, K) any number."""
     if labels.ndim == 2:
-        above: NDArray[np.bool_] = probabilities > THRESHOLD
-        return above
-    return _multi_hot(probabilities.argmax(axis=1), probabilities.shape[1])
+        return decision.chosen(probabilities)
+    return _multi_hot(decision.label(probabilities), probabilities.shape[1])
 
 
-def is_right(probabilities: Probabilities, labels: Labels) -> NDArray[np.bool_]:
+def is_right(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL) -> NDArray[np.bool_]:
     """Return for each image, (N,), whether its class is correct, or with labels (N, K) all its classes."""
     if labels.ndim == 2:
-        right: NDArray[np.bool_] = (predictions(probabilities, labels) == labels).all(axis=1)
+        right: NDArray[np.bool_] = (decision.chosen(probabilities) == labels).all(axis=1)
     else:
-        right = probabilities.argmax(axis=1) == labels
+        right = decision.label(probabilities) == labels
     return right
 
 
-def most_confident_mistakes(probabilities: Probabilities, labels: Labels, count: int) -> NDArray[np.intp]:
+def most_confident_mistakes(
+    probabilities: Probabilities, labels: Labels, decision: Decision = USUAL, *, count: int
+) -> NDArray[np.intp]:
     """Return at most `count` rows of wrong predictions, the most confident first."""
-    rows = np.flatnonzero(~is_right(probabilities, labels))
+    rows = np.flatnonzero(~is_right(probabilities, labels, decision))
     if labels.ndim == 2:
-        wrong = predictions(probabilities, labels) != labels
-        confidence = np.where(wrong, np.maximum(probabilities, 1 - probabilities), 0).max(axis=1)
+        chosen = decision.chosen(probabilities)
+        confidence = np.where(chosen != labels, np.where(chosen, probabilities, 1 - probabilities), 0).max(axis=1)
     else:
-        confidence = probabilities.max(axis=1)
+        confidence = decision.confidence(probabilities)
     order = np.argsort(-confidence[rows], kind="stable")
     return rows[order[:count]]
 
@@ -178,8 +181,23 @@ def _multi_hot(labels: Labels, num_classes: int) -> NDArray[np.bool_]:
     return hot
 
 
+def _binary(probabilities: Probabilities, labels: Labels, classes: PerClass, positive: int) -> dict[str, float]:
+    """Return the scores of the positive class; neither curve is defined without images of it, nor AUROC without others."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    actual, probability = labels == positive, probabilities[:, positive]
+    is_some, is_all = actual.any(), actual.all()
+    return {
+        "precision": classes.precision[positive],
+        "recall": classes.recall[positive],
+        "f1": classes.f1[positive],
+        "auroc": roc_auc_score(actual, probability) if is_some and not is_all else np.nan,
+        "average_precision": average_precision_score(actual, probability) if is_some else np.nan,
+    }
+
+
 def _mean_average_precision(probabilities: Probabilities, labels: Labels) -> float:
-    # Imported here, since it takes 1.3 s and only multilabel sets need it.
+    # Imported here, since it takes 1.3 s and only multilabel sets and binary tasks need it.
     from sklearn.metrics import average_precision_score
 
     present = labels.any(axis=0)

@@ -22,7 +22,7 @@ class InitialWeights:
     name : str
         As in train.init_from, with the commit.
     classes : list of str
-        Class names of its K outputs.
+        Class names of its K outputs; of a binary task the positive class alone.
     weights : dict of Tensor
         State of a `Normalized` network.
     expects : Pretrained
@@ -52,7 +52,7 @@ def open_initial_weights(name: str, content: Mapping[str, bytes]) -> InitialWeig
     """
     card, weights = open_content(KEY, name, content)
     seen, origin = card.preprocessing, card.as_origin(f"init_from: {name}")
-    return InitialWeights(name, card.classes, weights, Pretrained(seen.mean, seen.std, seen.image_size, origin))
+    return InitialWeights(name, card.outputs, weights, Pretrained(seen.mean, seen.std, seen.image_size, origin))
 
 
 def load_initial_weights(

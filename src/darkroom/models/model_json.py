@@ -47,8 +47,10 @@ class Card(BaseModel):
     """As `train.model` of params.yaml."""
     classes: list[str]
     """Class names; a label is an index into it."""
-    task: Literal["multiclass", "multilabel"] = "multiclass"
-    """Whether an image has one class, or any number of them."""
+    task: Literal["multiclass", "multilabel", "binary"] = "multiclass"
+    """Whether an image has one class, or any number of them; `binary`: one of two, and the network has one output."""
+    positive_class: str | None = None
+    """Of a binary task: the class that the output stands for."""
     preprocessing: Preprocessing
     """What the network expects of an image."""
     weights_sha256: str
@@ -77,6 +79,16 @@ class Card(BaseModel):
     size: Size | None = None
     """Parameters and multiply-adds."""
 
+    @property
+    def outputs(self) -> list[str]:
+        """The class of each output of the network."""
+        return self.classes if self.positive_class is None else [self.positive_class]
+
+    @property
+    def positive(self) -> int | None:
+        """Label of the positive class of a binary task."""
+        return None if self.positive_class is None else self.classes.index(self.positive_class)
+
     def as_origin(self, source: str) -> WeightsOrigin:
         """Return source and licence for a training that starts from these weights; their origin's licences apply, too."""
         licences = dict.fromkeys(origin.licence for origin in (self.origin, self.teacher) if origin) or {FROM_SCRATCH: None}
@@ -100,11 +112,14 @@ def make_card(
     soup: list[int] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a `Card` except `format`, `weights_sha256` and `packages`; `about` is that of the plan."""
+    """Return the fields of a `Card` except `format`, `weights_sha256` and `packages`.
+
+    `task` is that of the labels; `about` is that of the plan, in which a binary task has a positive class.
+    """
     return {
         "network": params.train.model.model_dump(by_alias=True),
         "classes": classes,
-        "task": task,
+        "task": "binary" if (about or {}).get("positive_class") is not None else task,
         "preprocessing": preprocessing.model_dump(mode="json"),
         "epoch": best.epoch,
         "soup": soup,

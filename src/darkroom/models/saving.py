@@ -185,7 +185,7 @@ def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *
             raise InputError("its config is missing")  # the name may mean another network today, or none
         built = build_network(
             model,
-            num_classes=len(card.classes),
+            num_classes=len(card.outputs),
             channels=card.preprocessing.channels,
             allow=params.base.allow_targets,
             config=card.config,

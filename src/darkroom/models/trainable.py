@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from darkroom.base.errors import InputError
 from darkroom.base.params import Network, Params, TrainParams
 from darkroom.data.channel_stats import measure_channels
+from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.resizing import fit
 from darkroom.models import networks
@@ -45,6 +47,8 @@ class TrainableModel:
         Size, channels and normalisation of the images.
     num_classes : int
         K.
+    positive : int or None
+        Label of the positive class of a binary task, for which the network has one output, (N, 1).
     weights : Pretrained or None
         What it starts with; None: it is trained from scratch.
     loaded : str or None
@@ -60,6 +64,7 @@ class TrainableModel:
     network: Normalized
     preprocessing: Preprocessing
     num_classes: int
+    positive: int | None
     weights: Pretrained | None
     loaded: str | None
     frozen: Frozen
@@ -87,32 +92,60 @@ def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights 
         If there is no such network, or it does not fit the images.
     """
     train, num_classes = params.train, len(pack.classes)
+    positive = choose_task(train, pack)
+    outputs = pack.classes if positive is None else [pack.classes[positive]]
     refuse_unsafe_loading()
     weights = initial.expects if initial else describe_weights(train.model)
     if weights:
         check_licence(weights.origin, allow_noncommercial=train.allow_noncommercial)
     channels = networks.network_channels(train.model, pack.channels)
-    inner = networks.build_network(train.model, num_classes=num_classes, channels=channels, allow=params.base.allow_targets)
+    inner = networks.build_network(train.model, num_classes=len(outputs), channels=channels, allow=params.base.allow_targets)
     preprocessing = _choose_preprocessing(train, pack, rows, channels, weights)
     network = Normalized(inner, preprocessing)
     images_of = partial(_images, pack, channels=channels)
     # Another number of images than of classes, so that transposed logits are noticed.
-    few = rows[: 3 if num_classes == 2 else 2]
+    few = rows[: 3 if len(outputs) == 2 else 2]
     for side in (preprocessing.image_size, *(train.image_sizes or {}).values()):
-        check_network(network, images_of(few, size=side), num_classes)
+        check_network(network, images_of(few, size=side), len(outputs))
     images = images_of(few, size=preprocessing.image_size)
     fit_to: Any = getattr(inner, "fit_to", None)
     if fit_to is not None:
         seen = images_of(_spread(rows, preprocessing.image_size), size=preprocessing.image_size)
         fit_to((seen - network.mean) / network.std)
-    loaded = _load(initial, network, params, images, pack.classes) if initial else None
+    loaded = _load(initial, network, params, images, outputs) if initial else None
     network = network.to(memory_format=torch.channels_last)
     merged, base = add_adapters(network, train.lora, images) if train.lora else (None, [])
     frozen = Frozen(inner, train.freeze, base)
     frozen.set(frozen=True)
     size = measure(merged.network if merged else network, images[:1], trained=network)
     trained = make_probe(inner, preprocessing, images) if train.cache_features else network
-    return TrainableModel(trained, preprocessing, num_classes, weights, loaded, frozen, merged, size)
+    return TrainableModel(trained, preprocessing, num_classes, positive, weights, loaded, frozen, merged, size)
+
+
+def choose_task(train: TrainParams, pack: Pack) -> int | None:
+    """Return the label of the positive class if `train.task` is binary, else None.
+
+    Raises
+    ------
+    InputError
+        If the labels are not those of the task, or there is no such class.
+    """
+    key, multilabel = "params.yaml: train.task", is_multilabel(pack.labels)
+    if train.task != "binary":
+        if train.task != "auto" and multilabel != (train.task == "multilabel"):
+            images = "images have any number of classes" if multilabel else "each image has one class"
+            raise InputError(f"{key}: is {train.task}, but in this data {images}; set it to auto")
+        return None
+    if multilabel or len(pack.classes) != 2:
+        found = "images have any number of classes" if multilabel else f"the data has {len(pack.classes)} classes"
+        raise InputError(f"{key}: is binary, but {found}, not one of two for each image; set it to auto")
+    if train.positive_class is None:
+        return 1
+    if train.positive_class not in pack.classes:
+        raise InputError(
+            f"params.yaml: train.positive_class: there is no class '{train.positive_class}'; use {' or '.join(pack.classes)}"
+        )
+    return pack.classes.index(train.positive_class)
 
 
 def _choose_preprocessing(train: TrainParams, pack: Pack, rows: Rows, channels: int, weights: Pretrained | None) -> Preprocessing:

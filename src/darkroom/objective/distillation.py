@@ -44,13 +44,13 @@ class Teacher:
     def __str__(self) -> str:
         return f"teacher {self.name} (weight {self.settings.weight:g}, temperature {self.settings.temperature:g})"
 
-    def check(self, images: Tensor, classes: list[str], *, multilabel: bool) -> None:
+    def check(self, images: Tensor, classes: list[str], *, multilabel: bool, positive: int | None = None) -> None:
         """Check the classes, and predict images (N, C, H, W) uint8 once.
 
         Raises
         ------
         InputError
-            If the teacher has other classes, or predicts NaN or infinity.
+            If the teacher has other classes or another task, or predicts NaN or infinity.
         """
         if self.card.classes != classes:
             raise InputError(
@@ -62,6 +62,12 @@ class Teacher:
                 f"{KEY}: {self.name} predicts {'one class' if multilabel else 'any number of classes'} per image, "
                 "unlike the labels of the data; name another model"
             )
+        if self.card.positive != positive:
+            ours, theirs = (
+                "one output for each class" if label is None else f"one output, for {classes[label]}"
+                for label in (positive, self.card.positive)
+            )
+            raise InputError(f"{KEY}: {self.name} has {theirs}, but this network {ours}; name a model of the same train.task")
         if not torch.isfinite(self.predict(images)).all():
             raise InputError(f"{KEY}: {self.name} predicts NaN or infinity; name another model")
 
@@ -82,7 +88,7 @@ class Teacher:
             Its images, augmented and blended.
         """
         weight, temperature = self.settings.weight, self.settings.temperature
-        other = distillation_loss(logits, self.predict(images), temperature, multilabel=self.card.task == "multilabel")
+        other = distillation_loss(logits, self.predict(images), temperature, multilabel=self.card.task != "multiclass")
         return (1 - weight) * loss + weight * other
 
     @torch.no_grad()
@@ -111,7 +117,7 @@ def distillation_loss(student: Tensor, teacher: Tensor, temperature: float, *, m
     temperature
         Divides the logits.
     multilabel
-        Whether classes are independent of each other.
+        Whether outputs are independent of each other, or there is only one.
 
     Returns
     -------

@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from darkroom.base.params import Params
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
+from darkroom.metrics.decision import Decision
 from darkroom.metrics.extra import ExtraMetrics, Mode, build_metrics
 from darkroom.models.layers import Frozen
 from darkroom.models.lora import Merged
@@ -36,7 +37,8 @@ class Objective:
     Attributes
     ----------
     loss : nn.Module
-        From logits (N, K) and labels, (N,) int64 or (N, K) of 0 and 1, to a scalar, the mean over the batch.
+        From logits (N, K), of a binary task (N, 1), and labels, (N,) int64 or (N, K) of 0 and 1, to a scalar, the mean over the
+        batch.
     val_loss : nn.Module
         Likewise, without class weights, so that the mean over images does not depend on how they are batched.
     make_optimizer, make_scheduler : callable
@@ -45,6 +47,8 @@ class Objective:
         Metric that selects the best epoch, and that a ReduceLROnPlateau schedule waits for.
     mode : str
         Whether its least or its greatest value is the best.
+    positive : int or None
+        Label of the positive class of a binary task.
     extra_metrics : ExtraMetrics
         Metrics of a validation beside the usual ones.
     lr_table : mapping
@@ -71,6 +75,7 @@ class Objective:
     make_scheduler: MakeScheduler
     monitor: str
     mode: Mode
+    positive: int | None = None
     extra_metrics: ExtraMetrics = field(default_factory=lambda: ExtraMetrics({}))
     lr_table: Mapping[int, float] = field(default_factory=dict)
     mixing: Mixing | None = None
@@ -108,28 +113,30 @@ def build_objective(params: Params, model: TrainableModel, pack: Pack, rows: Row
     InputError
         Naming the key that is wrong.
     """
-    train, multilabel = params.train, is_multilabel(pack.labels)
+    train, multilabel, positive = params.train, is_multilabel(pack.labels), model.positive
     extra_metrics = build_metrics(
         "train.metrics",
         train.metrics,
         num_classes=model.num_classes,
         multilabel=multilabel,
         allow=params.base.allow_targets,
+        decision=Decision(positive=positive),
     )
     mode = extra_metrics.mode(train.monitor)
-    weights = class_weights(train, pack.labels[rows], pack.classes)
-    loss = make_loss(params, weights, multilabel=multilabel)
+    weights = class_weights(train, pack.labels[rows], pack.classes, positive)
+    loss = make_loss(params, weights, multilabel=multilabel, positive=positive)
 
     def scheduler_of(optimizer: Optimizer, total_steps: int) -> LRScheduler | None:
         return make_scheduler(params, optimizer, total_steps=total_steps, mode=mode)
 
     return Objective(
         loss=loss,
-        val_loss=make_loss(params, {}, multilabel=multilabel) if weights else loss,
+        val_loss=make_loss(params, {}, multilabel=multilabel, positive=positive) if weights else loss,
         make_optimizer=partial(make_optimizer, params),
         make_scheduler=scheduler_of,
         monitor=train.monitor,
         mode=mode,
+        positive=positive,
         extra_metrics=extra_metrics,
         lr_table=train.lr_table or {},
         mixing=Mixing(train.mixup, train.cutmix, model.num_classes) if train.mixup or train.cutmix else None,

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from darkroom.base.errors import warn
 from darkroom.base.params import EvaluateParams
-from darkroom.metrics.scores import Labels, is_right, most_confident_mistakes, score
-from darkroom.metrics.scores import predictions as predicted_labels
+from darkroom.metrics.decision import Decision, Labels
+from darkroom.metrics.scores import is_right, most_confident_mistakes, score
 from darkroom.reporting.sheets import contact_sheet, evenly_sampled
 from darkroom.reporting.tables import LabelledPredictions, write_tables
 
 ReadImage = Callable[[int], NDArray[np.uint8]]
-ExtraMetricsOf = Callable[[NDArray[np.float64], Labels], Mapping[str, float]]
+ExtraMetricsOf = Callable[[NDArray[np.float64], Labels, Decision], Mapping[str, float]]
 
 
 def measure(
@@ -25,7 +25,8 @@ def measure(
     metrics = {name: score(*each, bins=params.ece_bins) | dict(extra(*each)) for name, each in predictions.items()}
     for split, values in metrics.items():
         for name in [name for name, value in values.items() if not math.isfinite(value)]:
-            warn(f"params.yaml: evaluate.metrics.{name}: is {values.pop(name)} on {split}; it is left out there")
+            key = f"params.yaml: evaluate.metrics.{name}" if name in params.metrics else f"metrics/evaluate/metrics.json: {name}"
+            warn(f"{key}: is {values.pop(name)} on {split}; it is left out there")
     return metrics
 
 
@@ -59,7 +60,7 @@ def write_evaluation(
     images.mkdir()
     test = predictions["test"]
     sheets = {
-        "mistakes": most_confident_mistakes(*test, params.num_images),
+        "mistakes": most_confident_mistakes(*test, count=params.num_images),
         "samples": evenly_sampled(test.labels, params.num_images),
     }
     # The same file names always, so that `dvc plots diff` shows the sheets of two revisions side by side.
@@ -68,13 +69,13 @@ def write_evaluation(
 
 
 def _draw(test: LabelledPredictions, places: NDArray[np.intp], classes: Sequence[str], read_image: ReadImage, path: Path) -> None:
-    probabilities, labels = test.probabilities[places], test.labels[places]
-    right = is_right(probabilities, labels)
+    probabilities, labels, decision = test.probabilities[places], test.labels[places], test.decision
+    right = is_right(probabilities, labels, decision)
     if labels.ndim == 2:
-        predicted = predicted_labels(probabilities, labels)
-        texts = [(_listed(classes, actual), _listed(classes, each)) for actual, each in zip(labels, predicted, strict=True)]
+        chosen = decision.chosen(probabilities)
+        texts = [(_listed(classes, actual), _listed(classes, each)) for actual, each in zip(labels, chosen, strict=True)]
     else:
-        predicted = probabilities.argmax(axis=1)
+        predicted = decision.label(probabilities)
         texts = [
             (classes[label], f"{classes[best]} {row[best]:.2f}")
             for label, best, row in zip(labels, predicted, probabilities, strict=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
-from darkroom.metrics.scores import THRESHOLD
+from darkroom.metrics.decision import USUAL, Decision
 
 SEPARATOR = "; "
 
@@ -32,7 +32,9 @@ class Predictions:
     given : list of N dict, or None
         Further columns of the source for each image.
     multilabel : bool
-        Whether an image may have any number of classes; those above 0.5 are predicted.
+        Whether an image may have any number of classes.
+    decision : Decision
+        Which classes are predicted.
     backend : dict, or None
         Backend and precision that computed them.
     """
@@ -43,12 +45,14 @@ class Predictions:
     actual: list[str] | None = None
     given: list[dict[str, str]] | None = None
     multilabel: bool = False
+    decision: Decision = USUAL
     backend: dict[str, str] | None = None
 
     @property
     def chosen(self) -> list[list[str]]:
-        """The classes of each image above 0.5, in the order of the class list."""
-        return [[self.classes[label] for label in np.flatnonzero(row > THRESHOLD).tolist()] for row in self.probabilities]
+        """The several classes that are predicted for each image, in the order of the class list."""
+        rows = self.decision.chosen(self.probabilities)
+        return [[self.classes[label] for label in np.flatnonzero(row).tolist()] for row in rows]
 
     @property
     def given_columns(self) -> list[str]:
@@ -56,8 +60,14 @@ class Predictions:
         return list(dict.fromkeys(name for each in self.given or [] for name in each))
 
     def most_probable(self, count: int) -> Iterator[list[tuple[str, float]]]:
-        """Yield for each image its `count` most probable (class, probability); of equals the first class comes first."""
+        """Yield for each image its `count` most probable (class, probability); of equals the first class comes first.
+
+        Of a binary task the predicted class comes first, which the threshold can make the less probable one.
+        """
         order = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :count]
+        if self.decision.positive is not None:
+            predicted = self.decision.label(self.probabilities)
+            order = np.stack([predicted, 1 - predicted], axis=1)[:, :count]
         for labels, row in zip(order.tolist(), self.probabilities, strict=True):
             yield [(self.classes[label], float(row[label])) for label in labels]
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from darkroom.base import files
 from darkroom.base.errors import one_line
 from darkroom.metrics import scores
+from darkroom.metrics.decision import USUAL, Decision, Labels
 
 
 class LabelledPredictions(NamedTuple):
@@ -20,10 +21,13 @@ class LabelledPredictions(NamedTuple):
     ----------
     probabilities : (N, K) float64
     labels : (N,) int64, or (N, K) uint8
+    decision
+        Which classes are predicted.
     """
 
     probabilities: NDArray[np.float64]
-    labels: scores.Labels
+    labels: Labels
+    decision: Decision = USUAL
 
 
 def write_tables(

@@ -16,7 +16,6 @@ With `accumulate_grad_batches`, 5 to 8 come with the last batch of each step. N 
 
 import math
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,12 +25,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from darkroom.base.errors import RunError
-from darkroom.base.params import MEASURED
 from darkroom.data.rng import generator
 from darkroom.hardware.devices import set_seed
 from darkroom.input.dataset import Batch
 from darkroom.input.samplers import STEP
-from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
+from darkroom.metrics.epoch import EpochMetrics, epoch_metrics_of
 from darkroom.objective.objective import Objective
 from darkroom.objective.schedules import interval
 
@@ -42,7 +40,7 @@ class Classifier(pl.LightningModule):
     Parameters
     ----------
     network
-        From images (N, C, H, W) uint8 to logits (N, K).
+        From images (N, C, H, W) uint8 to logits (N, K), of a binary task (N, 1).
     objective
         What is minimised, and how.
     num_classes
@@ -58,7 +56,7 @@ class Classifier(pl.LightningModule):
         self.network, self.seed = network, seed
         # All else is within the objective: a subclass may have a loss, a teacher or an average of its own.
         self.objective, self.objective_modules = objective, objective.modules()
-        self.new_metrics = partial(MultilabelEpochMetrics if multilabel else EpochMetrics, num_classes)
+        self.new_metrics = epoch_metrics_of(num_classes, multilabel=multilabel, positive=objective.positive)
         self.train_metrics, self.val_metrics = self.new_metrics(), self.new_metrics(extra=objective.extra_metrics)
         self._base_parameters = {id(value) for value in self.parameters()}
         self._base_objects = {name: id(getattr(self, name)) for name in ("network", "objective", "train_metrics", "val_metrics")}
@@ -211,7 +209,7 @@ class Classifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics."""
-        self._log_epoch("val", self.val_metrics, (*MEASURED, *self.val_metrics.extra.metrics))
+        self._log_epoch("val", self.val_metrics, (*self.val_metrics.measured, *self.val_metrics.extra.metrics))
 
     # The end of an epoch, and checkpoints.
 

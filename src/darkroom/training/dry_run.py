@@ -14,6 +14,7 @@ from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Rows
 from darkroom.input.dataset import Batch, ImageDataset
 from darkroom.models.network_check import checked_logits, state_kept
+from darkroom.objective.losses import BinaryLoss
 from darkroom.training.classifier import Classifier
 
 LOGIT_SHIFT = 5.0
@@ -49,10 +50,11 @@ def dry_run(
     for epoch in image_sizes or {}:
         images.at_sizes(image_sizes or {})[epoch, rows[:2]]
     if objective.teacher:
-        objective.teacher.check(batch["images"], pack.classes, multilabel=multilabel)
+        objective.teacher.check(batch["images"], pack.classes, multilabel=multilabel, positive=objective.positive)
     with state_kept(classifier.network):
         mixed = objective.mixing(batch) if objective.mixing else batch
-    try_step(classifier.network, objective.loss, objective.make_optimizer, mixed, num_classes, multilabel=multilabel)
+    num_outputs = num_classes if objective.positive is None else 1
+    try_step(classifier.network, objective.loss, objective.make_optimizer, mixed, num_outputs, multilabel=multilabel)
     objective.make_scheduler(objective.make_optimizer(classifier.network), epochs)
 
 
@@ -78,7 +80,7 @@ def try_step(
     batch
         A few training images.
     num_classes
-        K.
+        K; of a binary task 1.
     multilabel
         Whether labels (N, K) are those of independent classes, rather than shares that add up to 1.
 
@@ -104,13 +106,18 @@ def _check_loss(loss: nn.Module, logits: Tensor, labels: Tensor, *, multilabel: 
     where = "params.yaml: train.loss"
     try:
         value = loss(logits, labels)
-        shifted = loss(logits + LOGIT_SHIFT, labels) if multilabel else None
+        shifted = loss(logits + LOGIT_SHIFT, labels) if multilabel or isinstance(loss, BinaryLoss) else None
     except Exception as error:
         raise InputError(f"{where}: does not take (logits, labels) ({described(error)}); name another") from error
     if not isinstance(value, Tensor) or value.shape != ():
         raise InputError(f"{where}: does not return one number; let it return the mean")
     # A loss that compares classes with each other ignores a number that is added to all logits.
     if isinstance(shifted, Tensor) and torch.isclose(value, shifted, rtol=1e-3):
+        if isinstance(loss, BinaryLoss):
+            raise InputError(
+                f"{where}: {type(loss.loss).__name__} compares several outputs, but a binary network has one; "
+                "run with '-S train.loss=BCEWithLogitsLoss', or see './darkroom preset binary'"
+            )
         raise InputError(
             f"{where}: {type(loss).__name__} is for one class per image, but these have any number of them; "
             "set _target_ to torch.nn.BCEWithLogitsLoss, or see './darkroom preset multilabel'"

@@ -61,12 +61,14 @@ class Plan:
     def about(self) -> dict[str, Any]:
         """What model.json records of the network beside `train.model`."""
         network, weights, teacher = self.model.network.network, self.model.weights, self.objective.teacher
+        positive = self.model.positive
         return {
             "config": network.config if isinstance(network, HuggingFaceClassifier) else None,
             "origin": weights.origin.model_dump() if weights else None,
             "teacher": teacher.origin.model_dump() if teacher else None,
             "size": self.model.size.model_dump(),
             "precision": self.params.train.precision,
+            **({} if positive is None else {"positive_class": self.images.pack.classes[positive]}),
         }
 
     def lines(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Further metrics are those of all images at once, decide as they say, and what does not fit is one line before training."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import cohen_kappa_score, matthews_corrcoef, roc_auc_score
+from sklearn.metrics import cohen_kappa_score, fbeta_score, matthews_corrcoef, roc_auc_score
 from torchmetrics.classification import CalibrationError
 
 from darkroom.base.errors import InputError, RunError
@@ -26,6 +27,7 @@ from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+F = "torchmetrics.functional.classification."
 SMALL = {"train.model.kwargs": {"width": 4, "stages": 2}, "train.epochs": 2, "hardware.accelerator": "cpu"}
 
 
@@ -88,7 +90,9 @@ def test_several_labels() -> None:
     ("target", "multilabel", "message"),
     [
         ("AUROCC", False, "train.metrics.m._target_: there is no AUROCC in torchmetrics.classification; did you mean 'AUROC'?"),
-        ("torch.nn.Linear", False, "train.metrics.m._target_: torch.nn.Linear cannot be used here; name a subclass of Metric"),
+        ("torch.nn.Linear", False, "train.metrics.m._target_: torch.nn.Linear cannot be used here; name a class of torchmetrics"),
+        # On probabilities it would compute a number that is not the cross entropy.
+        ("torch.nn.CrossEntropyLoss", False, "torch.nn.CrossEntropyLoss cannot be used here; name a class of torchmetrics.classification, a function of"),
         ({"_target_": "AUROC", "averag": "macro"}, False, "train.metrics.m: AUROC refuses its arguments (ValueError: Unexpected keyword arguments: `averag`); correct"),
         ({"_target_": "AUROC", "average": "none"}, False, "train.metrics.m: MulticlassAUROC returns (5,) numbers, not one number; set its average"),
         ("ROC", False, "train.metrics.m: MulticlassROC returns a tuple, not one number"),
@@ -97,7 +101,16 @@ def test_several_labels() -> None:
         ("MultilabelAUROC", False, "train.metrics.m: MultilabelAUROC is for multilabel sets; use the name without its first"),
         # Which would compute a number of it.
         ("MulticlassAccuracy", True, "train.metrics.m: MulticlassAccuracy is for one class per image, but this set is multilabel"),
-        ("BinaryAccuracy", False, "train.metrics.m: BinaryAccuracy does not take probabilities (5, 5) and labels (5,) ("),
+        ("BinaryAccuracy", False, "train.metrics.m: BinaryAccuracy is for train.task: binary; use the name without its first word, or Multiclass…"),
+        (F + "multiclass_acuracy", False, "classification has no multiclass_acuracy; did you mean 'multiclass_accuracy'?"),
+        ({"_target_": F + "multiclass_accuracy", "averag": "micro"}, False, "train.metrics.m.averag: torchmetrics.functional.classification.multiclass_accuracy takes no such argument; did you mean 'average'?"),
+        ({"_target_": F + "multiclass_accuracy", "target": 1}, False, "multiple values for argument 'target'"),
+        (F + "multiclass_fbeta_score", False, "missing a required argument: 'beta'"),
+        ({"_target_": F + "multiclass_accuracy", "average": "none"}, False, "train.metrics.m: multiclass_accuracy returns (5,) numbers, not one"),
+        (F + "multiclass_roc", False, "train.metrics.m: multiclass_roc returns a tuple, not one number"),
+        (F + "binary_accuracy", False, "train.metrics.m: binary_accuracy is for train.task: binary; use the name without its first word, or multiclass_…"),
+        (F + "multiclass_accuracy", True, "train.metrics.m: multiclass_accuracy is for one class per image, but this set is multilabel"),
+        ("torchmetrics.functional.text.bleu_score", False, "torchmetrics.functional.text.bleu_score cannot be used here"),
         ("MulticlassFBetaScore", False, "train.metrics.m: MulticlassFBetaScore: missing a required argument: 'beta'"),
     ],
 )  # fmt: skip
@@ -129,6 +142,114 @@ def test_a_metric_of_one_s_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         InputError, match=r"train\.monitor: whether higher or lower is better for val/c is unknown \(Certainty has no"
     ):
         metrics.mode("val/c")
+
+
+MEASURES = """
+import torch
+from torch import nn
+
+class F2(nn.Module):
+    higher_is_better = True
+    def __init__(self, num_classes, beta=2.0):
+        super().__init__()
+        self.num_classes, self.beta = num_classes, beta
+    def forward(self, preds, target):
+        predicted = preds.argmax(1)
+        scores = []
+        for label in range(self.num_classes):
+            right = ((predicted == label) & (target == label)).sum()
+            claimed, actual = (predicted == label).sum(), (target == label).sum()
+            scores.append((1 + self.beta**2) * right / (claimed + self.beta**2 * actual).clamp(min=1))
+        return torch.stack(scores).mean()
+
+def wrong(probabilities, labels, scale=100.0):
+    return scale * float((probabilities.argmax(1) != labels).float().mean())
+
+def picky(preds, target):
+    if len(target) > 50:
+        raise ArithmeticError("too many images")
+    return 0.5
+
+def of_class(num_classes):
+    return F2(num_classes)
+"""
+
+
+@pytest.fixture
+def measures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., ExtraMetrics]:
+    (tmp_path / "measures.py").write_text(MEASURES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "measures", raising=False)
+
+    def make(targets: dict[str, Any], *, num_classes: int = 5) -> ExtraMetrics:
+        made = {name: Target.model_validate(target) for name, target in targets.items()}
+        return build_metrics("train.metrics", made, num_classes=num_classes, multilabel=False, allow=["measures"])
+
+    return make
+
+
+def test_modules_and_functions_measure_the_epoch_and_not_the_mean_of_its_batches(measures: Callable[..., ExtraMetrics]) -> None:
+    numbers = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(103, 5, generator=numbers), torch.randint(0, 5, (103,), generator=numbers)
+    batches = (slice(0, 50), slice(50, 100), slice(100, 103))  # the last one is smaller
+    extra = measures(
+        {
+            "f2": {"_target_": "measures.F2", "beta": 2.0},
+            "made": "measures.of_class",
+            "wrong": {"_target_": "measures.wrong", "scale": 10.0},
+            "accuracy_micro": {"_target_": F + "multiclass_accuracy", "average": "micro"},
+            "f_beta": {"_target_": F + "multiclass_fbeta_score", "beta": 2.0},
+            "auroc": F + "auroc",
+        }
+    )
+    epoch_metrics = EpochMetrics(5, extra)
+    for part in batches:
+        epoch_metrics.add(logits[part], labels[part], torch.tensor(1.0))
+    values, predicted = epoch_metrics.metrics(), logits.argmax(1)
+    assert float(values["f2"]) == pytest.approx(fbeta_score(labels, predicted, beta=2, average="macro"), abs=1e-6)
+    assert float(values["made"]) == float(values["f2"]) == pytest.approx(float(values["f_beta"]), abs=1e-6)
+    assert float(values["wrong"]) == pytest.approx(10 * (predicted != labels).double().mean())
+    assert float(values["accuracy_micro"]) == pytest.approx((predicted == labels).double().mean())
+    assert float(values["auroc"]) == pytest.approx(roc_auc_score(labels, logits.softmax(1), multi_class="ovr"), abs=1e-6)
+    mean = np.mean([10 * float((predicted[part] != labels[part]).double().mean()) for part in batches])
+    assert abs(float(values["wrong"]) - mean) > 0.1
+    epoch_metrics.reset()
+    epoch_metrics.add(logits[:10], labels[:10], torch.tensor(1.0))
+    assert float(epoch_metrics.metrics()["wrong"]) == pytest.approx(10 * (predicted[:10] != labels[:10]).double().mean())
+
+
+def test_functions_and_modules_say_what_is_better(measures: Callable[..., ExtraMetrics]) -> None:
+    extra = measures({"f2": "measures.F2", "wrong": "measures.wrong", "auroc": F + "multiclass_auroc", "ece": F + "calibration_error"})  # fmt: skip
+    assert [extra.mode(f"val/{name}") for name in ("f2", "auroc", "ece")] == ["max", "max", "min"]
+    with pytest.raises(InputError, match=r"for val/wrong is unknown \(wrong has no higher_is_better\)"):
+        extra.mode("val/wrong")
+
+
+def test_a_metric_that_raises_is_one_line_with_its_name(measures: Callable[..., ExtraMetrics]) -> None:
+    extra = measures({"strict": "measures.picky"})
+    extra.add(torch.full((50, 5), 0.2), torch.zeros(50))
+    assert extra.values() == {"strict": 0.5}
+    extra.add(torch.full((1, 5), 0.2), torch.zeros(1))
+    with pytest.raises(RunError) as caught:
+        extra.values()
+    told = "params.yaml: train.metrics.strict: picky failed (ArithmeticError: too many images); correct or remove it"
+    assert str(caught.value) == told
+
+
+def test_processes_measure_the_images_of_all_of_them(measures: Callable[..., ExtraMetrics]) -> None:
+    """Parts of different sizes are gathered as torchmetrics gathers its own states."""
+    numbers = torch.Generator().manual_seed(0)
+    probabilities, labels = torch.rand(31, 5, generator=numbers).softmax(1), torch.randint(0, 5, (31,), generator=numbers)
+    parts = [slice(0, 20), slice(20, 31)]
+    processes = [measures({"wrong": "measures.wrong"}) for _ in parts]
+    for extra, part in zip(processes, parts, strict=True):
+        extra.add(probabilities[part], labels[part])
+    metric, others = processes[0].metrics["wrong"], iter([probabilities[parts[1]], labels[parts[1]]])
+    metric.distributed_available_fn = lambda: True
+    metric.dist_sync_fn = lambda mine, group: [mine, next(others)]  # noqa: ARG005
+    of_all = 100 * float((probabilities.argmax(1) != labels).double().mean())
+    assert processes[0].values()["wrong"] == pytest.approx(of_all, abs=1e-4)
+    assert processes[1].values()["wrong"] != pytest.approx(of_all, abs=1e-4)
 
 
 def test_which_values_are_better() -> None:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from darkroom.base.errors import InputError
+from darkroom.metrics.decision import Decision
 from darkroom.reporting.predictions import Predictions, check_out, write_predictions
 
 NAMES = [
@@ -103,3 +104,22 @@ def test_several_classes_of_an_image(tmp_path: Path) -> None:
     ]
     assert [json.loads(line)["classes"] for line in (tmp_path / "p.jsonl").read_text().splitlines()] == [["a", "c"], []]
     assert pq.read_table(tmp_path / "p.parquet")["classes"].to_pylist() == [["a", "c"], []]
+
+
+@pytest.mark.parametrize(("threshold", "positive", "expected"), [(0.5, 1, "bba"), (0.7, 1, "baa"), (0.7, 0, "bbb")])
+def test_the_predicted_class_of_a_binary_task_comes_first(tmp_path: Path, threshold: float, positive: int, expected: str) -> None:
+    scores = np.array([[0.2, 0.8], [0.4, 0.6], [0.6, 0.4]])
+    made = Predictions(["a", "b"], ["1", "2", "3"], scores, decision=Decision(threshold, positive))
+    write_predictions(tmp_path / "p.csv", made, top_k=3)
+    rows = list(csv.DictReader((tmp_path / "p.csv").read_text().splitlines()))
+    assert "".join(row["class"] for row in rows) == expected
+    assert [float(row["probability"]) for row in rows] == [
+        scores[number, "ab".index(name)] for number, name in enumerate(expected)
+    ]
+    assert all(row["class_2"] != row["class"] for row in rows)
+
+
+def test_several_labels_have_a_threshold() -> None:
+    scores = np.array([[0.9, 0.3], [0.2, 0.4]])
+    for threshold, expected in ((0.5, [["a"], []]), (0.25, [["a", "b"], ["b"]])):
+        assert Predictions(["a", "b"], ["1", "2"], scores, multilabel=True, decision=Decision(threshold)).chosen == expected

@@ -83,9 +83,9 @@ def test_a_sheet_without_images_says_so() -> None:
 def test_most_confident_mistakes_come_first() -> None:
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.4, 0.6]])
     labels = np.array([0, 1, 0, 0])
-    assert scores.most_confident_mistakes(probabilities, labels, 5).tolist() == [2, 1, 3]
-    assert scores.most_confident_mistakes(probabilities, labels, 1).tolist() == [2]
-    assert scores.most_confident_mistakes(probabilities[:1], labels[:1], 5).tolist() == []
+    assert scores.most_confident_mistakes(probabilities, labels, count=5).tolist() == [2, 1, 3]
+    assert scores.most_confident_mistakes(probabilities, labels, count=1).tolist() == [2]
+    assert scores.most_confident_mistakes(probabilities[:1], labels[:1], count=5).tolist() == []
 
 
 def test_samples_are_spread_over_the_classes() -> None:

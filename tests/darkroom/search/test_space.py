@@ -74,6 +74,69 @@ def test_distributions(make_space: Callable[..., Space], tried: dict[str, Any], 
     assert distribution(make_space({key: tried}).keys[key]) == expected
 
 
+FLOAT, LOG_FLOAT = FloatDistribution(0.5, 0.9), FloatDistribution(0.5, 0.9, log=True)
+STEPS, INT = FloatDistribution(0.5, 0.9, step=0.2), IntDistribution(2, 16)
+LOG_INT, EVEN, CHOICES = IntDistribution(2, 16, log=True), IntDistribution(2, 16, step=2), CategoricalDistribution([16, 32])
+
+
+@pytest.mark.parametrize(
+    ("key", "tried", "expected"),
+    [
+        *(
+            ("train.ema", {name: kind, "low": 0.5, "high": 0.9} | more, expected)
+            for name, kind, more, expected in [
+                ("distribution", "uniform", {}, FLOAT),
+                ("distribution", "loguniform", {}, LOG_FLOAT),
+                ("distribution", "log_uniform", {"log": True}, LOG_FLOAT),
+                ("distribution", "discrete_uniform", {"q": 0.2}, STEPS),
+                ("type", "float", {}, FLOAT),
+                ("type", "float", {"log": True}, LOG_FLOAT),
+                ("type", "float", {"step": 0.2}, STEPS),
+                ("type", "suggest_loguniform", {}, LOG_FLOAT),
+                ("type", "DiscreteUniformDistribution", {"q": 0.2}, STEPS),
+                ("_target_", "optuna.distributions.LogUniformDistribution", {}, LOG_FLOAT),
+                ("_target_", "optuna.distributions.UniformDistribution", {}, FLOAT),
+            ]
+        ),
+        *(
+            ("train.batch_size", {name: kind, "low": 2, "high": 16} | more, expected)
+            for name, kind, more, expected in [
+                ("distribution", "int_uniform", {}, INT),
+                ("distribution", "int_loguniform", {}, LOG_INT),
+                ("type", "int", {"log": True}, LOG_INT),
+                ("type", "int", {"step": 2}, EVEN),
+                ("type", "suggest_int", {}, INT),
+                ("type", "IntLogUniformDistribution", {}, LOG_INT),
+            ]
+        ),
+        ("train.batch_size", {"type": "categorical", "choices": [16, 32]}, CHOICES),
+        ("train.batch_size", {"distribution": "choice", "choices": [16, 32]}, CHOICES),
+        ("train.batch_size", [16, 32], CHOICES),
+        ("train.batch_size", "choice(16, 32)", CHOICES),
+        ("train.batch_size", "16,32", CHOICES),
+        ("train.batch_size", "int(choice(16.0, 32.0))", CHOICES),
+        ("train.batch_size", "int(interval(2, 16))", INT),
+        ("train.batch_size", "tag(log, int(interval(2, 16)))", LOG_INT),
+        ("train.batch_size", "range(2, 16, step=2)", EVEN),
+        ("train.ema", "interval(0.5, 0.9)", FLOAT),
+        ("train.ema", "tag(log, interval(5e-1, 9e-1))", LOG_FLOAT),
+        ("train.ema", "range(0.5, 0.9, 0.2)", STEPS),
+        ("train.lr", "interval(1, 2)", FloatDistribution(1.0, 2.0)),
+        ("train.sampler", "choice(shuffled, 'balanced')", CategoricalDistribution(["shuffled", "balanced"])),
+        ("train.mixup", "choice(null, 2e-1)", CategoricalDistribution([None, 0.2])),
+    ],
+)
+def test_notations_of_older_optuna_and_hydra_become_todays_distributions(
+    make_space: Callable[..., Space], key: str, tried: Any, expected: Any
+) -> None:
+    assert distribution(make_space({key: tried}).keys[key]) == expected
+
+
+def test_a_study_knows_its_space_in_either_notation(make_space: Callable[..., Space]) -> None:
+    old, new = {"type": "loguniform", "low": 0.1, "high": 0.9}, {"distribution": "float", "low": 0.1, "high": 0.9, "log": True}
+    assert make_space({"train.ema": old}).as_json() == make_space({"train.ema": new}).as_json()
+
+
 def test_labels_of_choices_are_unique() -> None:
     assert labels([SGD, ADAM, None, 3]) == ["SGD", "AdamW", None, 3]
     assert labels([ADAM, {**ADAM, "weight_decay": 0.1}, [1, 2]])[1:] == [
@@ -103,6 +166,31 @@ NUMBERS = {"distribution": "float", "low": 0.001, "high": 0.1}
             {"train.batch_size": {"distribution": "categorical", "choices": [32, "many"]}},
             'tune.search_space.train.batch_size: is "many"',
         ),
+        (
+            {"train.lr": {**NUMBERS, "distribution": "loguniformm"}},
+            "train.lr: 'loguniformm' is not a distribution; did you mean 'loguniform'?",
+        ),
+        (
+            {"train.lr": {"type": "int_loguni", "low": 1, "high": 2}},
+            "'int_loguni' is not a distribution; did you mean 'int_loguniform'?",
+        ),
+        (
+            {"train.lr": {"type": "beta", "low": 1, "high": 2}},
+            "'beta' is not a distribution; use one of float, uniform, loguniform",
+        ),
+        ({"train.lr": {**NUMBERS, "distribution": "discrete_uniform"}}, "train.lr: discrete_uniform has no step; add q or step"),
+        (
+            {"train.lr": {**NUMBERS, "distribution": "loguniform", "log": False}},
+            "loguniform is on a logarithmic scale, but log is",
+        ),
+        ({"train.lr": "intervall(0.1, 1)"}, "train.lr: 'intervall' is not a distribution; did you mean 'interval'?"),
+        ({"train.lr": "interval(0.1)"}, "train.lr: 'interval(0.1)' has wrong arguments"),
+        ({"train.lr": "interval(0.1, step=2)"}, "has wrong arguments"),
+        ({"train.lr": "interval(low, 2)"}, "has wrong arguments"),
+        ({"train.lr": "interval(0.1, 1"}, "'interval(0.1, 1' is not a distribution; write {distribution: …}"),
+        ({"train.lr": "tag(fast, interval(0.1, 1))"}, "has another tag than log; write tag(log, interval(low, high))"),
+        ({"train.batch_size": "int(choice(many))"}, "'int(choice(many))' has wrong arguments"),
+        ({"train.epochs": "interval(1, 9)"}, "tune.search_space.train.epochs: is 1.0, but should be"),
         ({"train.lr.fast": NUMBERS}, "tune.search_space.train.lr.fast: lr is not a mapping here"),
         ({"train.optimizer.momentum": MOMENTUM}, "train.optimizer is not another key of the space with choices"),
         (

@@ -1,5 +1,6 @@
 """Two processes that train together come to what one comes to, where nothing depends on how images are divided."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ HEAD_ALONE = {
     "freeze: 0.0": "freeze: true",
     "kwargs: {width: 8}": "kwargs: {width: 8, dropout: 0.0}",
     "  augment:\n  - _target_: darkroom.input.augment.RandomShift\n    pixels: 1\n": "  augment: []\n",
+    "  metrics: {}\n": "  metrics: {f1_micro: {_target_: torchmetrics.functional.classification.f1_score, average: micro}}\n",
 }
 
 
@@ -37,14 +39,19 @@ def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone
 def test_two_processes_train_the_same(clone: Clone, changes: dict[str, str]) -> None:
     before = (clone.path / "params.yaml").read_text()
     clone.edit(changes)
-    alone = trained(clone)
+    alone, value_alone = trained(clone)
     clone.edit({"devices: 1": "devices: 2", "strategy: auto": "strategy: ddp", "accelerator: auto": "accelerator: cpu"})
-    together = trained(clone)
+    together, value_together = trained(clone)
     (clone.path / "params.yaml").write_text(before)
     for name, value in alone.items():
         assert torch.allclose(together[name], value, atol=1e-4), name
+    # The metric is of all validation images, which the processes share.
+    assert value_together == pytest.approx(value_alone, abs=0.01)
 
 
-def trained(clone: Clone) -> dict[str, torch.Tensor]:
+def trained(clone: Clone) -> tuple[dict[str, torch.Tensor], float]:
+    """Return the weights, and the metric of the published epoch, which is an accuracy by another name."""
     clone.run("rm -rf .resume && python src/train.py")
-    return load_file(Path(clone.path, "models", "model.safetensors"))
+    published = json.loads((clone.path / "metrics/train/published.json").read_text())["published"]
+    assert published["f1_micro"] == pytest.approx(published["accuracy"], abs=1e-6)
+    return load_file(Path(clone.path, "models", "model.safetensors")), published["f1_micro"]

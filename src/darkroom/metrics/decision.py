@@ -1,0 +1,48 @@
+"""How probabilities become predicted classes, with NumPy only. N images, K classes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Probabilities = NDArray[np.float64]  # N K
+Labels = NDArray[np.int64] | NDArray[np.uint8]  # N, or in a multilabel set N K
+
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The rule that predicts classes.
+
+    Attributes
+    ----------
+    threshold : float
+        Of several labels per image, those with a greater probability are predicted; of a binary task, the positive class where
+        its probability is greater. Of other tasks the most probable class is predicted.
+    positive : int or None
+        Label of the positive class of a binary task; None: another task.
+    """
+
+    threshold: float = THRESHOLD
+    positive: int | None = None
+
+    def chosen(self, probabilities: Probabilities) -> NDArray[np.bool_]:
+        """Return which of several labels are predicted, (N, K)."""
+        above: NDArray[np.bool_] = probabilities > self.threshold
+        return above
+
+    def label(self, probabilities: Probabilities) -> NDArray[np.int64]:
+        """Return the one class that is predicted for each image, (N,); among equal probabilities the first."""
+        labels: NDArray[np.int64] = probabilities.argmax(axis=1)
+        if self.positive is not None:
+            labels = np.where(probabilities[:, self.positive] > self.threshold, self.positive, 1 - self.positive)
+        return labels
+
+    def confidence(self, probabilities: Probabilities) -> NDArray[np.float64]:
+        """Return the probability of the class that is predicted for each image, (N,)."""
+        each: NDArray[np.float64] = np.take_along_axis(probabilities, self.label(probabilities)[:, None], axis=1)[:, 0]
+        return each
+
+
+USUAL = Decision()
