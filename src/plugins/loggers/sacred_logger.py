@@ -1,21 +1,19 @@
 """Trainings as runs of sacred (https://github.com/IDSIA/sacred): in a folder, an SQL database, or MongoDB for Omniboard."""
 
-import os
 from datetime import UTC, datetime
 from importlib import import_module
+from os import environ
 from platform import machine, node, python_version, release, system
 
 
 class SacredLogger:
-    """Calls the observer of `mongo` (its arguments; `url` is $SACRED_MONGO_URL if not among them), `sql` (a URL) or `folder`."""
+    """Calls the observer of `mongo` (its arguments; `url` is $SACRED_MONGO if not among them), `sql` (a URL) or `folder`."""
 
     def __init__(self, save_dir: str, folder: str | None = None, sql: str | None = None, mongo: dict[str, object] | None = None):
         observers, self.metrics = import_module("sacred.observers"), import_module("sacred.metrics_logger")
         self.values, self.info, self.result, self.nest = [], {}, "", import_module("sacred.utils").convert_to_nested_dict
         files = observers.SqlObserver(sql) if sql else observers.FileStorageObserver(folder or f"{save_dir}/sacred")
-        self.observer = (
-            files if mongo is None else observers.MongoObserver(**{"url": os.environ.get("SACRED_MONGO_URL"), **mongo})
-        )
+        self.observer = files if mongo is None else observers.MongoObserver(**{"url": environ.get("SACRED_MONGO"), **mongo})
 
     def log_hyperparams(self, params: dict[str, object]) -> None:
         """Start the run, whose result is the monitored metric of the best epoch."""

@@ -1,20 +1,15 @@
 """Loggers beside DVCLive get what it gets and go on after an interruption; a server that is away never ends a training."""
 
 import csv
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from interruptions import CHANGES, EPOCHS, STEPS, Stop, few_of, run
 from mlflow import MlflowClient
+from mlflow_server import free_port, mlflow_server
 from pytorch_lightning.loggers import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -26,8 +21,6 @@ from darkroom.training.observing.resilient_logger import ResilientLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PLACE = "pytorch_lightning.loggers"
-# MLflow's server takes half a minute to start on two idle slow cores, and here all of them are busy.
-PATIENCE_SECONDS = 300
 
 
 @pytest.fixture
@@ -35,35 +28,11 @@ def few(digits: Any) -> Any:
     return few_of(digits)
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of MLflow's own server over an SQLite database."""
-    address = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    places = ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db", "--artifacts-destination", str(tmp_path / "artifacts")]
-    with (tmp_path / "server.log").open("w") as log:
-        env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # two processes less, for what is not used
-        process = subprocess.Popen([*command, *places], env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        patience = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < patience:
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        else:
-            pytest.fail((tmp_path / "server.log").read_text())
+    with mlflow_server(tmp_path) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def only_folder(logs: Path) -> Path:
@@ -138,9 +107,9 @@ def test_what_is_no_logger_is_refused(make_params: Callable[..., Params]) -> Non
 def test_a_missing_package_is_named(make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytorch_lightning.loggers.mlflow._MLFLOW_AVAILABLE", False)
     params = make_params({"train.loggers": [{"_target_": f"{PLACE}.MLFlowLogger"}]})
-    monkeypatch.setitem(loggers.PACKAGES, "False", "mlflow-skinny alembic")
+    monkeypatch.setitem(loggers.PACKAGES, "False", loggers.PACKAGES["mlflow"])
     with pytest.raises(
-        InputError, match=r"needs a package that is not installed; run 'pip install -c requirements-dev.txt mlflow-skinny"
+        InputError, match=r"needs a package that is not installed; run: pip install -c requirements-dev.txt mlflow-skinny alembic"
     ):
         open_loggers(params, tmp_path, {})
 
