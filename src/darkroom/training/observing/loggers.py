@@ -84,7 +84,7 @@ def check_loggers(params: Params) -> None:
         takes_files = inspect.isclass(found) and issubclass(found, MLFlowLogger)
         if target.arguments.get("log_model") and not (takes_files and target.arguments["log_model"] is True):
             raise InputError(
-                f"params.yaml: {KEY}.log_model: is {target.arguments['log_model']!r} for {target.target}; "
+                f"params.yaml: {KEY}.log_model: is {json.dumps(target.arguments['log_model'])} for {target.target}; "
                 "set it to true for MLFlowLogger, which then gets the published model, or remove it"
             )
 
