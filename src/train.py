@@ -39,6 +39,7 @@ def main() -> None:
         from darkroom.training.augmentation_preview import augmented_views
         from darkroom.training.checkpoints.saved_states import StateStore, depends_on
         from darkroom.training.fit import fit
+        from darkroom.training.observing.loggers import log_model
         from darkroom.training.plan import make_plan
         from darkroom.training.precision import resolve_precision
         from darkroom.training.publish import publish
@@ -59,6 +60,7 @@ def main() -> None:
             stage.check()
             with stage.replaced_dirs(paths.CHECKPOINTS, paths.TRAIN_METRICS) as (checkpoints, metrics):
                 publish(plan, best, split, hashes, store, (paths.MODELS, checkpoints, metrics))
+                log_model(params, store, paths.logs_dir(), paths.MODELS)
                 shown = rows[evenly_sampled(pack.labels[rows], NUM_AUGMENTED)]
                 sheet = augmentation_sheet(augmented_views(plan, shown), names(pack.labels[shown], split.classes))
                 sheet.save(metrics / "augmented.png")

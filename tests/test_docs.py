@@ -121,6 +121,9 @@ def command_fault(command: str) -> str | None:
             known = (
                 "git",
                 "pip",
+                "docker",
+                "mlflow",
+                "MLFLOW_PASSWORD=change-this",
                 "source",
                 "grep",
                 "cd",

@@ -409,7 +409,7 @@ class TrainParams(Section):
     adaptive_clip: PositiveFloat | None
     """Adaptive gradient clipping: largest norm of a unit's gradient relative to its weights, such as 0.01; null: none."""
     loggers: list[Target]
-    """Loggers of pytorch_lightning.loggers besides DVCLive, such as `TensorBoardLogger`; they write to `logs/` by default."""
+    """Loggers besides DVCLive, such as `TensorBoardLogger` or your own; they write to `logs/` by default. See tracking.md."""
     log_every: Literal["epoch", "step"]
     """`step` also logs loss and learning rate of every step, as train/loss_step and lr_step."""
     inspect: list[Literal["histograms", "inputs", "profiler"]]
@@ -484,7 +484,7 @@ class HardwareParams(Section):
     cache_images: Literal["auto"] | bool
     """Keep decoded images in memory, on the GPU where possible; `auto`: if they fit into a quarter of it."""
     watch: bool
-    """Log CPU, memory, GPU and images/s during training to machine.csv and machine.png in `logs/`."""
+    """Log CPU, memory, GPU and images/s during training to machine.csv and machine.png in `logs/`, and to `train.loggers`."""
 
 
 class Distribution(Section):

@@ -85,10 +85,12 @@ class Inputs(pl.Callback):
 
         epoch = trainer.current_epoch + 1
         sheet = make_grid(batch["images"][:NUM_INPUTS].cpu(), nrow=INPUTS_PER_ROW)  # (C, H, W) uint8
-        with files.replaced_file(self.folder / f"epoch_{epoch:03d}.png") as temporary:
+        path = self.folder / f"epoch_{epoch:03d}.png"
+        with files.replaced_file(path) as temporary:
             Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(temporary, "PNG")
         for logger in self.loggers:
             logger.log_image("inputs", sheet, epoch)
+            logger.log_artifact(path, "inputs")
 
 
 class Shares(SimpleProfiler):

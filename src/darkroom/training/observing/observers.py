@@ -69,7 +69,7 @@ def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, n
     print(f"train: logs are written to {paths.shown(folder)}", flush=True)
     with ExitStack() as stack:
         if params.hardware.watch:
-            observers.callbacks.insert(0, stack.enter_context(SystemMonitor(folder)))
+            observers.callbacks.insert(0, stack.enter_context(SystemMonitor(folder, loggers)))
         if "histograms" in params.train.inspect:
             observers.callbacks.insert(0, Histograms(folder, loggers))
         if "inputs" in params.train.inspect:

@@ -1,33 +1,28 @@
 """Loggers beside DVCLive get what it gets and go on after an interruption; a server that is away never ends a training."""
 
 import csv
-import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import postgres
 import pytest
 from interruptions import CHANGES, EPOCHS, STEPS, Stop, few_of, run
 from mlflow import MlflowClient
+from mlflow_server import free_port, mlflow_server
 from pytorch_lightning.loggers import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Params, Target
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.observing import loggers, resilient_logger
-from darkroom.training.observing.loggers import check_loggers, open_loggers
+from darkroom.training.observing.loggers import MODEL_FILES, check_loggers, log_model, open_loggers
 from darkroom.training.observing.resilient_logger import ResilientLogger
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 PLACE = "pytorch_lightning.loggers"
-# MLflow's server takes half a minute to start on two idle slow cores, and here all of them are busy.
-PATIENCE_SECONDS = 300
 
 
 @pytest.fixture
@@ -35,35 +30,11 @@ def few(digits: Any) -> Any:
     return few_of(digits)
 
 
-def free_port() -> int:
-    with closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of MLflow's own server over an SQLite database."""
-    address = f"http://127.0.0.1:{(port := free_port())}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    places = ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db", "--artifacts-destination", str(tmp_path / "artifacts")]
-    with (tmp_path / "server.log").open("w") as log:
-        env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # two processes less, for what is not used
-        process = subprocess.Popen([*command, *places], env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        patience = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < patience:
-            try:
-                urllib.request.urlopen(f"{address}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        else:
-            pytest.fail((tmp_path / "server.log").read_text())
+    with mlflow_server(tmp_path) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def only_folder(logs: Path) -> Path:
@@ -78,9 +49,9 @@ def test_three_loggers_at_once_go_on_after_an_interruption(
     targets = [
         {"_target_": f"{PLACE}.TensorBoardLogger"},
         {"_target_": f"{PLACE}.CSVLogger"},
-        {"_target_": f"{PLACE}.MLFlowLogger", "tracking_uri": server, "experiment_name": "digits"},
+        {"_target_": f"{PLACE}.MLFlowLogger", "tracking_uri": server, "experiment_name": "digits", "log_model": True},
     ]
-    looks = {"train.log_every": "step", "train.inspect": ["histograms", "inputs"], "hardware.watch": False}
+    looks = {"train.log_every": "step", "train.inspect": ["histograms", "inputs"], "hardware.watch": True}
     params = make_params(CHANGES | looks | {"train.loggers": targets})
     stops = [Stop("asked", "step", 8), Stop("killed", "step", 3), None]
     result = run(params, few, tmp_path / "states", stops, tmp_path / "logs")
@@ -111,6 +82,65 @@ def test_three_loggers_at_once_go_on_after_an_interruption(
     history = {metric.step: metric.value for metric in client.get_metric_history(found.info.run_id, "val/accuracy")}
     assert history == pytest.approx(dict(expected))
     assert {each.step for each in client.get_metric_history(found.info.run_id, "lr_step")} == set(range(1, STEPS * EPOCHS + 1))
+    check_run(client, found, tmp_path, params)
+
+
+def check_run(client: MlflowClient, found: Any, folder: Path, params: Params) -> None:
+    """Read back, over HTTP, the load of the machine, images, table and chart, and the published model."""
+    machine = client.get_metric_history(found.info.run_id, "system/cpu_utilization_percentage")
+    assert machine
+    assert all(0 <= each.value <= 100 and 0 <= each.step <= STEPS * EPOCHS for each in machine)
+    assert {key for key in found.data.params if not key.startswith(("base.", "train."))} == set()
+    models = folder / "models"
+    models.mkdir()
+    for name in MODEL_FILES:
+        (models / name).write_text(f"content of {name}")
+    store = StateStore(folder / "states", {"same": "always"})
+    log_model(params, store, folder / "logs", models)
+    got = Path(client.download_artifacts(found.info.run_id, "", str(folder)))
+    assert {path.name for path in got.iterdir()} >= {"machine.csv", "machine.png", "model"}
+    (own,) = (folder / "logs").glob("*/machine.csv")
+    assert (got / "machine.csv").read_bytes() == own.read_bytes()
+    assert all((got / "model" / name).read_bytes() == (models / name).read_bytes() for name in MODEL_FILES)
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(postgres.program("initdb") is None, reason="needs a PostgreSQL server: apt-get install postgresql")
+def test_a_server_over_postgresql_has_parameters_metrics_machine_and_artifacts(
+    make_params: Callable[..., Params], few: Any, tmp_path: Path
+) -> None:
+    """As docs/mlflow/compose.yaml runs it, without the object store."""
+    database = tmp_path / "postgres"
+    database.mkdir()
+    with postgres.running_server(database) as address, mlflow_server(tmp_path, address.replace("://", "+psycopg://")) as server:
+        target = {"_target_": "MLFlowLogger", "tracking_uri": server, "log_model": True}
+        params = make_params(CHANGES | {"train.loggers": [target], "train.epochs": 2, "hardware.watch": True})
+        result = run(params, few, tmp_path / "states", [None], tmp_path / "logs")
+        client = MlflowClient(server)
+        (found,) = client.search_runs([client.get_experiment_by_name("darkroom").experiment_id])
+        assert found.data.params["train.lr"] == str(params.train.lr)
+        epoch, score, _ = result.card
+        assert found.data.metrics["best/epoch"] == epoch
+        assert found.data.metrics[params.train.monitor.replace("val/", "best/")] == pytest.approx(score)
+        assert [each.step for each in client.get_metric_history(found.info.run_id, "val/accuracy")] == [1, 2]
+        check_run(client, found, tmp_path, params)
+
+
+def test_a_model_that_a_server_does_not_take_is_reported(
+    make_params: Callable[..., Params], few: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also shows MLflow's SQLite file without a server."""
+    target = {"_target_": "MLFlowLogger", "tracking_uri": f"sqlite:///{tmp_path}/mlflow.db", "log_model": True}
+    params = make_params(CHANGES | {"train.loggers": [target], "train.epochs": 1})
+    run(params, few, tmp_path / "states", [None], tmp_path / "logs")
+    client = MlflowClient(target["tracking_uri"])
+    (found,) = client.search_runs([client.get_experiment_by_name("darkroom").experiment_id])
+    assert found.info.status == "FINISHED"
+    assert found.data.metrics["best/epoch"] == 1
+    log_model(params, StateStore(tmp_path / "states", {"same": "always"}), tmp_path / "logs", tmp_path / "nowhere")
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert "MLFlowLogger did not get the model" in line
+    assert line.endswith("it is in models/")
 
 
 def test_a_server_that_does_not_answer_is_told_before_training(
@@ -138,9 +168,9 @@ def test_what_is_no_logger_is_refused(make_params: Callable[..., Params]) -> Non
 def test_a_missing_package_is_named(make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pytorch_lightning.loggers.mlflow._MLFLOW_AVAILABLE", False)
     params = make_params({"train.loggers": [{"_target_": f"{PLACE}.MLFlowLogger"}]})
-    monkeypatch.setitem(loggers.PACKAGES, "False", "mlflow-skinny alembic")
+    monkeypatch.setitem(loggers.PACKAGES, "False", loggers.PACKAGES["mlflow"])
     with pytest.raises(
-        InputError, match=r"needs a package that is not installed; run 'pip install -c requirements-dev.txt mlflow-skinny"
+        InputError, match=r"needs a package that is not installed; run: pip install -c requirements-dev.txt mlflow-skinny alembic"
     ):
         open_loggers(params, tmp_path, {})
 
