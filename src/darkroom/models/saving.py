@@ -28,6 +28,8 @@ class Published:
 
     network: nn.Module
     card: Card
+    name: str = "models"
+    """Its folder, or the name under which it was opened."""
 
     @property
     def multilabel(self) -> bool:
@@ -44,7 +46,8 @@ class Published:
         """
         for name, recorded in self.card.data_sha256.items():
             if data_sha256.get(name) != recorded:
-                raise InputError(f"models/model.json: was trained on another data/{name}; run 'dvc repro'")
+                fix = "run 'dvc repro'" if self.name == "models" else "measure it on other images with --data"
+                raise InputError(f"{self.name}/{CARD}: was trained on another data/{name}; {fix}")
 
 
 def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
@@ -137,7 +140,7 @@ def load_model(directory: Path, params: Params, name: str = "models") -> Publish
         weights = load_file(path)
     except SafetensorError as error:
         raise InputError(f"{name}/{path.name}: is damaged ({error}); {RESTORE_ADVICE}") from error
-    return Published(build_published(card, weights, params, where=f"{name}/{CARD}", advice=RESTORE_ADVICE), card)
+    return Published(build_published(card, weights, params, where=f"{name}/{CARD}", advice=RESTORE_ADVICE), card, name)
 
 
 def open_content(key: str, name: str, content: Mapping[str, bytes]) -> tuple[Card, dict[str, Tensor]]:

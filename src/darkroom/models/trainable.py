@@ -90,7 +90,7 @@ def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights 
     train, num_classes = params.train, len(pack.classes)
     refuse_unsafe_loading()
     initial = initial or open_model_weights(train.model)
-    weights = initial.expects if isinstance(initial, InitialWeights) else None if initial else describe_weights(train.model)
+    weights = initial.expects if initial else describe_weights(train.model)
     origin = initial.origin if isinstance(initial, FileWeights) else weights.origin if weights else None
     if origin:
         check_licence(origin, allow_noncommercial=train.allow_noncommercial)

@@ -20,6 +20,7 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError, described
 from darkroom.base.params import Network, Target
 from darkroom.models.licence import WeightsOrigin
+from darkroom.models.pretrained import Pretrained
 
 KEY = "params.yaml: train.model.weights"
 ENDINGS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
@@ -27,6 +28,7 @@ ENDINGS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
 INSIDE = ("state_dict", "model_state_dict", "model")
 # What Lightning modules, DataParallel, torch.compile and this project put before a name.
 PREFIXES = ("model.", "module.", "_orig_mod.", "network.", "net.")
+AVERAGE = "objective_modules.average.made.module."
 SHOWN = 3
 
 
@@ -44,12 +46,15 @@ class FileWeights:
         By their names in the file.
     sha256
         Of the file.
+    expects
+        Image size and normalisation, if they are known.
     """
 
     key: str
     name: str
     tensors: Mapping[str, Tensor]
     sha256: str
+    expects: Pretrained | None = None
 
     @property
     def origin(self) -> WeightsOrigin:
@@ -115,6 +120,8 @@ def open_file(key: str, name: str, content: bytes) -> FileWeights:
     loaded = load_without_code(key, name, content)
     found = next((loaded[inside] for inside in INSIDE if _has_tensors(loaded.get(inside))), loaded)
     tensors = {str(each): value for each, value in found.items() if isinstance(value, Tensor)}
+    # In a state of this project the average is what is validated and published.
+    tensors = {each.removeprefix(AVERAGE): value for each, value in tensors.items() if each.startswith(AVERAGE)} or tensors
     if not tensors:
         raise InputError(
             f"{key}: {name} holds no weights, which are named tensors or those under 'state_dict'; name another file"
