@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from darkroom.base.errors import InputError
 from darkroom.cli import parser_of
@@ -153,7 +153,9 @@ def _open_file(name: str, path: Path, params: "Params", command: str) -> "Publis
     weights = open_file("--model", name, path.read_bytes())
     train = params.train
     if train.init_from is not None:
-@@
+        raise InputError(
+            f"--model: {name} does not say how images are normalised, which train.init_from decides; name a folder or a revision"
+        )
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)
     weights = replace(weights, expects=describe_weights(train.model))
