@@ -86,7 +86,7 @@ def _of_other_data(
     model: str | None, params: "Params", data: str, split: str | None, folder: Path
 ) -> tuple["Evaluation", dict[str, Any]]:
     """Measure a model on images from elsewhere, which are packed into a temporary folder as the training images were."""
-    source = source_of(data, params.download)
+    source = source_of(data, params.download, split)
 
     from darkroom.inference.evaluate import evaluate_images
     from darkroom.inference.predictor import Predictor
@@ -100,7 +100,7 @@ def _of_other_data(
     return evaluate_images(predictor, params, {split or "data": images}), {"data": data, "left_out": left_out}
 
 
-def source_of(data: str, download: "DownloadParams") -> "DownloadParams":
+def source_of(data: str, download: "DownloadParams", split: str | None) -> "DownloadParams":
     """Return the section `download` that reads a folder, a table or an archive.
 
     Raises
@@ -115,7 +115,8 @@ def source_of(data: str, download: "DownloadParams") -> "DownloadParams":
     if not path.exists():
         raise InputError(f"--data: {data} does not exist; {nearest_path(data, 'name a folder, a table or an archive')}")
     unset: dict[str, Any] = {"manifest": None, "parts": [], "more_archives": [], "archive": None, "sha256": None, "dataset": None}
-    columns = download.columns if download.manifest else Columns(path=None, label=None, group=None, split=None, separator=None)
+    usual = Columns(path=None, label=None, group=None, split="split" if split else None, separator=None)
+    columns = download.columns if download.manifest else usual
     base = download.model_copy(update=unset | {"columns": columns, "format": "encoded"})
     if path.is_dir():
         return base.model_copy(update={"source": "folder", "folder": str(path)})

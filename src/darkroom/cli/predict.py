@@ -182,6 +182,7 @@ def _open_file(name: str, path: Path, params: "Params", command: str) -> "Publis
 
 
 def nearest_path(name: str, otherwise: str) -> str:
+    """Return `did you mean …?` with the path in the same folder whose name is nearest, else `otherwise`."""
     from darkroom.base.command import nearest
 
     path = Path(name).expanduser()

@@ -91,12 +91,12 @@ def relabelled(labels: Labels, places: Sequence[int | None], num_classes: int) -
 
     `places` is what `matching` returns; `num_classes` is the number of known classes.
     """
-    unknown = np.array([place is None for place in places], np.bool_)
-    targets = np.array([-1 if place is None else place for place in places], np.int64)
+    targets: NDArray[np.int64] = np.array([-1 if place is None else place for place in places], np.int64)
     if not is_multilabel(labels):
         places_of: NDArray[np.int64] = targets[labels]
-        return places_of >= 0, places_of[places_of >= 0]
-    is_known: NDArray[np.bool_] = ~labels[:, unknown].any(axis=1)
+        return np.asarray(places_of >= 0), places_of[places_of >= 0]
+    known = targets >= 0
+    is_known = np.asarray(~labels[:, ~known].any(axis=1))
     moved = np.zeros((int(is_known.sum()), num_classes), np.uint8)
-    moved[:, targets[~unknown]] = labels[is_known][:, ~unknown]
+    moved[:, targets[known]] = labels[is_known][:, known]
     return is_known, moved

@@ -74,13 +74,13 @@ def test_a_network_of_transformers_takes_a_file(make_params: Any, digits: Any, t
     assert all(torch.equal(value, own[name]) for name, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("prefix", ["", "model.", "module.", "_orig_mod.", "model._orig_mod.", "module._orig_mod.model.", "net."])
-@pytest.mark.parametrize("inside", [None, "state_dict", "model"])
+PREFIXES = ["", "model.", "module.", "_orig_mod.", "model._orig_mod.", "module._orig_mod.model.", "net."]
+
+
+@pytest.mark.parametrize(("prefix", "inside"), [("", None), *((each, "state_dict") for each in PREFIXES), ("module.", "model")])
 def test_prefixes_and_checkpoints_are_understood(
     built: Any, make_params: Any, tmp_path: Path, prefix: str, inside: str | None
 ) -> None:
-    if inside == "model" and prefix not in ("", "module."):
-        pytest.skip("as with the others")
     weights, path = weights_of(NETWORKS["builtin"], make_params), tmp_path / "last.ckpt"
     content: dict[str, Any] = {prefix + name: value for name, value in weights.items()} | {"criterion.weight": torch.ones(10)}
     torch.save({inside: content, "epoch": 3} if inside else content, path)
