@@ -5,14 +5,13 @@ from functools import partial
 from darkroom.base import paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.errors import is_main_process
-from darkroom.base.params import Params
 from darkroom.base.params_file import load_params
 from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
 from darkroom.stage.runner import running
-from darkroom.versions.models import RecordedTraining, read_model, read_training
+from darkroom.versions.models import read_model, read_training
 
 NUM_AUGMENTED = 6
 
@@ -30,7 +29,7 @@ def main() -> None:
         read = partial(read_model, paths.ROOT, paths.main_repository())
         initial = read(params.train.init_from) if params.train.init_from else None
         teacher = read(params.train.teacher.model) if params.train.teacher else None
-        resumed = read_resumed(params)
+        resumed = read_training(paths.ROOT, paths.main_repository(), params.train.resume_from)
 
         from darkroom.hardware import startup
 
@@ -67,14 +66,6 @@ def main() -> None:
                 sheet = augmentation_sheet(augmented_views(plan, shown), names(pack.labels[shown], split.classes))
                 sheet.save(metrics / "augmented.png")
         print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
-
-
-def read_resumed(params: Params) -> RecordedTraining | None:
-    """Read the training that train.resume_from names, unless that is a file."""
-    name = params.train.resume_from
-    if name is None or (paths.ROOT / name).is_file():
-        return None
-    return read_training(paths.ROOT, paths.main_repository(), name)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,9 @@ EXAMPLES = {
         "-S train.model.weights=/path/to/weights.pth "
         "-S train.model.weights_sha256=4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
     ),
-    "train.model.weights_sha256": "-S train.model.weights_sha256=4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
+    "train.model.weights_sha256": (
+        "-S train.model.weights_sha256=4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
+    ),
     "train.init_from": "-S train.init_from=my-experiment",
     "train.resume_from": "-S train.epochs=40 -S train.resume_from=my-experiment",
     "train.resume_sha256": (

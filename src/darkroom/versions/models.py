@@ -83,8 +83,10 @@ def read_model(root: Path, repository: Path, name: str) -> tuple[str, dict[str, 
     return (f"{revision}:{folder}" if folder else str(revision)), content
 
 
-def read_training(root: Path, repository: Path, name: str) -> RecordedTraining:
+def read_training(root: Path, repository: Path, name: str | None) -> RecordedTraining | None:
     """Read what a training can go on from: the state of a kept epoch or the last one, or else the published weights.
+
+    None if no name is given, or that of a file, which is a checkpoint.
 
     Parameters
     ----------
@@ -98,6 +100,8 @@ def read_training(root: Path, repository: Path, name: str) -> RecordedTraining:
     InputError
         If there is no such training, or a file is damaged.
     """
+    if name is None or (root / name).is_file():
+        return None
     path = _place(root, name)
     if path.is_dir():
         # Folders that were copied from elsewhere: `models`, its `checkpoints`, or a kept epoch.
