@@ -11,7 +11,7 @@ from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
 from darkroom.stage.runner import running
-from darkroom.versions.models import read_model
+from darkroom.versions.models import read_model, read_training
 
 NUM_AUGMENTED = 6
 
@@ -29,6 +29,7 @@ def main() -> None:
         read = partial(read_model, paths.ROOT, paths.main_repository())
         initial = read(params.train.init_from) if params.train.init_from else None
         teacher = read(params.train.teacher.model) if params.train.teacher else None
+        resumed = read_training(paths.ROOT, paths.main_repository(), params.train.resume_from)
 
         from darkroom.hardware import startup
 
@@ -37,6 +38,7 @@ def main() -> None:
         from darkroom.models.model_json import data_hashes
         from darkroom.objective.distillation import open_teacher
         from darkroom.training.augmentation_preview import augmented_views
+        from darkroom.training.checkpoints.earlier import open_earlier
         from darkroom.training.checkpoints.saved_states import StateStore, depends_on
         from darkroom.training.fit import fit
         from darkroom.training.observing.loggers import log_model
@@ -46,12 +48,13 @@ def main() -> None:
 
         initial_weights = open_initial_weights(*initial) if initial else None
         teacher_model = open_teacher(*teacher, params) if teacher else None
-        plan = make_plan(params, pack, rows, initial_weights, teacher_model)
+        hashes = data_hashes(paths.RAW, split)
+        earlier = open_earlier(resumed, params, hashes) if params.train.resume_from else None
+        plan = make_plan(params, pack, rows, initial_weights, teacher_model, earlier)
         if is_main_process():
             print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
-        hashes = data_hashes(paths.RAW, split)
-        about = depends_on(stage.code, params, hashes, plan.about["origin"], plan.about["teacher"])
-        store = StateStore(paths.states_dir(), about)
+        about = (plan.about[name] for name in ("origin", "teacher", "resumed"))
+        store = StateStore(paths.states_dir(), depends_on(stage.code, params, hashes, *about))
         with store.held():
             plan = resolve_precision(plan, store.folder / "precision.json")
             best = fit(plan, split, store, logs=paths.logs_dir())

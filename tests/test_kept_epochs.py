@@ -75,7 +75,9 @@ def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) 
     assert f"auroc {index['epochs']['epoch_0004']['val/auroc']:.4f}" in told.splitlines()[0]
     assert "-> own.csv" in clone.run(f"./darkroom predict --model {folder} --out own.csv").stdout
     assert clone.run(f"./darkroom predict --model {folder}").stdout.startswith("path")
-    assert clone.run("./darkroom evaluate --model gone", status=2).stderr.startswith("error: gone/model.json: does not exist; ")
+    assert clone.run("./darkroom evaluate --model gone", status=2).stderr.startswith(
+        "error: --model: gone is no folder or file, and "
+    )
     (clone.path / "own.csv").unlink()
     assert clone.run("git status --porcelain && dvc status").stdout == before
     try:

@@ -74,7 +74,19 @@ EXAMPLES = {
     "train.model.name": "-S train.model.name=small_resnet18",
     "train.model.pretrained": "-S train.model.provider=timm -S train.model.name=resnet18 -S train.model.pretrained=true",
     "train.model.kwargs": "-S '++train.model.kwargs={width: 64, dropout: 0.2}'",
+    "train.model.weights": (
+        "-S train.model.weights=/path/to/weights.pth "
+        "-S train.model.weights_sha256=4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
+    ),
+    "train.model.weights_sha256": (
+        "-S train.model.weights_sha256=4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
+    ),
     "train.init_from": "-S train.init_from=my-experiment",
+    "train.resume_from": "-S train.epochs=40 -S train.resume_from=my-experiment",
+    "train.resume_sha256": (
+        "-S train.resume_from=/path/to/last.ckpt "
+        "-S train.resume_sha256=4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
+    ),
     "train.allow_noncommercial": "-S train.allow_noncommercial=true",
     "train.image_size": "-S train.image_size=224",
     "train.lr": "-S train.lr=0.003",
@@ -109,6 +121,7 @@ EXAMPLES = {
     "train.checkpoint": "-S train.checkpoint.every_minutes=2",
     "train.keep_best": "-S train.keep_best=3",
     "train.keep_every": "-S train.keep_every=5",
+    "train.keep_states": "-S train.keep_states=true",
     "train.soup": "-S train.soup=5",
     "train.gradient_clip": "-S train.gradient_clip=1.0",
     "train.adaptive_clip": "-S train.adaptive_clip=0.01",

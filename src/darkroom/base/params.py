@@ -91,6 +91,7 @@ Arguments = Annotated[dict[str, Any], AfterValidator(_only_json)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Threshold = Annotated[float, Field(gt=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Sha256 = Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 # How evaluate and predict run the network.
@@ -149,6 +150,10 @@ class Network(Section):
     """Start from the provider's pretrained weights, with a new last layer and the normalisation that the weights expect."""
     kwargs: Arguments
     """Arguments of the network, such as `{drop_rate: 0.1}`."""
+    weights: Annotated[str, Field(min_length=1)] | None = None
+    """File of weights to start from: .safetensors, .pth or .ckpt; also beside `_target_`. null: none."""
+    weights_sha256: Sha256 | None = None
+    """SHA-256 of `weights`, so that another file under its name is refused."""
 
 
 class Lora(Section):
@@ -191,12 +196,50 @@ class Teaching(Section):
     """Softmax temperature of teacher and student; a higher one gives improbable classes more influence."""
 
 
+class NetworkTarget(Target):
+    """A network of one's own; `weights` and `weights_sha256` beside `_target_` are those of `Network`, not arguments.
+
+    Without `weights_sha256`, `weights` is an argument of the class, as of torchvision's networks.
+    """
+
+    @model_validator(mode="after")
+    def _check_weights(self) -> Self:
+        file, sha256 = self.weights, self.weights_sha256
+        if file is not None and not isinstance(file, str):
+            raise ValueError(f"weights is {file!r}, but should be a file")
+        if sha256 is not None and not (isinstance(sha256, str) and re.match(SHA256, sha256)):
+            raise ValueError(f"weights_sha256 is {sha256!r}, but should be {PATTERNS[SHA256]}")
+        return self
+
+    @property
+    def weights(self) -> Any:
+        """File of weights to start from."""
+        return super().arguments.get("weights") if self._has_file else None
+
+    @property
+    def weights_sha256(self) -> Any:
+        """Its SHA-256."""
+        return super().arguments.get("weights_sha256")
+
+    @property
+    def _has_file(self) -> bool:
+        return "weights_sha256" in super().arguments
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments beside `_target_`."""
+        own = super().arguments
+        return (
+            {name: value for name, value in own.items() if name not in ("weights", "weights_sha256")} if self._has_file else own
+        )
+
+
 def _network_or_target(value: Any) -> str:
     return "target" if isinstance(value, Target) or (isinstance(value, dict) and "_target_" in value) else "network"
 
 
 NetworkChoice = Annotated[
-    Annotated[Network, Tag("network")] | Annotated[Target, Tag("target")], Discriminator(_network_or_target)
+    Annotated[Network, Tag("network")] | Annotated[NetworkTarget, Tag("target")], Discriminator(_network_or_target)
 ]
 
 
@@ -236,7 +279,7 @@ class MoreArchive(Section):
 
     archive: Annotated[str, Field(min_length=1)]
     """Path or URL, as for `download.archive`."""
-    sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)]
+    sha256: Sha256
     """Its SHA-256; `./darkroom download --checksum ARCHIVE` prints it."""
 
 
@@ -276,7 +319,7 @@ class DownloadParams(Section):
     """For `manifest`, `huggingface`: names of the columns `path` (or image), `label`, `group`, `split`, and the `separator`."""
     archive: str | None
     """For `archive`: path or URL (file, http, https, s3, gs, azure, ssh) of a .zip or .tar.* laid out like `folder`."""
-    sha256: Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)] | None
+    sha256: Sha256 | None
     """For `archive`: its SHA-256; `./darkroom download --checksum` prints it."""
     more_archives: list[MoreArchive]
     """For `archive`: further archives that are merged into the same data set, each with `archive` and `sha256`."""
@@ -332,6 +375,10 @@ class TrainParams(Section):
     """Network: `provider`, `name`, `pretrained` and `kwargs`, or `_target_` and its arguments."""
     init_from: Annotated[str, Field(min_length=1)] | None
     """Start from a published model: a commit, branch or experiment, `commit:folder`, or a folder; null: do not."""
+    resume_from: Annotated[str, Field(min_length=1)] | None
+    """Go on with another training: a commit, branch or experiment, `commit:folder` of a kept epoch, or a .ckpt; null: do not."""
+    resume_sha256: Sha256 | None
+    """SHA-256 of `resume_from`, if that is a file."""
     allow_noncommercial: bool
     """Accept pretrained weights whose licence forbids, or may forbid, commercial use."""
     image_size: Annotated[int, Field(ge=1, le=4096)] | None
@@ -402,6 +449,8 @@ class TrainParams(Section):
     """Number of best epochs whose weights are kept in models/checkpoints; 1: only the published model, in models."""
     keep_every: PositiveInt | None
     """Also keep the weights of every n-th epoch in models/checkpoints; null: no."""
+    keep_states: bool
+    """Also keep in models/checkpoints all that `resume_from` needs to go on exactly from each kept epoch and the last one."""
     soup: Annotated[int, Field(ge=2)] | None
     """Publish a greedy model soup of this many best epochs: the mean of those that do not make it worse; null: no soup."""
     gradient_clip: PositiveFloat | None

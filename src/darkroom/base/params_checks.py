@@ -141,6 +141,14 @@ def _check_schedules(train: TrainParams) -> None:
 
 
 def _check_init_from(train: TrainParams) -> None:
+    file = train.model.weights
+    if file is not None and (train.init_from is not None or (isinstance(train.model, Network) and train.model.pretrained)):
+        other = "train.init_from" if train.init_from is not None else "train.model.pretrained"
+        raise ValueError(f"train.model.weights: is {file}, and {other} names other weights; set one of the two to null or false")
+    if isinstance(train.model, Network) and file is None and train.model.weights_sha256 is not None:
+        warn("params.yaml: train.model.weights_sha256 has no effect while train.model.weights is null")
+    if train.resume_from is None and train.resume_sha256 is not None:
+        warn("params.yaml: train.resume_sha256 has no effect while train.resume_from is null")
     if train.init_from is not None and isinstance(train.model, Network) and train.model.pretrained:
         raise ValueError(
             f"train.init_from: is {train.init_from}, but train.model.pretrained is true, and training starts from one of them; "
@@ -181,7 +189,8 @@ def _check_lora(train: TrainParams) -> None:
                 f"train.lora and train.{key}: cannot be combined, because adapters freeze all layers before the head; "
                 f"set train.lora to null, or train.{key} to {nothing}"
             )
-    if train.init_from is None and isinstance(train.model, Network) and not train.model.pretrained:
+    has_weights = train.init_from is not None or train.resume_from is not None or train.model.weights is not None
+    if not has_weights and isinstance(train.model, Network) and not train.model.pretrained:
         warn(
             "params.yaml: train.lora: freezes layers with random weights; set train.model.pretrained to true, "
             "or set train.init_from"

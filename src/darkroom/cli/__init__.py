@@ -18,7 +18,7 @@ OLDEST = (3, 11)
 COMMANDS = {
     "preset": "Print presets of conf/ as arguments of 'dvc exp run'.",
     "download": "Print the SHA-256 of an archive.",
-    "evaluate": "Measure a model on the validation and the test split.",
+    "evaluate": "Validate or test any model without training, also on other images.",
     "predict": "Predict the classes of images.",
     "tune": "Search for better parameters; every trial is an experiment.",
     "repeat": "Repeat a training with several seeds, or on every fold.",

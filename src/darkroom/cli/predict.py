@@ -1,6 +1,8 @@
 """./darkroom predict: classes and probabilities of images, on the terminal or in a file of the user's."""
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,9 +10,14 @@ from darkroom.base.errors import InputError
 from darkroom.cli import parser_of
 
 if TYPE_CHECKING:
+    from darkroom.base.params import Params
+    from darkroom.models.saving import Published
     from darkroom.reporting.predictions import Predictions
 
 SHOWN = 20
+MODEL_HELP = (
+    "folder of a model.json, commit or experiment, or file of weights (.safetensors, .ckpt, .pth) for the network of params.yaml"
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -23,13 +30,14 @@ def main(arguments: list[str]) -> None:
             "./darkroom predict photo.jpg",
             "./darkroom predict photo.jpg folder/ --out result.csv",
             "./darkroom predict photo.jpg --model models/checkpoints/epoch_0003",
+            "./darkroom predict photo.jpg --model my-experiment",
         ],
     )
     parser.add_argument(
         "images", nargs="*", metavar="PATH", help="images, or folders of them (default: params.yaml: predict.input)"
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a .csv, .jsonl or .parquet file, not a table")
-    parser.add_argument("--model", type=Path, metavar="DIR", help="folder of a model.json (default: models)")
+    parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models)")
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
@@ -43,7 +51,8 @@ def main(arguments: list[str]) -> None:
 
     from darkroom.inference.inputs import predict_inputs
 
-    predictions = predict_inputs(chosen.images or [paths.ROOT / params.predict.input], chosen.model or paths.MODELS, params)
+    inputs = chosen.images or [paths.ROOT / params.predict.input]
+    predictions = predict_inputs(inputs, lambda: open_model(chosen.model, params, "predict"), params)
     if chosen.out is None:
         print(*table_lines(predictions, params.predict.top_k), sep="\n")
     else:
@@ -89,3 +98,94 @@ def table_lines(predictions: "Predictions", top_k: int) -> Iterator[str]:
     more = len(predictions.paths) - len(rows)
     if more > 0:
         yield f"... and {more} more; write all of them to a file with '--out result.csv'"
+
+
+def open_model(name: str | None, params: "Params", command: str) -> "Published":
+    """Open the model that `--model` names: a folder, a revision or experiment, or a file of weights.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or it is damaged.
+    """
+    from darkroom.base import paths
+    from darkroom.models.saving import Published, build_published, load_model, open_content, refuse_unsafe_loading
+    from darkroom.versions.models import read_model
+
+    if name is None:
+        return load_model(paths.MODELS, params)
+    path = Path(name).expanduser()
+    if path.name == "model.json" or (path.name == "model.safetensors" and (path.parent / "model.json").is_file()):
+        path = path.parent
+    if path.is_dir():
+        epochs = sorted(each.name for each in path.glob("epoch_*"))
+        if epochs and not (path / "model.json").exists():
+            raise InputError(f"--model: {name} holds several models; name one of {', '.join(epochs)}")
+        return load_model(path.absolute(), params, paths.shown(path.absolute()))
+    if path.is_file():
+        return _open_file(name, path, params, command)
+    if "/" in name.partition(":")[0] or path.suffix:
+        raise InputError(f"--model: {name} does not exist; {nearest_path(name, f'name a {MODEL_HELP}')}")
+    refuse_unsafe_loading()
+    try:
+        shown, content = read_model(paths.ROOT, paths.main_repository(), name)
+    except InputError as error:
+        raise InputError(f"--model: {name} is no folder or file, and {error}") from None
+    card, weights = open_content("--model", shown, content)
+    network = build_published(card, weights, params, where=f"--model: model.json of {shown}", advice="name another model")
+    return Published(network, card, shown)
+
+
+def _open_file(name: str, path: Path, params: "Params", command: str) -> "Published":
+    """Build the network of params.yaml with the weights of a file, and the preprocessing and classes of the data."""
+    from darkroom.base import paths
+    from darkroom.base.params import Network
+    from darkroom.data.pack import Pack
+    from darkroom.data.split_file import Split
+    from darkroom.models.model_json import Card
+    from darkroom.models.networks import without_weights
+    from darkroom.models.pretrained import describe_weights
+    from darkroom.models.saving import Published, refuse_unsafe_loading
+    from darkroom.models.trainable import build_model
+    from darkroom.models.weights_file import open_file
+
+    refuse_unsafe_loading()
+    weights = open_file("--model", name, path.read_bytes())
+    train = params.train
+    if train.init_from is not None:
+        raise InputError(
+            f"--model: {name} does not say how images are normalised, which train.init_from decides; name a folder or a revision"
+        )
+    pack = Pack.open(paths.RAW)
+    split = Split.open(paths.SPLIT, pack)
+    weights = replace(weights, expects=describe_weights(train.model))
+    model = without_weights(train.model) if isinstance(train.model, Network) else train.model
+    plain = {
+        "model": model,
+        "lora": None,
+        "freeze": 0.0,
+        "cache_features": False,
+        "allow_noncommercial": True,
+        "image_sizes": None,
+    }
+    built = build_model(params.model_copy(update={"train": train.model_copy(update=plain)}), pack, split.rows["train"], weights)
+    print(f"{command}: {built.loaded}")
+    print(f"{command}: classes and normalisation are those of data/raw; whether {name} was trained on other images is not known")
+    card = Card.model_validate(
+        {
+            "format": 1, "network": model, "classes": pack.classes, "task": split.task, "preprocessing": built.preprocessing,
+            "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "epoch": 0, "monitor": "", "score": 0.0,
+            "data_sha256": {}, "params": {}, "packages": {},
+        }
+    )  # fmt: skip
+    return Published(built.network.eval(), card, name)
+
+
+def nearest_path(name: str, otherwise: str) -> str:
+    """Return `did you mean …?` with the path in the same folder whose name is nearest, else `otherwise`."""
+    from darkroom.base.command import nearest
+
+    path = Path(name).expanduser()
+    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    shown = f"{path.parent}/" if str(path.parent) != "." else ""
+    return nearest(path.name, beside, f"'{shown}{{}}'", otherwise)

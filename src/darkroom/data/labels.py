@@ -1,5 +1,6 @@
 """Labels in two forms: class indices (N,) int64, or in a multilabel set (N, K) uint8 with 1 for every class of an image."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, TypeGuard
 
@@ -65,3 +66,37 @@ def labels_from_arrow(column: Any, num_classes: int, *, multilabel: bool) -> Lab
     lengths: NDArray[Any] = np.from_dlpack(values.value_lengths())
     labels[np.repeat(np.arange(len(values)), lengths), flat] = 1
     return labels
+
+
+def matching(classes: Sequence[str], known: Sequence[str]) -> list[int | None]:
+    """Return for each class the place of the same name among the known ones, None if it is unknown.
+
+    Names are compared after Unicode normalisation (NFC): an accent may be a character of its own, as in file names of macOS.
+
+    Raises
+    ------
+    ValueError
+        If two classes, or two of the known ones, have the same name then.
+    """
+    places: dict[str, int] = {}
+    for names, out in ((known, places), (classes, dict[str, int]())):
+        for place, name in enumerate(names):
+            if out.setdefault(unicodedata.normalize("NFC", name), place) != place:
+                raise ValueError(f"two classes are called '{name}' once accents are written alike")
+    return [places.get(unicodedata.normalize("NFC", name)) for name in classes]
+
+
+def relabelled(labels: Labels, places: Sequence[int | None], num_classes: int) -> tuple[NDArray[np.bool_], Labels]:
+    """Return which images have only known classes, (N,), and the labels of these as indices of known classes.
+
+    `places` is what `matching` returns; `num_classes` is the number of known classes.
+    """
+    targets: NDArray[np.int64] = np.array([-1 if place is None else place for place in places], np.int64)
+    if not is_multilabel(labels):
+        places_of: NDArray[np.int64] = targets[labels]
+        return np.asarray(places_of >= 0), places_of[places_of >= 0]
+    known = targets >= 0
+    is_known = np.asarray(~labels[:, ~known].any(axis=1))
+    moved = np.zeros((int(is_known.sum()), num_classes), np.uint8)
+    moved[:, targets[known]] = labels[is_known][:, known]
+    return is_known, moved

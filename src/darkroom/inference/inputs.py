@@ -1,7 +1,8 @@
 """Predictions of the test split, or of images from files, for the stage predict and for `./darkroom predict`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from darkroom.base import paths
 from darkroom.base.params import Params
@@ -12,16 +13,19 @@ from darkroom.data.split_file import Split
 from darkroom.inference.photos import Photos, find_photos
 from darkroom.reporting.predictions import Predictions
 
+Model = Path | Callable[[], Any]
+"""Folder of a published model, or what returns a `Published`: torch, which that needs, takes seconds to import."""
 
-def predict_inputs(chosen: Sequence[str | Path], folder: Path, params: Params) -> Predictions:
-    """Predict images with the model in a folder, as `predict` of params.yaml says.
+
+def predict_inputs(chosen: Sequence[str | Path], model: Model, params: Params) -> Predictions:
+    """Predict images with a model, as `predict` of params.yaml says.
 
     Parameters
     ----------
     chosen
         Images and folders of them, or data/split alone for its test split.
-    folder
-        Of the model.
+    model
+        Its folder, or a function that opens it.
     params
         All of params.yaml.
 
@@ -31,11 +35,11 @@ def predict_inputs(chosen: Sequence[str | Path], folder: Path, params: Params) -
         If one of the images, or the model, does not exist or cannot be read.
     """
     if len(chosen) == 1 and str(chosen[0]) and Path(chosen[0]).resolve() == paths.SPLIT.resolve():
-        return predict_test_split(folder, params)
-    return predict_files(chosen, folder, params)
+        return predict_test_split(model, params)
+    return predict_files(chosen, model, params)
 
 
-def predict_test_split(folder: Path, params: Params) -> Predictions:
+def predict_test_split(model: Model, params: Params) -> Predictions:
     """Predict the images that training never saw."""
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)
@@ -44,7 +48,7 @@ def predict_test_split(folder: Path, params: Params) -> Predictions:
     from darkroom.inference.predictor import Predictor
     from darkroom.models.model_json import data_hashes
 
-    predictor = Predictor.load(folder, params, "predict")
+    predictor = Predictor.load(model, params, "predict")
     predictor.model.check_data(data_hashes(paths.RAW, split))
     rows = split.rows["test"]
     probabilities = predict_rows(predictor, pack, rows, **params.predict.model_dump(include={"batch_size", "tta"}))
@@ -52,14 +56,14 @@ def predict_test_split(folder: Path, params: Params) -> Predictions:
     return Predictions(paths=ids, probabilities=probabilities, actual=actual, given=pack.extra(rows), **predictor.about)
 
 
-def predict_files(chosen: Sequence[str | Path], folder: Path, params: Params) -> Predictions:
+def predict_files(chosen: Sequence[str | Path], model: Model, params: Params) -> Predictions:
     """Predict images from files; they are looked for before torch is imported, which takes seconds."""
     found = find_photos(chosen)
 
     from darkroom.inference.predict import predict_photos
     from darkroom.inference.predictor import Predictor
 
-    predictor = Predictor.load(folder, params, "predict")
+    predictor = Predictor.load(model, params, "predict")
     seen = predictor.model.card.preprocessing.model_dump(include={"image_size", "channels", "resize"})
     photos = Photos(found, params.predict, **seen)
     probabilities = predict_photos(predictor, photos, tta=params.predict.tta)

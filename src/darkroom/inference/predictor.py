@@ -1,6 +1,7 @@
 """A trained network with the backend and precision of evaluate or predict. N images, K classes."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ from darkroom.models.saving import Published, load_model
 
 # Number of images on which precisions are compared by time and predicted classes.
 SAMPLE = 64
+OpenModel = Callable[[], Published]
 
 
 class Predictor:
@@ -72,10 +74,11 @@ class Predictor:
             warn(f"params.yaml: {key}: is bf16-mixed, but this device has no bf16 instructions; 32-true is faster here")
 
     @classmethod
-    def load(cls, folder: Path, params: Params, stage: str) -> Self:
-        """Load a published model with the backend and precision of `evaluate` or `predict` in params.yaml."""
+    def load(cls, model: Path | OpenModel, params: Params, stage: str) -> Self:
+        """Load the model of a folder, or another one, with backend and precision of `evaluate` or `predict` in params.yaml."""
+        published = load_model(model, params, paths.shown(model)) if isinstance(model, Path) else model()
         how = getattr(params, stage).model_dump(include={"backend", "precision", "threshold"})
-        return cls(load_model(folder, params, paths.shown(folder)), params.hardware, stage, **how)
+        return cls(published, params.hardware, stage, **how)
 
     @property
     def device(self) -> torch.device:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from darkroom.base.errors import InputError
 from darkroom.models.pretrained import Pretrained
 from darkroom.models.saving import open_content
+from darkroom.models.weights_file import differing
 
 KEY = "params.yaml: train.init_from"
 
@@ -27,15 +27,18 @@ class InitialWeights:
         State of a `Normalized` network.
     expects : Pretrained
         Image size, normalisation and licence of the weights.
+    key : str
+        Begins error messages.
     """
 
     name: str
     classes: list[str]
     weights: dict[str, Tensor]
     expects: Pretrained
+    key: str = KEY
 
 
-def open_initial_weights(name: str, content: Mapping[str, bytes]) -> InitialWeights:
+def open_initial_weights(name: str, content: Mapping[str, bytes], key: str = KEY) -> InitialWeights:
     """Verify a published model.
 
     Parameters
@@ -44,15 +47,17 @@ def open_initial_weights(name: str, content: Mapping[str, bytes]) -> InitialWeig
         As in train.init_from, with the commit.
     content
         The bytes of model.json and model.safetensors.
+    key
+        Begins error messages.
 
     Raises
     ------
     InputError
         If one of the files is damaged.
     """
-    card, weights = open_content(KEY, name, content)
-    seen, origin = card.preprocessing, card.as_origin(f"init_from: {name}")
-    return InitialWeights(name, card.outputs, weights, Pretrained(seen.mean, seen.std, seen.image_size, origin))
+    card, weights = open_content(key, name, content)
+    seen, origin = card.preprocessing, card.as_origin(f"{key.rpartition('.')[2]}: {name}")
+    return InitialWeights(name, card.outputs, weights, Pretrained(seen.mean, seen.std, seen.image_size, origin), key)
 
 
 def load_initial_weights(
@@ -83,10 +88,10 @@ def load_initial_weights(
     """
     own = network.state_dict()
     same_classes = classes == initial.classes
-    left_out = [] if same_classes else _differing(own, build_other().state_dict())
+    left_out = [] if same_classes else differing(own, build_other().state_dict())
     if not same_classes and not left_out:
         raise InputError(
-            f"{KEY}: {initial.name} has other classes, and the network's last layer cannot be identified; "
+            f"{initial.key}: {initial.name} has other classes, and the network's last layer cannot be identified; "
             "let the network take num_classes"
         )
     wanted = {name for name in own if name not in left_out}
@@ -95,14 +100,10 @@ def load_initial_weights(
     if unfit:
         more = f" and {len(unfit) - 1} more" if len(unfit) > 1 else ""
         raise InputError(
-            f"{KEY}: the weights of {initial.name} do not fit train.model ({min(unfit)}{more}); "
+            f"{initial.key}: the weights of {initial.name} do not fit train.model ({min(unfit)}{more}); "
             "set train.model to the network that it was trained with"
         )
     network.load_state_dict({name: initial.weights[name] for name in wanted}, strict=False)
     skipped = ", ".join(name.removeprefix("network.") for name in left_out)
     without = f" (without {skipped}: its classes differ)" if left_out else ""
     return f"loaded {len(wanted)} of {len(own)} tensors from {initial.name}{without}"
-
-
-def _differing(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
-    return [name for name, value in own.items() if torch.Size(value.shape) != torch.Size(other[name].shape)]

@@ -37,6 +37,23 @@ class Best(Protocol):
         """Value of the metric."""
 
 
+class Continued(BaseModel):
+    """The training that this one goes on with."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    source: str
+    """As in `train.resume_from`, with the commit."""
+    commit: str | None
+    """The whole hash; null: a folder or a file."""
+    sha256: dict[str, str]
+    """Hash of each file that it was read from."""
+    epoch: int
+    """Number of its finished epochs."""
+    state: Literal["whole", "checkpoint", "weights"]
+    """What was left of it: all, the checkpoint of another project, or weights alone."""
+
+
 class Card(BaseModel):
     """model.json: all that is known of a model beside its weights."""
 
@@ -76,6 +93,8 @@ class Card(BaseModel):
     """Weights that the training started with; null: from scratch."""
     teacher: WeightsOrigin | None = None
     """The model that it was distilled from; null: none."""
+    resumed: Continued | None = None
+    """The training that this one went on with; null: none."""
     size: Size | None = None
     """Parameters and multiply-adds."""
 

@@ -68,7 +68,7 @@ def build_network(
 def without_weights(model: Network) -> Network:
     """Return the same network without pretrained weights, also from its arguments."""
     own = {name: value for name, value in model.kwargs.items() if name not in OTHER_WEIGHTS}
-    return model.model_copy(update={"pretrained": False, "kwargs": own})
+    return model.model_copy(update={"pretrained": False, "kwargs": own, "weights": None, "weights_sha256": None})
 
 
 def network_channels(model: Network | Target, channels: int) -> int:

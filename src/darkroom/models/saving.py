@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ class Published:
 
     network: nn.Module
     card: Card
+    name: str = "models"
+    """Its folder, or the name under which it was opened."""
 
     @property
     def multilabel(self) -> bool:
@@ -43,7 +46,8 @@ class Published:
         """
         for name, recorded in self.card.data_sha256.items():
             if data_sha256.get(name) != recorded:
-                raise InputError(f"models/model.json: was trained on another data/{name}; run 'dvc repro'")
+                fix = "run 'dvc repro'" if self.name == "models" else "measure it on other images with --data"
+                raise InputError(f"{self.name}/{CARD}: was trained on another data/{name}; {fix}")
 
 
 def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> None:
@@ -68,10 +72,23 @@ def save_model(directory: Path, weights: dict[str, Tensor], card: dict[str, Any]
     )
 
 
-def save_checkpoints(directory: Path, checkpoints: Iterable[tuple[dict[str, Tensor], dict[str, Any]]]) -> None:
+def save_checkpoints(
+    directory: Path,
+    checkpoints: Iterable[tuple[dict[str, Tensor], dict[str, Any]]],
+    states: Mapping[int, Sequence[Path]] | None = None,
+) -> None:
     """Write a model for each epoch, in `epoch_0001` and so on, and index.json with the hash of each file.
 
     The index is written without epochs, too, so that the folder is never empty.
+
+    Parameters
+    ----------
+    directory
+        The folder.
+    checkpoints
+        Weights and card of each epoch.
+    states
+        By epoch the file of its state, and files of weights that it names; they are copied to `states/`.
     """
     scores: dict[str, dict[str, float]] = {}
     hashes: dict[str, str] = {}
@@ -80,7 +97,16 @@ def save_checkpoints(directory: Path, checkpoints: Iterable[tuple[dict[str, Tens
         save_model(folder, weights, card)
         scores[folder.name] = {card["monitor"]: card["score"]}
         hashes |= {f"{folder.name}/{name}": files.sha256(folder / name) for name in (CARD, WEIGHTS)}
-    files.write_sealed_json(directory / INDEX, {"format": 1, "epochs": scores, "files": hashes})
+    index: dict[str, Any] = {"format": 1, "epochs": scores, "files": hashes}
+    if states:
+        index["states"] = {f"epoch_{epoch:04d}": [path.name for path in named] for epoch, (_, *named) in states.items()}
+        for epoch, (state, *named) in states.items():
+            for path, name in ((state, f"epoch_{epoch:04d}.ckpt"), *((path, path.name) for path in named)):
+                copy = directory / "states" / name
+                with files.replaced_file(copy) as temporary:
+                    shutil.copyfile(path, temporary)
+                hashes[f"states/{name}"] = files.sha256(copy)
+    files.write_sealed_json(directory / INDEX, index)
 
 
 def refuse_unsafe_loading() -> None:
@@ -114,7 +140,7 @@ def load_model(directory: Path, params: Params, name: str = "models") -> Publish
         weights = load_file(path)
     except SafetensorError as error:
         raise InputError(f"{name}/{path.name}: is damaged ({error}); {RESTORE_ADVICE}") from error
-    return Published(build_published(card, weights, params, where=f"{name}/{CARD}", advice=RESTORE_ADVICE), card)
+    return Published(build_published(card, weights, params, where=f"{name}/{CARD}", advice=RESTORE_ADVICE), card, name)
 
 
 def open_content(key: str, name: str, content: Mapping[str, bytes]) -> tuple[Card, dict[str, Tensor]]:
@@ -172,14 +198,13 @@ def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *
         If params.yaml names another network than a model by `_target_` was trained with, or card and weights do not fit.
     """
     model = card.network
-    if isinstance(model, Target) and model != params.train.model:
+    if isinstance(model, Target) and not _same_target(model, params.train.model):
         raise InputError(
             f"{where}: was trained with {model.target}, but params.yaml names another train.model; "
             f"set train.model to what it was, or {advice}"
         )
-    if isinstance(model, Network):
-        # The weights are those of the model; no other file is downloaded or opened.
-        model = without_weights(model)
+    # The weights are those of the model; no other file is downloaded or opened.
+    model = without_weights(model) if isinstance(model, Network) else model
     try:
         if isinstance(model, Network) and model.provider == "huggingface" and card.config is None:
             raise InputError("its config is missing")  # the name may mean another network today, or none
@@ -199,3 +224,8 @@ def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *
     except (RuntimeError, TypeError) as error:
         raise InputError(f"{where}: does not fit {WEIGHTS} ({str(error).splitlines()[0]}); {advice}") from error
     return network.eval()
+
+
+def _same_target(model: Target, other: Network | Target) -> bool:
+    """Return whether two networks by `_target_` are built alike, whatever weights they started with."""
+    return isinstance(other, Target) and (model.target, model.arguments) == (other.target, other.arguments)

@@ -20,7 +20,7 @@ from darkroom.data.resizing import fit
 from darkroom.models import networks
 from darkroom.models.init_from import InitialWeights, load_initial_weights
 from darkroom.models.layers import Frozen
-from darkroom.models.licence import check_licence
+from darkroom.models.licence import WeightsOrigin, check_licence
 from darkroom.models.lora import Merged, add_adapters
 from darkroom.models.network_check import check_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
@@ -28,6 +28,7 @@ from darkroom.models.pretrained import Pretrained, describe_weights
 from darkroom.models.probe_network import make_probe
 from darkroom.models.saving import refuse_unsafe_loading
 from darkroom.models.size import Size, measure
+from darkroom.models.weights_file import FileWeights, load_file_weights, open_model_weights
 
 # A network with `fit_to` is given 2000 images of 32 by 32 pixels, or fewer larger ones: enough patches, in little memory.
 FITTED_TO_PIXELS = 2000 * 32 * 32
@@ -49,10 +50,10 @@ class TrainableModel:
         K.
     positive : int or None
         Label of the positive class of a binary task, for which the network has one output, (N, 1).
-    weights : Pretrained or None
-        What it starts with; None: it is trained from scratch.
+    origin : WeightsOrigin or None
+        Of the weights that it starts with; None: it is trained from scratch.
     loaded : str or None
-        What was loaded of `train.init_from`, on one line.
+        What was loaded of them, on one line; None: all, as the network's library does.
     frozen : Frozen
         The part that is not trained.
     merged : Merged or None
@@ -65,14 +66,14 @@ class TrainableModel:
     preprocessing: Preprocessing
     num_classes: int
     positive: int | None
-    weights: Pretrained | None
+    origin: WeightsOrigin | None
     loaded: str | None
     frozen: Frozen
     merged: Merged | None
     size: Size
 
 
-def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights | None = None) -> TrainableModel:
+def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights | FileWeights | None = None) -> TrainableModel:
     """Build the network of `train.model` for the images of a pack.
 
     Parameters
@@ -84,20 +85,22 @@ def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights 
     rows : (M,)
         The training images.
     initial
-        The model that `train.init_from` names.
+        What `train.init_from` or `train.resume_from` names; `train.model.weights` is opened here.
 
     Raises
     ------
     InputError
-        If there is no such network, or it does not fit the images.
+        If there is no such network, or it does not fit the images or the weights.
     """
     train, num_classes = params.train, len(pack.classes)
     positive = choose_task(train, pack)
     outputs = pack.classes if positive is None else [pack.classes[positive]]
     refuse_unsafe_loading()
+    initial = initial or open_model_weights(train.model)
     weights = initial.expects if initial else describe_weights(train.model)
-    if weights:
-        check_licence(weights.origin, allow_noncommercial=train.allow_noncommercial)
+    origin = initial.origin if isinstance(initial, FileWeights) else weights.origin if weights else None
+    if origin:
+        check_licence(origin, allow_noncommercial=train.allow_noncommercial)
     channels = networks.network_channels(train.model, pack.channels)
     inner = networks.build_network(train.model, num_classes=len(outputs), channels=channels, allow=params.base.allow_targets)
     preprocessing = _choose_preprocessing(train, pack, rows, channels, weights)
@@ -119,7 +122,7 @@ def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights 
     frozen.set(frozen=True)
     size = measure(merged.network if merged else network, images[:1], trained=network)
     trained = make_probe(inner, preprocessing, images) if train.cache_features else network
-    return TrainableModel(trained, preprocessing, num_classes, positive, weights, loaded, frozen, merged, size)
+    return TrainableModel(trained, preprocessing, num_classes, positive, origin, loaded, frozen, merged, size)
 
 
 def choose_task(train: TrainParams, pack: Pack) -> int | None:
@@ -183,7 +186,7 @@ def _spread(rows: Rows, image_size: int) -> Rows:
     return spread
 
 
-def _load(initial: InitialWeights, network: Normalized, params: Params, images: Tensor, classes: list[str]) -> str:
+def _load(initial: InitialWeights | FileWeights, network: Normalized, params: Params, images: Tensor, classes: list[str]) -> str:
     model = params.train.model
 
     def build_other() -> nn.Module:
@@ -199,4 +202,6 @@ def _load(initial: InitialWeights, network: Normalized, params: Params, images: 
                 built.eval()(images.float())
         return nn.ModuleDict({"network": built})
 
+    if isinstance(initial, FileWeights):
+        return load_file_weights(initial, network, build_other)
     return load_initial_weights(initial, network, build_other, classes)

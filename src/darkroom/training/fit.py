@@ -17,8 +17,12 @@ from darkroom.input.loaders import make_loader
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
 from darkroom.models.probe_network import Probe
 from darkroom.training.checkpoints.best import KeepBest
-from darkroom.training.checkpoints.resume import KeepState, State, describe, write_files
-from darkroom.training.checkpoints.saved_states import StateStore, Weights
+from darkroom.training.checkpoints.earlier import Earlier
+from darkroom.training.checkpoints.fresh_start import describe
+from darkroom.training.checkpoints.go_on import GoOn
+from darkroom.training.checkpoints.log_files import write_files
+from darkroom.training.checkpoints.resume import KeepState, State
+from darkroom.training.checkpoints.saved_states import COPIES_IN_STATE, StateStore, Weights
 from darkroom.training.checkpoints.soup import Soup, greedy_soup
 from darkroom.training.failures import explained
 from darkroom.training.observing.observers import Observers, observing
@@ -51,7 +55,11 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
     Interrupted
         If a signal ended it; the state is saved then.
     """
-    train, state = plan.params.train, store.latest()
+    train, saved = plan.params.train, store.latest()
+    earlier = plan.earlier if saved is None else None
+    state = earlier.state if earlier else saved
+    if earlier:
+        store.adopt(earlier.weights)
     best = KeepBest(
         store, train.monitor, plan.objective.mode, num_best=max(train.keep_best, train.soup or 1), every=train.keep_every
     )
@@ -59,15 +67,17 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
     cached = _cached_features(plan, split)
     with observing(plan.params, logs, state, store.folder.name[:8]) as observers:
         callbacks = _callbacks(plan, split, store, best, cached, observers)
+        if earlier:
+            callbacks.append(GoOn(earlier, plan.params))
         trainer = make_trainer(plan.params, callbacks, store.log_dir, state, observers=observers)
-        if trainer.is_global_zero and (line := describe(state, store)):
+        if trainer.is_global_zero and not earlier and (line := describe(state, store)):
             print(line, flush=True)
         if state is not None and state["darkroom"]["finished"]:
             best.load_state_dict(state["callbacks"]["KeepBest"])
             best.publishes = trainer.is_global_zero
         else:
             _check_space(plan, store, best)
-            loaders = _loaders(plan, split, trainer, state, cached)
+            loaders = _loaders(plan, split, trainer, _place(state, earlier), cached)
             if trainer.is_global_zero:
                 print(f"train: input: {describe_input(loaders[0])}", flush=True)
             with explained(plan.params, trainer, store.log_dir):
@@ -76,7 +86,7 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
         raise RunError(f"train: ended before {train.monitor} was measured once; let train.trainer allow at least one epoch")
     if train.soup is not None:
         with explained(plan.params, trainer, store.log_dir):
-            best.soup = _soup(plan, trainer, _loaders(plan, split, trainer, state)[1], best)
+            best.soup = _soup(plan, trainer, _loaders(plan, split, trainer, _place(state, earlier))[1], best)
     return best
 
 
@@ -104,13 +114,17 @@ def _callbacks(
         from darkroom.training.torch_compile import Compile  # its imports take a second
 
         callbacks.append(Compile(train.compile))
-    return [*callbacks, *observers.callbacks, KeepState(store, train.checkpoint.every_minutes)]
+    kept = best if train.keep_states else None
+    return [*callbacks, *observers.callbacks, KeepState(store, train.checkpoint.every_minutes, kept, train.precision)]
 
 
 def _check_space(plan: Plan, store: StateStore, best: KeepBest) -> None:
     num_bytes = sum(value.nbytes for value in plan.classifier.network.state_dict().values())
     num_regular = plan.params.train.epochs // best.every if best.every else 0
-    store.check_space(num_bytes, best.num_best + num_regular)
+    num_kept = best.num_best + num_regular
+    # A state, and the weights of the best epochs until then.
+    num_of_states = (num_kept + 1) * (COPIES_IN_STATE + best.num_best) if plan.params.train.keep_states else 0
+    store.check_space(num_bytes, num_kept + num_of_states)
 
 
 def _soup(plan: Plan, trainer: pl.Trainer, val_loader: Any, best: KeepBest) -> Soup | None:
@@ -132,10 +146,17 @@ def _soup(plan: Plan, trainer: pl.Trainer, val_loader: Any, best: KeepBest) -> S
     return greedy_soup(scores, lambda epoch: best.load(candidates[epoch]), measure, sign=best.sign)
 
 
+def _place(state: State | None, earlier: Earlier | None) -> tuple[int, int] | None:
+    """Return the number of finished epochs, and of batches of the next one, with which the training begins."""
+    if state is not None:
+        return state["darkroom"]["epoch"], state["darkroom"]["batch"]
+    return (earlier.epoch, 0) if earlier else None
+
+
 def _loaders(
-    plan: Plan, split: Split, trainer: pl.Trainer, state: State | None, cached: CachedFeatures | None = None
+    plan: Plan, split: Split, trainer: pl.Trainer, place: tuple[int, int] | None, cached: CachedFeatures | None = None
 ) -> tuple[Any, Any]:
-    """Return the loaders of training and validation, the first from the state's batch on."""
+    """Return the loaders of training and validation, the first from an epoch and a batch on."""
     params, images = plan.params, plan.images
     batch_size, rank, world_size = params.train.batch_size, trainer.global_rank, trainer.world_size
     train_order = ShuffledBatchSampler(
@@ -146,9 +167,9 @@ def _loaders(
         world_size=world_size,
         balance_by=images.pack.labels if params.train.sampler == "balanced" else None,
     )
-    if state is not None:
-        train_order.set_epoch(state["darkroom"]["epoch"])
-        train_order.resume_at = (state["darkroom"]["epoch"], state["darkroom"]["batch"])
+    if place is not None:
+        train_order.set_epoch(place[0])
+        train_order.resume_at = place
     val_order = SequentialBatchSampler(
         split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size
     )

@@ -20,6 +20,7 @@ from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.trainable import TrainableModel, build_model
 from darkroom.objective.distillation import Teacher
 from darkroom.objective.objective import Objective, build_objective
+from darkroom.training.checkpoints.earlier import Earlier
 from darkroom.training.classifier import Classifier
 from darkroom.training.dry_run import dry_run
 from darkroom.training.observing.loggers import check_loggers
@@ -40,12 +41,15 @@ class Plan:
         The training images, augmented; `images.plain()` are those of a validation.
     classifier : Classifier
         What Lightning trains.
+    earlier : Earlier or None
+        The training that `train.resume_from` names.
     """
 
     params: Params
     model: TrainableModel
     images: ImageDataset
     classifier: Classifier
+    earlier: Earlier | None = None
 
     @property
     def objective(self) -> Objective:
@@ -60,12 +64,13 @@ class Plan:
     @property
     def about(self) -> dict[str, Any]:
         """What model.json records of the network beside `train.model`."""
-        network, weights, teacher = self.model.network.network, self.model.weights, self.objective.teacher
+        network, origin, teacher = self.model.network.network, self.model.origin, self.objective.teacher
         positive = self.model.positive
         return {
             "config": network.config if isinstance(network, HuggingFaceClassifier) else None,
-            "origin": weights.origin.model_dump() if weights else None,
+            "origin": origin.model_dump() if origin else None,
             "teacher": teacher.origin.model_dump() if teacher else None,
+            "resumed": self.earlier.record.model_dump() if self.earlier else None,
             "size": self.model.size.model_dump(),
             "precision": self.params.train.precision,
             **({} if positive is None else {"positive_class": self.images.pack.classes[positive]}),
@@ -80,7 +85,12 @@ class Plan:
 
 
 def make_plan(
-    params: Params, pack: Pack, rows: Rows, initial: InitialWeights | None = None, teacher: Teacher | None = None
+    params: Params,
+    pack: Pack,
+    rows: Rows,
+    initial: InitialWeights | None = None,
+    teacher: Teacher | None = None,
+    earlier: Earlier | None = None,
 ) -> Plan:
     """Build all that params.yaml names, and check that it fits together and fits the machine.
 
@@ -94,6 +104,8 @@ def make_plan(
         The training images.
     initial, teacher
         The models that `train.init_from` and `train.teacher` name.
+    earlier
+        The training that `train.resume_from` names.
 
     Raises
     ------
@@ -104,12 +116,12 @@ def make_plan(
     if teacher:
         check_licence(teacher.origin, allow_noncommercial=params.train.allow_noncommercial)
     torch.manual_seed(params.base.seed)
-    model = build_model(params, pack, rows, initial)
+    model = build_model(params, pack, rows, earlier.initial if earlier and earlier.initial else initial)
     images = build_training_images(params, pack, model.preprocessing)
     objective = build_objective(params, model, pack, rows, teacher)
     classifier = build_classifier(params, model, objective, pack, rows)
     dry_run(classifier, images, rows, epochs=params.train.epochs, image_sizes=params.train.image_sizes)
-    return Plan(params, model, images, classifier)
+    return Plan(params, model, images, classifier, earlier)
 
 
 def _check_machine(params: Params) -> None:

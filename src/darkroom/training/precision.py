@@ -39,7 +39,7 @@ def resolve_precision(plan: Plan, memory: Path | None = None) -> Plan:
     params = plan.params
     if params.train.precision != "auto":
         return plan
-    precision = _remembered(memory) if memory else None
+    precision = (_remembered(memory) if memory else None) or (plan.earlier.precision if plan.earlier else None)
     if precision is None:
         precision, why = _chosen(plan, choose_device(params.hardware))
         print(f"train.precision: computes in {precision}: {why}", flush=True)

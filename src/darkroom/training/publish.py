@@ -8,7 +8,7 @@ from darkroom.data.split_file import Split
 from darkroom.models.model_json import make_card
 from darkroom.models.saving import save_checkpoints, save_model
 from darkroom.training.checkpoints.best import KeepBest
-from darkroom.training.checkpoints.resume import read_files, write_files
+from darkroom.training.checkpoints.log_files import read_files, write_files
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.observing.provenance import record
 from darkroom.training.plan import Plan
@@ -35,7 +35,8 @@ def publish(
     save_model(models, best.weights, card_of(best, soup=best.soup.epochs if best.soup else None))
     files.write_json(models / "run.json", record(store.about, files.sha256(models / "model.safetensors")))
     kept = best.checkpoints(plan.params.train.keep_best)
-    save_checkpoints(checkpoints, ((best.load(each), card_of(each)) for each in kept))
+    states = {epoch: [store.verified(name) for name in names] for epoch, names in best.states.items()}
+    save_checkpoints(checkpoints, ((best.load(each), card_of(each)) for each in kept), states)
     # Not by shutil.copytree, whose errors name neither file nor reason.
     write_files(metrics, read_files(store.log_dir))
     measured = {"epoch": best.epoch, **best.measured(metrics), **plan.model.size.model_dump(exclude={"trained"})}

@@ -51,3 +51,22 @@ def test_training_starts_from_a_commit_also_elsewhere(tmp_path: Path) -> None:
     assert card["size"]["parameters"] == card["size"]["trained"] > 0
     shutil.rmtree(clone.path / ".dvc/cache")
     assert "neither in DVC's cache nor on the default remote" in clone.run("dvc repro -f train", status=None).stderr
+
+
+@pytest.mark.slow
+def test_an_experiment_is_made_longer_and_the_commit_is_recorded(tmp_path: Path) -> None:
+    """With states the result is that of one long training; run.json and model.json have the whole commit."""
+    clone = make_clone(tmp_path / "clone")
+    constant = "-S train.keep_states=true -S train.scheduler=null train"
+    clone.run(f"dvc exp run -n short -S train.epochs=2 {constant} && git add -A && git commit -qm short")
+    commit = clone.run("git rev-parse HEAD").stdout.strip()
+    told = clone.run(f"dvc exp run -n long -S train.epochs=4 -S train.resume_from={commit} {constant}").stdout
+    assert f"train: going on after epoch 2 of {commit} (commit {commit}): all of its state; the optimizer goes on" in told
+    weights = (clone.path / "models/model.safetensors").read_bytes()
+    for name in ("model.json", "run.json"):
+        assert json.loads((clone.path / "models" / name).read_text())["resumed"]["commit"] == commit
+    assert "Running stage" not in clone.run("dvc repro train").stdout
+    assert " 0 mismatches" in clone.run("./darkroom verify", status=None).stdout
+    clone.run(f"dvc exp run --temp -n whole -S train.epochs=4 -S train.resume_from=null {constant}")
+    clone.run("dvc exp apply --force whole && dvc checkout --force")
+    assert (clone.path / "models/model.safetensors").read_bytes() == weights

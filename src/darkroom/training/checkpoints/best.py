@@ -58,6 +58,8 @@ class KeepBest(pl.Callback):
     ----------
     kept : list of Kept
         The best one first.
+    states : dict of list of str
+        By kept epoch the file of its state and those of the weights that this names, if `train.keep_states` is set.
     soup : Soup or None
         What is published in place of the best one.
     publishes : bool
@@ -68,6 +70,7 @@ class KeepBest(pl.Callback):
         self.store, self.monitor, self.num_best, self.every = store, monitor, num_best, every
         self.sign = -1 if mode == "min" else 1
         self.kept: list[Kept] = []
+        self.states: dict[int, list[str]] = {}
         self.soup: Soup | None = None
         self.publishes = True
 
@@ -146,9 +149,10 @@ class KeepBest(pl.Callback):
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the kept epochs for a checkpoint."""
-        return {"kept": [asdict(kept) for kept in self.kept]}
+        """Return the kept epochs for a state."""
+        return {"kept": [asdict(kept) for kept in self.kept], "states": dict(self.states)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the kept epochs from a checkpoint."""
+        """Restore the kept epochs from a state."""
         self.kept = [Kept(**each) for each in state_dict["kept"]]
+        self.states = dict(state_dict.get("states", {}))

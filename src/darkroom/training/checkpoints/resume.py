@@ -8,20 +8,20 @@ import os
 import signal
 import subprocess
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.plugins.io import CheckpointIO
-from torch import Tensor
 
 from darkroom.base.errors import Interrupted
 from darkroom.base.signals import SIGNALS
 from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH
+from darkroom.training.checkpoints.best import KeepBest
+from darkroom.training.checkpoints.counters import set_counters
+from darkroom.training.checkpoints.log_files import read_files
 from darkroom.training.checkpoints.saved_states import StateStore
 
 State = dict[str, Any]
@@ -37,10 +37,14 @@ class KeepState(pl.Callback):
         Where states are kept.
     every_minutes
         Time after which the state is saved within an epoch.
+    best
+        Whose epochs also keep their states, and the last epoch, to be published (`train.keep_states`); None: no.
+    precision
+        The precision in use, also if `train.precision` is auto.
     """
 
-    def __init__(self, store: StateStore, every_minutes: float):
-        self.store, self.every_seconds = store, 60 * every_minutes
+    def __init__(self, store: StateStore, every_minutes: float, best: KeepBest | None = None, precision: str = "32-true"):
+        self.store, self.every_seconds, self.best, self.precision = store, 60 * every_minutes, best, precision
         self.received: int | None = None
         self.saved = time.monotonic()
         self.resuming = False
@@ -138,17 +142,31 @@ class KeepState(pl.Callback):
     def _save(self, trainer: pl.Trainer, phase: int, *, batch: int, validated: bool) -> None:
         state = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         epoch = trainer.current_epoch
-        _set_counters(state["loops"]["fit_loop"], epoch, batch, validated=validated)
+        set_counters(state["loops"]["fit_loop"], epoch, batch, validated=validated)
         if trainer.is_global_zero:
             state["darkroom"] = {
                 "epoch": epoch,
                 "batch": batch,
                 "finished": phase == FINISHED,
                 "log": read_files(self.store.log_dir),
+                "about": self.store.about,
+                "precision": self.precision,
             }
             weights = [kept["file"] for kept in state["callbacks"]["KeepBest"]["kept"]]
+            if self.best is not None and phase != WITHIN_EPOCH:
+                is_whole = phase == EPOCH_OVER or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+                weights += self._keep(self.best, state, weights, is_last=phase == FINISHED and is_whole)
             self.store.save(state, step=trainer.global_step, phase=phase, weights=weights)
         self.saved = time.monotonic()
+
+    def _keep(self, best: KeepBest, state: State, weights: list[str], *, is_last: bool) -> list[str]:
+        """Keep the state of an epoch that is kept, or the last one; return the files that all kept states need."""
+        epoch, kept = state["darkroom"]["epoch"], {each.epoch for each in best.kept}
+        best.states = {number: names for number, names in best.states.items() if number in kept}
+        if epoch in kept or is_last:
+            best.states[epoch] = [self.store.save_kept_state(epoch, {**state, "weights": sorted(weights)}), *sorted(set(weights))]
+        state["callbacks"]["KeepBest"]["states"] = dict(best.states)
+        return [name for names in best.states.values() for name in names]
 
 
 class StateInMemory(CheckpointIO):
@@ -170,60 +188,6 @@ class StateInMemory(CheckpointIO):
         raise AssertionError
 
 
-def read_files(directory: Path) -> dict[str, Tensor]:
-    """Return the files below a folder by relative path, as (bytes,) uint8, which torch can load without running code."""
-    found = sorted(path for path in directory.rglob("*") if path.is_file())
-    return {str(path.relative_to(directory)): torch.from_numpy(np.fromfile(path, np.uint8)) for path in found}
-
-
-def write_files(directory: Path, content: dict[str, Tensor]) -> None:
-    """Write files that `read_files` returned."""
-    for name, values in content.items():
-        path = directory / name
-        if not path.resolve().is_relative_to(directory.resolve()):
-            raise ValueError(f"{name}: is outside of the folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(values.numpy().data)
-
-
-def _set_counters(loops: dict[str, Any], epoch: int, batch: int, *, validated: bool) -> None:
-    """Set Lightning's counters to the boundary before a batch of an epoch.
-
-    Its own counters depend on the hook that saves, and are wrong in the checkpoints after a resume from the last batch of an
-    epoch (seen with 2.6.6).
-
-    Parameters
-    ----------
-    loops
-        State of the fit loop, changed in place.
-    epoch
-        Number of finished epochs.
-    batch
-        Number of batches of the next one that were trained on.
-    validated
-        Whether the validation after that batch, if there is one, is done.
-    """
-    begun = epoch + (batch > 0)
-    loops["epoch_progress"] = _progress(begun, epoch)
-    train = loops["epoch_loop.batch_progress"]
-    total = train["total"]["processed"]
-    train["total"], train["current"] = _counts(total, total), _counts(batch, batch)
-    train["is_last_batch"] = train["is_last_batch"] and batch > 0
-    val = loops["epoch_loop.val_loop.batch_progress"]
-    # A batch that was begun and not finished makes Lightning repeat the validation.
-    val["total"], val["current"], val["is_last_batch"] = _counts(int(not validated), 0), _counts(0, 0), False
-    if batch > 0 and validated:
-        loops["epoch_loop.state_dict"]["_batches_that_stepped"] += 1
-
-
-def _progress(begun: int, over: int) -> dict[str, Any]:
-    return {"total": _counts(begun, over), "current": _counts(begun, over)}
-
-
-def _counts(begun: int, over: int) -> dict[str, int]:
-    return {"ready": begun, "started": begun, "processed": over, "completed": over}
-
-
 def _requeue(trainer: pl.Trainer, received: int) -> None:
     """Requeue a SLURM job on the signal before its time limit, as Lightning does."""
     environment = trainer._accelerator_connector.cluster_environment
@@ -233,14 +197,3 @@ def _requeue(trainer: pl.Trainer, received: int) -> None:
         array = os.environ.get("SLURM_ARRAY_JOB_ID")
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
         subprocess.run(["scontrol", "requeue", job], check=False)
-
-
-def describe(state: State | None, store: StateStore) -> str | None:
-    """Return a line on how the training starts: resumed, finished before, or fresh in spite of another state."""
-    if state is None:
-        why = store.why_fresh()
-        return f"train: starting fresh: {why}" if why else None
-    if state["darkroom"]["finished"]:
-        return "train: finished before with the same parameters, data and code; publishing its result"
-    epoch, step = state["darkroom"]["epoch"] + 1, state["global_step"]
-    return f"train: resuming at epoch {epoch}, step {step}: same parameters, data, code"

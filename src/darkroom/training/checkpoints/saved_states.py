@@ -18,9 +18,8 @@ from torch import Tensor
 
 from darkroom.base import files, paths
 from darkroom.base.errors import RunError, is_main_process, warn
-from darkroom.base.nested import flatten
 from darkroom.base.params import Params
-from darkroom.base.state_files import WEIGHTS_SUFFIX
+from darkroom.base.state_files import KEPT_STATE_SUFFIX, WEIGHTS_SUFFIX
 from darkroom.models.model_json import packages, science
 from darkroom.stage.lock import locked
 
@@ -107,15 +106,33 @@ class StateStore:
         except (OSError, SafetensorError) as error:
             raise self._unsaved(f"the weights of epoch {epoch}", error) from error
 
+    def adopt(self, weights: Mapping[str, bytes]) -> None:
+        """Write weights of another training that a state to resume from names."""
+        for name, content in weights.items():
+            with files.replaced_file(self.folder / Path(name).name) as temporary:
+                temporary.write_bytes(content)
+        self._needed |= set(weights)
+
+    def save_kept_state(self, epoch: int, state: Mapping[str, Any]) -> str:
+        """Write the state after a kept epoch to a file of its own, and return the name."""
+        try:
+            return files.write_hash_named(self.folder, f"{epoch:012d}-kept", KEPT_STATE_SUFFIX, partial(_write_state, state)).name
+        except (OSError, RuntimeError) as error:
+            raise self._unsaved(f"the state of epoch {epoch}", error) from error
+
     def load_weights(self, name: str) -> Weights:
         """Return weights that `save_weights` wrote, on the CPU."""
+        return load_file(self.verified(name))
+
+    def verified(self, name: str) -> Path:
+        """Return the path of a file whose name has its hash."""
         path = self.folder / name
         if not files.has_named_hash(path):
             raise RunError(
                 f"{paths.shown(path)}: is damaged or missing; "
                 "run the same command to resume from an earlier state or to start again"
             )
-        return load_file(path)
+        return path
 
     def _unsaved(self, what: str, error: Exception) -> RunError:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -135,25 +152,21 @@ class StateStore:
             If the disk is full or fails; earlier states are unchanged.
         """
         named = sorted(set(weights))
-
-        def write(path: Path) -> None:
-            with path.open("wb") as file:
-                torch.save({**state, "weights": named}, file)
-
         try:
+            write = partial(_write_state, {**state, "weights": named})
             files.write_hash_named(self.folder, f"{step:012d}-{phase}", ".ckpt", write)
         except (OSError, RuntimeError) as error:
             raise self._unsaved(f"the state of step {step}", error) from error
         for old in self._states()[KEPT_PER_TRAINING:]:
             old.unlink()
-        for path in self._weights():
+        for path in self._kept():
             if path.name not in self._needed.union(named):
                 path.unlink()
         self._needed = set(named)
 
     def forget(self) -> None:
         """Remove all states."""
-        for path in [*self._states(), *self._weights()]:
+        for path in [*self._states(), *self._kept()]:
             path.unlink()
 
     def check_space(self, weights_bytes: int, num_kept: int = 1) -> None:
@@ -173,40 +186,31 @@ class StateStore:
                 f"but the disk has {free / 1e9:.1f} GB free; free disk space"
             )
 
-    def why_fresh(self) -> str | None:
-        """Return a difference to the newest other unfinished training, or None if there is none."""
-        others = [folder for folder in self._others() if any(folder.glob("*.ckpt"))]
-        if not others:
-            return None
-        newest = max(others, key=_last_use)
-        try:
-            before = json.loads((newest / "about.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        then, now = dict(flatten(before)), dict(flatten(self.about))
-        changed = [key for key in sorted(then.keys() | now.keys()) if then.get(key) != now.get(key)]
-        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        return f"the state in {paths.shown(newest)} differs in {changed[0]}{more}" if changed else None
-
     def _states(self) -> list[Path]:
         """Return the states, newest first: by step, as clocks can go backwards."""
         return sorted(self.folder.glob("[0-9]*.ckpt"), reverse=True)
 
-    def _weights(self) -> list[Path]:
-        return list(self.folder.glob(f"[0-9]*{WEIGHTS_SUFFIX}"))
+    def _kept(self) -> list[Path]:
+        return [path for suffix in (WEIGHTS_SUFFIX, KEPT_STATE_SUFFIX) for path in self.folder.glob(f"[0-9]*{suffix}")]
 
-    def _others(self) -> list[Path]:
+    def others(self) -> list[Path]:
+        """Return the folders of other trainings."""
         return [folder for folder in self.root.iterdir() if folder.is_dir() and folder != self.folder]
 
     def _collect(self) -> None:
-        others = sorted(self._others(), key=_last_use, reverse=True)
+        others = sorted(self.others(), key=last_use, reverse=True)
         for number, folder in enumerate(others):
-            if number >= KEPT_TRAININGS or time.time() - _last_use(folder) > KEPT_DAYS * 86400:
+            if number >= KEPT_TRAININGS or time.time() - last_use(folder) > KEPT_DAYS * 86400:
                 try:
                     with locked(folder / "lock", "train", patient=False):
                         shutil.rmtree(folder)
                 except RunError:
                     continue  # another process is training it
+
+
+def _write_state(state: Mapping[str, Any], path: Path) -> None:
+    with path.open("wb") as file:
+        torch.save(state, file)
 
 
 def depends_on(
@@ -215,15 +219,17 @@ def depends_on(
     data_sha256: dict[str, str],
     origin: Mapping[str, Any] | None = None,
     teacher: Mapping[str, Any] | None = None,
+    resumed: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return all that the bits of a training depend on; where and how often its state is saved is not included.
 
-    `code` are the hashes of source files by path. `origin` and `teacher` identify the initial weights and the teacher: a name in
-    params.yaml can mean another model later.
+    `code` are the hashes of source files by path. `origin`, `teacher` and `resumed` identify the initial weights, the teacher and
+    the training that is gone on with: a name in params.yaml can mean another model later.
     """
-    weights, used = {"origin": origin, "teacher": teacher}, science(params)
+    weights, used = {"origin": origin, "teacher": teacher, **({"resumed": resumed} if resumed else {})}, science(params)
     return {"params": used, "data": data_sha256, **weights, "code": dict(code), "packages": packages(used)}
 
 
-def _last_use(folder: Path) -> float:
+def last_use(folder: Path) -> float:
+    """Return when the states of a training were last written."""
     return folder.stat().st_mtime

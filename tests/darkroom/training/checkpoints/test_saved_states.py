@@ -13,6 +13,7 @@ import torch
 
 from darkroom.base.errors import RunError
 from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
+from darkroom.training.checkpoints.fresh_start import why_fresh
 from darkroom.training.checkpoints.saved_states import KEPT_TRAININGS, StateStore
 
 ABOUT = {"params": {"train": {"lr": 0.01, "epochs": 3}}, "code": {"src/train.py": "aa"}}
@@ -139,7 +140,7 @@ def test_why_a_training_starts_fresh(store: StateStore, about: dict[str, Any], w
     other = StateStore(store.root, about)
     with other.held():
         assert other.latest() is None
-        assert str(other.why_fresh()).endswith(why)
+        assert str(why_fresh(other)).endswith(why)
 
 
 def test_finished_trainings_are_forgotten_and_others_are_not(store: StateStore) -> None:
