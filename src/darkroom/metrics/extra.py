@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from darkroom.base.errors import InputError, described
+from darkroom.base.errors import InputError, RunError, described
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Target
 
@@ -33,10 +33,12 @@ class ExtraMetrics:
         The metrics, by name.
     multilabel
         Whether an image may have any number of classes.
+    key
+        Key of params.yaml that names them.
     """
 
-    def __init__(self, metrics: Mapping[str, "Metric"], *, multilabel: bool = False):
-        self.metrics, self.multilabel = dict(metrics), multilabel
+    def __init__(self, metrics: Mapping[str, "Metric"], *, multilabel: bool = False, key: str = "train.metrics"):
+        self.metrics, self.multilabel, self.key = dict(metrics), multilabel, key
 
     def __len__(self) -> int:
         return len(self.metrics)
@@ -44,7 +46,7 @@ class ExtraMetrics:
     def clone(self) -> "ExtraMetrics":
         """Return the same metrics without images."""
         clones = {name: metric.clone() for name, metric in self.metrics.items()}
-        made = ExtraMetrics(clones, multilabel=self.multilabel)
+        made = ExtraMetrics(clones, multilabel=self.multilabel, key=self.key)
         made.reset()
         return made
 
@@ -64,33 +66,58 @@ class ExtraMetrics:
         """Add a batch of probabilities (N, K) and labels, (N,) or (N, K)."""
         # Mixed precision would sum probabilities in half precision, which is too coarse.
         with torch.autocast(probabilities.device.type, enabled=False):
-            for metric in self.metrics.values():
+            for name, metric in self.metrics.items():
                 metric.to(probabilities.device)
-                metric.update(probabilities, labels.long())
+                with self._explained(name):
+                    metric.update(probabilities, labels.long())
 
     def values(self) -> dict[str, float]:
         """Return the metrics of all images added; NaN where a metric is undefined."""
-        with _silent():
-            return {name: float(metric.compute()) for name, metric in self.metrics.items()}
+        found = {}
+        for name, metric in self.metrics.items():
+            with _silent(), self._explained(name):
+                found[name] = float(metric.compute())
+        return found
 
-    def mode(self, monitor: str) -> Mode:
-        """Return whether the lowest or the highest value of `val/…` is the best.
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        """Turn an error of a metric into one line."""
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            kind = type(self.metrics[name]).__name__
+            said = " ".join(described(error).split())
+            raise RunError(f"params.yaml: {self.key}.{name}: {kind} fails ({said}); fix it, or remove it") from error
+
+    def mode(self, monitor: str, otherwise: Mode | None = None) -> Mode:
+        """Return whether the lowest or the highest value of `val/…` or `train/…` is the best.
+
+        Parameters
+        ----------
+        monitor
+            The metric.
+        otherwise
+            `train.monitor_mode`, for one of these metrics that does not declare it.
 
         Raises
         ------
         InputError
-            If it is one of these metrics and does not declare it.
+            If neither says it.
         """
-        name = monitor.removeprefix("val/")
+        name = monitor.partition("/")[2]
         if name not in self.metrics:
             return "min" if name == "loss" else "max"
         higher = self.metrics[name].higher_is_better
-        if higher is None:
+        if higher is not None:
+            return "max" if higher else "min"
+        if otherwise is None:
             raise InputError(
-                f"params.yaml: train.monitor: whether higher or lower is better for {monitor} is unknown "
-                f"({type(self.metrics[name]).__name__} has no higher_is_better); monitor another metric"
+                f"params.yaml: train.monitor_mode: whether higher or lower is better for {monitor} is unknown "
+                f"({type(self.metrics[name]).__name__} has no higher_is_better); set it to max or min"
             )
-        return "max" if higher else "min"
+        return otherwise
 
 
 def build_metrics(
@@ -117,7 +144,7 @@ def build_metrics(
     for name, metric in made.items():
         _check_task(f"params.yaml: {key}.{name}", metric, multilabel=multilabel)
         _try(f"params.yaml: {key}.{name}", metric, num_classes, multilabel=multilabel)
-    return ExtraMetrics(made, multilabel=multilabel)
+    return ExtraMetrics(made, multilabel=multilabel, key=key)
 
 
 def measure_extra(metrics: ExtraMetrics, probabilities: Any, labels: Any) -> dict[str, float]:

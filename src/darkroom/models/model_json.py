@@ -76,6 +76,8 @@ class Card(BaseModel):
     """The model that it was distilled from; null: none."""
     size: Size | None = None
     """Parameters and multiply-adds."""
+    frozen: list[str] = []
+    """Modules, and further parameters, that were not trained, or not before `train.unfreeze_epoch`."""
 
     def as_origin(self, source: str) -> WeightsOrigin:
         """Return source and licence for a training that starts from these weights; their origin's licences apply, too."""

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from darkroom.base.errors import warn
 from darkroom.base.params import Network, Params, TrainParams
 from darkroom.data.channel_stats import measure_channels
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.resizing import fit
 from darkroom.models import networks
 from darkroom.models.init_from import InitialWeights, load_initial_weights
-from darkroom.models.layers import Frozen
+from darkroom.models.layers import Frozen, zero_rate
 from darkroom.models.licence import check_licence
 from darkroom.models.lora import Merged, add_adapters
 from darkroom.models.network_check import check_network
@@ -108,7 +109,12 @@ def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights 
     loaded = _load(initial, network, params, images, pack.classes) if initial else None
     network = network.to(memory_format=torch.channels_last)
     merged, base = add_adapters(network, train.lora, images) if train.lora else (None, [])
-    frozen = Frozen(inner, train.freeze, base)
+    frozen = Frozen(inner, train.freeze, zero_rate(inner, train.lr_factors), base)
+    if train.freeze and weights is None and isinstance(train.model, Network):
+        warn(
+            "params.yaml: train.freeze: freezes layers with random weights; set train.model.pretrained to true, "
+            "or set train.init_from"
+        )
     frozen.set(frozen=True)
     size = measure(merged.network if merged else network, images[:1], trained=network)
     trained = make_probe(inner, preprocessing, images) if train.cache_features else network
