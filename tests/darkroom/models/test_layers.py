@@ -153,9 +153,12 @@ def test_a_rate_of_0_is_for_ever(make_params: Callable[..., Params], digits: Any
     ],
 )
 def test_names_that_cannot_be_frozen(make_params: Callable[..., Params], digits: Any, changes: Any, message: str) -> None:
-    with pytest.raises(InputError) as caught:
+    def build() -> None:
         params = make_params(SMALL | {"train.model": RESNET, "train.image_size": 32} | changes)
         build_model(params, digits.pack, digits.split.rows["train"])
+
+    with pytest.raises(InputError) as caught:
+        build()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
