@@ -117,6 +117,9 @@ EXAMPLES = {
     "train.image_sizes": "-S 'train.image_sizes={0: 128, 20: 192}'",
     "train.metrics": "-S '++train.metrics={auroc: AUROC}'",
     "train.monitor": "-S train.monitor=val/loss",
+    "train.monitor_mode": (
+        "-S '++train.metrics={specificity: Specificity}' -S train.monitor=val/specificity -S train.monitor_mode=max"
+    ),
     "train.early_stopping": "-S train.early_stopping.patience=5",
     "train.checkpoint": "-S train.checkpoint.every_minutes=2",
     "train.keep_best": "-S train.keep_best=3",
@@ -126,6 +129,7 @@ EXAMPLES = {
     "train.gradient_clip": "-S train.gradient_clip=1.0",
     "train.adaptive_clip": "-S train.adaptive_clip=0.01",
     "train.loggers": "-S 'train.loggers=[CSVLogger]'",
+    "train.callbacks": "-S 'train.callbacks=[LearningRateMonitor]'",
     "train.log_every": "-S train.log_every=step",
     "train.inspect": "-S 'train.inspect=[histograms, inputs]'",
     "train.test_every": "-S train.test_every=5",

@@ -1,8 +1,8 @@
-"""An example of an own network from `darkroom.models.blocks`; `conf/search/depth_and_width.yaml` searches for its size."""
+"""An example of an own network from `darkroom.models.builtin.blocks`; `conf/search/depth_and_width.yaml` searches for its size."""
 
 from torch import Tensor, nn
 
-from darkroom.models.blocks import DepthwiseSeparable, SqueezeExcite, conv_norm_act
+from darkroom.models.builtin.blocks import DepthwiseSeparable, SqueezeExcite, conv_norm_act
 
 
 class SeparableNet(nn.Module):

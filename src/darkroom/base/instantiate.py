@@ -33,9 +33,9 @@ SHORT = {
     "train.optimizer": ("torch.optim", "timm.optim"),
     "train.scheduler": ("torch.optim.lr_scheduler", "darkroom.objective.schedules"),
     "train.loggers": ("pytorch_lightning.loggers",),
+    "train.callbacks": ("pytorch_lightning.callbacks",),
     "train.augment": ("darkroom.input.augment", "torchvision.transforms.v2"),
-    "train.metrics": ("torchmetrics.classification",),
-    "evaluate.metrics": ("torchmetrics.classification",),
+    **dict.fromkeys(("train.metrics", "evaluate.metrics"), ("torchmetrics.classification",)),
     "tune.sampler": ("optuna.samplers",),
     "tune.pruner": ("optuna.pruners",),
 }

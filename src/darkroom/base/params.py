@@ -67,12 +67,13 @@ IMPORT_PATH = r"^([A-Za-z_]\w*\.)*[A-Za-z_]\w*$"
 PACKAGE = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
 SHA256 = r"^[0-9a-fA-F]{64}$"
 METRIC = r"^[A-Za-z]\w*$"
-MONITOR = r"^val/[A-Za-z]\w*$"
+MONITOR = r"^(val|train)/[A-Za-z]\w*$"
 OBJECTIVE = r"^(val/[A-Za-z]\w*|parameters|multiply_adds)$"
 STUDY = r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$"
 DOTTED = r"^[A-Za-z_]\w*(\.[^.\s]+)+$"
-# Validation metrics that every training logs, and those that evaluate adds.
+# Validation metrics that every training logs, those that it logs of its own batches, and those that evaluate adds.
 MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
+MEASURED_IN_TRAINING = ("loss", "accuracy")
 EVALUATED = (*MEASURED, "ece", "mean_average_precision", "top5_accuracy")
 # Of the positive class of a binary task; training logs the first of them.
 BINARY = ("f1", "precision", "recall", "auroc", "average_precision")
@@ -170,12 +171,16 @@ class Lora(Section):
 
 
 class EarlyStopping(Section):
-    """Stop training when the monitored metric no longer improves."""
+    """Stop training when a metric no longer improves."""
 
+    monitor: Annotated[str, Field(pattern=MONITOR)] | None = None
+    """The metric, also `train/loss` or `train/accuracy`; null: `train.monitor`."""
     patience: PositiveInt
-    """Epochs without improvement before training stops."""
+    """Validations, usually one an epoch, without improvement before training stops; epochs for a metric of the training."""
     min_delta: Annotated[float, Field(ge=0)]
     """Smallest change that counts as an improvement."""
+    verbose: bool = False
+    """Print after every validation whether the metric has improved."""
 
 
 class Checkpoint(Section):
@@ -395,8 +400,8 @@ class TrainParams(Section):
     """Mode of torch.compile; null: the network is not compiled."""
     module: Target | None
     """A LightningModule of your own, a subclass of `Classifier`, that replaces it (src/plugins/README.md); null: none."""
-    freeze: bool | Annotated[float, Field(ge=0, le=1)]
-    """Fraction of the layers before the head, counted from the input, that are not trained; true: all of them."""
+    freeze: bool | Annotated[float, Field(ge=0, le=1)] | list[Annotated[str, Field(min_length=1)]]
+    """Fraction of the layers before the head that are not trained; true: all; or modules and parameters, `[stem, "layer1.*"]`."""
     unfreeze_epoch: PositiveInt | None
     """Number of epochs after which frozen layers are trained as well; null: never."""
     cache_features: bool
@@ -415,8 +420,8 @@ class TrainParams(Section):
     """Optimizer of torch or timm and its arguments; the parameters and `train.lr` are filled in."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None
     """Layer-wise learning-rate decay: each layer has this many times the rate of the next one; the head has `lr`."""
-    lr_factors: dict[str, PositiveFloat] | None
-    """Factors on the learning rate of parameters whose names match a regular expression, such as `{stem: 0.1}`."""
+    lr_factors: dict[str, Annotated[float, Field(ge=0)]] | None
+    """Factors on the learning rate of parameters whose names match a regular expression, such as `{stem: 0.1}`; 0: frozen."""
     decay_norm_and_bias: bool
     """Whether weight decay also applies to biases and normalisation layers."""
     scheduler: Target | None
@@ -441,8 +446,10 @@ class TrainParams(Section):
     """Further validation metrics by the names to log them under, such as `{auroc: AUROC}`: of torchmetrics, or your own."""
     monitor: Annotated[str, Field(pattern=MONITOR)]
     """Validation metric that picks the published epoch and stops early: val/loss, /accuracy, /balanced_accuracy, /f1_macro, …"""
+    monitor_mode: Literal["min", "max"] | None
+    """Whether a low or a high value is better, for a monitored metric that does not declare it; null: as it declares."""
     early_stopping: EarlyStopping | None
-    """`patience` and `min_delta`; null: train all epochs."""
+    """`monitor` (null: `train.monitor`), `patience`, `min_delta`, `verbose`; null: train all epochs."""
     checkpoint: Checkpoint
     """When the training state is saved, from which an interrupted training is resumed."""
     keep_best: PositiveInt
@@ -459,6 +466,8 @@ class TrainParams(Section):
     """Adaptive gradient clipping: largest norm of a unit's gradient relative to its weights, such as 0.01; null: none."""
     loggers: list[Target]
     """Loggers besides DVCLive, such as `TensorBoardLogger` or your own; they write to `logs/` by default. See tracking.md."""
+    callbacks: list[Target]
+    """Callbacks of pytorch_lightning.callbacks or your own, such as `[LearningRateMonitor]`; they write to `logs/`."""
     log_every: Literal["epoch", "step"]
     """`step` also logs loss and learning rate of every step, as train/loss_step and lr_step."""
     inspect: list[Literal["histograms", "inputs", "profiler"]]

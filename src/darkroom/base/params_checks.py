@@ -12,6 +12,7 @@ from darkroom.base.params import (
     BINARY,
     EVALUATED,
     MEASURED,
+    MEASURED_IN_TRAINING,
     DownloadParams,
     Network,
     Params,
@@ -95,8 +96,19 @@ def _check_train(train: TrainParams) -> None:
     measured = _measured(train)
     _check_metric_names("train.metrics", train.metrics, measured)
     known = [f"val/{name}" for name in (*measured, *train.metrics)]
+    _check_metric_names("train.metrics", train.metrics, MEASURED)
+    known = [f"val/{name}" for name in (*MEASURED, *train.metrics)]
+    if train.monitor.startswith("train/"):
+        raise ValueError(
+            f"train.monitor: is {train.monitor}, which is not measured with the weights that are published; "
+            f"use one such as val/{train.monitor.removeprefix('train/')}, or set train.early_stopping.monitor to it"
+        )
     if train.monitor not in known:
         raise ValueError(f"train.monitor: is {train.monitor}, which is not measured; {_hint(train.monitor, known)}")
+    stopping, known = train.early_stopping, [*known, *(f"train/{name}" for name in MEASURED_IN_TRAINING)]
+    if stopping and stopping.monitor and stopping.monitor not in known:
+        wrong = f"is {stopping.monitor}, which is not measured"
+        raise ValueError(f"train.early_stopping.monitor: {wrong}; {_hint(stopping.monitor, known)}")
     if "lr" in train.optimizer.arguments:
         raise ValueError("train.optimizer.lr: is not allowed here; set train.lr")
     if train.unfreeze_epoch is not None and not train.freeze:
@@ -161,7 +173,7 @@ def _check_cache_features(train: TrainParams) -> None:
     if not train.cache_features:
         return
     required = {
-        "freeze": (float(train.freeze) == 1, "true"),
+        "freeze": (train.freeze == 1, "true"),
         "unfreeze_epoch": (train.unfreeze_epoch is None, "null"),
         "augment": (not train.augment, "[]"),
         "mixup": (train.mixup is None, "null"),

@@ -84,45 +84,56 @@ class ExtraMetrics:
         with torch.autocast(probabilities.device.type, enabled=False):
             for name, metric in self.metrics.items():
                 metric.to(probabilities.device)
-                with self._named(name):
+                with self._explained(name):
                     metric.update(probabilities, labels.long())
 
     def values(self) -> dict[str, float]:
         """Return the metrics of all images added; NaN where a metric is undefined."""
-        values = {}
+        found = {}
         for name, metric in self.metrics.items():
-            with _silent(), self._named(name):
-                values[name] = float(metric.compute())
-        return values
+            with _silent(), self._explained(name):
+                found[name] = float(metric.compute())
+        return found
 
     @contextmanager
-    def _named(self, name: str) -> Iterator[None]:
-        """Raise what a metric raises as one line with its name."""
+    def _explained(self, name: str) -> Iterator[None]:
+        """Turn an error of a metric into one line."""
         try:
             yield
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:
-            raise RunError(
-                f"params.yaml: {self.key}.{name}: {name_of(self.metrics[name])} failed ({described(error)}); correct or remove it"
-            ) from error
+            kind = name_of(self.metrics[name])
+            said = " ".join(described(error).split())
+            raise RunError(f"params.yaml: {self.key}.{name}: {kind} fails ({said}); fix it, or remove it") from error
 
-    def mode(self, monitor: str) -> Mode:
-        """Return whether the lowest or the highest value of `val/…` is the best.
+    def mode(self, monitor: str, otherwise: Mode | None = None) -> Mode:
+        """Return whether the lowest or the highest value of `val/…` or `train/…` is the best.
+
+        Parameters
+        ----------
+        monitor
+            The metric.
+        otherwise
+            `train.monitor_mode`, for one of these metrics that does not declare it.
 
         Raises
         ------
         InputError
-            If it is one of these metrics and does not declare it.
+            If neither says it.
         """
-        name = monitor.removeprefix("val/")
+        name = monitor.partition("/")[2]
         if name not in self.metrics:
             return "min" if name == "loss" else "max"
         higher = self.metrics[name].higher_is_better
-        if higher is None:
+        if higher is not None:
+            return "max" if higher else "min"
+        if otherwise is None:
             raise InputError(
-                f"params.yaml: train.monitor: whether higher or lower is better for {monitor} is unknown "
-                f"({name_of(self.metrics[name])} has no higher_is_better); monitor another metric"
+                f"params.yaml: train.monitor_mode: whether higher or lower is better for {monitor} is unknown "
+                f"({name_of(self.metrics[name])} has no higher_is_better); set it to max or min"
             )
-        return "max" if higher else "min"
+        return otherwise
 
 
 def build_metrics(

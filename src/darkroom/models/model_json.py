@@ -97,6 +97,8 @@ class Card(BaseModel):
     """The training that this one went on with; null: none."""
     size: Size | None = None
     """Parameters and multiply-adds."""
+    frozen: list[str] = []
+    """Modules, and further parameters, that were not trained, or not before `train.unfreeze_epoch`."""
 
     @property
     def outputs(self) -> list[str]:

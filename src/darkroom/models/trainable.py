@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, warn
 from darkroom.base.params import Network, Params, TrainParams
 from darkroom.data.channel_stats import measure_channels
 from darkroom.data.labels import is_multilabel
@@ -19,7 +19,7 @@ from darkroom.data.pack import Pack, Rows
 from darkroom.data.resizing import fit
 from darkroom.models import networks
 from darkroom.models.init_from import InitialWeights, load_initial_weights
-from darkroom.models.layers import Frozen
+from darkroom.models.layers import Frozen, zero_rate
 from darkroom.models.licence import WeightsOrigin, check_licence
 from darkroom.models.lora import Merged, add_adapters
 from darkroom.models.network_check import check_network
@@ -118,7 +118,12 @@ def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights 
     loaded = _load(initial, network, params, images, outputs) if initial else None
     network = network.to(memory_format=torch.channels_last)
     merged, base = add_adapters(network, train.lora, images) if train.lora else (None, [])
-    frozen = Frozen(inner, train.freeze, base)
+    frozen = Frozen(inner, train.freeze, zero_rate(inner, train.lr_factors), base)
+    if train.freeze and origin is None and isinstance(train.model, Network):
+        warn(
+            "params.yaml: train.freeze: freezes layers with random weights; set train.model.pretrained to true, "
+            "or set train.init_from"
+        )
     frozen.set(frozen=True)
     size = measure(merged.network if merged else network, images[:1], trained=network)
     trained = make_probe(inner, preprocessing, images) if train.cache_features else network

@@ -11,7 +11,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from darkroom.base.params import Params
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params, TrainParams
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.metrics.decision import Decision
@@ -45,8 +46,8 @@ class Objective:
         Called with the network, and with the optimizer and the total number of steps.
     monitor : str
         Metric that selects the best epoch, and that a ReduceLROnPlateau schedule waits for.
-    mode : str
-        Whether its least or its greatest value is the best.
+    mode, stop_mode : str
+        Whether its least or its greatest value is the best, and likewise that of the metric of early stopping.
     positive : int or None
         Label of the positive class of a binary task.
     extra_metrics : ExtraMetrics
@@ -75,6 +76,7 @@ class Objective:
     make_scheduler: MakeScheduler
     monitor: str
     mode: Mode
+    stop_mode: Mode = "max"
     positive: int | None = None
     extra_metrics: ExtraMetrics = field(default_factory=lambda: ExtraMetrics({}))
     lr_table: Mapping[int, float] = field(default_factory=dict)
@@ -122,7 +124,7 @@ def build_objective(params: Params, model: TrainableModel, pack: Pack, rows: Row
         allow=params.base.allow_targets,
         decision=Decision(positive=positive),
     )
-    mode = extra_metrics.mode(train.monitor)
+    mode, stop_mode = _modes(train, extra_metrics)
     weights = class_weights(train, pack.labels[rows], pack.classes, positive)
     loss = make_loss(params, weights, multilabel=multilabel, positive=positive)
 
@@ -136,6 +138,7 @@ def build_objective(params: Params, model: TrainableModel, pack: Pack, rows: Row
         make_scheduler=scheduler_of,
         monitor=train.monitor,
         mode=mode,
+        stop_mode=stop_mode,
         positive=positive,
         extra_metrics=extra_metrics,
         lr_table=train.lr_table or {},
@@ -147,3 +150,15 @@ def build_objective(params: Params, model: TrainableModel, pack: Pack, rows: Row
         unfreeze_epoch=train.unfreeze_epoch,
         merged=model.merged,
     )
+
+
+def _modes(train: TrainParams, metrics: ExtraMetrics) -> tuple[Mode, Mode]:
+    """Return which values of `train.monitor` and of the metric of early stopping are better."""
+    stopping = train.early_stopping.monitor if train.early_stopping else None
+    mode, stop_mode = (metrics.mode(name, train.monitor_mode) for name in (train.monitor, stopping or train.monitor))
+    if train.monitor_mode not in (None, mode, stop_mode):
+        raise InputError(
+            f"params.yaml: train.monitor_mode: is {train.monitor_mode}, but {'higher' if mode == 'max' else 'lower'} values of "
+            f"{train.monitor} are better; set it to null"
+        )
+    return mode, stop_mode

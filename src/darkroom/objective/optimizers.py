@@ -44,6 +44,8 @@ def parameter_groups(network: nn.Module, train: TrainParams, lr: float) -> list[
         factor = 1.0 if train.layer_decay is None else train.layer_decay ** (last - number)
         for pattern, own in (train.lr_factors or {}).items():
             factor *= own if re.search(pattern, name) else 1
+        if factor == 0:  # frozen
+            continue
         decayed = train.decay_norm_and_bias or not (value.ndim <= 1 or name in never_decayed)
         group = groups.setdefault((factor, decayed), {"params": [], "lr": lr * factor, "lr_factor": factor})
         if not decayed:

@@ -1,6 +1,8 @@
-"""The default learning-rate schedule, and how any other one is stepped."""
+"""The default learning-rate schedule, how any other one is stepped, and the table of rates that goes before it."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
@@ -44,6 +46,23 @@ class WarmupCosine(LambdaLR):
 def interval(scheduler: LRScheduler) -> str:
     """Return `step` for a schedule in optimizer steps, `epoch` for one in epochs."""
     return "step" if isinstance(scheduler, WarmupCosine | OneCycleLR | CyclicLR) else "epoch"
+
+
+def logged_lr(optimizer: Any) -> float:
+    """Return the rate of the parameters that have no factor of `layer_decay` or `lr_factors`, else that of the first ones."""
+    groups = optimizer.param_groups
+    return float(next((group for group in groups if group.get("lr_factor", 1.0) == 1.0), groups[0])["lr"])
+
+
+def set_table_lr(optimizer: Any, scheduler: Any, lr_table: Mapping[int, float], epoch: int) -> None:
+    """Set the rates of an epoch as `train.lr_table` has them, and from its last entry on as the schedule has them."""
+    if scheduler is not None and epoch >= max(lr_table):
+        rates = scheduler.get_last_lr()
+    else:
+        rate = lr_table[max(begin for begin in lr_table if begin <= epoch)]
+        rates = [rate * group.get("lr_factor", 1.0) for group in optimizer.param_groups]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int, mode: Mode) -> LRScheduler | None:

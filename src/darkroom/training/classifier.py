@@ -31,7 +31,7 @@ from darkroom.input.dataset import Batch
 from darkroom.input.samplers import STEP
 from darkroom.metrics.epoch import EpochMetrics, epoch_metrics_of
 from darkroom.objective.objective import Objective
-from darkroom.objective.schedules import interval
+from darkroom.objective.schedules import interval, logged_lr, set_table_lr
 
 
 class Classifier(pl.LightningModule):
@@ -58,6 +58,7 @@ class Classifier(pl.LightningModule):
         self.objective, self.objective_modules = objective, objective.modules()
         self.new_metrics = epoch_metrics_of(num_classes, multilabel=multilabel, positive=objective.positive)
         self.train_metrics, self.val_metrics = self.new_metrics(), self.new_metrics(extra=objective.extra_metrics)
+        self._step_lr = math.nan
         self._base_parameters = {id(value) for value in self.parameters()}
         self._base_objects = {name: id(getattr(self, name)) for name in ("network", "objective", "train_metrics", "val_metrics")}
 
@@ -66,6 +67,11 @@ class Classifier(pl.LightningModule):
         replaced = [name for name, number in self._base_objects.items() if id(getattr(self, name)) != number]
         registered = [*self._modules, *self._parameters, *self._buffers]
         return replaced + [name for name in registered if hasattr(type(self), name)]
+
+    @property
+    def step_lr(self) -> float:
+        """The learning rate of the last optimizer step."""
+        return self._step_lr
 
     @property
     def published(self) -> nn.Module:
@@ -85,23 +91,17 @@ class Classifier(pl.LightningModule):
         part = batch_idx % self.trainer.accumulate_grad_batches
         counters = (self.global_step, part) if part else (self.global_step,)
         set_seed(int(generator(self.seed, STEP, *counters).integers(2**32)), self.device)
-        if self.objective.lr_table:
-            self._set_table_lr(self.objective.lr_table)
+        self.set_table_lr()
 
-    def _set_table_lr(self, lr_table: Mapping[int, float]) -> None:
-        optimizer: Any = self.optimizers()
-        schedulers: Any = self.lr_schedulers()
-        if schedulers is not None and self.current_epoch >= max(lr_table):
-            rates = schedulers.get_last_lr()
-        else:
-            rate = lr_table[max(epoch for epoch in lr_table if epoch <= self.current_epoch)]
-            rates = [rate * group.get("lr_factor", 1.0) for group in optimizer.param_groups]
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
+    def set_table_lr(self) -> None:
+        """Set the learning rate of the table, if there is one."""
+        if self.objective.lr_table:
+            set_table_lr(self.optimizers(), self.lr_schedulers(), self.objective.lr_table, self.current_epoch)
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Run the step, which calls `training_step` and the hooks below it, then update the average."""
         super().optimizer_step(*arguments, **named)
+        self._step_lr = logged_lr(self.optimizers())  # before the schedule changes it
         average = self.objective.average
         if average is not None:
             # Lightning counts the step only after this.
@@ -214,17 +214,18 @@ class Classifier(pl.LightningModule):
     # The end of an epoch, and checkpoints.
 
     def on_train_epoch_end(self) -> None:
-        """Log the training metrics and the learning rate."""
+        """Log the training metrics and the learning rate of the last step."""
         self._log_epoch("train", self.train_metrics, ("loss", "accuracy"))
-        optimizer: Any = self.optimizers()
-        self.log("lr", float(optimizer.param_groups[0]["lr"]), rank_zero_only=True)
+        self.log("lr", self.step_lr, rank_zero_only=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the metrics of an unfinished epoch, over all processes."""
+        """Save the metrics of an unfinished epoch, over all processes, and the learning rate of the last step."""
         checkpoint["train_metrics"] = self.train_metrics.state(self.all_gather)
+        checkpoint["step_lr"] = self.step_lr
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them, in one process for all."""
+        """Restore them, the metrics in one process for all."""
+        self._step_lr = checkpoint["step_lr"]
         self.train_metrics.restore(checkpoint["train_metrics"] if self.trainer.is_global_zero else None)
 
     def _log_epoch(self, split: str, epoch_metrics: EpochMetrics, names: tuple[str, ...]) -> None:

@@ -2,12 +2,14 @@
 
 import math
 import shutil
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ProgressBar
 
 from darkroom.base.errors import RunError
 from darkroom.data.split_file import Split
@@ -16,6 +18,8 @@ from darkroom.input.in_memory import describe_input, make_repeating_loader
 from darkroom.input.loaders import make_loader
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
 from darkroom.models.probe_network import Probe
+from darkroom.training.callbacks.early_stopping import describe_stop, early_stopping
+from darkroom.training.callbacks.named import build_callbacks
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.earlier import Earlier
 from darkroom.training.checkpoints.fresh_start import describe
@@ -31,7 +35,7 @@ from darkroom.training.observing.steps import LogSteps
 from darkroom.training.plan import Plan
 from darkroom.training.search_link import report_to_search
 from darkroom.training.test_during import TestDuring
-from darkroom.training.trainer import early_stopping, make_trainer
+from darkroom.training.trainer import make_trainer
 
 
 def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None) -> KeepBest:
@@ -66,14 +70,17 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
     _restore_log(store, state)
     cached = _cached_features(plan, split)
     with observing(plan.params, logs, state, store.folder.name[:8]) as observers:
-        callbacks = _callbacks(plan, split, store, best, cached, observers)
+        stopping = early_stopping(train, plan.objective.stop_mode)
+        callbacks = [*stopping, best, *_callbacks(plan, split, store, best, cached, observers)]
         if earlier:
             callbacks.append(GoOn(earlier, plan.params))
         trainer = make_trainer(plan.params, callbacks, store.log_dir, state, observers=observers)
+        _save_last(trainer)
         if trainer.is_global_zero and not earlier and (line := describe(state, store)):
             print(line, flush=True)
         if state is not None and state["darkroom"]["finished"]:
-            best.load_state_dict(state["callbacks"]["KeepBest"])
+            for callback in (best, *stopping):
+                callback.load_state_dict(state["callbacks"][callback.state_key])
             best.publishes = trainer.is_global_zero
         else:
             _check_space(plan, store, best)
@@ -87,7 +94,15 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
     if train.soup is not None:
         with explained(plan.params, trainer, store.log_dir):
             best.soup = _soup(plan, trainer, _loaders(plan, split, trainer, _place(state, earlier))[1], best)
+    if trainer.is_global_zero and (line := describe_stop(callbacks, epochs=train.epochs, published=best.name)):
+        print(line, flush=True)
     return best
+
+
+def _save_last(trainer: pl.Trainer) -> None:
+    """Let the state be saved last; Lightning puts each ModelCheckpoint behind all other callbacks."""
+    callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks.sort(key=lambda callback: isinstance(callback, KeepState))
 
 
 def _restore_log(store: StateStore, state: State | None) -> None:
@@ -100,9 +115,11 @@ def _restore_log(store: StateStore, state: State | None) -> None:
 def _callbacks(
     plan: Plan, split: Split, store: StateStore, best: KeepBest, cached: CachedFeatures | None, observers: Observers
 ) -> list[pl.Callback]:
-    """Return the callbacks in the order in which Lightning calls them; states are saved last."""
+    """Return further callbacks in the order in which Lightning calls them; states are saved last."""
     train = plan.params.train
-    callbacks = [*early_stopping(train, plan.objective.mode), best, ProgressReport(train.monitor, train.batch_size)]
+    named = build_callbacks(plan.params, plan.objective.extra_metrics, observers.folder or store.folder / "logs")
+    has_bar = any(isinstance(callback, ProgressBar) for callback in named)
+    callbacks: list[pl.Callback] = [] if has_bar and sys.stdout.isatty() else [ProgressReport(train.monitor, train.batch_size)]
     if train.log_every == "step":
         callbacks.append(LogSteps())
     if train.test_every is not None:
@@ -115,7 +132,7 @@ def _callbacks(
 
         callbacks.append(Compile(train.compile))
     kept = best if train.keep_states else None
-    return [*callbacks, *observers.callbacks, KeepState(store, train.checkpoint.every_minutes, kept, train.precision)]
+    return [*callbacks, *observers.callbacks, *named, KeepState(store, train.checkpoint.every_minutes, kept, train.precision)]
 
 
 def _check_space(plan: Plan, store: StateStore, best: KeepBest) -> None:

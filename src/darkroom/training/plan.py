@@ -20,6 +20,7 @@ from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.trainable import TrainableModel, build_model
 from darkroom.objective.distillation import Teacher
 from darkroom.objective.objective import Objective, build_objective
+from darkroom.training.callbacks.named import check_callbacks
 from darkroom.training.checkpoints.earlier import Earlier
 from darkroom.training.classifier import Classifier
 from darkroom.training.dry_run import dry_run
@@ -72,6 +73,7 @@ class Plan:
             "teacher": teacher.origin.model_dump() if teacher else None,
             "resumed": self.earlier.record.model_dump() if self.earlier else None,
             "size": self.model.size.model_dump(),
+            "frozen": self.model.frozen.names,
             "precision": self.params.train.precision,
             **({} if positive is None else {"positive_class": self.images.pack.classes[positive]}),
         }
@@ -80,8 +82,9 @@ class Plan:
         """Return what the log says of it before it starts."""
         model, teacher = self.params.train.model, self.objective.teacher
         name = model.name if isinstance(model, Network) else model.target
-        loaded = [self.model.loaded] if self.model.loaded else []
-        return [*loaded, f"{name}, {self.model.size}", *([str(teacher)] if teacher else [])]
+        frozen = self.model.frozen.line(self.params.train.unfreeze_epoch)
+        lines = [self.model.loaded, f"{name}, {self.model.size}", frozen, str(teacher) if teacher else None]
+        return [line for line in lines if line]
 
 
 def make_plan(
@@ -130,6 +133,7 @@ def _check_machine(params: Params) -> None:
     devices.check_precision(params.train.precision, params.hardware)
     check_trainer_arguments(params)
     check_loggers(params)
+    check_callbacks(params)
 
 
 def build_classifier(params: Params, model: TrainableModel, objective: Objective, pack: Pack, rows: Rows) -> Classifier:

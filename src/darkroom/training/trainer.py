@@ -11,15 +11,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 from dvclive.lightning import DVCLiveLogger
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.plugins import environments
 from pytorch_lightning.strategies import StrategyRegistry
 from torch import distributed
 
 from darkroom.base.errors import InputError, described
-from darkroom.base.params import Params, TrainParams
+from darkroom.base.params import Params
 from darkroom.hardware.devices import stop_looking_for_gpus
-from darkroom.metrics.extra import Mode
 from darkroom.training.checkpoints.resume import State, StateInMemory
 from darkroom.training.observing.observers import Observers
 
@@ -33,7 +32,7 @@ OWNED_BY_OTHERS = {
     "max_epochs": "train.epochs",
     "gradient_clip_val": "train.gradient_clip",
     "logger": None,
-    "callbacks": None,
+    "callbacks": "train.callbacks",
     "enable_checkpointing": None,
     "enable_progress_bar": None,
     "enable_model_summary": None,
@@ -82,8 +81,8 @@ def make_trainer(
             gradient_clip_val=train.gradient_clip,
             logger=[live, *observers.loggers],
             callbacks=[RankTimeout(hardware.rank_timeout_seconds), *callbacks],
-            enable_checkpointing=False,
-            enable_progress_bar=False,
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,
             use_distributed_sampler=False,
             plugins=[StateInMemory(state)] if state is not None else None,
@@ -96,24 +95,6 @@ def make_trainer(
     if hasattr(trainer.strategy, "_timeout"):  # there is no public way for strategies chosen by name
         trainer.strategy._timeout = timedelta(seconds=max(START_SECONDS, hardware.rank_timeout_seconds))
     return trainer
-
-
-def early_stopping(train: TrainParams, mode: Mode) -> list[pl.Callback]:
-    """Return the callback that ends the training when `train.monitor` no longer improves, if `train.early_stopping` is set."""
-    stopping = train.early_stopping
-    if stopping is None:
-        return []
-    # Only after a validation: a training that ends within its first epoch has no value.
-    return [
-        EarlyStopping(
-            train.monitor,
-            min_delta=stopping.min_delta,
-            patience=stopping.patience,
-            mode=mode,
-            check_finite=False,
-            check_on_train_epoch_end=False,
-        )
-    ]
 
 
 class RankTimeout(pl.Callback):

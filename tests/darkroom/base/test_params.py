@@ -60,7 +60,20 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
             "val/q",
             "train.monitor: is val/q, which is not measured; use one of val/loss, val/accuracy, val/balanced",
         ),
-        ("train.monitor", "train/loss", 'train.monitor: is "train/loss", but should be val/ and the name of a metric'),
+        ("train.monitor", "loss", 'train.monitor: is "loss", but should be val/ and the name of a metric'),
+        (
+            "train.monitor",
+            "train/loss",
+            "train.monitor: is train/loss, which is not measured with the weights that are published; use one such as val/loss, "
+            "or set train.early_stopping.monitor to it",
+        ),
+        (
+            "train.early_stopping.monitor",
+            "train/los",
+            "train.early_stopping.monitor: is train/los, which is not measured; did you mean 'train/loss'?",
+        ),
+        ("train.monitor_mode", "most", "train.monitor_mode: is \"most\", but should be 'min' or 'max'"),
+        ("train.lr_factors", {"stem": -0.1}, "train.lr_factors.stem: is -0.1, but should be greater than or equal to 0"),
         (
             "train.metrics",
             {"f1-macro": "AUROC"},

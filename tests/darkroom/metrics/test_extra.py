@@ -139,7 +139,7 @@ def test_a_metric_of_one_s_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     metrics.add_logits(torch.zeros(3, 2), torch.zeros(3))
     assert metrics.values() == {"c": 1.5}
     with pytest.raises(
-        InputError, match=r"train\.monitor: whether higher or lower is better for val/c is unknown \(Certainty has no"
+        InputError, match=r"train\.monitor_mode: whether higher or lower is better for val/c is unknown \(Certainty has no"
     ):
         metrics.mode("val/c")
 
@@ -232,7 +232,7 @@ def test_a_metric_that_raises_is_one_line_with_its_name(measures: Callable[..., 
     extra.add(torch.full((1, 5), 0.2), torch.zeros(1))
     with pytest.raises(RunError) as caught:
         extra.values()
-    told = "params.yaml: train.metrics.strict: picky failed (ArithmeticError: too many images); correct or remove it"
+    told = "params.yaml: train.metrics.strict: picky fails (ArithmeticError: too many images); fix it, or remove it"
     assert str(caught.value) == told
 
 
@@ -252,11 +252,29 @@ def test_processes_measure_the_images_of_all_of_them(measures: Callable[..., Ext
     assert processes[1].values()["wrong"] != pytest.approx(of_all, abs=1e-4)
 
 
+@pytest.mark.parametrize("method", ["update", "compute"])
+def test_a_metric_that_fails_is_one_line_with_its_name(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may fail on data that the attempt before the training did not have."""
+    metrics = build({"kappa": "CohenKappa"})
+
+    def fail(*_: Any) -> None:
+        raise ValueError("no such\nclass")
+
+    monkeypatch.setattr(metrics.metrics["kappa"], method, fail)
+    if method == "compute":
+        metrics.add_logits(torch.zeros(3, 5), torch.zeros(3))
+    call = metrics.values if method == "compute" else lambda: metrics.add_logits(torch.zeros(3, 5), torch.zeros(3))
+    with pytest.raises(RunError, match=r"train\.metrics\.kappa: MulticlassCohenKappa fails \(ValueError: no such class\); fix"):
+        call()
+
+
 def test_which_values_are_better() -> None:
     metrics = build({"auroc": "AUROC", "ece": "CalibrationError", "loss_like": "Accuracy", "specificity": "Specificity"})
     assert [metrics.mode(f"val/{name}") for name in ("loss", "accuracy", "f1_macro", "auroc", "ece", "loss_like")] == ["min", "max", "max", "max", "min", "max"]  # fmt: skip
     with pytest.raises(InputError, match=r"whether higher or lower is better for val/specificity is unknown"):
         metrics.mode("val/specificity")
+    assert [metrics.mode("val/specificity", mode) for mode in ("min", "max")] == ["min", "max"]  # type: ignore[arg-type]
+    assert [metrics.mode(name) for name in ("train/loss", "train/accuracy")] == ["min", "max"]
 
 
 def test_a_schedule_that_waits_knows_what_is_better(make_params: Callable[..., Params]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.base.params_file import read_yaml
-from darkroom.models.blocks import (
+from darkroom.models.builtin.blocks import (
     Bottleneck,
     DepthwiseSeparable,
     PatchEmbedding,

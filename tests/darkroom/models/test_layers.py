@@ -15,6 +15,7 @@ from darkroom.base.params import Params
 from darkroom.data.split_file import Split
 from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.layers import Frozen, network_layers
+from darkroom.models.trainable import build_model
 from darkroom.objective.optimizers import make_optimizer, parameter_groups
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
@@ -97,6 +98,77 @@ def test_a_frozen_module_drops_nothing_out() -> None:
     assert [module.training for module in network.modules()] == [True, False, False, False, False, True]
     frozen.set(frozen=False)
     assert all(module.training for module in network.modules())
+
+
+RESNET = {"provider": "timm", "name": "resnet10t", "pretrained": False, "kwargs": {}}
+FROZEN: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "modules": ({"train.freeze": ["conv1", "layer1"]}, ["conv1", "layer1"]),
+    "a pattern": ({"train.freeze": ["layer[12].*"]}, ["layer1", "layer2"]),
+    "a parameter": ({"train.freeze": ["fc.weight", "bn1"]}, ["bn1", "fc.weight"]),
+    "a rate of 0": ({"train.lr_factors": {"^(conv1|bn1)\\.": 0.0, "fc": 0.5}}, ["conv1", "bn1"]),
+    "both": ({"train.freeze": ["layer1"], "train.lr_factors": {"^bn1": 0.0}, "train.unfreeze_epoch": 9}, ["bn1", "layer1"]),
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_what_is_frozen_by_name_does_not_move_and_is_recorded(
+    name: str, make_params: Callable[..., Params], digits: Any, tmp_path: Path
+) -> None:
+    """Nor do its normalisation statistics; what is frozen and how much is trained is printed, and recorded in model.json."""
+    changes, frozen = FROZEN[name]
+    params = make_params(SMALL | {"train.model": RESNET, "train.image_size": 32, "train.epochs": 1} | changes)
+    before, after = train(params, digits, tmp_path)
+    prefixes = tuple(f"network.{each}" for each in frozen)
+    expected = {each for each in before if not each.startswith(("mean", "std", *prefixes))}
+    assert moved(before, after) == expected
+    plan = make_plan(params, digits.pack, digits.split.rows["train"])
+    assert sorted(plan.about["frozen"]) == sorted(frozen)
+    num_trained = sum(value.numel() for each, value in plan.model.network.named_parameters() if each in expected)
+    assert plan.about["size"]["trained"] == num_trained < plan.about["size"]["parameters"]
+    until = " for 9 epochs" if name == "both" else ""
+    assert f"frozen{until}: {', '.join(plan.about['frozen'])}" in plan.lines()
+
+
+def test_a_rate_of_0_is_for_ever(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:
+    """`unfreeze_epoch` is about `freeze`."""
+    factors = {"train.lr_factors": {"features.0": 0.0}, "train.unfreeze_epoch": 1, "train.freeze": True}
+    before, after = train(make_params(SMALL | factors | {"train.scheduler": None}), digits, tmp_path)
+    still = {name for name in before if name.startswith("network.features.0.")}
+    assert len(still) > 0
+    assert moved(before, after) & still == set()
+    assert any(name.startswith("network.features.") for name in moved(before, after))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.freeze": ["layer7"]}, "train.freeze: 'layer7' matches no module and no parameter; the nearest are layer"),
+        (
+            {"train.freeze": ["conv1", "body"]},
+            "'body' matches no module and no parameter; the outermost are conv1, bn1, layer1, ",
+        ),
+        ({"train.freeze": ["*"]}, "every parameter is frozen, so nothing would be trained; leave out the head, fc"),
+        ({"train.freeze": True, "train.lr_factors": {"fc": 0.0}}, "every parameter is frozen, so nothing would be trained"),
+        ({"train.freeze": "stem"}, 'train.freeze: is "stem", but should be a valid boolean or a valid number or a valid list'),
+    ],
+)
+def test_names_that_cannot_be_frozen(make_params: Callable[..., Params], digits: Any, changes: Any, message: str) -> None:
+    def build() -> None:
+        params = make_params(SMALL | {"train.model": RESNET, "train.image_size": 32} | changes)
+        build_model(params, digits.pack, digits.split.rows["train"])
+
+    with pytest.raises(InputError) as caught:
+        build()
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("freeze", "is_said"), [(True, True), (["features.0"], True), (0.0, False)])
+def test_layers_frozen_with_random_weights_are_said(
+    make_params: Callable[..., Params], digits: Any, capsys: pytest.CaptureFixture[str], freeze: Any, is_said: bool
+) -> None:
+    build_model(make_params(SMALL | {"train.freeze": freeze}), digits.pack, digits.split.rows["train"])
+    assert ("train.freeze: freezes layers with random weights; set train.model.pretrained" in capsys.readouterr().err) == is_said
 
 
 def test_a_fraction_that_freezes_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:

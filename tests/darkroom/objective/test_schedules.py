@@ -76,6 +76,11 @@ def rates_of(params: Params, data: Any, folder: Path, monkeypatch: pytest.Monkey
     return rates.seen
 
 
+def logged(log: Path, name: str) -> list[float]:
+    rows = (log / f"plots/metrics/{name}.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    return [float(row.split("\t")[1]) for row in rows]
+
+
 SMALL = {"train.model.kwargs": {"width": 4, "stages": 2}, "train.batch_size": 16, "hardware.accelerator": "cpu"}
 
 
@@ -142,3 +147,48 @@ def test_one_cycle_has_a_peak_for_every_layer(
     seen = rates_of(params, digits, tmp_path, monkeypatch)
     assert max(rates[-1] for rates in seen) == pytest.approx(0.2, rel=0.05)
     assert max(rates[-2] for rates in seen) == pytest.approx(0.1, rel=0.05)
+
+
+TABLE = {"train.lr_table": {0: 0.02, 1: 0.1}}
+LOGGED: dict[str, dict[str, Any]] = {
+    "none": {"train.scheduler": None},
+    "step": {"train.scheduler": {"_target_": "StepLR", "step_size": 1, "gamma": 0.5}},
+    "exponential": {"train.scheduler": {"_target_": "ExponentialLR", "gamma": 0.5}},
+    "cosine": {"train.scheduler": "CosineAnnealingLR"},
+    "one cycle": {"train.scheduler": "OneCycleLR"},
+    "cyclic": {"train.scheduler": {"_target_": "CyclicLR", "base_lr": 0.1, "step_size_up": 3, "cycle_momentum": False}},
+    "plateau": {"train.scheduler": {"_target_": "ReduceLROnPlateau", "patience": 0, "threshold": 10.0}},
+    "warm-up and cosine": {"train.scheduler": "WarmupCosine"},
+    "table": TABLE | {"train.scheduler": None},
+    "table and step": TABLE | {"train.scheduler": {"_target_": "StepLR", "step_size": 1, "gamma": 0.5}},
+    "table and one cycle": TABLE | {"train.scheduler": "OneCycleLR"},
+    "accumulated": {"train.scheduler": "OneCycleLR", "train.trainer": {"accumulate_grad_batches": 3}},
+    "accumulated table": TABLE | {"train.scheduler": "WarmupCosine", "train.trainer": {"accumulate_grad_batches": 2}},
+    "two validations": {"train.scheduler": "WarmupCosine", "train.trainer": {"val_check_interval": 0.5}},
+    "layer decay": {"train.scheduler": "CosineAnnealingLR", "train.layer_decay": 0.5},
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", LOGGED)
+def test_the_rate_that_is_logged_is_the_one_that_the_step_used(
+    name: str, make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every step in `lr_step`, and of an epoch's last step in `lr`; the schedule has moved on when an epoch is logged."""
+    used: list[float] = []
+    original = torch.optim.SGD.step
+
+    def step(self: torch.optim.SGD, closure: Any = None) -> Any:
+        result = original(self, closure)
+        used.append(max(group["lr"] for group in self.param_groups))
+        return result
+
+    changes = {"train.optimizer": "SGD", "train.epochs": 3, "train.lr": 0.2, "train.log_every": "step"}
+    params = make_params(SMALL | changes | LOGGED[name])
+    monkeypatch.setattr(torch.optim.SGD, "step", step)
+    rates_of(params, digits, tmp_path, monkeypatch)
+    log, per_epoch = StateStore(tmp_path, {}).log_dir, -(-4 // params.train.trainer.get("accumulate_grad_batches", 1))
+    used = used[-3 * per_epoch :]  # without those of the dry run
+    assert len(set(used)) > 1 or name == "none"
+    assert logged(log, "lr_step") == used
+    assert logged(log, "lr") == pytest.approx(used[per_epoch - 1 :: per_epoch], rel=1e-6)  # a metric is a float32

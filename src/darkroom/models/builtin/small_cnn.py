@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from darkroom.models.blocks import conv_norm_act
+from darkroom.models.builtin.blocks import conv_norm_act
 
 # Limits for what a model file may ask for: building the network ends.
 MOST = {"width": 4096, "stages": 13, "depth": 64}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from darkroom.models.blocks import Bottleneck, ResidualBlock, conv_norm_act
+from darkroom.models.builtin.blocks import Bottleneck, ResidualBlock, conv_norm_act
 
 # Limits for what a model file may ask for, as in `small_cnn`.
 MOST_STAGES, MOST_CHANNELS, MOST_BLOCKS = 8, 4096, 64

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from darkroom.models.blocks import PatchEmbedding, TransformerBlock
+from darkroom.models.builtin.blocks import PatchEmbedding, TransformerBlock
 
 # Limits for what a model file may ask for, as in `small_cnn`.
 MOST = {"width": 4096, "depth": 64, "heads": 64, "patch": 64}

@@ -14,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ignore[attr-defined]
-from pytorch_lightning.plugins.io import CheckpointIO
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from darkroom.base.errors import Interrupted
 from darkroom.base.signals import SIGNALS
@@ -169,8 +169,8 @@ class KeepState(pl.Callback):
         return [name for names in best.states.values() for name in names]
 
 
-class StateInMemory(CheckpointIO):
-    """Gives Lightning a state that was read and verified already, in place of a file."""
+class StateInMemory(TorchCheckpointIO):
+    """Gives Lightning a state that was read and verified already, in place of a file; a ModelCheckpoint writes files."""
 
     def __init__(self, state: State):
         self.state = state
@@ -178,14 +178,6 @@ class StateInMemory(CheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> State:  # noqa: ARG002
         """Return the state."""
         return self.state
-
-    def save_checkpoint(self, checkpoint: Any, path: Any, storage_options: Any = None) -> None:  # noqa: ARG002
-        """Fail: only StateStore writes states."""
-        raise AssertionError
-
-    def remove_checkpoint(self, path: Any) -> None:  # noqa: ARG002
-        """Fail: only StateStore removes states."""
-        raise AssertionError
 
 
 def _requeue(trainer: pl.Trainer, received: int) -> None:

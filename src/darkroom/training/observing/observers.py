@@ -28,6 +28,8 @@ class Observers:
     callbacks: list[pl.Callback] = field(default_factory=list)
     arguments: dict[str, Any] = field(default_factory=dict)
     """Of the Trainer."""
+    folder: Path | None = None
+    """Where they write."""
 
 
 @contextmanager
@@ -65,7 +67,7 @@ def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, n
     # With fast_dev_run Lightning uses no loggers.
     is_fast_dev_run = bool(params.train.trainer.get("fast_dev_run"))
     loggers = [] if is_fast_dev_run else open_loggers(params, folder, known.get("loggers", {}))
-    observers = Observers(loggers, [KeepLoggers(folder, loggers)])
+    observers = Observers(loggers, [KeepLoggers(folder, loggers)], folder=folder)
     print(f"train: logs are written to {paths.shown(folder)}", flush=True)
     with ExitStack() as stack:
         if params.hardware.watch:

@@ -24,16 +24,11 @@ class LogSteps(pl.Callback):
         self.steps: list[int] = []
         self.losses: list[Tensor] = []
         self.rates: list[float] = []
-        self.rate = 0.0
-
-    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:  # noqa: ARG002
-        """Remember the rate of this step, before the schedule changes it."""
-        self.rate = float(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
-        pl_module: pl.LightningModule,  # noqa: ARG002
+        pl_module: pl.LightningModule,
         outputs: Any,
         batch: Any,  # noqa: ARG002
         batch_idx: int,  # noqa: ARG002
@@ -43,7 +38,7 @@ class LogSteps(pl.Callback):
             return
         self.steps.append(trainer.global_step)
         self.losses.append((outputs["loss"] if isinstance(outputs, dict) else outputs).detach())
-        self.rates.append(self.rate)
+        self.rates.append(pl_module.step_lr)  # type: ignore[arg-type]
         if len(self.steps) >= STEPS_PER_READ:
             self.flush(trainer)
 
