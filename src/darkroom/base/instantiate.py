@@ -34,6 +34,7 @@ SHORT = {
     "train.scheduler": ("torch.optim.lr_scheduler", "darkroom.objective.schedules"),
     "train.loggers": ("pytorch_lightning.loggers",),
     "train.augment": ("darkroom.input.augment", "torchvision.transforms.v2"),
+    "train.preprocess": ("torchvision.transforms.v2",),
     "train.metrics": ("torchmetrics.classification",),
     "evaluate.metrics": ("torchmetrics.classification",),
     "tune.sampler": ("optuna.samplers",),

@@ -9,7 +9,7 @@ from darkroom.data.labels import names
 from darkroom.data.listing import printable
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.inference.photos import Photos, find_photos
+from darkroom.inference.photos import PhotoReader, Photos, find_photos, without_arrays
 from darkroom.reporting.predictions import Predictions
 
 
@@ -60,8 +60,11 @@ def predict_files(chosen: Sequence[str | Path], folder: Path, params: Params) ->
     from darkroom.inference.predictor import Predictor
 
     predictor = Predictor.load(folder, params, "predict")
-    seen = predictor.model.card.preprocessing.model_dump(include={"image_size", "channels", "resize"})
-    photos = Photos(found, params.predict, **seen)
+    seen = predictor.seen
+    if seen.bands is None:
+        found = without_arrays(found, chosen)
+    same = {name: getattr(seen, name) for name in ("image_size", "channels", "resize", "way", "dtype", "bands")}
+    photos = Photos(found, params.predict, PhotoReader(**same, preprocess=predictor.preprocess))
     probabilities = predict_photos(predictor, photos, tta=params.predict.tta)
     photos.check(params.predict.max_bad)
     shown = [printable(paths.shown(path)) for path in photos.read]

@@ -67,7 +67,7 @@ def predict_probabilities(
 
 def predict_rows(predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none") -> Probabilities:
     """Return the probabilities (len(rows), K) of rows of the pack; each of them is read once."""
-    images = ImageDataset.for_network(pack, predictor.model.card.preprocessing)
+    images = ImageDataset.for_network(pack, predictor.seen, predictor.preprocess)
     readers = num_readers(predictor.hardware, images, on_gpu=predictor.device.type == "cuda")
     loader = make_loader(images, SequentialBatchSampler(rows, batch_size=batch_size), readers=readers)
     return _predict(predictor, (batch["images"] for batch in loader), len(loader), tta)

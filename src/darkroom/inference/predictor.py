@@ -11,6 +11,9 @@ from darkroom.base import paths
 from darkroom.base.errors import warn
 from darkroom.base.params import HardwareParams, Params
 from darkroom.inference.backends import BACKENDS, Backend
+from darkroom.input.preprocess import Preprocess, published_preprocess
+from darkroom.models.model_json import CARD
+from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.saving import Published, load_model
 
 # Number of images on which precisions are compared by time and predicted classes.
@@ -33,6 +36,8 @@ class Predictor:
 
     Attributes
     ----------
+    preprocess : Preprocess or None
+        What every image goes through first.
     precision : str
         The precision; `auto` until the first images have chosen it.
 
@@ -54,6 +59,7 @@ class Predictor:
         self.model, self.hardware, self.stage, self.name, self.precision = model, hardware, stage, backend, precision
         self._backend: Backend = BACKENDS[backend](model.network, hardware, f"{stage}.backend")
         self._is_ready = False
+        self.preprocess: Preprocess | None = None
         key = f"{stage}.precision"
         if precision != "auto":
             self._backend.check(precision, key)
@@ -64,7 +70,15 @@ class Predictor:
     def load(cls, folder: Path, params: Params, stage: str) -> Self:
         """Load a published model with the backend and precision of `evaluate` or `predict` in params.yaml."""
         how = getattr(params, stage).model_dump(include={"backend", "precision"})
-        return cls(load_model(folder, params, paths.shown(folder)), params.hardware, stage, **how)
+        name = paths.shown(folder)
+        predictor = cls(load_model(folder, params, name), params.hardware, stage, **how)
+        predictor.preprocess = published_preprocess(params, predictor.seen, f"{name}/{CARD}")
+        return predictor
+
+    @property
+    def seen(self) -> Preprocessing:
+        """What the network expects of an image."""
+        return self.model.card.preprocessing
 
     @property
     def device(self) -> torch.device:

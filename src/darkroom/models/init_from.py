@@ -52,7 +52,7 @@ def open_initial_weights(name: str, content: Mapping[str, bytes]) -> InitialWeig
     """
     card, weights = open_content(KEY, name, content)
     seen, origin = card.preprocessing, card.as_origin(f"init_from: {name}")
-    return InitialWeights(name, card.classes, weights, Pretrained(seen.mean, seen.std, seen.image_size, origin))
+    return InitialWeights(name, card.classes, weights, Pretrained(seen.mean, seen.std, seen.image_size, origin, seen.dtype))
 
 
 def load_initial_weights(

@@ -105,7 +105,7 @@ def make_card(
         "network": params.train.model.model_dump(by_alias=True),
         "classes": classes,
         "task": task,
-        "preprocessing": preprocessing.model_dump(mode="json"),
+        "preprocessing": preprocessing.model_dump(mode="json", by_alias=True),
         "epoch": best.epoch,
         "soup": soup,
         "monitor": best.monitor,
