@@ -452,7 +452,7 @@ class ModelFuzzer:
         return len(header).to_bytes(8, "little") + header + content[end:]
 
     def read(self, case: dict[str, bytes]) -> None:
-        from darkroom.inference.photos import Photos
+        from darkroom.inference.photos import PhotoReader, Photos
         from darkroom.inference.predict import predict_photos
         from darkroom.inference.predictor import Predictor
         from darkroom.models.saving import load_model

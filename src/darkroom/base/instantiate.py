@@ -35,8 +35,7 @@ SHORT = {
     "train.loggers": ("pytorch_lightning.loggers",),
     "train.augment": ("darkroom.input.augment", "torchvision.transforms.v2"),
     "train.preprocess": ("torchvision.transforms.v2",),
-    "train.metrics": ("torchmetrics.classification",),
-    "evaluate.metrics": ("torchmetrics.classification",),
+    **dict.fromkeys(("train.metrics", "evaluate.metrics"), ("torchmetrics.classification",)),
     "tune.sampler": ("optuna.samplers",),
     "tune.pruner": ("optuna.pruners",),
 }

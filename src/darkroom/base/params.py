@@ -322,11 +322,11 @@ class TrainParams(Section):
     allow_noncommercial: bool
     """Accept pretrained weights whose licence forbids, or may forbid, commercial use."""
     image_size: ImageSize | None
-    """Side in pixels of the square input, or `[height, width]`; null: as pretrained weights expect, else the images' own, or 224."""
+    """Side in pixels of the square input, or `[height, width]`; null: as pretrained weights expect, else the images', or 224."""
     resize: Literal["crop", "letterbox", "squash"]
     """To reach `image_size`: `crop` the centre, `letterbox`: the whole image between black bars, `squash`: its shape changes."""
     preprocess: list[Target]
-    """Transforms without randomness of every image, before augmentation, in training, evaluation and prediction alike."""
+    """Transforms without randomness of every image, in training before augmentation, in evaluation and in prediction."""
     lr: PositiveFloat
     """Learning rate; with a schedule, its highest value."""
     epochs: PositiveInt

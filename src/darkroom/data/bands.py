@@ -3,8 +3,10 @@
 H by W pixels, C bands. Values are uint8, uint16 or float32; see docs/data.md.
 """
 
+import importlib
 import io
 import warnings
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -102,8 +104,7 @@ def read_image(data: bytes | Decoded, max_pixels: int, side: int | None = None, 
         return decode(data, max_pixels, side)
     if not data:
         raise ImageError("is empty")
-    chosen = bands
-    return image_errors(lambda: _read_bands(data, max_pixels, chosen))
+    return image_errors(partial(_read_bands, data, max_pixels, bands))
 
 
 def to_npy(image: NDArray[Any]) -> bytes:
@@ -115,10 +116,7 @@ def to_npy(image: NDArray[Any]) -> bytes:
 
 def stored_type(image: NDArray[Any]) -> DType:
     """Return the type of the values of an image that `read_image` has read."""
-    for name in STORED:
-        if image.dtype == name:
-            return name
-    raise AssertionError(image.dtype)
+    return next(name for name in STORED if image.dtype == name)
 
 
 def network_values(image: NDArray[Any]) -> NDArray[Any]:
@@ -171,7 +169,7 @@ def _stored_type(image: NDArray[Any], conversions: list[str]) -> Decoded:
         conversions.append(name)
     elif name not in STORED:
         raise ImageError(f"has values of type {name}; save it as uint8, uint16 or float32")
-    image = np.ascontiguousarray(image, image.dtype.newbyteorder("="))
+    image = np.require(image, image.dtype.newbyteorder("="), ["C", "W"])
     if image.dtype == np.float32 and not np.isfinite(image).all():
         raise ImageError("has values that are NaN or infinite; replace them by a number")
     return Decoded(image, tuple(conversions))
@@ -241,8 +239,6 @@ def _read_with_pillow(data: bytes, max_pixels: int, conversions: list[str]) -> N
 
 def _library(name: str) -> Any:
     """Import a package that need not be installed."""
-    import importlib
-
     try:
         return importlib.import_module(name)
     except ImportError:

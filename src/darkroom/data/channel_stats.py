@@ -44,11 +44,9 @@ def measure_channels(pack: Pack, rows: NDArray[np.int64], read: Read | None = No
     read = read or (lambda row: network_values(pack[row]))
     if pack.dtype != "uint8":
         return _measure_values([int(row) for row in rows], read)
-    counts = np.zeros((0, 256), np.int64)
+    counts = np.zeros((1, 256), np.int64)
     for row in rows:
-        image = read(int(row))
-        found = _histograms(image)
-        counts = counts + found if len(counts) else found
+        counts = counts + [Image.fromarray(band).histogram() for band in _bands(read(int(row)))]
     # In Python's whole numbers, which are exact, so that every machine finds the same.
     num_pixels = int(counts[0].sum())
     sums = [int(total) for total in counts @ np.arange(256)]
@@ -58,22 +56,13 @@ def measure_channels(pack: Pack, rows: NDArray[np.int64], read: Read | None = No
     return ChannelStats(np.array(mean), np.array(std), len(rows))
 
 
-def _histograms(image: NDArray[Any]) -> NDArray[np.int64]:
-    """Return how often each value occurs in each channel of an image (H, W, C) uint8, (C, 256)."""
-    channels = image.shape[2]
-    if channels in (1, 3):
-        pil_image = Image.fromarray(image[..., 0] if channels == 1 else image)
-        return np.reshape(np.array(pil_image.histogram(), np.int64), (channels, 256))
-    return np.stack([np.bincount(image[..., band].ravel(), minlength=256) for band in range(channels)])
+def _bands(image: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(np.moveaxis(image, 2, 0))
 
 
 def _measure_values(rows: list[int], read: Read) -> ChannelStats:
     """Measure images of float32 in two passes, in double precision."""
-    num_pixels, total = 0, np.zeros(1)
-    for row in rows:
-        image = read(row)
-        num_pixels += image.shape[0] * image.shape[1]
-        total = total + image.sum(axis=(0, 1), dtype=np.float64)
-    mean = total / num_pixels
-    squares = sum((np.square(read(row) - mean).sum(axis=(0, 1)) for row in rows), np.zeros(1))
-    return ChannelStats(mean, np.sqrt(squares / num_pixels), len(rows))
+    num_pixels = sum(read(row)[..., 0].size for row in rows)
+    mean = sum(read(row).sum(axis=(0, 1), dtype=np.float64) for row in rows) / num_pixels
+    squares = sum(np.square(read(row) - mean).sum(axis=(0, 1)) for row in rows)
+    return ChannelStats(np.asarray(mean), np.sqrt(squares / num_pixels), len(rows))

@@ -14,9 +14,10 @@ from darkroom.data.bands import STORED, Bands, DType, network_values, read_image
 from darkroom.data.images import ImageArray, ImageError
 from darkroom.data.labels import Labels, labels_from_arrow
 from darkroom.data.listing import SPLITS
-from darkroom.data.pack_arrays import SHARD_NAME, Images, map_images, numbers, verify_files
+from darkroom.data.pack_arrays import Images, map_images, numbers, verify_files
 from darkroom.data.perceptual_hash import HASH_BYTES
 
+SHARD_NAME = "images-{:03d}.bin"
 TASKS = ("multiclass", "multilabel")
 COLUMNS = ("id", "label", "split", "group", "extra", "pixel_hash", "near_hash", "height", "width")
 
@@ -99,7 +100,7 @@ class Pack:
             # Not read_table, which imports pandas.
             with pq.ParquetFile(directory / "index.parquet") as file:
                 index = file.read()
-            pack = cls(directory, dataset, index, map_images(directory, dataset))
+            pack = cls(directory, dataset, index, map_images(directory, dataset, SHARD_NAME))
             pack._check(dataset["count"])
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, pa.ArrowException) as error:
             raise InputError(

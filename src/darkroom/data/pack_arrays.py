@@ -11,7 +11,6 @@ from darkroom.base import files
 from darkroom.data.bands import STORED
 
 FORMATS = ("raw", "encoded")
-SHARD_NAME = "images-{:03d}.bin"
 Images = NDArray[Any] | list[NDArray[np.uint8]]
 """Pixels (N, H, W, C), or one array of bytes for each shard."""
 
@@ -36,13 +35,13 @@ def _load_npy(path: Path) -> NDArray[Any]:
     return images
 
 
-def map_images(directory: Path, dataset: dict[str, Any]) -> Images:
+def map_images(directory: Path, dataset: dict[str, Any], shard_name: str) -> Images:
     """Return the pixels (N, H, W, C), or one array of bytes for each shard."""
     if dataset["format"] not in FORMATS:
         raise ValueError(f"dataset.json has the unknown format {dataset['format']!r}")
     # As a plain array: indexing a memmap returns a memmap, which is slower.
     if "images.npy" not in dataset["files"]:
-        names = [SHARD_NAME.format(number) for number in range(len(dataset["files"]) - 1)]
+        names = [shard_name.format(number) for number in range(len(dataset["files"]) - 1)]
         return [np.asarray(np.memmap(directory / name, np.uint8, mode="r")) for name in names]
     images = _load_npy(directory / "images.npy")
     if images.ndim != 4 or images.dtype.str not in STORED.values():

@@ -68,7 +68,7 @@ def with_channels(image: ImageArray, channels: int) -> ImageArray:
     if (found, channels) != (3, 1):
         raise ValueError(f"an image of {found} channels cannot become one of {channels}")
     if image.dtype == np.uint8:
-        return np.asarray(Image.fromarray(image).convert("L"))[..., None]
+        return np.array(Image.fromarray(image).convert("L"))[..., None]
     return np.asarray(image @ np.array([0.299, 0.587, 0.114], image.dtype))[..., None]
 
 

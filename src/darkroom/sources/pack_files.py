@@ -16,7 +16,7 @@ from darkroom.base import files
 from darkroom.data.bands import STORED, DType
 from darkroom.data.labels import Labels, count_labels, indices, is_multilabel
 from darkroom.data.listing import SPLITS, Item, Label, Listing
-from darkroom.data.pack_arrays import SHARD_NAME
+from darkroom.data.pack import SHARD_NAME
 from darkroom.data.perceptual_hash import HASH_BYTES
 
 # Shards have about this size: small enough that a change costs little, few enough for DVC.
