@@ -128,6 +128,7 @@ EXAMPLES = {
     "predict.backend": "-S predict.backend=torch.compile",
     "predict.precision": "-S predict.precision=bf16-mixed",
     "predict.top_k": "-S predict.top_k=5",
+    "predict.embeddings": "-S predict.embeddings=true",
     "predict.max_bad": "-S predict.max_bad=10",
     "predict.max_pixels": "-S predict.max_pixels=400000000",
     "tune.study": "-S tune.study=wide",

@@ -443,6 +443,8 @@ class PredictParams(Section):
     """Precision, as `evaluate.precision`."""
     top_k: PositiveInt
     """Number of most probable classes to write to the CSV and JSON Lines files."""
+    embeddings: bool
+    """Also write the input of the last layer for each image, (images, features) float32, to embeddings.npy."""
     max_bad: Annotated[int, Field(ge=0)]
     """Unreadable images to skip and name; with more of them predict fails."""
     max_pixels: PositiveInt

@@ -46,7 +46,7 @@ def measure_channels(pack: Pack, rows: NDArray[np.int64], read: Read | None = No
         return _measure_values([int(row) for row in rows], read)
     counts = np.zeros((1, 256), np.int64)
     for row in rows:
-        counts = counts + [Image.fromarray(band).histogram() for band in _bands(read(int(row)))]
+        counts = counts + np.array([Image.fromarray(band).histogram() for band in _bands(read(int(row)))], np.int64)
     # In Python's whole numbers, which are exact, so that every machine finds the same.
     num_pixels = int(counts[0].sum())
     sums = [int(total) for total in counts @ np.arange(256)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from darkroom.base import paths
 from darkroom.base.params import Params
@@ -47,9 +48,14 @@ def predict_test_split(folder: Path, params: Params) -> Predictions:
     predictor = Predictor.load(folder, params, "predict")
     predictor.model.check_data(data_hashes(paths.RAW, split))
     rows = split.rows["test"]
-    probabilities = predict_rows(predictor, pack, rows, **params.predict.model_dump(include={"batch_size", "tta"}))
+    embedder = _make_embedder(predictor, params)
+    how = params.predict.model_dump(include={"batch_size", "tta"}) | ({"passing": embedder.passing} if embedder else {})
+    probabilities = predict_rows(predictor, pack, rows, **how)
+    embeddings = embedder.result() if embedder else None
     ids, actual = [pack.ids[row] for row in rows], names(pack.labels[rows], pack.classes)
-    return Predictions(paths=ids, probabilities=probabilities, actual=actual, given=pack.extra(rows), **predictor.about)
+    return Predictions(
+        paths=ids, probabilities=probabilities, actual=actual, given=pack.extra(rows), embeddings=embeddings, **predictor.about
+    )
 
 
 def predict_files(chosen: Sequence[str | Path], folder: Path, params: Params) -> Predictions:
@@ -65,7 +71,19 @@ def predict_files(chosen: Sequence[str | Path], folder: Path, params: Params) ->
         found = without_arrays(found, chosen)
     same = {name: getattr(seen, name) for name in ("image_size", "channels", "resize", "way", "dtype", "bands")}
     photos = Photos(found, params.predict, PhotoReader(**same, preprocess=predictor.preprocess))
-    probabilities = predict_photos(predictor, photos, tta=params.predict.tta)
+    embedder = _make_embedder(predictor, params)
+    probabilities = predict_photos(
+        predictor, photos, tta=params.predict.tta, **({"passing": embedder.passing} if embedder else {})
+    )
+    embeddings = embedder.result() if embedder else None
     photos.check(params.predict.max_bad)
     shown = [printable(paths.shown(path)) for path in photos.read]
-    return Predictions(paths=shown, probabilities=probabilities, **predictor.about)
+    return Predictions(paths=shown, probabilities=probabilities, embeddings=embeddings, **predictor.about)
+
+
+def _make_embedder(predictor: Any, params: Params) -> Any:
+    if not params.predict.embeddings:
+        return None
+    from darkroom.inference.embeddings import Embedder
+
+    return Embedder(predictor)

@@ -1,7 +1,7 @@
 """Probabilities of a trained network for images, without Lightning. N images, K classes."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -65,18 +65,24 @@ def predict_probabilities(
     return probabilities
 
 
-def predict_rows(predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none") -> Probabilities:
+Passing = Callable[[Iterable[Tensor]], Iterable[Tensor]]
+"""What sees the batches on their way to the network."""
+
+
+def predict_rows(
+    predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none", passing: Passing = iter
+) -> Probabilities:
     """Return the probabilities (len(rows), K) of rows of the pack; each of them is read once."""
     images = ImageDataset.for_network(pack, predictor.seen, predictor.preprocess)
     readers = num_readers(predictor.hardware, images, on_gpu=predictor.device.type == "cuda")
     loader = make_loader(images, SequentialBatchSampler(rows, batch_size=batch_size), readers=readers)
-    return _predict(predictor, (batch["images"] for batch in loader), len(loader), tta)
+    return _predict(predictor, passing(batch["images"] for batch in loader), len(loader), tta)
 
 
-def predict_photos(predictor: Predictor, photos: Photos, *, tta: str = "none") -> Probabilities:
+def predict_photos(predictor: Predictor, photos: Photos, *, tta: str = "none", passing: Passing = iter) -> Probabilities:
     """Return the probabilities (len(photos.read), K) of images from files."""
     images = (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos)
-    return _predict(predictor, images, len(photos), tta)
+    return _predict(predictor, passing(images), len(photos), tta)
 
 
 def _predict(predictor: Predictor, images: Iterable[Tensor], total: int, tta: str) -> Probabilities:
