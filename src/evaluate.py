@@ -30,7 +30,7 @@ def main() -> None:
                 found.predictions,
                 split.classes,
                 found.metrics,
-                lambda place: pack[test_rows[place]],
+                lambda place: pack.shown(test_rows[place]),
                 params.evaluate,
             )
     print(*found.lines(), sep="\n")

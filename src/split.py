@@ -43,7 +43,7 @@ def describe(pack: Pack, assignment: Assignment) -> Contents:
         mean=mean,
         std=std,
         num_measured=num_measured,
-        read_image=pack.__getitem__,
+        read_image=pack.shown,
     )
 
 

@@ -1,4 +1,4 @@
-"""An example of an own network from `darkroom.models.builtin.blocks`; `conf/search/depth_and_width.yaml` searches for its size."""
+"""An own network from `darkroom.models.builtin.blocks`; `conf/search/depth_and_width.yaml` searches for its size."""
 
 from torch import Tensor, nn
 

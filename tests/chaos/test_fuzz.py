@@ -452,7 +452,7 @@ class ModelFuzzer:
         return len(header).to_bytes(8, "little") + header + content[end:]
 
     def read(self, case: dict[str, bytes]) -> None:
-        from darkroom.inference.photos import Photos
+        from darkroom.inference.photos import PhotoReader, Photos
         from darkroom.inference.predict import predict_photos
         from darkroom.inference.predictor import Predictor
         from darkroom.models.saving import load_model
@@ -461,7 +461,7 @@ class ModelFuzzer:
             (self.folder / name).write_bytes(content)
         model = load_model(self.folder, self.params)
         seen = model.card.preprocessing
-        photos = Photos([self.folder / "photo.png"], self.params.predict, image_size=seen.image_size, channels=seen.channels)
+        photos = Photos([self.folder / "photo.png"], self.params.predict, PhotoReader(seen.image_size, seen.channels))
         probabilities = predict_photos(Predictor(model, self.params.hardware), photos)
         photos.check(0)
         assert probabilities.shape == (1, len(model.card.classes))

@@ -35,6 +35,7 @@ SHORT = {
     "train.loggers": ("pytorch_lightning.loggers",),
     "train.callbacks": ("pytorch_lightning.callbacks",),
     "train.augment": ("darkroom.input.augment", "torchvision.transforms.v2"),
+    "train.preprocess": ("torchvision.transforms.v2",),
     **dict.fromkeys(("train.metrics", "evaluate.metrics"), ("torchmetrics.classification",)),
     "tune.sampler": ("optuna.samplers",),
     "tune.pruner": ("optuna.pruners",),

@@ -95,6 +95,11 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Pixels = Annotated[int, Field(ge=1, le=4096)]
+ImageSize = Pixels | Annotated[list[Pixels], Field(min_length=2, max_length=2)]
+"""The side of a square, or [height, width]."""
+NumBands = Annotated[int, Field(ge=1, le=16)]
+BandNumber = Annotated[int, Field(ge=0, le=255)]
 # How evaluate and predict run the network.
 Backend = Literal["torch", "torch.compile", "openvino"]
 InferencePrecision = Literal["32-true", "bf16-mixed", "auto"]
@@ -332,6 +337,10 @@ class DownloadParams(Section):
     """For `archive`: hosts that the server may redirect to, besides its own."""
     timeout_seconds: PositiveFloat
     """For `archive`: give up on a server that sends less than 1 kB/s for this long."""
+    channels: NumBands | None
+    """Bands of every image, kept as they are, 8 or 16 bits or float32: TIFF, PNG, .npy; null: 8-bit grey or RGB."""
+    bands: Annotated[list[BandNumber], Field(min_length=1, max_length=16)] | None
+    """Bands to use, counted from 0, such as `[0, 1, 3]`; null: all."""
     resize: PositiveInt | None
     """Shorter side in pixels to which larger images are reduced before they are stored; null: no resizing."""
     format: Literal["auto", "raw", "encoded"]
@@ -386,8 +395,12 @@ class TrainParams(Section):
     """SHA-256 of `resume_from`, if that is a file."""
     allow_noncommercial: bool
     """Accept pretrained weights whose licence forbids, or may forbid, commercial use."""
-    image_size: Annotated[int, Field(ge=1, le=4096)] | None
-    """Side in pixels of the square input; null: what pretrained weights expect, else the images' own size, else 224."""
+    image_size: ImageSize | None
+    """Side in pixels of the square input, or `[height, width]`; null: as pretrained weights expect, else the images', or 224."""
+    resize: Literal["crop", "letterbox", "squash"]
+    """To reach `image_size`: `crop` the centre, `letterbox`: the whole image between black bars, `squash`: its shape changes."""
+    preprocess: list[Target]
+    """Transforms without randomness of every image, in training before augmentation, in evaluation and in prediction."""
     lr: PositiveFloat
     """Learning rate; with a schedule, its highest value."""
     epochs: PositiveInt
@@ -440,7 +453,7 @@ class TrainParams(Section):
     """Share of the epochs after which weights are averaged (SWA); the average is validated and published, such as 0.75."""
     sampler: Literal["shuffled", "balanced"]
     """`shuffled`: every image once an epoch; `balanced`: as many images, drawn so that all classes are equally frequent."""
-    image_sizes: dict[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1, le=4096)]] | None
+    image_sizes: dict[Annotated[int, Field(ge=0)], ImageSize] | None
     """Progressive resizing: training sizes from given epochs on, such as `{0: 128, 20: 192}`; validation: `image_size`."""
     metrics: Metrics
     """Further validation metrics by the names to log them under, such as `{auroc: AUROC}`: of torchmetrics, or your own."""
@@ -516,6 +529,8 @@ class PredictParams(Section):
     """Probability above which a class is predicted, as `evaluate.threshold`."""
     top_k: PositiveInt
     """Number of most probable classes to write to the CSV and JSON Lines files."""
+    embeddings: bool
+    """Also write the input of the last layer for each image, (images, features) float32, to embeddings.npy."""
     max_bad: Annotated[int, Field(ge=0)]
     """Unreadable images to skip and name; with more of them predict fails."""
     max_pixels: PositiveInt

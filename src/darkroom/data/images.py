@@ -5,15 +5,18 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from simplejpeg import decode_jpeg, decode_jpeg_header
 
-from darkroom.base.errors import one_line
+from darkroom.base.errors import InputError, one_line
+from darkroom.data.tiff import read_tiff_header
 
-ImageArray = NDArray[np.uint8]
+ImageArray = NDArray[Any]
+"""(H, W), or (H, W, C): uint8, and with `download.channels` also uint16 or float32."""
 
 # Pillow knows 36 more formats; for one of them (EPS) it starts another program, Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
@@ -23,6 +26,7 @@ JPEG_QUALITY = 90
 # A JPEG that will be resized is decoded to at least this many times the wanted size.
 MIN_REDUCTION = 2
 JPEG_START = b"\xff\xd8\xff"
+NPY_START = b"\x93NUMPY"
 # Either may hold the orientation of the camera, which only Pillow reads.
 METADATA = (b"Exif\0\0", b"tiff:Orientation")
 # Colour spaces of a JPEG that simplejpeg decodes, and what each becomes, in its own words.
@@ -50,7 +54,7 @@ class Decoded:
     Attributes
     ----------
     image : (H, W) or (H, W, 3) uint8
-        Grey values or RGB.
+        Grey values or RGB; or bands, see `darkroom.data.bands`.
     conversions
         What was done beyond reading 8-bit grey or RGB values, for example `exif_rotated`; see `decode`.
     lossy
@@ -97,9 +101,10 @@ def decode(data: bytes, max_pixels: int, side: int | None = None) -> Decoded:
     plain = _decode_plain_jpeg(data, max_pixels, side)
     if plain is not None:
         return Decoded(plain, lossy=True)
+    _refuse_bands(data)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _image_errors(lambda: _decode(data, max_pixels, side))
+        return image_errors(lambda: _decode(data, max_pixels, side))
 
 
 def convert(image: Image.Image) -> Decoded:
@@ -110,7 +115,7 @@ def convert(image: Image.Image) -> Decoded:
     ImageError
         If it cannot be converted.
     """
-    return _image_errors(lambda: _convert(image, []))
+    return image_errors(lambda: _convert(image, []))
 
 
 def encode(image: ImageArray, *, lossy: bool = False) -> bytes:
@@ -124,16 +129,26 @@ def encode(image: ImageArray, *, lossy: bool = False) -> bytes:
     return file.getvalue()
 
 
-def _image_errors(work: Callable[[], Decoded]) -> Decoded:
+def image_errors(work: Callable[[], Decoded]) -> Decoded:
+    """Return what `work` does, with its exceptions as an `ImageError`."""
     try:
         return work()
-    except (ImageError, MemoryError):
+    except (ImageError, InputError, MemoryError):
         raise
     except UnidentifiedImageError:
         # Its text holds a memory address, which would make dataset.json differ from run to run.
         raise ImageError("is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image") from None
     except Exception as error:
         raise ImageError(f"is damaged ({one_line(error)[:100]})") from error
+
+
+def _refuse_bands(data: bytes) -> None:
+    """Refuse what would lose bands: arrays, and TIFFs with more bands than colours and alpha."""
+    if data.startswith(NPY_START):
+        raise ImageError("is a NumPy array; set download.channels to the number of its bands")
+    tiff = read_tiff_header(data)
+    if tiff and not tiff.is_colour:
+        raise ImageError(f"has {tiff.bands} bands that are not RGB with alpha; set download.channels to {tiff.bands}")
 
 
 def _decode_plain_jpeg(data: bytes, max_pixels: int, side: int | None) -> ImageArray | None:

@@ -35,7 +35,9 @@ class Example(NamedTuple):
     id: str
     """A name that no other image of the source has."""
     data: Data
-    """A path, the bytes of a file, (H, W) or (H, W, 3) uint8, or a function that returns bytes or pixels."""
+    """A path, the bytes of a file, (H, W) or (H, W, 3) uint8, or a function that returns bytes or pixels.
+
+    With `download.channels`, pixels are (H, W) or (H, W, C) uint8, uint16 or float32."""
     label: str | Sequence[str]
     """Name of its class; in a multilabel set a list of names, which may be empty."""
     split: str = "train"

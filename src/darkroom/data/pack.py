@@ -1,7 +1,6 @@
 """Reading data/raw: the images, labels and hashes that the download stage packed."""
 
 import json
-import tokenize
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -11,19 +10,19 @@ from numpy.typing import NDArray
 
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError, RunError
-from darkroom.data.images import ImageArray, ImageError, decode
+from darkroom.data.bands import STORED, Bands, DType, network_values, read_image, shown_image
+from darkroom.data.images import ImageArray, ImageError
 from darkroom.data.labels import Labels, labels_from_arrow
 from darkroom.data.listing import SPLITS
+from darkroom.data.pack_arrays import Images, map_images, numbers, verify_files
 from darkroom.data.perceptual_hash import HASH_BYTES
 
-FORMATS = ("raw", "encoded")
 SHARD_NAME = "images-{:03d}.bin"
 TASKS = ("multiclass", "multilabel")
 COLUMNS = ("id", "label", "split", "group", "extra", "pixel_hash", "near_hash", "height", "width")
 
 Rows = NDArray[np.int64]
 """Row numbers of a pack."""
-Images = NDArray[np.uint8] | list[NDArray[np.uint8]]
 
 
 class Pack:
@@ -40,7 +39,11 @@ class Pack:
     classes : list of str
         Class names; a label is an index into it.
     channels : int
-        1 if every image is grey, else 3.
+        1 if every image is grey, else 3; or the number of bands.
+    bands : Bands or None
+        What `download.channels` and `download.bands` were; None: the images are grey or RGB.
+    dtype : str
+        uint8; of bands also uint16 or float32.
     is_encoded : bool
         Whether the images are stored as encoded files, not as pixels.
     size : (H, W) or None
@@ -60,15 +63,19 @@ class Pack:
         self.classes: list[str] = dataset["classes"]
         self.channels: int = dataset["channels"]
         self.resize: int | None = dataset["resize"]
+        self.bands = Bands(**dataset["bands"]) if "bands" in dataset else None
+        # Files that are stored have the chosen bands alone.
+        self._file_bands = Bands(channels=self.channels) if self.bands else None
+        self.dtype: DType = dataset.get("dtype", "uint8")
         self.is_encoded = dataset["format"] == "encoded"
         self.size: tuple[int, int] | None = None if isinstance(images, list) else (images.shape[1], images.shape[2])
-        self.sizes = np.stack([_numbers(index["height"]), _numbers(index["width"])], axis=1)
+        self.sizes = np.stack([numbers(index["height"]), numbers(index["width"])], axis=1)
         self.labels: Labels = labels_from_arrow(index["label"], len(self.classes), multilabel=dataset["task"] == "multilabel")
         self.splits: NDArray[np.str_] = np.array(index["split"].to_pylist(), dtype=str)
         self._index, self._images = index, images
         self._withheld: NDArray[np.bool_] | None = None
         if self.size is None:
-            self._shards, self._offsets, self._lengths = (_numbers(index[name]) for name in ("shard", "offset", "length"))
+            self._shards, self._offsets, self._lengths = (numbers(index[name]) for name in ("shard", "offset", "length"))
 
     @classmethod
     def open(cls, directory: Path, *, verify: bool = True) -> Self:
@@ -89,11 +96,11 @@ class Pack:
         try:
             dataset = files.read_sealed_json(directory / "dataset.json")
             if verify:
-                _verify(directory, dataset["files"])
+                verify_files(directory, dataset["files"])
             # Not read_table, which imports pandas.
             with pq.ParquetFile(directory / "index.parquet") as file:
                 index = file.read()
-            pack = cls(directory, dataset, index, _map_images(directory, dataset))
+            pack = cls(directory, dataset, index, map_images(directory, dataset, SHARD_NAME))
             pack._check(dataset["count"])
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, pa.ArrowException) as error:
             raise InputError(
@@ -110,12 +117,13 @@ class Pack:
         if isinstance(self._images, list):
             complete = self._are_complete(self._images)
         else:
-            num_images, complete = len(self._images), self._images.shape[3] == self.channels
+            num_images = len(self._images)
+            complete = self._images.shape[3] == self.channels and self._images.dtype == STORED[self.dtype]
         if not (len(self.labels) == num_images == count and complete):
             raise ValueError("dataset.json, the index and the images do not match")
         listed = isinstance(self.classes, list) and all(isinstance(name, str) for name in self.classes)
-        if self.channels not in (1, 3) or not listed:
-            raise ValueError("the classes are not texts, or the channels neither 1 nor 3")
+        if self.channels not in (range(1, 17) if self.bands else (1, 3)) or not listed:
+            raise ValueError(f"the classes are not texts, or {self.channels} is a wrong number of channels")
         if not np.isin(self.splits, SPLITS).all():
             raise ValueError("an image is in an unknown split")
 
@@ -125,8 +133,9 @@ class Pack:
             return False
         ends = np.zeros(len(shards), np.int64)
         np.maximum.at(ends, self._shards, self._offsets + self._lengths)
-        areas = self.sizes.prod(axis=1, dtype=np.int64)
-        fitting = self.is_encoded or ((self._lengths == areas) | (self._lengths == 3 * areas)).all()
+        areas = self.sizes.prod(axis=1, dtype=np.int64) * np.dtype(STORED[self.dtype]).itemsize
+        channels = (self.channels,) if self.bands else (1, 3)
+        fitting = self.is_encoded or np.any([self._lengths == each * areas for each in channels], axis=0).all()
         return bool(fitting) and ends.tolist() == [len(shard) for shard in shards]
 
     @cached_property
@@ -172,11 +181,15 @@ class Pack:
         return len(self.labels)
 
     def __getitem__(self, row: int) -> ImageArray:
-        """Return a copy of one image, (H, W, C) uint8."""
+        """Return a copy of one image, (H, W, C) of `dtype`."""
         return self.read(row)
 
+    def shown(self, row: int) -> NDArray[np.uint8]:
+        """Return an image for people to look at, (H, W, 1) or (H, W, 3) uint8; see `shown_image`."""
+        return shown_image(self.read(row))
+
     def read(self, row: int, side: int | None = None) -> ImageArray:
-        """Return a copy of one image, (H, W, C) uint8; it may be smaller if `side`, the shorter side to resize to, is given.
+        """Return a copy of one image, (H, W, C) of `dtype`; it may be smaller if `side`, the shorter side to resize to, is given.
 
         A large JPEG is then decoded at a fraction of its size; see `decode`.
 
@@ -192,9 +205,9 @@ class Pack:
         content = self._images[shard][start : start + length]
         try:
             if self.is_encoded:
-                image = decode(content.tobytes(), int(self.sizes[row].prod(dtype=np.int64)), side).image
+                image = read_image(content.tobytes(), int(self.sizes[row].prod(dtype=np.int64)), side, self._file_bands).image
             else:
-                image = np.array(content).reshape(*self.sizes[row], -1)
+                image = np.array(content).view(STORED[self.dtype]).reshape(*self.sizes[row], -1)
         except ImageError as error:
             name = paths.shown(self.directory / SHARD_NAME.format(shard))
             raise InputError(f"{name}: '{self.ids[row]}' {error}; the file is damaged, run 'dvc checkout'") from error
@@ -206,44 +219,11 @@ class Pack:
         return np.repeat(image, 3, axis=2) if image.shape[2] < self.channels else image
 
     def batch(self, rows: NDArray[np.int64]) -> ImageArray:
-        """Return copies of the images of (n,) rows as (n, H, W, C) uint8, if the pack has a `size`."""
+        """Return the images of (n,) rows as the network sees them, (n, H, W, C) uint8 or float32, if the pack has a `size`."""
         assert not isinstance(self._images, list), "these images are not stored as pixels of one size"
         self._check_withheld(rows)
-        return np.asarray(self._images[rows])
+        return network_values(np.asarray(self._images[rows]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The third item becomes attributes of the opened pack.
         return partial(type(self).open, verify=False), (self.directory,), {"_withheld": self._withheld}
-
-
-def _numbers(column: Any) -> NDArray[Any]:
-    """Return a column of numbers without copying; `to_numpy` would import pandas, which takes 0.3 s."""
-    return np.from_dlpack(column.combine_chunks())
-
-
-def _verify(directory: Path, recorded: dict[str, str]) -> None:
-    for name, digest in recorded.items():
-        if files.sha256(directory / name) != digest:
-            raise ValueError(f"{name} does not have the SHA-256 that dataset.json records")
-
-
-def _load_npy(path: Path) -> NDArray[np.uint8]:
-    try:
-        images: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (tokenize.TokenError, SyntaxError, OverflowError) as error:  # the header is a Python literal
-        raise ValueError(f"{path.name} has no readable header ({error})") from error
-    return images
-
-
-def _map_images(directory: Path, dataset: dict[str, Any]) -> Images:
-    """Return the pixels (N, H, W, C), or one array of bytes for each shard."""
-    if dataset["format"] not in FORMATS:
-        raise ValueError(f"dataset.json has the unknown format {dataset['format']!r}")
-    # As a plain array: indexing a memmap returns a memmap, which is slower.
-    if "images.npy" not in dataset["files"]:
-        names = [SHARD_NAME.format(number) for number in range(len(dataset["files"]) - 1)]
-        return [np.asarray(np.memmap(directory / name, np.uint8, mode="r")) for name in names]
-    images = _load_npy(directory / "images.npy")
-    if images.ndim != 4 or images.dtype != np.uint8:
-        raise ValueError(f"images.npy holds {images.dtype} of shape {images.shape}")
-    return np.asarray(images)

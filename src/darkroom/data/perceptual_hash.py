@@ -7,6 +7,7 @@ coefficients of 64 by 64 luma values. It is computed in whole numbers, so that e
 import numpy as np
 from PIL import Image
 
+from darkroom.data.bands import shown_image
 from darkroom.data.images import ImageArray
 
 HASH_BYTES = 32
@@ -26,11 +27,14 @@ def perceptual_hash(image: ImageArray) -> bytes | None:
 
     Parameters
     ----------
-    image : (H, W) or (H, W, 3) uint8
-        As `decode` returns it.
+    image : (H, W) or (H, W, C)
+        As `read_image` returns it; of several bands, the first three are compared, or the first.
     """
     if min(image.shape[:2]) < MIN_SIDE:
         return None
+    if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)):
+        image = shown_image(image)
+        image = image[..., 0] if image.shape[2] == 1 else image
     grey = Image.fromarray(image).convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=2.0)
     values = np.asarray(grey, np.float64)
     if values.std() < MIN_DEVIATION:

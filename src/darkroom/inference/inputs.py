@@ -10,7 +10,7 @@ from darkroom.data.labels import names
 from darkroom.data.listing import printable
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.inference.photos import Photos, find_photos
+from darkroom.inference.photos import PhotoReader, Photos, find_photos, without_arrays
 from darkroom.reporting.predictions import Predictions
 
 Model = Path | Callable[[], Any]
@@ -51,9 +51,14 @@ def predict_test_split(model: Model, params: Params) -> Predictions:
     predictor = Predictor.load(model, params, "predict")
     predictor.model.check_data(data_hashes(paths.RAW, split))
     rows = split.rows["test"]
-    probabilities = predict_rows(predictor, pack, rows, **params.predict.model_dump(include={"batch_size", "tta"}))
+    embedder = _make_embedder(predictor, params)
+    how = params.predict.model_dump(include={"batch_size", "tta"}) | ({"passing": embedder.passing} if embedder else {})
+    probabilities = predict_rows(predictor, pack, rows, **how)
+    embeddings = embedder.result() if embedder else None
     ids, actual = [pack.ids[row] for row in rows], names(pack.labels[rows], pack.classes)
-    return Predictions(paths=ids, probabilities=probabilities, actual=actual, given=pack.extra(rows), **predictor.about)
+    return Predictions(
+        paths=ids, probabilities=probabilities, actual=actual, given=pack.extra(rows), embeddings=embeddings, **predictor.about
+    )
 
 
 def predict_files(chosen: Sequence[str | Path], model: Model, params: Params) -> Predictions:
@@ -64,9 +69,22 @@ def predict_files(chosen: Sequence[str | Path], model: Model, params: Params) ->
     from darkroom.inference.predictor import Predictor
 
     predictor = Predictor.load(model, params, "predict")
-    seen = predictor.model.card.preprocessing.model_dump(include={"image_size", "channels", "resize"})
-    photos = Photos(found, params.predict, **seen)
-    probabilities = predict_photos(predictor, photos, tta=params.predict.tta)
+    if predictor.seen.bands is None:
+        found = without_arrays(found, chosen)
+    photos = Photos(found, params.predict, PhotoReader.of(predictor.seen, predictor.preprocess))
+    embedder = _make_embedder(predictor, params)
+    probabilities = predict_photos(
+        predictor, photos, tta=params.predict.tta, **({"passing": embedder.passing} if embedder else {})
+    )
+    embeddings = embedder.result() if embedder else None
     photos.check(params.predict.max_bad)
     shown = [printable(paths.shown(path)) for path in photos.read]
-    return Predictions(paths=shown, probabilities=probabilities, **predictor.about)
+    return Predictions(paths=shown, probabilities=probabilities, embeddings=embeddings, **predictor.about)
+
+
+def _make_embedder(predictor: Any, params: Params) -> Any:
+    if not params.predict.embeddings:
+        return None
+    from darkroom.inference.embeddings import Embedder
+
+    return Embedder(predictor)

@@ -1,18 +1,24 @@
 """Image files to predict: finding them, and reading them batch by batch."""
 
 import os
+import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import PredictParams
-from darkroom.data.images import EXTENSIONS, ImageArray, ImageError, decode
-from darkroom.data.resizing import fit, resize
+from darkroom.data.bands import Bands, DType, network_values, read_image
+from darkroom.data.images import EXTENSIONS, ImageArray, ImageError
+from darkroom.data.resizing import Size, Way, fit, height_and_width, resize
+
+# Bands may also come in arrays.
+ARRAY = ".npy"
 
 
 def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
@@ -33,7 +39,7 @@ def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(_walk(path))
             if not inside:
-                raise InputError(f"{path}: holds no image ({', '.join(EXTENSIONS)}); name another folder")
+                raise _no_image(path)
             found += inside
         elif path.is_file():
             found.append(path)
@@ -44,14 +50,87 @@ def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
     return found
 
 
+def without_arrays(found: Sequence[Path], chosen: Sequence[str | Path]) -> list[Path]:
+    """Leave out arrays in folders, which are no images for a model of grey or RGB."""
+    named = {Path(path) for path in chosen}
+    kept = [path for path in found if path.suffix.lower() != ARRAY or path in named]
+    if not kept:
+        raise _no_image(Path(chosen[0]))
+    return kept
+
+
+def _no_image(folder: Path) -> InputError:
+    return InputError(f"{folder}: holds no image ({', '.join(EXTENSIONS)}); name another folder")
+
+
 # Batches that are read ahead.
 AHEAD = 1
+
+
+@dataclass(frozen=True)
+class PhotoReader:
+    """From the bytes of a file to the image that the network is given: as download, the pack and training have made theirs.
+
+    Attributes
+    ----------
+    image_size, channels, resize, way, dtype, bands
+        As in the model's `Preprocessing`.
+    preprocess
+        Its steps, which one thread at a time applies.
+    """
+
+    image_size: Size
+    channels: int
+    resize: int | None = None
+    way: Way = "crop"
+    dtype: DType = "uint8"
+    bands: Bands | None = None
+    preprocess: Callable[[ImageArray], ImageArray] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def of(cls, seen: Any, preprocess: Callable[[ImageArray], ImageArray] | None) -> "PhotoReader":
+        """Return the reader for a model's `Preprocessing`."""
+        same = ("image_size", "channels", "resize", "way", "dtype", "bands")
+        return cls(**{name: getattr(seen, name) for name in same}, preprocess=preprocess)
+
+    def __call__(self, data: bytes, max_pixels: int) -> ImageArray:
+        """Return the image (height, width, channels).
+
+        Raises
+        ------
+        ImageError
+            If it cannot be read, or has other bands than the training images.
+        """
+        whole = None if self.preprocess else max(height_and_width(self.image_size))
+        return self.prepare(read_image(data, max_pixels, self.resize or whole, self.bands).image)
+
+    def prepare(self, image: ImageArray) -> ImageArray:
+        """Return the image (height, width, channels) of a decoded one, (H, W) or (H, W, C); errors as above."""
+        if image.dtype != self.dtype:
+            raise ImageError(f"has {image.dtype} values, but the model was trained on {self.dtype}")
+        if self.resize is not None:
+            image = resize(image, self.resize)
+        image = network_values(image if image.ndim == 3 else image[..., None])
+        if self.bands and image.shape[2] != self.channels:
+            raise ImageError(f"has {image.shape[2]} band(s), but the model was trained on {self.channels}")
+        if self.preprocess:
+            with self.lock:
+                image = self.preprocess(image)
+        return fit(image, self.image_size, self.channels, self.way)
 
 
 class Photos:
     """Batches of images at the size that the network takes; unreadable ones are skipped and listed.
 
-    They are first resized to `resize`, as `download.resize` did with the training images.
+    Parameters
+    ----------
+    paths
+        The files.
+    params
+        Section `predict` of params.yaml.
+    reader
+        Makes the network's image of a file.
 
     Attributes
     ----------
@@ -61,11 +140,8 @@ class Photos:
         Images that could not be read, with the reason.
     """
 
-    def __init__(
-        self, paths: Sequence[Path], params: PredictParams, *, image_size: int, channels: int, resize: int | None = None
-    ):
-        self.paths, self.batch_size, self.max_pixels = paths, params.batch_size, params.max_pixels
-        self.image_size, self.channels, self.resize = image_size, channels, resize
+    def __init__(self, paths: Sequence[Path], params: PredictParams, reader: PhotoReader):
+        self.paths, self.batch_size, self.max_pixels, self.reader = paths, params.batch_size, params.max_pixels, reader
         self.read: list[Path] = []
         self.bad: list[tuple[Path, str]] = []
 
@@ -73,8 +149,8 @@ class Photos:
         """Return the number of batches if every image can be read."""
         return -(-len(self.paths) // self.batch_size)
 
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield batches (n, image_size, image_size, channels) uint8; images are decoded in threads."""
+    def __iter__(self) -> Iterator[ImageArray]:
+        """Yield batches (n, height, width, channels); images are decoded in threads."""
         threads = ThreadPoolExecutor(os.cpu_count())
         begun: deque[list[tuple[Path, Future[ImageArray | str]]]] = deque()
         try:
@@ -110,10 +186,7 @@ class Photos:
 
     def _read_one(self, path: Path) -> ImageArray | str:
         try:
-            image = decode(path.read_bytes(), self.max_pixels, self.resize or self.image_size).image
-            if self.resize is not None:
-                image = resize(image, self.resize)
-            return fit(image, self.image_size, self.channels)
+            return self.reader(path.read_bytes(), self.max_pixels)
         except (ImageError, OSError) as error:
             return str(error)
 
@@ -125,5 +198,5 @@ def _walk(folder: Path) -> Iterator[Path]:
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(Path(entry.path))
-            elif Path(entry.name).suffix.lower() in EXTENSIONS and entry.is_file():
+            elif Path(entry.name).suffix.lower() in (*EXTENSIONS, ARRAY) and entry.is_file():
                 yield Path(entry.path)

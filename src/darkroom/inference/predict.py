@@ -1,7 +1,7 @@
 """Probabilities of a trained network for images, without Lightning. N images, K classes."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -14,9 +14,8 @@ from torch import Tensor
 from darkroom.base.errors import RunError
 from darkroom.data.images import ImageArray
 from darkroom.data.pack import Pack, Rows
-from darkroom.data.resizing import fit, resize
 from darkroom.inference.backends import Network
-from darkroom.inference.photos import Photos
+from darkroom.inference.photos import PhotoReader, Photos
 from darkroom.inference.predictor import Predictor
 from darkroom.inference.tta import TTAModel
 from darkroom.input.dataset import ImageDataset
@@ -68,25 +67,29 @@ def predict_probabilities(
     return probabilities
 
 
-def predict_rows(predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none") -> Probabilities:
+Passing = Callable[[Iterable[Tensor]], Iterable[Tensor]]
+"""What sees the batches on their way to the network."""
+
+
+def predict_rows(
+    predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none", passing: Passing = iter
+) -> Probabilities:
     """Return the probabilities (len(rows), K) of rows of the pack; each of them is read once."""
-    images = ImageDataset.for_network(pack, predictor.model.card.preprocessing)
+    images = ImageDataset.for_network(pack, predictor.seen, predictor.preprocess)
     readers = num_readers(predictor.hardware, images, on_gpu=predictor.device.type == "cuda")
     loader = make_loader(images, SequentialBatchSampler(rows, batch_size=batch_size), readers=readers)
-    return _predict(predictor, (batch["images"] for batch in loader), len(loader), tta)
+    return _predict(predictor, passing(batch["images"] for batch in loader), len(loader), tta)
 
 
-def predict_photos(predictor: Predictor, photos: Photos, *, tta: str = "none") -> Probabilities:
+def predict_photos(predictor: Predictor, photos: Photos, *, tta: str = "none", passing: Passing = iter) -> Probabilities:
     """Return the probabilities (len(photos.read), K) of images from files."""
     images = (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos)
-    return _predict(predictor, images, len(photos), tta)
+    return _predict(predictor, passing(images), len(photos), tta)
 
 
 def predict_images(predictor: Predictor, images: Sequence[ImageArray], *, batch_size: int, tta: str = "none") -> Probabilities:
-    """Return the probabilities (len(images), K) of images (H, W) or (H, W, C) uint8, cropped and resized as photos are."""
-    expected = predictor.model.card.preprocessing
-    smaller = (image if expected.resize is None else resize(image, expected.resize) for image in images)
-    fitted = (fit(image, expected.image_size, expected.channels) for image in smaller)
+    """Return the probabilities (len(images), K) of images (H, W) or (H, W, C), prepared as photos are."""
+    fitted = map(PhotoReader.of(predictor.seen, predictor.preprocess).prepare, images)
     batches = (
         torch.from_numpy(np.stack(list(islice(fitted, batch_size)))).permute(0, 3, 1, 2)
         for _ in range(0, len(images), batch_size)

@@ -13,7 +13,10 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError, warn
 from darkroom.base.params import HardwareParams, Params
 from darkroom.inference.backends import BACKENDS, Backend
+from darkroom.input.preprocess import Preprocess, published_preprocess
 from darkroom.metrics.decision import THRESHOLD, Decision
+from darkroom.models.model_json import CARD
+from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.saving import Published, load_model
 
 # Number of images on which precisions are compared by time and predicted classes.
@@ -39,6 +42,8 @@ class Predictor:
     ----------
     decision : Decision
         Which classes are predicted.
+    preprocess : Preprocess or None
+        What every image goes through first.
     precision : str
         The precision; `auto` until the first images have chosen it.
 
@@ -67,6 +72,7 @@ class Predictor:
         self.model, self.hardware, self.stage, self.name, self.precision = model, hardware, stage, backend, precision
         self._backend: Backend = BACKENDS[backend](model.network, hardware, f"{stage}.backend")
         self._is_ready = False
+        self.preprocess: Preprocess | None = None
         key = f"{stage}.precision"
         if precision != "auto":
             self._backend.check(precision, key)
@@ -76,9 +82,17 @@ class Predictor:
     @classmethod
     def load(cls, model: Path | OpenModel, params: Params, stage: str) -> Self:
         """Load the model of a folder, or another one, with backend and precision of `evaluate` or `predict` in params.yaml."""
-        published = load_model(model, params, paths.shown(model)) if isinstance(model, Path) else model()
+        name = paths.shown(model) if isinstance(model, Path) else "model"
+        published = load_model(model, params, name) if isinstance(model, Path) else model()
         how = getattr(params, stage).model_dump(include={"backend", "precision", "threshold"})
-        return cls(published, params.hardware, stage, **how)
+        predictor = cls(published, params.hardware, stage, **how)
+        predictor.preprocess = published_preprocess(params, predictor.seen, f"{name}/{CARD}")
+        return predictor
+
+    @property
+    def seen(self) -> Preprocessing:
+        """What the network expects of an image."""
+        return self.model.card.preprocessing
 
     @property
     def device(self) -> torch.device:

@@ -28,10 +28,10 @@ class TTAModel(nn.Module):
         views = [images]
         if self.tta == "flip_shift":
             height, width = images.shape[2:]
-            by = max(1, round(height / 32))
+            down, right = (max(1, round(side / 32)) for side in (height, width))
             # Replication padding is not implemented for bytes.
-            padded = functional.pad(images.float(), [by] * 4, mode="replicate").to(images.dtype)
-            views += [padded[:, :, :height, :width], padded[:, :, 2 * by :, 2 * by :]]
+            padded = functional.pad(images.float(), [right, right, down, down], mode="replicate").to(images.dtype)
+            views += [padded[:, :, :height, :width], padded[:, :, 2 * down :, 2 * right :]]
         if self.tta != "none":
             views += [view.flip(-1) for view in views]
         return torch.stack([self.network(view) for view in views]).mean(0)

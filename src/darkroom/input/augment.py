@@ -1,7 +1,7 @@
 """Augmentations of batches and of single images, to be used alone or with transforms of torchvision and albumentations.
 
-Each is a pure function of uint8 images and uniform random numbers, so that the result depends only on seed, epoch and
-image, never on the batch or the process.
+Each is a pure function of images, uint8 or float32, and uniform random numbers, so that the result depends only on seed, epoch
+and image, never on the batch or the process.
 """
 
 import math
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from darkroom.data.resizing import Size, height_and_width
 from darkroom.input.pixel_moves import mirror_by_choice, mirror_in_numpy, shift_by_index, shift_in_numpy
 
 CROP_TRIES = 3
@@ -38,7 +39,7 @@ class BatchAugmentation(Augmentation):
 
     @abstractmethod
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
-        """Return augmented images (N, C, H, W) uint8 of images (N, C, H, W) uint8 and numbers (N, R) in [0, 1)."""
+        """Return augmented images (N, C, H, W) of images (N, C, H, W) of the same type, and numbers (N, R) in [0, 1)."""
 
 
 class ImageAugmentation(Augmentation):
@@ -52,23 +53,23 @@ class ImageAugmentation(Augmentation):
         return None
 
     @abstractmethod
-    def __call__(self, image: Tensor, random: NDArray[np.float32], size: int) -> Tensor:
-        """Return an augmented image (C, h, w) uint8 of an image (C, H, W) uint8 and numbers (R,) in [0, 1).
+    def __call__(self, image: Tensor, random: NDArray[np.float32], size: Size) -> Tensor:
+        """Return an augmented image (C, h, w) of an image (C, H, W) of the same type, and numbers (R,) in [0, 1).
 
-        `size` is the side of the square that the network sees; a result of another size is cropped and resized to it.
+        `size` is the side of the square that the network sees, or its height and width; a result of another size is fitted to it.
         """
 
-    def each(self, images: Iterable[Tensor], random: NDArray[np.float32], size: int) -> Iterable[Tensor]:
+    def each(self, images: Iterable[Tensor], random: NDArray[np.float32], size: Size) -> Iterable[Tensor]:
         """Return N augmented images for random numbers (N, R), one after the other."""
         return map(self, images, random, repeat(size))
 
-    def batch(self, images: Iterable[Tensor], random: NDArray[np.float32], size: int) -> Tensor | Iterable[Tensor]:
-        """Return the same for images with the same number of channels, or one tensor (N, C, size, size) uint8."""
+    def batch(self, images: Iterable[Tensor], random: NDArray[np.float32], size: Size) -> Tensor | Iterable[Tensor]:
+        """Return the same for images with the same number of channels, or one tensor (N, C, height, width)."""
         return self.each(images, random, size)
 
 
 class RandomCropResize(ImageAugmentation):
-    """Crop a rectangle of random area and aspect ratio, and resize it to the network's square.
+    """Crop a rectangle of random area and aspect ratio, and resize it to the size of the network's input.
 
     As torchvision's RandomResizedCrop with antialiasing, but with given random numbers, so that threads can run it, and with
     three attempts in place of ten before the last rectangle is clipped to the image.
@@ -96,28 +97,28 @@ class RandomCropResize(ImageAugmentation):
         """Return the shorter side with which the smallest rectangle still has `size` pixels."""
         return math.ceil(size / math.sqrt(self.scale[0]))
 
-    def __call__(self, image: Tensor, random: NDArray[np.float32], size: int) -> Tensor:
-        """Return a square (C, size, size) uint8."""
-        square = torch.empty(size, size, len(image), dtype=torch.uint8).permute(2, 0, 1)
-        self._write(image, random, square)
-        return square
+    def __call__(self, image: Tensor, random: NDArray[np.float32], size: Size) -> Tensor:
+        """Return an image (C, height, width)."""
+        made = torch.empty(*height_and_width(size), len(image), dtype=image.dtype).permute(2, 0, 1)
+        self._write(image, random, made)
+        return made
 
-    def batch(self, images: Iterable[Tensor], random: NDArray[np.float32], size: int) -> Tensor:
-        """Return squares (N, C, size, size) uint8."""
-        squares = torch.empty(0)
+    def batch(self, images: Iterable[Tensor], random: NDArray[np.float32], size: Size) -> Tensor:
+        """Return images (N, C, height, width)."""
+        made = torch.empty(0)
         for number, image in enumerate(images):
             if number == 0:
-                squares = torch.empty(len(random), size, size, len(image), dtype=torch.uint8).permute(0, 3, 1, 2)
-            self._write(image, random[number], squares[number])
-        return squares
+                made = torch.empty(len(random), *height_and_width(size), len(image), dtype=image.dtype).permute(0, 3, 1, 2)
+            self._write(image, random[number], made[number])
+        return made
 
-    def _write(self, image: Tensor, random: NDArray[np.float32], square: Tensor) -> None:
-        """Write the square to (C, size, size) with the channels last; a copy would take a tenth longer."""
+    def _write(self, image: Tensor, random: NDArray[np.float32], made: Tensor) -> None:
+        """Write the image to (C, height, width) with the channels last; a copy would take a tenth longer."""
         top, left, height, width = self._rectangle(image.shape[1], image.shape[2], random.tolist())
         cut = image[:, top : top + height, left : left + width]
         # functional.interpolate calls this, but has no argument for the output.
         batch = cut.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
-        torch.ops.aten._upsample_bilinear2d_aa.out(batch, square.shape[1:], False, None, None, out=square[None])
+        torch.ops.aten._upsample_bilinear2d_aa.out(batch, made.shape[1:], False, None, None, out=made[None])
 
     def _rectangle(self, height: int, width: int, random: list[float]) -> tuple[int, int, int, int]:
         """Return top, left, height and width."""
@@ -144,7 +145,7 @@ class RandomShift(BatchAugmentation):
         self.pixels = pixels
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
-        """Return (N, C, H, W) uint8 images, each shifted by its own number of pixels."""
+        """Return (N, C, H, W) images, each shifted by its own number of pixels."""
         start = (random * (2 * self.pixels + 1)).long()  # N 2
         move = shift_in_numpy if images.device.type == "cpu" else shift_by_index
         return move(images, start, self.pixels)
@@ -162,7 +163,7 @@ class RandomFlip(BatchAugmentation):
         self.probability = probability
 
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
-        """Return (N, C, H, W) uint8 images, some of them mirrored."""
+        """Return (N, C, H, W) images, some of them mirrored."""
         is_kept = random[:, 0] >= self.probability
         mirror = mirror_in_numpy if images.device.type == "cpu" else mirror_by_choice
         return mirror(images, is_kept)

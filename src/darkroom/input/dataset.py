@@ -4,8 +4,6 @@ N images in a batch, C channels, H by W pixels, R random numbers per image.
 """
 
 import copy
-import random
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -15,16 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from darkroom.base.errors import InputError, described
 from darkroom.data.pack import Pack, Rows
-from darkroom.data.resizing import fit
+from darkroom.data.resizing import Size, Way, fit, height_and_width
 from darkroom.data.rng import generator
-from darkroom.input.albumentations import ArrayTransform, transform_array
 from darkroom.input.augment import Augmentation, BatchAugmentation, ImageAugmentation
+from darkroom.input.image_cache import ImageCache
+from darkroom.input.preprocess import ImageReader, Preprocess
 from darkroom.input.samplers import AUGMENT, BatchKey
+from darkroom.input.transforms import transform_image
 from darkroom.models.preprocessing import Preprocessing
 
-# One tensor (N, C, H, W) if all have one size, else one (C, h, w) after the other; always uint8.
+# One tensor (N, C, H, W) if all have one size, else one (C, h, w) after the other; uint8, or float32 of other types of values.
 ImageTensors = Tensor | Iterable[Tensor]
 
 
@@ -32,84 +31,79 @@ class Batch(TypedDict):
     """What a network is trained on and measured on."""
 
     images: Tensor
-    """(N, C, H, W) uint8"""
+    """(N, C, H, W) uint8; float32 if the pack has uint16 or float32"""
     labels: Tensor
     """(N,) int64, or (N, K) float32 of 0 and 1 in a multilabel set"""
     rows: Tensor
     """(N,) int64, where the images stand in the pack"""
 
 
-class ImageCache:
-    """Images that stay in memory once they were read, up to a number of bytes.
-
-    Threads may share it.
-
-    Parameters
-    ----------
-    num_bytes
-        Largest size of all images.
-    """
-
-    def __init__(self, num_bytes: int):
-        self.num_bytes = num_bytes
-        self._images: dict[int, NDArray[np.uint8]] = {}
-        self._free = num_bytes
-        self._lock = threading.Lock()
-
-    def get(self, row: int) -> NDArray[np.uint8] | None:
-        """Return the image (H, W, C) of a row, or None."""
-        return self._images.get(row)
-
-    def add(self, row: int, image: NDArray[np.uint8]) -> None:
-        """Keep an image if there is room."""
-        with self._lock:
-            if image.nbytes <= self._free and row not in self._images:
-                self._images[row] = image
-                self._free -= image.nbytes
-
-
 class ImageDataset(Dataset[Batch]):
-    """Batches of the pack by (epoch, rows), augmented if there are transforms, cropped and resized to a square.
+    """Batches of the pack by (epoch, rows), augmented if there are transforms, fitted to the size of the network's input.
 
     Parameters
     ----------
     pack
         The images.
     image_size, channels
-        Of the network's input.
+        Of the network's input; the side of a square, or height and width.
     transforms
-        Augmentations of batches and of images, callables on single images (C, H, W) uint8 and array transforms, in the order
-        of train.augment.
+        Augmentations of batches and of images, callables on single images (C, H, W) and array transforms, in the order of
+        train.augment.
     seed
         Seed of the augmentations.
+    way
+        How images of another shape are fitted: `train.resize`.
+    preprocess
+        What every image goes through first: `train.preprocess`.
     """
 
-    def __init__(self, pack: Pack, *, image_size: int, channels: int, transforms: Sequence[Any] = (), seed: int = 0):
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        image_size: Size,
+        channels: int,
+        transforms: Sequence[Any] = (),
+        seed: int = 0,
+        way: Way = "crop",
+        preprocess: Preprocess | None = None,
+    ):
         self.pack, self.image_size, self.channels = pack, image_size, channels
         self.transforms, self.seed = transforms, seed
-        self.sizes: dict[int, int] = {}
+        self.way, self.preprocess = way, preprocess
+        self.reader = ImageReader(pack, preprocess)
+        self.sizes: dict[int, Size] = {}
         self.cache: ImageCache | None = None
         self._numbers: dict[int, tuple[int, NDArray[np.float32]]] = {}
-        self._side = self._needed_side(image_size)
+        self._side = self._needed_side([image_size])
 
     @classmethod
-    def for_network(cls, pack: Pack, preprocessing: Preprocessing) -> "ImageDataset":
-        """Return the images of a pack as a network is evaluated on them."""
-        return cls(pack, image_size=preprocessing.image_size, channels=preprocessing.channels)
+    def for_network(cls, pack: Pack, seen: Preprocessing, preprocess: Preprocess | None) -> "ImageDataset":
+        """Return the images of a pack as a network is evaluated on them; `preprocess` are the steps of its preprocessing."""
+        return cls(pack, image_size=seen.image_size, channels=seen.channels, way=seen.way, preprocess=preprocess)
 
     def augmented(self, transforms: Sequence[Any], seed: int) -> "ImageDataset":
         """Return the same images with augmentation."""
-        return ImageDataset(self.pack, image_size=self.image_size, channels=self.channels, transforms=transforms, seed=seed)
+        return ImageDataset(
+            self.pack,
+            image_size=self.image_size,
+            channels=self.channels,
+            transforms=transforms,
+            seed=seed,
+            way=self.way,
+            preprocess=self.preprocess,
+        )
 
     def plain(self) -> "ImageDataset":
         """Return the same images without augmentation, at one size."""
         return self.augmented([], 0)
 
-    def at_sizes(self, sizes: Mapping[int, int]) -> "ImageDataset":
+    def at_sizes(self, sizes: Mapping[int, Size]) -> "ImageDataset":
         """Return the same images with sizes by the epoch from which they hold."""
         made = copy.copy(self)
         made.sizes = dict(sizes)
-        made._side = made._needed_side(max([*sizes.values(), self.image_size]))
+        made._side = made._needed_side([*sizes.values(), self.image_size])
         return made
 
     def with_cache(self, num_bytes: int) -> "ImageDataset":
@@ -121,27 +115,34 @@ class ImageDataset(Dataset[Batch]):
     @property
     def threads_can_share(self) -> bool:
         """Whether threads can share the work: transforms of other libraries draw from global generators."""
-        return all(isinstance(each, Augmentation) for each in self.transforms)
+        return self.preprocess is None and all(isinstance(each, Augmentation) for each in self.transforms)
 
     @property
     def is_sliced(self) -> bool:
         """Whether a batch is sliced from memory at once, without a loop over images."""
-        return self.pack.size is not None and all(isinstance(each, BatchAugmentation) for each in self.transforms)
+        is_whole = self.pack.size is not None and self.preprocess is None
+        return is_whole and all(isinstance(each, BatchAugmentation) for each in self.transforms)
 
     @property
     def is_as_stored(self) -> bool:
         """Whether images are stored in the size of the network's input."""
-        return self.pack.size == (self.image_size, self.image_size)
+        return self.pack.size == height_and_width(self.image_size) and self.pack.dtype in ("uint8", "float32")
 
-    def _needed_side(self, size: int) -> int | None:
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the images."""
+        return torch.uint8 if self.pack.dtype == "uint8" else torch.float32
+
+    def _needed_side(self, sizes: Iterable[Size]) -> int | None:
         """Return the shorter side that images must have when they are read; None: all pixels are needed."""
+        size = max(side for each in sizes for side in height_and_width(each))
         if all(isinstance(each, BatchAugmentation) for each in self.transforms):
             return size
         first = self.transforms[0]
         # It is not known what transforms of other libraries crop.
         return first.needed_side(size) if isinstance(first, ImageAugmentation) else None
 
-    def size_of(self, epoch: int) -> int:
+    def size_of(self, epoch: int) -> Size:
         """Return the image size of an epoch."""
         begun = [start for start in self.sizes if start <= epoch]
         return self.sizes[max(begun)] if begun else self.image_size
@@ -157,7 +158,8 @@ class ImageDataset(Dataset[Batch]):
         """Return the images (N, C, H, W) of some rows; they do not depend on the batch."""
         size = self.size_of(epoch)
         images: ImageTensors
-        if self.pack.size is None or (self.transforms and isinstance(self.transforms[0], ImageAugmentation)):
+        is_single = bool(self.transforms) and isinstance(self.transforms[0], ImageAugmentation)
+        if self.pack.size is None or self.preprocess or is_single:
             images = (_to_tensor(self._read(int(row))) for row in rows)
         else:
             images = torch.from_numpy(self.pack.batch(rows)).permute(0, 3, 1, 2)
@@ -192,12 +194,12 @@ class ImageDataset(Dataset[Batch]):
             self._numbers[number] = (epoch, numbers)
         return numbers
 
-    def _read(self, row: int) -> NDArray[np.uint8]:
+    def _read(self, row: int) -> NDArray[Any]:
         if self.cache is None:
-            return self.pack.read(row, self._side)
+            return self.reader(row, self._side)
         image = self.cache.get(row)
         if image is None:
-            image = self.pack.read(row, self._side)
+            image = self.reader(row, self._side)
             self.cache.add(row, image)
         first = self.transforms[0] if self.transforms else None
         is_spared = not isinstance(first, ImageAugmentation) or first.spares_image
@@ -206,39 +208,24 @@ class ImageDataset(Dataset[Batch]):
     def _transform_one(self, transform: Any, image: Tensor, counters: tuple[int, ...]) -> Tensor:
         # Transforms of other libraries draw from global generators, which are seeded for each image.
         seed = int(np.random.SeedSequence((self.seed, AUGMENT, *counters)).generate_state(1)[0])
-        torch.default_generator.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)
-        where = f"params.yaml: train.augment: {type(transform).__name__}"
-        try:
-            is_for_arrays = isinstance(transform, ArrayTransform)
-            transformed = transform_array(transform, image, seed) if is_for_arrays else transform(image.contiguous())
-        except Exception as error:
-            raise InputError(f"{where} fails on an image ({described(error)}); correct or remove it") from error
-        if not (isinstance(transformed, Tensor) and transformed.dtype == torch.uint8 and transformed.ndim == 3):
-            found = f"a {transformed.dtype} {tuple(transformed.shape)}" if isinstance(transformed, Tensor) else transformed
-            raise InputError(
-                f"{where} returns {found}, not uint8 (channels, height, width); "
-                "remove conversion and normalisation, which the network does itself"
-            )
-        return transformed
+        return transform_image(transform, image, seed, "train.augment")
 
-    def _fitted(self, images: ImageTensors, count: int, size: int) -> Tensor:
-        """Return images as one (count, channels, size, size) uint8 tensor."""
-        channels = self.channels
-        if isinstance(images, Tensor) and images.shape[2:] == (size, size):
+    def _fitted(self, images: ImageTensors, count: int, size: Size) -> Tensor:
+        """Return images as one (count, channels, height, width) tensor."""
+        channels, (height, width) = self.channels, height_and_width(size)
+        if isinstance(images, Tensor) and images.shape[2:] == (height, width):
             return images if images.shape[1] == channels else images.expand(-1, channels, -1, -1)
         # Channels last, as in the pack and for the network.
-        fitted = np.empty((count, size, size, channels), np.uint8)
+        fitted = np.empty((count, height, width, channels), np.uint8 if self.dtype == torch.uint8 else np.float32)
         for place, image in zip(fitted, images, strict=True):
-            is_right = image.shape == (channels, size, size)
-            place[...] = _to_array(image) if is_right else fit(_to_array(image), size, channels)
+            is_right = image.shape == (channels, height, width)
+            place[...] = _to_array(image) if is_right else fit(_to_array(image), size, channels, self.way)
         return torch.from_numpy(fitted).permute(0, 3, 1, 2)
 
 
-def _to_tensor(image: NDArray[np.uint8]) -> Tensor:
+def _to_tensor(image: NDArray[Any]) -> Tensor:
     return torch.from_numpy(image).permute(2, 0, 1)
 
 
-def _to_array(image: Tensor) -> NDArray[np.uint8]:
+def _to_array(image: Tensor) -> NDArray[Any]:
     return image.permute(1, 2, 0).numpy()

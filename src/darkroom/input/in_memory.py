@@ -1,5 +1,6 @@
 """Keeping a training's images in memory if they fit, or on the GPU, which then slices and augments the batches itself."""
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.base.params import HardwareParams
+from darkroom.data.resizing import height_and_width
 from darkroom.hardware.memory import free_memory
 from darkroom.input.augment import BatchAugmentation
 from darkroom.input.dataset import Batch, ImageDataset
@@ -116,7 +118,11 @@ class InMemoryLoader:
     @property
     def nbytes(self) -> int:
         """The memory that the images need."""
-        return self.num_images * self.batches.image_size**2 * self.batches.channels
+        return self.num_images * math.prod(self._shape) * self.batches.dtype.itemsize
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return *height_and_width(self.batches.image_size), self.batches.channels
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -146,8 +152,8 @@ class InMemoryLoader:
     def _read_images(self) -> Tensor:
         """Return the images (M, H, W, C), which are read at the first call."""
         if self._images is None:
-            size, rows = self.batches.image_size, self.sampler.rows
-            images = torch.empty(len(rows), size, size, self.batches.channels, dtype=torch.uint8, device=self.device)
+            rows = self.sampler.rows
+            images = torch.empty(len(rows), *self._shape, dtype=self.batches.dtype, device=self.device)
             plain, done = self.batches.augmented([], 0), 0
             for batch in self._fill(plain, SequentialBatchSampler(rows, batch_size=FILLED)):
                 images[done : done + len(batch["images"])] = batch["images"].permute(0, 2, 3, 1)

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from darkroom.base.errors import RunError
 from darkroom.base.params import HardwareParams
 from darkroom.data.pack import Rows
+from darkroom.data.resizing import height_and_width
 from darkroom.hardware.devices import cores
 from darkroom.input.dataset import Batch, ImageDataset
 from darkroom.input.samplers import BatchKey
@@ -136,8 +137,8 @@ class ThreadLoader:
 
     def _submit(self, threads: ThreadPoolExecutor, epoch: int, rows: Rows) -> tuple[Tensor, Rows, list[Future[None]]]:
         """Start a batch in the threads; return its tensor, its rows and the futures to wait for."""
-        size = self.batches.size_of(epoch)
-        images = torch.empty(len(rows), size, size, self.batches.channels, dtype=torch.uint8, pin_memory=self.pin_memory)
+        shape = *height_and_width(self.batches.size_of(epoch)), self.batches.channels
+        images = torch.empty(len(rows), *shape, dtype=self.batches.dtype, pin_memory=self.pin_memory)
 
         def make(part: slice) -> None:
             np.copyto(images.numpy()[part], self.batches.images(epoch, rows[part]).permute(0, 2, 3, 1).numpy())

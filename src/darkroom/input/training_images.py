@@ -10,13 +10,15 @@ from darkroom.data.pack import Pack
 from darkroom.input.albumentations import ArrayTransform
 from darkroom.input.augment import BatchAugmentation, ImageAugmentation
 from darkroom.input.dataset import ImageDataset
+from darkroom.input.preprocess import Preprocess
+from darkroom.input.transform_checks import check_suitable
 from darkroom.models.preprocessing import Preprocessing
 
 KINDS = (BatchAugmentation, ImageAugmentation, nn.Module, ArrayTransform)
 
 
-def build_training_images(params: Params, pack: Pack, preprocessing: Preprocessing) -> ImageDataset:
-    """Return the images of a pack as the network sees them in training.
+def build_training_images(params: Params, pack: Pack, seen: Preprocessing, preprocess: Preprocess | None) -> ImageDataset:
+    """Return the images of a pack as the network sees them in training; `preprocess` are the steps of its preprocessing.
 
     Raises
     ------
@@ -30,4 +32,5 @@ def build_training_images(params: Params, pack: Pack, preprocessing: Preprocessi
         )
     builder = Builder("train.augment", KINDS, params.base.allow_targets)
     transforms = [builder.build(target) for target in train.augment]
-    return ImageDataset.for_network(pack, preprocessing).augmented(transforms, params.base.seed)
+    check_suitable(transforms, "train.augment", channels=seen.channels, dtype=seen.dtype)
+    return ImageDataset.for_network(pack, seen, preprocess).augmented(transforms, params.base.seed)

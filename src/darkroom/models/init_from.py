@@ -57,7 +57,8 @@ def open_initial_weights(name: str, content: Mapping[str, bytes], key: str = KEY
     """
     card, weights = open_content(key, name, content)
     seen, origin = card.preprocessing, card.as_origin(f"{key.rpartition('.')[2]}: {name}")
-    return InitialWeights(name, card.outputs, weights, Pretrained(seen.mean, seen.std, seen.image_size, origin), key)
+    expects = Pretrained(seen.mean, seen.std, seen.image_size, origin, seen.dtype)
+    return InitialWeights(name, card.outputs, weights, expects, key)
 
 
 def load_initial_weights(

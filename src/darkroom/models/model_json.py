@@ -141,7 +141,7 @@ def make_card(
         "network": params.train.model.model_dump(by_alias=True),
         "classes": classes,
         "task": "binary" if (about or {}).get("positive_class") is not None else task,
-        "preprocessing": preprocessing.model_dump(mode="json"),
+        "preprocessing": preprocessing.model_dump(mode="json", by_alias=True),
         "epoch": best.epoch,
         "soup": soup,
         "monitor": best.monitor,

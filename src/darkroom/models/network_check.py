@@ -46,7 +46,8 @@ def checked_logits(network: nn.Module, images: Tensor, num_classes: int) -> Any:
     InputError
         If the network fails on these images, or returns anything else.
     """
-    num, channels, size, _ = images.shape
+    num, channels, height, width = images.shape
+    size = height if height == width else f"{height} x {width}"
     try:
         logits = network(images)
     except InputError:

@@ -18,6 +18,7 @@ from darkroom.models.builtin.small_vit import SmallViT
 from darkroom.models.builtin.whitened_cnn import WhitenedCNN
 from darkroom.models.errors import check_kwargs, no_weights, one_line_errors, unknown_name
 from darkroom.models.huggingface.network import build_huggingface
+from darkroom.models.stem import adapt_stem
 
 BUILTIN: dict[str, Callable[..., nn.Module]] = {
     "small_cnn": SmallCNN,
@@ -49,6 +50,7 @@ def build_network(
     RunError
         If pretrained weights cannot be downloaded.
     """
+    _refuse_num_classes(model)
     if isinstance(model, Target):
         filled = {"num_classes": num_classes, "in_channels": channels, "in_chans": channels}
         network: nn.Module = Builder("train.model", (nn.Module,), allow, filled).build(model)
@@ -62,7 +64,21 @@ def build_network(
             case "torchvision":
                 return _torchvision(model, num_classes, channels)
             case "huggingface":
-                return build_huggingface(model, num_classes=num_classes, config=config)
+                return build_huggingface(model, num_classes=num_classes, channels=channels, config=config)
+
+
+def _refuse_num_classes(model: Network | Target) -> None:
+    """Refuse another number of classes than that of the data; 0 asks for embeddings, which every model gives."""
+    for name in ("num_classes", "num_labels"):
+        where = f"params.yaml: train.model.{'' if isinstance(model, Target) else 'kwargs.'}{name}"
+        given = (model.arguments if isinstance(model, Target) else model.kwargs).get(name)
+        if given == 0 and type(given) is int:
+            raise InputError(
+                f"{where}: is 0, but a classifier needs its last layer; remove it, "
+                "and set predict.embeddings to true for the features before it"
+            )
+        if given is not None and isinstance(model, Network):
+            raise InputError(f"{where}: is {given!r}, but the data has its own number of classes, which is filled in; remove it")
 
 
 def without_weights(model: Network) -> Network:
@@ -72,8 +88,9 @@ def without_weights(model: Network) -> Network:
 
 
 def network_channels(model: Network | Target, channels: int) -> int:
-    """Return the network's input channels for images with `channels`: networks of transformers take RGB only."""
-    return 3 if isinstance(model, Network) and model.provider == "huggingface" else channels
+    """Return the network's input channels for images with `channels`: networks of transformers see grey images in RGB."""
+    is_huggingface = isinstance(model, Network) and model.provider == "huggingface"
+    return 3 if is_huggingface and channels == 1 else channels
 
 
 def _builtin(model: Network, num_classes: int, channels: int) -> nn.Module:
@@ -115,7 +132,7 @@ def _torchvision(model: Network, num_classes: int, channels: int) -> nn.Module:
             raise no_weights(model, error) from error
         _load_all_but_head(network, weights)
     if channels != 3:
-        _adapt_stem(network, channels)
+        adapt_stem(network, channels)
     return network
 
 
@@ -144,12 +161,3 @@ def _load_all_but_head(network: nn.Module, weights: dict[str, Tensor]) -> None:
     if any(not isinstance(network.get_submodule(head), nn.Linear | nn.Conv2d) for head in heads):
         raise ValueError(f"the weights do not fit {', '.join(sorted(heads))}")
     network.load_state_dict(fitting, strict=False)
-
-
-def _adapt_stem(network: nn.Module, channels: int) -> None:
-    """Adapt the first convolution to `channels` in place of RGB; for grey images its weights are summed, as in timm."""
-    from timm.models import adapt_input_conv
-
-    first = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
-    first.weight = nn.Parameter(adapt_input_conv(channels, first.weight.detach()))
-    first.in_channels = channels

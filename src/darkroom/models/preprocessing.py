@@ -6,22 +6,45 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from darkroom.base.params import PositiveFloat, Section
+from darkroom.base.params import ImageSize, NumBands, PositiveFloat, Section, Target
+from darkroom.data.bands import Bands, DType
+from darkroom.data.resizing import Way, height_and_width
+
+# What the values of an image are divided by; those of uint16 are floating-point numbers from 0 to 1 already.
+SCALES: dict[DType, float] = {"uint8": 255, "uint16": 1, "float32": 1}
 
 
 class Preprocessing(Section):
-    """From an image to the network's input: shorter side resized, centre cropped, scaled to 0..1, normalised."""
+    """From an image to the network's input: shorter side resized, `steps` applied, fitted to its size, scaled, normalised."""
 
-    image_size: Annotated[int, Field(ge=1, le=4096)]
-    """Side of the square in pixels."""
-    channels: Annotated[int, Field(ge=1, le=3)]
-    """C, 1 (grey) or 3 (RGB)."""
+    image_size: ImageSize
+    """Side of the square in pixels, or height and width."""
+    channels: NumBands
+    """C, 1 (grey), 3 (RGB) or the number of bands."""
     mean: tuple[float, ...]
     """Per channel, of values between 0 and 1."""
     std: tuple[PositiveFloat, ...]
     """Per channel, of values between 0 and 1."""
     resize: Annotated[int, Field(ge=1)] | None = None
     """Shorter side to which the images were resized beforehand, or null."""
+    way: Way = "crop"
+    """How an image of another shape is fitted: `train.resize`."""
+    dtype: DType = "uint8"
+    """Type of the values; the mean and std of float32 are of the values as they are."""
+    bands: Bands | None = None
+    """The bands of a file that are used; null: images are grey or RGB."""
+    steps: list[Target] = Field(default_factory=list)
+    """The transforms of `train.preprocess`."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        return height_and_width(self.image_size)
+
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """The type of the images that the network is given, before they are normalised."""
+        return torch.uint8 if self.dtype == "uint8" else torch.float32
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -40,9 +63,9 @@ class Normalized(nn.Module):
         super().__init__()
         self.network = network
         for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
-            self.register_buffer(name, 255 * torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+            self.register_buffer(name, SCALES[preprocessing.dtype] * torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (N, K) of images (N, C, H, W) uint8."""
+        """Return the logits (N, K) of images (N, C, H, W) uint8, or float32 of other types of values."""
         logits: Tensor = self.network((images - self.mean) / self.std)
         return logits

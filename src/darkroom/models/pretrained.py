@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from darkroom.base.params import Network, Target
+from darkroom.base.params import ImageSize, Network, Target
 from darkroom.models.errors import one_line_errors
 from darkroom.models.huggingface.repository import expected_images, find_repository
 from darkroom.models.licence import WeightsOrigin
@@ -26,11 +26,15 @@ class Pretrained:
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    image_size: int
+    image_size: ImageSize
     origin: WeightsOrigin
+    dtype: str = "uint8"
+    """Type of the values; the normalisation is of no use for another one."""
 
-    def normalisation(self, channels: int) -> Normalisation:
-        """Return mean and std for a number of channels, averaged if the weights have another number."""
+    def normalisation(self, channels: int, dtype: str = "uint8") -> Normalisation | None:
+        """Return mean and std for a number of channels, averaged between grey and RGB; None if the weights saw other images."""
+        if self.dtype != dtype or (len(self.mean) != channels and channels not in (1, 3)):
+            return None
         if len(self.mean) == channels:
             return self.mean, self.std
         return (sum(self.mean) / len(self.mean),) * channels, (sum(self.std) / len(self.std),) * channels

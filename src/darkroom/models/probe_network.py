@@ -32,6 +32,7 @@ class Probe(Normalized):
     def __init__(self, network: nn.Module, preprocessing: Preprocessing):
         super().__init__(network, preprocessing)
         self.head_name = head_name(network)
+        self.image_dtype, self.image_shape = preprocessing.image_dtype, (preprocessing.channels, *preprocessing.shape)
 
     @property
     def head(self) -> nn.Module:
@@ -40,7 +41,7 @@ class Probe(Normalized):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of images (N, C, H, W) uint8, or of their features (N, …) float."""
-        if images.dtype == torch.uint8:
+        if images.dtype == self.image_dtype and (images.dtype == torch.uint8 or images.shape[1:] == self.image_shape):
             return super().forward(images)
         logits: Tensor = self.head(images.to(self.mean.dtype))
         return logits
@@ -83,6 +84,8 @@ class Probe(Normalized):
             raise self._unfit()
         with evaluating(self):
             features = self.features(images)
+            if features.dtype == self.image_dtype and self.shape == self.image_shape:
+                raise self._unfit()
             alone = torch.cat([self.features(image[None]) for image in images])
             if not (_agree(self(features), self(images)) and _agree(alone, features)):
                 raise self._unfit()

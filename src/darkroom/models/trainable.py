@@ -3,6 +3,7 @@
 N images, C channels, H by W pixels, K classes.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.base.errors import InputError, warn
-from darkroom.base.params import Network, Params, TrainParams
-from darkroom.data.channel_stats import measure_channels
+from darkroom.base.params import ImageSize, Network, Params, TrainParams
+from darkroom.data.bands import network_values
+from darkroom.data.channel_stats import Read, measure_channels
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
-from darkroom.data.resizing import fit
+from darkroom.data.resizing import Way, fit, height_and_width
 from darkroom.models import networks
 from darkroom.models.init_from import InitialWeights, load_initial_weights
 from darkroom.models.layers import Frozen, zero_rate
@@ -73,7 +75,9 @@ class TrainableModel:
     size: Size
 
 
-def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights | FileWeights | None = None) -> TrainableModel:
+def build_model(
+    params: Params, pack: Pack, rows: Rows, initial: InitialWeights | FileWeights | None = None, *, read: Read | None = None
+) -> TrainableModel:
     """Build the network of `train.model` for the images of a pack.
 
     Parameters
@@ -86,6 +90,8 @@ def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights 
         The training images.
     initial
         What `train.init_from` or `train.resume_from` names; `train.model.weights` is opened here.
+    read
+        Returns the image (H, W, C) of a row before it is fitted to the network's size; by default as it is stored.
 
     Raises
     ------
@@ -97,23 +103,24 @@ def build_model(params: Params, pack: Pack, rows: Rows, initial: InitialWeights 
     outputs = pack.classes if positive is None else [pack.classes[positive]]
     refuse_unsafe_loading()
     initial = initial or open_model_weights(train.model)
+    read = read or (lambda row, side=None: network_values(pack.read(row, side)))
     weights = initial.expects if initial else describe_weights(train.model)
     origin = initial.origin if isinstance(initial, FileWeights) else weights.origin if weights else None
     if origin:
         check_licence(origin, allow_noncommercial=train.allow_noncommercial)
     channels = networks.network_channels(train.model, pack.channels)
     inner = networks.build_network(train.model, num_classes=len(outputs), channels=channels, allow=params.base.allow_targets)
-    preprocessing = _choose_preprocessing(train, pack, rows, channels, weights)
+    preprocessing = _choose_preprocessing(train, pack, rows, channels, weights, read)
     network = Normalized(inner, preprocessing)
-    images_of = partial(_images, pack, channels=channels)
+    images_of = partial(_images, read, channels=channels, way=train.resize)
     # Another number of images than of classes, so that transposed logits are noticed.
     few = rows[: 3 if len(outputs) == 2 else 2]
-    for side in (preprocessing.image_size, *(train.image_sizes or {}).values()):
-        check_network(network, images_of(few, size=side), len(outputs))
+    for image_size in (preprocessing.image_size, *(train.image_sizes or {}).values()):
+        check_network(network, images_of(few, size=image_size), len(outputs))
     images = images_of(few, size=preprocessing.image_size)
     fit_to: Any = getattr(inner, "fit_to", None)
     if fit_to is not None:
-        seen = images_of(_spread(rows, preprocessing.image_size), size=preprocessing.image_size)
+        seen = images_of(_spread(rows, preprocessing), size=preprocessing.image_size)
         fit_to((seen - network.mean) / network.std)
     loaded = _load(initial, network, params, images, outputs) if initial else None
     network = network.to(memory_format=torch.channels_last)
@@ -156,37 +163,51 @@ def choose_task(train: TrainParams, pack: Pack) -> int | None:
     return pack.classes.index(train.positive_class)
 
 
-def _choose_preprocessing(train: TrainParams, pack: Pack, rows: Rows, channels: int, weights: Pretrained | None) -> Preprocessing:
+def _choose_preprocessing(
+    train: TrainParams, pack: Pack, rows: Rows, channels: int, weights: Pretrained | None, read: Read
+) -> Preprocessing:
     """Take size and normalisation from params.yaml, else from the weights, else from the training images."""
     image_size = train.image_size or (weights.image_size if weights else _natural_size(pack))
-    mean, std = weights.normalisation(channels) if weights else _normalisation(pack, rows, channels)
-    return Preprocessing(image_size=image_size, channels=channels, mean=mean, std=std, resize=pack.resize)
+    known = weights.normalisation(channels, pack.dtype) if weights else None
+    mean, std = known or _normalisation(pack, rows, channels, read)
+    return Preprocessing(
+        image_size=image_size,
+        channels=channels,
+        mean=mean,
+        std=std,
+        resize=pack.resize,
+        way=train.resize,
+        dtype=pack.dtype,
+        bands=pack.bands,
+        steps=train.preprocess,
+    )
 
 
-def _natural_size(pack: Pack) -> int:
+def _natural_size(pack: Pack) -> ImageSize:
     """Return the side of the images if all are equal squares."""
     side = int(pack.sizes[0, 0])
     return side if (pack.sizes == side).all() else USUAL_SIZE
 
 
-def _normalisation(pack: Pack, rows: Rows, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(pack: Pack, rows: Rows, channels: int, read: Read) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each of the network's channels, measured on training images."""
-    mean, std, _ = measure_channels(pack, rows)
+    mean, std, _ = measure_channels(pack, rows, read)
     # Images of equal pixels have no deviation; dividing by 1 leaves them as they are.
     std[std < 1e-6] = 1
-    repeat = channels // pack.channels
+    repeat = channels // len(mean)
     return tuple(mean.tolist() * repeat), tuple(std.tolist() * repeat)
 
 
-def _images(pack: Pack, rows: Rows, *, size: int, channels: int) -> Tensor:
-    """Return images of the pack without augmentation, (N, C, size, size) uint8."""
-    images = np.stack([fit(pack.read(int(row), size), size, channels) for row in rows])
+def _images(read: Read, rows: Rows, *, size: ImageSize, channels: int, way: Way) -> Tensor:
+    """Return images of the pack without augmentation, (N, C, H, W)."""
+    side = max(height_and_width(size))
+    images = np.stack([fit(read(int(row), side), size, channels, way) for row in rows])
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def _spread(rows: Rows, image_size: int) -> Rows:
+def _spread(rows: Rows, preprocessing: Preprocessing) -> Rows:
     """Return rows at equal distances, as many as `fit_to` is given."""
-    num = min(len(rows), max(1, FITTED_TO_PIXELS // image_size**2))
+    num = min(len(rows), max(1, FITTED_TO_PIXELS // math.prod(preprocessing.shape)))
     spread: Rows = rows[np.linspace(0, len(rows) - 1, num=num).astype(int)]
     return spread
 

@@ -68,6 +68,13 @@ class Teacher:
                 for label in (positive, self.card.positive)
             )
             raise InputError(f"{KEY}: {self.name} has {theirs}, but this network {ours}; name a model of the same train.task")
+        seen = self.card.preprocessing
+        known = (1, 3) if seen.bands is None else (seen.channels,)
+        if images.shape[1] not in known or images.is_floating_point() != (seen.dtype != "uint8"):
+            raise InputError(
+                f"{KEY}: {self.name} was trained on {seen.channels} channel(s) of {seen.dtype}, unlike the images, which have "
+                f"{images.shape[1]} of {str(images.dtype).removeprefix('torch.')}; name another model"
+            )
         if not torch.isfinite(self.predict(images)).all():
             raise InputError(f"{KEY}: {self.name} predicts NaN or infinity; name another model")
 
@@ -93,14 +100,14 @@ class Teacher:
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
-        """Return the logits (N, K) of images (N, C, H, W) of any size, in grey or RGB."""
-        size, channels = self.card.preprocessing.image_size, self.card.preprocessing.channels
+        """Return the logits (N, K) of images (N, C, H, W) of any size, in grey or RGB, or of the teacher's bands."""
+        shape, channels = self.card.preprocessing.shape, self.card.preprocessing.channels
         if images.shape[1] != channels:
             from torchvision.transforms.v2.functional import rgb_to_grayscale  # most trainings have no teacher
 
             images = rgb_to_grayscale(images) if channels == 1 else images.expand(-1, channels, -1, -1)
-        if images.shape[2:] != (size, size):
-            images = functional.interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+        if images.shape[2:] != shape:
+            images = functional.interpolate(images.float(), shape, mode="bilinear", antialias=True)
         logits: Tensor = self.network(images)
         return logits
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from darkroom.base.errors import one_line
-from darkroom.reporting.contents import CHANNELS, SPLITS, Contents, count_classes, count_images
+from darkroom.reporting.contents import SPLITS, Contents, channel_names, count_classes, count_images
 
 # Of more classes only the largest and smallest are shown; more skipped images are only counted.
 MAX_CLASSES, SHOWN_ENDS = 50, 10
@@ -99,10 +99,13 @@ def _sizes(contents: Contents, dataset: dict[str, Any]) -> str:
             f"Images are {width.min()} to {width.max()} pixels wide and {height.min()} to {height.max()} pixels high, "
             f"with a median shorter side of {np.median(contents.sizes.min(axis=1)):g} pixels"
         )
-    channels = CHANNELS[len(contents.mean)]
+    channels = channel_names(dataset, len(contents.mean))
     kind = "greyscale" if len(channels) == 1 else "in colour, or converted to it"
+    if dataset.get("bands"):
+        kind = f"with {len(channels)} band(s) of {dataset['dtype']}"
     rows = zip(channels, *([f"{value:.4f}" for value in values] for values in (contents.mean, contents.std)), strict=True)
-    measured = f"Mean and standard deviation of the pixels of {contents.num_measured} training images, on a scale from 0 to 1:"
+    scale = "of the values as they are" if dataset.get("dtype") == "float32" else "on a scale from 0 to 1"
+    measured = f"Mean and standard deviation of the pixels of {contents.num_measured} training images, {scale}:"
     return f"{sizes}, {kind}.\n\n{measured}\n\n{_table(('channel', 'mean', 'std'), rows)}"
 
 

@@ -130,6 +130,12 @@ def are_across_splits(contents: Contents) -> NDArray[np.bool_]:
     return across
 
 
+def channel_names(dataset: dict[str, Any], count: int) -> Sequence[str]:
+    """Return the names of the channels; bands have the numbers that they have in the file."""
+    bands = dataset.get("bands")
+    return CHANNELS[count] if bands is None else [f"band {number}" for number in bands["chosen"] or range(count)]
+
+
 def numbers(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) -> dict[str, Any]:
     """Return the content of numbers.json, by which `dvc metrics` compares two versions of the data.
 
@@ -144,7 +150,7 @@ def numbers(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]) 
     """
     counts, shorter = count_classes(contents), contents.sizes.min(axis=1)
     train = counts[:, 0]
-    channels = CHANNELS[len(contents.mean)]
+    channels = channel_names(dataset, len(contents.mean))
     return {
         "images": dict(zip(SPLITS, count_images(contents), strict=True)),
         "classes": len(contents.classes),

@@ -37,6 +37,8 @@ class Predictions:
         Which classes are predicted.
     backend : dict, or None
         Backend and precision that computed them.
+    embeddings : (N, D) float32, or None
+        Features of the images before the last layer.
     """
 
     classes: list[str]
@@ -47,6 +49,7 @@ class Predictions:
     multilabel: bool = False
     decision: Decision = USUAL
     backend: dict[str, str] | None = None
+    embeddings: NDArray[np.float32] | None = None
 
     @property
     def chosen(self) -> list[list[str]]:
@@ -86,10 +89,13 @@ def write_predictions(path: Path, predictions: Predictions, top_k: int) -> None:
 
 
 def write_all(directory: Path, predictions: Predictions, top_k: int) -> None:
-    """Write predictions.csv, .parquet and .jsonl, and backend.json, which says how they were computed."""
+    """Write predictions.csv, .parquet and .jsonl, backend.json, which says how they were computed, and embeddings.npy."""
     for ending in WRITERS:
         write_predictions(directory / f"predictions{ending}", predictions, top_k)
     files.write_json(directory / "backend.json", predictions.backend)
+    if predictions.embeddings is not None:
+        with files.replaced_file(directory / "embeddings.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, predictions.embeddings, allow_pickle=False)
 
 
 def check_out(path: Path) -> None:

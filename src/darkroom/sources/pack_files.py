@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from darkroom.data.labels import Labels, indices, is_multilabel
-from darkroom.data.listing import Item, Label
+from darkroom.base import files
+from darkroom.data.bands import STORED, DType
+from darkroom.data.labels import Labels, count_labels, indices, is_multilabel
+from darkroom.data.listing import SPLITS, Item, Label, Listing
 from darkroom.data.pack import SHARD_NAME
 from darkroom.data.perceptual_hash import HASH_BYTES
 
@@ -31,12 +33,14 @@ class PackedImage(NamedTuple):
     near_hash: bytes | None
     content: bytes
     conversions: tuple[str, ...]
+    dtype: DType = "uint8"
 
 
 @dataclass
 class Columns:
     """The columns of the index so far, and the images that were skipped."""
 
+    dtype: DType = "uint8"
     items: list[Item] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     shapes: list[tuple[int, ...]] = field(default_factory=list)
@@ -49,6 +53,7 @@ class Columns:
 
     def add(self, item: Item, packed: PackedImage, place: tuple[int, int]) -> None:
         """Append an image, which is at `place` (number of the shard, offset)."""
+        self.dtype = packed.dtype
         self.places.append(place)
         self.items.append(item)
         self.labels.append(packed.label)
@@ -60,8 +65,16 @@ class Columns:
 
     @property
     def channels(self) -> int:
-        """Return 3 if an image has colour, else 1."""
-        return 3 if any(len(shape) == 3 for shape in self.shapes) else 1
+        """Return 3 if an image has colour, else 1; or the number of bands."""
+        return max(shape[2] if len(shape) == 3 else 1 for shape in self.shapes)
+
+    def differs(self, packed: PackedImage) -> str | None:
+        """Return how an image differs from those before it in what all must share, for `ImageError`; else None."""
+        if self.items and packed.dtype != self.dtype:
+            return f"has {packed.dtype} values, but '{self.items[0].id}' has {self.dtype}; save them alike"
+        if self.items and len(packed.shape) == 3 == len(self.shapes[0]) and packed.shape[2] != self.shapes[0][2]:
+            return f"has {packed.shape[2]} bands, but '{self.items[0].id}' has {self.shapes[0][2]}; set download.channels"
+        return None
 
 
 class Shards:
@@ -108,7 +121,7 @@ def write_npy(shards: Sequence[Path], path: Path, columns: Columns) -> None:
     with ExitStack() as stack:
         file = stack.enter_context(path.open("wb"))
         sources = [stack.enter_context(shard.open("rb")) for shard in shards]
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        np.lib.format.write_array_header_1_0(file, {"descr": STORED[columns.dtype], "fortran_order": False, "shape": shape})
         if len({len(image) for image in columns.shapes}) == 1:
             for source in sources:
                 shutil.copyfileobj(source, file, COPY_BYTES)
@@ -141,3 +154,30 @@ def write_index(path: Path, columns: Columns, labels: Labels, *, with_offsets: b
         arrays |= {"shard": pa.array(shards.astype(np.int32)), "offset": pa.array(offsets)}
         arrays["length"] = pa.array(columns.lengths, pa.int64())
     pq.write_table(pa.table(arrays), path, compression="zstd")
+
+
+def describe(listing: Listing, columns: Columns, labels: Labels, classes: list[str], images: Sequence[Path]) -> dict[str, Any]:
+    """Return the content of dataset.json, without times and without anything of this machine."""
+    splits = np.array([item.split for item in columns.items])
+    per_class = {
+        split: dict(zip(classes, count_labels(labels[splits == split], len(classes)).tolist(), strict=True))
+        for split in SPLITS
+        if (splits == split).any()
+    }
+    sizes = {shape[:2] for shape in columns.shapes}
+    height, width = sizes.pop() if len(sizes) == 1 else (None, None)
+    index = images[0].with_name("index.parquet")
+    return {
+        **listing.info,
+        "count": len(columns.items),
+        "channels": columns.channels,
+        "height": height,
+        "width": width,
+        "classes": classes,
+        "counts": {split: int((splits == split).sum()) for split in per_class},
+        "counts_per_class": per_class,
+        "converted": dict(sorted(columns.converted.items())),
+        "skipped": columns.skipped,
+        "ignored": listing.ignored,
+        "files": {path.name: files.sha256(path) for path in (*images, index)},
+    }

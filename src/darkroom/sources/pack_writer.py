@@ -17,12 +17,13 @@ import numpy as np
 from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.base.params import DownloadParams
-from darkroom.data.images import ImageArray, ImageError, decode, encode
-from darkroom.data.labels import Labels, count_labels, multi_hot
+from darkroom.data.bands import Bands, read_image, stored_type, to_npy
+from darkroom.data.images import ImageArray, ImageError, encode
+from darkroom.data.labels import Labels, multi_hot
 from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample
 from darkroom.data.perceptual_hash import perceptual_hash
 from darkroom.data.resizing import resize
-from darkroom.sources.pack_files import Columns, PackedImage, Shards, write_index, write_npy
+from darkroom.sources.pack_files import Columns, PackedImage, Shards, describe, write_index, write_npy
 from darkroom.sources.progress import progress_bar
 
 # Larger images stay encoded: a thousand photos of 224 px are 150 MB as pixels and 10 MB as JPEG.
@@ -38,10 +39,10 @@ READERS = 16
 def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dict[str, Any]:
     """Write dataset.json, index.parquet and the images of a source into an empty folder.
 
-    With `download.format: raw`, the pixels of images of one size become `images.npy`, (N, H, W, C) uint8; those of images of
-    different sizes are written one after the other to `images-000.bin` and so on. With `encoded`, image files are written there
-    unchanged. An image that is resized, was listed decoded, or is the first frame of an animation is encoded again, as JPEG of
-    quality 90 if it comes from a lossy format, else as PNG. `auto` is `raw` if all images have one size of at most 64 px, else
+    With `download.format: raw`, the pixels of images of one size become `images.npy`, (N, H, W, C); those of images of different
+    sizes are written one after the other to `images-000.bin` and so on. With `encoded`, image files are written there unchanged.
+    An image that is resized, was listed decoded, or is the first frame of an animation is encoded again, as JPEG of quality 90 if
+    it comes from a lossy format, else as PNG; bands as .npy. `auto` is `raw` if all images have one size of at most 64 px, else
     `encoded`. The same images give the same bytes, in whatever order the source lists them.
 
     Returns
@@ -79,7 +80,9 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
         shards.remove()
     write_index(directory / "index.parquet", columns, labels, with_offsets=not as_array)
     task = "multilabel" if listing.multilabel else "multiclass"
-    dataset = _describe(listing, columns, labels, classes, images) | {"task": task, "format": form, "resize": params.resize}
+    dataset = describe(listing, columns, labels, classes, images) | {"task": task, "format": form, "resize": params.resize}
+    if bands := Bands.of(params):
+        dataset |= {"bands": bands.model_dump(), "dtype": columns.dtype}
     files.write_sealed_json(directory / "dataset.json", dataset)
     return dataset
 
@@ -97,8 +100,8 @@ def pixel_hash(image: ImageArray) -> bytes:
 
     Parameters
     ----------
-    image : (H, W) or (H, W, 3) uint8
-        As `decode` returns it.
+    image : (H, W) or (H, W, C)
+        As `read_image` returns it.
     """
     if image.ndim == 3 and all((part == part[..., :1]).all() for part in (image[:1], image)):
         image = image[..., 0]
@@ -118,8 +121,9 @@ def _write_images(items: Sequence[Item], shards: Shards, params: DownloadParams,
     with closing(shards), progress_bar("pack", len(items)) as advance, closing(_read_ahead(items, remote)) as coming:
         for item, packed in _in_order(pack, coming):
             advance(1)
-            if isinstance(packed, ImageError):
-                columns.skipped.append({"id": item.id, "reason": str(packed)})
+            reason = str(packed) if isinstance(packed, ImageError) else columns.differs(packed)
+            if isinstance(packed, ImageError) or reason:
+                columns.skipped.append({"id": item.id, "reason": str(reason)})
                 continue
             size = packed.shape[:2]
             if choosing and (max(size) > MAX_RAW_SIDE or (columns.shapes and size != columns.shapes[0][:2])):
@@ -132,7 +136,7 @@ def _write_images(items: Sequence[Item], shards: Shards, params: DownloadParams,
 def _pack(item: Item, params: DownloadParams, raw: bool, max_side: int | None) -> PackedImage | ImageError:
     try:
         data, label = item.read()
-        decoded = decode(data, params.max_pixels, params.resize) if isinstance(data, bytes) else data
+        decoded = read_image(data, params.max_pixels, params.resize, Bands.of(params))
     except ImageError as error:
         return error
     image = decoded.image if params.resize is None else resize(decoded.image, params.resize)
@@ -140,12 +144,16 @@ def _pack(item: Item, params: DownloadParams, raw: bool, max_side: int | None) -
         content = b""  # only its size is used
     elif raw:
         content = image.tobytes()
-    elif isinstance(data, bytes) and image is decoded.image and "animation" not in decoded.conversions:
+    elif isinstance(data, bytes) and image is decoded.image and "animation" not in decoded.conversions and not params.bands:
         # Unchanged, also if it needs a conversion, which `decode` repeats: as PNG it would be ten times as large.
         content = data
+    elif params.channels or params.bands:
+        # With the bands that were chosen alone.
+        content = to_npy(image)
     else:
         content = encode(image, lossy=decoded.lossy)
-    return PackedImage(label, image.shape, pixel_hash(image), perceptual_hash(image), content, decoded.conversions)
+    hashes = pixel_hash(image), perceptual_hash(image)
+    return PackedImage(label, image.shape, *hashes, content, decoded.conversions, stored_type(image))
 
 
 def _read_ahead(items: Sequence[Item], remote: bool) -> Generator[Item, None, None]:
@@ -220,30 +228,3 @@ def _renumbered(labels: Sequence[Label], present: list[int]) -> Labels:
         return np.searchsorted(present, labels)
     place = {label: number for number, label in enumerate(present)}
     return multi_hot([[place[label] for label in each] for each in labels if not isinstance(each, int)], len(present))
-
-
-def _describe(listing: Listing, columns: Columns, labels: Labels, classes: list[str], images: Sequence[Path]) -> dict[str, Any]:
-    """Return the content of dataset.json, without times and without anything of this machine."""
-    splits = np.array([item.split for item in columns.items])
-    per_class = {
-        split: dict(zip(classes, count_labels(labels[splits == split], len(classes)).tolist(), strict=True))
-        for split in SPLITS
-        if (splits == split).any()
-    }
-    sizes = {shape[:2] for shape in columns.shapes}
-    height, width = sizes.pop() if len(sizes) == 1 else (None, None)
-    index = images[0].with_name("index.parquet")
-    return {
-        **listing.info,
-        "count": len(columns.items),
-        "channels": columns.channels,
-        "height": height,
-        "width": width,
-        "classes": classes,
-        "counts": {split: int((splits == split).sum()) for split in per_class},
-        "counts_per_class": per_class,
-        "converted": dict(sorted(columns.converted.items())),
-        "skipped": columns.skipped,
-        "ignored": listing.ignored,
-        "files": {path.name: files.sha256(path) for path in (*images, index)},
-    }

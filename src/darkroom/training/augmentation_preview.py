@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.data.bands import shown_image
 from darkroom.data.pack import Rows
 from darkroom.input.dataset import ImageDataset
 from darkroom.training.plan import Plan
@@ -33,5 +34,5 @@ def augmented_views(plan: Plan, rows: Rows) -> list[NDArray[np.uint8]]:
 
 
 def _images(dataset: ImageDataset, epoch: int, rows: Rows) -> NDArray[np.uint8]:
-    images: NDArray[np.uint8] = dataset[epoch, rows]["images"].permute(0, 2, 3, 1).numpy()
-    return images
+    images = dataset[epoch, rows]["images"].permute(0, 2, 3, 1).numpy()
+    return np.stack([shown_image(image) for image in images])

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from darkroom.base.errors import InputError, described
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Rows
+from darkroom.data.resizing import Size
 from darkroom.input.dataset import Batch, ImageDataset
 from darkroom.models.network_check import checked_logits, state_kept
 from darkroom.objective.losses import BinaryLoss
@@ -21,7 +22,7 @@ LOGIT_SHIFT = 5.0
 
 
 def dry_run(
-    classifier: Classifier, images: ImageDataset, rows: Rows, *, epochs: int, image_sizes: Mapping[int, int] | None = None
+    classifier: Classifier, images: ImageDataset, rows: Rows, *, epochs: int, image_sizes: Mapping[int, Size] | None = None
 ) -> None:
     """Take one step on a few training images, make the schedule, and restore the network.
 

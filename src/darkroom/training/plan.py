@@ -12,10 +12,12 @@ from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.hardware import devices
 from darkroom.input.dataset import ImageDataset
+from darkroom.input.preprocess import ImageReader, build_preprocess
 from darkroom.input.training_images import build_training_images
 from darkroom.models.huggingface.network import HuggingFaceClassifier
 from darkroom.models.init_from import InitialWeights
 from darkroom.models.licence import check_licence
+from darkroom.models.networks import network_channels
 from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.trainable import TrainableModel, build_model
 from darkroom.objective.distillation import Teacher
@@ -118,9 +120,12 @@ def make_plan(
     _check_machine(params)
     if teacher:
         check_licence(teacher.origin, allow_noncommercial=params.train.allow_noncommercial)
+    channels = network_channels(params.train.model, pack.channels)
+    preprocess = build_preprocess(params, channels=channels, dtype=pack.dtype)
     torch.manual_seed(params.base.seed)
-    model = build_model(params, pack, rows, earlier.initial if earlier and earlier.initial else initial)
-    images = build_training_images(params, pack, model.preprocessing)
+    start = earlier.initial if earlier and earlier.initial else initial
+    model = build_model(params, pack, rows, start, read=ImageReader(pack, preprocess))
+    images = build_training_images(params, pack, model.preprocessing, preprocess)
     objective = build_objective(params, model, pack, rows, teacher)
     classifier = build_classifier(params, model, objective, pack, rows)
     dry_run(classifier, images, rows, epochs=params.train.epochs, image_sizes=params.train.image_sizes)

@@ -78,10 +78,11 @@ def _half(device: torch.device) -> str | None:
 
 
 def _images(plan: Plan) -> Tensor:
-    """Return random images (N, C, H, W) uint8; their content does not affect the time."""
+    """Return random images (N, C, H, W); their content does not affect the time."""
     preprocessing, size = plan.preprocessing, min(plan.params.train.batch_size, MOST_IMAGES)
-    shape = (size, preprocessing.image_size, preprocessing.image_size, preprocessing.channels)
-    return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).permute(0, 3, 1, 2)
+    shape = (size, *preprocessing.shape, preprocessing.channels)
+    images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).permute(0, 3, 1, 2)
+    return images.to(preprocessing.image_dtype)
 
 
 def _timed(network: nn.Module, images: Tensor, precisions: tuple[str, ...]) -> dict[str, float]:

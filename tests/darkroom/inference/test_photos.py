@@ -13,7 +13,7 @@ from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.data.images import decode
 from darkroom.data.resizing import fit, resize
-from darkroom.inference.photos import Photos, find_photos
+from darkroom.inference.photos import PhotoReader, Photos, find_photos
 
 
 def test_folders_are_searched_and_files_taken_as_named(tmp_path: Path, image: Callable[..., bytes]) -> None:
@@ -44,7 +44,7 @@ def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:
 
 def photos_of(paths: list[Path], make_params: Callable[..., Params], **changes: Any) -> Photos:
     params = make_params({f"predict.{key}": value for key, value in changes.items()}).predict
-    return Photos(paths, params, image_size=6, channels=3)
+    return Photos(paths, params, PhotoReader(image_size=6, channels=3))
 
 
 def test_batches_are_the_fitted_images_in_order(
@@ -83,8 +83,8 @@ def test_photos_are_resized_as_those_of_the_training_were(tmp_path: Path, make_p
     params = make_params().predict
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.png")
-    (plain,) = Photos([tmp_path / "a.png"], params, image_size=50, channels=3)
-    (twice,) = Photos([tmp_path / "a.png"], params, image_size=50, channels=3, resize=60)
+    (plain,) = Photos([tmp_path / "a.png"], params, PhotoReader(image_size=50, channels=3))
+    (twice,) = Photos([tmp_path / "a.png"], params, PhotoReader(image_size=50, channels=3, resize=60))
     expected = fit(resize(noise, 60), 50, 3)
     assert np.array_equal(twice[0], expected)
     assert not np.array_equal(plain, twice)

@@ -134,7 +134,7 @@ import sys; sys.path.insert(0, {str(SRC)!r})
 import torch
 from darkroom.input.loaders import ThreadLoader
 class Batches:
-    channels = 3
+    channels, dtype = 3, torch.uint8
     def size_of(self, epoch): return 4
     def images(self, epoch, rows): return torch.zeros(len(rows), 3, 4, 4, dtype=torch.uint8)
     def labelled(self, images, rows): return images

@@ -15,6 +15,7 @@ from darkroom.base.errors import InputError, one_line, warn
 from darkroom.base.params import Network
 from darkroom.models.errors import check_kwargs
 from darkroom.models.huggingface.repository import KEY, fetch_weights, find_repository, library
+from darkroom.models.stem import adapt_stem
 
 # timm's networks have a provider of their own; ShieldGemma classifies by questions in its prompt.
 NO_CLASSIFIERS = {"timm_wrapper": "set provider to timm, and name to timm's name of it", "shieldgemma2": "name another"}
@@ -39,8 +40,12 @@ class HuggingFaceClassifier(nn.Module):
         return logits
 
 
-def build_huggingface(model: Network, *, num_classes: int, config: Mapping[str, Any] | None = None) -> nn.Module:
+def build_huggingface(
+    model: Network, *, num_classes: int, channels: int = 3, config: Mapping[str, Any] | None = None
+) -> nn.Module:
     """Build the network of a recorded configuration, without looking up its name, or else the one of that name.
+
+    Pretrained weights are of RGB; the first convolution is adapted to another number of channels.
 
     Raises
     ------
@@ -56,6 +61,12 @@ def build_huggingface(model: Network, *, num_classes: int, config: Mapping[str, 
     config_class = _config_class(repository.config())
     check_kwargs(model, _fields(config_class))
     made = _make_config(repository.config() | model.kwargs, num_classes)
+    if channels != 3 and not hasattr(made, "num_channels"):
+        raise InputError(
+            f"{KEY}.name: {config_class.model_type} takes RGB only, but the images have {channels} channels; name another"
+        )
+    if channels != 3 and not model.pretrained:
+        made.num_channels = channels
     recorded = {"model_type": config_class.model_type, **_declared(config_class, made.to_dict())}
     if not model.pretrained:
         return HuggingFaceClassifier(_from_config(made), recorded)
@@ -71,7 +82,20 @@ def build_huggingface(model: Network, *, num_classes: int, config: Mapping[str, 
         output_loading_info=True,
     )
     _check_fit(network, info, num_classes)
+    if channels != getattr(made, "num_channels", 3):
+        _adapt_channels(network, channels)
+        recorded["num_channels"] = channels
     return HuggingFaceClassifier(network, recorded)
+
+
+def _adapt_channels(network: nn.Module, channels: int) -> None:
+    adapt_stem(network, channels)
+    for part in network.modules():
+        # What the library compares images with.
+        if isinstance(getattr(part, "num_channels", None), int):
+            part.num_channels = channels  # type: ignore[assignment]
+        if hasattr(getattr(part, "config", None), "num_channels"):
+            part.config.num_channels = channels  # type: ignore[union-attr]
 
 
 def _config_class(content: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 from darkroom.base.errors import InputError
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Target
+from darkroom.data.bands import CONVERTED, STORED
 from darkroom.data.images import Decoded, ImageError
 from darkroom.data.listing import SPLITS, Data, Example, Item, Label, Listing, Sample, ordered_classes, printable
 from darkroom.sources.entries import read_file
@@ -17,6 +18,8 @@ from darkroom.sources.own.datasets import LabelledImages, examples_of
 
 KEY = "params.yaml: download.source"
 PLACE = "plugins.sources"
+# Of pixels; all but uint8 only with download.channels.
+TYPES = (*STORED, *CONVERTED)
 
 
 def list_plugin(target: Target) -> Listing:
@@ -104,14 +107,9 @@ def _read(data: Data, label: Label) -> Sample:
         raise ImageError(f"cannot be read ({error.strerror or error})") from error
     if isinstance(content, bytes):
         return content, label
-    if (
-        isinstance(content, np.ndarray)
-        and content.dtype == np.uint8
-        and content.ndim >= 2
-        and content.shape[2:] in ((), (1,), (3,))
-    ):
+    if isinstance(content, np.ndarray) and content.dtype.name in TYPES and content.ndim in (2, 3):
         if 0 in content.shape:
             raise ImageError("has no pixels")
         return Decoded(np.ascontiguousarray(content[..., 0] if content.shape[2:] == (1,) else content)), label
     found = f"{content.dtype} {content.shape}" if isinstance(content, np.ndarray) else type(content).__name__
-    raise ImageError(f"is returned as {found}, not as bytes or as uint8 (H, W) or (H, W, 3)")
+    raise ImageError(f"is returned as {found}, not as bytes or as uint8, uint16 or float32 (H, W) or (H, W, bands)")

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from PIL import Image
 from pytorch_lightning.profilers import SimpleProfiler
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile, schedule
 
 from darkroom.base import files
+from darkroom.data.bands import shown_image
 from darkroom.input.dataset import Batch
 from darkroom.training.observing.resilient_logger import ResilientLogger
 
@@ -84,7 +86,9 @@ class Inputs(pl.Callback):
         from torchvision.utils import make_grid  # most trainings are not inspected
 
         epoch = trainer.current_epoch + 1
-        sheet = make_grid(batch["images"][:NUM_INPUTS].cpu(), nrow=INPUTS_PER_ROW)  # (C, H, W) uint8
+        images = batch["images"][:NUM_INPUTS].permute(0, 2, 3, 1).cpu().numpy()
+        shown = [torch.from_numpy(shown_image(image)).permute(2, 0, 1) for image in images]
+        sheet = make_grid(shown, nrow=INPUTS_PER_ROW)  # (3, H, W) uint8
         path = self.folder / f"epoch_{epoch:03d}.png"
         with files.replaced_file(path) as temporary:
             Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(temporary, "PNG")

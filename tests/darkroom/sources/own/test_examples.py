@@ -95,7 +95,7 @@ def mine():
     for reason in (
         "is empty",
         "is not a JPEG",
-        "is returned as float64 (4, 4)",
+        "has 1 band(s) of float64; set download.channels to 1",
         "has no pixels",
         "No such file",
         "is returned as int",
