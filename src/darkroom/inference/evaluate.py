@@ -59,11 +59,9 @@ def evaluate_model(folder: Path, params: Params, pack: Pack, split: Split) -> Ev
         allow=params.base.allow_targets,
         decision=predictor.decision,
     )
-    viewed = params.evaluate.model_dump(include={"batch_size", "tta"})
     predictions = {}
     for name in ("val", "test"):
         rows = split.rows[name]
-        predictions[name] = LabelledPredictions(
-            predict_rows(predictor, pack, rows, **viewed), pack.labels[rows], predictor.decision
-        )
+        found = predict_rows(predictor, pack, rows, **params.evaluate.model_dump(include={"batch_size", "tta"}))
+        predictions[name] = LabelledPredictions(found, pack.labels[rows], predictor.decision)
     return Evaluation(predictions, measure(predictions, partial(measure_extra, extra), params.evaluate), predictor.record)
