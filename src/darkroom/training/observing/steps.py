@@ -1,10 +1,12 @@
 """Logs loss and learning rate of every step; losses stay on the device until fifty of them are read at once."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from dvclive.lightning import DVCLiveLogger
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from darkroom.training.observing.resilient_logger import ResilientLogger, Values
@@ -18,9 +20,15 @@ class LogSteps(pl.Callback):
 
     They are written before anything else is logged or saved, so that the log of a resumed training is that of an uninterrupted
     one.
+
+    Parameters
+    ----------
+    every
+        Log every n-th step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every: int = 1) -> None:
+        self.every = every
         self.steps: list[int] = []
         self.losses: list[Tensor] = []
         self.rates: list[float] = []
@@ -39,7 +47,7 @@ class LogSteps(pl.Callback):
         batch_idx: int,  # noqa: ARG002
     ) -> None:
         """Add one step."""
-        if trainer.fit_loop.epoch_loop._should_accumulate():
+        if trainer.fit_loop.epoch_loop._should_accumulate() or trainer.global_step % self.every:
             return
         self.steps.append(trainer.global_step)
         self.losses.append((outputs["loss"] if isinstance(outputs, dict) else outputs).detach())
@@ -84,7 +92,25 @@ def log_rows(trainer: pl.Trainer, rows: list[tuple[int, Values]]) -> None:
             logger.log_steps(rows)
 
 
-def _log_live(logger: DVCLiveLogger, rows: list[tuple[int, Values]]) -> None:
+def log_within_epoch(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> bool:
+    """Log a validation, if it is within an epoch, at the fraction of it, and return whether it is.
+
+    To loggers that need whole numbers it is logged by optimizer step, as `val/…_step`.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    if trainer.state.fn != TrainerFn.FITTING or loop._num_ready_batches_reached():
+        return False
+    epoch = round(trainer.current_epoch + (loop.batch_idx + 1) / trainer.num_training_batches, 6)
+    values = {name: float(value) for name, value in metrics.items()}
+    for logger in trainer.loggers if trainer.is_global_zero else []:
+        if isinstance(logger, DVCLiveLogger):
+            _log_live(logger, [(epoch, values)])
+        elif isinstance(logger, ResilientLogger):
+            logger.log_steps([(trainer.global_step, {f"{name}_step": value for name, value in values.items()})])
+    return True
+
+
+def _log_live(logger: DVCLiveLogger, rows: Sequence[tuple[float, Values]]) -> None:
     # The logger's log_metrics inspects the call stack at every step, which takes milliseconds.
     live = logger.experiment
     for step, values in rows:
