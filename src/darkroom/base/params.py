@@ -431,7 +431,7 @@ class TrainParams(Section):
     precision: Annotated[
         Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "auto"], BeforeValidator(_precision)
     ]
-    """Lightning's precision, also as `32`, `64`, `16` or `bf16`, which are the mixed ones; `auto`: full or mixed, whichever is faster here; model.json records which."""
+    """Lightning's precision, also `16`, `bf16` (mixed), `32`, `64`; `auto`: the faster of two here; model.json says which."""
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None
     """Mode of torch.compile; null: the network is not compiled."""
     module: Target | None
