@@ -346,6 +346,7 @@ NOT_PASSED_ON = {
     "barebones": "remove it; without validation no epoch could be chosen",
     "default_root_dir": "remove it; a stage writes where dvc.yaml says",
     "enable_autolog_hparams": "remove it; every logger gets the parameters",
+    "inference_mode": "remove it; Lightning validates under torch.no_grad while it trains",
     "model_registry": "remove it; Git and DVC keep every version (docs/sharing.md)",
     "plugins": "set hardware.strategy or train.precision",
 }
@@ -368,8 +369,6 @@ class TrainerArguments(Section):
     """Train and validate on this many batches, to try the code; refused in the workspace (`dvc exp run --temp`)."""
     gradient_clip_algorithm: Literal["norm", "value"] | None = None
     """Whether `train.gradient_clip` limits the norm of the gradient or each of its values."""
-    inference_mode: bool | None = None
-    """`false`: validate under `torch.no_grad`, for modules that compute gradients there."""
     limit_train_batches: PositiveInt | Annotated[float, Field(gt=0, le=1)] | None = None
     """Number or fraction of the batches of an epoch."""
     limit_val_batches: PositiveInt | Annotated[float, Field(gt=0, le=1)] | None = None

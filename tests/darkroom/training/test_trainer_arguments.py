@@ -54,7 +54,6 @@ class Seen:
         def validation_step(module: Classifier, batch: Any, batch_idx: int) -> None:
             self.validated += [len(self.batches)] if batch_idx == 0 else []
             self.labels += batch["labels"].tolist()
-            self.flags["inference"] = torch.is_inference_mode_enabled()
             self.steps = module.global_step
             validation(module, batch, batch_idx)
 
@@ -114,16 +113,14 @@ EFFECTS: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Seen], Any], 
     "detect_anomaly": ({**FOUR, "detect_anomaly": True}, {}, lambda s: s.flags["anomaly"], True, False),
     "deterministic": ({**FOUR, "deterministic": True}, {}, lambda s: s.flags["deterministic"], True, False),
     "fast_dev_run": ({"fast_dev_run": 2}, {}, lambda s: (len(s.batches), len(s.labels)), (2, 128), (12, 192)),
-    "inference_mode": ({**FOUR, "inference_mode": False}, {}, lambda s: s.flags["inference"], False, True),
     "limit_train_batches": ({"limit_train_batches": 0.5}, {}, lambda s: len(s.batches), 30, 12),
     "limit_val_batches": ({**FOUR, "limit_val_batches": 2}, {}, lambda s: len(s.labels), 3 * 128, 3 * 64),
     "max_steps": ({**FOUR, "max_steps": 6}, {}, lambda s: len(s.batches), 6, 12),
-    "max_time": ({**FOUR, "max_time": {"seconds": 0}}, {"train.epochs": 50}, lambda s: s.epochs < 50, True, False),
     "min_epochs": ({**FOUR, "min_epochs": 4}, STOPS, lambda s: s.epochs, 4, 2),
     "min_steps": ({**FOUR, "min_steps": 11}, STOPS, lambda s: s.epochs, 3, 2),
     "val_check_interval": ({**FOUR, "val_check_interval": 0.5}, {}, lambda s: s.validated, [2, 4, 6, 8, 10, 12], [4, 8, 12]),
 }
-TESTED_ELSEWHERE = {"gradient_clip_algorithm", "sync_batchnorm"}
+TESTED_ELSEWHERE = {"gradient_clip_algorithm", "max_time", "sync_batchnorm"}
 
 
 def test_the_effect_of_every_argument_is_tested() -> None:
@@ -150,6 +147,15 @@ def test_an_argument_does_what_it_says(
         without[key] = Seen(monkeypatch)
         train(make_params({**SMALL, **changes, "train.trainer": FOUR}), digits, tmp_path / "without")
     assert look(without[key]) == otherwise
+
+
+@pytest.mark.parametrize("time", ["00:00:00:02", {"seconds": 2}])
+def test_a_training_ends_after_its_time(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, seen: Seen, time: Any
+) -> None:
+    changes = {"train.epochs": 100000, "train.early_stopping": None, "train.trainer": {**FOUR, "max_time": time}}
+    assert train(make_params({**SMALL, **changes}), digits, tmp_path).epoch >= 1
+    assert seen.epochs < 100000
 
 
 def test_values_or_their_norm_are_clipped(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> None:

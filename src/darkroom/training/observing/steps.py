@@ -92,21 +92,26 @@ def log_rows(trainer: pl.Trainer, rows: list[tuple[int, Values]]) -> None:
             logger.log_steps(rows)
 
 
-def log_within_epoch(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> bool:
-    """Log a validation, if it is within an epoch, at the fraction of it, and return whether it is.
+def log_within_epochs(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> bool:
+    """Log a validation, where there are several in an epoch, and return whether there are.
 
-    To loggers that need whole numbers it is logged by optimizer step, as `val/…_step`.
+    One within an epoch is logged at the fraction of it; to loggers that need whole numbers by optimizer step, as `val/…_step`.
     """
-    loop = trainer.fit_loop.epoch_loop
-    if trainer.state.fn != TrainerFn.FITTING or loop._num_ready_batches_reached():
+    loop, total = trainer.fit_loop.epoch_loop, trainer.num_training_batches
+    is_once = trainer.check_val_every_n_epoch is not None and trainer.val_check_batch == total
+    if trainer.state.fn != TrainerFn.FITTING or is_once:
         return False
-    epoch = round(trainer.current_epoch + (loop.batch_idx + 1) / trainer.num_training_batches, 6)
-    values = {name: float(value) for name, value in metrics.items()}
+    done, values = loop.batch_idx + 1, {name: float(value) for name, value in metrics.items()}
+    epoch: float = trainer.current_epoch + 1
+    row: tuple[int, Values] = (trainer.current_epoch + 1, values)
+    if done < total:
+        epoch = round(trainer.current_epoch + done / total, 6)
+        row = (trainer.global_step, {f"{name}_step": value for name, value in values.items()})
     for logger in trainer.loggers if trainer.is_global_zero else []:
         if isinstance(logger, DVCLiveLogger):
             _log_live(logger, [(epoch, values)])
         elif isinstance(logger, ResilientLogger):
-            logger.log_steps([(trainer.global_step, {f"{name}_step": value for name, value in values.items()})])
+            logger.log_steps([row])
     return True
 
 
