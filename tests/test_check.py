@@ -33,7 +33,7 @@ DEBUG = "train.debug: only tries the code, and here its result would replace the
         ("-S hardware.accelerator=tpux", "params.yaml: hardware.accelerator: is \"tpux\", but should be 'auto', 'cpu', "),
         ("$(./darkroom preset debug)", f"params.yaml: {DEBUG}$(./darkroom preset debug)'"),
         ("-S ++train.trainer.fast_dev_run=true", "params.yaml: train.trainer.fast_dev_run: only tries the code"),
-        ("-S ++train.trainer.max_epoch=3", "params.yaml: train.trainer.max_epoch: unknown key; did you mean 'max_steps'?"),
+        ("-S ++train.trainer.max_epochs=3", "params.yaml: train.trainer.max_epochs: cannot be set here; set train.epochs"),
     ],
 )
 def test_what_is_refused_takes_nothing_away(clone: Clone, settings: str, message: str) -> None:

@@ -120,7 +120,7 @@ EXAMPLES = {
     "train.log_every": "-S train.log_every=step",
     "train.inspect": "-S 'train.inspect=[histograms, inputs]'",
     "train.test_every": "-S train.test_every=5",
-    "train.debug": "--temp $(./darkroom preset debug)",
+    "train.debug": "--temp -S train.debug=true -S train.epochs=2",
     "train.trainer": "-S '++train.trainer={limit_train_batches: 10}'",
     "evaluate.batch_size": "-S evaluate.batch_size=64",
     "evaluate.tta": "-S evaluate.tta=flip",
