@@ -10,7 +10,7 @@ from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
-from darkroom.stage.runner import running
+from darkroom.stage.runner import refuse_smoke_test, running
 from darkroom.versions.models import read_model, read_training
 
 NUM_AUGMENTED = 6
@@ -21,6 +21,7 @@ def main() -> None:
     with running("train") as stage:
         # Before torch is imported, so that a mistake in params.yaml shows at once.
         params = load_params(paths.PARAMS)
+        refuse_smoke_test(params)
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
         rows = split.rows["train"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:  # it imports darkroom, which the process that forks has to import from the clone
     from clones import Clone
 
-STAGES = ["download", "split", "train", "evaluate", "predict"]
+STAGES = ["check", "download", "split", "train", "evaluate", "predict"]
 MODULES = ["darkroom.training.fit", "darkroom.inference.predict", "timm", "sklearn.model_selection", "pyarrow.parquet"]
 LIMIT_SECONDS = 120
 TESTS = Path(__file__).resolve().parent

@@ -122,7 +122,7 @@ def test_every_module_a_stage_reaches_is_a_dependency(stage: str) -> None:
 
 # Lines of first-party code that a stage depends on and never reaches: an edit there repeats it needlessly. They may only fall;
 # `PYTHONPATH=src python tests/test_architecture.py` prints them.
-UNREACHED = {"download": 216, "split": 432, "train": 465, "evaluate": 760, "predict": 529}
+UNREACHED = {"check": 305, "download": 216, "split": 432, "train": 465, "evaluate": 760, "predict": 529}
 
 
 def unreached(stage: str, deps: list[str]) -> dict[str, int]:
@@ -156,6 +156,7 @@ def test_an_unreached_dependency_is_seen() -> None:
         ("reporting/evaluation.py", {"evaluate"}),
         ("inference/tta.py", {"evaluate", "predict"}),
         ("splitting/stratified.py", {"split"}),
+        ("stage/runner.py", {"check", "download", "split", "train", "evaluate", "predict"}),
         ("data/pack.py", {"download", "split", "train", "evaluate", "predict"}),
         ("cli/doctor.py", set()),
     ],
@@ -175,6 +176,9 @@ def test_a_missing_dependency_is_seen(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_script_and_params_section_have_one_name(stage: str, content: dict[str, Any]) -> None:
     assert STAGES[stage]["cmd"] == f"python src/{stage}.py"
+    if stage == "check":  # it reads every section
+        assert "params.yaml" in STAGES[stage]["deps"]
+        return
     assert stage in STAGES[stage]["params"]
     assert stage in content
     assert "hardware" not in STAGES[stage]["params"]
@@ -186,7 +190,13 @@ LIGHTNING = {"pytorch_lightning", "dvclive", "torchmetrics", "lightning"}
 
 @pytest.mark.parametrize(
     ("stage", "never"),
-    [("download", HEAVY), ("split", HEAVY), ("evaluate", LIGHTNING - {"torchmetrics"}), ("predict", LIGHTNING)],
+    [
+        ("check", HEAVY | {"numpy", "pyarrow", "PIL", "dvc"}),
+        ("download", HEAVY),
+        ("split", HEAVY),
+        ("evaluate", LIGHTNING - {"torchmetrics"}),
+        ("predict", LIGHTNING),
+    ],
 )
 def test_stages_never_import_what_they_do_not_need(stage: str, never: set[str]) -> None:
     assert reached(SRC / f"{stage}.py")[1] & never == set()

@@ -12,7 +12,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from darkroom.base.params import Network, Params, Section
+from darkroom.base.params import NOT_PASSED_ON, Network, Params, Section, TrainerArguments
 from darkroom.base.params_file import read_yaml
 
 PAGE = ROOT / "docs" / "parameters.md"
@@ -25,6 +25,16 @@ Every key of [params.yaml](../params.yaml), by section. A section is named like 
 Change a value in params.yaml, or for one experiment after `dvc exp run`, as in the examples. `-S` needs quotes around what a
 shell would interpret; `++` sets a key that may be new, `~` removes one. Unknown keys and wrong values are refused before
 anything runs. Presets ([conf/](../conf)) set several keys at once.
+"""
+
+TRAINER = """
+## Lightning's Trainer
+
+Every argument of `pytorch_lightning.Trainer`, and what `train.trainer` does with it:
+`-S ++train.trainer.accumulate_grad_batches=2`. An argument that is not passed on is refused with the words of this table.
+
+| argument | | meaning, or what to do instead |
+|---|---|---|
 """
 
 # What to write after `dvc exp run`, for every key; several where one alone would have no effect.
@@ -137,6 +147,7 @@ EXAMPLES = {
     "train.log_every": "-S train.log_every=step",
     "train.inspect": "-S 'train.inspect=[histograms, inputs]'",
     "train.test_every": "-S train.test_every=5",
+    "train.debug": "--temp -S train.debug=true -S train.epochs=2",
     "train.trainer": "-S '++train.trainer={limit_train_batches: 10}'",
     "evaluate.batch_size": "-S evaluate.batch_size=64",
     "evaluate.tta": "-S evaluate.tta=flip",
@@ -176,6 +187,7 @@ EXAMPLES = {
     "hardware.worker_timeout_seconds": "-S hardware.worker_timeout_seconds=600",
     "hardware.num_workers": "-S hardware.num_workers=4",
     "hardware.cache_images": "-S hardware.cache_images=false",
+    "hardware.progress_refresh": "-S hardware.progress_refresh=20",
     "hardware.watch": "-S hardware.watch=false",
 }
 
@@ -190,7 +202,15 @@ def page() -> str:
         assert issubclass(section, Section)
         parts.append(f"\n## {name}\n\n{section.__doc__}\n\n| key | default | meaning, example |\n|---|---|---|\n")
         parts += _rows(name, section, content[name])
-    return "".join(parts)
+    return "".join([*parts, TRAINER, *_trainer_rows()])
+
+
+def _trainer_rows() -> list[str]:
+    """Return a row for every argument of Lightning's Trainer."""
+    passed = {name: f"passed on | {field.description}" for name, field in TrainerArguments.model_fields.items()}
+    keys = {name: f"a key here | {text}" for name, text in NOT_PASSED_ON.items() if text.startswith("set ")}
+    refused = {name: f"refused | {text}" for name, text in NOT_PASSED_ON.items() if name not in keys}
+    return [f"| `{name}` | {text} |\n" for name, text in sorted({**passed, **keys, **refused}.items())]
 
 
 def _rows(prefix: str, section: type[Section], values: dict[str, Any]) -> list[str]:

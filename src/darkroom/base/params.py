@@ -3,6 +3,7 @@
 The reference of parameters is generated from this file. Rules that concern several keys are in `params_checks`.
 """
 
+import difflib
 import math
 import re
 from typing import Annotated, Any, Literal, Self
@@ -14,8 +15,10 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     Tag,
+    model_serializer,
     model_validator,
 )
 
@@ -45,6 +48,18 @@ def _name(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+def _distinct(values: list[int]) -> list[int]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{values} names one device twice; name each once")
+    return values
+
+
+def _precision(value: Any) -> Any:
+    """Return Lightning's name of a precision for its short one, such as 16."""
+    short = {"16": "16-mixed", "bf16": "bf16-mixed", "32": "32-true", "64": "64-true"}
+    return short.get(str(value), value) if isinstance(value, str) or type(value) is int else value
+
+
 def _pattern(pattern: str) -> str:
     try:
         re.compile(pattern)
@@ -70,6 +85,7 @@ METRIC = r"^[A-Za-z]\w*$"
 MONITOR = r"^(val|train)/[A-Za-z]\w*$"
 OBJECTIVE = r"^(val/[A-Za-z]\w*|parameters|multiply_adds)$"
 STUDY = r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$"
+DURATION = r"^\d\d:\d\d:\d\d:\d\d$"
 DOTTED = r"^[A-Za-z_]\w*(\.[^.\s]+)+$"
 # Validation metrics that every training logs, those that it logs of its own batches, and those that evaluate adds.
 MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
@@ -86,6 +102,7 @@ PATTERNS = {
     OBJECTIVE: "val/ and the name of a metric, such as val/accuracy, or parameters, or multiply_adds",
     STUDY: "a name of letters, digits, - and _",
     DOTTED: "a key of params.yaml such as train.lr",
+    DURATION: "a time such as '00:12:00:00', days to seconds",
 }
 
 Arguments = Annotated[dict[str, Any], AfterValidator(_only_json)]
@@ -94,6 +111,7 @@ Threshold = Annotated[float, Field(gt=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+TimeUnit = Literal["weeks", "days", "hours", "minutes", "seconds"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Pixels = Annotated[int, Field(ge=1, le=4096)]
 ImageSize = Pixels | Annotated[list[Pixels], Field(min_length=2, max_length=2)]
@@ -102,7 +120,7 @@ NumBands = Annotated[int, Field(ge=1, le=16)]
 BandNumber = Annotated[int, Field(ge=0, le=255)]
 # How evaluate and predict run the network.
 Backend = Literal["torch", "torch.compile", "openvino"]
-InferencePrecision = Literal["32-true", "bf16-mixed", "auto"]
+InferencePrecision = Annotated[Literal["32-true", "bf16-mixed", "auto"], BeforeValidator(_precision)]
 
 
 class Section(BaseModel):
@@ -181,7 +199,8 @@ class EarlyStopping(Section):
     monitor: Annotated[str, Field(pattern=MONITOR)] | None = None
     """The metric, also `train/loss` or `train/accuracy`; null: `train.monitor`."""
     patience: PositiveInt
-    """Validations, usually one an epoch, without improvement before training stops; epochs for a metric of the training."""
+    """Validations without improvement before training stops, one every epoch unless `train.trainer` says otherwise; epochs for a
+    metric of the training."""
     min_delta: Annotated[float, Field(ge=0)]
     """Smallest change that counts as an improvement."""
     verbose: bool = False
@@ -378,6 +397,95 @@ class SplitParams(Section):
     """Largest number of differing hash bits, of 256, between near duplicates of 32 px or more; null: only equal pixels."""
 
 
+# Arguments of Lightning's Trainer that train.trainer does not take: what to do instead. TrainerArguments has all others.
+NOT_PASSED_ON = {
+    "accelerator": "set hardware.accelerator",
+    "devices": "set hardware.devices",
+    "num_nodes": "set hardware.num_nodes",
+    "strategy": "set hardware.strategy",
+    "precision": "set train.precision",
+    "max_epochs": "set train.epochs",
+    "gradient_clip_val": "set train.gradient_clip",
+    "log_every_n_steps": "set train.log_every to a number of steps",
+    "logger": "set train.loggers",
+    "callbacks": "set train.callbacks",
+    "profiler": "set train.inspect to [profiler]",
+    "enable_progress_bar": "set hardware.progress_refresh to 0 for no bar",
+    "enable_checkpointing": "set train.checkpoint, keep_best or keep_every",
+    "enable_model_summary": "remove it; every training begins with a line on its size",
+    "num_sanity_val_steps": "remove it; a step is tried before every training",
+    "overfit_batches": "set limit_train_batches; this one would validate on training images",
+    "limit_test_batches": "remove it; the test split is always measured as a whole",
+    "limit_predict_batches": "set predict.input to a folder with fewer images",
+    "reload_dataloaders_every_n_epochs": "remove it; augmentation is drawn anew in every epoch",
+    "use_distributed_sampler": "remove it; every batch is divided among the devices",
+    "barebones": "remove it; without validation no epoch could be chosen",
+    "default_root_dir": "remove it; a stage writes where dvc.yaml says",
+    "enable_autolog_hparams": "remove it; every logger gets the parameters",
+    "inference_mode": "remove it; Lightning validates under torch.no_grad while it trains",
+    "model_registry": "remove it; Git and DVC keep every version (docs/sharing.md)",
+    "plugins": "set hardware.strategy or train.precision",
+}
+
+
+class TrainerArguments(Section):
+    """Arguments that are passed on to Lightning's Trainer; what is not given keeps Lightning's default."""
+
+    accumulate_grad_batches: PositiveInt | None = None
+    """Batches whose gradients are added up for one optimizer step."""
+    benchmark: bool | None = None
+    """`torch.backends.cudnn.benchmark`: try several convolutions of cuDNN and take the fastest; bits may differ between runs."""
+    check_val_every_n_epoch: PositiveInt | None = None
+    """Validate every n-th epoch; null: `val_check_interval` counts batches across epochs."""
+    detect_anomaly: bool | None = None
+    """Name the operation whose backward gives NaN; slow."""
+    deterministic: bool | Literal["warn"] | None = None
+    """Refuse, or `warn` of, operations that are not deterministic on a GPU."""
+    fast_dev_run: bool | PositiveInt | None = None
+    """Train and validate on this many batches, to try the code; refused in the workspace (`dvc exp run --temp`)."""
+    gradient_clip_algorithm: Literal["norm", "value"] | None = None
+    """Whether `train.gradient_clip` limits the norm of the gradient or each of its values."""
+    limit_train_batches: PositiveInt | Annotated[float, Field(gt=0, le=1)] | None = None
+    """Number or fraction of the batches of an epoch."""
+    limit_val_batches: PositiveInt | Annotated[float, Field(gt=0, le=1)] | None = None
+    """Number or fraction of the batches of a validation; they begin with images of every class."""
+    max_steps: PositiveInt | None = None
+    """Largest number of optimizer steps; the schedule ends there, too."""
+    max_time: Annotated[str, Field(pattern=DURATION)] | dict[TimeUnit, Annotated[int, Field(ge=0)]] | None = None
+    """Longest time, `"DD:HH:MM:SS"` or `{hours: 1, minutes: 30}`."""
+    min_epochs: PositiveInt | None = None
+    """Epochs before early stopping may end the training."""
+    min_steps: PositiveInt | None = None
+    """Optimizer steps before early stopping may end the training."""
+    sync_batchnorm: bool | None = None
+    """Batch normalisation over all GPUs together."""
+    val_check_interval: PositiveInt | Annotated[float, Field(gt=0, le=1)] | None = None
+    """Number of batches, or fraction of an epoch, between validations; they are logged at the fraction of the epoch."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_others(cls, value: Any) -> Any:
+        for name in value if isinstance(value, dict) else ():
+            if name in NOT_PASSED_ON:
+                raise ValueError(f"train.trainer.{name}: cannot be set here; {NOT_PASSED_ON[name]}")
+            if name not in cls.model_fields:
+                known = [*cls.model_fields, *NOT_PASSED_ON]
+                near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+                hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(cls.model_fields)}"
+                raise ValueError(f"train.trainer.{name}: Lightning's Trainer takes no such argument; {hint}")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name in self.given}
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The arguments that params.yaml gives; null is a value of `check_val_every_n_epoch` alone."""
+        values = {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set}
+        return {name: value for name, value in values.items() if value is not None or name == "check_val_every_n_epoch"}
+
+
 class TrainParams(Section):
     """The network and how it is trained."""
 
@@ -407,8 +515,10 @@ class TrainParams(Section):
     """Largest number of epochs."""
     batch_size: PositiveInt
     """Images per optimizer step, over all devices together."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "auto"]
-    """Lightning's precision; `auto`: full or mixed, whichever is faster here; model.json records which."""
+    precision: Annotated[
+        Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "auto"], BeforeValidator(_precision)
+    ]
+    """Lightning's precision, also `16`, `bf16` (mixed), `32`, `64`; `auto`: the faster of two here; model.json says which."""
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None
     """Mode of torch.compile; null: the network is not compiled."""
     module: Target | None
@@ -481,14 +591,16 @@ class TrainParams(Section):
     """Loggers besides DVCLive, such as `TensorBoardLogger` or your own; they write to `logs/` by default. See tracking.md."""
     callbacks: list[Target]
     """Callbacks of pytorch_lightning.callbacks or your own, such as `[LearningRateMonitor]`; they write to `logs/`."""
-    log_every: Literal["epoch", "step"]
-    """`step` also logs loss and learning rate of every step, as train/loss_step and lr_step."""
+    log_every: Literal["epoch", "step"] | PositiveInt
+    """`step`, or a number of steps, also logs loss and learning rate of every (n-th) step, as train/loss_step and lr_step."""
     inspect: list[Literal["histograms", "inputs", "profiler"]]
     """Written to `logs/`: `histograms` of parameters and gradients, `inputs` of the network, `profiler` of run times."""
     test_every: PositiveInt | None
     """Also measure the test split every n-th epoch, as test_during/…; it influences nothing. null: only evaluate does."""
-    trainer: Arguments
-    """Further arguments of Lightning's Trainer, such as `{limit_train_batches: 10}`."""
+    debug: bool
+    """`true`: only tries the code, as the preset `debug` does; refused where its result would replace the published model."""
+    trainer: TrainerArguments
+    """Further arguments of Lightning's Trainer, such as `{limit_train_batches: 10}`: [all of them](#lightnings-trainer)."""
 
 
 class EvaluateParams(Section):
@@ -542,8 +654,12 @@ class HardwareParams(Section):
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     """`auto` uses a GPU if there is one; naming one that is missing is an error."""
-    devices: Literal["auto"] | PositiveInt
-    """Number of devices to train on."""
+    devices: (
+        Literal["auto"]
+        | PositiveInt
+        | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
+    )
+    """Number of devices to train on, or the GPUs themselves, counted from 0, such as `[0, 2]`."""
     num_nodes: PositiveInt
     """Number of machines to train on."""
     strategy: Annotated[str, Field(min_length=1)]
@@ -556,6 +672,8 @@ class HardwareParams(Section):
     """Workers that read and augment images: threads, or processes for torchvision's transforms; `auto`: as many as help."""
     cache_images: Literal["auto"] | bool
     """Keep decoded images in memory, on the GPU where possible; `auto`: if they fit into a quarter of it."""
+    progress_refresh: Annotated[int, Field(ge=0)] | None
+    """Steps between updates of the progress bar; null: four updates a second; 0: no bar, one line per epoch."""
     watch: bool
     """Log CPU, memory, GPU and images/s during training to machine.csv and machine.png in `logs/`, and to `train.loggers`."""
 

@@ -111,6 +111,8 @@ def _check_train(train: TrainParams) -> None:
         raise ValueError(f"train.early_stopping.monitor: {wrong}; {_hint(stopping.monitor, known)}")
     if "lr" in train.optimizer.arguments:
         raise ValueError("train.optimizer.lr: is not allowed here; set train.lr")
+    if train.trainer.gradient_clip_algorithm and train.gradient_clip is None:
+        warn("params.yaml: train.trainer.gradient_clip_algorithm has no effect while train.gradient_clip is null")
     if train.unfreeze_epoch is not None and not train.freeze:
         warn("params.yaml: train.unfreeze_epoch has no effect while train.freeze is 0")
 

@@ -1,6 +1,7 @@
 """The paths that dvc.yaml names. All are in the checkout whose code is running, whatever the current folder is."""
 
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -9,6 +10,7 @@ PIPELINE = ROOT / "dvc.yaml"
 PARAMS = ROOT / "params.yaml"
 PRESETS = ROOT / "conf"
 PLUGINS = ROOT / "src" / "plugins"
+CHECKED = ROOT / "data" / "checked.txt"
 RAW = ROOT / "data" / "raw"
 SPLIT = ROOT / "data" / "split"
 PREDICTIONS = ROOT / "data" / "predictions"
@@ -22,6 +24,14 @@ STUDIES = ROOT / "search"
 # Environment variable of a training that is a trial: the path of the socket at which its search listens.
 TRIAL_SOCKET = "DARKROOM_TRIAL"
 
+# As in .dvcignore: what Python, editors and systems leave behind.
+LEFT_BEHIND = ("__pycache__", "*.pyc", ".ipynb_checkpoints", ".DS_Store", "*.swp", "*~", ".#*")
+
+
+def is_left_behind(path: Path) -> bool:
+    """Return whether DVC ignores a file, by any part of its path."""
+    return any(fnmatch(part, pattern) for part in path.parts for pattern in LEFT_BEHIND)
+
 
 def shown(path: Path) -> str:
     """Return a path for messages: relative to the repository if it is inside."""
@@ -31,6 +41,11 @@ def shown(path: Path) -> str:
 def main_repository() -> Path:
     """Return the repository that DVC was called in: `--temp` runs the stages elsewhere, where branches are not known."""
     return Path(os.environ.get("DVC_ROOT") or ROOT)
+
+
+def in_workspace() -> bool:
+    """Return whether results replace those of the repository itself; `--temp`, the queue and searches run elsewhere."""
+    return main_repository().resolve() == ROOT.resolve()
 
 
 def states_dir() -> Path:

@@ -41,7 +41,7 @@ class Baseline:
             If one of the two fails.
         """
         snapshot = take_snapshot(slot.repository)
-        stages = ("download", "split")
+        stages = ("check", "download", "split")
         with search_lock(slots_dir(slot.repository) / "data.asking"):
             slot.prepare(snapshot, content, lock=None, stages=stages)
             outcome = Runner().run(slot, "split", env={}, log=log)

@@ -44,6 +44,10 @@ def lease_gpus(
     if hardware.accelerator in ("cpu", "mps") or not gpus:
         yield [{} for _ in range(jobs)]
         return
+    if isinstance(hardware.devices, list):
+        raise InputError(
+            f"params.yaml: hardware.devices: is {hardware.devices}, but parallel runs take whichever GPUs are free; set a number"
+        )
     each = hardware.devices if isinstance(hardware.devices, int) else max(1, len(gpus) // jobs)
     place = folder or Path(tempfile.gettempdir()) / f"darkroom-gpus-{os.getuid()}"
     with ExitStack() as stack:

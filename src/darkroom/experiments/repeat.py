@@ -22,7 +22,7 @@ from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.text import table
 
 METRICS = "metrics/evaluate/metrics.json"
-STAGES = ("download", "split", "train", "evaluate")
+STAGES = ("check", "download", "split", "train", "evaluate")
 
 
 class Repetition(NamedTuple):

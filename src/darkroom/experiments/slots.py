@@ -28,7 +28,7 @@ from darkroom.health.processes import is_locked
 from darkroom.stage.lock import locked
 
 # Entries of other stages in dvc.lock, and their metrics, belong to another model.
-STAGES = ("download", "split", "train")
+STAGES = ("check", "download", "split", "train")
 # Metrics that split writes and DVC does not cache.
 SPLIT_METRICS = "metrics/split"
 # A stage whose DVC was killed saves its state in less; after this it is killed.

@@ -28,6 +28,17 @@ def check_accelerator(hardware: HardwareParams) -> None:
     if name != "auto" and not AVAILABLE[name]():
         raise InputError(f"params.yaml: hardware.accelerator: is {name}, but this machine has none; set it to auto or cpu")
     count = torch.cuda.device_count()
+    if isinstance(hardware.devices, list):
+        if name not in ("auto", "gpu", "cuda") or not count:
+            raise InputError(
+                f"params.yaml: hardware.devices: is {hardware.devices}, but there are no GPUs of NVIDIA to choose from; "
+                "set a number"
+            )
+        if max(hardware.devices) >= count:
+            raise InputError(
+                f"params.yaml: hardware.devices: names GPU {max(hardware.devices)}, but this machine has {count}, "
+                f"counted from 0; correct it"
+            )
     if name in ("auto", "gpu", "cuda") and count and isinstance(hardware.devices, int) and hardware.devices > count:
         raise InputError(f"params.yaml: hardware.devices: is {hardware.devices}, but this machine has {count} GPU(s); lower it")
 
@@ -59,7 +70,7 @@ def check_precision(precision: str, hardware: HardwareParams, key: str = "train.
 
 
 def _num_devices(hardware: HardwareParams) -> int:
-    of_machine = hardware.devices
+    of_machine = len(hardware.devices) if isinstance(hardware.devices, list) else hardware.devices
     if of_machine == "auto":
         of_machine = torch.cuda.device_count() if choose_device(hardware).type == "cuda" else 1
     return of_machine * hardware.num_nodes

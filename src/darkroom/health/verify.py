@@ -46,7 +46,8 @@ def verify(root: Path) -> Iterator[Finding]:
     for record in recorded.values():
         yield from _check_params(record, params)
         for name, digest in record.deps.items():
-            if name not in {out for other in recorded.values() for out in other.outs}:
+            # The stage check depends on the whole file; what results depend on is compared section by section.
+            if name not in {"params.yaml", *(out for other in recorded.values() for out in other.outs)}:
                 yield _compare(hashes, name, digest, f"has changed since {record.stage} ran; run 'dvc repro'")
         for name, digest in record.outs.items():
             yield _compare(hashes, name, digest, f"differs from the output of {record.stage}; run 'dvc checkout --force {name}'")
@@ -160,15 +161,10 @@ def _object(cache: Path, digest: str) -> Path:
 
 def _folder_md5(folder: Path) -> str:
     """Return the hash of a folder's listing, as DVC computes it."""
-    found = [path for path in folder.rglob("*") if path.is_file() and not _ignored(path.relative_to(folder))]
+    found = [path for path in folder.rglob("*") if path.is_file() and not paths.is_left_behind(path.relative_to(folder))]
     entries = [{"md5": _md5(path), "relpath": path.relative_to(folder).as_posix()} for path in found]
     entries.sort(key=lambda entry: entry["relpath"].split("/"))
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
-
-
-def _ignored(path: Path) -> bool:
-    """Return whether .dvcignore excludes a path."""
-    return path.suffix == ".pyc" or bool({"__pycache__", ".ipynb_checkpoints", ".DS_Store"} & set(path.parts))
 
 
 def _md5(path: Path) -> str:

@@ -82,3 +82,14 @@ class SequentialBatchSampler(Sampler[BatchKey]):
     def __iter__(self) -> Iterator[BatchKey]:
         for start in range(0, len(self.rows), self.batch_size):
             yield 0, self.rows[start : start + self.batch_size]
+
+
+def every_class_first(rows: Rows, labels: NDArray[Any]) -> Rows:
+    """Return rows (N,) in an order that begins with an image of every label, or combination of labels, then a second of each."""
+    _, kinds = np.unique(labels, axis=0, return_inverse=True)
+    kinds = kinds.reshape(-1)
+    order = np.argsort(kinds, kind="stable")
+    ranks = np.empty(len(rows), np.int64)
+    ranks[order] = np.arange(len(rows)) - np.searchsorted(kinds[order], kinds[order])
+    chosen: Rows = rows[np.lexsort((kinds, ranks))]
+    return chosen

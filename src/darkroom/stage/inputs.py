@@ -25,7 +25,7 @@ def read_inputs(name: str) -> Inputs:
     params = content if isinstance(content, dict) else {}  # load_params reports what is wrong
     inputs = {
         f"params.yaml: {key}": _as_text(value)
-        for section in stage["params"]
+        for section in stage.get("params", [])
         for key, value in flatten(params.get(section), section)
     }
     for dependency in stage["deps"]:
@@ -35,7 +35,7 @@ def read_inputs(name: str) -> Inputs:
         if "://" in filled or not os.path.exists(path):  # noqa: PTH110
             continue
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and "__pycache__" not in file.parts:
+            if file.is_file() and not paths.is_left_behind(file.relative_to(path)):
                 inputs[paths.shown(file)] = _code_hash(file) if path.is_relative_to(paths.ROOT / "src") else _signature(file)
     return inputs
 

@@ -1,4 +1,4 @@
-"""Running a stage: alone in its workspace, ended with its DVC, and refused if its inputs changed meanwhile."""
+"""Running a stage: alone in its workspace, ended with its DVC, refused if its inputs changed or its result may not stay here."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from darkroom.base import files, paths
-from darkroom.base.errors import MAIN_PROCESS, RunError, is_main_process
+from darkroom.base.errors import MAIN_PROCESS, InputError, RunError, is_main_process
+from darkroom.base.params import Params
+from darkroom.stage.imported import may_have_been_read
 from darkroom.stage.inputs import Inputs, read_inputs
 from darkroom.stage.lock import locked
 from darkroom.stage.orphans import die_with_parent
@@ -29,7 +31,7 @@ class Stage:
         """Refuse to go on if parameters, code or data of the stage changed since its start.
 
         DVC records the inputs that it finds when a stage ends. Without this check it could record a result with parameters or
-        code that did not produce it.
+        code that did not produce it. Code that nothing has imported may change (docs/decisions/0008).
 
         Raises
         ------
@@ -38,6 +40,7 @@ class Stage:
         """
         now = read_inputs(self.name)
         changed = sorted(key for key in self.inputs.keys() | now.keys() if self.inputs.get(key) != now.get(key))
+        changed = [key for key in changed if may_have_been_read(key)]
         if changed:
             more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
             raise RunError(
@@ -77,3 +80,32 @@ def running(name: str) -> Iterator[Stage]:
         for folder in (paths.RAW.parent, paths.MODELS, paths.TRAIN_METRICS.parent):
             files.sweep(folder)
         yield Stage(name, read_inputs(name))
+
+
+def refuse_smoke_test(params: Params) -> None:
+    """Refuse a training that only tries the code where its result would replace a model.
+
+    Raises
+    ------
+    InputError
+        Naming the key, and the command that runs it elsewhere.
+    """
+    train = params.train
+    key = "train.debug" if train.debug else "train.trainer.fast_dev_run" if train.trainer.fast_dev_run else None
+    if key and paths.in_workspace():
+        raise InputError(
+            f"params.yaml: {key}: only tries the code, and here its result would replace the model and its metrics; "
+            "run 'dvc exp run --temp $(./darkroom preset debug)'"
+        )
+
+
+@contextmanager
+def with_way_back() -> Iterator[None]:
+    """Add to a mistake in params.yaml how to undo `-S`, which `dvc exp run` has written to the workspace's file."""
+    try:
+        yield
+    except InputError as error:
+        # Set by `dvc exp run`, also for `--temp`, which changes nothing here.
+        if "DVC_EXP_NAME" in os.environ and paths.in_workspace():
+            raise InputError(f"{error} ('git restore params.yaml' brings back the committed one)") from None
+        raise

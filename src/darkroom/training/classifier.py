@@ -32,6 +32,7 @@ from darkroom.input.samplers import STEP
 from darkroom.metrics.epoch import EpochMetrics, epoch_metrics_of
 from darkroom.objective.objective import Objective
 from darkroom.objective.schedules import interval, logged_lr, set_table_lr
+from darkroom.training.observing.steps import log_within_epochs
 
 
 class Classifier(pl.LightningModule):
@@ -238,8 +239,9 @@ class Classifier(pl.LightningModule):
             self._check_finite(self.objective.monitor, values, "let train.monitor be another metric")
         # An extra metric may be undefined in an epoch, such as one of pairs of classes that were never predicted.
         known = {name: value for name, value in values.items() if math.isfinite(value)}
+        is_logged = split == "val" and log_within_epochs(self.trainer, known)
         # Lightning takes a value named `step` for the step of all that is logged beside it: epochs from 1.
-        self.log_dict(known | {"step": float(self.current_epoch + 1)})
+        self.log_dict(known | {"step": float(self.current_epoch + 1)}, logger=not is_logged)
 
     def _check_finite(self, name: str, values: Mapping[str, Tensor], advice: str) -> None:
         value = float(values.get(name, 0.0))

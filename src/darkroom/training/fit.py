@@ -11,12 +11,13 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
-from darkroom.base.errors import RunError
+from darkroom.base.errors import RunError, warn
+from darkroom.data.pack import Rows
 from darkroom.data.split_file import Split
 from darkroom.input.cached_features import CachedFeatures, ComputeFeatures
 from darkroom.input.in_memory import describe_input, make_repeating_loader
 from darkroom.input.loaders import make_loader
-from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
+from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler, every_class_first
 from darkroom.models.probe_network import Probe
 from darkroom.training.callbacks.early_stopping import describe_stop, early_stopping
 from darkroom.training.callbacks.named import build_callbacks
@@ -87,6 +88,7 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
             loaders = _loaders(plan, split, trainer, _place(state, earlier), cached)
             if trainer.is_global_zero:
                 print(f"train: input: {describe_input(loaders[0])}", flush=True)
+                _warn_of_one_class(plan, split)
             with explained(plan.params, trainer, store.log_dir):
                 trainer.fit(plan.classifier, *loaders, ckpt_path="state" if state else None)
     if not best.kept:
@@ -119,9 +121,10 @@ def _callbacks(
     train = plan.params.train
     named = build_callbacks(plan.params, plan.objective.extra_metrics, observers.folder or store.folder / "logs")
     has_bar = any(isinstance(callback, ProgressBar) for callback in named)
-    callbacks: list[pl.Callback] = [] if has_bar and sys.stdout.isatty() else [ProgressReport(train.monitor, train.batch_size)]
-    if train.log_every == "step":
-        callbacks.append(LogSteps())
+    report = ProgressReport(train.monitor, train.batch_size, plan.params.hardware.progress_refresh)
+    callbacks: list[pl.Callback] = [] if has_bar and sys.stdout.isatty() else [report]
+    if train.log_every != "epoch":
+        callbacks.append(LogSteps(1 if train.log_every == "step" else train.log_every))
     if train.test_every is not None:
         callbacks.append(TestDuring(train.test_every, partial(_test_loader, plan, split)))
     if cached is not None:
@@ -188,7 +191,7 @@ def _loaders(
         train_order.set_epoch(place[0])
         train_order.resume_at = place
     val_order = SequentialBatchSampler(
-        split.rows["val"], batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size
+        _val_rows(plan, split), batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size
     )
     if cached is not None:  # in memory already
         return make_loader(cached, train_order, readers=0), make_loader(cached, val_order, readers=0)
@@ -196,6 +199,27 @@ def _loaders(
     loader = partial(make_repeating_loader, hardware=params.hardware, device=device, num_devices=trainer.num_devices)
     train_images = images.at_sizes(params.train.image_sizes or {})
     return loader(train_images, train_order), loader(images.plain(), val_order)
+
+
+def _val_rows(plan: Plan, split: Split) -> Rows:
+    """Return the rows of the validation; one that is cut short begins with images of every class."""
+    trainer, rows = plan.params.train.trainer, split.rows["val"]
+    # 1.0 is all of them, 1 is one batch.
+    is_cut = trainer.fast_dev_run or isinstance(trainer.limit_val_batches, int) or (trainer.limit_val_batches or 1.0) < 1.0
+    return every_class_first(rows, plan.images.pack.labels[rows]) if is_cut else rows
+
+
+def _warn_of_one_class(plan: Plan, split: Split) -> None:
+    """Say so where all images of the validation are of one class: its metrics are then 0 or 1, whatever was learnt."""
+    trainer, labels = plan.params.train.trainer, plan.images.pack.labels[_val_rows(plan, split)]
+    batches = int(trainer.fast_dev_run or 0) or trainer.limit_val_batches
+    if isinstance(batches, int):
+        labels = labels[: batches * plan.params.train.batch_size]
+    if labels.ndim == 1 and len(set(labels.tolist())) == 1:
+        warn(
+            f"train: all {len(labels)} images of the validation are of class {split.classes[labels[0]]}, so that its metrics say "
+            "nothing about the others; raise split.val_fraction or train.trainer.limit_val_batches"
+        )
 
 
 def _test_loader(plan: Plan, split: Split, rank: int, world_size: int) -> Any:

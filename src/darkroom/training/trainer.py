@@ -1,7 +1,6 @@
 """Makes Lightning's Trainer from params.yaml; arguments that it does not take are reported in one line."""
 
 import difflib
-import inspect
 import logging
 import os
 import warnings
@@ -18,30 +17,10 @@ from torch import distributed
 
 from darkroom.base.errors import InputError, described
 from darkroom.base.params import Params
-from darkroom.hardware.devices import stop_looking_for_gpus
+from darkroom.hardware.devices import choose_device, stop_looking_for_gpus
 from darkroom.training.checkpoints.resume import State, StateInMemory
 from darkroom.training.observing.observers import Observers
 
-# Set by other keys of params.yaml, or by this module.
-OWNED_BY_OTHERS = {
-    "accelerator": "hardware.accelerator",
-    "devices": "hardware.devices",
-    "num_nodes": "hardware.num_nodes",
-    "strategy": "hardware.strategy",
-    "precision": "train.precision",
-    "max_epochs": "train.epochs",
-    "gradient_clip_val": "train.gradient_clip",
-    "logger": None,
-    "callbacks": "train.callbacks",
-    "enable_checkpointing": None,
-    "enable_progress_bar": None,
-    "enable_model_summary": None,
-    "use_distributed_sampler": None,
-    "default_root_dir": None,
-    "plugins": None,
-    # It would validate on training images.
-    "overfit_batches": None,
-}
 # Python may take a minute to start on a cluster's file system or a busy machine.
 START_SECONDS = 300.0
 CLUSTERS = ("TorchElastic", "SLURM", "MPI", "LSF")
@@ -67,7 +46,7 @@ def make_trainer(
     train, hardware = params.train, params.hardware
     assert train.precision != "auto"  # resolve_precision has replaced it
     live = DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None)
-    further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **observers.arguments, **train.trainer}
+    further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **observers.arguments, **train.trainer.given}
     _quieten_lightning()
     stop_looking_for_gpus()
     try:
@@ -89,7 +68,7 @@ def make_trainer(
             **further,
         )
     except Exception as error:
-        keys = "train.trainer" if train.trainer else "hardware"
+        keys = "train.trainer" if train.trainer.given else "hardware"
         raise InputError(f"params.yaml: {keys}: Lightning refuses it ({described(error)}); correct it") from error
     _check_world(trainer, train.batch_size)
     if hasattr(trainer.strategy, "_timeout"):  # there is no public way for strategies chosen by name
@@ -110,35 +89,23 @@ class RankTimeout(pl.Callback):
 
 
 def check_trainer_arguments(params: Params) -> None:
-    """Refuse arguments that the Trainer does not have or that other keys set, and several machines without an address.
+    """Refuse what Lightning, or this machine, cannot do with train.trainer and hardware.
 
     Raises
     ------
     InputError
-        Naming the key under train.trainer or hardware.
+        Naming the key.
     """
-    arguments, hardware = params.train.trainer, params.hardware
-    known = [name for name in inspect.signature(pl.Trainer).parameters if name not in OWNED_BY_OTHERS]
-    for name in arguments:
-        if name in OWNED_BY_OTHERS:
-            other = OWNED_BY_OTHERS[name]
-            raise InputError(
-                f"params.yaml: train.trainer.{name}: cannot be set here; " + (f"set {other}" if other else "remove it")
-            )
-        if name not in known:
-            raise InputError(
-                f"params.yaml: train.trainer.{name}: Lightning's Trainer takes no such argument; {_nearest(name, known)}"
-            )
-    if arguments.get("limit_val_batches") == 0:
-        raise InputError(
-            "params.yaml: train.trainer.limit_val_batches: is 0, but the best epoch is chosen by validation; raise it"
-        )
-    validated = arguments.get("check_val_every_n_epoch", 1)
-    every = params.train.keep_every
-    if every is not None and isinstance(validated, int) and validated > 0 and every % validated:
+    train, hardware = params.train, params.hardware
+    validated, every = train.trainer.check_val_every_n_epoch or 1, train.keep_every
+    if every is not None and every % validated:
         raise InputError(
             f"params.yaml: train.keep_every: is {every}, but only one epoch in {validated} is validated, which is when weights "
             f"are kept; make it a multiple of {validated}"
+        )
+    if train.trainer.sync_batchnorm and choose_device(hardware).type != "cuda":
+        raise InputError(
+            "params.yaml: train.trainer.sync_batchnorm: is true, but torch can do that on GPUs of NVIDIA alone; set it to false"
         )
     strategies = ["auto", *StrategyRegistry.available_strategies()]
     if hardware.strategy not in strategies:

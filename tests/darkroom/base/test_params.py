@@ -88,8 +88,25 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
         ("train.soup", 1, "train.soup: is 1, but should be greater than or equal to 2"),
         ("train.keep_best", 0, "train.keep_best: is 0, but should be greater than or equal to 1"),
         ("train.optimizer.lr", 1, "params.yaml: train.optimizer.lr: is not allowed here; set train.lr"),
-        ("train.trainer", {"x": float("inf")}, "params.yaml: train.trainer: inf is not a finite number"),
-        ("train.trainer", {3: "x"}, "should be a valid string"),
+        ("train.model.kwargs", {"x": float("inf")}, "params.yaml: train.model.kwargs: inf is not a finite number"),
+        ("train.model.kwargs", {3: "x"}, "should be a valid string"),
+        (
+            "train.trainer",
+            {3: "x"},
+            "train.trainer.3: Lightning's Trainer takes no such argument; it takes accumulate_grad_batches",
+        ),
+        ("train.trainer", {"max_epoch": 3}, "Lightning's Trainer takes no such argument; did you mean 'max_epochs'?"),
+        ("train.trainer", {"max_epochs": 3}, "params.yaml: train.trainer.max_epochs: cannot be set here; set train.epochs"),
+        ("train.trainer", {"limit_val_batches": 1.5}, "train.trainer.limit_val_batches: is 1.5, but should be"),
+        (
+            "train.trainer",
+            {"max_time": "10:00"},
+            "train.trainer.max_time: is \"10:00\", but should be a time such as '00:12:00:00'",
+        ),
+        ("train.precision", 17, "train.precision: is 17, but should be '32-true', 'bf16-mixed', '16-mixed'"),
+        ("train.log_every", 0, "train.log_every: is 0, but should be 'epoch' or 'step' or greater than or equal to 1"),
+        ("hardware.devices", [0, 0], "[0, 0] names one device twice; name each once"),
+        ("hardware.progress_refresh", -1, "hardware.progress_refresh: is -1, but should be greater than or equal to 0"),
         ("hardware.num_workers", -1, "hardware.num_workers: is -1, but should be 'auto' or greater than or equal to 0"),
         ("split.val_fraction", 1.9, "params.yaml: split.val_fraction: is 1.9, but should be less than 1"),
         ("split.val_fraction", 0.9, "which leaves nothing to train on"),
@@ -177,10 +194,25 @@ def test_a_target_keeps_its_arguments_apart() -> None:
 
 def test_half_a_character_is_refused(make_params: Callable[..., Params]) -> None:
     with pytest.raises(InputError, match=r"^params\.yaml: contains '\\ud800', half a character; remove it$"):
-        make_params({"train.trainer": {"profiler": "\ud800"}})
+        make_params({"train.model.kwargs": {"act": "\ud800"}})
 
 
 def test_a_number_that_python_does_not_write(content: dict[str, Any]) -> None:
     content["train"]["epochs"] = 16**5000
     with pytest.raises(InputError, match=r"params\.yaml: contains a number of thousands of digits; lower it"):
         check_params(content)
+
+
+@pytest.mark.parametrize(
+    ("short", "precision"), [(16, "16-mixed"), ("16", "16-mixed"), (32, "32-true"), (64, "64-true"), ("bf16", "bf16-mixed")]
+)
+def test_a_short_precision_is_that_of_lightning(make_params: Callable[..., Params], short: Any, precision: str) -> None:
+    assert make_params({"train.precision": short}).train.precision == precision
+
+
+def test_only_the_arguments_that_are_given_are_recorded(make_params: Callable[..., Params]) -> None:
+    """model.json and the state of a training hold the parameters: a new argument changes neither."""
+    assert make_params().model_dump()["train"]["trainer"] == {}
+    given = {"max_steps": 5, "check_val_every_n_epoch": None, "limit_val_batches": 1.0}
+    trainer = make_params({"train.trainer": {**given, "min_steps": None}}).train.trainer
+    assert trainer.model_dump() == trainer.given == given

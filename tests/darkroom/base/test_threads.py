@@ -10,7 +10,7 @@ import pytest
 from darkroom.base.threads import CHOICES, SPIN_COUNT
 
 SRC = Path(__file__).resolve().parents[3] / "src"
-STAGES = ("download", "split", "train", "evaluate", "predict")
+STAGES = ("check", "download", "split", "train", "evaluate", "predict")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is GNU's OpenMP, and /proc, that are looked at")
 
 

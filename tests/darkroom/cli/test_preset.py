@@ -70,7 +70,7 @@ def test_what_is_no_preset_is_refused_too(clone: Clone, words: str) -> None:
 
 
 def test_a_preset_runs(clone: Clone) -> None:
-    assert "Running stage 'download'" in clone.run("dvc exp run $(./darkroom preset debug) download").stdout
+    assert "Running stage 'download'" in clone.run("dvc exp run $(./darkroom preset debug) -S train.debug=false download").stdout
     assert "limit_train_batches: 4" in clone.run("git diff params.yaml").stdout
 
 

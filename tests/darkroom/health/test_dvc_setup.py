@@ -14,7 +14,8 @@ from darkroom.health import checks, dvc_setup
 
 def test_pipeline(workspace: Path) -> None:
     assert (
-        line(dvc_setup.check_pipeline(workspace), "dvc.yaml") == "ok dvc.yaml 5 stages: download, split, train, evaluate, predict"
+        line(dvc_setup.check_pipeline(workspace), "dvc.yaml")
+        == "ok dvc.yaml 6 stages: check, download, split, train, evaluate, predict"
     )
     for text, expected in (
         ("stages: [", "dvc.yaml:1: is not YAML"),

@@ -33,9 +33,9 @@ class Kept:
 
 
 def _column(table: Path, epoch: int) -> list[float]:
-    """Return the values of a metric that DVCLive logged in an epoch."""
+    """Return the values of a metric that DVCLive logged in an epoch, also within it."""
     rows = [line.split("\t") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
-    return [float(value) for step, value in rows if int(step) == epoch]
+    return [float(value) for step, value in rows if math.ceil(float(step)) == epoch]
 
 
 class KeepBest(pl.Callback):

@@ -65,7 +65,7 @@ def observing(params: Params, logs: Path | None, state: dict[str, Any] | None, n
     folder.mkdir(parents=True, exist_ok=True)
     write_circumstances(folder, params)
     # With fast_dev_run Lightning uses no loggers.
-    is_fast_dev_run = bool(params.train.trainer.get("fast_dev_run"))
+    is_fast_dev_run = bool(params.train.trainer.fast_dev_run)
     loggers = [] if is_fast_dev_run else open_loggers(params, folder, known.get("loggers", {}))
     observers = Observers(loggers, [KeepLoggers(folder, loggers)], folder=folder)
     print(f"train: logs are written to {paths.shown(folder)}", flush=True)

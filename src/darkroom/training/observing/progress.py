@@ -16,8 +16,10 @@ REFRESH_SECONDS = 0.25
 class ProgressReport(pl.Callback):
     """Shows epoch, loss, the monitored metric, images per second and time left."""
 
-    def __init__(self, monitor: str, batch_size: int):
-        self.monitor, self.batch_size = monitor, batch_size
+    def __init__(self, monitor: str, batch_size: int, refresh: int | None = None):
+        self.monitor, self.batch_size, self.refresh = monitor, batch_size, refresh
+        self.validated = -1
+        """The last epoch that was validated."""
         self.bar: Progress | None = None
         self.task = TaskID(0)
         self.epoch_start = self.epoch_seconds = self.last_refresh = 0.0
@@ -26,7 +28,7 @@ class ProgressReport(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Open the bar if standard output is a terminal."""
-        if trainer.is_global_zero and sys.stdout.isatty():
+        if trainer.is_global_zero and self.refresh != 0 and sys.stdout.isatty():
             self.bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(None),
@@ -57,15 +59,21 @@ class ProgressReport(pl.Callback):
         batch: Any,  # noqa: ARG002
         batch_idx: int,  # noqa: ARG002
     ) -> None:
-        """Refresh the bar a few times a second."""
+        """Refresh the bar a few times a second, or every n-th step."""
         self.num_batches += 1
         now = time.perf_counter()
-        if self.bar is None or now - self.last_refresh < REFRESH_SECONDS:
+        if self.bar is None:
+            return
+        if trainer.global_step % self.refresh if self.refresh else now - self.last_refresh < REFRESH_SECONDS:
             return
         self.last_refresh = now
         speed = self.num_batches * self.batch_size / (now - self.epoch_start)
         loss = float(outputs["loss"] if isinstance(outputs, dict) else outputs)  # type: ignore[arg-type]
         self._refresh(trainer, loss, speed)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
+        """Note that this epoch has values of its own."""
+        self.validated = trainer.current_epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Stop the epoch's clock."""
@@ -90,7 +98,9 @@ class ProgressReport(pl.Callback):
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         names = dict.fromkeys(("train/loss", "val/loss", "val/accuracy", self.monitor))
-        values = "  ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
+        # Lightning keeps the values of an earlier validation.
+        shown = [name for name in names if name in metrics and (name.startswith("train/") or self.validated == epoch - 1)]
+        values = "  ".join(f"{name} {metrics[name]:.4f}" for name in shown)
         speed = self.num_batches * self.batch_size / self.epoch_seconds
         print(f"epoch {epoch}/{trainer.max_epochs}  {values}  {speed:,.0f} images/s", flush=True)
 

@@ -1,10 +1,12 @@
 """Logs loss and learning rate of every step; losses stay on the device until fifty of them are read at once."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from dvclive.lightning import DVCLiveLogger
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from darkroom.training.observing.resilient_logger import ResilientLogger, Values
@@ -18,9 +20,15 @@ class LogSteps(pl.Callback):
 
     They are written before anything else is logged or saved, so that the log of a resumed training is that of an uninterrupted
     one.
+
+    Parameters
+    ----------
+    every
+        Log every n-th step.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every: int = 1) -> None:
+        self.every = every
         self.steps: list[int] = []
         self.losses: list[Tensor] = []
         self.rates: list[float] = []
@@ -34,7 +42,7 @@ class LogSteps(pl.Callback):
         batch_idx: int,  # noqa: ARG002
     ) -> None:
         """Add one step."""
-        if trainer.fit_loop.epoch_loop._should_accumulate():
+        if trainer.fit_loop.epoch_loop._should_accumulate() or trainer.global_step % self.every:
             return
         self.steps.append(trainer.global_step)
         self.losses.append((outputs["loss"] if isinstance(outputs, dict) else outputs).detach())
@@ -79,7 +87,30 @@ def log_rows(trainer: pl.Trainer, rows: list[tuple[int, Values]]) -> None:
             logger.log_steps(rows)
 
 
-def _log_live(logger: DVCLiveLogger, rows: list[tuple[int, Values]]) -> None:
+def log_within_epochs(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> bool:
+    """Log a validation, where there are several in an epoch, and return whether there are.
+
+    One within an epoch is logged at the fraction of it; to loggers that need whole numbers by optimizer step, as `val/…_step`.
+    """
+    loop, total = trainer.fit_loop.epoch_loop, trainer.num_training_batches
+    is_once = trainer.check_val_every_n_epoch is not None and trainer.val_check_batch == total
+    if trainer.state.fn != TrainerFn.FITTING or is_once:
+        return False
+    done, values = loop.batch_idx + 1, {name: float(value) for name, value in metrics.items()}
+    epoch: float = trainer.current_epoch + 1
+    row: tuple[int, Values] = (trainer.current_epoch + 1, values)
+    if done < total:
+        epoch = round(trainer.current_epoch + done / total, 6)
+        row = (trainer.global_step, {f"{name}_step": value for name, value in values.items()})
+    for logger in trainer.loggers if trainer.is_global_zero else []:
+        if isinstance(logger, DVCLiveLogger):
+            _log_live(logger, [(epoch, values)])
+        elif isinstance(logger, ResilientLogger):
+            logger.log_steps([row])
+    return True
+
+
+def _log_live(logger: DVCLiveLogger, rows: Sequence[tuple[float, Values]]) -> None:
     # The logger's log_metrics inspects the call stack at every step, which takes milliseconds.
     live = logger.experiment
     for step, values in rows:

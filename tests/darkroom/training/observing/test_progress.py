@@ -6,8 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+
+from darkroom.training.observing.progress import ProgressReport
 
 SCRIPT = """
 import sys
@@ -65,3 +70,33 @@ def test_the_bar_on_a_terminal(tmp_path: Path) -> None:
     assert frames[-1].startswith("epoch 3/3")
     assert f"val/accuracy {float(last):.4f}" in frames[-1]
     assert re.search(r"loss \d\.\d+ .* images/s +\d+:\d\d:\d\d", frames[-1])
+
+
+class Updates:
+    """Stands in for the bar and counts its updates."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def update(self, task: Any, **fields: Any) -> None:  # noqa: ARG002
+        self.steps += [fields["completed"]] if "completed" in fields else []
+
+
+@pytest.mark.parametrize(("refresh", "expected"), [(5, [5, 10]), (1, list(range(1, 13)))])
+def test_the_bar_is_updated_every_nth_step(refresh: int, expected: list[int]) -> None:
+    report = ProgressReport("val/accuracy", 8, refresh)
+    report.bar = bar = Updates()  # type: ignore[assignment]
+    for step in range(1, 13):
+        trainer = SimpleNamespace(global_step=step, callback_metrics={})
+        report.on_train_batch_end(trainer, None, torch.tensor(1.0), None, step)  # type: ignore[arg-type]
+    assert bar.steps == expected
+
+
+@pytest.mark.parametrize(("refresh", "opens"), [(None, True), (7, True), (0, False)])
+def test_zero_means_no_bar(refresh: int | None, opens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    report = ProgressReport("val/accuracy", 8, refresh)
+    trainer = SimpleNamespace(is_global_zero=True, estimated_stepping_batches=3, current_epoch=0, max_epochs=1)
+    report.on_train_start(trainer, None)  # type: ignore[arg-type]
+    assert (report.bar is not None) == opens
+    report.teardown(trainer, None, "fit")  # type: ignore[arg-type]
