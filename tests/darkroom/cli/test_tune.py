@@ -42,7 +42,7 @@ def shown_metrics(row: dict[str, Any], file: str = "metrics/train/published.json
 def kill_when(clone: Clone, command: str, log: str, line: str, number: signal.Signals = signal.SIGKILL) -> str:
     """Start a command, kill it alone once a line stands in a log, and return what it said."""
     process = subprocess.Popen(
-        shlex.split(command), cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        shlex.split(command), cwd=clone.path, env=clone.cold().env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     path = clone.path / log
     deadline = time.monotonic() + 120
@@ -56,7 +56,7 @@ def kill_when(clone: Clone, command: str, log: str, line: str, number: signal.Si
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    return make_clone(tmp_path_factory.mktemp("tune") / "darkroom")
+    return make_clone(tmp_path_factory.mktemp("tune") / "darkroom", trains_on_gpus=False)
 
 
 @pytest.fixture(scope="module")
