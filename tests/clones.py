@@ -79,8 +79,6 @@ def make_clone(path: Path, *, cold: bool = False) -> Clone:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, path / name)
     clone = Clone(path, cold=cold)
-    if not trains_on_gpus:
-        clone.env["CUDA_VISIBLE_DEVICES"] = ""
     clone.edit(SHORT)
     clone.run("git init -q && git add -A && git commit -qm start")
     return clone

@@ -5,7 +5,8 @@ pass signals on. The process that forks imports and never computes: threads of O
 nothing: each command imports the code beside it.
 
 What is started with an option but `-m` (`python -c`, `-X`, `-S`) starts as always. A test that kills, or looks at parents of
-processes, takes the real Python (`cold=True` for a clone): here a command's parent is the process that forks.
+processes, takes the real Python (`cold()` of a clone): here a command's parent is the process that forks. So does one test of every
+stage and command, since here a module that it forgets to import is there.
 """
 
 import array
@@ -24,6 +25,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +74,8 @@ posix._exit(status)
 @functools.cache
 def warm_bin() -> Path:
     """Return the folder of the commands; all processes of a test run share one process that forks, which ends with the last."""
+    if sys.platform != "linux":  # elsewhere libraries do not bear a fork
+        return Path(sys.executable).parent
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid()}")
     folder = Path(tempfile.gettempdir()) / f"darkroom-{run[-12:]}"
     folder.mkdir(exist_ok=True)
@@ -84,7 +88,13 @@ def warm_bin() -> Path:
             write_commands(folder)
             environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # or NumPy starts threads when it is imported
             # Signals to the tests are not for it.
-            subprocess.run([sys.executable, __file__, str(folder)], env=environment, check=True, start_new_session=True)
+            subprocess.run(
+                [sys.executable, __file__, str(folder)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                check=True,
+                start_new_session=True,
+            )
             lease.connect(str(folder / "socket"))
     atexit.register(lease.close)
     return folder / "bin"
@@ -214,7 +224,7 @@ def run(request: bytes, streams: Sequence[int]) -> int:
         os.dup2(stream, place)
         os.close(stream)
     cwd, count, *rest = request.split(b"\0")
-    words, variables = [os.fsdecode(word) for word in rest[: int(count)]], rest[int(count) :]
+    words, variables = list(map(os.fsdecode, rest[: int(count)])), rest[int(count) :]
     os.chdir(cwd)
     os.environ.clear()
     os.environb.update(variable.split(b"=", 1) for variable in variables)  # type: ignore[arg-type]
@@ -226,7 +236,7 @@ def run(request: bytes, streams: Sequence[int]) -> int:
             stream.reconfigure(write_through=True)  # type: ignore[union-attr]
     try:
         if sys.argv[0] == "-m":
-            sys.path.insert(0, cwd.decode())
+            sys.path.insert(0, os.fsdecode(cwd))
             del sys.argv[0]
             runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
         else:
@@ -246,6 +256,7 @@ def run(request: bytes, streams: Sequence[int]) -> int:
 def leave(status: int) -> NoReturn:
     """End without the shutdown of torch and Arrow."""
     with contextlib.suppress(BaseException):
+        threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

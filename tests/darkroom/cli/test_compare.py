@@ -101,7 +101,7 @@ def test_every_kind_of_change_is_told(clone: Clone, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_there_and_back(clone: Clone) -> None:
-    found = told(clone, "HEAD HEAD~1")
+    found = told(clone.cold(), "HEAD HEAD~1")
     assert [line.split()[0] for line in found["added"] + found["removed"]] == ["a/000.png", "a/new.png"]
     assert found["renamed"][0].startswith("a/004b.png -> a/004.png")
 

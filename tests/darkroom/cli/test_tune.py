@@ -56,7 +56,9 @@ def kill_when(clone: Clone, command: str, log: str, line: str, number: signal.Si
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    return make_clone(tmp_path_factory.mktemp("tune") / "darkroom", trains_on_gpus=False)
+    made = make_clone(tmp_path_factory.mktemp("tune") / "darkroom")
+    made.env["CUDA_VISIBLE_DEVICES"] = ""  # searches lease GPUs of the whole machine, where other tests may run some
+    return made
 
 
 @pytest.fixture(scope="module")
