@@ -107,9 +107,21 @@ def test_there_and_back(clone: Clone) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "HEAD",
+        "workspace HEAD",
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in ("HEAD workspace", "HEAD HEAD", "workspace")),
+    ],
+)
+def test_equal_revisions(clone: Clone, arguments: str) -> None:
+    found = told(clone, arguments)
+    assert all(found[f"number {kind}"] == ["0"] for kind in KINDS)
+
+
+@pytest.mark.slow
 def test_revisions_of_every_sort(clone: Clone) -> None:
-    for arguments in ("HEAD", "HEAD workspace", "workspace HEAD", "HEAD HEAD", "workspace"):
-        assert all(told(clone, arguments)[f"number {kind}"] == ["0"] for kind in KINDS), arguments
     assert told(clone, "HEAD~1 workspace") == told(clone, "HEAD~1")
     found = told(clone, "HEAD other --all")
     moved = found.pop("moved")
