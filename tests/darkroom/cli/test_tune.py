@@ -45,7 +45,7 @@ def kill_when(clone: Clone, command: str, log: str, line: str, number: signal.Si
         shlex.split(command), cwd=clone.path, env=clone.cold().env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     path = clone.path / log
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (path.is_file() and line in path.read_text(encoding="utf-8")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
