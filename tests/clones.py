@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from warm_python import warm_bin
+
 from darkroom.base.params_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,13 +28,17 @@ def wait_for(process: subprocess.Popen[str], start: str) -> None:
 
 
 class Clone:
-    """A repository of its own with this checkout's files, where commands run as users type them."""
+    """A repository of its own with this checkout's files, where commands run as users type them.
 
-    def __init__(self, path: Path):
+    `python`, `dvc` and `./darkroom` fork from a process that has imported their libraries, unless it is `cold`: for tests of kills
+    and of what a person waits for.
+    """
+
+    def __init__(self, path: Path, *, cold: bool = False):
         self.path = path
-        bin_dir = str(Path(sys.executable).parent)
+        bin_dir = Path(sys.executable).parent
         self.env = os.environ | {
-            "PATH": bin_dir + os.pathsep + os.environ["PATH"],
+            "PATH": os.pathsep.join([*map(str, [bin_dir] if cold else [warm_bin(), bin_dir]), os.environ["PATH"]]),
             "DARKROOM_CACHE": str(path.parent / "cache"),
             "DVC_NO_ANALYTICS": "1",
         }
@@ -43,6 +49,12 @@ class Clone:
         done = subprocess.run(["bash", "-c", command], cwd=self.path, env=self.env, capture_output=True, text=True)
         assert status is None or done.returncode == status, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
+
+    def cold(self) -> "Clone":
+        """Return the same clone, with every command in a Python of its own."""
+        other = Clone(self.path, cold=True)
+        other.env = self.env | {"PATH": other.env["PATH"]}
+        return other
 
     def stages_that_would_run(self) -> list[str]:
         """Return the stages but check, which runs after every edit of params.yaml."""
@@ -60,14 +72,14 @@ class Clone:
         return content
 
 
-def make_clone(path: Path) -> Clone:
+def make_clone(path: Path, *, cold: bool = False) -> Clone:
     """Copy what Git knows of this checkout (with uncommitted changes) to a new repository whose training is short."""
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
     for name in filter(None, files):
         if (ROOT / name).is_file():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, path / name)
-    clone = Clone(path)
+    clone = Clone(path, cold=cold)
     clone.edit(SHORT)
     clone.run("git init -q && git add -A && git commit -qm start")
     return clone
@@ -81,11 +93,11 @@ class Finished:
     seconds: float
     """How long `dvc repro` took."""
 
-    def copy(self, path: Path) -> Clone:
+    def copy(self, path: Path, *, cold: bool = False) -> Clone:
         """Return a clone with the same results; what DVC has linked to its cache is linked there as well."""
         path.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "-a", self.clone.path, path], check=True)
-        return Clone(path)
+        return Clone(path, cold=cold)
 
 
 def finished_in(folder: Path) -> Finished:
@@ -93,13 +105,13 @@ def finished_in(folder: Path) -> Finished:
     record = folder / "seconds"
     if not record.exists():
         shutil.rmtree(folder, ignore_errors=True)  # of one that failed
-        clone = make_clone(folder / "darkroom")
+        clone = make_clone(folder / "darkroom", cold=True)
         start = time.monotonic()
         clone.run("dvc repro")
         seconds = time.monotonic() - start
         clone.run("git add -A && git commit -qm results")
         record.write_text(str(seconds))
-    return Finished(Clone(folder / "darkroom"), float(record.read_text()))
+    return Finished(Clone(folder / "darkroom", cold=True), float(record.read_text()))
 
 
 def outs(lock: Path) -> dict[str, str]:

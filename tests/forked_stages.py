@@ -46,7 +46,7 @@ class ForkedStages:
         # OpenBLAS would start its threads when NumPy is imported.
         environment = clone.env | {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(TESTS)}
         self.server = subprocess.Popen(
-            [sys.executable, script, str(clone.path)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ["python", script, str(clone.path)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def run(self, stage: str, request: Any = None) -> Result:

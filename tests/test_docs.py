@@ -15,6 +15,7 @@ import pytest
 from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides
+from warm_python import warm_bin
 
 from darkroom.base.params_file import load_params, read_yaml
 from darkroom.experiments.presets import read_preset, set_arguments
@@ -279,7 +280,7 @@ def test_the_readme_is_short_and_its_images_small() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", pytest.param("docs/sharing.md", marks=pytest.mark.thorough)])
 def test_commands_run(page: str, tmp_path: Path) -> None:
-    clones = run_lines.Clones(tmp_path)
+    clones = run_lines.Clones(tmp_path, warm_bin())
     outcomes = list(run_lines.run_page(clones, (ROOT / page).read_text(encoding="utf-8")))
     assert len(outcomes) >= 5
     for line, _, done in outcomes:

@@ -103,7 +103,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["uv", "pip"])
+@pytest.fixture
 def run(request: pytest.FixtureRequest, indexes: str, empty: Path, tmp_path: Path) -> Run:
     """Return a function that runs the script with one installer on the PATH, with the local indexes alone."""
     commands = tmp_path / "commands"
@@ -151,6 +151,7 @@ CUDA = {"torch-2.15.0", "torchvision-0.29.2", "nvidia_ml_py-13.0", "nvidia_made-
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere PyPI has one kind of wheel")
+@pytest.mark.parametrize("run", ["pip", pytest.param("uv", marks=pytest.mark.thorough)], indirect=True)
 def test_either_kind_can_be_asked_for_at_any_time(run: Run, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     first = run("--cpu")
@@ -185,6 +186,7 @@ def test_without_the_index_of_cpu_wheels_the_pinned_ones_are_installed(run: Run,
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Windows has another layout")
+@pytest.mark.parametrize("run", ["uv", pytest.param("pip", marks=pytest.mark.thorough)], indirect=True)
 def test_an_interrupted_installation_continues(run: Run, tmp_path: Path) -> None:
     assert run("--cuda").returncode == 0
     site = next((tmp_path / "venv").glob("lib/*/site-packages"))

@@ -95,15 +95,15 @@ def shortened(command: str) -> str:
 
 
 class Clones:
-    """Clones of this repository in which the pipeline has been run, with photos beside them."""
+    """Clones of this repository in which the pipeline has been run, with photos beside them; `bin_dir` is first on their PATH."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, bin_dir: Path = Path(sys.executable).parent):
         self.folder = folder
         make_photos(folder)
         self.numbers = itertools.count()
         self.finished = folder / "finished"
         self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(bin_dir), str(Path(sys.executable).parent), os.environ["PATH"]]),
             "DVC_NO_ANALYTICS": "1",
             **{f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in AUTHOR.items()},
         }

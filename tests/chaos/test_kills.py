@@ -32,7 +32,7 @@ def kill_once(clone: Clone, numbers: random.Random, seconds: float) -> str | Non
         process = subprocess.Popen(
             ["dvc", "repro"],
             cwd=clone.path,
-            env=clone.env,
+            env=clone.cold().env,
             stdout=log,
             stderr=log,
             start_new_session=True,

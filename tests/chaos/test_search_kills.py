@@ -33,7 +33,7 @@ def descendants(pid: int) -> list[int]:
 def kill_once(clone: Clone, arguments: list[str], numbers: random.Random, seconds: float) -> str | None:
     """Start the search and kill it, or one of its processes, at a random instant; None if it had finished before."""
     with (clone.path.parent / "log").open("a") as log:
-        process = subprocess.Popen([*COMMAND, *arguments], cwd=clone.path, env=clone.env, stdout=log, stderr=log)
+        process = subprocess.Popen([*COMMAND, *arguments], cwd=clone.path, env=clone.cold().env, stdout=log, stderr=log)
         time.sleep(numbers.uniform(0, seconds))
         if process.poll() is not None:
             return None
@@ -74,6 +74,7 @@ def check_sound(clone: Clone, num_trials: int, told: list[str]) -> None:
 def test_kills_at_random_instants(tmp_path: Path, *, thorough: bool, long: bool) -> None:
     kills, trials = SAMPLE if not thorough else LONG if long else SHORT
     clone = make_clone(tmp_path / "darkroom")
+    clone.env["CUDA_VISIBLE_DEVICES"] = ""  # searches lease GPUs of the whole machine, where other tests may run some
     arguments = ["-S", f"tune.trials={trials}"]
     numbers = random.Random(os.environ.get("CHAOS_SEED", "0"))
     told: list[str] = []

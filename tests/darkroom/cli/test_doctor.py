@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from findings_of import line
+from warm_python import warm_bin
 
+from darkroom.health import leftovers, locks
 from darkroom.health.processes import is_locked
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -25,8 +28,8 @@ for role in ("AUTHOR", "COMMITTER"):
 
 def doctor(root: Path, *options: str) -> dict[str, str]:
     """Run the command, check its form and status, and return the marks and texts of its lines by subject."""
-    command = [sys.executable, *options, "darkroom", "doctor"]
-    done = subprocess.run(command, cwd=root, env=ENV, capture_output=True, text=True)
+    env = ENV | {"PATH": f"{warm_bin()}:{ENV['PATH']}"}
+    done = subprocess.run(["python", *options, "darkroom", "doctor"], cwd=root, env=env, capture_output=True, text=True)
     assert done.stderr == ""
     *lines, blank, summary = done.stdout.splitlines()
     assert all(map(LINE.fullmatch, lines)), done.stdout
@@ -58,6 +61,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # its files as a fresh clone are in every run
 def test_this_checkout() -> None:
     found = doctor(ROOT)
     assert not any("cannot be checked" in text for text in found.values())
@@ -71,12 +75,10 @@ def test_this_checkout() -> None:
 @pytest.mark.slow
 def test_a_fresh_clone_is_fine(clone: Path) -> None:
     found = doctor(clone)
-    assert {subject for subject, text in found.items() if not text.startswith("ok ")} <= {
-        "packages",
-        "disk",
-        "dvc cache",
-        "downloads",
-    }
+    others = {subject: text for subject, text in found.items() if not text.startswith("ok ")}
+    assert others.keys() <= {"packages", "disk", "dvc cache", "downloads"}
+    assert not any("cannot be checked" in text for text in found.values())
+    assert all("; run: " in text for text in others.values())
 
 
 @pytest.mark.slow
@@ -141,6 +143,9 @@ def test_an_old_python_says_so(tmp_path: Path, command: str, out: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a stage outlives its DVC")
 def test_a_killed_experiment(clone: Path) -> None:
+    def experiments() -> str:
+        return line(leftovers.check_experiments(clone), "experiments")
+
     shell("dvc repro split && git add -A && git commit -qm data", clone)
     command = ["dvc", "exp", "run", "--temp", "-n", "ghost", "-S", "train.epochs=400", "train"]
     with subprocess.Popen(command, cwd=clone, env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as dvc:
@@ -153,17 +158,17 @@ def test_a_killed_experiment(clone: Path) -> None:
             assert time.monotonic() < deadline
             assert dvc.poll() is None
             time.sleep(0.1)
-        found = doctor(clone)
-        assert found["experiments"] == "ok 1 running in temporary folders, none left over"
-        assert found["stages"].startswith("ok train has been running in .dvc/tmp/exps/standalone/tmp")
+        assert experiments() == "ok experiments 1 running in temporary folders, none left over"
+        text = line(locks.check_stages(clone), "stages")
+        assert text.startswith("ok stages train has been running in .dvc/tmp/exps/standalone/tmp")
         dvc.send_signal(signal.SIGKILL)
     while is_locked(running[0], "fcntl"):
         assert time.monotonic() < deadline + 60
         time.sleep(0.1)
 
-    text = doctor(clone)["experiments"]
-    assert text.startswith("warn ghost was killed, but 'dvc exp show' lists it as running; run: ")
+    text = experiments()
+    assert text.startswith("warn experiments ghost was killed, but 'dvc exp show' lists it as running; run: ")
     assert "Running" in shell("dvc exp show --csv", clone)
     shell(text.rpartition("; run: ")[2], clone)
     assert "Running" not in shell("dvc exp show --csv", clone)
-    assert doctor(clone)["experiments"] == "ok none running in temporary folders, none left over"
+    assert experiments() == "ok experiments none running in temporary folders, none left over"

@@ -19,24 +19,29 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("true", "preset mnits"),
         ("true", "preset cifar10 mnits"),
-        ("true", "preset --typo cifar10"),
-        ("true", "preset ''"),
         ("true", "prset cifar10"),
-        ("true", "cifar10"),
-        ("echo 'train: {lr: [' > conf/mnist.yaml", "preset mnist"),
         ("echo 'train: {lrr: 1}' > conf/mnist.yaml", "preset mnist"),
-        ("echo '# nothing' > conf/mnist.yaml", "preset mnist"),
-        ("printf '\\377' > conf/mnist.yaml", "preset mnist"),
-        ("rm conf/mnist.yaml && mkdir conf/mnist.yaml", "preset mnist"),
         ("echo '<<<<<<< HEAD' >> params.yaml", "preset mnist"),
-        ("rm params.yaml", "preset mnist"),
-        ("> params.yaml", "preset mnist"),
-        ("echo '<<<<<<< HEAD' >> src/darkroom/base/params.py", "preset mnist"),
         ("echo '<<<<<<< HEAD' >> src/darkroom/base/command.py", "preset mnist"),
-        ("echo '<<<<<<< HEAD' >> src/darkroom/cli/__init__.py", "preset mnist"),
         ("rm src/darkroom/cli/preset.py", "preset mnist"),
+        *(
+            pytest.param(damage, words, marks=pytest.mark.thorough)
+            for damage, words in (
+                ("true", "preset mnits"),
+                ("true", "preset --typo cifar10"),
+                ("true", "preset ''"),
+                ("true", "cifar10"),
+                ("echo 'train: {lr: [' > conf/mnist.yaml", "preset mnist"),
+                ("echo '# nothing' > conf/mnist.yaml", "preset mnist"),
+                ("printf '\\377' > conf/mnist.yaml", "preset mnist"),
+                ("rm conf/mnist.yaml && mkdir conf/mnist.yaml", "preset mnist"),
+                ("rm params.yaml", "preset mnist"),
+                ("> params.yaml", "preset mnist"),
+                ("echo '<<<<<<< HEAD' >> src/darkroom/base/params.py", "preset mnist"),
+                ("echo '<<<<<<< HEAD' >> src/darkroom/cli/__init__.py", "preset mnist"),
+            )
+        ),
     ],
 )
 def test_a_preset_that_fails_runs_nothing(clone: Clone, damage: str, words: str) -> None:
@@ -61,7 +66,7 @@ def test_nothing_is_queued_either(clone: Clone, option: str) -> None:
     assert "No experiment tasks in the queue" in clone.run("dvc queue status").stdout
 
 
-@pytest.mark.parametrize("words", ["preset", "preset --help"])
+@pytest.mark.parametrize("words", ["preset", pytest.param("preset --help", marks=pytest.mark.thorough)])
 def test_what_is_no_preset_is_refused_too(clone: Clone, words: str) -> None:
     done = clone.run(f"dvc exp run $(./darkroom {words})", status=None)
     assert done.returncode != 0

@@ -42,10 +42,10 @@ def shown_metrics(row: dict[str, Any], file: str = "metrics/train/published.json
 def kill_when(clone: Clone, command: str, log: str, line: str, number: signal.Signals = signal.SIGKILL) -> str:
     """Start a command, kill it alone once a line stands in a log, and return what it said."""
     process = subprocess.Popen(
-        shlex.split(command), cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        shlex.split(command), cwd=clone.path, env=clone.cold().env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     path = clone.path / log
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not (path.is_file() and line in path.read_text(encoding="utf-8")):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
@@ -56,7 +56,9 @@ def kill_when(clone: Clone, command: str, log: str, line: str, number: signal.Si
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    return make_clone(tmp_path_factory.mktemp("tune") / "darkroom")
+    made = make_clone(tmp_path_factory.mktemp("tune") / "darkroom")
+    made.env["CUDA_VISIBLE_DEVICES"] = ""  # searches lease GPUs of the whole machine, where other tests may run some
+    return made
 
 
 @pytest.fixture(scope="module")

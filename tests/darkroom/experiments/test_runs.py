@@ -75,7 +75,7 @@ def test_no_two_jobs_or_searches_share_a_gpu(hardware: HardwareParams, tmp_path:
     gpus = ["0", "1", "2", "3"]
     with lease_gpus(hardware, 2, gpus, tmp_path) as ours:
         assert ours == [{VISIBLE: "0"}, {VISIBLE: "1"}]
-        if os.fork() == 0:  # another search
+        if (search := os.fork()) == 0:  # another one
             with lease_gpus(hardware, 2, gpus, tmp_path) as theirs:
                 right = theirs == [{VISIBLE: "2"}, {VISIBLE: "3"}]
             try:
@@ -85,7 +85,7 @@ def test_no_two_jobs_or_searches_share_a_gpu(hardware: HardwareParams, tmp_path:
             else:
                 right = False
             os._exit(not right)
-        assert os.wait()[1] == 0
+        assert os.waitpid(search, 0)[1] == 0
     two = hardware.model_copy(update={"devices": 2})
     with lease_gpus(two, 2, gpus, tmp_path) as pairs:
         assert pairs == [{VISIBLE: "0,1"}, {VISIBLE: "2,3"}]

@@ -164,10 +164,10 @@ def test_data_is_shared_with_the_repository(repository: Path, opened: Callable[.
 def test_searches_side_by_side_have_slots_of_their_own(repository: Path) -> None:
     with lock_slots(repository, 2) as slots:
         assert [slot.folder.name for slot in slots] == ["0", "1"]
-        if os.fork() == 0:  # another search
+        if (search := os.fork()) == 0:  # another one
             with lock_slots(repository, 2) as others:
                 os._exit([slot.folder.name for slot in others] != ["2", "3"])
-        assert os.wait()[1] == 0
+        assert os.waitpid(search, 0)[1] == 0
 
 
 def test_a_repository_without_a_commit_is_one_line(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clones import make_clone
+from clones import Finished
 
 from darkroom.base.errors import InputError
 from darkroom.versions.models import read_model
@@ -29,10 +29,10 @@ def test_what_is_neither(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_training_starts_from_a_commit_also_elsewhere(tmp_path: Path) -> None:
+def test_training_starts_from_a_commit_also_elsewhere(finished: Finished, tmp_path: Path) -> None:
     """As a branch in the workspace, and as an experiment in a folder of its own, where Git knows no branch."""
-    clone = make_clone(tmp_path / "clone")
-    clone.run("dvc repro train && git add -A && git commit -qm first && git branch first")
+    clone = finished.copy(tmp_path / "clone")
+    clone.run("git branch first")
     commit = clone.run("git rev-parse --short=7 HEAD").stdout.strip()
     weights = json.loads((clone.path / "models/model.json").read_text())["weights_sha256"]
     told = clone.run("dvc exp run --temp -n further -S train.init_from=first -S train.lr=0.001 train").stdout
