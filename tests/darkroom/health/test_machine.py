@@ -1,6 +1,8 @@
 """Checks of torch, its device and disk space."""
 
+import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from findings_of import line, lines, way_out
 
+from darkroom.hardware import probe
 from darkroom.health import machine
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -31,6 +34,11 @@ def test_torch_and_its_device(code: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert found[0].startswith("ok torch torch 2.")
     assert found[1] == "ok device training would use cpu (0 GPUs); bf16-mixed works on it"
 
+    # From here on in this process: torch has been imported.
+    monkeypatch.setattr(probe.paths, "PARAMS", code / "params.yaml")
+    monkeypatch.setattr(
+        machine.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, json.dumps(probe.probe()), "")
+    )
     (code / "gpus" / "0000:01:00.0").mkdir(parents=True)
     (code / "params.yaml").write_text("broken")
     found = lines(machine.check_torch(code))
