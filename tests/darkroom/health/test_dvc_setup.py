@@ -83,7 +83,7 @@ def test_dvc_is_missing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ("command", "expected"),
     [
         (
-            "git config -f .dvc/config hydra.enabled true",
+            "dvc config hydra.enabled true",
             "fail dvc settings hydra.enabled is true (.dvc/config): 'dvc exp run' would overwrite edits of params.yaml; run:",
         ),
         pytest.param(
@@ -91,7 +91,7 @@ def test_dvc_is_missing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             "fail dvc settings hydra.enabled is true (.dvc/config.local)",
             marks=pytest.mark.thorough,
         ),
-        ("git config -f .dvc/config --unset core.autostage", "warn dvc settings core.autostage is not set, not true; run:"),
+        ("dvc config -u core.autostage", "warn dvc settings core.autostage is not set, not true; run:"),
         pytest.param(
             "dvc config core.analytics true",
             "warn dvc settings core.analytics is true, not false; run:",
