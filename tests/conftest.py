@@ -4,9 +4,10 @@ import copy
 import fcntl
 import io
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item in left])
         items[:] = [item for item in items if item not in left]
     items.sort(key=lambda item: "darkroom" in item.path.relative_to(ROOT / "tests").parts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _asked_once() -> Iterator[None]:
+    """Do not look again, for each training in this process, for the callbacks of all packages and for a DVC repository.
+
+    It took a third of a small training. Neither has an effect: there are no such callbacks, and DVCLive is to leave DVC alone.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        if registry := sys.modules.get("lightning_fabric.utilities.registry"):
+            patched.setattr(registry, "entry_points", cache(registry.entry_points))
+        if live := sys.modules.get("dvclive.live"):
+            patched.setattr(live, "get_dvc_repo", lambda: None)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The architecture: who imports whom, what a stage depends on, what an import costs, sizes. Every check has a twin that fails."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ BASE_PACKAGES = {"pydantic", "pydantic_core", "ruamel"}
 STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
 
 
+@functools.cache
 def imported(path: Path, source: str | None = None) -> set[str]:
     """Return the dotted names that a module imports anywhere, also inside functions; `from a import b` gives a and a.b."""
     names: set[str] = set()
@@ -55,6 +57,7 @@ def imported(path: Path, source: str | None = None) -> set[str]:
     return names
 
 
+@functools.cache
 def file_of(name: str) -> Path | None:
     """Return the file of a first-party module, None for any other name."""
     place = SRC.joinpath(*name.split("."))
@@ -208,42 +211,48 @@ def test_the_search_for_heavy_imports_finds_them() -> None:
 
 
 def loaded_by(*statements: str) -> list[set[str]]:
-    """Return the packages that are loaded after each of the statements, which run one after the other in a fresh Python."""
-    code = f"import sys; sys.path.insert(0, {str(SRC)!r})\n" + "\n".join(f"{each}; print(*sys.modules)" for each in statements)
+    """Run statements one after the other in a new process, and return the packages that are loaded after each."""
+    code = f"import sys; sys.path.insert(0, {str(SRC)!r})\n" + "".join(f"{each}; print(*sys.modules)\n" for each in statements)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return [{name.split(".")[0] for name in line.split()} for line in run.stdout.splitlines()]
 
 
 @pytest.mark.slow
-def test_other_packages_do_not_bring_in_the_heavy_ones() -> None:
-    """Nor what only compares data, searches or repeats."""
-    stages = "import download, split, darkroom.reporting.evaluation"
-    search = "import darkroom.cli.tune, darkroom.cli.repeat, darkroom.search.report, darkroom.experiments.repeat"
-    assert [found & HEAVY for found in loaded_by(stages, search, "import darkroom.versions.report, dvc.api")] == [set()] * 3
+def test_other_packages_do_not_bring_in_the_heavy_ones(digits: Any) -> None:
+    """Nor what few need: pandas and triton together would take half a second of each stage's start."""
+    pack = f"from pathlib import Path; from darkroom.data.pack import Pack; Pack.open(Path({str(digits.raw)!r})).labels"
+    build = "from darkroom.metrics.extra import build_metrics; build_metrics('', {}, num_classes=2, multilabel=False, allow=())"
+    few, opened, predict, metrics, pandas, train = loaded_by(
+        "import download, split, darkroom.reporting.evaluation",
+        pack,
+        "import darkroom.inference.predict, darkroom.models.networks",
+        build,
+        "import pyarrow.dataset",
+        "import darkroom.training.fit",
+    )
+    assert few & HEAVY == opened & HEAVY == set()
+    assert (predict | metrics) & LIGHTNING == set()
+    assert predict & {"pandas", "triton", "matplotlib", "sympy", "scipy"} == set()
+    # The same search finds them where they are.
+    assert "pandas" in pandas
+    assert {"torch", "pytorch_lightning", "scipy"} <= train
 
 
 @pytest.mark.slow
-def test_what_few_need_is_imported_late(digits: Any) -> None:
-    """Pandas and triton would take half a second of each stage's start; what Lightning can do without, a third of train's."""
-    predict = f"from pathlib import Path; from darkroom.data.pack import Pack; Pack.open(Path({str(digits.raw)!r})).labels"
-    predict += "; import darkroom.inference.predict"
-    evaluate = "import darkroom.models.networks; from darkroom.metrics.extra import build_metrics"
-    evaluate += "; build_metrics('evaluate.metrics', {}, num_classes=2, multilabel=False, allow=())"
-    train = "from darkroom.hardware import startup; startup.prepare(); import darkroom.training.fit"
-    train += "; from torchmetrics.utilities.imports import _SCIPY_AVAILABLE; assert _SCIPY_AVAILABLE"  # told the truth afterwards
-    of_predict, of_evaluate, of_train, with_pandas = loaded_by(predict, evaluate, train, "import pyarrow.dataset")
-    assert of_predict & {"pandas", "triton", "matplotlib", "sympy"} == set()
-    assert of_evaluate & LIGHTNING == set()
-    assert of_train & {"scipy", "timm", "torchvision", "transformers"} == set()
-    assert "torch" in of_predict
-    assert "pytorch_lightning" in of_train
-    assert "pandas" in with_pandas
+def test_commands_do_not_bring_in_the_heavy_packages() -> None:
+    compare, search = loaded_by(
+        "import darkroom.versions.report, dvc.api",
+        "import darkroom.cli.tune, darkroom.cli.repeat, darkroom.search.report, darkroom.experiments.repeat",
+    )
+    assert compare & HEAVY == search & HEAVY == set()
 
 
 @pytest.mark.slow
-@pytest.mark.thorough  # shows that the test above can fail
-def test_lightning_alone_brings_along_more() -> None:
-    assert "scipy" in loaded_by("import darkroom.training.fit")[0]
+def test_lightning_brings_along_few_packages() -> None:
+    """Scipy, timm, torchvision, and transformers where it is installed, would take a third of the start of train."""
+    start = "from darkroom.hardware import startup; startup.prepare(); import darkroom.training.fit"
+    asked = "from torchmetrics.utilities.imports import _SCIPY_AVAILABLE; assert _SCIPY_AVAILABLE"  # told the truth afterwards
+    assert loaded_by(f"{start}; {asked}")[0] & {"scipy", "timm", "torchvision", "transformers"} == set()
 
 
 @pytest.mark.parametrize("script", ["train.py", "darkroom/cli/find.py"])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,5 +44,6 @@ def test_a_loaded_openmp_is_seen() -> None:
     ],
 )
 def test_openmp_takes_it_unless_the_user_chose(variables: dict[str, str], told: str) -> None:
-    code = "from darkroom.base.command import run_command\nrun_command(lambda: __import__('torch'))"
+    (library,) = Path(str(find_spec("torch").origin)).parent.glob("lib/libgomp*")  # type: ignore[union-attr]
+    code = f"from darkroom.base.command import run_command\nrun_command(lambda: __import__('ctypes').CDLL({str(library)!r}))"
     assert told in run(code, OMP_DISPLAY_ENV="VERBOSE", **variables).stderr

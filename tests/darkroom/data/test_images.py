@@ -243,12 +243,13 @@ def decoded_or_reason(data: bytes, side: int | None = None) -> Any:
         decoded = decode(data, 10**6, side)
     except ImageError as error:
         return str(error)
-    return decoded.image.tolist(), decoded.conversions, decoded.lossy
+    return decoded.image.shape, decoded.image.tobytes(), decoded.conversions, decoded.lossy
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_jpegs_have_the_bits_that_pillow_gives_them(mode: str) -> None:
-    kinds = itertools.product([(1, 1), (7, 5), (33, 47), (160, 130)], [30, 90], [0, 1, 2], [False, True], [0, 3])
+    samplings = [0, 1, 2] if mode == "RGB" else [0]
+    kinds = itertools.product([(1, 1), (7, 5), (33, 47), (160, 130)], [30, 90], samplings, [False, True], [0, 3])
     for size, quality, subsampling, progressive, restart in kinds:
         image = Image.fromarray(np.tile(COLOUR, (4, 3, 1))).resize(size, Image.Resampling.BICUBIC).convert(mode)
         options = {"subsampling": subsampling} if mode == "RGB" else {}
@@ -266,7 +267,7 @@ def test_plain_jpegs_do_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_damaged_jpegs_are_what_pillow_says_they_are() -> None:
     original = saved(Image.fromarray(np.tile(COLOUR, (3, 3, 1))), "JPEG")
     chance, whole = random.Random(0), 0
-    for _ in range(400):
+    for _ in range(150):
         data = bytearray(original)
         for _ in range(chance.randint(0, 2)):
             data[chance.randrange(len(data))] = chance.randrange(256)
@@ -274,7 +275,7 @@ def test_damaged_jpegs_are_what_pillow_says_they_are() -> None:
         expected = by_pillow(bytes(data))
         assert decoded_or_reason(bytes(data)) == expected
         whole += not isinstance(expected, str)
-    assert 50 < whole < 350
+    assert 20 < whole < 130
 
 
 def test_warnings_of_pillow_are_not_shown() -> None:

@@ -1,13 +1,19 @@
 """Checks of torch, its device and disk space."""
 
+import io
+import runpy
 import shutil
+import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from findings_of import line, lines, way_out
 
+from darkroom.base import paths
 from darkroom.health import machine
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,11 +28,20 @@ def code(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return workspace
 
 
-@pytest.mark.slow
+def in_this_process(command: list[str], **_: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a module where torch has been imported; test_a_broken_torch has processes of its own."""
+    with redirect_stdout(io.StringIO()) as written:
+        runpy.run_module(command[-1], run_name="__main__")
+    return subprocess.CompletedProcess(command, 0, written.getvalue(), "")
+
+
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")  # told only where another test has imported it
 def test_torch_and_its_device(code: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("a Mac has a device of its own")
     monkeypatch.setattr(machine, "GPUS_OF_DRIVER", code / "gpus")
+    monkeypatch.setattr(paths, "PARAMS", code / "params.yaml")
+    monkeypatch.setattr(machine.subprocess, "run", in_this_process)
     found = lines(machine.check_torch(code))
     assert found[0].startswith("ok torch torch 2.")
     assert found[1] == "ok device training would use cpu (0 GPUs); bf16-mixed works on it"

@@ -177,11 +177,25 @@ def test_auto_tries_nothing_where_there_are_no_instructions(hardware: HardwarePa
     assert predictor.record == {"backend": "torch", "precision": "32-true"}
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.fixture
+def _for_few_kernels() -> Iterator[None]:
+    """Let the compiler do without processes and a compiled header, which pay off for many kernels, and trust this processor."""
+    with config.patch({"compile_threads": 1, "cpp_cache_precompile_headers": False, "cpp.vec_isa_ok": True}):
+        yield
+
+
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10)
+    return nn.Sequential(*layers).eval()
+
+
+@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.thorough)])
+@pytest.mark.usefixtures("_for_few_kernels")
 def test_compiled_logits_are_as_before_and_the_time_is_printed(
     hardware: HardwareParams, precision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model, compiled = published(), published()
+    model, compiled = published(small()), published(small())
     monkeypatch.setattr(backends, "PIECE_PIXELS", 20 * 8 * 8)
     sizes: list[int] = []
     expected = logits(Predictor(model, hardware, precision=precision))
@@ -204,6 +218,7 @@ def test_a_precision_is_chosen_without_code_of_its_own(
 ) -> None:
     monkeypatch.setattr(predictors, "SAMPLE", 5)
     monkeypatch.setattr(backends, "is_fast_at_bf16", lambda _: True)
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
     predictor = Predictor(published(), hardware, backend="torch.compile", precision="auto")
     logits(predictor)
     said = capsys.readouterr().out

@@ -55,12 +55,12 @@ def train(params: Params, data: Any, split: Split, folder: Path) -> tuple[dict[s
 @pytest.mark.parametrize(
     "more",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.thorough),
         {"train.ema": 0.8, "train.sampler": "balanced", "train.test_every": 1},
-        {"train.swa": 0.3, "train.class_weights": "balanced"},
+        pytest.param({"train.swa": 0.3, "train.class_weights": "balanced"}, marks=pytest.mark.thorough),
         {"train.precision": "bf16-mixed"},
         {"train.precision": "bf16-true", "train.test_every": 1},
-        {"train.precision": "64-true"},
+        pytest.param({"train.precision": "64-true"}, marks=pytest.mark.thorough),
         {"train.model": {"provider": "timm", "name": "test_convnext", "pretrained": False, "kwargs": {}}, "train.image_size": 32},
         {"train.model": {"provider": "timm", "name": "test_vit", "pretrained": False, "kwargs": {"img_size": 32}}, "train.image_size": 32},
     ],

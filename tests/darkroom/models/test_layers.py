@@ -66,7 +66,10 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> se
     return {name for name, value in before.items() if not torch.equal(value, after[name])}
 
 
-@pytest.mark.parametrize(("freeze", "count"), [(0.0, 0), (0.5, 2), (1.0, 5), (True, 5)])
+@pytest.mark.parametrize(
+    ("freeze", "count"),
+    [pytest.param(0.0, 0, marks=pytest.mark.thorough), (0.5, 2), pytest.param(1.0, 5, marks=pytest.mark.thorough), (True, 5)],
+)
 def test_frozen_layers_and_their_statistics_do_not_move(
     freeze: bool | float, count: int, make_params: Callable[..., Params], digits: Any, tmp_path: Path
 ) -> None:

@@ -124,10 +124,10 @@ def test_the_published_model_knows_of_no_adapters(plan: Callable[..., Plan], few
 @pytest.mark.parametrize(
     "more",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.thorough),
         {"train.ema": 0.8},
         {"train.swa": 0.4, "train.lr_factors": {"lora_B": 4.0}},
-        {"train.model": VIT, "train.image_size": 32},
+        pytest.param({"train.model": VIT, "train.image_size": 32}, marks=pytest.mark.thorough),
     ],
 )
 def test_chains_of_interruptions(make_params: Callable[..., Params], few: Any, tmp_path: Path, more: dict[str, Any]) -> None:

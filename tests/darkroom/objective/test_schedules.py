@@ -97,7 +97,7 @@ SMALL = {"train.model.kwargs": {"width": 4, "stages": 2}, "train.batch_size": 16
         ),
     ],
 )
-@pytest.mark.parametrize("layer_decay", [None, 0.5])
+@pytest.mark.parametrize("layer_decay", [pytest.param(None, marks=pytest.mark.thorough), 0.5])
 def test_a_table_goes_before_the_schedule(
     scheduler: Any,
     later: Callable[[int], float],

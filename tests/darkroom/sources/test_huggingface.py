@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from forked_stages import Result, forked
 from hub import COMMIT, Hub, hub
 
-from darkroom.base import files
-from darkroom.base.errors import InputError
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import DownloadParams
+from darkroom.base.params_file import check_params, read_yaml
 from darkroom.data.pack import Pack
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
@@ -251,66 +255,64 @@ def test_without_the_library(
 class TestHub:
     """In processes of their own: the libraries read the hub's address as they are imported."""
 
-    @pytest.fixture
-    def served(self, root: Path, make_set: Callable[..., datasets.Dataset]) -> Any:
-        make_set(200).to_parquet(root / "train.parquet")
+    @pytest.fixture(scope="class")
+    def started(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Path, subprocess.Popen[str]]]:
+        """A hub, the folder of the libraries, and a process that has imported them, which forks to read a data set."""
+        home = tmp_path_factory.mktemp("hub")
         with hub() as served:
-            served.files["me/pets"] = {
-                "README.md": b"---\nlicense: mit\n---\n# Pets\n",
-                "data/train-00000-of-00001.parquet": (root / "train.parquet").read_bytes(),
-            }
-            yield served
-
-    @pytest.fixture
-    def run(self, served: Hub, root: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-        def run(dataset: str, arguments: dict[str, str], **environment: str) -> subprocess.CompletedProcess[str]:
-            script = f"""
-import sys, json
-from pathlib import Path
-from darkroom.base import files, paths
-from darkroom.base.command import run_command
-from darkroom.base.params_file import check_params, read_yaml
-content = read_yaml(Path({str(ROOT / "params.yaml")!r}))
-content["download"] |= {{"source": "huggingface", "dataset": {dataset!r}, "arguments": {arguments!r}}}
-paths.ROOT = Path({str(root)!r})
-def main():
-    from darkroom.sources.pack_writer import write_pack
-    from darkroom.sources.read import read_source
-    params = check_params(content).download
-    with files.replaced_dir(paths.ROOT / "raw") as directory, read_source(params, directory) as listing:
-        write_pack(listing, directory, params)
-run_command(main)
-"""
             env = {
                 "HF_ENDPOINT": served.address,
-                "HF_HOME": str(root / "hf"),
-                "PYTHONPATH": SOURCE,
+                "HF_HOME": str(home),
+                "PYTHONPATH": f"{SOURCE}{os.pathsep}{ROOT / 'tests'}",
                 "HF_HUB_DOWNLOAD_TIMEOUT": "3",
             }
-            return subprocess.run(
-                [sys.executable, "-c", script], env=os.environ | env | environment, text=True, capture_output=True, timeout=120
-            )
+            command = [sys.executable, __file__]
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            with subprocess.Popen(command, env=os.environ | env, text=True, **pipes) as process:
+                yield served, home, process
+
+    @pytest.fixture
+    def served(self, started: Any, root: Path, make_set: Callable[..., datasets.Dataset]) -> Hub:
+        served, home, _ = started
+        shutil.rmtree(home, ignore_errors=True)
+        served.status, served.cut = 200, False
+        served.asked.clear()
+        make_set(200).to_parquet(root / "train.parquet")
+        served.files["me/pets"] = {
+            "README.md": b"---\nlicense: mit\n---\n# Pets\n",
+            "data/train-00000-of-00001.parquet": (root / "train.parquet").read_bytes(),
+        }
+        return served
+
+    @pytest.fixture
+    def run(self, started: Any, root: Path) -> Callable[..., Result]:
+        def run(dataset: str, arguments: dict[str, str]) -> Result:
+            *_, process = started
+            changes = {"source": "huggingface", "dataset": dataset, "arguments": arguments}
+            process.stdin.write(json.dumps([str(root), changes]) + "\n")
+            process.stdin.flush()
+            return Result(*json.loads(process.stdout.readline()))
 
         return run
 
     def test_a_data_set_at_a_commit(self, served: Hub, run: Callable[..., Any], root: Path) -> None:
         done = run("me/pets", {"revision": COMMIT})
-        assert done.returncode == 0, done.stderr
+        assert done.status == 0, done.err
         dataset = json.loads((root / "raw" / "dataset.json").read_text())
         assert dataset["count"] == 200
         assert dataset["classes"] == ["cat", "dog"]
         assert (dataset["name"], dataset["arguments"], dataset["licence"]) == ("me/pets", {"revision": COMMIT}, "mit")
         assert str(root) not in json.dumps(dataset)
         asked = len([line for line in served.asked if "parquet" in line and line.startswith("GET")])
-        assert run("me/pets", {"revision": COMMIT}).returncode == 0
+        assert run("me/pets", {"revision": COMMIT}).status == 0
         assert len([line for line in served.asked if "parquet" in line and line.startswith("GET")]) == asked
 
     def test_a_branch_is_refused_with_its_commit(self, run: Callable[..., Any]) -> None:
         for arguments in ({}, {"revision": "main"}):
             done = run("me/pets", arguments)
-            assert done.returncode == 2
-            assert done.stderr.count("\n") == 1
-            assert f"-S download.arguments.revision={COMMIT}" in done.stderr
+            assert done.status == 2
+            assert done.err.count("\n") == 1
+            assert f"-S download.arguments.revision={COMMIT}" in done.err
 
     def test_faults(self, served: Hub, run: Callable[..., Any]) -> None:
         pinned = {"revision": COMMIT}
@@ -320,17 +322,37 @@ run_command(main)
             ("me/pets", pinned | {"name": "large"}, 2, "BuilderConfig 'large' not found"),
         ):
             done = run(dataset, arguments)
-            assert (done.returncode, done.stderr.count("\n")) == (status, 1), done.stderr
-            assert message in done.stderr
+            assert (done.status, done.err.count("\n")) == (status, 1), done.err
+            assert message in done.err
         served.cut = True
         done = run("me/pets", pinned)
-        assert (done.returncode, "me/pets" in done.stderr) == (1, True), done.stderr
+        assert (done.status, "me/pets" in done.err) == (1, True), done.err
         served.cut = False
         for status, code in ((401, 2), (500, 1)):
             served.status = status
             done = run("me/pets", pinned)
-            assert done.returncode == code, done.stderr
-            assert f"status {status}" in done.stderr
-        done = run("me/pets", pinned, HF_ENDPOINT="http://127.0.0.1:9")
-        assert done.returncode == 1
-        assert "the hub cannot be reached" in done.stderr
+            assert done.status == code, done.err
+            assert f"status {status}" in done.err
+
+
+def read_from_the_hub(root: Path, changes: dict[str, Any]) -> None:
+    content = read_yaml(ROOT / "params.yaml")
+    content["download"] |= changes
+    paths.ROOT = root
+    params = check_params(content).download
+    with files.replaced_dir(root / "raw") as directory, read_source(params, directory) as listing:
+        write_pack(listing, directory, params)
+
+
+def test_a_hub_that_cannot_be_reached(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    changes = {"source": "huggingface", "dataset": "me/pets", "arguments": {"revision": COMMIT}}
+    with pytest.raises(RunError, match="the hub cannot be reached"):
+        read_from_the_hub(root, changes)
+
+
+if __name__ == "__main__":  # what TestHub starts
+    for line in sys.stdin:
+        root, changes = json.loads(line)
+        main = partial(read_from_the_hub, Path(root), changes)
+        print(json.dumps(forked("download", main, lambda _: None)), flush=True)

@@ -103,7 +103,7 @@ def test_an_empty_class_and_a_folder_without_a_name(photos: ObjectStore, pack: C
         pack()
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.thorough), 3])
 @pytest.mark.parametrize("fault", [refuses("503 Slow Down", "SlowDown"), refuses("500 Oops", "InternalError"), breaks_off])
 def test_what_passes_is_tried_again(fault: Any, times: int, photos: ObjectStore, pack: Callable[..., Pack]) -> None:
     photos.faults = {"/bucket/set/a/1.png": [fault] * times}
@@ -132,7 +132,7 @@ def test_unreadable_images_are(photos: ObjectStore, pack: Callable[..., Pack]) -
     assert pack(max_bad=1).ids == NAMES[:3]
 
 
-@pytest.mark.parametrize("name", ["set/a/1.png", "set/b/1.png", "set/b/new.png"])
+@pytest.mark.parametrize("name", ["set/a/1.png", pytest.param("set/b/1.png", marks=pytest.mark.thorough), "set/b/new.png"])
 def test_a_change_meanwhile(name: str, photos: ObjectStore, pack: Callable[..., Pack], root: Path) -> None:
     pack()
     before = (root / "raw" / "dataset.json").read_bytes()

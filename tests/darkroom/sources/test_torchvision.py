@@ -5,7 +5,7 @@ import gzip
 import hashlib
 import pickle
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,15 @@ datasets = pytest.importorskip("torchvision.datasets")
 Download = Callable[..., DownloadParams]
 # torchvision leaves connections that failed to the garbage collector, which then has to come within the test.
 UNCLOSED = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+
+@pytest.fixture
+def collected() -> Iterator[None]:
+    """Collect what the test has left, without a look at the modules and all else that was there before."""
+    gc.freeze()
+    yield
+    gc.collect()
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -84,19 +93,19 @@ def test_one_part_of_mnist(listed: Any) -> None:
 
 
 @UNCLOSED
+@pytest.mark.usefixtures("collected")
 def test_a_failing_server_is_one_error(listed: Any, mnist: Any) -> None:
     mnist.answers["/train-images-idx3-ubyte.gz"] = [mnist.body(b"", 500)]
     with pytest.raises(RunError, match=r"MNIST: the download failed .*; run the same command later"):
         listed("MNIST")
-    gc.collect()
 
 
 @UNCLOSED
+@pytest.mark.usefixtures("collected")
 def test_a_stalled_server_does_not_hang(listed: Any, mnist: Any) -> None:
     mnist.answers["/train-images-idx3-ubyte.gz"] = [mnist.hang]
     with pytest.raises(RunError, match=r"MNIST: the download failed \(.*timed out"):
         listed("MNIST")
-    gc.collect()
 
 
 def test_a_set_without_splits(listed: Any) -> None:

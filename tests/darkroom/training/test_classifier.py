@@ -182,7 +182,7 @@ def test_it_learns_more_than_its_labels_alone_teach(make_params: Any, digits: An
     "changes",
     [
         {"train.module": FIXMATCH},
-        {"train.module": FIXMATCH, "hardware.num_workers": 2, "train.ema": 0.9},
+        pytest.param({"train.module": FIXMATCH, "hardware.num_workers": 2, "train.ema": 0.9}, marks=pytest.mark.thorough),
         {"train.module": {"_target_": "plugins.others.Contrast", "size": 3}},
     ],
     ids=["fixmatch", "two workers and ema", "modules beside the network"],

@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_bits(make_params: Callable[..., Params], d
     assert not all(torch.equal(value, other.weights[name]) for name, value in first.weights.items())
 
 
-@pytest.mark.parametrize("data", ["digits", "photos"])
+@pytest.mark.parametrize("data", [pytest.param("digits", marks=pytest.mark.thorough), "photos"])
 def test_held_images_give_the_same_bits(
     make_params: Callable[..., Params], request: Any, tmp_path: Path, data: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 """Every preset trains: two steps of what it says, but for number and size of the images and weights from elsewhere."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ from darkroom.training.plan import make_plan
 # Images of several labels, on which that one is tried in tests/test_pipeline.py.
 PRESETS = [name for name in preset_names(paths.PRESETS) if name != "multilabel"]
 SMALL = 32
-# Large networks whose recipes differ little from those of smaller ones.
-LARGE = ("recipes/big_vision_vit_b32", "recipes/strikes_back_a1", "recipes/strikes_back_a2")
+# Large networks whose recipes differ little from those of smaller ones, and small ones that differ little from each other.
+SIMILAR = (
+    *("recipes/big_vision_vit_b32", "recipes/strikes_back_a1", "recipes/strikes_back_a2"),
+    *("cifar100", "cifar10_small", "from_scratch_small", "mnist"),
+)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.thorough] * (name in LARGE)) for name in PRESETS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.thorough] * (name in SIMILAR)) for name in PRESETS])
 def test_a_preset_takes_two_steps(
     name: str, content: dict[str, Any], make_params: Callable[..., Params], photos: Any, tmp_path: Path
 ) -> None:
@@ -31,10 +35,13 @@ def test_a_preset_takes_two_steps(
     train = full["train"]
     content["train"] = train
     train["model"] = train["model"] | {"pretrained": False}
-    fixed = train["image_size"] if "patch" in train["model"]["name"] else SMALL
+    size = SMALL
+    if patch := re.search(r"patch(\d+)", train["model"]["name"]):
+        size = 4 * int(patch[1])
+        train["model"]["kwargs"] = train["model"]["kwargs"] | {"img_size": size}
     params = make_params(
         {
-            "train.image_size": fixed,
+            "train.image_size": size,
             "train.image_sizes": train["image_sizes"] and dict.fromkeys(train["image_sizes"], SMALL),
             "train.batch_size": 2,
             "train.precision": "32-true",  # processors without bf16 imitate it, slowly

@@ -1,7 +1,7 @@
 """A compiled network trains alike, keeps the names of its parts, and says what it cost."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,6 +26,13 @@ SMALL = {
 
 
 @pytest.fixture
+def _for_few_kernels() -> Iterator[None]:
+    """Let the compiler do without processes and a compiled header, which pay off for many kernels, and trust this processor."""
+    with config.patch({"compile_threads": 1, "cpp_cache_precompile_headers": False, "cpp.vec_isa_ok": True}):
+        yield
+
+
+@pytest.fixture
 def trained(make_params: Callable[..., Params], digits: Any, tmp_path: Any) -> Callable[..., Any]:
     def train(**changes: Any) -> Any:
         params = make_params(SMALL | {f"train.{key}": value for key, value in changes.items()})
@@ -36,6 +43,7 @@ def trained(make_params: Callable[..., Params], digits: Any, tmp_path: Any) -> C
     return train
 
 
+@pytest.mark.usefixtures("_for_few_kernels")
 def test_it_learns_the_same_and_says_what_it_cost(trained: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     plain = trained(compile=None)
     assert "train.compile" not in capsys.readouterr().out

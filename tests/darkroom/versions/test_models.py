@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clones import Finished
+from clones import Finished, make_clone
 
 from darkroom.base.errors import InputError
 from darkroom.versions.models import read_model

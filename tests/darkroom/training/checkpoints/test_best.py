@@ -158,7 +158,9 @@ def test_a_loss_gets_better_downwards() -> None:
     assert soup({3: 0.1, 1: 0.2, 2: 0.3}, [0.05, 0.06], sign=-1)[0].epochs == [3, 1]
 
 
-@pytest.mark.parametrize("changes", [{}, {"train.ema": 0.9}, {"train.swa": 0.3}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"train.ema": 0.9}, pytest.param({"train.swa": 0.3}, marks=pytest.mark.thorough)], ids=str
+)
 def test_what_is_published_is_the_measured_mean(
     make_params: Callable[..., Params], digits: Any, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
@@ -201,7 +203,9 @@ def test_what_is_published_is_the_measured_mean(
         assert (card["epoch"], card["soup"], card["score"]) == (order[0], members, best.score)
 
 
-@pytest.mark.parametrize("further", [{}, {"train.trainer": {"val_check_interval": 0.5}}])
+@pytest.mark.parametrize(
+    "further", [pytest.param({}, marks=pytest.mark.thorough), {"train.trainer": {"val_check_interval": 0.5}}]
+)
 def test_the_metrics_of_what_is_published_are_those_of_its_validation(
     make_params: Callable[..., Params], digits: Any, tmp_path: Path, further: dict[str, Any]
 ) -> None:

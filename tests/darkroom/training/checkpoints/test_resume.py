@@ -1,5 +1,6 @@
 """A training that was interrupted anywhere, any number of times, ends with the bits of one that was not."""
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,25 +22,64 @@ def few(digits: Any) -> Any:
     return few_of(digits)
 
 
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, tuple[Path, Result]]:
+    """The folder and the result of every training of this file that nothing interrupted: each is run once."""
+    return {}
+
+
 @pytest.fixture
-def whole(make_params: Callable[..., Params], few: Any, tmp_path: Path) -> Callable[..., tuple[Params, Result]]:
-    """Return parameters with changes, and what comes out if nothing interrupts."""
+def whole(
+    make_params: Callable[..., Params],
+    few: Any,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    undisturbed: dict[str, tuple[Path, Result]],
+) -> Callable[..., tuple[Params, Result]]:
+    """Return parameters with changes, and what comes out if nothing interrupts; its folder is copied to `whole`."""
 
     def make(changes: dict[str, Any] | None = None) -> tuple[Params, Result]:
-        params = make_params(CHANGES | (changes or {}))
-        return params, run(params, few, tmp_path / "whole", [None])
+        params, name = make_params(CHANGES | (changes or {})), str(changes)
+        if name not in undisturbed:
+            folder = tmp_path_factory.mktemp("undisturbed")
+            undisturbed[name] = (folder, run(params, few, folder, [None]))
+        folder, result = undisturbed[name]
+        shutil.copytree(folder, tmp_path / "whole")
+        return params, result
 
     return make
 
 
-def test_asked_to_end_at_any_step(whole: Any, few: Any, tmp_path: Path) -> None:
+def test_asked_to_end_at_every_step(whole: Any, few: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     params, expected = whole()
     assert len(expected.log) >= 7
+    capsys.readouterr()
+    stops = [Stop("asked", "step", 1)] * (STEPS * EPOCHS)
+    assert_equal(run(params, few, tmp_path / "chain", [*stops, None]), expected)
+    lines = capsys.readouterr().out.splitlines()
+    said = [
+        f"train: resuming at epoch {(step - 1) // STEPS + 1}, step {step}: same parameters, data, code" for step in (4, 8, 17)
+    ]
+    assert [line for line in lines if line in said] == said
+    assert not any(line.startswith("train: starting fresh") for line in lines)
+
+
+@pytest.mark.thorough
+def test_asked_to_end_once_at_any_step(whole: Any, few: Any, tmp_path: Path) -> None:
+    params, expected = whole()
     for step in range(1, STEPS * EPOCHS + 1):
         assert_equal(run(params, few, tmp_path / str(step), [Stop("asked", "step", step), None]), expected)
 
 
 def test_killed_at_any_step(whole: Any, few: Any, tmp_path: Path) -> None:
+    """At the first step, and at the last and the first of every epoch, of which the last repeats the epoch."""
+    params, expected = whole()
+    stops = [Stop("killed", "step", number) for number in (1, STEPS, STEPS + 1, STEPS, STEPS + 1, STEPS)]
+    assert_equal(run(params, few, tmp_path / "chain", [*stops, None]), expected)
+
+
+@pytest.mark.thorough
+def test_killed_once_at_any_step(whole: Any, few: Any, tmp_path: Path) -> None:
     params, expected = whole()
     for step in (1, 6, 7, 12, 13, 18):
         assert_equal(run(params, few, tmp_path / str(step), [Stop("killed", "step", step), None]), expected)
@@ -65,7 +105,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     # No epoch is better than the first by that much: every later one lowers the rate.
     "plateau": {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "threshold": 10.0}},
     "one cycle": {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.OneCycleLR"}, "train.optimizer": {"_target_": "torch.optim.SGD"}},
-    "accumulated": {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "train.trainer": {"accumulate_grad_batches": 2}},
+    "accumulated": {"train.scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1}, "train.trainer": {"accumulate_grad_batches": 2}, "train.log_every": "step"},
     "bf16": {"train.precision": "bf16-mixed", "train.monitor": "val/loss"},
     "two validations an epoch": {"train.trainer": {"val_check_interval": 0.5}},
     "table and mixing": {"train.lr_table": {0: 0.01, 1: 0.1, 2: 0.02}, "train.layer_decay": 0.5, "train.mixup": 0.4, "train.cutmix": 1.0},
@@ -73,7 +113,6 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "ema": {"train.ema": 0.9, "train.sampler": "balanced", "train.adaptive_clip": 0.1, "train.image_sizes": {0: 6, 1: 8}},
     "swa": {"train.swa": 0.4},
     "steps and test": {"train.log_every": "step", "train.test_every": 2},
-    "accumulated steps": {"train.log_every": "step", "train.trainer": {"accumulate_grad_batches": 2}},
     "cached features": {"train.cache_features": True, "train.freeze": True, "train.augment": [], "train.ema": 0.9, "train.test_every": 2},
     "albumentations": {"base.allow_targets": ["albumentations"], "train.augment": [{"_target_": "albumentations.Compose", "transforms": [{"_target_": "albumentations.Affine", "rotate": [-20, 20]}, {"_target_": "albumentations.CoarseDropout"}]}]},
     "kept epochs": {"train.metrics": {"auroc": "AUROC"}, "train.monitor": "val/auroc", "train.keep_best": 2, "train.keep_every": 1},
@@ -81,26 +120,30 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
 
 
 def chains_of(name: str) -> list[list[Stop | None]]:
-    """Return the chains to try with a configuration; the first two are tried every time, and are others for the next one."""
+    """Return the chains to try with a configuration; the first one is tried every time, and is another for the next one."""
+    start = list(CONFIGURATIONS).index(name) % len(CHAINS)
+    chains = CHAINS[start:] + CHAINS[:start]
     # Starting reading processes takes longer than all the rest.
-    if CONFIGURATIONS[name].get("hardware.num_workers") and name != "two threads":
-        return CHAINS[:2]
-    start = 2 * list(CONFIGURATIONS).index(name) % len(CHAINS)
-    return CHAINS[start:] + CHAINS[:start]
+    return chains[:2] if name in ("one worker", "two workers") else chains
 
 
-@pytest.mark.parametrize("name", CONFIGURATIONS)
-def test_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, name: str) -> None:
+# Its steps are those of test_asked_to_end_at_every_step, or it differs little from others.
+SIMILAR = ("plain", "one worker", "steps and test")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.thorough] * (name in SIMILAR)) for name in CONFIGURATIONS]
+)
+def test_a_chain_of_interruptions(whole: Any, few: Any, tmp_path: Path, name: str) -> None:
     params, expected = whole(CONFIGURATIONS[name])
-    for number, stops in enumerate(chains_of(name)[:2]):
-        assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+    assert_equal(run(params, few, tmp_path / "chain", chains_of(name)[0]), expected)
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", [name for name in CONFIGURATIONS if len(chains_of(name)) > 2])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_more_chains_of_interruptions(whole: Any, few: Any, tmp_path: Path, name: str) -> None:
     params, expected = whole(CONFIGURATIONS[name])
-    for number, stops in enumerate(chains_of(name)[2:]):
+    for number, stops in enumerate(chains_of(name)[1:]):
         assert_equal(run(params, few, tmp_path / str(number), stops), expected)
 
 
@@ -110,14 +153,20 @@ def test_a_taught_training_goes_on(make_params: Callable[..., Params], whole: An
     publish(tmp_path / "teacher", plan, split.classes)
     teaching = {"model": str(tmp_path / "teacher"), "weight": 0.5, "temperature": 2.0}
     params, expected = whole({"train.teacher": teaching, "train.mixup": 0.4})
-    for number, stops in enumerate(CHAINS[:3]):
-        assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+    assert_equal(run(params, few, tmp_path / "chain", CHAINS[3]), expected)
 
 
-def test_whatever_looks_on_changes_nothing_and_goes_on(whole: Any, few: Any, tmp_path: Path) -> None:
+def test_whatever_looks_on_changes_nothing_and_goes_on(
+    make_params: Callable[..., Params], whole: Any, few: Any, tmp_path: Path
+) -> None:
     _, expected = whole({"train.log_every": "step"})
     loggers = [{"_target_": f"pytorch_lightning.loggers.{name}Logger"} for name in ("TensorBoard", "CSV")]
-    params, logs = whole({"train.loggers": loggers, "train.inspect": ["histograms", "inputs", "profiler"]})[0], tmp_path / "logs"
+    params, logs = (
+        make_params(
+            CHANGES | {"train.log_every": "step", "train.loggers": loggers, "train.inspect": ["histograms", "inputs", "profiler"]}
+        ),
+        tmp_path / "logs",
+    )
     assert_equal(run(params, few, tmp_path / "plain", [None], logs / "plain"), expected)
     stops = [Stop("asked", "step", 8), Stop("killed", "step", 3), Stop("asked", "validation", 1), None]
     assert_equal(run(params, few, tmp_path / "chain", stops, logs / "chain"), expected)
@@ -132,9 +181,9 @@ def test_whatever_looks_on_changes_nothing_and_goes_on(whole: Any, few: Any, tmp
 
 def test_epochs_without_validation(whole: Any, few: Any, tmp_path: Path) -> None:
     params, expected = whole({"train.trainer": {"check_val_every_n_epoch": 3, "limit_train_batches": 5}})
-    for step in range(1, 5 * EPOCHS + 1, 2):
-        stops = [Stop("asked", "step", step), Stop("asked", "step", 1) if step < 5 * EPOCHS else None, None]
-        assert_equal(run(params, few, tmp_path / str(step), stops), expected)
+    # In the first epoch, after its last step and after the first one of the second, in the third and after all.
+    stops = [Stop("asked", "step", number) for number in (3, 2, 1, 7, 2)]
+    assert_equal(run(params, few, tmp_path / "chain", [*stops, None]), expected)
 
 
 def test_early_stopping_goes_on_waiting(whole: Any, few: Any, tmp_path: Path) -> None:
@@ -147,12 +196,11 @@ def test_early_stopping_goes_on_waiting(whole: Any, few: Any, tmp_path: Path) ->
 SOUP = {"train.soup": 3, "train.keep_every": 2, "train.lr": 0.05, "train.monitor": "val/loss"}
 
 
-@pytest.mark.parametrize("average", [{}, {"train.swa": 0.4}], ids=str)
+@pytest.mark.parametrize("average", [{}, pytest.param({"train.swa": 0.4}, marks=pytest.mark.thorough)], ids=str)
 def test_a_soup_that_is_killed_is_cooked_anew(whole: Any, few: Any, tmp_path: Path, average: dict[str, Any]) -> None:
     params, expected = whole(SOUP | average)
-    for number in (1, 2):
-        stops = [Stop("asked", "step", 8), Stop("killed", "soup", number), Stop("killed", "soup", 1), None]
-        assert_equal(run(params, few, tmp_path / str(number), stops), expected)
+    stops = [Stop("asked", "step", 8), Stop("killed", "soup", 1), Stop("killed", "soup", 2), Stop("killed", "soup", 1), None]
+    assert_equal(run(params, few, tmp_path / "chain", stops), expected)
     if not average:
         assert expected.card[2]
 
@@ -174,15 +222,6 @@ def test_a_finished_training_is_only_published(
     monkeypatch.setattr(pl.Trainer, "fit", lambda *_, **__: pytest.fail("trained again"))
     assert_equal(run(params, few, tmp_path / "whole", [None]), expected)
     assert "finished before with the same parameters, data and code" in capsys.readouterr().out
-
-
-def test_what_is_taken_up_is_said(whole: Any, few: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    params, _ = whole()
-    capsys.readouterr()
-    run(params, few, tmp_path / "chain", [Stop("asked", "step", 8), None])
-    lines = capsys.readouterr().out.splitlines()
-    assert "train: resuming at epoch 2, step 8: same parameters, data, code" in lines
-    assert not any(line.startswith("train: starting fresh") for line in lines)
 
 
 def test_a_slurm_job_is_put_back_into_its_queue(whole: Any, few: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,19 +37,24 @@ def server(tmp_path: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(params=["folder", pytest.param("server", marks=[pytest.mark.slow, pytest.mark.thorough])])
+def tracking_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where MLflow keeps its runs."""
+    return request.getfixturevalue("server") if request.param == "server" else (tmp_path / "mlruns").as_uri()
+
+
 def only_folder(logs: Path) -> Path:
     (folder,) = [path for path in logs.iterdir() if path.is_dir()]
     return folder
 
 
-@pytest.mark.slow
 def test_three_loggers_at_once_go_on_after_an_interruption(
-    make_params: Callable[..., Params], few: Any, tmp_path: Path, server: str
+    make_params: Callable[..., Params], few: Any, tmp_path: Path, tracking_uri: str
 ) -> None:
     targets = [
         {"_target_": f"{PLACE}.TensorBoardLogger"},
         {"_target_": f"{PLACE}.CSVLogger"},
-        {"_target_": f"{PLACE}.MLFlowLogger", "tracking_uri": server, "experiment_name": "digits", "log_model": True},
+        {"_target_": f"{PLACE}.MLFlowLogger", "tracking_uri": tracking_uri, "experiment_name": "digits", "log_model": True},
     ]
     looks = {"train.log_every": "step", "train.inspect": ["histograms", "inputs"], "hardware.watch": True}
     params = make_params(CHANGES | looks | {"train.loggers": targets})
@@ -74,7 +79,7 @@ def test_three_loggers_at_once_go_on_after_an_interruption(
     assert [(int(row["step"]), float(row["val/accuracy"])) for row in rows if row["val/accuracy"]] == expected
     assert [int(row["step"]) for row in rows if row["train/loss_step"]] == list(range(1, STEPS * EPOCHS + 1))
 
-    client = MlflowClient(server)
+    client = MlflowClient(tracking_uri)
     (found,) = client.search_runs([client.get_experiment_by_name("digits").experiment_id])
     assert (found.info.status, found.info.run_name) == ("FINISHED", folder.name)
     assert found.data.params["train.lr"] == str(params.train.lr)

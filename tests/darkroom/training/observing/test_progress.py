@@ -3,70 +3,56 @@
 import os
 import pty
 import re
-import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from interruptions import CHANGES, few_of, run
 
+from darkroom.base.params import Params
+from darkroom.training.observing import progress
 from darkroom.training.observing.progress import ProgressReport
 
-SCRIPT = """
-import sys
-sys.path[:0] = [{src!r}, {tests!r}]
-from pathlib import Path
-from conftest import CONTENT, make_data
-from darkroom.sources.read import read_source
-from darkroom.base.params_file import check_params
-from darkroom.training.observing import progress
-from darkroom.training.fit import fit
-from darkroom.training.plan import make_plan
-from darkroom.training.checkpoints.saved_states import StateStore
 
-progress.REFRESH_SECONDS = 0.02  # a fast machine ends before the bar's own quarter of a second
-CONTENT["train"]["epochs"] = 3
-CONTENT["hardware"]["accelerator"] = "cpu"
-params = check_params(CONTENT)
-with read_source(params.download, Path(".")) as listing:
-    data = make_data(Path("."), listing)
-store = StateStore(Path("states"), {{}})
-with store.held():
-    fit(make_plan(params, data.pack, data.split.rows["train"]), data.split, store)
-store.log_dir.rename("log")
-"""
+def read_all(descriptor: int, parts: list[bytes]) -> None:
+    while True:
+        try:
+            part = os.read(descriptor, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not part:
+            break
+        parts.append(part)
 
 
-@pytest.mark.slow
-def test_the_bar_on_a_terminal(tmp_path: Path) -> None:
-    tests = Path(__file__).resolve().parents[3]
-    code = SCRIPT.format(src=str(tests.parent / "src"), tests=str(tests))
+@pytest.mark.filterwarnings("ignore")
+def test_the_bar_on_a_terminal(
+    make_params: Callable[..., Params], digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.005)  # a small training ends before the bar's own quarter of a second
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
     master, terminal = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        stdout=terminal,
-        stderr=terminal,
-        env=os.environ | {"COLUMNS": "120", "TERM": "xterm"},
-    ) as process:
-        os.close(terminal)
-        seen = b""
-        while True:
-            try:
-                part = os.read(master, 65536)
-            except OSError:  # how Linux says that the other end is closed
-                break
-            if not part:
-                break
-            seen += part
-    os.close(master)
-    assert process.returncode == 0, seen.decode()
-    frames = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", frame) for frame in seen.decode().replace("\n", "\r").split("\r")]
+    parts: list[bytes] = []
+    reader = threading.Thread(target=read_all, args=(master, parts))
+    reader.start()
+    try:
+        with os.fdopen(terminal, "w") as screen, monkeypatch.context() as shown:
+            shown.setattr(sys, "stdout", screen)
+            log = run(make_params(CHANGES), few_of(digits), tmp_path, [None]).log
+    finally:
+        reader.join()
+        os.close(master)
+    seen = b"".join(parts).decode()
+    frames = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", frame) for frame in seen.replace("\n", "\r").split("\r")]
     frames = [frame for frame in frames if frame.strip()]
     assert len({frame for frame in frames if frame.startswith("epoch")}) > 3
-    last = (tmp_path / "log/plots/metrics/val/accuracy.tsv").read_text().splitlines()[-1].split("\t")[1]
+    last = log["plots/metrics/val/accuracy.tsv"].decode().splitlines()[-1].split("\t")[1]
     assert frames[-1].startswith("epoch 3/3")
     assert f"val/accuracy {float(last):.4f}" in frames[-1]
     assert re.search(r"loss \d\.\d+ .* images/s +\d+:\d\d:\d\d", frames[-1])
