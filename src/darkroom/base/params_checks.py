@@ -96,8 +96,6 @@ def _check_train(train: TrainParams) -> None:
     measured = _measured(train)
     _check_metric_names("train.metrics", train.metrics, measured)
     known = [f"val/{name}" for name in (*measured, *train.metrics)]
-    _check_metric_names("train.metrics", train.metrics, MEASURED)
-    known = [f"val/{name}" for name in (*MEASURED, *train.metrics)]
     if train.monitor.startswith("train/"):
         raise ValueError(
             f"train.monitor: is {train.monitor}, which is not measured with the weights that are published; "
