@@ -20,7 +20,7 @@ def main() -> None:
         from darkroom.inference.evaluate import evaluate_model
 
         # DVC has recorded what train made, or this stage would not run.
-        forget_finished(paths.states_dir())
+        forget_finished(paths.states_dir(), paths.MODELS / "run.json")
         found = evaluate_model(paths.MODELS, params, pack, split)
         test_rows = split.rows["test"]
         with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:

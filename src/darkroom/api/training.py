@@ -190,7 +190,7 @@ def _fit(place: Path, params: Params, code: dict[str, str], pack: Pack, split: S
         models.mkdir(parents=True, exist_ok=True)
         with files.replaced_dir(models / "checkpoints") as checkpoints, files.replaced_dir(metrics) as measured:
             publish(plan, best, split, hashes, store, (models, checkpoints, measured))
-    forget_finished(place / ".resume")
+    forget_finished(place / ".resume", models / "run.json")
     print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
 
 

@@ -138,7 +138,7 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
             "train.trainer.limit_val_batches: is 0, but should be greater than",
         ),
         ({"train.trainer": {"max_epochs": 3}}, "train.trainer.max_epochs: cannot be set here; set train.epochs"),
-        ({"train.trainer": {"callbacks": []}}, "train.trainer.callbacks: cannot be set here; override hooks"),
+        ({"train.trainer": {"callbacks": []}}, "train.trainer.callbacks: cannot be set here; set train.callbacks"),
         (
             {"train.trainer": {"max_tim": 3}},
             "train.trainer.max_tim: Lightning's Trainer takes no such argument; did you mean 'max_time'?",

@@ -31,7 +31,7 @@ def installed() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def record(about: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
+def record(about: dict[str, Any], weights_sha256: str, state: str) -> dict[str, Any]:
     """Return the content of models/run.json, which is the same for equal inputs: it has no time, host or commit.
 
     Parameters
@@ -40,8 +40,16 @@ def record(about: dict[str, Any], weights_sha256: str) -> dict[str, Any]:
         What the result depends on: parameters, data, code.
     weights_sha256
         Hash of the resulting weights, by which a run.json that an interrupted run left behind is recognised.
+    state
+        Name of the folder in .resume with the states of the training, which are forgotten once it is recorded.
     """
-    return {"weights_sha256": weights_sha256, **about, "packages": installed(), "python": platform.python_version()}
+    return {
+        "weights_sha256": weights_sha256,
+        "state": state,
+        **about,
+        "packages": installed(),
+        "python": platform.python_version(),
+    }
 
 
 def write_circumstances(folder: Path, params: Params) -> None:

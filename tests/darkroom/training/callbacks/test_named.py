@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,6 +58,7 @@ class Late(pl.callbacks.StochasticWeightAveraging):
 def late():
     return Late(0.1)
 """
+README = paths.PLUGINS / "README.md"
 Train = Callable[..., tuple[Result, Path]]
 
 
@@ -65,10 +67,13 @@ def _plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder = tmp_path / "planted" / "plugins"
     folder.mkdir(parents=True)
     (folder / "watchers.py").write_text(OWN)
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "pl.Callback" in block]
+    (folder / "norms.py").write_text(code)
     monkeypatch.syspath_prepend(folder.parent)
     importlib.invalidate_caches()
     yield
-    sys.modules.pop("plugins.watchers", None)
+    for name in ("plugins.watchers", "plugins.norms"):
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture
@@ -122,6 +127,14 @@ def test_their_state_survives_interruptions(train: Train) -> None:
     names = [sorted(path.name for path in (folder / "checkpoints").iterdir()) for folder in (logs, resumed)]
     assert names[0] == names[1]
     assert len(names[0]) == 4
+
+
+def test_the_example_of_the_readme_logs_what_it_says(train: Train) -> None:
+    result, logs = train([{"_target_": "plugins.norms.Norms", "order": 1.0}], Stop("asked", "step", 8))
+    logged = [float(row.split("\t")[1]) for row in result.log["plots/metrics/norm.tsv"].decode().splitlines()[1:]]
+    written = [float(line) for line in (logs / "norms.txt").read_text().splitlines()]
+    assert logged == pytest.approx(written, rel=1e-6)
+    assert len(written) == EPOCHS
 
 
 def test_the_rate_of_a_table_is_seen_by_callbacks(train: Train) -> None:

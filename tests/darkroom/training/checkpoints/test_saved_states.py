@@ -1,8 +1,10 @@
 """States are whole or not used, belong to what they were made of, and are not kept for ever."""
 
+import json
 import os
 import random
 import shutil
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,10 +105,52 @@ def test_a_state_whose_weights_are_damaged_is_not_used(store: StateStore, capsys
     assert "names weights that are damaged or missing; an earlier state is used if there is one" in capsys.readouterr().err
 
 
-def test_finished_trainings_leave_no_weights(store: StateStore) -> None:
+def run_of(store: StateStore, folder: Path) -> Path:
+    """Return the run.json that a workspace has published of a training."""
+    folder.mkdir(exist_ok=True)
+    (folder / "run.json").write_text(json.dumps({"state": store.folder.name}))
+    return folder / "run.json"
+
+
+def test_finished_trainings_leave_no_weights(store: StateStore, tmp_path: Path) -> None:
     store.save(state(18), step=18, phase=FINISHED, weights=[store.save_weights(3, {"layer": torch.zeros(3)})])
-    forget_finished(store.root)
+    forget_finished(store.root, run_of(store, tmp_path / "models"))
     assert weights_of(store) == set()
+
+
+def test_a_stage_forgets_the_training_of_its_own_workspace_alone(store: StateStore, tmp_path: Path) -> None:
+    """Two trainings side by side share .resume: one evaluates while the other has finished and not yet published."""
+    other = StateStore(store.root, ABOUT | {"code": {}})
+    for each in (store, other):
+        with each.held():
+            each.save(state(18), step=18, phase=FINISHED, weights=[each.save_weights(3, {"layer": torch.zeros(3)})])
+    forget_finished(store.root, run_of(store, tmp_path / "models"))
+    assert store.latest() is None
+    assert other.latest() is not None
+    assert weights_of(other)
+    forget_finished(store.root, tmp_path / "models" / "none.json")
+    (tmp_path / "models" / "run.json").write_text("{}")
+    forget_finished(store.root, tmp_path / "models" / "run.json")
+    assert other.latest() is not None
+
+
+def test_the_states_of_a_training_that_another_workspace_repeats_are_left(store: StateStore, tmp_path: Path) -> None:
+    store.save(state(18), step=18, phase=FINISHED)
+    run = run_of(store, tmp_path / "models")
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with store.held():
+            os.write(writer, b"held")
+            time.sleep(60)
+        os._exit(0)
+    assert os.read(reader, 4) == b"held"
+    forget_finished(store.root, run)
+    assert store.latest() is not None
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    forget_finished(store.root, run)
+    assert store.latest() is None
 
 
 def test_a_full_disk_leaves_the_states_before(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,11 +187,12 @@ def test_why_a_training_starts_fresh(store: StateStore, about: dict[str, Any], w
         assert str(why_fresh(other)).endswith(why)
 
 
-def test_finished_trainings_are_forgotten_and_others_are_not(store: StateStore) -> None:
-    forget_finished(store.root)
+def test_finished_trainings_are_forgotten_and_others_are_not(store: StateStore, tmp_path: Path) -> None:
+    run = run_of(store, tmp_path / "models")
+    forget_finished(store.root, run)
     assert store.latest() is not None
     store.save(state(18), step=18, phase=FINISHED)
-    forget_finished(store.root)
+    forget_finished(store.root, run)
     assert store.latest() is None
 
 

@@ -213,7 +213,7 @@ def test_packages_are_those_that_their_metadata_names() -> None:
 
 def test_the_record_is_the_same_for_equal_inputs() -> None:
     about = {"params": {"train": {}}, "data": {}, "code": {}}
-    first, second = (json.dumps(provenance.record(about, "0" * 64)) for _ in range(2))
+    first, second = (json.dumps(provenance.record(about, "0" * 64, "f" * 16)) for _ in range(2))
     assert first == second
     assert {"numpy", "torch"} <= set(json.loads(first)["packages"])
     names = list(json.loads(first)["packages"])
