@@ -35,7 +35,7 @@ def main() -> None:
         from darkroom.hardware import startup
 
         startup.prepare()
-        from darkroom.models.init_from import open_initial_weights
+        from darkroom.models.initial_weights.init_from import open_initial_weights
         from darkroom.models.model_json import data_hashes
         from darkroom.objective.distillation import open_teacher
         from darkroom.training.augmentation_preview import augmented_views

@@ -37,8 +37,7 @@ SHORT = {
     "train.augment": ("darkroom.input.augment", "torchvision.transforms.v2"),
     "train.preprocess": ("torchvision.transforms.v2",),
     **dict.fromkeys(("train.metrics", "evaluate.metrics"), ("torchmetrics.classification",)),
-    "tune.sampler": ("optuna.samplers",),
-    "tune.pruner": ("optuna.pruners",),
+    **{f"tune.{kind}": (f"optuna.{kind}s",) for kind in ("sampler", "pruner")},
 }
 
 

@@ -142,12 +142,12 @@ def _open_file(name: str, path: Path, params: "Params", command: str) -> "Publis
     from darkroom.base.params import Network
     from darkroom.data.pack import Pack
     from darkroom.data.split_file import Split
+    from darkroom.models.initial_weights.pretrained import describe_weights
+    from darkroom.models.initial_weights.weights_file import open_file
     from darkroom.models.model_json import Card
     from darkroom.models.networks import without_weights
-    from darkroom.models.pretrained import describe_weights
     from darkroom.models.saving import Published, refuse_unsafe_loading
     from darkroom.models.trainable import build_model
-    from darkroom.models.weights_file import open_file
 
     refuse_unsafe_loading()
     weights = open_file("--model", name, path.read_bytes())

@@ -15,7 +15,7 @@ from darkroom.input.dataset import ImageDataset
 from darkroom.input.preprocess import ImageReader, build_preprocess
 from darkroom.input.training_images import build_training_images
 from darkroom.models.huggingface.network import HuggingFaceClassifier
-from darkroom.models.init_from import InitialWeights
+from darkroom.models.initial_weights.init_from import InitialWeights
 from darkroom.models.licence import check_licence
 from darkroom.models.networks import network_channels
 from darkroom.models.preprocessing import Preprocessing

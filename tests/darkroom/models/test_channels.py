@@ -14,9 +14,9 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Network, Target
 from darkroom.models import networks
+from darkroom.models.initial_weights.pretrained import Pretrained
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
-from darkroom.models.pretrained import Pretrained
 from darkroom.models.probe_network import make_probe
 from darkroom.models.stem import adapt_stem
 

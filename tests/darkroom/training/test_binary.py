@@ -19,7 +19,7 @@ from darkroom.inference.predictor import Predictor
 from darkroom.metrics import scores
 from darkroom.metrics.decision import Decision
 from darkroom.metrics.epoch import BinaryEpochMetrics
-from darkroom.models.init_from import open_initial_weights
+from darkroom.models.initial_weights.init_from import open_initial_weights
 from darkroom.models.model_json import read_card
 from darkroom.objective.losses import BinaryLoss, FocalLoss, class_weights, make_loss
 from darkroom.training.checkpoints.saved_states import StateStore

@@ -13,7 +13,7 @@ from darkroom.base.params import Params
 from darkroom.data.split_file import Split
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
-from darkroom.models.init_from import open_initial_weights
+from darkroom.models.initial_weights.init_from import open_initial_weights
 from darkroom.models.model_json import make_card
 from darkroom.models.saving import load_model, save_checkpoints
 from darkroom.training import fit as fitting

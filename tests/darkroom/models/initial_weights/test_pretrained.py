@@ -7,8 +7,8 @@ import pytest
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import Network, Params, Target
+from darkroom.models.initial_weights.pretrained import describe_weights
 from darkroom.models.licence import WeightsOrigin, check_licence
-from darkroom.models.pretrained import describe_weights
 from darkroom.training.plan import make_plan
 
 

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from darkroom.base import paths
 from darkroom.base.errors import InputError, described
 from darkroom.base.params import Network, Target
+from darkroom.models.initial_weights.pretrained import Pretrained
 from darkroom.models.licence import WeightsOrigin
-from darkroom.models.pretrained import Pretrained
 
 KEY = "params.yaml: train.model.weights"
 ENDINGS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")
