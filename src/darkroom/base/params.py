@@ -124,7 +124,11 @@ InferencePrecision = Annotated[Literal["32-true", "bf16-mixed", "auto"], BeforeV
 
 
 class Section(BaseModel):
-    """A mapping of params.yaml; an unknown key or a value of the wrong type is an error."""
+    """A mapping of params.yaml; an unknown key or a value of the wrong type is an error.
+
+    Keys that came after the first version have defaults, with which a training is what it was before: experiments recorded then
+    lack them, and so does the params.yaml of whoever merges a later version.
+    """
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
@@ -340,7 +344,7 @@ class DownloadParams(Section):
     """For `folder`: path or URL (s3, gs, azure, ssh) of a folder with one folder per class, or with such train/, val/, test/."""
     parts: list[Annotated[str, Field(min_length=1)]]
     """For `folder`: names of subfolders that are merged into one data set, each laid out like `folder`; empty: itself."""
-    folders: Folders | None
+    folders: Folders | None = None
     """For `folder`: where the images of `train`, `val` and `test` are, if not in folders of these names; null: by their names."""
     manifest: str | None
     """For `manifest`, `archive`: .csv, .tsv, .jsonl or .parquet table of images and labels, in `folder` or in the archive."""
@@ -356,9 +360,9 @@ class DownloadParams(Section):
     """For `archive`: hosts that the server may redirect to, besides its own."""
     timeout_seconds: PositiveFloat
     """For `archive`: give up on a server that sends less than 1 kB/s for this long."""
-    channels: NumBands | None
+    channels: NumBands | None = None
     """Bands of every image, kept as they are, 8 or 16 bits or float32: TIFF, PNG, .npy; null: 8-bit grey or RGB."""
-    bands: Annotated[list[BandNumber], Field(min_length=1, max_length=16)] | None
+    bands: Annotated[list[BandNumber], Field(min_length=1, max_length=16)] | None = None
     """Bands to use, counted from 0, such as `[0, 1, 3]`; null: all."""
     resize: PositiveInt | None
     """Shorter side in pixels to which larger images are reduced before they are stored; null: no resizing."""
@@ -489,25 +493,25 @@ class TrainerArguments(Section):
 class TrainParams(Section):
     """The network and how it is trained."""
 
-    task: Literal["auto", "multiclass", "multilabel", "binary"]
+    task: Literal["auto", "multiclass", "multilabel", "binary"] = "auto"
     """`auto`: as the labels are, one class per image or any number; `binary`: two classes and a network with one output."""
-    positive_class: Annotated[str, BeforeValidator(_name)] | None
+    positive_class: Annotated[str, BeforeValidator(_name)] | None = None
     """Of a binary task: the class whose probability the network gives; null: the second in the class list."""
     model: NetworkChoice
     """Network: `provider`, `name`, `pretrained` and `kwargs`, or `_target_` and its arguments."""
     init_from: Annotated[str, Field(min_length=1)] | None
     """Start from a published model: a commit, branch or experiment, `commit:folder`, or a folder; null: do not."""
-    resume_from: Annotated[str, Field(min_length=1)] | None
+    resume_from: Annotated[str, Field(min_length=1)] | None = None
     """Go on with another training: a commit, branch or experiment, `commit:folder` of a kept epoch, or a .ckpt; null: do not."""
-    resume_sha256: Sha256 | None
+    resume_sha256: Sha256 | None = None
     """SHA-256 of `resume_from`, if that is a file."""
     allow_noncommercial: bool
     """Accept pretrained weights whose licence forbids, or may forbid, commercial use."""
     image_size: ImageSize | None
     """Side in pixels of the square input, or `[height, width]`; null: as pretrained weights expect, else the images', or 224."""
-    resize: Literal["crop", "letterbox", "squash"]
+    resize: Literal["crop", "letterbox", "squash"] = "crop"
     """To reach `image_size`: `crop` the centre, `letterbox`: the whole image between black bars, `squash`: its shape changes."""
-    preprocess: list[Target]
+    preprocess: list[Target] = []
     """Transforms without randomness of every image, in training before augmentation, in evaluation and in prediction."""
     lr: PositiveFloat
     """Learning rate; with a schedule, its highest value."""
@@ -535,7 +539,7 @@ class TrainParams(Section):
     """Loss on (logits, labels), such as `CrossEntropyLoss`, `FocalLoss`, `BinaryCrossEntropy`, `AsymmetricLossMultiLabel`."""
     class_weights: Literal["balanced"] | dict[Annotated[str, BeforeValidator(_name)], PositiveFloat] | None
     """Class weights in the loss: `balanced` (inverse to frequency), or weights by class name, such as `{daisy: 2}`."""
-    pos_weight: Literal["balanced"] | PositiveFloat | None
+    pos_weight: Literal["balanced"] | PositiveFloat | None = None
     """Weight of positive labels in the loss, for one output per class: a number, or `balanced` (negative by positive images)."""
     teacher: Teaching | None
     """Distil a published model, such as `{model: main, weight: 0.5, temperature: 2.0}`; null: no distillation."""
@@ -569,7 +573,7 @@ class TrainParams(Section):
     """Further validation metrics by the names to log them under, such as `{auroc: AUROC}`: of torchmetrics, or your own."""
     monitor: Annotated[str, Field(pattern=MONITOR)]
     """Validation metric that picks the published epoch and stops early: val/loss, /accuracy, /balanced_accuracy, /f1_macro, …"""
-    monitor_mode: Literal["min", "max"] | None
+    monitor_mode: Literal["min", "max"] | None = None
     """Whether a low or a high value is better, for a monitored metric that does not declare it; null: as it declares."""
     early_stopping: EarlyStopping | None
     """`monitor` (null: `train.monitor`), `patience`, `min_delta`, `verbose`; null: train all epochs."""
@@ -579,7 +583,7 @@ class TrainParams(Section):
     """Number of best epochs whose weights are kept in models/checkpoints; 1: only the published model, in models."""
     keep_every: PositiveInt | None
     """Also keep the weights of every n-th epoch in models/checkpoints; null: no."""
-    keep_states: bool
+    keep_states: bool = False
     """Also keep in models/checkpoints all that `resume_from` needs to go on exactly from each kept epoch and the last one."""
     soup: Annotated[int, Field(ge=2)] | None
     """Publish a greedy model soup of this many best epochs: the mean of those that do not make it worse; null: no soup."""
@@ -589,7 +593,7 @@ class TrainParams(Section):
     """Adaptive gradient clipping: largest norm of a unit's gradient relative to its weights, such as 0.01; null: none."""
     loggers: list[Target]
     """Loggers besides DVCLive, such as `TensorBoardLogger` or your own; they write to `logs/` by default. See tracking.md."""
-    callbacks: list[Target]
+    callbacks: list[Target] = []
     """Callbacks of pytorch_lightning.callbacks or your own, such as `[LearningRateMonitor]`; they write to `logs/`."""
     log_every: Literal["epoch", "step"] | PositiveInt
     """`step`, or a number of steps, also logs loss and learning rate of every (n-th) step, as train/loss_step and lr_step."""
@@ -597,7 +601,7 @@ class TrainParams(Section):
     """Written to `logs/`: `histograms` of parameters and gradients, `inputs` of the network, `profiler` of run times."""
     test_every: PositiveInt | None
     """Also measure the test split every n-th epoch, as test_during/…; it influences nothing. null: only evaluate does."""
-    debug: bool
+    debug: bool = False
     """`true`: only tries the code, as the preset `debug` does; refused where its result would replace the published model."""
     trainer: TrainerArguments
     """Further arguments of Lightning's Trainer, such as `{limit_train_batches: 10}`: [all of them](#lightnings-trainer)."""
@@ -614,7 +618,7 @@ class EvaluateParams(Section):
     """What runs the network: `torch`, `torch.compile` (half a minute to start), or `openvino` (needs to be installed)."""
     precision: InferencePrecision
     """`bf16-mixed`: faster on hardware that supports it; `auto`: that, if it is faster here and predicts the same."""
-    threshold: Threshold | None
+    threshold: Threshold | None = None
     """Of a binary or multi-label model: probability above which a class is predicted; null: 0.5."""
     ece_bins: PositiveInt
     """Number of confidence bins of the expected calibration error and the reliability plot."""
@@ -637,11 +641,11 @@ class PredictParams(Section):
     """What runs the network, as `evaluate.backend`."""
     precision: InferencePrecision
     """Precision, as `evaluate.precision`."""
-    threshold: Threshold | None
+    threshold: Threshold | None = None
     """Probability above which a class is predicted, as `evaluate.threshold`."""
     top_k: PositiveInt
     """Number of most probable classes to write to the CSV and JSON Lines files."""
-    embeddings: bool
+    embeddings: bool = False
     """Also write the input of the last layer for each image, (images, features) float32, to embeddings.npy."""
     max_bad: Annotated[int, Field(ge=0)]
     """Unreadable images to skip and name; with more of them predict fails."""
@@ -672,7 +676,7 @@ class HardwareParams(Section):
     """Workers that read and augment images: threads, or processes for torchvision's transforms; `auto`: as many as help."""
     cache_images: Literal["auto"] | bool
     """Keep decoded images in memory, on the GPU where possible; `auto`: if they fit into a quarter of it."""
-    progress_refresh: Annotated[int, Field(ge=0)] | None
+    progress_refresh: Annotated[int, Field(ge=0)] | None = None
     """Steps between updates of the progress bar; null: four updates a second; 0: no bar, one line per epoch."""
     watch: bool
     """Log CPU, memory, GPU and images/s during training to machine.csv and machine.png in `logs/`, and to `train.loggers`."""

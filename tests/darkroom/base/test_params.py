@@ -27,7 +27,7 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
         (
             "train.qqqq",
             1,
-            "params.yaml: train.qqqq: unknown key; known keys here: task, positive_class, model, init_from, allow_noncommercial",
+            "params.yaml: train.qqqq: unknown key; known keys here: task, positive_class, model, init_from, resume_from",
         ),
         ("hardwar", {}, "params.yaml: hardwar: unknown key; did you mean 'hardware'?"),
         ("train.model.nam", "x", "params.yaml: train.model.nam: unknown key; did you mean 'name'?"),
