@@ -16,12 +16,12 @@ from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published
 
-HARDWARE = HardwareParams.model_construct(accelerator="cpu")
+HARDWARE = HardwareParams.model_construct(accelerator="cpu", devices=1)
 
 
 def predictor_of(network: nn.Module, channels: int = 4) -> Predictor:
     seen = Preprocessing(image_size=32, channels=channels, mean=(0.5,) * channels, std=(0.25,) * channels)
-    card: Any = type("Card", (), {"preprocessing": seen, "task": "multiclass", "classes": ["a", "b", "c"]})
+    card: Any = type("Card", (), {"preprocessing": seen, "task": "multiclass", "classes": ["a", "b", "c"], "positive": None})
     return Predictor(Published(Normalized(network, seen).eval(), card), HARDWARE)
 
 

@@ -187,7 +187,7 @@ def test_the_rate_that_is_logged_is_the_one_that_the_step_used(
     params = make_params(SMALL | changes | LOGGED[name])
     monkeypatch.setattr(torch.optim.SGD, "step", step)
     rates_of(params, digits, tmp_path, monkeypatch)
-    log, per_epoch = StateStore(tmp_path, {}).log_dir, -(-4 // params.train.trainer.get("accumulate_grad_batches", 1))
+    log, per_epoch = StateStore(tmp_path, {}).log_dir, -(-4 // (params.train.trainer.accumulate_grad_batches or 1))
     used = used[-3 * per_epoch :]  # without those of the dry run
     assert len(set(used)) > 1 or name == "none"
     assert logged(log, "lr_step") == used
