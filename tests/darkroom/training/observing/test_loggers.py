@@ -37,10 +37,11 @@ def server(tmp_path: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["folder", pytest.param("server", marks=[pytest.mark.slow, pytest.mark.thorough])])
-def tracking_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["database", pytest.param("server", marks=[pytest.mark.slow, pytest.mark.thorough])])
+def tracking_uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Where MLflow keeps its runs."""
-    return request.getfixturevalue("server") if request.param == "server" else (tmp_path / "mlruns").as_uri()
+    monkeypatch.chdir(tmp_path)  # where it would make a folder for files
+    return str(request.getfixturevalue("server")) if request.param == "server" else f"sqlite:///{tmp_path}/mlflow.db"
 
 
 def only_folder(logs: Path) -> Path:
