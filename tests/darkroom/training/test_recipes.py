@@ -34,9 +34,10 @@ def test_a_preset_takes_two_steps(
     check_params(full)
     train = full["train"]
     content["train"] = train
-    train["model"] = train["model"] | {"pretrained": False}
+    if "_target_" not in train["model"]:
+        train["model"] = train["model"] | {"pretrained": False}
     size = SMALL
-    if patch := re.search(r"patch(\d+)", train["model"]["name"]):
+    if patch := re.search(r"patch(\d+)", train["model"].get("name", "")):
         size = 4 * int(patch[1])
         train["model"]["kwargs"] = train["model"]["kwargs"] | {"img_size": size}
     params = make_params(

@@ -118,6 +118,7 @@ class ResilientLogger(Logger):
     def finalize(self, status: str) -> None:
         """Close the log; values that could not be sent by now are lost."""
         self.retry_at = 0.0
+        self.save()  # what was logged after Lightning's last save, as the machine's last measurement is
         if hasattr(self.logger, "finalize"):
             self._do(lambda: self.logger.finalize(status))
         if self.missed:

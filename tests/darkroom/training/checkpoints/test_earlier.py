@@ -57,7 +57,7 @@ def train(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> Ca
         earlier = open_earlier(found, params, data) if source else None
         plan = make_plan(params, digits.pack, few.rows["train"], earlier=earlier)
         about = (plan.about[name] for name in ("origin", "teacher", "resumed"))
-        store = StateStore(tmp_path / ".resume", depends_on(Stage("train", {}), params, data, *about))
+        store = StateStore(tmp_path / ".resume", depends_on({}, params, data, *about))
         with store.held():
             best = fit(plan, few, store)
             publish(plan, best, few, data, store, (folder, folder / "checkpoints", tmp_path / name / "metrics"))
@@ -225,7 +225,7 @@ def test_a_longer_training_is_told_how_to_go_on(
     train: Callable[..., Trained], make_params: Callable[..., Params], tmp_path: Path
 ) -> None:
     train("first", SHORT)
-    about = depends_on(Stage("train", {}), make_params({**SHORT, "train.epochs": 4}), DATA)
+    about = depends_on({}, make_params({**SHORT, "train.epochs": 4}), DATA)
     why = why_fresh(StateStore(tmp_path / ".resume", about))
     assert why is not None
     assert "differs in train.epochs; to go on with it, run 'dvc exp run -S train.epochs=4 -S train.resume_from=COMMIT'" in why

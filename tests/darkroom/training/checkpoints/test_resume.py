@@ -1,5 +1,6 @@
 """A training that was interrupted anywhere, any number of times, ends with the bits of one that was not."""
 
+import csv
 import shutil
 import signal
 from collections.abc import Callable
@@ -156,6 +157,13 @@ def test_a_taught_training_goes_on(make_params: Callable[..., Params], whole: An
     assert_equal(run(params, few, tmp_path / "chain", CHAINS[3]), expected)
 
 
+def measured(folder: Path) -> list[dict[str, str]]:
+    """Return the rows of a CSVLogger's table, without the load of the machine, which differs."""
+    with (folder / "csv" / "version_0" / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        rows = [{name: value for name, value in row.items() if value and "system/" not in name} for row in csv.DictReader(file)]
+    return [row for row in rows if row.keys() - {"step"}]
+
+
 def test_whatever_looks_on_changes_nothing_and_goes_on(
     make_params: Callable[..., Params], whole: Any, few: Any, tmp_path: Path
 ) -> None:
@@ -171,8 +179,7 @@ def test_whatever_looks_on_changes_nothing_and_goes_on(
     stops = [Stop("asked", "step", 8), Stop("killed", "step", 3), Stop("asked", "validation", 1), None]
     assert_equal(run(params, few, tmp_path / "chain", stops, logs / "chain"), expected)
     (plain,), (chain,) = ([path for path in (logs / name).iterdir() if path.is_dir()] for name in ("plain", "chain"))
-    table = "csv/version_0/metrics.csv"
-    assert (chain / table).read_bytes() == (plain / table).read_bytes()
+    assert measured(chain) == measured(plain) != []
     assert [path.name for path in (chain / "tensorboard").iterdir()] == ["version_0"]
     assert len(list((chain / "tensorboard" / "version_0").glob("events.*"))) == len(stops)
     names = {"machine.csv", "machine.png", "run.json", "profile.txt", "inputs", "csv", "tensorboard"}
