@@ -16,7 +16,6 @@ from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.models.model_json import read_card
-from darkroom.stage.runner import Stage
 from darkroom.training.checkpoints.earlier import Earlier, open_earlier
 from darkroom.training.checkpoints.fresh_start import why_fresh
 from darkroom.training.checkpoints.saved_states import StateStore, depends_on
