@@ -39,6 +39,7 @@ share_forks = pytest.mark.xdist_group("forked stages")
 
 
 def test_a_second_repro_runs_nothing_and_git_is_clean(clone: Clone) -> None:
+    assert clone.run("dvc status").stdout == "Data and pipelines are up to date.\n"
     again = clone.run("dvc repro").stdout
     assert "Running stage" not in again
     assert all(f"Stage '{stage}' didn't change" in again for stage in STAGES)
