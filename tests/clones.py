@@ -60,6 +60,10 @@ class Clone:
         """Return the stages but check, which runs after every edit of params.yaml."""
         return [name for name in re.findall(r"Running stage '(\w+)'", self.run("dvc repro --dry").stdout) if name != "check"]
 
+    def restore(self) -> None:
+        """Bring back what was committed; results that were not, such as curves of another metric, would count as changes."""
+        self.run("git reset -q --hard && git clean -qfd metrics && dvc checkout -q -f")
+
     def edit(self, changes: dict[str, str]) -> None:
         text = (self.path / "params.yaml").read_text(encoding="utf-8")
         for old, new in changes.items():

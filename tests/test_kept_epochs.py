@@ -91,7 +91,7 @@ def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) 
         weights = json.loads((clone.path / "models/model.json").read_text())["origin"]["sha256"]["model.safetensors"]
         assert weights == index["files"]["epoch_0004/model.safetensors"]
     finally:
-        clone.run("git reset -q --hard && dvc checkout -q --force")
+        clone.restore()
 
 
 @pytest.mark.thorough  # tests/chaos/test_ranks.py has two processes in every run
@@ -114,4 +114,4 @@ def test_two_processes_measure_what_one_does(clone: Clone, soup: bool) -> None:
             assert (clone.path / "models/model.safetensors").read_bytes() == weights
     finally:
         del clone.env["OMP_NUM_THREADS"]
-        clone.run("git reset -q --hard && dvc checkout -q --force")
+        clone.restore()

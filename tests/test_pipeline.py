@@ -276,7 +276,7 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
         image.save(tmp_path / "b.png")
         assert clone.stages_that_would_run() == ["predict"]
     finally:
-        clone.run("git reset -q --hard && dvc checkout -q")
+        clone.restore()
 
 
 @pytest.mark.parametrize(
@@ -446,7 +446,7 @@ def test_an_interrupted_training_is_not_recorded(clone: Clone) -> None:
         )
         assert clone.stages_that_would_run() == ["train"]
     finally:
-        clone.run("git reset -q --hard && dvc checkout -q -f")
+        clone.restore()
 
 
 SPY = """
@@ -486,7 +486,7 @@ def test_running_a_stage_by_hand_does_not_write_into_the_cache(clone: Clone, for
         assert [forked.run(stage).status for stage in STAGES] == [0] * len(STAGES)
         assert all(path.read_bytes() == content for path, content in cache.items())
     finally:
-        clone.run("git reset -q --hard && dvc checkout -q -f")
+        clone.restore()
 
 
 @share_forks
@@ -540,7 +540,7 @@ def test_a_set_of_two_classes_passes_through_all_stages_with_one_output(clone: C
         assert "CrossEntropyLoss compares several outputs, but a binary network has one; run with '-S train.loss" in refused.err
         assert refused.err.count("\n") == 1
     finally:
-        clone.run("git reset -q --hard && dvc checkout -q -f")
+        clone.restore()
 
 
 def test_split_imports_no_torch_when_it_runs(clone: Clone) -> None:
@@ -585,7 +585,7 @@ def test_an_archive_of_photos_from_a_server(clone: Clone, tmp_path: Path) -> Non
         server.terminate()
         server.wait()
         server.stdout.close()
-        clone.run("git reset -q --hard && dvc checkout -q -f")
+        clone.restore()
 
 
 def test_images_with_several_labels_from_a_table(tmp_path: Path) -> None:

@@ -152,7 +152,9 @@ def test_a_killed_experiment(clone: Path) -> None:
         deadline = time.monotonic() + 60
         while not (
             running := [
-                path for path in clone.glob(".dvc/tmp/exps/standalone/tmp*/.dvc/tmp/darkroom.lock") if is_locked(path, "fcntl")
+                path
+                for path in clone.glob(".dvc/tmp/exps/standalone/tmp*/.dvc/tmp/darkroom.lock")
+                if is_locked(path, "fcntl") and '"train"' in path.read_text()  # check comes first
             ]
         ):
             assert time.monotonic() < deadline
