@@ -43,9 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark thorough tests as slow, take a fifth of them if asked to, and put the short files last.
+    """Mark thorough tests as slow, take a fifth of them if asked to, and put the short tests last.
 
-    Kills and pipelines take minutes each; short files at the end keep all processes busy until then.
+    Kills and pipelines take minutes each; short tests at the end keep all processes busy until then.
     """
     thorough = [item for item in items if item.get_closest_marker("thorough")]
     for item in thorough:
@@ -56,7 +56,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left = {item for item, is_chosen in zip(thorough, chosen, strict=True) if not is_chosen}
         config.hook.pytest_deselected(items=[item for item in items if item in left])
         items[:] = [item for item in items if item not in left]
-    items.sort(key=lambda item: "darkroom" in item.path.relative_to(ROOT / "tests").parts)
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    in_room = "darkroom" in item.path.relative_to(ROOT / "tests").parts
+    return 2 if in_room and not item.get_closest_marker("slow") else int(in_room)
 
 
 @pytest.fixture(scope="session", autouse=True)
