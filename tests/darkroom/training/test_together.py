@@ -15,7 +15,7 @@ HEAD_ALONE = {
     "freeze: 0.0": "freeze: true",
     "kwargs: {width: 8}": "kwargs: {width: 8, dropout: 0.0}",
     "  augment:\n  - _target_: darkroom.input.augment.RandomShift\n    pixels: 1\n": "  augment: []\n",
-    "  metrics: {}\n": "  metrics: {f1_micro: {_target_: torchmetrics.functional.classification.f1_score, average: micro}}\n",
+    "  metrics: {} ": "  metrics: {f1_micro: {_target_: torchmetrics.functional.classification.f1_score, average: micro}} ",
 }
 
 
