@@ -307,6 +307,7 @@ class TestHub:
         assert run("me/pets", {"revision": COMMIT}).status == 0
         assert len([line for line in served.asked if "parquet" in line and line.startswith("GET")]) == asked
 
+    @pytest.mark.usefixtures("served")
     def test_a_branch_is_refused_with_its_commit(self, run: Callable[..., Any]) -> None:
         for arguments in ({}, {"revision": "main"}):
             done = run("me/pets", arguments)
