@@ -64,10 +64,11 @@ def main() -> None:
             stage.check()
             with stage.replaced_dirs(paths.CHECKPOINTS, paths.TRAIN_METRICS) as (checkpoints, metrics):
                 publish(plan, best, split, hashes, store, (paths.MODELS, checkpoints, metrics))
-                log_model(params, store, paths.logs_dir(), paths.MODELS)
                 shown = rows[evenly_sampled(pack.labels[rows], NUM_AUGMENTED)]
                 sheet = augmentation_sheet(augmented_views(plan, shown), names(pack.labels[shown], split.classes))
                 sheet.save(metrics / "augmented.png")
+            # Once everything is in its place: a server must not get a model that the stage then refuses to record.
+            log_model(params, store, paths.logs_dir(), paths.MODELS)
         print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
 
 
