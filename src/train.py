@@ -39,7 +39,7 @@ def main() -> None:
         from darkroom.models.model_json import data_hashes
         from darkroom.objective.distillation import open_teacher
         from darkroom.training.augmentation_preview import augmented_views
-        from darkroom.training.checkpoints.earlier import open_earlier
+        from darkroom.training.checkpoints.resume_from import open_earlier
         from darkroom.training.checkpoints.saved_states import StateStore, depends_on
         from darkroom.training.fit import fit
         from darkroom.training.observing.loggers import log_model
@@ -67,8 +67,7 @@ def main() -> None:
                 shown = rows[evenly_sampled(pack.labels[rows], NUM_AUGMENTED)]
                 sheet = augmentation_sheet(augmented_views(plan, shown), names(pack.labels[shown], split.classes))
                 sheet.save(metrics / "augmented.png")
-            # Once everything is in its place: a server must not get a model that the stage then refuses to record.
-            log_model(params, store, paths.logs_dir(), paths.MODELS)
+            log_model(params, store, paths.logs_dir(), paths.MODELS)  # no server gets what the stage refuses to record
         print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
 
 

@@ -38,7 +38,7 @@ class Best(Protocol):
 
 
 class Continued(BaseModel):
-    """The training that this one goes on with."""
+    """The training that this one resumes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

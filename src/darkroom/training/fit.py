@@ -22,11 +22,11 @@ from darkroom.models.probe_network import Probe
 from darkroom.training.callbacks.early_stopping import describe_stop, early_stopping
 from darkroom.training.callbacks.named import build_callbacks
 from darkroom.training.checkpoints.best import KeepBest
-from darkroom.training.checkpoints.earlier import Earlier
 from darkroom.training.checkpoints.fresh_start import describe
-from darkroom.training.checkpoints.go_on import GoOn
 from darkroom.training.checkpoints.log_files import write_files
+from darkroom.training.checkpoints.restore_optimizer import RestoreOptimizer
 from darkroom.training.checkpoints.resume import KeepState, State
+from darkroom.training.checkpoints.resume_from import Earlier
 from darkroom.training.checkpoints.saved_states import COPIES_IN_STATE, StateStore, Weights
 from darkroom.training.checkpoints.soup import Soup, greedy_soup
 from darkroom.training.failures import explained
@@ -74,7 +74,7 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
         stopping = early_stopping(train, plan.objective.stop_mode)
         callbacks = [*stopping, best, *_callbacks(plan, split, store, best, cached, observers)]
         if earlier:
-            callbacks.append(GoOn(earlier, plan.params))
+            callbacks.append(RestoreOptimizer(earlier, plan.params))
         trainer = make_trainer(plan.params, callbacks, store.log_dir, state, observers=observers)
         _save_last(trainer)
         if trainer.is_global_zero and not earlier and (line := describe(state, store)):

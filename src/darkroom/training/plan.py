@@ -23,7 +23,7 @@ from darkroom.models.trainable import TrainableModel, build_model
 from darkroom.objective.distillation import Teacher
 from darkroom.objective.objective import Objective, build_objective
 from darkroom.training.callbacks.named import check_callbacks
-from darkroom.training.checkpoints.earlier import Earlier
+from darkroom.training.checkpoints.resume_from import Earlier
 from darkroom.training.classifier import Classifier
 from darkroom.training.dry_run import dry_run
 from darkroom.training.observing.loggers import check_loggers

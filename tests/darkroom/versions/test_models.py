@@ -61,7 +61,7 @@ def test_an_experiment_is_made_longer_and_the_commit_is_recorded(tmp_path: Path)
     clone.run(f"dvc exp run -n short -S train.epochs=2 {constant} && git add -A && git commit -qm short")
     commit = clone.run("git rev-parse HEAD").stdout.strip()
     told = clone.run(f"dvc exp run -n long -S train.epochs=4 -S train.resume_from={commit} {constant}").stdout
-    assert f"train: going on after epoch 2 of {commit} (commit {commit}): all of its state; the optimizer goes on" in told
+    assert f"train: resuming after epoch 2 of {commit} (commit {commit}): all of its state; the optimizer is resumed" in told
     weights = (clone.path / "models/model.safetensors").read_bytes()
     for name in ("model.json", "run.json"):
         assert json.loads((clone.path / "models" / name).read_text())["resumed"]["commit"] == commit

@@ -224,7 +224,7 @@ def depends_on(
     """Return all that the bits of a training depend on; where and how often its state is saved is not included.
 
     `code` are the hashes of source files by path. `origin`, `teacher` and `resumed` identify the initial weights, the teacher and
-    the training that is gone on with: a name in params.yaml can mean another model later.
+    the training that is resumed: a name in params.yaml can mean another model later.
     """
     weights, used = {"origin": origin, "teacher": teacher, **({"resumed": resumed} if resumed else {})}, science(params)
     return {"params": used, "data": data_sha256, **weights, "code": dict(code), "packages": packages(used)}

@@ -1,4 +1,4 @@
-"""The start of a training that goes on with another one: its optimizer, its counters, and the schedule at its place."""
+"""The start of a training that resumes another one: its optimizer, its counters, and the schedule at its place."""
 
 import copy
 import inspect
@@ -14,13 +14,13 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from darkroom.base.params import Params
 from darkroom.objective.schedules import interval
 from darkroom.training.checkpoints.counters import count_as_done
-from darkroom.training.checkpoints.earlier import Earlier
+from darkroom.training.checkpoints.resume_from import Earlier
 
 # Arguments of a schedule by which it depends on the number of epochs.
 TOTALS = ("total_steps", "T_max")
 
 
-class GoOn(pl.Callback):
+class RestoreOptimizer(pl.Callback):
     """Prepares the first step after those of the earlier training.
 
     Optimizer and schedule are made as params.yaml says; the optimizer takes over its moments, and the schedule is put where it
@@ -29,7 +29,7 @@ class GoOn(pl.Callback):
     Parameters
     ----------
     earlier
-        What is gone on with.
+        What is resumed.
     params
         All of params.yaml.
     """
@@ -98,9 +98,9 @@ class GoOn(pl.Callback):
         earlier, kind = self.earlier, self.earlier.record.state
         what = {"whole": "all of its state", "checkpoint": "weights and counters", "weights": "its weights alone"}[kind]
         advice = "; with train.keep_states its state would have been kept" if kind == "weights" else ""
-        optimizer = "the optimizer goes on" if is_taken else f"the optimizer starts fresh{advice}"
+        optimizer = "the optimizer is resumed" if is_taken else f"the optimizer starts fresh{advice}"
         commit = f" (commit {earlier.record.commit})" if earlier.record.commit else ""
-        yield f"train: going on after epoch {earlier.epoch} of {earlier.name}{commit}: {what}; {optimizer}"
+        yield f"train: resuming after epoch {earlier.epoch} of {earlier.name}{commit}: {what}; {optimizer}"
         before, now = earlier.params.get("epochs"), self.params.train.epochs
         if config is None or before == now or not self._depends_on_epochs(config["scheduler"]):
             return

@@ -1,4 +1,4 @@
-"""`train.resume_from`: a training that goes on with another one has the bits of one long training, and says what it cannot keep."""
+"""`train.resume_from`: a training that resumes another one has the bits of one long training, and says what it cannot keep."""
 
 import copy
 import hashlib
@@ -16,8 +16,8 @@ from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.models.model_json import read_card
-from darkroom.training.checkpoints.earlier import Earlier, open_earlier
 from darkroom.training.checkpoints.fresh_start import why_fresh
+from darkroom.training.checkpoints.resume_from import Earlier, open_earlier
 from darkroom.training.checkpoints.saved_states import StateStore, depends_on
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
@@ -84,7 +84,7 @@ def test_two_epochs_and_two_more_are_four(train: Callable[..., Trained], more: d
     second = train("second", {**SHORT, **more, "train.epochs": 4, "train.resume_from": str(first.folder)})
     assert_equal(second.found, whole.found)
     told = capsys.readouterr().out
-    assert f"train: going on after epoch 2 of {first.folder}: all of its state; the optimizer goes on\n" in told
+    assert f"train: resuming after epoch 2 of {first.folder}: all of its state; the optimizer is resumed\n" in told
     assert "stretched" not in told
     assert [row.split("\t")[0] for row in whole.found.log["plots/metrics/val/loss.tsv"].decode().splitlines()] == [
         "step",
@@ -173,7 +173,7 @@ def test_weights_alone_go_on_with_counters_and_schedule(train: Callable[..., Tra
     second = train("second", {**plain, "train.epochs": 4, "train.resume_from": str(kept)})
     told = capsys.readouterr().out
     assert (
-        f"train: going on after epoch 2 of {kept}: its weights alone; the optimizer starts fresh; with train.keep_states" in told
+        f"train: resuming after epoch 2 of {kept}: its weights alone; the optimizer starts fresh; with train.keep_states" in told
     )
     log = second.found.log["plots/metrics/lr.tsv"].decode().splitlines()[1:]
     assert [row.split("\t") for row in log] == [["3", "0.01"], ["4", "0.005"]] or log[0].startswith("3\t")
@@ -212,7 +212,7 @@ def test_a_checkpoint_of_lightning_goes_on_and_is_pinned(train: Callable[..., Tr
         train("second", further | {"train.resume_sha256": "0" * 64})
     capsys.readouterr()
     second = train("second", further | {"train.resume_sha256": sha256})
-    assert "weights and counters; the optimizer goes on\n" in capsys.readouterr().out
+    assert "weights and counters; the optimizer is resumed\n" in capsys.readouterr().out
     assert second.card.resumed.sha256 == {"last.ckpt": sha256}
     # The third epoch has the bits of the one in a single training.
     last = re.search(rb"\n3\t.*", whole.found.log["plots/metrics/train/loss.tsv"])

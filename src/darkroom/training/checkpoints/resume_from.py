@@ -1,4 +1,4 @@
-"""`train.resume_from`: going on with another training, from all of its state or, where only these are left, from its weights.
+"""`train.resume_from`: resuming another training, from all of its state or, where only these are left, from its weights.
 
 What params.yaml says holds from there on. With the state and the same parameters the result has the bits of one long training,
 unless the schedule depends on the number of epochs.
@@ -60,7 +60,7 @@ class Recorded(Protocol):
 
 @dataclass(frozen=True)
 class Earlier:
-    """A training to go on with.
+    """A training that is resumed.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Earlier:
 
     @property
     def precision(self) -> str | None:
-        """The precision that it was trained in, which `auto` goes on with."""
+        """The precision that it was trained in, which `auto` keeps."""
         return self.state["darkroom"]["precision"] if self.state else None
 
     def check_weights(self, train: TrainParams) -> None:
@@ -125,7 +125,7 @@ def open_earlier(found: Recorded | None, params: Params, data_sha256: Mapping[st
     Raises
     ------
     InputError
-        If it is damaged, was trained on other data, or cannot be gone on with under these parameters.
+        If it is damaged, was trained on other data, or cannot be resumed under these parameters.
     """
     earlier = _of_recorded(found) if found else _of_file(params)
     trained_on = earlier.state["darkroom"]["about"]["data"] if earlier.state else _data_of(found)
@@ -199,7 +199,7 @@ def _with_state(name: str, state: State, record: dict[str, Any], weights: Mappin
             f"{KEY}: {name} is the state of an earlier version of this project; set train.init_from to start from its weights"
         )
     (optimizer,), schedulers = state["optimizer_states"], state["lr_schedulers"]
-    # The optimizer and its schedule are loaded by GoOn, which knows what they are now.
+    # The optimizer and its schedule are loaded by RestoreOptimizer, which knows what they are now.
     whole = {**state, "optimizer_states": [], "lr_schedulers": [], "darkroom": {**own, "finished": False}}
     whole["callbacks"] = {**state["callbacks"], "KeepBest": {**state["callbacks"]["KeepBest"], "states": {}}}
     continued = Continued(**record, epoch=own["epoch"], state="whole")
@@ -234,6 +234,6 @@ def _check_params(earlier: Earlier, params: Params) -> None:
 
 def _other(key: str, value: Any, before: Any, name: str) -> InputError:
     return InputError(
-        f"params.yaml: {key}: is {value}, but {name} was trained with {before}, and cannot be gone on with otherwise; "
+        f"params.yaml: {key}: is {value}, but {name} was trained with {before}, and cannot be resumed otherwise; "
         "set it back, or set train.init_from, not train.resume_from, to start from the weights"
     )
