@@ -109,6 +109,8 @@ def with_pkg_resources() -> bool:
         import pkg_resources
     except ModuleNotFoundError:
         try:
+            # First: once pip is imported, setuptools finds its own distutils no more, and torch.compile fails in a later test.
+            import setuptools  # noqa: F401
             from pip._vendor import pkg_resources
         except ImportError:
             return False
