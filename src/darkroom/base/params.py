@@ -678,6 +678,10 @@ class HardwareParams(Section):
     """Keep decoded images in memory, on the GPU where possible; `auto`: if they fit into a quarter of it."""
     progress_refresh: Annotated[int, Field(ge=0)] | None = None
     """Steps between updates of the progress bar; null: four updates a second; 0: no bar, one line per epoch."""
+    states_max_days: PositiveFloat | None = 30.0
+    """Remove the state of an unfinished training that was not resumed for so many days; null: never."""
+    states_max_share: Annotated[float, Field(gt=0, le=1)] | None = 0.5
+    """Remove the oldest of these states if all take more of the disk space that is free without them, none of the last day."""
     watch: bool
     """Log CPU, memory, GPU and images/s during training to machine.csv and machine.png in `logs/`, and to `train.loggers`."""
 

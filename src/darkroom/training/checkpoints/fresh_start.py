@@ -6,8 +6,8 @@ from typing import Any
 
 from darkroom.base import paths
 from darkroom.base.nested import flatten
-from darkroom.base.state_files import FINISHED, FINISHED_MARK
-from darkroom.training.checkpoints.saved_states import StateStore, last_use
+from darkroom.base.state_files import ABOUT, FINISHED, FINISHED_MARK, last_use
+from darkroom.training.checkpoints.saved_states import StateStore
 
 EPOCHS = "params.train.epochs"
 
@@ -50,6 +50,6 @@ def why_fresh(store: StateStore) -> str | None:
 
 def _about(folder: Path) -> dict[str, Any] | None:
     try:
-        return dict(flatten(json.loads((folder / "about.json").read_text(encoding="utf-8"))))
+        return dict(flatten(json.loads((folder / ABOUT).read_text(encoding="utf-8"))))
     except (OSError, ValueError):
         return None
