@@ -2,9 +2,10 @@
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,38 @@ def state_stem(step: int, phase: int, epoch: int | None) -> str:
 def last_use(folder: Path) -> float:
     """Return when the states of a training were last written."""
     return folder.stat().st_mtime
+
+
+def is_in_use(folder: Path) -> bool:
+    """Return whether another process trains in the folder of a training."""
+    try:
+        with (folder / "lock").open("r+") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def other_versions(packages: Mapping[str, str]) -> dict[str, str | None]:
+    """Return the packages that are not installed in these versions, each with the installed one, or None."""
+    found = {name: _version(name) for name in packages}
+    return {name: now for name, now in found.items() if now != packages[name]}
+
+
+def install_line(packages: Mapping[str, str], names: Iterable[str]) -> str:
+    """Return the command that installs packages in these versions; torch has builds in an index of its own."""
+    builds = {packages[name].partition("+")[2] for name in names} - {""}
+    index = "".join(f" --extra-index-url https://download.pytorch.org/whl/{build}" for build in sorted(builds))
+    return "pip install " + " ".join(f"{name}=={packages[name]}" for name in names) + index
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import json
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.base.git import git
 from darkroom.base.nested import flatten
-from darkroom.base.state_files import SavedTraining, saved_trainings
+from darkroom.base.state_files import SavedTraining, install_line, is_in_use, other_versions, saved_trainings
 from darkroom.health.findings import Finding, counted, remove_command, shown_size, within
-from darkroom.health.processes import is_locked
 
 DAY = 86400.0
 # A state that will be removed so soon is worth a warning.
@@ -47,9 +45,9 @@ def _finding(root: Path, training: SavedTraining, now: Values, committed: Values
     command = started.get("command")
     parts = [training.progress(), age, shown_size(training.num_bytes)]
     parts += [f"started by '{command}'"] if command else []
-    parts += [f"with {_settings(then, committed)}"] if then else []
+    parts += [f"with {_settings(then, committed)}"] if then and committed else []
     text = f"{name}: {', '.join(parts)}"
-    if (training.folder / "lock").exists() and is_locked(training.folder / "lock", "fcntl"):
+    if is_in_use(training.folder):
         return Finding("ok", "unfinished", f"{text}; it is running")
     is_old = isinstance(max_days, int | float) and days > max_days - SOON_DAYS
     if is_old:
@@ -89,7 +87,7 @@ def _way_on(root: Path, about: Values, started: Values, then: Values, now: Value
 
 def _with_settings(then: Values, now: Values, temp: str) -> str:
     changed = _changed(then, now)
-    if not then:  # about.json is not there
+    if not (then and now):  # one of them cannot be read
         return "the command that it was started with"
     if not changed:
         return f"dvc exp run{temp}" if temp else "dvc repro"
@@ -121,16 +119,8 @@ def _changed_files(root: Path, about: Values, started: Values) -> Iterator[str]:
 
 def _changed_packages(about: Values) -> Iterator[str]:
     packages: Mapping[str, str] = about.get("packages") or {}
-    others = [f"{name}=={needed}" for name, needed in packages.items() if _version(name) != needed]
-    if others:
-        yield f"'pip install {' '.join(others)}'"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    if others := other_versions(packages):
+        yield f"'{install_line(packages, others)}'"
 
 
 def _sha256(path: Path) -> str | None:
@@ -145,11 +135,13 @@ def _committed(root: Path) -> Values:
 
 def _read_params(source: Any) -> Values:
     """Return the values of a params.yaml by dotted key, with the defaults of those that it leaves out."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    try:
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
 
-    from darkroom.base.params_file import check_params
-
+        from darkroom.base.params_file import check_params
+    except ImportError:  # which another check reports, too
+        return {}
     try:
         content = YAML(typ="safe", pure=True).load(source)
         content = check_params(content).model_dump(by_alias=True)

@@ -22,7 +22,7 @@ from darkroom.models.probe_network import Probe
 from darkroom.training.callbacks.early_stopping import describe_stop, early_stopping
 from darkroom.training.callbacks.named import build_callbacks
 from darkroom.training.checkpoints.best import KeepBest
-from darkroom.training.checkpoints.fresh_start import describe
+from darkroom.training.checkpoints.fresh_start import describe, refuse_other_versions
 from darkroom.training.checkpoints.log_files import write_files
 from darkroom.training.checkpoints.restore_optimizer import RestoreOptimizer
 from darkroom.training.checkpoints.resume import KeepState, State
@@ -60,11 +60,8 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
     Interrupted
         If a signal ended it; the state is saved then.
     """
-    train, saved = plan.params.train, store.latest()
-    earlier = plan.earlier if saved is None else None
-    state = earlier.state if earlier else saved
-    if earlier:
-        store.adopt(earlier.weights)
+    train = plan.params.train
+    state, earlier = _begin(plan, store)
     best = KeepBest(
         store, train.monitor, plan.objective.mode, num_best=max(train.keep_best, train.soup or 1), every=train.keep_every
     )
@@ -99,6 +96,18 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
     if trainer.is_global_zero and (line := describe_stop(callbacks, epochs=train.epochs, published=best.name)):
         print(line, flush=True)
     return best
+
+
+def _begin(plan: Plan, store: StateStore) -> tuple[State | None, Earlier | None]:
+    """Return the state to resume from, and the other training that it is of (`train.resume_from`)."""
+    saved, earlier = store.latest(), plan.earlier
+    if saved is not None:
+        return saved, None
+    refuse_other_versions(store)
+    if earlier is None:
+        return None, None
+    store.adopt(earlier.weights)
+    return earlier.state, earlier
 
 
 def _save_last(trainer: pl.Trainer) -> None:

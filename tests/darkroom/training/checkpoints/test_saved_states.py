@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -15,9 +16,9 @@ import torch
 
 from darkroom.base import files
 from darkroom.base.errors import RunError
-from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished, saved_trainings
+from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished, is_in_use, saved_trainings
 from darkroom.training.checkpoints.collect import Limits
-from darkroom.training.checkpoints.fresh_start import why_fresh
+from darkroom.training.checkpoints.fresh_start import refuse_other_versions, why_fresh
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.checkpoints.started import typed
 
@@ -340,3 +341,60 @@ def test_the_same_training_runs_once_at_a_time(store: StateStore) -> None:
 )
 def test_the_command_that_a_person_typed(commands: list[list[str]], shown: str) -> None:
     assert typed(commands) == shown
+
+
+VERSIONS = {"torch": "1.0+cpu", "numpy": "2.0"}
+
+
+def test_other_versions_of_packages_are_refused(store: StateStore, tmp_path: Path) -> None:
+    """They would start again in silence: what a training depends on is another thing then."""
+    refuse_other_versions(store)
+    begun = StateStore(tmp_path / "other", ABOUT | {"packages": VERSIONS})
+    upgraded = StateStore(begun.root, ABOUT | {"packages": VERSIONS | {"torch": "2.0+cpu"}})
+    with begun.held():
+        begun.save(state(6) | {"darkroom": {"epoch": 2}}, step=6, phase=EPOCH_OVER)
+        refuse_other_versions(begun)
+    with upgraded.held(), pytest.raises(RunError) as refused:
+        refuse_other_versions(upgraded)
+    assert str(refused.value) == (
+        f"{begun.folder}: this training (epoch 2 of 3 done) was begun with torch 1.0+cpu (here 2.0+cpu), and a mixture has the "
+        "numbers of neither; run 'pip install torch==1.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu' to resume it, "
+        f"or 'rm -rf {begun.folder}' to start afresh"
+    )
+    child = os.fork()
+    if child == 0:
+        with begun.held():
+            time.sleep(30)
+    while not is_in_use(begun.folder):
+        time.sleep(0.01)
+    refuse_other_versions(upgraded)  # it runs, in another environment
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    shutil.rmtree(begun.folder)
+    refuse_other_versions(upgraded)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        (
+            {"packages": VERSIONS | {"timm": "3.0"}},
+            "with timm None (here 3.0), and a mixture has the numbers of neither; run it where",
+        ),
+        ({"packages": VERSIONS, "cpu": {"capability": "AVX2"}}, "with cpu.capability None (here AVX2), and"),
+        ({"packages": VERSIONS | {"numpy": "2.1"}, "code": {"src/train.py": "bb"}}, None),
+        ({"packages": VERSIONS | {"numpy": "2.1"}, "params": {"train": {"lr": 0.5}}}, None),
+        ({"packages": VERSIONS | {"numpy": "2.1"}, "data": {"raw": "cc"}}, None),
+    ],
+)
+def test_only_what_computes_the_same_training_is_compared(tmp_path: Path, changes: dict[str, Any], refused: str | None) -> None:
+    begun, now = StateStore(tmp_path, ABOUT | {"packages": VERSIONS}), StateStore(tmp_path, ABOUT | changes)
+    with begun.held():
+        begun.save(state(6), step=6, phase=FINISHED)
+    with now.held():
+        if refused is None:
+            refuse_other_versions(now)
+            assert why_fresh(now)
+        else:
+            with pytest.raises(RunError, match=re.escape(refused)):
+                refuse_other_versions(now)
