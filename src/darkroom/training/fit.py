@@ -34,6 +34,7 @@ from darkroom.training.observing.observers import Observers, observing
 from darkroom.training.observing.progress import ProgressReport
 from darkroom.training.observing.steps import LogSteps
 from darkroom.training.plan import Plan
+from darkroom.training.ranks import RankWatch
 from darkroom.training.search_link import report_to_search
 from darkroom.training.test_during import TestDuring
 from darkroom.training.trainer import make_trainer
@@ -163,7 +164,8 @@ def _soup(plan: Plan, trainer: pl.Trainer, val_loader: Any, best: KeepBest) -> S
     """
     train = plan.params.train
     # These validations are not logged and stop nothing.
-    trainer.callbacks, trainer.loggers = [], []  # type: ignore[attr-defined]
+    trainer.callbacks = [each for each in trainer.callbacks if isinstance(each, RankWatch)]  # type: ignore[attr-defined]
+    trainer.loggers = []
     candidates = {kept.epoch: kept for kept in best.kept[: train.soup]}
 
     def measure(weights: Weights) -> float:
