@@ -667,9 +667,9 @@ class HardwareParams(Section):
     num_nodes: PositiveInt
     """Number of machines to train on."""
     strategy: Annotated[str, Field(min_length=1)]
-    """Lightning's strategy, such as `auto` or `ddp`."""
+    """How processes train together: `auto`, `ddp`, or `ddp_find_unused_parameters_true` where a step leaves parameters out."""
     rank_timeout_seconds: PositiveFloat
-    """With several devices: stop if one of the processes does not respond for this long."""
+    """With several devices: stop if one of the processes is stopped for this long; one that has died is noticed in any case."""
     worker_timeout_seconds: PositiveFloat
     """Stop if the data loader's workers, threads or processes, deliver no batch for this long."""
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]

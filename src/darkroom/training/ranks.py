@@ -47,7 +47,7 @@ class RankWatch(pl.Callback):
         self.started: list[subprocess.Popen[Any]] = []
         self.is_over, self.is_watching = threading.Event(), False
         # Lightning's observer kills the main process without a word, up to five seconds after another one has ended.
-        subprocess_script._launch_process_observer = self.watch_started
+        subprocess_script._launch_process_observer = self.watch_started  # type: ignore[attr-defined, assignment]
 
     def watch_started(self, started: list["subprocess.Popen[Any]"]) -> None:
         """Watch the processes that this one has just started."""

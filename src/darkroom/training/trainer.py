@@ -52,7 +52,7 @@ def make_trainer(
     further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **observers.arguments, **train.trainer.given}
     plugins: list[Any] = [StateInMemory(state)] if state is not None else []
     if launched() is None:  # one task of SLURM, too, is none of several
-        plugins.append(environments.LightningEnvironment())
+        plugins.append(environments.LightningEnvironment())  # type: ignore[attr-defined]
     _quieten_lightning()
     stop_looking_for_gpus()
     try:
