@@ -39,7 +39,6 @@ def main() -> None:
         from darkroom.models.model_json import data_hashes
         from darkroom.objective.distillation import open_teacher
         from darkroom.training.augmentation_preview import augmented_views
-        from darkroom.training.checkpoints.collect import Limits
         from darkroom.training.checkpoints.resume_from import open_earlier
         from darkroom.training.checkpoints.saved_states import StateStore, depends_on
         from darkroom.training.fit import fit
@@ -57,7 +56,7 @@ def main() -> None:
             print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
         about = (plan.about[name] for name in ("origin", "teacher", "resumed"))
         store = StateStore(paths.states_dir(), depends_on(stage.code, params, hashes, *about))
-        with store.held(Limits.of(params.hardware)):
+        with store.held(params.hardware):
             plan = resolve_precision(plan, store.folder / "precision.json")
             best = fit(plan, split, store, logs=paths.logs_dir())
             if not best.publishes:

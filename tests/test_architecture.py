@@ -18,7 +18,7 @@ ROOMS: dict[str, set[str]] = {
     "stage": set(),
     "data": set(),
     "hardware": set(),
-    "health": set(),
+    "health": {"training"},
     "sources": {"data"},
     "splitting": {"data"},
     "models": {"data"},

@@ -171,7 +171,6 @@ def _fit(place: Path, params: Params, code: dict[str, str], pack: Pack, split: S
     from darkroom.hardware import startup
 
     startup.prepare()
-    from darkroom.training.checkpoints.collect import Limits
     from darkroom.training.checkpoints.saved_states import StateStore, depends_on
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan
@@ -185,7 +184,7 @@ def _fit(place: Path, params: Params, code: dict[str, str], pack: Pack, split: S
     if _is_published(models, store.about):
         return
     print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
-    with store.held(Limits.of(params.hardware)):
+    with store.held(params.hardware):
         plan = resolve_precision(plan, store.folder / "precision.json")
         best = fit(plan, split, store, logs=place / "logs")
         models.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.base.git import git
 from darkroom.base.nested import flatten
-from darkroom.base.state_files import SavedTraining, install_line, is_in_use, other_versions, saved_trainings
 from darkroom.health.findings import Finding, counted, remove_command, shown_size, within
+from darkroom.training.checkpoints.saved_trainings import SavedTraining, install_line, is_in_use, other_versions, saved_trainings
 
 DAY = 86400.0
 # A state that will be removed so soon is worth a warning.

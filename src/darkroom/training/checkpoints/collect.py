@@ -9,8 +9,8 @@ from pathlib import Path
 from darkroom.base import paths
 from darkroom.base.errors import RunError
 from darkroom.base.params import HardwareParams
-from darkroom.base.state_files import SavedTraining, last_use, saved_trainings
 from darkroom.stage.lock import locked
+from darkroom.training.checkpoints.saved_trainings import SavedTraining, last_use, saved_trainings
 
 DAY = 86400.0
 # What is left of trainings whose states are gone: a few kilobytes, by which a fresh start is explained.
@@ -19,27 +19,22 @@ FINISHED_DAYS = 30.0
 
 @dataclass(frozen=True)
 class Limits:
-    """How long, and up to which size, the states of unfinished trainings stay.
+    """How long, and up to which size, the states of unfinished trainings stay; `hardware` of params.yaml has the same keys.
 
     Attributes
     ----------
-    days : float or None
+    states_max_days : float or None
         Since the last state was written; None: for ever.
-    share : float or None
+    states_max_share : float or None
         Of the disk space that would be free without them. States of the last day stay in any case: a search that was killed, and
         is started again, finds those of all its trials. None: any size.
     """
 
-    days: float | None = 30.0
-    share: float | None = 0.5
-
-    @classmethod
-    def of(cls, hardware: HardwareParams) -> "Limits":
-        """Return those of params.yaml."""
-        return cls(hardware.states_max_days, hardware.states_max_share)
+    states_max_days: float | None = 30.0
+    states_max_share: float | None = 0.5
 
 
-def collect(root: Path, own: Path, limits: Limits) -> None:
+def collect(root: Path, own: Path, limits: Limits | HardwareParams) -> None:
     """Remove what is beyond the limits in .resume, but the folder `own`, and say what was removed, why, and how to keep it."""
     for training, why in _beyond(saved_trainings(root), own, limits, free=shutil.disk_usage(root).free):
         what = f"{paths.shown(training.folder)} ({training.progress()}, {training.num_bytes / 1e6:.1f} MB)"
@@ -52,20 +47,23 @@ def collect(root: Path, own: Path, limits: Limits) -> None:
             _remove(folder)
 
 
-def _beyond(trainings: Iterable[SavedTraining], own: Path, limits: Limits, free: float) -> Iterator[tuple[SavedTraining, str]]:
+def _beyond(
+    trainings: Iterable[SavedTraining], own: Path, limits: Limits | HardwareParams, free: float
+) -> Iterator[tuple[SavedTraining, str]]:
     """Yield the trainings to remove, the oldest first, each with the reason."""
     trainings, now = list(trainings), time.time()
     total = sum(training.num_bytes for training in trainings)
-    allowed = None if limits.share is None else limits.share * (free + total)
+    max_days, share = limits.states_max_days, limits.states_max_share
+    allowed = None if share is None else share * (free + total)
     for training in trainings:
         days = (now - training.used) / DAY
         if training.folder == own:
             continue
-        if limits.days is not None and days > limits.days:
-            why = f"not used for {days:.0f} days (hardware.states_max_days is {limits.days:g}; null keeps states for ever)"
+        if max_days is not None and days > max_days:
+            why = f"not used for {days:.0f} days (hardware.states_max_days is {max_days:g}; null keeps states for ever)"
         elif allowed is not None and total > allowed and days > 1:
             why = (
-                f"all of them take {total / 1e9:.1f} GB, more than {limits.share:.0%} of what the disk has free without them "
+                f"all of them take {total / 1e9:.1f} GB, more than {share:.0%} of what the disk has free without them "
                 "(hardware.states_max_share; null keeps them whatever they take)"
             )
         else:

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from darkroom.base import files, paths
 from darkroom.base.errors import RunError, is_main_process, warn
-from darkroom.base.params import Params
-from darkroom.base.state_files import ABOUT, KEPT_STATE_SUFFIX, STARTED, WEIGHTS_SUFFIX, files_of, state_stem
+from darkroom.base.params import HardwareParams, Params
+from darkroom.base.state_files import KEPT_STATE_SUFFIX, WEIGHTS_SUFFIX
 from darkroom.models.model_json import packages, science
 from darkroom.stage.lock import locked
 from darkroom.training.checkpoints.collect import Limits, collect
+from darkroom.training.checkpoints.saved_trainings import ABOUT, STARTED, state_stem
 from darkroom.training.checkpoints.started import how_it_was_started
 
 # The newest two, so that one damaged file does not cost the whole training.
@@ -56,7 +57,7 @@ class StateStore:
         """Files of weights that the newest state on disk names."""
 
     @contextmanager
-    def held(self, limits: Limits = Limits()) -> Iterator[None]:  # noqa: B008 - it is never changed
+    def held(self, limits: Limits | HardwareParams = Limits()) -> Iterator[None]:  # noqa: B008 - it is never changed
         """Lock the folder against other workspaces that train the same, and remove states that are beyond the limits."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not is_main_process():
@@ -167,7 +168,7 @@ class StateStore:
 
     def forget(self) -> None:
         """Remove all states."""
-        for path in list(files_of(self.folder)):
+        for path in [*self._states(), *self._kept()]:
             path.unlink()
 
     def check_space(self, weights_bytes: int, num_kept: int = 1) -> None:

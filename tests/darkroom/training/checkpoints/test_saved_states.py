@@ -16,10 +16,11 @@ import torch
 
 from darkroom.base import files
 from darkroom.base.errors import RunError
-from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished, is_in_use, saved_trainings
+from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
 from darkroom.training.checkpoints.collect import Limits
 from darkroom.training.checkpoints.fresh_start import refuse_other_versions, why_fresh
 from darkroom.training.checkpoints.saved_states import StateStore
+from darkroom.training.checkpoints.saved_trainings import is_in_use, saved_trainings
 from darkroom.training.checkpoints.started import typed
 
 ABOUT = {"params": {"train": {"lr": 0.01, "epochs": 3}}, "code": {"src/train.py": "aa"}}
@@ -244,7 +245,7 @@ def test_a_training_is_removed_for_its_age(tmp_path: Path) -> None:
 
 def test_what_is_removed_is_said_with_the_way_to_keep_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, own = interrupted(tmp_path, 1, days=31), interrupted(tmp_path, 2)
-    take_up(own, Limits(days=None))
+    take_up(own, Limits(states_max_days=None))
     assert old.latest()
     age(old.folder, 31)
     take_up(own)
@@ -261,13 +262,13 @@ def test_the_oldest_is_removed_where_all_take_too_much_of_the_disk(
     trials = [interrupted(tmp_path, number, days=days) for number, days in enumerate((5, 4, 3, 0.5))]
     size = saved_trainings(tmp_path)[0].num_bytes
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size))  # and 4 are taken
-    take_up(trials[3], Limits(share=0.51))
+    take_up(trials[3], Limits(states_max_share=0.51))
     assert [trial.folder.exists() for trial in trials] == [False, True, True, True]
     assert "all of them take 0.0 GB, more than 51% of what the disk has free without them (hardware.states_max_share; null" in (
         capsys.readouterr().out
     )
-    take_up(trials[3], Limits(share=None))
-    take_up(trials[2], Limits(share=0.01))
+    take_up(trials[3], Limits(states_max_share=None))
+    take_up(trials[2], Limits(states_max_share=0.01))
     assert [trial.folder.exists() for trial in trials] == [False, False, True, True], "that of the last day stays"
 
 
