@@ -294,3 +294,26 @@ def test_as_many_processes_as_devices(
         return
     with pytest.raises(InputError, match=rf"^params\.yaml: hardware\.devices: {told}"):
         check_trainer_arguments(params)
+
+
+def test_one_task_of_slurm_starts_its_processes_itself(make_params: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`srun --ntasks=1 dvc repro`: Lightning would take it for the only one of several that SLURM has started."""
+    monkeypatch.delenv(MAIN_PROCESS, raising=False)
+    slurm = {
+        "NTASKS": "1",
+        "NTASKS_PER_NODE": "1",
+        "JOB_NAME": "train",
+        "JOB_ID": "42",
+        "PROCID": "0",
+        "LOCALID": "0",
+        "NODEID": "0",
+    }
+    for name, value in slurm.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    params = make_params({**SMALL, "hardware.devices": 2})
+    check_trainer_arguments(params)
+    trainer = make_trainer(params, [], tmp_path)
+    environment = trainer._accelerator_connector.cluster_environment
+    assert type(environment).__name__ == "LightningEnvironment"
+    assert not environment.creates_processes_externally
+    assert trainer.world_size == 2
