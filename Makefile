@@ -20,8 +20,8 @@ repro: $(VENV)/run.stamp  ## Set up .venv and run the pipeline: download, split,
 
 # One thread each, and no spinning: trainings that share the cores stall each other otherwise.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest
-# The longest first, one process per core; tests that share an expensive fixture stay in one process.
-SHARED_OUT := -n auto --dist loadgroup --no-loadscope-reorder --durations=20
+# The longest first, one process more than cores, since many wait; tests that share an expensive fixture stay in one process.
+SHARED_OUT := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadgroup --no-loadscope-reorder --durations=20
 
 test: $(VENV)/dev.stamp  ## Set up .venv and test every behaviour; FIFTH=0 to 4 adds a fifth of the other tests
 	$(PYTEST) $(SHARED_OUT) $(if $(FIFTH),--fifth $(FIFTH),-m "not thorough")
