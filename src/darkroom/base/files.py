@@ -47,9 +47,25 @@ def has_named_hash(path: Path) -> bool:
     return path.is_file() and sha256(path) == path.stem.rpartition("-")[2]
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder, and those above it, so that a power cut does not lose their names."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync(folder.parent)
+
+
+def make_file(path: Path) -> None:
+    """Create an empty file, unless it is there, so that a power cut does not lose its name."""
+    make_folder(path.parent)
+    if not path.exists():
+        path.touch()
+        _sync(path.parent)
+
+
 @contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f"{WRITING}{path.name}.", dir=path.parent)
     os.close(descriptor)
     try:
@@ -68,12 +84,12 @@ def _finish(temporary: Path) -> None:
 @contextmanager
 def replaced_dir(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path` that replaces it when the block succeeds; if it fails, `path` is unchanged."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f"{WRITING}{path.name}.", dir=path.parent))
     try:
         with naming(path):
             yield temporary
-        for file in temporary.rglob("*"):
+        for file in (*temporary.rglob("*"), temporary):
             _sync(file)
         temporary.chmod(0o777 & ~_umask())
         if path.is_dir() and not path.is_symlink():

@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from darkroom.base.errors import InputError, RunError, one_line, warn
-from darkroom.base.files import WRITING
+from darkroom.base.files import WRITING, make_file
 
 KEY = "params.yaml: tune.storage"
 # By default SQLAlchemy takes drivers for these that the project does not install.
@@ -72,7 +72,7 @@ def open_storage(address: str | None, root: Path, study: str) -> tuple[BaseStora
     if address is not None and "://" in address:
         return _database(address), _shown(_full(address))
     path = root / (address or f"search/{study}.journal")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_file(path)
     lock = JournalLock(path)
     with get_lock_file(lock):
         check_journal(path)

@@ -59,7 +59,7 @@ class StateStore:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Lock the folder against other workspaces that train the same, and remove old states."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.folder)
         if not is_main_process():
             yield
             return
