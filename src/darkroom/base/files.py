@@ -151,7 +151,7 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     ValueError
         If it was changed since.
     """
-    return parse_sealed_json(path.read_bytes())
+    return parse_sealed_json(read_regular(path))
 
 
 def parse_sealed_json(data: bytes) -> dict[str, Any]:
@@ -175,6 +175,21 @@ def _json(content: Any) -> str:
 
 def _text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_regular(path: Path, at_most: int | None = None) -> bytes:
+    """Read a file of `at_most` bytes.
+
+    Raises
+    ------
+    OSError
+        Also of a pipe or a device, which could have no end, and of a larger file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    if at_most is not None and path.stat().st_size > at_most:
+        raise OSError(errno.EFBIG, f"is larger than {at_most // 1_000_000} MB", str(path))
+    return path.read_bytes()
 
 
 def csv_text(text: str) -> str:
