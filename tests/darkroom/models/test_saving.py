@@ -185,7 +185,7 @@ def changed_card(folder: Path, **changes: Any) -> None:
     [
         {"network": {"provider": "timm", "name": "vit_tiny_patch16_224", "kwargs": {"depth": 10**6}}},
         {"network": {"provider": "timm", "name": "vit_tiny_patch16_224", "kwargs": {"embed_dim": 3 * 10**4}}},
-        {"network": {"provider": "torchvision", "name": "resnet50", "kwargs": {"width_per_group": 10**5}}},
+        {"network": {"provider": "torchvision", "name": "resnet50", "kwargs": {"width_per_group": 2000}}},
         {
             "network": {"provider": "huggingface", "name": "x/y"},
             "config": {"model_type": "vit", "num_hidden_layers": 10**6, "image_size": 32},
