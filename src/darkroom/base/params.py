@@ -3,7 +3,6 @@
 The reference of parameters is generated from this file. Rules that concern several keys are in `params_checks`.
 """
 
-import difflib
 import math
 import re
 from typing import Annotated, Any, Literal, Self
@@ -22,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from darkroom.base.errors import listed, nearest
 from darkroom.base.notations import translated
 from darkroom.base.renamed import with_current_targets
 
@@ -473,9 +473,7 @@ class TrainerArguments(Section):
             if name in NOT_PASSED_ON:
                 raise ValueError(f"train.trainer.{name}: cannot be set here; {NOT_PASSED_ON[name]}")
             if name not in cls.model_fields:
-                known = [*cls.model_fields, *NOT_PASSED_ON]
-                near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-                hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(cls.model_fields)}"
+                hint = nearest(str(name), [*cls.model_fields, *NOT_PASSED_ON], f"it takes {listed(cls.model_fields)}")
                 raise ValueError(f"train.trainer.{name}: Lightning's Trainer takes no such argument; {hint}")
         return value
 

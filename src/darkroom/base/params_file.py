@@ -1,7 +1,6 @@
 """Reading and checking params.yaml: YAML 1.2, checked as a whole, each mistake explained on one line."""
 
 import copy
-import difflib
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 
 from darkroom.base import renamed
-from darkroom.base.errors import InputError, warn
+from darkroom.base.errors import InputError, listed, nearest, warn
 from darkroom.base.params import PATTERNS, Params
 from darkroom.base.params_checks import check_combinations
 
@@ -184,5 +183,4 @@ def _nearest_key(location: list[str | int]) -> str:
         while members and not (isinstance(members[0], type) and issubclass(members[0], BaseModel)):
             members = [*getattr(members[0], "__args__", ()), *members[1:]]
         section = members[0]
-    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(section.model_fields)}"
+    return nearest(str(location[-1]), section.model_fields, f"known keys here: {listed(section.model_fields)}")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, nearest_path
 from darkroom.cli import parser_of
 
 if TYPE_CHECKING:
@@ -179,13 +179,3 @@ def _open_file(name: str, path: Path, params: "Params", command: str) -> "Publis
         }
     )  # fmt: skip
     return Published(built.network.eval(), card, name)
-
-
-def nearest_path(name: str, otherwise: str) -> str:
-    """Return `did you mean …?` with the path in the same folder whose name is nearest, else `otherwise`."""
-    from darkroom.base.command import nearest
-
-    path = Path(name).expanduser()
-    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    shown = f"{path.parent}/" if str(path.parent) != "." else ""
-    return nearest(path.name, beside, f"'{shown}{{}}'", otherwise)

@@ -4,13 +4,12 @@ A preset's value of `section.key` replaces the whole value in params.yaml, also 
 """
 
 import copy
-import difflib
 import math
 import re
 from pathlib import Path
 from typing import Any
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, listed, nearest
 from darkroom.base.params_file import check_params, read_yaml
 
 PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
@@ -42,8 +41,7 @@ def read_preset(folder: Path, name: str) -> dict[str, dict[str, Any]]:
         if not path.is_file():
             raise InputError(f"{shown}: there is no such file; correct the path")
     elif name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+        hint = nearest(name, known, f"there are {listed(known)}")
         raise InputError(f"{shown}: there is no such preset; {hint}")
     overlay = read_yaml(path)
     if not isinstance(overlay, dict) or not all(isinstance(section, dict) for section in overlay.values()):
