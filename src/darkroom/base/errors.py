@@ -57,13 +57,16 @@ def nearest(word: str, known: Iterable[str], otherwise: str, shown: str = "'{}'"
     return f"did you mean {shown.replace('{}', folded[near[0]])}?" if near else otherwise
 
 
-def nearest_path(name: str, otherwise: str) -> str:
-    """Return `did you mean …?` with the path in the same folder whose name is nearest, else `otherwise`."""
-    path = Path(name).expanduser()
+def nearest_path(name: str, otherwise: str, root: Path = Path()) -> str:
+    """Return `did you mean …?` with the path in the same folder whose name is nearest, else `otherwise`.
+
+    A path that is not absolute is relative to `root`.
+    """
     try:
-        beside = [each.name for each in path.parent.iterdir()]
-    except OSError:
-        beside = []
+        path = Path(name).expanduser()
+        beside = [each.name for each in (root / path.parent).iterdir() if each.name != path.name]
+    except (OSError, RuntimeError, ValueError):  # no such folder or user, not a path at all
+        return otherwise
     shown = f"{path.parent}/" if str(path.parent) != "." else ""
     return nearest(path.name, beside, otherwise, f"'{shown}{{}}'")
 

@@ -40,6 +40,15 @@ SHORT = {
 }
 
 
+def check_package(key: str, path: str, allow: Iterable[str]) -> None:
+    """Raise InputError for an import path that begins with no package of `PLACES` or `allow`, and say how to allow it."""
+    packages = dict.fromkeys(place.partition(".")[0] for place in (*PLACES, *allow))
+    package = path.partition(".")[0]
+    if package not in packages:
+        wrong = f"params.yaml: {key}._target_: {path} is in none of {', '.join(packages)}"
+        raise InputError(f"{wrong}; use another, or add {package} to base.allow_targets if you trust it")
+
+
 @dataclass(frozen=True)
 class Builder:
     """Builds what `_target_` names, if it is an instance of `kinds` and defined in an allowed package.
@@ -95,15 +104,9 @@ class Builder:
 
     def find(self, path: str) -> Callable[..., Any]:
         """Return the class or function at an import path; raise an error if it is not allowed or of the wrong kind."""
-        packages = dict.fromkeys(place.partition(".")[0] for place in self._places())
         if "." not in path:
             path = self._long(path)
-        package = path.partition(".")[0]
-        if package not in packages:
-            raise InputError(
-                f"{self._where()}: {path} is in none of {', '.join(packages)}; "
-                f"use another, or add {package} to base.allow_targets if you trust it"
-            )
+        check_package(self.key, path, self.allow)
         if "._" in path:
             raise self._unusable(path)
         parent, _, name = path.rpartition(".")
