@@ -5,6 +5,7 @@ from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params, read_yaml
 from darkroom.precheck.dependencies import check_dependencies, check_files
 from darkroom.precheck.names import check_names
+from darkroom.precheck.source_keys import check_source_keys
 from darkroom.stage.runner import refuse_smoke_test, running, with_way_back
 
 # The same every time, so that no other stage runs again after it.
@@ -20,6 +21,7 @@ def main() -> None:
         refuse_smoke_test(params)
         check_dependencies(read_yaml(paths.PIPELINE)["stages"], read_yaml(paths.PARAMS), paths.ROOT)
         check_files(params)
+        check_source_keys(params.download, paths.ROOT / "dvc.lock")
         check_names(params)
         stage.check()
         files.write_text(paths.CHECKED, FOUND)
