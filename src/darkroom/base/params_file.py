@@ -33,8 +33,64 @@ def load_params(path: Path) -> Params:
     InputError
         Naming the file and the key or line, and for an unknown key the new name or the nearest known one.
     """
-    name = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-    return check_params(read_yaml(path), name)
+    return check_params(read_yaml(path), _shown_file(path))
+
+
+def load_sections(path: Path, *needed: str) -> Params:
+    """Read params.yaml for a command that needs some sections; a mistake in another one is an error only where it is used.
+
+    Raises
+    ------
+    InputError
+        As `load_params`, for a mistake in one of these sections.
+    """
+    content, name = read_yaml(path), _shown_file(path)
+    try:
+        return check_params(content, name)
+    except InputError as error:
+        place = str(error).removeprefix(f"{name}: ").partition(":")[0].partition(".")[0]
+        valid = _valid_sections(content) if isinstance(content, dict) else {}
+        if place in needed or not all(section in valid for section in needed) or not _names_section(place, content):
+            raise
+        warn(f"{error}; this command does not need it")
+        # A mistake in how sections go together is counted as one of the section that is named.
+        params = _Sections.model_construct(None, **{each: valid[each] for each in valid if each != place})
+        params._fault = str(error)
+        return params
+
+
+def _shown_file(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _names_section(place: str, content: dict[str, Any]) -> bool:
+    """Return whether a message is about a section, not about the file as a whole."""
+    return place in Params.model_fields or place in content
+
+
+def _valid_sections(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the sections without a mistake in themselves."""
+    valid = {}
+    for section, field in Params.model_fields.items():
+        kind = field.annotation
+        assert isinstance(kind, type)
+        assert issubclass(kind, BaseModel)
+        try:
+            valid[section] = kind.model_validate(content.get(section))
+        except ValidationError:
+            continue
+    return valid
+
+
+class _Sections(Params):
+    """Those sections of params.yaml that have no mistake; using another one is an error that says what is wrong with it."""
+
+    _fault: str = ""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in Params.model_fields:
+            raise InputError(self._fault)
+        return super().__getattr__(name)  # type: ignore[misc]
 
 
 class _NoAliases(Composer):

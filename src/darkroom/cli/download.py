@@ -25,10 +25,10 @@ def main(arguments: list[str]) -> None:
         raise InputError("--checksum: is missing; run './darkroom download --checksum ARCHIVE', or 'dvc repro download'")
 
     from darkroom.base import paths
-    from darkroom.base.params_file import load_params
+    from darkroom.base.params_file import load_sections
     from darkroom.sources.fetch import checksum, shown_archive
 
-    params = load_params(paths.PARAMS).download
+    params = load_sections(paths.PARAMS, "download").download
     if archive:
         # Paths on the command line are relative to the current folder, those in params.yaml to the repository.
         where = str(Path(archive).resolve()) if Path(archive).exists() else archive

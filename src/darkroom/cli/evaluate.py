@@ -39,13 +39,13 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
-    from darkroom.base.params_file import load_params
+    from darkroom.base.params_file import load_sections
 
     if chosen.out is not None:
         if chosen.out.suffix != ".json":
             raise InputError(f"--out: {chosen.out} does not end with .json; name a .json file")
         check_place(chosen.out)
-    params = load_params(paths.PARAMS)
+    params = load_sections(paths.PARAMS, "base", "evaluate", "hardware")
     about: dict[str, Any] = {}
     with ExitStack() as stack:
         if chosen.data is None:

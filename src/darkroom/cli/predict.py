@@ -41,13 +41,13 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
-    from darkroom.base.params_file import load_params
+    from darkroom.base.params_file import load_sections
     from darkroom.reporting.predictions import check_out, write_predictions
 
     if chosen.out is not None:
         check_out(chosen.out)
         check_place(chosen.out)
-    params = load_params(paths.PARAMS)
+    params = load_sections(paths.PARAMS, "base", "predict", "hardware")
 
     from darkroom.inference.inputs import predict_inputs
 

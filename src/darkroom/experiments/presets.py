@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from darkroom.base.errors import InputError, listed, nearest
+from darkroom.base.errors import InputError, listed, nearest, warn
 from darkroom.base.params_file import check_params, read_yaml
 
 PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
@@ -75,23 +75,38 @@ def set_arguments(content: dict[str, Any], overlays: dict[str, dict[str, dict[st
     Raises
     ------
     InputError
-        If params.yaml is not valid, or would not be with the presets.
+        If params.yaml would not be valid because of the presets.
     """
-    check_params(content)
+    fault = _fault(content, "")
+    if fault:
+        if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
+            raise InputError(f"params.yaml{fault}")
+        warn(f"params.yaml{fault}")
     before = content
     merged: dict[str, dict[str, Any]] = {}
     for name, overlay in overlays.items():
         content = overlaid(content, overlay)
-        check_params(content, shown_preset(name))
+        found = _fault(content, "")
+        if found and found != fault:  # one that was there before is params.yaml's; the stage check refuses it
+            raise InputError(f"{shown_preset(name)}{found}")
         merged = overlaid(merged, overlay)
     words = []
     for section, values in merged.items():
         for key, value in values.items():
             # `-S key={…}` would be merged into the old mapping, so that is removed first (docs/decisions/0004); null cannot be.
-            whole = isinstance(value, dict | list) and before[section].get(key) is not None
+            whole = isinstance(value, dict | list) and before.get(section, {}).get(key) is not None
             words += ["-S", f"~{section}.{key}", "-S", f"+{section}.{key}={_word(value)}"] if whole else []
             words += [] if whole else ["-S", f"{section}.{key}={_word(value)}"]
     return words
+
+
+def _fault(content: dict[str, Any], name: str) -> str | None:
+    """Return what is wrong with the content of params.yaml, as a message does after the name of the file."""
+    try:
+        check_params(content, name)
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _word(value: Any) -> str:

@@ -73,3 +73,14 @@ def test_mistakes_in_presets(content: dict[str, Any]) -> None:
         set_arguments(content, {"mine": {"train": {"lrr": 1}}})
     with pytest.raises(InputError, match="cannot be passed through a shell"):
         set_arguments(content, {"mine": {"download": {"folder": "my photos"}}})
+
+
+def test_a_mistake_in_params_yaml_does_not_stop_a_preset(content: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """The stage check refuses it; what is wrong with the preset itself is still its own."""
+    content["hardware"]["accelerator"] = "tpux"
+    assert set_arguments(content, {"mine": {"train": {"lr": 0.5}}}) == ["-S", "train.lr=0.5"]
+    assert capsys.readouterr().err.startswith('warning: params.yaml: hardware.accelerator: is "tpux"')
+    with pytest.raises(InputError, match=r"^conf/mine.yaml: train.lrr: unknown key"):
+        set_arguments(content, {"mine": {"train": {"lrr": 1}}})
+    with pytest.raises(InputError, match=r"^params.yaml: hardware: is 1, but should be a mapping"):
+        set_arguments(content | {"hardware": 1}, {"mine": {"train": {"lr": 0.5}}})
