@@ -120,8 +120,12 @@ def _word(value: Any) -> str:
     if isinstance(value, int | float):
         assert math.isfinite(value)
         return repr(value)
-    if PLAIN.fullmatch(value) and value.lower() not in WORDS_WITH_MEANING:
-        return str(value)
     if re.search(r"[\s'\"\\$`*?]", value):
         raise InputError(f"conf: the text {value!r} cannot be passed through a shell; set it in params.yaml")
-    return f"'{value}'"
+    return override_text(value)
+
+
+def override_text(value: str) -> str:
+    """Return text in Hydra's grammar, for a shell still to be quoted."""
+    is_plain = PLAIN.fullmatch(value) and value.lower() not in WORDS_WITH_MEANING
+    return value if is_plain else "'" + value.replace("'", r"\'") + "'"
