@@ -2,6 +2,7 @@
 
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
+from darkroom.base.nested import read_stages
 from darkroom.base.params_file import load_params, read_yaml
 from darkroom.precheck.dependencies import check_dependencies, check_files
 from darkroom.precheck.names import check_names
@@ -19,7 +20,7 @@ def main() -> None:
     with running("check") as stage, with_way_back():
         params = load_params(paths.PARAMS)
         refuse_smoke_test(params)
-        check_dependencies(read_yaml(paths.PIPELINE)["stages"], read_yaml(paths.PARAMS), paths.ROOT)
+        check_dependencies(read_stages(paths.PIPELINE), read_yaml(paths.PARAMS), paths.ROOT)
         check_files(params)
         check_source_keys(params.download, paths.ROOT / "dvc.lock")
         check_names(params)

@@ -69,10 +69,10 @@ def check_place(out: Path) -> None:
         Naming the folder.
     """
     from darkroom.base import paths
-    from darkroom.base.params_file import read_yaml
+    from darkroom.base.nested import read_stages
 
     place = out.resolve()
-    listed = [out for stage in read_yaml(paths.PIPELINE)["stages"].values() for out in stage.get("outs", [])]
+    listed = [out for stage in read_stages(paths.PIPELINE).values() for out in stage.get("outs", [])]
     folders = [paths.ROOT / (next(iter(out)) if isinstance(out, dict) else out) for out in listed]
     for folder in (*folders, paths.MODELS):
         if place.is_relative_to(folder.resolve()):

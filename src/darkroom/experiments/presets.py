@@ -12,6 +12,7 @@ from typing import Any
 from darkroom.base.errors import InputError, listed, nearest, warn
 from darkroom.base.params_file import check_params, read_yaml
 
+KEY = re.compile(r"[A-Za-z0-9_./-]+")
 PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 WORDS_WITH_MEANING = ("null", "true", "false", "nan", "inf")
 
@@ -112,13 +113,16 @@ def _fault(content: dict[str, Any], name: str) -> str | None:
 def _word(value: Any) -> str:
     """Return a value in Hydra's grammar, which `-S` uses: https://hydra.cc/docs/advanced/override_grammar/basic/."""
     if isinstance(value, dict):
+        for key in value:
+            if not KEY.fullmatch(str(key)):
+                raise InputError(f"conf: the key {key!r} cannot be passed through a shell; set it in params.yaml")
         return "{" + ",".join(f"{key}:{_word(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(_word(item) for item in value) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
-        assert math.isfinite(value)
+        assert isinstance(value, int) or math.isfinite(value)
         return repr(value)
     if re.search(r"[\s'\"\\$`*?]", value):
         raise InputError(f"conf: the text {value!r} cannot be passed through a shell; set it in params.yaml")

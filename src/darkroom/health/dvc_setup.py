@@ -37,11 +37,12 @@ def check_pipeline(root: Path) -> Iterator[Finding]:
 
 
 def _graph(root: Path) -> Finding:
+    from darkroom.base.nested import read_stages
     from darkroom.base.params_file import read_yaml
     from darkroom.precheck.dependencies import check_dependencies
 
     try:
-        check_dependencies(read_yaml(root / "dvc.yaml")["stages"], read_yaml(root / "params.yaml"), root)
+        check_dependencies(read_stages(root / "dvc.yaml"), read_yaml(root / "params.yaml"), root)
     except InputError as error:
         return Finding("fail", "dvc graph", str(error), EDIT_PARAMS)
     return Finding("ok", "dvc graph", "what params.yaml names as a dependency exists")

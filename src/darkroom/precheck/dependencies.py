@@ -98,7 +98,11 @@ def _fault(stages: Stages, name: str, value: str, root: Path) -> str | None:
 
 def outputs(stage: Mapping[str, Any]) -> list[str]:
     """Return the paths that a stage of dvc.yaml writes."""
-    return [next(iter(out)) if isinstance(out, dict) else out for out in stage.get("outs", [])]
+    return _paths(stage, "outs")
+
+
+def _paths(stage: Mapping[str, Any], kind: str) -> list[str]:
+    return [next(iter(item)) if isinstance(item, dict) else item for item in stage.get(kind, [])]
 
 
 def _after(stages: Stages, name: str) -> list[str]:
@@ -109,7 +113,7 @@ def _after(stages: Stages, name: str) -> list[str]:
         made = outputs(stages[waiting.pop()])
         for other, stage in stages.items():
             if other not in (name, *found) and any(
-                _overlap(Path(dep), Path(out)) for dep in stage.get("deps", []) for out in made
+                _overlap(Path(dep), Path(out)) for dep in _paths(stage, "deps") for out in made
             ):
                 found.append(other)
                 waiting.append(other)

@@ -9,6 +9,7 @@ import pytest
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
+from darkroom.base.nested import read_stages
 from darkroom.base.params import Params
 from darkroom.base.params_file import read_yaml
 from darkroom.health.dvc_setup import check_pipeline
@@ -86,3 +87,12 @@ def test_doctor_explains_what_dvc_refuses(tmp_path: Path) -> None:
     assert "params.yaml: download.folder: data contains data/raw, which the stage download writes" in found[1]
     (tmp_path / "params.yaml").write_text("download: {folder: dvc.yaml}")
     assert [finding.mark for finding in check_pipeline(tmp_path)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "plots: []", "stages: []", "stages: {split: 3}", "stages: {split: {deps: x}}", "stages: {a: {outs: [3]}}"]
+)
+def test_foreign_pipelines(text: str, tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"^dvc.yaml: is not a pipeline of this project; restore it with 'git checkout HEAD -- "):
+        read_stages(tmp_path / "dvc.yaml")
