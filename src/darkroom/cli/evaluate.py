@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, listed, nearest, nearest_path
 from darkroom.cli import parser_of
-from darkroom.cli.predict import MODEL_HELP, check_place, nearest_path, open_model
+from darkroom.cli.predict import MODEL_HELP, check_place, open_model
 
 if TYPE_CHECKING:
     from darkroom.base.params import DownloadParams, Params
@@ -39,13 +39,13 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
-    from darkroom.base.params_file import load_params
+    from darkroom.base.params_file import load_sections
 
     if chosen.out is not None:
         if chosen.out.suffix != ".json":
             raise InputError(f"--out: {chosen.out} does not end with .json; name a .json file")
         check_place(chosen.out)
-    params = load_params(paths.PARAMS)
+    params = load_sections(paths.PARAMS, "base", "evaluate", "hardware")
     about: dict[str, Any] = {}
     with ExitStack() as stack:
         if chosen.data is None:
@@ -147,7 +147,6 @@ def known_images(pack: "Pack", model: "Published", data: str, split: str | None)
     """
     import numpy as np
 
-    from darkroom.base.command import nearest
     from darkroom.data.labels import count_labels, is_multilabel, matching, relabelled
     from darkroom.inference.evaluate import Images
 
@@ -166,7 +165,6 @@ def known_images(pack: "Pack", model: "Published", data: str, split: str | None)
     unknown = {name: count for name, place, count in zip(pack.classes, places, counts, strict=True) if place is None and count}
     if not is_known.any():
         first, known = next(iter(unknown)), model.card.classes
-        listed = f"it knows {', '.join(known[:5])}{', …' if len(known) > 5 else ''}"
-        hint = nearest(first, known, "'{}'", listed)
+        hint = nearest(first, known, f"it knows {listed(known)}")
         raise InputError(f"--data: the model knows no class of {data}, such as '{first}'; {hint}")
     return Images(pack, rows[is_known], labels), unknown

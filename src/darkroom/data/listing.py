@@ -100,4 +100,7 @@ def _printable_character(character: str) -> str:
         return "\\\\"
     if character.isprintable():
         return character
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+    # A byte of a file name that is no UTF-8, or half a character, which only text can hold.
+    is_byte = "\udc80" <= character <= "\udcff"
+    encoded = character.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in encoded)

@@ -97,7 +97,7 @@ def check_journal(path: Path) -> None:
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
         try:
             known = isinstance(json.loads(line), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             known = False
         if not known:
             raise InputError(

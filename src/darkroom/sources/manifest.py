@@ -192,9 +192,19 @@ def _read_json_lines(data: bytes) -> Table:
             entry = json.loads(line)
             if not isinstance(entry, dict):
                 raise ValueError(f"line {number} is not an object")
+            if "\\ud" in line.lower():
+                _refuse_halves(entry, number)
             entries.append((number, entry))
     columns = list(dict.fromkeys(key for _, entry in entries for key in entry))
     return Table(columns, [(number, [cell_text(entry.get(column)) for column in columns]) for number, entry in entries])
+
+
+def _refuse_halves(entry: dict[str, Any], number: int) -> None:
+    """Refuse half a character, as some programs write one of two that belong together: no file holds it as text."""
+    try:
+        json.dumps(entry, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"line {number} holds {error.object[error.start]!a}, half a character") from None
 
 
 def _read_parquet(data: bytes) -> Table:

@@ -1,6 +1,5 @@
 """Makes Lightning's Trainer from params.yaml; arguments that it does not take are reported in one line."""
 
-import difflib
 import logging
 import os
 import warnings
@@ -15,7 +14,7 @@ from pytorch_lightning.plugins import environments
 from pytorch_lightning.strategies import StrategyRegistry
 from torch import distributed
 
-from darkroom.base.errors import InputError, described
+from darkroom.base.errors import InputError, described, listed, nearest
 from darkroom.base.params import Params
 from darkroom.hardware.devices import choose_device, stop_looking_for_gpus
 from darkroom.training.checkpoints.resume import State, StateInMemory
@@ -109,9 +108,8 @@ def check_trainer_arguments(params: Params) -> None:
         )
     strategies = ["auto", *StrategyRegistry.available_strategies()]
     if hardware.strategy not in strategies:
-        raise InputError(
-            f"params.yaml: hardware.strategy: Lightning has no '{hardware.strategy}'; {_nearest(hardware.strategy, strategies)}"
-        )
+        hint = nearest(hardware.strategy, strategies, f"it takes {listed(strategies)}")
+        raise InputError(f"params.yaml: hardware.strategy: Lightning has no '{hardware.strategy}'; {hint}")
     if hardware.num_nodes > 1 and "MASTER_ADDR" not in os.environ and not _in_cluster():
         raise InputError(
             f"params.yaml: hardware.num_nodes: is {hardware.num_nodes}, but the address of the other machines is not set; "
@@ -121,11 +119,6 @@ def check_trainer_arguments(params: Params) -> None:
 
 def _in_cluster() -> bool:
     return any(getattr(environments, f"{name}Environment").detect() for name in CLUSTERS)
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
 
 
 def _check_world(trainer: pl.Trainer, batch_size: int) -> None:
