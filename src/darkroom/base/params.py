@@ -316,17 +316,22 @@ class MoreArchive(Section):
     """Its SHA-256; `./darkroom download --checksum ARCHIVE` prints it."""
 
 
+ColumnName = Annotated[str, Field(min_length=1)]
+
+
 class Columns(Section):
     """Column names of a manifest; all other columns are copied to the predictions."""
 
-    path: str | None
+    path: ColumnName | None
     """Column with the path of the image, relative to the manifest; null: the one called path, file, filename, image, …"""
-    label: str | None
+    label: ColumnName | None
     """Column with the class of the image; null: the one called label, class, category or target."""
-    group: str | None
-    """Column with the group (patient, site, burst); a group is never divided between splits. null: no groups."""
-    split: str | None
-    """Column that holds train, val or test; null: the stage split decides."""
+    group: ColumnName | Literal[False] | None
+    """Column with the group; a group is never divided between splits. null: the one called group, patient, subject, burst or
+    site, if there is one; false: no groups."""
+    split: ColumnName | Literal[False] | None
+    """Column that holds train, val or test; null: the one called split, set, subset, partition, …, if there is one; false: the
+    stage split decides."""
     separator: Annotated[str, Field(min_length=1)] | None
     """Separator of several labels in one cell, such as `;`, for multi-label data; null: every image has one label."""
 
