@@ -140,7 +140,8 @@ class _Sampler:
             shared = " (groups that share images count as one; split.duplicates: drop avoids that)" if groups > available else ""
             raise InputError(
                 f"params.yaml: {key}: needs {count} groups, which are never split, but the training images have only "
-                f"{available}{shared}; use a larger fraction or fewer folds, or add groups"
+                f"{available}{shared}; use a larger "
+                "fraction or fewer folds, add groups, or, of a table, set download.columns.group to false"
             )
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=self.seed)
         # The splitter would warn of a small class; assign_splits names it once the splits are known.

@@ -277,7 +277,6 @@ def test_splits_that_are_not_taken_are_named(
             "its column 'split' says test of some images and '' of others; use train, val, test",
         ),
         ([("train",), ("holdout",), ("test",), ("val",)], "its column 'split' says test of some images and 'holdout' of others"),
-        ([("test",)] * 4, "its column 'split' calls no image train; add images to train on"),
         ([("train", "test"), *[("train", "train")] * 3], "has several columns (split, subset) that may be the split; name it in"),
     ],
 )
