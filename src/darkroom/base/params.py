@@ -404,6 +404,12 @@ class SplitParams(Section):
     """Duplicate images: `group` keeps them in one split, `drop` keeps one, `report` only lists them, `fail` stops."""
     near_distance: Annotated[int, Field(ge=0, le=64)] | None
     """Largest number of differing hash bits, of 256, between near duplicates of 32 px or more; null: only equal pixels."""
+    seed: Seed | None = None
+    """Seed of the split alone, so that trainings with other `base.seed` are measured on the same images; null: `base.seed`."""
+
+    def seed_or(self, base: int) -> int:
+        """Return the seed of the split, which is `base.seed` unless it has one of its own."""
+        return base if self.seed is None else self.seed
 
 
 # Arguments of Lightning's Trainer that train.trainer does not take: what to do instead. TrainerArguments has all others.
