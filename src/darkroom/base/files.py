@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,10 @@ from typing import Any
 # Prefix of temporary names, by which the leftovers of killed processes are recognised.
 WRITING = ".writing-"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A number, an infinite one too, or a time of day or zone, with its sign.
+SIGNED = re.compile(
+    r"[+-]((\d+([.,]\d+)*[.,]?|[.,]\d+)(e[+-]?\d+)?%?|inf(inity)?|\d{1,2}:\d\d(:\d\d([.,]\d+)?)?)", re.ASCII | re.IGNORECASE
+)
 # Key of the hash in a file that contains its own hash.
 SEAL = "content_sha256"
 
@@ -193,8 +198,12 @@ def read_regular(path: Path, at_most: int | None = None) -> bytes:
 
 
 def csv_text(text: str) -> str:
-    """Return text for a CSV cell; an apostrophe is put before text that a spreadsheet would take for a formula."""
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Return text for a CSV cell; an apostrophe is put before text that a spreadsheet would take for a formula.
+
+    Numbers and times are no formulas, also with a sign.
+    """
+    is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r")) and not SIGNED.fullmatch(text)
+    return "'" + text if is_formula else text
 
 
 def sha256(path: Path) -> str:

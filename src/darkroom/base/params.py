@@ -320,17 +320,22 @@ class MoreArchive(Section):
     """Its SHA-256; `./darkroom download --checksum ARCHIVE` prints it."""
 
 
+ColumnName = Annotated[str, Field(min_length=1)]
+
+
 class Columns(Section):
     """Column names of a manifest; all other columns are copied to the predictions."""
 
-    path: str | None
+    path: ColumnName | None
     """Column with the path of the image, relative to the manifest; null: the one called path, file, filename, image, …"""
-    label: str | None
+    label: ColumnName | None
     """Column with the class of the image; null: the one called label, class, category or target."""
-    group: str | None
-    """Column with the group (patient, site, burst); a group is never divided between splits. null: no groups."""
-    split: str | None
-    """Column that holds train, val or test; null: the stage split decides."""
+    group: ColumnName | Literal[False] | None
+    """Column with the group; a group is never divided between splits. null: the one called group, patient, subject, burst or
+    site, if there is one; false: no groups."""
+    split: ColumnName | Literal[False] | None
+    """Column that holds train, val or test; null: the one called split, set, subset, partition, …, if there is one; false: the
+    stage split decides."""
     separator: Annotated[str, Field(min_length=1)] | None
     """Separator of several labels in one cell, such as `;`, for multi-label data; null: every image has one label."""
 
@@ -403,6 +408,12 @@ class SplitParams(Section):
     """Duplicate images: `group` keeps them in one split, `drop` keeps one, `report` only lists them, `fail` stops."""
     near_distance: Annotated[int, Field(ge=0, le=64)] | None
     """Largest number of differing hash bits, of 256, between near duplicates of 32 px or more; null: only equal pixels."""
+    seed: Seed | None = None
+    """Seed of the split alone, so that trainings with other `base.seed` are measured on the same images; null: `base.seed`."""
+
+    def seed_or(self, base: int) -> int:
+        """Return the seed of the split, which is `base.seed` unless it has one of its own."""
+        return base if self.seed is None else self.seed
 
 
 # Arguments of Lightning's Trainer that train.trainer does not take: what to do instead. TrainerArguments has all others.

@@ -115,8 +115,10 @@ def source_of(data: str, download: "DownloadParams", split: str | None) -> "Down
     if not path.exists():
         raise InputError(f"--data: {data} does not exist; {nearest_path(data, 'name a folder, a table or an archive')}")
     unset: dict[str, Any] = {"manifest": None, "parts": [], "more_archives": [], "archive": None, "sha256": None, "dataset": None}
-    usual = Columns(path=None, label=None, group=None, split="split" if split else None, separator=None)
-    columns = download.columns if download.manifest else usual
+    usual = Columns(path=None, label=None, group=None, split=None, separator=None)
+    known = download.columns if download.manifest else usual
+    # Without --split all images are measured, whatever the table says of them.
+    columns = known.model_copy(update={"group": False, "split": (known.split or None) if split else False})
     base = download.model_copy(update=unset | {"columns": columns, "format": "encoded"})
     if path.is_dir():
         return base.model_copy(update={"source": "folder", "folder": str(path)})

@@ -15,6 +15,7 @@ from darkroom.base.errors import InputError
 from darkroom.base.params import PredictParams
 from darkroom.data.bands import Bands, DType, network_values, read_image
 from darkroom.data.images import EXTENSIONS, ImageArray, ImageError
+from darkroom.data.listing import junk_of
 from darkroom.data.resizing import Size, Way, fit, height_and_width, resize
 
 # Bands may also come in arrays.
@@ -194,7 +195,7 @@ class Photos:
 def _walk(folder: Path) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or junk_of(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(Path(entry.path))

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from darkroom.base import files
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, warn
 from darkroom.base.params import DownloadParams
 from darkroom.data.bands import Bands, read_image, stored_type, to_npy
 from darkroom.data.images import ImageArray, ImageError, encode
-from darkroom.data.labels import Labels, multi_hot
+from darkroom.data.labels import Labels, multi_hot, twins
 from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample
 from darkroom.data.perceptual_hash import perceptual_hash
 from darkroom.data.resizing import resize
@@ -71,6 +71,8 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
     classes = listing.name_classes(present)
     if len(classes) < 2:
         raise InputError(f"{listing.where}: holds {len(classes)} class(es); a classifier needs at least two")
+    for one, other in twins(classes):
+        warn(f"{listing.where}: the classes '{one}' and '{other}' differ in capitals alone; write them alike if they are one")
     labels = _renumbered(columns.labels, present)
     as_array = form == "raw" and len({shape[:2] for shape in columns.shapes}) == 1
     images = shards.paths

@@ -11,7 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
-from darkroom.base.errors import RunError, warn
+from darkroom.base.errors import InputError, RunError, warn
 from darkroom.data.pack import Rows
 from darkroom.data.split_file import Split
 from darkroom.input.cached_features import CachedFeatures, ComputeFeatures
@@ -190,6 +190,11 @@ def _loaders(
     if place is not None:
         train_order.set_epoch(place[0])
         train_order.resume_at = place
+    if len(split.rows["val"]) < world_size:
+        raise InputError(
+            f"params.yaml: hardware.devices: {world_size} processes share {len(split.rows['val'])} validation image(s); "
+            "use fewer, or raise split.val_fraction"
+        )
     val_order = SequentialBatchSampler(
         _val_rows(plan, split), batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size
     )
