@@ -176,6 +176,7 @@ def _choose_preprocessing(
         mean=mean,
         std=std,
         resize=pack.resize,
+        stored="encoded" if pack.is_encoded else "raw",
         way=train.resize,
         dtype=pack.dtype,
         bands=pack.bands,
