@@ -29,8 +29,7 @@ STORED: dict[DType, str] = {"uint8": "|u1", "uint16": "<u2", "float32": "<f4"}
 CONVERTED: dict[str, DType] = {"float16": "float32", "int16": "float32", "float64": "float32"}
 # Pillow's modes whose values are the bands of the file.
 MODES = ("L", "LA", "RGB", "RGBA", "RGBX", "I;16", "I;16L", "I;16B", "F")
-# More pages than a file may have bands are not looked at.
-MOST_PAGES = 17
+MOST_PAGES = 17  # one more than a file may have bands
 
 
 class Bands(Section):
@@ -152,10 +151,7 @@ def _read_bands(data: bytes, max_pixels: int, bands: Bands) -> Decoded:
     elif data.startswith(PNG_START) and data[24:25] == b"\x10" and data[25:26] != b"\0":
         _check_pixels(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), max_pixels)
         image = turned(_library("imagecodecs").png_decode(data), _png_orientation(data))
-    elif data.startswith(START):
-        decoded = decode(data, max_pixels)
-        if "cmyk" in decoded.conversions:
-            raise ImageError("is a JPEG of CMYK, whose values are no bands; save it as a TIFF or a .npy array")
+    elif data.startswith(START) and "cmyk" not in (decoded := decode(data, max_pixels)).conversions:
         image = decoded.image
     else:
         image = _read_with_pillow(data, max_pixels, conversions)

@@ -27,6 +27,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF")
 JPEG_QUALITY = 90
+PNG_GREY_ALPHA = 4
 NPY_START = b"\x93NUMPY"
 # `decode` checks `max_pixels` instead, before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
@@ -187,7 +188,7 @@ def _decode_with_pillow(data: bytes, max_pixels: int) -> Decoded:
     check_bounds(data)
     tiff = read_tiff_header(data)
     _refuse_bands(data, tiff)
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+    with _opened(data, tiff) as image:
         check_format(image, max_pixels)
         conversions = []
         # A JPEG of several images (MPO) is one photo with a depth map or previews.
@@ -195,12 +196,22 @@ def _decode_with_pillow(data: bytes, max_pixels: int) -> Decoded:
             conversions.append("animation")
         if data.startswith(PNG_START):
             scale_transparency(image, bits=data[24])
-        return _convert(image, conversions, tiff)
+        return _convert(image, conversions, tiff, is_grey=data.startswith(PNG_START) and data[25] == PNG_GREY_ALPHA)
 
 
-def _convert(image: Image.Image, conversions: list[str], tiff: TiffHeader | None = None) -> Decoded:
+def _opened(data: bytes, tiff: TiffHeader | None) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        if tiff is None:
+            raise
+        kind = f"{tiff.bands} band(s) of {tiff.bits[0]} bits, photometric {tiff.photometric}"
+        raise ImageError(f"is a TIFF of a kind that cannot be decoded ({kind}); save it with 8 or 16 bits") from None
+
+
+def _convert(image: Image.Image, conversions: list[str], tiff: TiffHeader | None = None, *, is_grey: bool = False) -> Decoded:
     number, is_rotated = load(image)
-    made = turned(pixels_of(image, conversions, tiff), number)
+    made = turned(pixels_of(image, conversions, tiff, is_grey=is_grey), number)
     if is_rotated:
         conversions.append("exif_rotated")
     return Decoded(made, tuple(conversions), image.format in LOSSY_FORMATS)

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -113,10 +114,8 @@ def _check_fillings(leaf: Any, key: str) -> None:
         values = filling.values() if isinstance(filling, dict) else [filling]
         for value in (each for one in values for each in (one if isinstance(one, list | tuple) else [one])):
             if isinstance(value, float) and (not value.is_integer() or not 0 <= value <= 255):
-                raise InputError(
-                    f"params.yaml: {key}: {type(leaf).__name__}: {attribute}: {value:g} is no value of these images, which have 0 to 255; "
-                    "set a whole number"
-                )
+                where = f"params.yaml: {key}: {type(leaf).__name__}: {attribute}"
+                raise InputError(f"{where}: {value:g} is no value of these images, which have 0 to 255; set a whole number")
 
 
 def _check_drawn(transform: Any, key: str, channels: int) -> None:
@@ -145,10 +144,12 @@ def _of_plain(transform: Any, seed: int, key: str, channels: int) -> Tensor:
 
 @contextmanager
 def _generators_kept() -> Iterator[None]:
-    """Bring the global generators, which transforms draw from, back to where they were."""
+    """Bring the global generators, which transforms draw from, back to where they were; warnings come with use."""
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         torch.set_rng_state(states[0])
         random.setstate(states[1])

@@ -36,8 +36,11 @@ def scale_transparency(image: Image.Image, bits: int) -> None:
         raise ImageError("has 16 bits per colour and a transparent colour, which 8 bits cannot tell; save it with alpha")
 
 
-def pixels_of(image: Image.Image, conversions: list[str], tiff: TiffHeader | None) -> Pixels:
-    """Return the pixels as (H, W) or (H, W, 3) uint8, and append the conversions that were needed."""
+def pixels_of(image: Image.Image, conversions: list[str], tiff: TiffHeader | None, *, is_grey: bool = False) -> Pixels:
+    """Return the pixels as (H, W) or (H, W, 3) uint8, and append the conversions that were needed.
+
+    `is_grey` says that an image is grey which Pillow opens as RGBA: a PNG of grey with alpha and 16 bits.
+    """
     mode, inverted = image.mode, tiff is not None and tiff.photometric == 0
     if mode.startswith("I;16"):
         return _from_16_bits(image, conversions, inverted, MOST_12 if tiff and tiff.bits[0] == 12 else MOST_16)
@@ -48,7 +51,7 @@ def pixels_of(image: Image.Image, conversions: list[str], tiff: TiffHeader | Non
         raise ImageError(f"has pixels of Pillow's mode {mode}, which cannot be converted; save it with 8 or 16 bits per channel")
     if KINDS[mode]:
         conversions.append(KINDS[mode])
-    kept = "L" if mode in GREY_MODES or (mode in ("P", "PA") and _has_grey_palette(image)) else "RGB"
+    kept = "L" if is_grey or mode in GREY_MODES or (mode in ("P", "PA") and _has_grey_palette(image)) else "RGB"
     if not image.has_transparency_data:
         return _by_strips(image, lambda part: np.asarray(part if part.mode == kept else part.convert(kept)))
     if KINDS[mode] != "alpha":
