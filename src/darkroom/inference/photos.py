@@ -24,7 +24,7 @@ ARRAY = ".npy"
 
 
 # Files that are named where some are left out.
-NAMED = 3
+NAMED = 10
 
 
 def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
