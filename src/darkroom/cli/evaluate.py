@@ -92,7 +92,8 @@ def _of_other_data(
     from darkroom.inference.predictor import Predictor
 
     predictor = Predictor.load(lambda: open_model(model, params, "evaluate"), params, "evaluate")
-    pack = pack_images(source.model_copy(update={"resize": predictor.model.card.preprocessing.resize}), folder)
+    kept = {"resize": predictor.seen.resize, "format": predictor.seen.stored or "encoded"}
+    pack = pack_images(source.model_copy(update=kept), folder)
     images, left_out = known_images(pack, predictor.model, data, split)
     if left_out:
         told = ", ".join(f"{name} ({count})" for name, count in left_out.items())
