@@ -5,7 +5,7 @@ VENV := .venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup setup-dev repro test test-all chaos check profile bench lock generated clean
+.PHONY: help setup setup-dev repro test test-all chaos coverage check profile bench lock generated clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -20,8 +20,8 @@ repro: $(VENV)/run.stamp  ## Set up .venv and run the pipeline: download, split,
 
 # One thread each, and no spinning: trainings that share the cores stall each other otherwise.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest
-# The longest first, one process per core; tests that share an expensive fixture stay in one process.
-SHARED_OUT := -n auto --dist loadgroup --no-loadscope-reorder --durations=20
+# The longest first, one process more than cores, since many wait; tests that share an expensive fixture stay in one process.
+SHARED_OUT := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadgroup --no-loadscope-reorder --durations=20
 
 test: $(VENV)/dev.stamp  ## Set up .venv and test every behaviour; FIFTH=0 to 4 adds a fifth of the other tests
 	$(PYTEST) $(SHARED_OUT) $(if $(FIFTH),--fifth $(FIFTH),-m "not thorough")
@@ -31,6 +31,12 @@ test-all: $(VENV)/dev.stamp  ## Run every test, also those that repeat others wi
 
 chaos: $(VENV)/dev.stamp  ## Run the long form of the tests that kill, damage and fuzz (hours)
 	CHAOS=long $(PYTEST) -s tests/chaos
+
+# What keeps results: its branches are all tested, but for a few that need a broken system.
+KEEPING := src/darkroom/base/*file*.py,src/darkroom/data/pack*.py,src/darkroom/stage/*.py,src/darkroom/training/checkpoints/*.py
+coverage: $(VENV)/dev.stamp  ## Show which branches of what keeps states, packs and files no test takes
+	OMP_NUM_THREADS=1 coverage run --branch --include="$(KEEPING)" -m pytest -q -n 0 $(addprefix tests/darkroom/,base data sources stage training/checkpoints)
+	coverage report --show-missing --fail-under=98
 
 check: $(VENV)/dev.stamp  ## Check style and types, as pre-commit does
 	ruff check .

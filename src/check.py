@@ -2,7 +2,11 @@
 
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
-from darkroom.base.params_file import load_params
+from darkroom.base.nested import read_stages
+from darkroom.base.params_file import load_params, read_yaml
+from darkroom.precheck.dependencies import check_dependencies, check_files
+from darkroom.precheck.names import check_names
+from darkroom.precheck.source_keys import check_source_keys
 from darkroom.stage.runner import refuse_smoke_test, running, with_way_back
 
 # The same every time, so that no other stage runs again after it.
@@ -14,7 +18,12 @@ FOUND = (
 def main() -> None:
     """Run the stage."""
     with running("check") as stage, with_way_back():
-        refuse_smoke_test(load_params(paths.PARAMS))
+        params = load_params(paths.PARAMS)
+        refuse_smoke_test(params)
+        check_dependencies(read_stages(paths.PIPELINE), read_yaml(paths.PARAMS), paths.ROOT)
+        check_files(params)
+        check_source_keys(params.download, paths.ROOT / "dvc.lock")
+        check_names(params)
         stage.check()
         files.write_text(paths.CHECKED, FOUND)
 

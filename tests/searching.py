@@ -17,14 +17,14 @@ PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 
 
 def open_trials(
-    repository: Path, number: int = 10, address: str | None = None, search_space: dict[str, Any] | None = None
+    repository: Path, number: int = 10, address: str | None = None, search_space: dict[str, Any] | None = None, **tune: Any
 ) -> Trials:
     content = read_yaml(PARAMS)
-    content["tune"]["search_space"] = search_space or content["tune"]["search_space"]
-    tune = check_params(content).tune
-    space = Space(tune.search_space, content)
+    content["tune"] |= tune | {"search_space": search_space or content["tune"]["search_space"]}
+    params = check_params(content).tune
+    space = Space(params.search_space, content)
     storage, _ = open_storage(address, repository, "mine")
-    sampler = make_sampler(tune, [], space.of_params())
+    sampler = make_sampler(params, [], space.of_params(), space.distributions())
     pruner = optuna.pruners.MedianPruner(n_startup_trials=1, n_warmup_steps=0)
     study = optuna.create_study(
         study_name="mine", storage=storage, sampler=sampler, pruner=pruner, direction="maximize", load_if_exists=True

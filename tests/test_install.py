@@ -77,6 +77,12 @@ def indexes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         write_wheel(root / folder, "torchvision", f"0.29.2{local}", torchvision, ("torch==2.15.0",))
     for name, version in (("nvidia-made", "1.0"), ("nvidia-ml-py", "13.0"), ("triton", "3.9.0")):
         write_wheel(root / "pypi", name, version, {f"{name.replace('-', '_')}.py": "content = 'whole'\n"})
+    uv, version = (
+        shutil.which("uv"),
+        next(pin for pin in INSTALL.read_pins(ROOT / "requirements-dev.txt") if pin.startswith("uv==")),
+    )
+    version = version.removeprefix("uv==")
+    write_wheel(root / "fast", "uv", version, {f"uv-{version}.data/scripts/uv": f'#!/bin/sh\nexec {uv} "$@"\n'})
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -204,6 +210,39 @@ def test_an_interrupted_installation_continues(run: Run, tmp_path: Path) -> None
         assert (site / f"{name}.py").read_text(encoding="utf-8") == "content = 'whole'\n"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Windows has another layout")
+def test_uv_is_fetched_and_uses_the_indexes_of_pip(
+    indexes: str, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(empty, tmp_path / "venv", symlinks=True)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "UV_", "VIRTUAL_ENV"))}
+    own = {
+        "PATH": "/bin",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_INDEX_URL": f"{indexes}/pypi",
+        "PIP_EXTRA_INDEX_URL": f"{indexes}/fast",
+    }
+    monkeypatch.setattr(os, "environ", kept | own | {"UV_NO_CONFIG": "1", "UV_CACHE_DIR": str(tmp_path / "cache")})
+    environment = INSTALL.Environment(tmp_path / "venv")
+    environment.fetch_uv()
+    assert next(iter(environment.installers)) == "uv"
+    del environment.installers["pip"]
+    assert environment.install("triton==3.9.0")
+    assert environment.version("triton") == "3.9.0"
+
+
+def test_indexes_of_pip_are_told_to_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    listed = (
+        ":env:.index-url='https://own/simple'\n:env:.timeout='9'\nglobal.cert='/etc/own.pem'\n"
+        "global.extra-index-url='https://a https://b'\nglobal.index-url='https://other/simple'\ninstall.find-links='/wheels'\n"
+    )
+    told = "--index-strategy unsafe-best-match --default-index https://own/simple --index https://a --index https://b --find-links /wheels"
+    assert INSTALL.indexes_of_pip(listed) == told.split()
+    assert os.environ["SSL_CERT_FILE"] == "/etc/own.pem"
+
+
 def test_an_environment_whose_python_is_gone_is_replaced(empty: Path, tmp_path: Path) -> None:
     shutil.copytree(empty, tmp_path / "venv", symlinks=True)
     environment = INSTALL.Environment(tmp_path / "venv")
@@ -233,6 +272,7 @@ def test_torch_and_torchvision_that_do_not_match_are_one_line(tmp_path: Path) ->
 
 def test_what_cannot_be_installed_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(INSTALL.Environment, "create", lambda _: True)
+    monkeypatch.setattr(INSTALL.Environment, "fetch_uv", lambda _: None)
     monkeypatch.setattr(INSTALL, "install", lambda *_: False)
     monkeypatch.setattr(sys, "argv", ["install.py", "requirements.txt", "--venv", str(tmp_path / "venv"), "--cpu"])
     assert INSTALL.main() == 1

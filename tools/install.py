@@ -4,8 +4,9 @@
 
 On Linux, PyPI's wheels of PyTorch need 4 GB of NVIDIA's libraries. Without an NVIDIA driver the smaller CPU wheels are installed
 instead, from PyTorch's own index; where that is out of reach, the wheels that the requirements pin. An environment that already
-has PyTorch keeps its kind unless --cuda or --cpu says otherwise. uv installs if it is found, pip otherwise. An interrupted
-installation continues when the command is repeated.
+has PyTorch keeps its kind unless --cuda or --cpu says otherwise. uv installs, several times as fast as pip; where there is none,
+it is put into the environment first, and where that fails pip installs. uv uses the indexes that pip is configured with. An
+interrupted installation continues when the command is repeated.
 
 Standard library only, and no syntax newer than Python 3.8: this file runs before anything is installed, and reports a Python
 that is too old.
@@ -61,6 +62,8 @@ def main() -> int:
     environment.forget_damaged()
     if not environment.create():
         return fail(f"{environment.name}: could not be created, see above; on Debian and Ubuntu: apt install python3-venv")
+    environment.fetch_uv()
+    say(f"Packages are installed with {next(iter(environment.installers))}.")
     if not install(environment, arguments.requirements, kind, arguments.cpu_index):
         return fail(f"{arguments.requirements}: could not be installed, see above; repeat the command to continue")
     problem = environment.problem(CHECK)
@@ -104,7 +107,7 @@ def announce(environment: Environment, requirements: Path, kind: str, reason: st
     """Say what will be installed, and what it costs."""
     gigabytes, minutes = COST.get((requirements.name, kind), COST["requirements-dev.txt", kind])
     free = shutil.disk_usage(environment.path if environment.path.exists() else ROOT).free / 1e9
-    say(f"Installing {requirements.name} into {environment.name} with {next(iter(environment.installers))}.")
+    say(f"Installing {requirements.name} into {environment.name}.")
     say(f"PyTorch {'with CUDA' if kind == 'cuda' else 'for the CPU'}: {reason}.")
     say(f"A new environment takes about {gigabytes} GB of disk ({free:.0f} GB are free) and {minutes} minutes, mostly downloads.")
 
@@ -155,6 +158,25 @@ def missing(index: str, name: str, version: str) -> str:
     return "" if f"{name}-{version}-" in page else f"has no {name} {version}"
 
 
+def indexes_of_pip(listed: str) -> list[str]:
+    """Return what tells uv, which does not read pip's configuration, the same indexes; `listed` is from `pip config list`."""
+    places = ("global", "user", "site", "install", ":env:")  # the later one prevails
+    found = [re.match(r"([\w:]+)\.([\w-]+)='(.*)'$", line) for line in listed.splitlines()]
+    settings = [match.groups() for match in found if match and match.group(1) in places]
+    values = {key: value.split() for _, key, value in sorted(settings, key=lambda setting: places.index(setting[0]))}
+    arguments = ["--index-strategy", "unsafe-best-match"]  # as pip does: all indexes are looked at for every package
+    if "cert" in values:
+        os.environ.setdefault("SSL_CERT_FILE", " ".join(values["cert"]))
+    for key, option in (
+        ("index-url", "--default-index"),
+        ("extra-index-url", "--index"),
+        ("find-links", "--find-links"),
+        ("trusted-host", "--allow-insecure-host"),
+    ):
+        arguments += [word for value in values.get(key, []) for word in (option, value)]
+    return arguments
+
+
 def read_pins(path: Path) -> list[str]:
     """Return the requirements, a line each, without comments."""
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -169,9 +191,19 @@ class Environment:
         self.path = path.resolve()
         self.python = str(self.path / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
         self.installers = {"pip": [self.python, "-m", "pip", "install", "--disable-pip-version-check"]}
-        uv = shutil.which("uv", path=os.pathsep.join([os.environ.get("PATH", ""), str(Path(self.python).parent)]))
+        self.indexes: list[str] = []
+
+    def fetch_uv(self) -> None:
+        """Make uv the preferred installer: the one that is found, or one that pip installs here; without either, pip stays."""
+        where = os.pathsep.join([os.environ.get("PATH", ""), str(Path(self.python).parent)])
+        pinned = next(pin for pin in read_pins(ROOT / "requirements-dev.txt") if pin.startswith("uv=="))
+        if not shutil.which("uv", path=where):
+            works(*self.installers["pip"], "--quiet", "--retries", "1", "--only-binary", ":all:", pinned)
+        uv = shutil.which("uv", path=where)
         if uv:
+            listed = subprocess.run([self.python, "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True).stdout
             self.installers = {"uv": [uv, "pip", "install", "--python", self.python], **self.installers}
+            self.indexes = indexes_of_pip(listed)
 
     def create(self) -> bool:
         """Create it unless it is whole; one whose Python is gone is replaced. Return whether it is there now."""
@@ -184,7 +216,8 @@ class Environment:
     def install(self, *arguments: str) -> bool:
         """Install with the first installer that succeeds: each has its own indexes, proxies and certificates."""
         for name, command in self.installers.items():
-            if subprocess.call([*command, *arguments]) == 0:
+            indexes = self.indexes if name == "uv" and "--index-url" not in arguments else []
+            if subprocess.call([*command, *indexes, *arguments]) == 0:
                 return True
             if name == "uv":
                 say("note: uv failed, see above; pip is tried")

@@ -76,6 +76,7 @@ EXAMPLES = {
     "split.group_pattern": "-S 'split.group_pattern=\"/([^_]+)_\"'",
     "split.duplicates": "-S split.duplicates=drop",
     "split.near_distance": "-S split.near_distance=null",
+    "split.seed": "-S split.seed=0 -S base.seed=1",
     "train.task": "$(./darkroom preset binary) -S train.task=binary",
     "train.positive_class": "$(./darkroom preset binary) -S train.positive_class=dog",
     "train.pos_weight": "$(./darkroom preset binary) -S train.pos_weight=balanced",

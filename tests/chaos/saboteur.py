@@ -12,9 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chaos.recorder import TOLD, Recorder
 from forked_stages import serve
 
 SHORT = 100  # bytes
+TRIALS = 10  # of a study
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Events of Python's audit hooks, and the number of their arguments that are paths.
 WRITES = {"os.rename": 2, "os.mkdir": 1, "os.chmod": 1, "os.remove": 1, "os.rmdir": 1, "os.truncate": 1, "tempfile.mkstemp": 1}
@@ -98,6 +100,31 @@ def load() -> None:
     load_model(paths.MODELS, load_params(paths.PARAMS))
 
 
+def search() -> None:
+    """Add trials to a study until it has ten, and tell after each that it is finished."""
+    from optuna import create_study
+    from optuna.trial import TrialState
+
+    from darkroom.search.storage import faults, open_storage
+
+    storage, where = open_storage(None, Path.cwd(), "crash")
+    with faults(where):
+        study = create_study(study_name="crash", storage=storage, load_if_exists=True)
+        while len(done := study.get_trials(states=[TrialState.COMPLETE])) < TRIALS:
+            trial = study.ask()
+            study.tell(trial, trial.suggest_float("x", 0, 1))
+            sys.audit(TOLD, trial.number)
+    print(*(f"{trial.number} {trial.value}" for trial in done), sep="\n")
+
+
+def begin(root: Path, request: list[Any] | str | None, log: int) -> None:
+    """Let the fault happen that is asked for, or record what is written."""
+    if request == "record":
+        Recorder(root, log).begin()
+    else:
+        Saboteur(request and Fault(*request), root, log).begin()  # type: ignore[arg-type, misc]
+
+
 if __name__ == "__main__":
     root = Path(sys.argv[1]).resolve()
-    serve(root, lambda fault, log: Saboteur(fault and Fault(*fault), root, log).begin(), {"load": load})
+    serve(root, lambda request, log: begin(root, request, log), {"load": load, "search": search})

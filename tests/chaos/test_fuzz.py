@@ -32,7 +32,7 @@ import warnings
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -43,13 +43,22 @@ from PIL import Image
 
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError, RunError, one_line
+from darkroom.base.nested import read_stages
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params, load_sections, read_yaml
+from darkroom.base.state_files import forget_finished
 from darkroom.data.images import ImageError, decode
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.data.resizing import fit
 from darkroom.data.split_file import Split
+from darkroom.experiments.presets import read_preset, set_arguments
+from darkroom.health.verify import verify
+from darkroom.precheck.dependencies import check_dependencies, check_files, outputs
+from darkroom.precheck.names import check_names
+from darkroom.precheck.source_keys import check_source_keys
+from darkroom.search.storage import check_journal
+from darkroom.sources.manifest import list_manifest, read_table
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 from darkroom.splitting.assign import assign_splits
@@ -59,8 +68,9 @@ from darkroom.stage.inputs import read_inputs
 pytestmark = [pytest.mark.slow]
 
 # As many as a minute allowed, on the machine of docs/benchmarks.md.
-CASES = {"params": 3000, "archives": 4000, "data": 12000, "models": 4500, "images": 30000}
-PARTS, LONG, FIRST = 5, 3, 150
+CASES = {"params": 3000, "texts": 6000, "archives": 4000, "data": 12000, "models": 4500, "images": 30000}
+PARTS, LONG = 5, 3
+FIRST = {"params": 150, "texts": 1500, "archives": 150, "data": 150, "models": 150, "images": 150}  # of texts, 150 of each
 HANG_SECONDS = 10
 # Beyond what the process has at its start: an input of a few kB needs no more.
 MEMORY_BYTES = 2 << 30
@@ -241,8 +251,121 @@ class ParamsFuzzer:
     def read(self, case: bytes) -> None:
         self.path.write_bytes(case)
         read_inputs("all")
+        params = load_sections(self.path, "base")  # fails for what is wrong in it alone
         params = check_params(read_yaml(self.path))
+        check_dependencies(read_stages(paths.PIPELINE), read_yaml(self.path), self.path.parent)
+        check_files(params)
+        check_names(params)
         files.write_json(self.path.with_name("card.json"), params.model_dump(by_alias=True))
+
+
+class TextFuzzer:
+    """All other texts that a command reads before it knows who wrote them, one of `TEXTS` at a time."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name, content in SAMPLES.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+        paths.ROOT, paths.PARAMS, paths.PIPELINE = folder, folder / "params.yaml", folder / "dvc.yaml"
+
+    def make(self, numbers: Numbers) -> tuple[str, bytes]:
+        name = numbers.choice(list(TEXTS))
+        text = SAMPLES[name]
+        if numbers.random() < 0.5:
+            return name, mutated(numbers, text, WORDS + [encoded(text) for text in YAML_TEXTS])
+        if name.endswith(".yaml") or name == "dvc.lock":
+            return name, encoded(changed_text(numbers, read_yaml(self.folder / name), YAML_TEXTS))
+        if name.endswith(("json", "jsonl", "log")):
+            lines = [
+                encoded(re.sub(r"\n *", "", changed_text(numbers, json.loads(line), JSON_TEXTS))) for line in text.split(b"\n")
+            ]
+            return name, b"\n".join(lines)
+        lines = [re.split(b"([,\t])", line) for line in text.split(b"\n")]
+        row = numbers.choice(lines)
+        row[numbers.randrange(len(row))] = numbers.choice(WORDS)
+        return name, b"\n".join(b"".join(line) for line in lines)
+
+    def read(self, case: tuple[str, bytes]) -> None:
+        name, content = case
+        path = self.folder / name
+        path.write_bytes(content)
+        try:
+            TEXTS[name](path)
+        finally:
+            path.write_bytes(SAMPLES[name])
+
+
+def _read_pipeline(path: Path) -> None:
+    stages = read_stages(path)
+    read_inputs("train")
+    check_dependencies(stages, read_yaml(paths.PARAMS), path.parent)
+    assert all(isinstance(out, str) for stage in stages.values() for out in outputs(stage))
+
+
+def _read_lock(path: Path) -> None:
+    check_source_keys(parameters().download.model_copy(update={"dataset": "MNIST", "source": "torchvision"}), path)
+    assert all(one_line(finding.text) for finding in verify(path.parent))
+
+
+def _read_preset(path: Path) -> None:
+    words = set_arguments(read_yaml(paths.PARAMS), {path.name: read_preset(path.parent, str(path))})
+    assert all(not re.search(r"\s", word) for word in words)
+
+
+def _read_manifest(path: Path) -> None:
+    table = read_table(path.name, path.read_bytes(), path.name)
+    listing = list_manifest(table, parameters().download.columns, lambda _: b"", path.name, {})
+    assert all(item.id for item in listing.items)
+
+
+# How each text is read. Those of data/raw, data/split and models have fuzzers of their own, which know their hashes.
+TEXTS: dict[str, Callable[[Path], Any]] = {
+    "dvc.yaml": _read_pipeline,
+    "dvc.lock": _read_lock,
+    "preset.yaml": _read_preset,
+    "space.yaml": _read_preset,
+    "table.csv": _read_manifest,
+    "table.tsv": _read_manifest,
+    "table.jsonl": _read_manifest,
+    "models/run.json": lambda path: forget_finished(path.parent, path),
+    "journal.log": check_journal,
+}
+SAMPLES = {
+    "params.yaml": (ROOT / "params.yaml").read_bytes(),
+    "dvc.yaml": b"""stages:
+  download:
+    cmd: python src/download.py
+    deps: [src/darkroom/base, '${download.folder}']
+    params: [download]
+    outs: [data/raw]
+  train:
+    cmd: python src/train.py
+    deps: [data/raw]
+    params: [base, train]
+    outs: [models/model.json, {metrics/train: {cache: false}}]
+""",
+    "dvc.lock": b"""schema: '2.0'
+stages:
+  download:
+    cmd: python src/download.py
+    deps:
+    - {path: params.yaml, hash: md5, md5: 0b1b4b4b6bb3a1b7c6b4b4b6bb3a1b7c, size: 9}
+    params:
+      params.yaml:
+        download: {source: digits, folder: data/photos, dataset: null}
+    outs:
+    - {path: data/raw, hash: md5, md5: 0b1b4b4b6bb3a1b7c6b4b4b6bb3a1b7c.dir, size: 9, nfiles: 2}
+""",
+    "preset.yaml": (ROOT / "conf" / "cifar10.yaml").read_bytes(),
+    "space.yaml": (ROOT / "conf" / "search" / "one_cycle.yaml").read_bytes(),
+    "table.csv": b"path,label,group,split\na.png,cat,x,train\nb.png,dog,y,train\n",
+    "table.tsv": b"path\tlabel\tnote\na.png\tcat\t1\nb.png\tdog\t2\n",
+    "table.jsonl": b'{"path": "a.png", "label": "cat", "note": 1}\n{"path": "b.png", "label": "dog"}',
+    "models/run.json": b'{"state": "0123456789abcdef", "params": {"lr": 0.1}, "weights_sha256": "00"}',
+    "journal.log": b'{"op_code": 0, "worker_id": "w", "study_name": "s", "directions": [2]}\n'
+    b'{"op_code": 4, "worker_id": "w", "study_id": 0}',
+}
 
 
 class Member(NamedTuple):
@@ -540,6 +663,7 @@ class ImageFuzzer:
 
 FUZZERS: dict[str, type[Fuzzer]] = {
     "params": ParamsFuzzer,
+    "texts": TextFuzzer,
     "archives": ArchiveFuzzer,
     "data": DataFuzzer,
     "models": ModelFuzzer,
@@ -719,7 +843,7 @@ def main() -> None:
 
 @pytest.mark.parametrize("name", FUZZERS)
 def test_mutated(name: str, tmp_path: Path) -> None:
-    check(name, range(FIRST), tmp_path)
+    check(name, range(FIRST[name]), tmp_path)
 
 
 @pytest.mark.thorough
@@ -727,7 +851,7 @@ def test_mutated(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", FUZZERS)
 def test_more_that_is_mutated(name: str, part: int, tmp_path: Path, *, long: bool) -> None:
     number = CASES[name] * (LONG if long else 1)
-    check(name, range(FIRST + part * number // PARTS, FIRST + (part + 1) * number // PARTS), tmp_path)
+    check(name, range(FIRST[name] + part * number // PARTS, FIRST[name] + (part + 1) * number // PARTS), tmp_path)
 
 
 def check(name: str, numbers: range, folder: Path) -> None:

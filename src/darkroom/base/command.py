@@ -1,7 +1,6 @@
 """How every command and stage begins and ends: arguments and --help; an expected failure is one line and an exit status."""
 
 import argparse
-import difflib
 import os
 import re
 import select
@@ -11,7 +10,7 @@ import textwrap
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from darkroom.base.errors import (
@@ -24,6 +23,7 @@ from darkroom.base.errors import (
     described,
     is_main_process,
     is_plugin,
+    nearest,
     one_line,
 )
 from darkroom.base.signals import SIGNALS, interrupt
@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
             is_flag = re.match(r"-[^\d.]", flag) and " " not in flag
             if is_flag and not {flag, flag[:2] if flag[1] != "-" else flag} & self._option_string_actions.keys():
                 known = [name for name in self._option_string_actions if name.startswith("--")]
-                raise InputError(f"{flag}: unknown flag; {nearest(flag, known, repr('{}'), self._see_help())}")
+                raise InputError(f"{flag}: unknown flag; {nearest(flag, known, self._see_help())}")
         return self.parse_args(arguments)
 
     def error(self, message: str) -> NoReturn:
@@ -110,12 +110,6 @@ class Parser(argparse.ArgumentParser):
 
 def _order(item: tuple[str, str]) -> tuple[bool, str]:
     return not item[0].isdecimal(), item[0]
-
-
-def nearest(word: str, known: Iterable[str], shown: str, otherwise: str) -> str:
-    """Return `did you mean …?` with the nearest known word put into `shown`, or what to do where none is near."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {shown.format(near[0])}?" if near else otherwise
 
 
 def stage_parser(name: str, document: str | None, *examples: str) -> Parser:

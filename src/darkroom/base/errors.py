@@ -1,14 +1,17 @@
 """The two kinds of expected failure, and how every command turns them into one line and an exit status."""
 
+import difflib
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 from darkroom.base import paths
 
 PRUNED = 3
+MAX_LISTED = 10
 # Environment variable of the processes that the main one starts for a training: the main one's process ID.
 MAIN_PROCESS = "DARKROOM_MAIN_PROCESS"
 
@@ -42,6 +45,36 @@ def one_line(error: BaseException | str) -> str:
     r"""Return a message on one printable line: control characters become `\x0a`-like escapes."""
     text = error if isinstance(error, str) else str(error) or type(error).__name__
     return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+
+
+def nearest(word: str, known: Iterable[str], otherwise: str, shown: str = "'{}'") -> str:
+    """Return `did you mean …?` with the nearest known word put into `shown`, or what to do where none is near.
+
+    Upper and lower case count as the same, so that `Adamw` is AdamW rather than Adam, which differs from it by one letter, too.
+    """
+    folded = {each.casefold(): each for each in reversed(list(known))}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
+    return f"did you mean {shown.replace('{}', folded[near[0]])}?" if near else otherwise
+
+
+def nearest_path(name: str, otherwise: str, root: Path = Path()) -> str:
+    """Return `did you mean …?` with the path in the same folder whose name is nearest, else `otherwise`.
+
+    A path that is not absolute is relative to `root`.
+    """
+    try:
+        path = Path(name).expanduser()
+        beside = [each.name for each in (root / path.parent).iterdir() if each.name != path.name]
+    except (OSError, RuntimeError, ValueError):  # no such folder or user, not a path at all
+        return otherwise
+    shown = f"{path.parent}/" if str(path.parent) != "." else ""
+    return nearest(path.name, beside, otherwise, f"'{shown}{{}}'")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a message, and of many only the first and how many there are."""
+    names = list(names)
+    return ", ".join(names) if len(names) <= MAX_LISTED else f"{', '.join(names[:MAX_LISTED])}, … ({len(names)} in all)"
 
 
 def described(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,10 @@ from typing import Any
 # Prefix of temporary names, by which the leftovers of killed processes are recognised.
 WRITING = ".writing-"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A number, an infinite one too, or a time of day or zone, with its sign.
+SIGNED = re.compile(
+    r"[+-]((\d+([.,]\d+)*[.,]?|[.,]\d+)(e[+-]?\d+)?%?|inf(inity)?|\d{1,2}:\d\d(:\d\d([.,]\d+)?)?)", re.ASCII | re.IGNORECASE
+)
 # Key of the hash in a file that contains its own hash.
 SEAL = "content_sha256"
 
@@ -47,9 +52,25 @@ def has_named_hash(path: Path) -> bool:
     return path.is_file() and sha256(path) == path.stem.rpartition("-")[2]
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder, and those above it, so that a power cut does not lose their names."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        _sync(folder.parent)
+
+
+def make_file(path: Path) -> None:
+    """Create an empty file, unless it is there, so that a power cut does not lose its name."""
+    make_folder(path.parent)
+    if not path.exists():
+        path.touch()
+        _sync(path.parent)
+
+
 @contextmanager
 def _temporary_file(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     descriptor, name = tempfile.mkstemp(prefix=f"{WRITING}{path.name}.", dir=path.parent)
     os.close(descriptor)
     try:
@@ -68,12 +89,12 @@ def _finish(temporary: Path) -> None:
 @contextmanager
 def replaced_dir(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path` that replaces it when the block succeeds; if it fails, `path` is unchanged."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = Path(tempfile.mkdtemp(prefix=f"{WRITING}{path.name}.", dir=path.parent))
     try:
         with naming(path):
             yield temporary
-        for file in temporary.rglob("*"):
+        for file in (*temporary.rglob("*"), temporary):
             _sync(file)
         temporary.chmod(0o777 & ~_umask())
         if path.is_dir() and not path.is_symlink():
@@ -135,7 +156,7 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     ValueError
         If it was changed since.
     """
-    return parse_sealed_json(path.read_bytes())
+    return parse_sealed_json(read_regular(path))
 
 
 def parse_sealed_json(data: bytes) -> dict[str, Any]:
@@ -161,9 +182,28 @@ def _text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def read_regular(path: Path, at_most: int | None = None) -> bytes:
+    """Read a file of `at_most` bytes.
+
+    Raises
+    ------
+    OSError
+        Also of a pipe or a device, which could have no end, and of a larger file.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    if at_most is not None and path.stat().st_size > at_most:
+        raise OSError(errno.EFBIG, f"is larger than {at_most // 1_000_000} MB", str(path))
+    return path.read_bytes()
+
+
 def csv_text(text: str) -> str:
-    """Return text for a CSV cell; an apostrophe is put before text that a spreadsheet would take for a formula."""
-    return "'" + text if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    """Return text for a CSV cell; an apostrophe is put before text that a spreadsheet would take for a formula.
+
+    Numbers and times are no formulas, also with a sign.
+    """
+    is_formula = text.startswith(("=", "+", "-", "@", "\t", "\r")) and not SIGNED.fullmatch(text)
+    return "'" + text if is_formula else text
 
 
 def sha256(path: Path) -> str:

@@ -1,6 +1,5 @@
 """Building objects from `_target_` in params.yaml: the allow-list of imports, the required kind, the check of the arguments."""
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from darkroom.base.errors import InputError, described
+from darkroom.base.errors import InputError, described, listed, nearest
 from darkroom.base.params import Target
 from darkroom.base.renamed import MODULES
 
@@ -39,6 +38,15 @@ SHORT = {
     **dict.fromkeys(("train.metrics", "evaluate.metrics"), ("torchmetrics.classification",)),
     **{f"tune.{kind}": (f"optuna.{kind}s",) for kind in ("sampler", "pruner")},
 }
+
+
+def check_package(key: str, path: str, allow: Iterable[str]) -> None:
+    """Raise InputError for an import path that begins with no package of `PLACES` or `allow`, and say how to allow it."""
+    packages = dict.fromkeys(place.partition(".")[0] for place in (*PLACES, *allow))
+    package = path.partition(".")[0]
+    if package not in packages:
+        wrong = f"params.yaml: {key}._target_: {path} is in none of {', '.join(packages)}"
+        raise InputError(f"{wrong}; use another, or add {package} to base.allow_targets if you trust it")
 
 
 @dataclass(frozen=True)
@@ -96,15 +104,9 @@ class Builder:
 
     def find(self, path: str) -> Callable[..., Any]:
         """Return the class or function at an import path; raise an error if it is not allowed or of the wrong kind."""
-        packages = dict.fromkeys(place.partition(".")[0] for place in self._places())
         if "." not in path:
             path = self._long(path)
-        package = path.partition(".")[0]
-        if package not in packages:
-            raise InputError(
-                f"{self._where()}: {path} is in none of {', '.join(packages)}; "
-                f"use another, or add {package} to base.allow_targets if you trust it"
-            )
+        check_package(self.key, path, self.allow)
         if "._" in path:
             raise self._unusable(path)
         parent, _, name = path.rpartition(".")
@@ -124,8 +126,7 @@ class Builder:
             if not name.startswith("_") and hasattr(content, name):
                 return f"{module}.{name}"
         names = [known for content in modules.values() for known in dir(content) if self._allows(getattr(content, known))]
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"did you mean '{near[0]}'?" if near else "write an import path such as plugins.mine.Thing"
+        hint = nearest(name, names, "write an import path such as plugins.mine.Thing")
         raise InputError(f"{self._where()}: there is no {name} in {', '.join(modules) or 'this place'}; {hint}")
 
     def _choice(self, name: str, value: Any, taken: Mapping[str, inspect.Parameter]) -> Any:
@@ -162,9 +163,7 @@ class Builder:
     def _check_name(self, module: ModuleType, name: str) -> None:
         names = [known for known in dir(module) if not known.startswith("_")]
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else "check the spelling"
-            raise InputError(f"{self._where()}: {module.__name__} has no {name}; {hint}")
+            raise InputError(f"{self._where()}: {module.__name__} has no {name}; {nearest(name, names, 'check the spelling')}")
 
     def _allows(self, found: Any) -> bool:
         if inspect.isclass(found):
@@ -219,8 +218,7 @@ class Builder:
         takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values())
         for name, value in arguments.items():
             if name not in taken and not takes_any:
-                near = difflib.get_close_matches(name, taken, n=1, cutoff=0.5)
-                hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(taken)}"
+                hint = nearest(name, taken, f"it takes {listed(taken)}")
                 raise InputError(f"params.yaml: {self.key}.{name}: {path} takes no such argument; {hint}")
             if name.startswith("pretrained_cfg") and isinstance(value, dict) and _builds_network(made_by):
                 raise InputError(

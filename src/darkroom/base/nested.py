@@ -1,7 +1,11 @@
-"""Nested mappings, such as params.yaml, as flat ones with dotted keys."""
+"""Nested mappings: params.yaml as a flat one with dotted keys, the stages of dvc.yaml."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from darkroom.base.errors import InputError
+from darkroom.base.params_file import read_yaml
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -19,3 +23,28 @@ def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from flatten(item, f"{key}.{name}" if key else str(name))
     else:
         yield key, value
+
+
+def read_stages(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the stages of dvc.yaml: each a mapping whose `deps` and `outs` are lists, as this project writes them.
+
+    Raises
+    ------
+    InputError
+        If it is another file, or damaged.
+    """
+    content = read_yaml(path)
+    stages = content.get("stages") if isinstance(content, dict) else None
+    if not isinstance(stages, dict) or not stages or not all(map(_is_stage, stages.values())):
+        raise InputError(f"{path.name}: is not a pipeline of this project; restore it with 'git checkout HEAD -- {path.name}'")
+    return stages
+
+
+def _is_stage(stage: Any) -> bool:
+    lists = [stage.get(kind, []) for kind in ("deps", "outs", "params")] if isinstance(stage, dict) else [None]
+    # An output may be a mapping of its path to its options, and so may the parameters of another file.
+    return all(isinstance(items, list) and all(isinstance(item, str) or _is_named(item) for item in items) for items in lists)
+
+
+def _is_named(item: Any) -> bool:
+    return isinstance(item, dict) and len(item) == 1 and all(isinstance(name, str) for name in item)

@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from darkroom.base.command import nearest
+from darkroom.base.errors import nearest
 
 # The key that names the distribution, here and in other trainers.
 KEYS = ("distribution", "type", "_target_")
@@ -54,7 +54,7 @@ def translated(value: Any) -> Any:
         given["step"] = given.pop("q")
     known = {_simple(name): name for name in NAMES}
     if (simple := _simple(value[key])) not in known:
-        hint = nearest(simple, known, "'{}'", f"use one of {', '.join(NAMES)}")
+        hint = nearest(simple, known, f"use one of {', '.join(NAMES)}")
         near = re.sub(r"'(\w+)'", lambda match: f"'{known[match[1]]}'", hint) if hint.startswith("did") else hint
         raise ValueError(f"'{value[key]}' is not a distribution; {near}")
     name = known[simple]
@@ -80,7 +80,7 @@ def _sweep(text: str) -> dict[str, Any]:
         return _choice(*parts)
     name = call[1]
     if name not in SWEEPS:
-        raise ValueError(f"'{name}' is not a distribution; {nearest(name, SWEEPS, repr('{}'), 'use ' + ', '.join(SWEEPS))}")
+        raise ValueError(f"'{name}' is not a distribution; {nearest(name, SWEEPS, 'use ' + ', '.join(SWEEPS))}")
     named = {match[1]: match[2] for part in parts if (match := NAMED.fullmatch(part))}
     try:
         return SWEEPS[name](*(part for part in parts if not NAMED.fullmatch(part)), **named)

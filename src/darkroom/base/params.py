@@ -3,7 +3,6 @@
 The reference of parameters is generated from this file. Rules that concern several keys are in `params_checks`.
 """
 
-import difflib
 import math
 import re
 from typing import Annotated, Any, Literal, Self
@@ -22,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from darkroom.base.errors import listed, nearest
 from darkroom.base.notations import translated
 from darkroom.base.renamed import with_current_targets
 
@@ -108,7 +108,11 @@ PATTERNS = {
 Arguments = Annotated[dict[str, Any], AfterValidator(_only_json)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Threshold = Annotated[float, Field(gt=0, lt=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
+# Numbers that a machine can count to, hold or wait for: a slip such as 100000000 in place of 10 is refused, not tried.
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
+Limit = Annotated[int, Field(ge=1, lt=2**53)]
+SmallInt = Annotated[int, Field(ge=1, le=1000)]
+Duration = Annotated[float, Field(gt=0, le=1e8)]
 Sha256 = Annotated[str, StringConstraints(pattern=SHA256, to_lower=True)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 TimeUnit = Literal["weeks", "days", "hours", "minutes", "seconds"]
@@ -214,7 +218,7 @@ class EarlyStopping(Section):
 class Checkpoint(Section):
     """When the training state is saved, so that an interrupted training can be resumed."""
 
-    every_minutes: PositiveFloat
+    every_minutes: Duration
     """Minutes between saves within an epoch; the state is also saved at the end of every epoch."""
 
 
@@ -316,17 +320,22 @@ class MoreArchive(Section):
     """Its SHA-256; `./darkroom download --checksum ARCHIVE` prints it."""
 
 
+ColumnName = Annotated[str, Field(min_length=1)]
+
+
 class Columns(Section):
     """Column names of a manifest; all other columns are copied to the predictions."""
 
-    path: str | None
+    path: ColumnName | None
     """Column with the path of the image, relative to the manifest; null: the one called path, file, filename, image, …"""
-    label: str | None
+    label: ColumnName | None
     """Column with the class of the image; null: the one called label, class, category or target."""
-    group: str | None
-    """Column with the group (patient, site, burst); a group is never divided between splits. null: no groups."""
-    split: str | None
-    """Column that holds train, val or test; null: the stage split decides."""
+    group: ColumnName | Literal[False] | None
+    """Column with the group; a group is never divided between splits. null: the one called group, patient, subject, burst or
+    site, if there is one; false: no groups."""
+    split: ColumnName | Literal[False] | None
+    """Column that holds train, val or test; null: the one called split, set, subset, partition, …, if there is one; false: the
+    stage split decides."""
     separator: Annotated[str, Field(min_length=1)] | None
     """Separator of several labels in one cell, such as `;`, for multi-label data; null: every image has one label."""
 
@@ -358,7 +367,7 @@ class DownloadParams(Section):
     """For `archive`: further archives that are merged into the same data set, each with `archive` and `sha256`."""
     redirect_hosts: list[str]
     """For `archive`: hosts that the server may redirect to, besides its own."""
-    timeout_seconds: PositiveFloat
+    timeout_seconds: Duration
     """For `archive`: give up on a server that sends less than 1 kB/s for this long."""
     channels: NumBands | None = None
     """Bands of every image, kept as they are, 8 or 16 bits or float32: TIFF, PNG, .npy; null: 8-bit grey or RGB."""
@@ -370,9 +379,9 @@ class DownloadParams(Section):
     """`raw` stores pixels, `encoded` the image files; `auto`: pixels if all images have one size of up to 64 px."""
     max_bad: Annotated[int, Field(ge=0)]
     """Unreadable images to skip and list in data/raw/dataset.json; with more of them download fails."""
-    max_pixels: PositiveInt
+    max_pixels: Limit
     """Images with more pixels count as unreadable (protection against decompression bombs)."""
-    max_files: PositiveInt
+    max_files: Limit
     """For `archive`: largest number of files in an archive."""
     max_gigabytes: PositiveFloat
     """For `archive`: largest size of an archive, packed or unpacked."""
@@ -389,7 +398,7 @@ class SplitParams(Section):
     """Fraction of the training images that becomes the test split, if the source has none."""
     method: Literal["stratified", "stable"]
     """`stratified`: random, with equal class shares; `stable`: by a hash of the pixels, so that new images move no old one."""
-    folds: Annotated[int, Field(ge=2)] | None
+    folds: Annotated[int, Field(ge=2, le=1000)] | None
     """Number of folds for cross-validation, of which `fold` is the validation split; null: `val_fraction` decides."""
     fold: Annotated[int, Field(ge=0)]
     """Fold to validate on, counted from 0."""
@@ -399,6 +408,12 @@ class SplitParams(Section):
     """Duplicate images: `group` keeps them in one split, `drop` keeps one, `report` only lists them, `fail` stops."""
     near_distance: Annotated[int, Field(ge=0, le=64)] | None
     """Largest number of differing hash bits, of 256, between near duplicates of 32 px or more; null: only equal pixels."""
+    seed: Seed | None = None
+    """Seed of the split alone, so that trainings with other `base.seed` are measured on the same images; null: `base.seed`."""
+
+    def seed_or(self, base: int) -> int:
+        """Return the seed of the split, which is `base.seed` unless it has one of its own."""
+        return base if self.seed is None else self.seed
 
 
 # Arguments of Lightning's Trainer that train.trainer does not take: what to do instead. TrainerArguments has all others.
@@ -473,9 +488,7 @@ class TrainerArguments(Section):
             if name in NOT_PASSED_ON:
                 raise ValueError(f"train.trainer.{name}: cannot be set here; {NOT_PASSED_ON[name]}")
             if name not in cls.model_fields:
-                known = [*cls.model_fields, *NOT_PASSED_ON]
-                near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-                hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(cls.model_fields)}"
+                hint = nearest(str(name), [*cls.model_fields, *NOT_PASSED_ON], f"it takes {listed(cls.model_fields)}")
                 raise ValueError(f"train.trainer.{name}: Lightning's Trainer takes no such argument; {hint}")
         return value
 
@@ -620,11 +633,11 @@ class EvaluateParams(Section):
     """`bf16-mixed`: faster on hardware that supports it; `auto`: that, if it is faster here and predicts the same."""
     threshold: Threshold | None = None
     """Of a binary or multi-label model: probability above which a class is predicted; null: 0.5."""
-    ece_bins: PositiveInt
+    ece_bins: SmallInt
     """Number of confidence bins of the expected calibration error and the reliability plot."""
     metrics: Metrics
     """Further metrics, as in `train.metrics`; written to metrics.json."""
-    num_images: PositiveInt
+    num_images: SmallInt
     """Number of images on each sheet of sample images."""
 
 
@@ -649,7 +662,7 @@ class PredictParams(Section):
     """Also write the input of the last layer for each image, (images, features) float32, to embeddings.npy."""
     max_bad: Annotated[int, Field(ge=0)]
     """Unreadable images to skip and name; with more of them predict fails."""
-    max_pixels: PositiveInt
+    max_pixels: Limit
     """Images with more pixels count as unreadable."""
 
 
@@ -664,21 +677,21 @@ class HardwareParams(Section):
         | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
     )
     """Number of devices to train on, or the GPUs themselves, counted from 0, such as `[0, 2]`."""
-    num_nodes: PositiveInt
+    num_nodes: SmallInt
     """Number of machines to train on."""
     strategy: Annotated[str, Field(min_length=1)]
     """How processes train together: `auto`, `ddp`, or `ddp_find_unused_parameters_true` where a step leaves parameters out."""
-    rank_timeout_seconds: PositiveFloat
+    rank_timeout_seconds: Duration
     """With several devices: stop if one of the processes is stopped for this long; one that has died is noticed in any case."""
-    worker_timeout_seconds: PositiveFloat
+    worker_timeout_seconds: Duration
     """Stop if the data loader's workers, threads or processes, deliver no batch for this long."""
-    num_workers: Literal["auto"] | Annotated[int, Field(ge=0)]
+    num_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)]
     """Workers that read and augment images: threads, or processes for torchvision's transforms; `auto`: as many as help."""
     cache_images: Literal["auto"] | bool
     """Keep decoded images in memory, on the GPU where possible; `auto`: if they fit into a quarter of it."""
     progress_refresh: Annotated[int, Field(ge=0)] | None = None
     """Steps between updates of the progress bar; null: four updates a second; 0: no bar, one line per epoch."""
-    states_max_days: PositiveFloat | None = 30.0
+    states_max_days: Duration | None = 30.0
     """Remove the state of an unfinished training that was not resumed for so many days; null: never."""
     states_max_share: Annotated[float, Field(gt=0, le=1)] | None = 0.5
     """Remove the oldest of these states if all take more of the disk space that is free without them, none of the last day."""
@@ -754,11 +767,11 @@ class TuneParams(Section):
     """Class of optuna.pruners, such as `MedianPruner`, that stops unpromising trials early; null: no pruning."""
     seed: Seed
     """Seed of the sampler; with one job an interrupted search continues with the same trials."""
-    timeout_minutes: PositiveFloat | None
+    timeout_minutes: Duration | None
     """Start no trial later than this after the command began; null: only `trials` limits the search."""
     storage: Annotated[str, Field(min_length=1)] | None
     """Database URL or journal file of the study, which several machines can share; null: a file in `search/`."""
-    jobs: PositiveInt
+    jobs: SmallInt
     """Number of parallel trials; each has its own GPUs and a share of the cores."""
 
     @property

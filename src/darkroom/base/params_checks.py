@@ -3,11 +3,10 @@
 Each function takes the checked types of `params` and raises a `ValueError` that begins with the key.
 """
 
-import difflib
 import re
 from collections.abc import Iterable
 
-from darkroom.base.errors import warn
+from darkroom.base.errors import listed, nearest, warn
 from darkroom.base.params import (
     BINARY,
     EVALUATED,
@@ -235,6 +234,7 @@ def _check_metric_names(key: str, names: Iterable[str], taken: tuple[str, ...]) 
 
 
 def _hint(metric: str, known: list[str]) -> str:
-    names = {name.removeprefix("val/"): name for name in known}  # the prefix alone makes no name similar
-    near = difflib.get_close_matches(metric.removeprefix("val/"), names, n=1, cutoff=0.5)
-    return f"did you mean '{names[near[0]]}'?" if near else f"use one of {', '.join(known)}, or add it to train.metrics"
+    prefix, _, name = metric.rpartition("/")  # which alone makes no name similar
+    names = [each.removeprefix(f"{prefix}/") for each in known if each.startswith(f"{prefix}/")]
+    otherwise = f"use one of {listed(known)}, or add it to train.metrics"
+    return nearest(name, names, otherwise, f"'{prefix}/{{}}'")

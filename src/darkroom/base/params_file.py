@@ -1,7 +1,6 @@
 """Reading and checking params.yaml: YAML 1.2, checked as a whole, each mistake explained on one line."""
 
 import copy
-import difflib
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent
 
 from darkroom.base import renamed
-from darkroom.base.errors import InputError, warn
+from darkroom.base.errors import InputError, listed, nearest, warn
 from darkroom.base.params import PATTERNS, Params
 from darkroom.base.params_checks import check_combinations
 
@@ -34,8 +33,64 @@ def load_params(path: Path) -> Params:
     InputError
         Naming the file and the key or line, and for an unknown key the new name or the nearest known one.
     """
-    name = os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
-    return check_params(read_yaml(path), name)
+    return check_params(read_yaml(path), _shown_file(path))
+
+
+def load_sections(path: Path, *needed: str) -> Params:
+    """Read params.yaml for a command that needs some sections; a mistake in another one is an error only where it is used.
+
+    Raises
+    ------
+    InputError
+        As `load_params`, for a mistake in one of these sections.
+    """
+    content, name = read_yaml(path), _shown_file(path)
+    try:
+        return check_params(content, name)
+    except InputError as error:
+        place = str(error).removeprefix(f"{name}: ").partition(":")[0].partition(".")[0]
+        valid = _valid_sections(content) if isinstance(content, dict) else {}
+        if place in needed or not all(section in valid for section in needed) or not _names_section(place, content):
+            raise
+        warn(f"{error}; this command does not need it")
+        # A mistake in how sections go together is counted as one of the section that is named.
+        params = _Sections.model_construct(None, **{each: valid[each] for each in valid if each != place})
+        params._fault = str(error)
+        return params
+
+
+def _shown_file(path: Path) -> str:
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _names_section(place: str, content: dict[str, Any]) -> bool:
+    """Return whether a message is about a section, not about the file as a whole."""
+    return place in Params.model_fields or place in content
+
+
+def _valid_sections(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the sections without a mistake in themselves."""
+    valid = {}
+    for section, field in Params.model_fields.items():
+        kind = field.annotation
+        assert isinstance(kind, type)
+        assert issubclass(kind, BaseModel)
+        try:
+            valid[section] = kind.model_validate(content.get(section))
+        except ValidationError:
+            continue
+    return valid
+
+
+class _Sections(Params):
+    """Those sections of params.yaml that have no mistake; using another one is an error that says what is wrong with it."""
+
+    _fault: str = ""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in Params.model_fields:
+            raise InputError(self._fault)
+        return super().__getattr__(name)  # type: ignore[misc]
 
 
 class _NoAliases(Composer):
@@ -184,5 +239,4 @@ def _nearest_key(location: list[str | int]) -> str:
         while members and not (isinstance(members[0], type) and issubclass(members[0], BaseModel)):
             members = [*getattr(members[0], "__args__", ()), *members[1:]]
         section = members[0]
-    near = difflib.get_close_matches(str(location[-1]), section.model_fields, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known keys here: {', '.join(section.model_fields)}"
+    return nearest(str(location[-1]), section.model_fields, f"known keys here: {listed(section.model_fields)}")

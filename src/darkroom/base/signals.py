@@ -1,14 +1,76 @@
 """Signals that ask a command to end."""
 
+import multiprocessing
 import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from darkroom.base.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+# How long a wait for images may last once a signal came, and how often that is looked at.
+MOST_WAITED, LOOKED_AT = 1.0, 0.5
+Result = TypeVar("Result")
+_waiting_since: list[float] = []
 
 
 def interrupt(number: int, _: FrameType | None) -> NoReturn:
     """Raise Interrupted where the main thread is."""
     raise Interrupted(number)
+
+
+def interruptible(work: Callable[[], Result]) -> Result:
+    """Return what `work` returns, so that a signal ends the wait for it.
+
+    Python handles signals in the main thread, between two of its own instructions: code in C that decodes an image would hold it
+    for seconds. There the work is done in a thread of its own (in 0.1 ms more), which is left behind when a signal comes.
+    """
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or multiprocessing.parent_process() is not None:
+        return work()
+    results: list[Result] = []
+    errors: list[BaseException] = []
+    is_done = threading.Event()
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            is_done.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    is_done.wait()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Mark that the main thread waits for images, which `end_waiting` may end."""
+    _waiting_since.append(time.monotonic())
+    try:
+        yield
+    finally:
+        _waiting_since.pop()
+
+
+def end_waiting(number: int, message: str) -> None:
+    """Raise Interrupted in the main thread as soon as it waits for images for a second; until then it works on.
+
+    So a training ends after its step if that goes on, and at once if images take long to decode.
+    """
+
+    def look(*_: object) -> None:
+        if _waiting_since and time.monotonic() - _waiting_since[-1] > MOST_WAITED:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise Interrupted(number, message)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, LOOKED_AT, LOOKED_AT)

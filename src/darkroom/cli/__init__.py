@@ -52,13 +52,12 @@ def dispatch(arguments: list[str]) -> None:
     name = arguments[0]
     with refused_by_dvc(arguments):
         if name not in COMMANDS:
-            from darkroom.base.command import nearest
-            from darkroom.base.errors import InputError
+            from darkroom.base.errors import InputError, nearest
 
             known = f"there are {', '.join(COMMANDS)}"
             if name.startswith("-"):
-                raise InputError(f"{name}: unknown flag; " + nearest(name, ["--help"], "'{}'", known))
-            raise InputError(f"{name or repr(name)}: unknown command; " + nearest(name, COMMANDS, "'./darkroom {}'", known))
+                raise InputError(f"{name}: unknown flag; " + nearest(name, ["--help"], known))
+            raise InputError(f"{name or repr(name)}: unknown command; " + nearest(name, COMMANDS, known, "'./darkroom {}'"))
         import_module(f"darkroom.cli.{name}").main(arguments[1:])
 
 

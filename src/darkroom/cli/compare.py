@@ -1,11 +1,11 @@
 """./darkroom compare: how two versions differ; a version is a Git revision, an experiment, or `workspace`."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from darkroom.base import paths
-from darkroom.base.command import nearest
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, nearest
 from darkroom.cli import parser_of
 
 SHOWN = 20
@@ -29,7 +29,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the complete list to a file")
     chosen = parser.parse(arguments)
     if chosen.what not in COMPARISONS:
-        hint = nearest(chosen.what, COMPARISONS, "'./darkroom compare {} …'", "did you mean './darkroom compare data …'?")
+        hint = nearest(
+            chosen.what,
+            COMPARISONS,
+            f"did you mean './darkroom compare data {shlex.quote(chosen.what)}'?",
+            "'./darkroom compare {} HEAD'",
+        )
         raise InputError(f"{chosen.what}: cannot be compared; {hint}")
     if chosen.before is None:
         raise InputError(f"REV: is missing; './darkroom compare {chosen.what} HEAD' compares HEAD with the workspace")

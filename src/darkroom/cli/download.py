@@ -1,5 +1,6 @@
 """./darkroom download: the checksum of an archive, before the stage download reads it."""
 
+import shlex
 from pathlib import Path
 
 from darkroom.base.errors import InputError
@@ -25,10 +26,11 @@ def main(arguments: list[str]) -> None:
         raise InputError("--checksum: is missing; run './darkroom download --checksum ARCHIVE', or 'dvc repro download'")
 
     from darkroom.base import paths
-    from darkroom.base.params_file import load_params
+    from darkroom.base.params_file import load_sections
+    from darkroom.experiments.presets import override_text
     from darkroom.sources.fetch import checksum, shown_archive
 
-    params = load_params(paths.PARAMS).download
+    params = load_sections(paths.PARAMS, "download").download
     if archive:
         # Paths on the command line are relative to the current folder, those in params.yaml to the repository.
         where = str(Path(archive).resolve()) if Path(archive).exists() else archive
@@ -36,6 +38,7 @@ def main(arguments: list[str]) -> None:
     if params.archive is None:
         raise InputError("params.yaml: download.archive: is null; set it to a path or an address, or name one after --checksum")
     digest = checksum(params)
-    chosen = f" -S download.source=archive -S download.archive={params.archive}" if archive else ""
+    settings = ["download.source=archive", f"download.archive={override_text(params.archive)}"] if archive else []
+    words = [word for setting in [*settings, f"download.sha256={digest}"] for word in ("-S", setting)]
     print(f"{digest}  {shown_archive(params)}")
-    print(f"If that is the archive you mean: dvc exp run{chosen} -S download.sha256={digest}")
+    print(f"If that is the archive you mean: dvc exp run {shlex.join(words)}")

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, listed, nearest, nearest_path
 from darkroom.cli import parser_of
-from darkroom.cli.predict import MODEL_HELP, check_place, nearest_path, open_model
+from darkroom.cli.predict import MODEL_HELP, check_place, open_model
 
 if TYPE_CHECKING:
     from darkroom.base.params import DownloadParams, Params
@@ -39,13 +39,13 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
-    from darkroom.base.params_file import load_params
+    from darkroom.base.params_file import load_sections
 
     if chosen.out is not None:
         if chosen.out.suffix != ".json":
             raise InputError(f"--out: {chosen.out} does not end with .json; name a .json file")
         check_place(chosen.out)
-    params = load_params(paths.PARAMS)
+    params = load_sections(paths.PARAMS, "base", "evaluate", "hardware")
     about: dict[str, Any] = {}
     with ExitStack() as stack:
         if chosen.data is None:
@@ -92,7 +92,8 @@ def _of_other_data(
     from darkroom.inference.predictor import Predictor
 
     predictor = Predictor.load(lambda: open_model(model, params, "evaluate"), params, "evaluate")
-    pack = pack_images(source.model_copy(update={"resize": predictor.model.card.preprocessing.resize}), folder)
+    kept = {"resize": predictor.seen.resize, "format": predictor.seen.stored or "encoded"}
+    pack = pack_images(source.model_copy(update=kept), folder)
     images, left_out = known_images(pack, predictor.model, data, split)
     if left_out:
         told = ", ".join(f"{name} ({count})" for name, count in left_out.items())
@@ -115,8 +116,10 @@ def source_of(data: str, download: "DownloadParams", split: str | None) -> "Down
     if not path.exists():
         raise InputError(f"--data: {data} does not exist; {nearest_path(data, 'name a folder, a table or an archive')}")
     unset: dict[str, Any] = {"manifest": None, "parts": [], "more_archives": [], "archive": None, "sha256": None, "dataset": None}
-    usual = Columns(path=None, label=None, group=None, split="split" if split else None, separator=None)
-    columns = download.columns if download.manifest else usual
+    usual = Columns(path=None, label=None, group=None, split=None, separator=None)
+    known = download.columns if download.manifest else usual
+    # Without --split all images are measured, whatever the table says of them.
+    columns = known.model_copy(update={"group": False, "split": (known.split or None) if split else False})
     base = download.model_copy(update=unset | {"columns": columns, "format": "encoded"})
     if path.is_dir():
         return base.model_copy(update={"source": "folder", "folder": str(path)})
@@ -147,7 +150,6 @@ def known_images(pack: "Pack", model: "Published", data: str, split: str | None)
     """
     import numpy as np
 
-    from darkroom.base.command import nearest
     from darkroom.data.labels import count_labels, is_multilabel, matching, relabelled
     from darkroom.inference.evaluate import Images
 
@@ -166,7 +168,6 @@ def known_images(pack: "Pack", model: "Published", data: str, split: str | None)
     unknown = {name: count for name, place, count in zip(pack.classes, places, counts, strict=True) if place is None and count}
     if not is_known.any():
         first, known = next(iter(unknown)), model.card.classes
-        listed = f"it knows {', '.join(known[:5])}{', …' if len(known) > 5 else ''}"
-        hint = nearest(first, known, "'{}'", listed)
+        hint = nearest(first, known, f"it knows {listed(known)}")
         raise InputError(f"--data: the model knows no class of {data}, such as '{first}'; {hint}")
     return Images(pack, rows[is_known], labels), unknown

@@ -16,11 +16,11 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
-    from darkroom.base.params_file import load_params
+    from darkroom.base.params_file import load_sections
     from darkroom.data.pack import Pack
     from darkroom.data.split_file import Split
 
-    params = load_params(paths.PARAMS)
+    params = load_sections(paths.PARAMS, "base", "train", "hardware")
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)
     pack.withhold(split.rows["test"])

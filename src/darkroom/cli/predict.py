@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, nearest_path
 from darkroom.cli import parser_of
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
-    from darkroom.base.params_file import load_params
+    from darkroom.base.params_file import load_sections
     from darkroom.reporting.predictions import check_out, write_predictions
 
     if chosen.out is not None:
         check_out(chosen.out)
         check_place(chosen.out)
-    params = load_params(paths.PARAMS)
+    params = load_sections(paths.PARAMS, "base", "predict", "hardware")
 
     from darkroom.inference.inputs import predict_inputs
 
@@ -69,10 +69,10 @@ def check_place(out: Path) -> None:
         Naming the folder.
     """
     from darkroom.base import paths
-    from darkroom.base.params_file import read_yaml
+    from darkroom.base.nested import read_stages
 
     place = out.resolve()
-    listed = [out for stage in read_yaml(paths.PIPELINE)["stages"].values() for out in stage.get("outs", [])]
+    listed = [out for stage in read_stages(paths.PIPELINE).values() for out in stage.get("outs", [])]
     folders = [paths.ROOT / (next(iter(out)) if isinstance(out, dict) else out) for out in listed]
     for folder in (*folders, paths.MODELS):
         if place.is_relative_to(folder.resolve()):
@@ -179,13 +179,3 @@ def _open_file(name: str, path: Path, params: "Params", command: str) -> "Publis
         }
     )  # fmt: skip
     return Published(built.network.eval(), card, name)
-
-
-def nearest_path(name: str, otherwise: str) -> str:
-    """Return `did you mean …?` with the path in the same folder whose name is nearest, else `otherwise`."""
-    from darkroom.base.command import nearest
-
-    path = Path(name).expanduser()
-    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-    shown = f"{path.parent}/" if str(path.parent) != "." else ""
-    return nearest(path.name, beside, f"'{shown}{{}}'", otherwise)

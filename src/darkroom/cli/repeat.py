@@ -19,7 +19,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("presets", nargs="*", metavar="PRESET", help="of conf/, or the path of a .yaml file; later ones win")
     parser.add_argument("-S", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="as in 'dvc exp run'")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--seeds", type=int, metavar="N", help="N seeds, from base.seed on; the split changes with them")
+    seeds = "N seeds, from base.seed on; the split changes with them unless split.seed is set"
+    which.add_argument("--seeds", type=int, metavar="N", help=seeds)
     which.add_argument("--folds", type=int, metavar="N", help="all N folds")
     parser.add_argument("--name", default="repeat", help="first part of the experiments' names (default: repeat)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at the same time (default: 1)")
@@ -38,6 +39,10 @@ def main(arguments: list[str]) -> None:
 
     from darkroom.experiments.repeat import repeat, repetitions, summary
 
+    if chosen.seeds:
+        fixed = f"all are measured on the images of split.seed {params.split.seed}"
+        own = "each has a split of its own; -S split.seed=0 measures all on the same images"
+        print(f"repeat: {chosen.seeds} seeds: {own if params.split.seed is None else fixed}", flush=True)
     runs = repetitions(chosen.name, params, seeds=chosen.seeds, folds=chosen.folds)
     logs = paths.logs_dir() / "repeat"
     metrics = repeat(content, runs, params, repository=paths.ROOT, logs=logs, jobs=chosen.jobs)

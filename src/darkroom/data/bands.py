@@ -7,16 +7,20 @@ import importlib
 import io
 import warnings
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import BandNumber, DownloadParams, NumBands, Section
-from darkroom.data.images import FORMATS, NPY_START, Decoded, ImageError, decode, image_errors
-from darkroom.data.tiff import TiffHeader, read_tiff_header
+from darkroom.data.decoding.bounds import PNG_START, check_bounds, png_chunks
+from darkroom.data.decoding.jpeg import START
+from darkroom.data.decoding.orientation import orientation, turned
+from darkroom.data.decoding.tiff import TiffHeader, read_tiff_header
+from darkroom.data.images import FORMATS, NPY_START, Decoded, ImageError, check_format, decode, image_errors, load
 
 DType = Literal["uint8", "uint16", "float32"]
 # How values are stored, and by what the network's images are divided.
@@ -25,17 +29,7 @@ STORED: dict[DType, str] = {"uint8": "|u1", "uint16": "<u2", "float32": "<f4"}
 CONVERTED: dict[str, DType] = {"float16": "float32", "int16": "float32", "float64": "float32"}
 # Pillow's modes whose values are the bands of the file.
 MODES = ("L", "LA", "RGB", "RGBA", "RGBX", "I;16", "I;16L", "I;16B", "F")
-# What each value of the tag Orientation needs: transposed, then mirrored along these axes.
-ORIENTATIONS = {
-    2: (False, (1,)),
-    3: (False, (0, 1)),
-    4: (False, (0,)),
-    5: (True, ()),
-    6: (True, (1,)),
-    7: (True, (0, 1)),
-    8: (True, (0,)),
-}
-PNG_START = b"\x89PNG"
+MOST_PAGES = 17  # one more than a file may have bands
 
 
 class Bands(Section):
@@ -147,6 +141,7 @@ def _checked_grey_or_rgb(decoded: Decoded) -> Decoded:
 
 
 def _read_bands(data: bytes, max_pixels: int, bands: Bands) -> Decoded:
+    check_bounds(data)
     tiff = read_tiff_header(data)
     conversions: list[str] = []
     if data.startswith(NPY_START):
@@ -155,7 +150,9 @@ def _read_bands(data: bytes, max_pixels: int, bands: Bands) -> Decoded:
         image = _read_tiff(data, tiff, max_pixels)
     elif data.startswith(PNG_START) and data[24:25] == b"\x10" and data[25:26] != b"\0":
         _check_pixels(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]), max_pixels)
-        image = _library("imagecodecs").png_decode(data)
+        image = turned(_library("imagecodecs").png_decode(data), _png_orientation(data))
+    elif data.startswith(START) and "cmyk" not in (decoded := decode(data, max_pixels)).conversions:
+        image = decoded.image
     else:
         image = _read_with_pillow(data, max_pixels, conversions)
     return _stored_type(bands.select(image), conversions)
@@ -210,12 +207,13 @@ def _read_tiff(data: bytes, tiff: TiffHeader, max_pixels: int) -> NDArray[Any]:
     with _library("tifffile").TiffFile(io.BytesIO(data)) as file:
         pages = [file.pages[0]]
         if tiff.bands == 1:
-            pages = [page for page in file.pages if page.shape == pages[0].shape]
+            pages = [page for page in islice(file.pages, MOST_PAGES) if page.shape == pages[0].shape]
             _check_pixels(tiff.width, tiff.height * len(pages), 16 * max_pixels)
         parts = [_bands_last(page.asarray(), page.axes) for page in pages]
     image = np.concatenate(parts, axis=2)
-    is_transposed, mirrored = ORIENTATIONS.get(tiff.orientation, (False, ()))
-    return np.flip(image.swapaxes(0, 1) if is_transposed else image, mirrored)
+    if tiff.photometric == 0 and image.dtype.kind == "u":
+        image = np.subtract((1 << tiff.bits[0]) - 1, image, dtype=image.dtype)  # 0 is white
+    return turned(image, tiff.orientation)
 
 
 def _bands_last(values: NDArray[Any], axes: str) -> NDArray[Any]:
@@ -227,14 +225,18 @@ def _bands_last(values: NDArray[Any], axes: str) -> NDArray[Any]:
 def _read_with_pillow(data: bytes, max_pixels: int, conversions: list[str]) -> NDArray[Any]:
     with warnings.catch_warnings(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
         warnings.simplefilter("ignore")
-        _check_pixels(image.width, image.height, max_pixels)
+        check_format(image, max_pixels)
         if image.format != "MPO" and getattr(image, "is_animated", False):
             conversions.append("animation")
         if image.mode not in MODES:
             raise ImageError(f"has pixels of Pillow's mode {image.mode}, which are no bands; save it as a TIFF or a .npy array")
-        image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(image)
+        number, _ = load(image)
+        return turned(np.asarray(image), number)
+
+
+def _png_orientation(data: bytes) -> int:
+    found = {name: data[start:end] for name, start, end in png_chunks(data) if name in (b"eXIf", b"iTXt")}
+    return orientation(found.get(b"eXIf"), found.get(b"iTXt"))
 
 
 def _library(name: str) -> Any:

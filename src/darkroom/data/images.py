@@ -3,17 +3,21 @@
 import io
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from simplejpeg import decode_jpeg, decode_jpeg_header
+from PIL import Image, UnidentifiedImageError
 
 from darkroom.base.errors import InputError, one_line
-from darkroom.data.tiff import read_tiff_header
+from darkroom.base.signals import interruptible
+from darkroom.data.decoding.bounds import MOST_PIXELS, PNG_START, ImageError, check_bounds
+from darkroom.data.decoding.jpeg import read_jpeg
+from darkroom.data.decoding.orientation import TAG, orientation, turned
+from darkroom.data.decoding.pixels import pixels_of, scale_transparency
+from darkroom.data.decoding.tiff import TiffHeader, read_tiff_header
+
+__all__ = ["ImageError"]
 
 ImageArray = NDArray[Any]
 """(H, W), or (H, W, C): uint8, and with `download.channels` also uint16 or float32."""
@@ -23,28 +27,10 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 LOSSY_FORMATS = ("JPEG", "MPO", "WEBP", "AVIF")
 JPEG_QUALITY = 90
-# A JPEG that will be resized is decoded to at least this many times the wanted size.
-MIN_REDUCTION = 2
-JPEG_START = b"\xff\xd8\xff"
+PNG_GREY_ALPHA = 4
 NPY_START = b"\x93NUMPY"
-# Either may hold the orientation of the camera, which only Pillow reads.
-METADATA = (b"Exif\0\0", b"tiff:Orientation")
-# Colour spaces of a JPEG that simplejpeg decodes, and what each becomes, in its own words.
-PLAIN_JPEGS = {"YCbCr": "RGB", "Gray": "GRAY"}
-# Pillow's modes of at most 8 bits per channel, and the conversion that each needs.
-KINDS = {
-    **{"L": "", "RGB": "", "RGBX": "", "1": "1_bit", "P": "palette", "PA": "palette"},
-    **{"LA": "alpha", "La": "alpha", "RGBA": "alpha", "RGBa": "alpha"},
-    **{"CMYK": "cmyk", "YCbCr": "ycbcr", "LAB": "lab", "HSV": "hsv"},
-}
-GREY_MODES = ("1", "L", "LA", "La")
-
 # `decode` checks `max_pixels` instead, before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
-
-
-class ImageError(Exception):
-    """An image cannot be used; the message is the reason and follows the name of the image."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +58,18 @@ def decode(data: bytes, max_pixels: int, side: int | None = None) -> Decoded:
     The conversions, by the names under which data/raw/dataset.json counts them:
 
     - `1_bit`: black and white become 0 and 255.
-    - `16_bit`: grey values are divided by 257, so that 65535 always becomes 255. (Of 16-bit colour Pillow returns the high
-      byte; that is not counted.)
+    - `16_bit`: grey values are divided by 257, so that 65535 always becomes 255. (Of 16-bit colour, or grey with alpha, Pillow
+      returns the high byte; that is not counted.)
+    - `12_bit`: a TIFF of 12 bits; its 4095 becomes 255.
+    - `12_bits_in_16`: counted beside `16_bit` if no value is above 4095: the image becomes nearly black.
     - `float`: values from 0 to 1 become 0 to 255; an image with other values is refused, since their scale is unknown.
     - `palette`: becomes RGB, or grey if all its colours are grey.
     - `alpha`: the image is composited on white.
     - `cmyk` (and `ycbcr`, `lab`, `hsv`): become RGB by Pillow's formula; colour profiles are not applied.
     - `exif_rotated`: rotated or mirrored to the orientation in EXIF, else in XMP. Damaged EXIF is ignored.
     - `animation`: only the first frame or page is used.
+
+    Where a TIFF says that 0 is white, its values are inverted.
 
     Parameters
     ----------
@@ -98,13 +88,7 @@ def decode(data: bytes, max_pixels: int, side: int | None = None) -> Decoded:
     """
     if not data:
         raise ImageError("is empty")
-    plain = _decode_plain_jpeg(data, max_pixels, side)
-    if plain is not None:
-        return Decoded(plain, lossy=True)
-    _refuse_bands(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return image_errors(lambda: _decode(data, max_pixels, side))
+    return image_errors(lambda: _decode(data, max_pixels, side))
 
 
 def convert(image: Image.Image) -> Decoded:
@@ -130,9 +114,9 @@ def encode(image: ImageArray, *, lossy: bool = False) -> bytes:
 
 
 def image_errors(work: Callable[[], Decoded]) -> Decoded:
-    """Return what `work` does, with its exceptions as an `ImageError`."""
+    """Return what `work` does, with its exceptions as an `ImageError`; a signal ends the wait for it."""
     try:
-        return work()
+        return interruptible(work)
     except (ImageError, InputError, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -142,97 +126,92 @@ def image_errors(work: Callable[[], Decoded]) -> Decoded:
         raise ImageError(f"is damaged ({one_line(error)[:100]})") from error
 
 
-def _refuse_bands(data: bytes) -> None:
+def check_format(image: Image.Image, max_pixels: int) -> None:
+    """Refuse an opened image with too many pixels, of any format or of its own."""
+    most = min(max_pixels, MOST_PIXELS.get(str(image.format), max_pixels))
+    if image.width * image.height > most:
+        limit = f"max_pixels ({most})" if most == max_pixels else f"the {most} that are decoded of {image.format}"
+        raise ImageError(f"has {image.width} x {image.height} pixels, more than {limit}")
+
+
+def _orientation_of(image: Image.Image) -> int:
+    info = image.info
+    exif = info.get("exif")
+    if exif is None and "Raw profile type exif" in info:
+        exif = _unhexed(info["Raw profile type exif"])
+    found = orientation(exif, info.get("XML:com.adobe.xmp") or info.get("xmp"))
+    if image.format != "TIFF":
+        return found
+    tags = image.getexif()
+    number = tags.setdefault(TAG, found)
+    return number if number in range(2, 9) else 1
+
+
+def load(image: Image.Image) -> tuple[int, bool]:
+    """Load the pixels of an image; return the orientation by which they must still be turned, and whether it is one at all."""
+    if image.format == "TIFF":
+        is_turned = _orientation_of(image) != 1
+        image.load()
+        return 1, is_turned
+    image.load()
+    number = _orientation_of(image)
+    return number, number != 1
+
+
+def _unhexed(profile: str) -> bytes:
+    try:
+        return bytes.fromhex("".join(profile.split("\n")[3:]))
+    except ValueError:
+        return b""
+
+
+def _refuse_bands(data: bytes, tiff: TiffHeader | None) -> None:
     """Refuse what would lose bands: arrays, and TIFFs with more bands than colours and alpha."""
     if data.startswith(NPY_START):
         raise ImageError("is a NumPy array; set download.channels to the number of its bands")
-    tiff = read_tiff_header(data)
     if tiff and not tiff.is_colour:
         raise ImageError(f"has {tiff.bands} bands that are not RGB with alpha; set download.channels to {tiff.bands}")
 
 
-def _decode_plain_jpeg(data: bytes, max_pixels: int, side: int | None) -> ImageArray | None:
-    """Return the pixels that Pillow would, in half the time: libjpeg-turbo decodes in both, here straight into the array.
-
-    None if the image needs a conversion or cannot be read; Pillow then converts it or says what is wrong.
-    """
-    if not data.startswith(JPEG_START) or any(mark in data for mark in METADATA):
-        return None
-    try:
-        height, width, kind, _ = decode_jpeg_header(data)
-        is_reduced = side is not None and min(height, width) >= 2 * MIN_REDUCTION * side
-        if kind not in PLAIN_JPEGS or height * width > max_pixels or is_reduced:
-            return None
-        image: ImageArray = decode_jpeg(data, PLAIN_JPEGS[kind])
-    except ValueError:
-        return None
-    return image[..., 0] if kind == "Gray" else image
-
-
 def _decode(data: bytes, max_pixels: int, side: int | None) -> Decoded:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        if image.width * image.height > max_pixels:
-            raise ImageError(f"has {image.width} x {image.height} pixels, more than max_pixels ({max_pixels})")
+    jpeg = read_jpeg(data, max_pixels, side)
+    if jpeg is not None:
+        number = orientation(jpeg.exif, jpeg.xmp)
+        done = (("cmyk", jpeg.is_cmyk), ("exif_rotated", number != 1))
+        return Decoded(turned(jpeg.image, number), tuple(name for name, is_done in done if is_done), lossy=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _decode_with_pillow(data, max_pixels)
+
+
+def _decode_with_pillow(data: bytes, max_pixels: int) -> Decoded:
+    check_bounds(data)
+    tiff = read_tiff_header(data)
+    _refuse_bands(data, tiff)
+    with _opened(data, tiff) as image:
+        check_format(image, max_pixels)
         conversions = []
         # A JPEG of several images (MPO) is one photo with a depth map or previews.
         if image.format != "MPO" and getattr(image, "is_animated", False):
             conversions.append("animation")
-        lossy = image.format in LOSSY_FORMATS
-        if side is not None:
-            image.draft(None, (MIN_REDUCTION * side, MIN_REDUCTION * side))
-        return replace(_convert(image, conversions), lossy=lossy)
+        if data.startswith(PNG_START):
+            scale_transparency(image, bits=data[24])
+        return _convert(image, conversions, tiff, is_grey=data.startswith(PNG_START) and data[25] == PNG_GREY_ALPHA)
 
 
-def _convert(pil_image: Image.Image, conversions: list[str]) -> Decoded:
-    # Asked first, since Pillow rotates a TIFF when it loads it.
-    rotated = _is_rotated(pil_image)
-    pil_image.load()
-    # In place, so that the image is rotated even where the rest of its EXIF cannot be written back.
-    with suppress(Exception):
-        ImageOps.exif_transpose(pil_image, in_place=True)
-    image = _pixels(pil_image, conversions)
-    return Decoded(image, (*conversions, "exif_rotated") if rotated else tuple(conversions))
-
-
-def _is_rotated(image: Image.Image) -> bool:
+def _opened(data: bytes, tiff: TiffHeader | None) -> Image.Image:
     try:
-        return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
-    except Exception:
-        return False
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        if tiff is None:
+            raise
+        kind = f"{tiff.bands} band(s) of {tiff.bits[0]} bits, photometric {tiff.photometric}"
+        raise ImageError(f"is a TIFF of a kind that cannot be decoded ({kind}); save it with 8 or 16 bits") from None
 
 
-def _pixels(image: Image.Image, conversions: list[str]) -> ImageArray:
-    """Return the pixels as (H, W) or (H, W, 3) uint8, and append the conversions that were needed."""
-    mode = image.mode
-    if mode.startswith("I;16"):
-        conversions.append("16_bit")
-        return ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if mode == "F":
-        conversions.append("float")
-        return _from_float(np.asarray(image))
-    if mode not in KINDS:
-        raise ImageError(f"has pixels of Pillow's mode {mode}, which cannot be converted; save it with 8 or 16 bits per channel")
-    if KINDS[mode]:
-        conversions.append(KINDS[mode])
-    grey = mode in GREY_MODES or (mode in ("P", "PA") and _has_grey_palette(image))
-    if image.has_transparency_data:
-        if KINDS[mode] != "alpha":
-            conversions.append("alpha")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    elif image.mode not in ("L", "RGB"):
-        image = image.convert("RGB")
-    pixels = np.array(image)
-    return np.ascontiguousarray(pixels[..., 0]) if grey and pixels.ndim == 3 else pixels
-
-
-def _from_float(values: NDArray[np.float32]) -> ImageArray:
-    # NaN fails both comparisons.
-    if not (values.min() >= 0 and values.max() <= 1):
-        raise ImageError(f"has floating-point values from {values.min():g} to {values.max():g}; scale them to 0..1")
-    return np.rint(values * 255).astype(np.uint8)
-
-
-def _has_grey_palette(image: Image.Image) -> bool:
-    colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-    return bool((colours == colours[:, :1]).all())
+def _convert(image: Image.Image, conversions: list[str], tiff: TiffHeader | None = None, *, is_grey: bool = False) -> Decoded:
+    number, is_rotated = load(image)
+    made = turned(pixels_of(image, conversions, tiff, is_grey=is_grey), number)
+    if is_rotated:
+        conversions.append("exif_rotated")
+    return Decoded(made, tuple(conversions), image.format in LOSSY_FORMATS)

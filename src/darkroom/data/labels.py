@@ -1,5 +1,6 @@
 """Labels in two forms: class indices (N,) int64, or in a multilabel set (N, K) uint8 with 1 for every class of an image."""
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, TypeGuard
@@ -10,6 +11,24 @@ from numpy.typing import NDArray
 Labels = NDArray[np.int64] | NDArray[np.uint8]
 """Class indices (N,) int64, or (N, K) uint8 in a multilabel set."""
 SEPARATOR = "; "
+# Characters without a width: marks of direction, soft hyphens, byte order marks; joiners, which some scripts need within words.
+INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+IDLE_JOINER = re.compile(r"(?<![^\x00-\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\x00-\x7f])")
+
+
+def clean_name(name: str) -> str:
+    """Return the name of a class or group in the one spelling of all that look the same.
+
+    Accents are composed (NFC; in file names of macOS they are characters of their own), what has no width is left out, and
+    spaces of any kind become one.
+    """
+    return " ".join(IDLE_JOINER.sub("", INVISIBLE.sub("", unicodedata.normalize("NFC", name))).split())
+
+
+def twins(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of names that differ in capitals alone."""
+    first: dict[str, str] = {}
+    return [(known, name) for name in classes if (known := first.setdefault(name.casefold(), name)) != name]
 
 
 def is_multilabel(labels: Labels) -> TypeGuard[NDArray[np.uint8]]:
@@ -71,7 +90,7 @@ def labels_from_arrow(column: Any, num_classes: int, *, multilabel: bool) -> Lab
 def matching(classes: Sequence[str], known: Sequence[str]) -> list[int | None]:
     """Return for each class the place of the same name among the known ones, None if it is unknown.
 
-    Names are compared after Unicode normalisation (NFC): an accent may be a character of its own, as in file names of macOS.
+    Names are compared as `clean_name` writes them.
 
     Raises
     ------
@@ -81,9 +100,9 @@ def matching(classes: Sequence[str], known: Sequence[str]) -> list[int | None]:
     places: dict[str, int] = {}
     for names, out in ((known, places), (classes, dict[str, int]())):
         for place, name in enumerate(names):
-            if out.setdefault(unicodedata.normalize("NFC", name), place) != place:
-                raise ValueError(f"two classes are called '{name}' once accents are written alike")
-    return [places.get(unicodedata.normalize("NFC", name)) for name in classes]
+            if out.setdefault(clean_name(name), place) != place:
+                raise ValueError(f"two classes are called '{name}' once accents and spaces are written alike")
+    return [places.get(clean_name(name)) for name in classes]
 
 
 def relabelled(labels: Labels, places: Sequence[int | None], num_classes: int) -> tuple[NDArray[np.bool_], Labels]:

@@ -79,6 +79,23 @@ class Listing:
     remote: bool = False
 
 
+# What operating systems, storage devices and viewers leave beside images: indices, thumbnails, waste.
+JUNK = frozenset(
+    [
+        *("__macosx", ".ds_store", ".appledouble", ".spotlight-v100", ".trashes", ".fseventsd", ".thumbnails", ".picasa.ini"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir", "#recycle"),
+    ]
+)
+
+
+def junk_of(name: str) -> str | None:
+    """Return what a path with `/` is, or is in, if that is no part of any set: a file or the topmost such folder; else None."""
+    parts = name.split("/")
+    depths = (depth for depth, part in enumerate(parts, 1) if part.casefold() in JUNK or part.startswith("._"))
+    junk = next(depths, None)
+    return None if junk is None else "/".join(parts[:junk])
+
+
 def ordered_classes(names: set[str]) -> list[str]:
     """Return class names sorted by code point; if all are whole numbers, by value, so that 10 follows 9."""
     if all(name.isascii() and name.isdecimal() for name in names):
@@ -100,4 +117,7 @@ def _printable_character(character: str) -> str:
         return "\\\\"
     if character.isprintable():
         return character
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+    # A byte of a file name that is no UTF-8, or half a character, which only text can hold.
+    is_byte = "\udc80" <= character <= "\udcff"
+    encoded = character.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
+    return "".join(f"\\x{byte:02x}" for byte in encoded)

@@ -16,6 +16,7 @@ from darkroom.data.labels import Labels, labels_from_arrow
 from darkroom.data.listing import SPLITS
 from darkroom.data.pack_arrays import Images, map_images, numbers, verify_files
 from darkroom.data.perceptual_hash import HASH_BYTES
+from darkroom.data.stored import Form
 
 SHARD_NAME = "images-{:03d}.bin"
 TASKS = ("multiclass", "multilabel")
@@ -44,6 +45,8 @@ class Pack:
         What `download.channels` and `download.bands` were; None: the images are grey or RGB.
     dtype : str
         uint8; of bands also uint16 or float32.
+    form : str
+        `raw` or `encoded`.
     is_encoded : bool
         Whether the images are stored as encoded files, not as pixels.
     size : (H, W) or None
@@ -67,7 +70,8 @@ class Pack:
         # Files that are stored have the chosen bands alone.
         self._file_bands = Bands(channels=self.channels) if self.bands else None
         self.dtype: DType = dataset.get("dtype", "uint8")
-        self.is_encoded = dataset["format"] == "encoded"
+        self.form: Form = dataset["format"]
+        self.is_encoded = self.form == "encoded"
         self.size: tuple[int, int] | None = None if isinstance(images, list) else (images.shape[1], images.shape[2])
         self.sizes = np.stack([numbers(index["height"]), numbers(index["width"])], axis=1)
         self.labels: Labels = labels_from_arrow(index["label"], len(self.classes), multilabel=dataset["task"] == "multilabel")

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base.errors import RunError
-from darkroom.base.nested import flatten
-from darkroom.base.params_file import read_yaml
+from darkroom.base.nested import flatten, read_stages
 from darkroom.experiments.leases import search_lock
 from darkroom.experiments.overrides import SECTIONS
 from darkroom.experiments.repository import Snapshot, add_to_snapshot, take_snapshot
@@ -61,7 +60,7 @@ def _inputs(slot: Slot, content: dict[str, Any]) -> dict[str, str]:
         for section in SECTIONS
         for key, value in flatten(content.get(section), section)
     }
-    for dependency in read_yaml(slot.folder / "dvc.yaml")["stages"]["train"]["deps"]:
+    for dependency in read_stages(slot.folder / "dvc.yaml")["train"]["deps"]:
         path = slot.folder / dependency
         if dependency.startswith("src/"):
             for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:

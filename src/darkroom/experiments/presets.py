@@ -4,15 +4,15 @@ A preset's value of `section.key` replaces the whole value in params.yaml, also 
 """
 
 import copy
-import difflib
 import math
 import re
 from pathlib import Path
 from typing import Any
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, listed, nearest, warn
 from darkroom.base.params_file import check_params, read_yaml
 
+KEY = re.compile(r"[A-Za-z0-9_./-]+")
 PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 WORDS_WITH_MEANING = ("null", "true", "false", "nan", "inf")
 
@@ -42,8 +42,7 @@ def read_preset(folder: Path, name: str) -> dict[str, dict[str, Any]]:
         if not path.is_file():
             raise InputError(f"{shown}: there is no such file; correct the path")
     elif name not in known:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}"
+        hint = nearest(name, known, f"there are {listed(known)}")
         raise InputError(f"{shown}: there is no such preset; {hint}")
     overlay = read_yaml(path)
     if not isinstance(overlay, dict) or not all(isinstance(section, dict) for section in overlay.values()):
@@ -77,38 +76,60 @@ def set_arguments(content: dict[str, Any], overlays: dict[str, dict[str, dict[st
     Raises
     ------
     InputError
-        If params.yaml is not valid, or would not be with the presets.
+        If params.yaml would not be valid because of the presets.
     """
-    check_params(content)
+    fault = _fault(content, "")
+    if fault:
+        if not isinstance(content, dict) or not all(isinstance(section, dict) for section in content.values()):
+            raise InputError(f"params.yaml{fault}")
+        warn(f"params.yaml{fault}")
     before = content
     merged: dict[str, dict[str, Any]] = {}
     for name, overlay in overlays.items():
         content = overlaid(content, overlay)
-        check_params(content, shown_preset(name))
+        found = _fault(content, "")
+        if found and found != fault:  # one that was there before is params.yaml's; the stage check refuses it
+            raise InputError(f"{shown_preset(name)}{found}")
         merged = overlaid(merged, overlay)
     words = []
     for section, values in merged.items():
         for key, value in values.items():
             # `-S key={…}` would be merged into the old mapping, so that is removed first (docs/decisions/0004); null cannot be.
-            whole = isinstance(value, dict | list) and before[section].get(key) is not None
+            whole = isinstance(value, dict | list) and before.get(section, {}).get(key) is not None
             words += ["-S", f"~{section}.{key}", "-S", f"+{section}.{key}={_word(value)}"] if whole else []
             words += [] if whole else ["-S", f"{section}.{key}={_word(value)}"]
     return words
 
 
+def _fault(content: dict[str, Any], name: str) -> str | None:
+    """Return what is wrong with the content of params.yaml, as a message does after the name of the file."""
+    try:
+        check_params(content, name)
+    except InputError as error:
+        return str(error)
+    return None
+
+
 def _word(value: Any) -> str:
     """Return a value in Hydra's grammar, which `-S` uses: https://hydra.cc/docs/advanced/override_grammar/basic/."""
     if isinstance(value, dict):
+        for key in value:
+            if not KEY.fullmatch(str(key)):
+                raise InputError(f"conf: the key {key!r} cannot be passed through a shell; set it in params.yaml")
         return "{" + ",".join(f"{key}:{_word(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(_word(item) for item in value) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int | float):
-        assert math.isfinite(value)
+        assert isinstance(value, int) or math.isfinite(value)
         return repr(value)
-    if PLAIN.fullmatch(value) and value.lower() not in WORDS_WITH_MEANING:
-        return str(value)
     if re.search(r"[\s'\"\\$`*?]", value):
         raise InputError(f"conf: the text {value!r} cannot be passed through a shell; set it in params.yaml")
-    return f"'{value}'"
+    return override_text(value)
+
+
+def override_text(value: str) -> str:
+    """Return text in Hydra's grammar, for a shell still to be quoted."""
+    is_plain = PLAIN.fullmatch(value) and value.lower() not in WORDS_WITH_MEANING
+    return value if is_plain else "'" + value.replace("'", r"\'") + "'"

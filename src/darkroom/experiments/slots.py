@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from darkroom.base import files
 from darkroom.base.errors import RunError
 from darkroom.base.git import git_output
+from darkroom.base.nested import read_stages
 from darkroom.base.params_file import read_yaml
 from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment, reference
 from darkroom.experiments.yaml_edits import dumped, only_stages, write_params
@@ -146,7 +147,7 @@ class Slot:
         """
         path, yaml = self.folder / "dvc.lock", YAML()
         lock: Any = yaml.load(path.read_text(encoding="utf-8")) if path.is_file() else {"schema": "2.0", "stages": {}}
-        for name, stage in read_yaml(self.folder / "dvc.yaml")["stages"].items():
+        for name, stage in read_stages(self.folder / "dvc.yaml").items():
             outs = [{"path": out, **EMPTY} for out in stage["outs"] if isinstance(out, str)]
             if name not in lock["stages"] and outs:
                 lock["stages"][name] = {"cmd": stage["cmd"], "outs": outs}
@@ -156,7 +157,7 @@ class Slot:
             files.write_text(listing, "[]")
 
     def _drop_other_outputs(self, stages: tuple[str, ...]) -> None:
-        for name, stage in read_yaml(self.folder / "dvc.yaml")["stages"].items():
+        for name, stage in read_stages(self.folder / "dvc.yaml").items():
             if name not in stages:
                 for out in stage.get("outs", []):
                     path = self.folder / (next(iter(out)) if isinstance(out, dict) else out)

@@ -11,6 +11,7 @@ from pathlib import Path
 from darkroom.base.errors import InputError
 from darkroom.base.git import SECONDS, git
 from darkroom.health.findings import Finding, counted, first_of, install_command, installed_version
+from darkroom.health.machine import EDIT_PARAMS
 
 HYDRA = "hydra.enabled"
 NEEDED = {
@@ -28,8 +29,23 @@ Settings = dict[str, tuple[str, str]]
 
 
 def check_pipeline(root: Path) -> Iterator[Finding]:
-    """Check that dvc.yaml can be read and has stages."""
-    yield _stages_file(root, "dvc.yaml", "git checkout HEAD -- dvc.yaml")
+    """Check that dvc.yaml can be read, has stages, and gets dependencies from params.yaml that DVC accepts."""
+    found = _stages_file(root, "dvc.yaml", "git checkout HEAD -- dvc.yaml")
+    yield found
+    if found.mark == "ok":
+        yield _graph(root)
+
+
+def _graph(root: Path) -> Finding:
+    from darkroom.base.nested import read_stages
+    from darkroom.base.params_file import read_yaml
+    from darkroom.precheck.dependencies import check_dependencies
+
+    try:
+        check_dependencies(read_stages(root / "dvc.yaml"), read_yaml(root / "params.yaml"), root)
+    except InputError as error:
+        return Finding("fail", "dvc graph", str(error), EDIT_PARAMS)
+    return Finding("ok", "dvc graph", "what params.yaml names as a dependency exists")
 
 
 def check_results(root: Path) -> Iterator[Finding]:

@@ -64,7 +64,10 @@ class _Record(NamedTuple):
     @classmethod
     def read(cls, name: str, stage: Mapping[str, Any]) -> "_Record":
         deps, outs = ({item["path"]: item["md5"] for item in stage.get(kind, [])} for kind in ("deps", "outs"))
-        return cls(name, stage.get("params", {}).get("params.yaml", {}), deps, outs)
+        params = dict(stage.get("params", {}).get("params.yaml", {}).items())
+        if not all(isinstance(text, str) for text in (name, *deps, *deps.values(), *outs, *outs.values(), *params)):
+            raise TypeError("a name or a hash in it is no text")
+        return cls(name, params, deps, outs)
 
 
 class _Hashes:

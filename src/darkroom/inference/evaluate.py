@@ -78,6 +78,7 @@ def evaluate_images(predictor: Predictor, params: Params, parts: Mapping[str, Im
         multilabel=predictor.model.multilabel,
         allow=params.base.allow_targets,
         decision=predictor.decision,
+        classes=predictor.model.card.classes,
     )
     viewed = params.evaluate.model_dump(include={"batch_size", "tta"})
     predictions = {

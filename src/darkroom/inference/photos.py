@@ -11,20 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, warn
 from darkroom.base.params import PredictParams
-from darkroom.data.bands import Bands, DType, network_values, read_image
+from darkroom.data.bands import Bands, DType, network_values
 from darkroom.data.images import EXTENSIONS, ImageArray, ImageError
+from darkroom.data.listing import junk_of, printable
 from darkroom.data.resizing import Size, Way, fit, height_and_width, resize
+from darkroom.data.stored import Form, read_as_stored
 
 # Bands may also come in arrays.
 ARRAY = ".npy"
 
 
+# Files that are named where some are left out.
+NAMED = 10
+
+
 def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
     """Return the files named, and the images in the folders named and below, sorted by name within a folder.
 
-    In folders, files without an image's ending and hidden files are skipped, and links to folders are not followed.
+    In folders, files without an image's ending, links that lead nowhere or to folders, and what is no file are left out, which a
+    warning says; hidden files are left out without a word.
 
     Raises
     ------
@@ -37,9 +44,12 @@ def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
         raise InputError("predict: one of the paths is empty; name an image or a folder")
     for path in map(Path, chosen):
         if path.is_dir():
-            inside = sorted(_walk(path))
+            left_out: list[tuple[str, str]] = []
+            inside = sorted(_walk(path, left_out))
             if not inside:
-                raise _no_image(path)
+                raise _no_image(path, left_out)
+            if left_out:
+                warn(f"{path}: {_described(left_out)} {'is' if len(left_out) == 1 else 'are'} left out")
             found += inside
         elif path.is_file():
             found.append(path)
@@ -50,17 +60,28 @@ def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
     return found
 
 
+def _described(left_out: list[tuple[str, str]]) -> str:
+    """Return the number of files, and some of their names with the reasons."""
+    named = ", ".join(f"'{printable(name)}' {reason}" for name, reason in sorted(left_out)[:NAMED])
+    more = f", and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
+    return f"{len(left_out)} file{'' if len(left_out) == 1 else 's'} ({named}{more})"
+
+
 def without_arrays(found: Sequence[Path], chosen: Sequence[str | Path]) -> list[Path]:
     """Leave out arrays in folders, which are no images for a model of grey or RGB."""
     named = {Path(path) for path in chosen}
     kept = [path for path in found if path.suffix.lower() != ARRAY or path in named]
     if not kept:
         raise _no_image(Path(chosen[0]))
+    if len(kept) < len(found):
+        told = [(path.name, "is an array, but the model takes images") for path in found if path not in set(kept)]
+        warn(f"predict: {_described(told)} {'is' if len(told) == 1 else 'are'} left out")
     return kept
 
 
-def _no_image(folder: Path) -> InputError:
-    return InputError(f"{folder}: holds no image ({', '.join(EXTENSIONS)}); name another folder")
+def _no_image(folder: Path, left_out: list[tuple[str, str]] | None = None) -> InputError:
+    held = f", only {_described(left_out)}" if left_out else ""
+    return InputError(f"{folder}: holds no image ({', '.join(EXTENSIONS)}){held}; name another folder")
 
 
 # Batches that are read ahead.
@@ -73,7 +94,7 @@ class PhotoReader:
 
     Attributes
     ----------
-    image_size, channels, resize, way, dtype, bands
+    image_size, channels, resize, stored, way, dtype, bands
         As in the model's `Preprocessing`.
     preprocess
         Its steps, which one thread at a time applies.
@@ -82,6 +103,7 @@ class PhotoReader:
     image_size: Size
     channels: int
     resize: int | None = None
+    stored: Form | None = None
     way: Way = "crop"
     dtype: DType = "uint8"
     bands: Bands | None = None
@@ -91,7 +113,7 @@ class PhotoReader:
     @classmethod
     def of(cls, seen: Any, preprocess: Callable[[ImageArray], ImageArray] | None) -> "PhotoReader":
         """Return the reader for a model's `Preprocessing`."""
-        same = ("image_size", "channels", "resize", "way", "dtype", "bands")
+        same = ("image_size", "channels", "resize", "stored", "way", "dtype", "bands")
         return cls(**{name: getattr(seen, name) for name in same}, preprocess=preprocess)
 
     def __call__(self, data: bytes, max_pixels: int) -> ImageArray:
@@ -102,8 +124,9 @@ class PhotoReader:
         ImageError
             If it cannot be read, or has other bands than the training images.
         """
-        whole = None if self.preprocess else max(height_and_width(self.image_size))
-        return self.prepare(read_image(data, max_pixels, self.resize or whole, self.bands).image)
+        side = None if self.preprocess else max(height_and_width(self.image_size))
+        image = read_as_stored(data, max_pixels, side, form=self.stored, resize=self.resize, bands=self.bands)
+        return self.prepare(image)
 
     def prepare(self, image: ImageArray) -> ImageArray:
         """Return the image (height, width, channels) of a decoded one, (H, W) or (H, W, C); errors as above."""
@@ -162,7 +185,8 @@ class Photos:
             while begun:
                 yield from self._made(begun.popleft())
         finally:
-            threads.shutdown(cancel_futures=True)
+            # A signal ends the wait for images that take long to decode.
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _made(self, begun: list[tuple[Path, Future[ImageArray | str]]]) -> Iterator[ImageArray]:
         """Yield the batch, unless none of its images could be read."""
@@ -191,12 +215,27 @@ class Photos:
             return str(error)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, left_out: list[tuple[str, str]], below: str = "") -> Iterator[Path]:
+    """Yield the images in a folder and below, and append names and reasons of what is left out."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or junk_of(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path))
-            elif Path(entry.name).suffix.lower() in (*EXTENSIONS, ARRAY) and entry.is_file():
+                yield from _walk(Path(entry.path), left_out, f"{below}{entry.name}/")
+            elif reason := _why_not(entry):
+                left_out.append((below + entry.name, reason))
+            else:
                 yield Path(entry.path)
+
+
+def _why_not(entry: os.DirEntry[str]) -> str | None:
+    """Return why a file is left out; None if it is an image by its name."""
+    if entry.is_dir():
+        return "is a link to a folder"
+    if not entry.is_file():
+        return "is a broken link" if entry.is_symlink() else "is no regular file"
+    ending = Path(entry.name).suffix
+    if ending.lower() in (*EXTENSIONS, ARRAY):
+        return None
+    return f"is no image by its ending {ending}" if ending else "has no ending"

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from darkroom.base.errors import RunError
 from darkroom.base.params import HardwareParams
+from darkroom.base.signals import waiting
 from darkroom.data.pack import Rows
 from darkroom.data.resizing import height_and_width
 from darkroom.hardware.devices import cores
@@ -56,7 +57,7 @@ def make_loader(
     if readers and isinstance(batches, ImageDataset) and batches.threads_can_share:
         return ThreadLoader(batches, order, num_threads=readers, timeout=timeout, pin_memory=pin_memory)
     # Workers make whole batches, so that images are not sent one by one.
-    return DataLoader(
+    return ProcessLoader(
         batches,
         sampler=order,
         batch_size=None,
@@ -94,6 +95,20 @@ def describe_reading(loader: Loader) -> str:
     once = f", decoded once ({batches.cache.num_bytes / 1e9:.2g} GB of memory at most)" if batches.cache else ""
     plural = "" if readers == 1 else "es" if kind == "process" else "s"
     return f"{stored}{way}, " + (f"{readers} {kind}{plural}" if readers else "by the training process") + once
+
+
+class ProcessLoader(DataLoader[Batch]):
+    """Batches that worker processes make, or the training process; a signal ends the wait for one."""
+
+    def __iter__(self) -> Any:
+        """Yield the batches of one epoch."""
+        batches = super().__iter__()
+        while True:
+            with waiting():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
 
 class ThreadLoader:
@@ -149,7 +164,8 @@ class ThreadLoader:
     def _wait(self, images: Tensor, rows: Rows, parts: Iterable[Future[None]]) -> Batch:
         for part in parts:
             try:
-                part.result(self.timeout or None)
+                with waiting():
+                    part.result(self.timeout or None)
             except TimeoutError:
                 if part.done():  # the reading itself timed out, as on a network file system
                     raise

@@ -1,7 +1,10 @@
 """Which transforms suit the images, tried on a few made-up ones before anything is trained. C channels, H by W pixels."""
 
 import copy
+import random
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,12 +22,18 @@ COLOURS = (
     *("RandomColor", "ColorJitter", "RandomPhotometricDistort", "RandomGrayscale", "HueSaturationValue", "PlanckianJitter"),
     *("RandAugment", "TrivialAugmentWide", "AutoAugment", "AugMix"),
 )
-SIZE = (48, 40)
+# What transforms call the values that they fill in.
+FILLINGS = ("fill", "value", "fill_value", "cval", "mask_value", "fill_mask")
+# After these, images in a composition have another scale.
+CONVERTING = ("ToDtype", "ConvertImageDtype", "ToTensor", "ToFloat")
+SIZE, LARGE = (48, 40), (640, 640)
 TRIES = 4
+# A plain grey image, and how far from 0 noise of normalised images reaches.
+PLAIN, AROUND = 100, 7
 
 
 def check_suitable(transforms: Sequence[Any], key: str, *, channels: int, dtype: str) -> None:
-    """Refuse what normalises, and what does not take images of this number of channels and type of values.
+    """Refuse what normalises, what draws or fills in values of another scale, and what does not take images of this kind.
 
     Parameters
     ----------
@@ -47,6 +56,14 @@ def check_suitable(transforms: Sequence[Any], key: str, *, channels: int, dtype:
                 raise InputError(f"params.yaml: {key}: {name}: is what the network does itself, for every image; delete it")
             if channels not in (1, 3) or dtype != "uint8":
                 _check_bands(leaf, name, key, channels, dtype)
+        if dtype == "uint8" and channels in (1, 3) and not isinstance(transform, Augmentation):
+            parts = list(leaves(transform))
+            if any(type(leaf).__name__ in CONVERTING for leaf in parts):
+                parts = [transform]
+            with _generators_kept():
+                for part in parts:
+                    _check_fillings(part, key)
+                    _check_drawn(part, key, channels)
 
 
 def check_deterministic(transforms: Sequence[Any], key: str, *, channels: int, dtype: str) -> None:
@@ -82,15 +99,71 @@ def _check_bands(leaf: Any, name: str, key: str, channels: int, dtype: str) -> N
     kind = f"{channels} band{'s' if channels > 1 else ''} of {dtype}"
     if name in COLOURS:
         raise InputError(f"params.yaml: {key}: {name}: is for 8-bit grey and RGB, but the images have {kind}; remove it")
-    leaf = copy.deepcopy(leaf)
-    if isinstance(getattr(leaf, "p", None), int | float):
-        leaf.p = 1.0
+    leaf = _always(leaf)
     try:
         for image, made in _tried(leaf, channels, dtype, key):
             _check_values(image, made)
     except Exception as error:
         reason = str(error).removeprefix(f"params.yaml: {key}: {name} ").partition("; ")[0]
         raise InputError(f"params.yaml: {key}: {name}: does not take images of {kind} ({reason}); remove it") from error
+
+
+def _check_fillings(leaf: Any, key: str) -> None:
+    for attribute in FILLINGS:
+        filling = getattr(leaf, attribute, None)
+        values = filling.values() if isinstance(filling, dict) else [filling]
+        for value in (each for one in values for each in (one if isinstance(one, list | tuple) else [one])):
+            if isinstance(value, float) and (not value.is_integer() or not 0 <= value <= 255):
+                where = f"params.yaml: {key}: {type(leaf).__name__}: {attribute}"
+                raise InputError(f"{where}: {value:g} is no value of these images, which have 0 to 255; set a whole number")
+
+
+def _check_drawn(transform: Any, key: str, channels: int) -> None:
+    """Refuse a transform that fails on bytes, or draws numbers around 0: 0, 1, 2 and, as bytes wrap around, 253, 254, 255."""
+    name = type(transform).__name__
+    transform = _always(transform)
+    drawn: set[int] = set()
+    for seed in range(TRIES):
+        made = _of_plain(transform, seed, key, channels)
+        drawn |= set(np.unique(made.numpy()).tolist()) - {PLAIN}
+    low, high = drawn & set(range(AROUND)), drawn & set(range(256 - AROUND, 256))
+    if drawn == low | high and low and high and len(drawn) > 2:
+        raise InputError(
+            f"params.yaml: {key}: {name}: draws numbers around 0, for floating-point images; these have 0 to 255, and would get "
+            f"{', '.join(map(str, sorted(drawn)))}; set it to a fixed value, or remove it"
+        )
+
+
+def _of_plain(transform: Any, seed: int, key: str, channels: int) -> Tensor:
+    """Return what a transform makes of a plain image; of a large one if it cuts more than the small one has."""
+    try:
+        return transform_image(transform, torch.full((channels, *SIZE), PLAIN, dtype=torch.uint8), seed, key)
+    except InputError:
+        return transform_image(transform, torch.full((channels, *LARGE), PLAIN, dtype=torch.uint8), seed, key)
+
+
+@contextmanager
+def _generators_kept() -> Iterator[None]:
+    """Bring the global generators, which transforms draw from, back to where they were; warnings come with use."""
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])
+
+
+def _always(transform: Any) -> Any:
+    """Return a copy of a transform that is applied to every image, with all that are in it."""
+    transform = copy.deepcopy(transform)
+    for each in (transform, *leaves(transform)):
+        for probability in ("p", "probability"):
+            if isinstance(getattr(each, probability, None), int | float):
+                setattr(each, probability, 1.0)
+    return transform
 
 
 def _tried(leaf: Any, channels: int, dtype: str, key: str) -> Iterator[tuple[Tensor, Tensor]]:

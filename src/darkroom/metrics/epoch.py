@@ -76,19 +76,19 @@ class EpochMetrics:
     def metrics(self, gather: Callable[[Any], Any] = lambda value: value) -> dict[str, Tensor]:
         """Return loss, accuracy, balanced_accuracy, f1_macro and the extra metrics of all images added, over all processes.
 
-        A class without images is left out of balanced_accuracy and counts as 0 in f1_macro, as in scikit-learn.
+        A class without images is left out of balanced_accuracy, and one that is never predicted besides out of f1_macro.
         """
         if self.counts is None or self.loss is None:
             return {}
         counts = gather(self.counts).reshape(-1, 3, self.width).sum(0).double().cpu()
         loss = gather(self.loss).reshape(-1).sum().double().cpu()
         (right, actual, predicted), num_right, num_images = self._totals(counts)
-        present, f1 = actual > 0, 2 * right / (actual + predicted).clamp(min=1)
+        present, f1 = actual > 0, 2 * right / (actual + predicted)  # 0 / 0 is NaN
         return {
             "loss": loss / num_images,
             "accuracy": num_right / num_images,
             "balanced_accuracy": (right[present] / actual[present]).mean(),
-            "f1_macro": f1.mean(),
+            "f1_macro": f1.nanmean(),
             **self._further(f1),
             **{name: torch.tensor(value) for name, value in self.extra.values().items()},
         }

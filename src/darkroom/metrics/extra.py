@@ -4,14 +4,14 @@ N images, K classes.
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from darkroom.base.errors import InputError, RunError, described
+from darkroom.base.errors import InputError, RunError, described, is_main_process, warn
 from darkroom.base.params import Target
 from darkroom.metrics.decision import USUAL, Decision
 
@@ -24,18 +24,16 @@ TRIED = 64
 
 
 class ExtraMetrics:
-    """Metrics by name, of all images that were added, over all processes.
+    """Metrics of all images that were added, over all processes.
 
     Parameters
     ----------
-    metrics
-        The metrics, by name.
-    multilabel
-        Whether an image may have any number of classes.
+    metrics, multilabel
+        Metrics by name; whether an image may have any number of classes.
     positive
         Label of the positive class of a binary task: metrics are given its probability (N,) and labels (N,) of 0 and 1.
-    key
-        Key of params.yaml that names them.
+    key, classes
+        Key of params.yaml that names the metrics, and names of the K classes, for messages.
     """
 
     def __init__(
@@ -45,8 +43,11 @@ class ExtraMetrics:
         multilabel: bool = False,
         positive: int | None = None,
         key: str = "train.metrics",
+        classes: Sequence[str] = (),
     ):
         self.metrics, self.multilabel, self.positive, self.key = dict(metrics), multilabel, positive, key
+        self.classes = list(classes)
+        self.said: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.metrics)
@@ -54,7 +55,7 @@ class ExtraMetrics:
     def clone(self) -> "ExtraMetrics":
         """Return the same metrics without images."""
         clones = {name: metric.clone() for name, metric in self.metrics.items()}
-        made = ExtraMetrics(clones, multilabel=self.multilabel, positive=self.positive, key=self.key)
+        made = ExtraMetrics(clones, **{each: getattr(self, each) for each in ("multilabel", "positive", "key", "classes")})
         made.reset()
         return made
 
@@ -88,12 +89,18 @@ class ExtraMetrics:
                     metric.update(probabilities, labels.long())
 
     def values(self) -> dict[str, float]:
-        """Return the metrics of all images added; NaN where a metric is undefined."""
+        """Return the metrics of all images added, NaN where undefined; say once for each which classes its mean leaves out."""
         found = {}
         for name, metric in self.metrics.items():
             with _silent(), self._explained(name):
                 found[name] = float(metric.compute())
+            self._say(name, getattr(metric, "left_out", lambda _: "")(self.classes))
         return found
+
+    def _say(self, name: str, left_out: str) -> None:
+        if left_out and name not in self.said and is_main_process():
+            self.said.add(name)
+            warn(f"params.yaml: {self.key}.{name}: {left_out}")
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
@@ -144,6 +151,7 @@ def build_metrics(
     multilabel: bool,
     allow: Iterable[str],
     decision: Decision = USUAL,
+    classes: Sequence[str] = (),
 ) -> ExtraMetrics:
     """Build the metrics of `train.metrics` or `evaluate.metrics`, and try each on a few images.
 
@@ -170,7 +178,7 @@ def build_metrics(
     for name, metric in made.items():
         _check_task(f"params.yaml: {key}.{name}", metric, task)
         _try(f"params.yaml: {key}.{name}", metric, num_classes, task)
-    return ExtraMetrics(made, multilabel=multilabel, positive=decision.positive, key=key)
+    return ExtraMetrics(made, multilabel=multilabel, positive=decision.positive, key=key, classes=classes)
 
 
 def name_of(metric: "Metric") -> str:
@@ -182,12 +190,13 @@ def name_of(metric: "Metric") -> str:
 def measure_extra(metrics: ExtraMetrics, probabilities: Any, labels: Any, decision: Decision = USUAL) -> dict[str, float]:  # noqa: ARG001
     """Return the metrics of NumPy probabilities (N, K) and labels, (N,) or (N, K), then reset them."""
     metrics.add(torch.from_numpy(probabilities).float(), torch.from_numpy(labels))
+    metrics.said.clear()
     values = metrics.values()
     metrics.reset()
     return values
 
 
-# What an image has, in each task.
+# What an image has.
 LABELS = {"multiclass": "one class", "multilabel": "several labels", "binary": "one of two classes"}
 
 

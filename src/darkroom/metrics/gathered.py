@@ -16,6 +16,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Target
+from darkroom.metrics.defined import function_of_defined, mean_of_defined
 
 FUNCTIONS = "torchmetrics.functional.classification"
 Measure = Callable[[Tensor, Tensor], Any]
@@ -32,7 +33,7 @@ class GatheredMetric(Metric):
         Its name, for messages.
     source
         The module that it is defined in.
-    higher_is_better
+    is_higher_better
         Whether the greatest value is the best; None: unknown.
     """
 
@@ -40,10 +41,10 @@ class GatheredMetric(Metric):
     preds: list[Tensor]
     target: list[Tensor]
 
-    def __init__(self, measure: Measure, name: str, source: str, higher_is_better: bool | None):
+    def __init__(self, measure: Measure, name: str, source: str, is_higher_better: bool | None):
         super().__init__()
         self.measure, self.name, self.source = measure, name, source
-        self.is_higher_better = higher_is_better
+        self.is_higher_better = is_higher_better
         self.add_state("preds", [], dist_reduce_fx="cat")
         self.add_state("target", [], dist_reduce_fx="cat")
 
@@ -82,10 +83,11 @@ class MetricBuilder(Builder):
         if inspect.isfunction(found) and _is_measure(found, arguments):
             self._check_arguments(target.target, found, (None, None), arguments)
             better = _higher_is_better(found.__name__) if _within(found.__module__, FUNCTIONS) else None
-            return GatheredMetric(partial(found, **arguments), found.__name__, found.__module__, better)
+            gather = partial(GatheredMetric, name=found.__name__, source=found.__module__, is_higher_better=better)
+            return function_of_defined(found, arguments, gather)
         made = self.build(target)
         if isinstance(made, Metric):
-            return made
+            return mean_of_defined(made)
         kind = type(made)
         return GatheredMetric(made.eval(), kind.__name__, kind.__module__, getattr(made, "higher_is_better", None))
 

@@ -14,7 +14,7 @@ class PerClass(NamedTuple):
     Attributes
     ----------
     precision, recall, f1 : (K,) float64
-        0 where undefined: the class was never predicted, or has no images.
+        NaN where undefined: precision of a class that was never predicted, recall of one without images, F1 of one that is both.
     support : (K,) int64
         Number of images of the class.
     """
@@ -59,9 +59,9 @@ def score(probabilities: Probabilities, labels: Labels, decision: Decision = USU
     -------
     metrics
         `loss` is the mean cross entropy in nats, without label smoothing or weights, so that models trained with different losses
-        can be compared. `balanced_accuracy` is the mean recall of the classes with images, `f1_macro` the mean F1 of all classes
-        with 0 where undefined, both as in scikit-learn. `ece` is the expected calibration error [1]_. `top5_accuracy` is returned
-        for more than five classes.
+        can be compared. `balanced_accuracy` is the mean recall of the classes with images, `f1_macro` the mean F1 of the classes
+        with images or predictions, both as in scikit-learn. `ece` is the expected calibration error [1]_. `top5_accuracy` is
+        returned for more than five classes.
 
         With labels (N, K): `loss` is the mean binary cross entropy of all classes, `accuracy` the fraction of images whose
         classes are all correct, `ece` that of all K N decisions, and `mean_average_precision` that of the classes with images.
@@ -77,7 +77,7 @@ def score(probabilities: Probabilities, labels: Labels, decision: Decision = USU
         "loss": _cross_entropy(probabilities, labels),
         "accuracy": is_right(probabilities, labels, decision).mean(),
         "balanced_accuracy": classes.recall[classes.support > 0].mean(),
-        "f1_macro": classes.f1.mean(),
+        "f1_macro": np.nanmean(classes.f1),
         "ece": _calibration_error(reliability(probabilities, labels, decision, bins=bins)),
     }
     if decision.positive is not None:
@@ -93,13 +93,8 @@ def per_class(probabilities: Probabilities, labels: Labels, decision: Decision =
     """Return precision, recall, F1 and support of every class from probabilities (N, K) and labels, (N,) or (N, K)."""
     predicted, actual = predictions(probabilities, labels, decision), _multi_hot(labels, probabilities.shape[1])
     right, claimed, support = ((each).sum(axis=0) for each in (predicted & actual, predicted, actual))
-    # The numerator is 0 wherever the denominator is, so a denominator of 1 gives the 0 of an undefined score.
-    return PerClass(
-        precision=right / claimed.clip(1),
-        recall=right / support.clip(1),
-        f1=2 * right / (claimed + support).clip(1),
-        support=support,
-    )
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        return PerClass(precision=right / claimed, recall=right / support, f1=2 * right / (claimed + support), support=support)
 
 
 def confusion_matrix(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL) -> NDArray[np.int64]:
@@ -201,9 +196,9 @@ def _mean_average_precision(probabilities: Probabilities, labels: Labels) -> flo
     from sklearn.metrics import average_precision_score
 
     present = labels.any(axis=0)
-    return (
-        float(average_precision_score(labels[:, present], probabilities[:, present], average="macro")) if present.any() else 0.0
-    )
+    if not present.any():
+        return np.nan
+    return float(average_precision_score(labels[:, present], probabilities[:, present], average="macro"))
 
 
 def _calibration_error(diagram: Reliability) -> float:

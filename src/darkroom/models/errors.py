@@ -1,10 +1,9 @@
 """Errors of `train.model`, each on one line."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from darkroom.base.errors import InputError, RunError, described
+from darkroom.base.errors import InputError, RunError, described, listed, nearest
 from darkroom.base.params import Network
 
 
@@ -32,8 +31,7 @@ def no_weights(model: Network, error: Exception) -> RunError:
 
 def unknown_name(model: Network, known: Iterable[str]) -> InputError:
     """Return the error for a name that the provider does not have."""
-    near = difflib.get_close_matches(model.name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "check the spelling"
+    hint = nearest(model.name, known, "check the spelling")
     return InputError(f"params.yaml: train.model.name: {model.provider} has no network '{model.name}'; {hint}")
 
 
@@ -41,6 +39,5 @@ def check_kwargs(model: Network, known: list[str]) -> None:
     """Raise an error for arguments that the network does not take."""
     for name in model.kwargs:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
+            hint = nearest(name, known, f"it takes {listed(known)}")
             raise InputError(f"params.yaml: train.model.kwargs.{name}: {model.name} takes no such argument; {hint}")

@@ -1,6 +1,5 @@
 """The layers of a network in order, and freezing them. A network's last layer is its head."""
 
-import difflib
 import re
 from collections.abc import Container, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -10,7 +9,7 @@ from typing import Any
 from torch import nn
 from torch.nn import Parameter
 
-from darkroom.base.errors import InputError, warn
+from darkroom.base.errors import InputError, listed, nearest, warn
 
 Named = list[tuple[str, Parameter]]
 Freeze = bool | float | list[str]
@@ -78,9 +77,8 @@ def _named(network: nn.Module, patterns: Sequence[str]) -> Named:
     known = dict.fromkeys(name for names in around.values() for name in names)
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in known):
-            near = ", ".join(difflib.get_close_matches(pattern, known, n=3, cutoff=0.5))
-            modules = ", ".join(dict.fromkeys(names[0] for names in around.values()))
-            hint = f"the nearest are {near}" if near else f"the outermost are {modules}"
+            modules = listed(dict.fromkeys(names[0] for names in around.values()))
+            hint = nearest(pattern, known, f"the outermost are {modules}")
             raise InputError(f"params.yaml: train.freeze: '{pattern}' matches no module and no parameter; {hint}")
     return [
         (name, parameters[name])

@@ -19,6 +19,7 @@ from darkroom.models.size import Size
 # Those that compute a result: pixels, augmentation, networks, steps, and the metrics that choose an epoch.
 RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "numpy", "pillow", "simplejpeg")
 CARD, WEIGHTS = "model.json", "model.safetensors"
+MAX_CARD_BYTES = 64_000_000
 RESTORE_ADVICE = "run 'dvc checkout', or 'dvc repro train' to train it again"
 
 
@@ -193,9 +194,11 @@ def _is_distribution(name: str) -> bool:
 def read_card(path: Path, name: str = "models") -> Card:
     """Read and check model.json; `name` is that of its folder in error messages."""
     try:
-        return parse_card(path.read_bytes())
+        return parse_card(files.read_regular(path, MAX_CARD_BYTES))
     except FileNotFoundError:
         raise InputError(f"{name}/{path.name}: does not exist; {RESTORE_ADVICE}") from None
+    except OSError as error:
+        raise InputError(f"{name}/{path.name}: {error.strerror}; {RESTORE_ADVICE}") from None
     except ValueError as error:
         raise InputError(f"{name}/{path.name}: is damaged ({error}); {RESTORE_ADVICE}") from None
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from darkroom.base.params import ImageSize, NumBands, PositiveFloat, Section, Target
 from darkroom.data.bands import Bands, DType
 from darkroom.data.resizing import Way, height_and_width
+from darkroom.data.stored import Form
 
 # What the values of an image are divided by; those of uint16 are floating-point numbers from 0 to 1 already.
 SCALES: dict[DType, float] = {"uint8": 255, "uint16": 1, "float32": 1}
@@ -27,6 +28,8 @@ class Preprocessing(Section):
     """Per channel, of values between 0 and 1."""
     resize: Annotated[int, Field(ge=1)] | None = None
     """Shorter side to which the images were resized beforehand, or null."""
+    stored: Form | None = None
+    """How data/raw kept them: as pixels, or as files, which are then decoded reduced; null: not known, of older models."""
     way: Way = "crop"
     """How an image of another shape is fitted: `train.resize`."""
     dtype: DType = "uint8"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Network, Params, Target
+from darkroom.models.bounds import no_larger_than
 from darkroom.models.model_json import CARD, RESTORE_ADVICE, WEIGHTS, Card, packages, parse_card, read_card
 from darkroom.models.networks import build_network, without_weights
 from darkroom.models.preprocessing import Normalized
@@ -134,6 +135,8 @@ def load_model(directory: Path, params: Params, name: str = "models") -> Publish
     path = directory / WEIGHTS
     if not path.exists():
         raise InputError(f"{name}/{path.name}: does not exist; {RESTORE_ADVICE}")
+    if not path.is_file():
+        raise InputError(f"{name}/{path.name}: is not a regular file; {RESTORE_ADVICE}")
     if files.sha256(path) != card.weights_sha256:
         raise InputError(f"{name}/{path.name}: is not the file that model.json describes (its SHA-256 differs); {RESTORE_ADVICE}")
     try:
@@ -208,13 +211,14 @@ def build_published(card: Card, weights: Mapping[str, Tensor], params: Params, *
     try:
         if isinstance(model, Network) and model.provider == "huggingface" and card.config is None:
             raise InputError("its config is missing")  # the name may mean another network today, or none
-        built = build_network(
-            model,
-            num_classes=len(card.outputs),
-            channels=card.preprocessing.channels,
-            allow=params.base.allow_targets,
-            config=card.config,
-        )
+        with no_larger_than(weights):
+            built = build_network(
+                model,
+                num_classes=len(card.outputs),
+                channels=card.preprocessing.channels,
+                allow=params.base.allow_targets,
+                config=card.config,
+            )
         network = Normalized(built, card.preprocessing)
         network.load_state_dict(weights)
     except InputError as error:

@@ -176,6 +176,7 @@ def _choose_preprocessing(
         mean=mean,
         std=std,
         resize=pack.resize,
+        stored=pack.form,
         way=train.resize,
         dtype=pack.dtype,
         bands=pack.bands,

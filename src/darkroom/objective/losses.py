@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, listed, nearest
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Params, TrainParams
 from darkroom.base.params_checks import POS_WEIGHT
@@ -121,7 +121,8 @@ def class_weights(train: TrainParams, labels: Labels, classes: list[str], positi
         assert isinstance(train.class_weights, dict)
         for name in train.class_weights:
             if name not in classes:
-                raise InputError(f"params.yaml: train.class_weights: there is no class '{name}'; they are {', '.join(classes)}")
+                hint = nearest(name, classes, f"they are {listed(classes)}")
+                raise InputError(f"params.yaml: train.class_weights: there is no class '{name}'; {hint}")
         weights = torch.tensor([train.class_weights.get(name, 1.0) for name in classes], dtype=torch.float64)
     if positive is not None:
         return {"pos_weight": (weights[positive] / weights[1 - positive]).float().reshape(1)}

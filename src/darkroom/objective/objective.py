@@ -123,6 +123,7 @@ def build_objective(params: Params, model: TrainableModel, pack: Pack, rows: Row
         multilabel=multilabel,
         allow=params.base.allow_targets,
         decision=Decision(positive=positive),
+        classes=pack.classes,
     )
     mode, stop_mode = _modes(train, extra_metrics)
     weights = class_weights(train, pack.labels[rows], pack.classes, positive)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from darkroom.base.errors import warn
 from darkroom.base.params import EvaluateParams
 from darkroom.metrics.decision import Decision, Labels
-from darkroom.metrics.scores import is_right, most_confident_mistakes, score
+from darkroom.metrics.scores import is_right, most_confident_mistakes, per_class, score
 from darkroom.reporting.sheets import contact_sheet, evenly_sampled
 from darkroom.reporting.tables import LabelledPredictions, write_tables
 
@@ -24,6 +24,8 @@ def measure(
     """Return the metrics of every split, the default ones and those of `extra`; a NaN is left out with a warning."""
     metrics = {name: score(*each, bins=params.ece_bins) | dict(extra(*each)) for name, each in predictions.items()}
     for split, values in metrics.items():
+        if lost := int(np.isnan(per_class(*predictions[split]).f1).sum()):
+            warn(f"metrics/evaluate/metrics.json: f1_macro: leaves out {lost} class(es) that {split} neither has nor predicts")
         for name in [name for name, value in values.items() if not math.isfinite(value)]:
             key = f"params.yaml: evaluate.metrics.{name}" if name in params.metrics else f"metrics/evaluate/metrics.json: {name}"
             warn(f"{key}: is {values.pop(name)} on {split}; it is left out there")

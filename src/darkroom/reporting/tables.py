@@ -75,8 +75,8 @@ def write_confusion(path: Path, matrix: NDArray[np.int64], classes: Sequence[str
 
 
 def write_per_class(path: Path, per_class: scores.PerClass, classes: Sequence[str]) -> None:
-    """Write class, precision, recall, f1, support, in the order of the class list."""
-    columns = (column.tolist() for column in per_class)
+    """Write class, precision, recall, f1, support, in the order of the class list; an undefined score is an empty cell."""
+    columns = (["" if value != value else value for value in column.tolist()] for column in per_class)
     rows = zip(map(plain_text, classes), *columns, strict=True)
     write_csv(path, ("class", "precision", "recall", "f1", "support"), rows)
 

@@ -1,17 +1,27 @@
 """Optuna's samplers and pruners. What they draw depends only on seed, trial number and key, so a restart changes nothing."""
 
+import copy
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
+from optuna import create_study
 from optuna.distributions import BaseDistribution
+from optuna.logging import ERROR, get_verbosity, set_verbosity
 from optuna.pruners import BasePruner, NopPruner
 from optuna.samplers import BaseSampler, QMCSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from darkroom.base.errors import InputError, one_line
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Target, TuneParams
+
+# Attribute of a study whose sampler has tried every combination.
+EXHAUSTED = "exhausted"
 
 
 class NumberedSampler(BaseSampler):
@@ -59,17 +69,22 @@ class NumberedSampler(BaseSampler):
         self._of(trial).before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None) -> None:
-        """Pass on to the sampler."""
-        self._of(trial).after_trial(study, trial, state, values)
+        """Pass on to the sampler; if it has tried everything that there is, the study says so from then on."""
+        watched = copy.copy(study)
+        # Optuna's own is for its own loop over trials.
+        vars(watched)["stop"] = lambda: study.set_user_attr(EXHAUSTED, True)
+        self._of(trial).after_trial(watched, trial, state, values)
 
 
-def make_sampler(tune: TuneParams, allow: Sequence[str], first: Mapping[str, Any]) -> NumberedSampler:
-    """Return the sampler that `tune.sampler` names, after making one to check its arguments.
+def make_sampler(
+    tune: TuneParams, allow: Sequence[str], first: Mapping[str, Any], keys: Mapping[str, BaseDistribution] = MappingProxyType({})
+) -> NumberedSampler:
+    """Return the sampler that `tune.sampler` names, after it was tried on every key.
 
     Raises
     ------
     InputError
-        If it is not a sampler, or its arguments are wrong.
+        If it is not a sampler, its arguments are wrong, or it cannot search a key, such as BruteForceSampler one without steps.
     """
 
     def make(seed: int) -> BaseSampler:
@@ -77,7 +92,40 @@ def make_sampler(tune: TuneParams, allow: Sequence[str], first: Mapping[str, Any
         return sampler
 
     make(tune.seed)
+    for key, kind in keys.items():
+        _try(NumberedSampler(make, tune.seed, {}), key, kind, tune)
     return NumberedSampler(make, tune.seed, first)
+
+
+def _try(sampler: NumberedSampler, key: str, kind: BaseDistribution, tune: TuneParams) -> None:
+    """Draw twice, in memory: some samplers look at a range only once a trial has ended."""
+    try:
+        with _silent():
+            study = create_study(sampler=sampler, directions=tune.directions)
+            for _ in range(2):
+                trial = study.ask({key: kind})
+                study.tell(trial, [0.0] * len(tune.directions))
+                if EXHAUSTED in study.user_attrs:
+                    break
+    except Exception as error:
+        name = type(sampler.make(tune.seed)).__name__
+        raise InputError(
+            f"params.yaml: tune.search_space.{key}: {name} cannot search it ({one_line(error)[:200]}); "
+            "give it choices or a step, or name another sampler in tune.sampler"
+        ) from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Silence what Optuna says of studies in memory."""
+    level = get_verbosity()
+    set_verbosity(ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        set_verbosity(level)
 
 
 def make_pruner(target: Target | None, allow: Sequence[str]) -> BasePruner:

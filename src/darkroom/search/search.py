@@ -199,7 +199,7 @@ def search(content: dict[str, Any], params: Params, *, repository: Path, logs: P
     tune = params.tune
     content = with_start(content, params, repository)
     space = Space(tune.search_space, content)
-    sampler = make_sampler(tune, params.base.allow_targets, space.of_params())
+    sampler = make_sampler(tune, params.base.allow_targets, space.of_params(), space.distributions())
     pruner = make_pruner(tune.pruner, params.base.allow_targets)
     storage, address = open_storage(tune.storage, repository, tune.study)
     with ExitStack() as stack:
@@ -225,6 +225,8 @@ def search(content: dict[str, Any], params: Params, *, repository: Path, logs: P
         environments = [{**thread_limits(jobs), **gpu} for gpu in gpus]
         workers = [partial(work.work, slot, env) for slot, env in zip(slots, environments, strict=True)]
         run_in_threads(workers, work.runner, work.faults)
+        if trials.is_exhausted and len(trials.counted()) < tune.trials:
+            say(f"there are no more combinations than these {len(trials.counted())} trials")
     return SearchResult(study, trials, address)
 
 

@@ -64,6 +64,10 @@ class Space:
                 found[key] = value
         return found
 
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """Return what each key is drawn from."""
+        return {key: distribution(tried) for key, tried in self.keys.items()}
+
     def as_json(self) -> dict[str, Any]:
         """Return the space as plain JSON, to be compared with that of a study."""
         content: dict[str, Any] = json.loads(json.dumps({key: self.keys[key].model_dump() for key in self.keys}))

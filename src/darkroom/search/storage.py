@@ -18,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, ProgrammingError, SQLAlchemyError
 
 from darkroom.base.errors import InputError, RunError, one_line, warn
-from darkroom.base.files import WRITING
+from darkroom.base.files import WRITING, make_file
 
 KEY = "params.yaml: tune.storage"
 # By default SQLAlchemy takes drivers for these that the project does not install.
@@ -72,7 +72,7 @@ def open_storage(address: str | None, root: Path, study: str) -> tuple[BaseStora
     if address is not None and "://" in address:
         return _database(address), _shown(_full(address))
     path = root / (address or f"search/{study}.journal")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_file(path)
     lock = JournalLock(path)
     with get_lock_file(lock):
         check_journal(path)
@@ -97,7 +97,7 @@ def check_journal(path: Path) -> None:
     for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
         try:
             known = isinstance(json.loads(line), dict)
-        except ValueError:
+        except (ValueError, RecursionError):
             known = False
         if not known:
             raise InputError(

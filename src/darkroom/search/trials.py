@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from darkroom.experiments.leases import search_lock
 from darkroom.experiments.overrides import Settings
 from darkroom.health.processes import is_locked
+from darkroom.search.samplers import EXHAUSTED
 from darkroom.search.space import Space
 from darkroom.stage.lock import locked
 
@@ -84,9 +85,14 @@ class Trials:
             for trial in counted:
                 if trial.state == TrialState.RUNNING and trial.number not in self.held and self._is_abandoned(trial):
                     return self._hold(trial)
-            if not new or len(counted) >= self.number:
+            if not new or len(counted) >= self.number or self.is_exhausted:
                 return None
             return self._create()
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether the sampler has tried every combination, so that no trial is left."""
+        return EXHAUSTED in self.study.user_attrs
 
     def counted(self) -> list[FrozenTrial]:
         """Return all trials, without surplus ones that several searches began at the same moment."""

@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable, Container, Hashable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,6 +23,8 @@ class Entry(NamedTuple):
     """`link` is a link to a folder; a link to a file is a file."""
     read: Callable[[], bytes] | None = None
     """For files; raises `ImageError`."""
+    target: Path | None = None
+    """For links: the folder, unless it is one of the set or holds it."""
 
     @property
     def parts(self) -> list[str]:
@@ -31,7 +34,7 @@ class Entry(NamedTuple):
 
 def scan(root: Path) -> Iterator[Entry]:
     """Yield everything in a folder and its folders; links to folders are not followed, and no file is opened."""
-    pending = [""]
+    pending, whole = [""], root.resolve()
     while pending:
         folder = pending.pop()
         try:
@@ -46,7 +49,9 @@ def scan(root: Path) -> Iterator[Entry]:
                 pending.append(name)
                 yield Entry(name, "folder")
             elif entry.is_symlink() and Path(entry.path).is_dir():
-                yield Entry(name, "link")
+                target = Path(entry.path).resolve()
+                within = target.is_relative_to(whole) or whole.is_relative_to(target)
+                yield Entry(name, "link", target=None if within else target)
             else:
                 yield Entry(name, "file", partial(read_file, entry.path))
 
@@ -63,3 +68,45 @@ def read_file(path: str | Path) -> bytes:
     except OSError as error:
         dangling = isinstance(error, FileNotFoundError) and Path(path).is_symlink()
         raise ImageError("is a broken link" if dangling else f"cannot be read ({error.strerror})") from None
+
+
+def member_name(members: Container[str], name: str) -> str:
+    """Return a name as the files have it: accents may be characters of their own in one of the two, as macOS writes them."""
+    spellings = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
+    return next((each for each in spellings if each in members), name)
+
+
+def read_member(members: dict[str, Callable[[], bytes]], name: str) -> bytes:
+    """Return a file of an archive or a remote folder.
+
+    Raises
+    ------
+    ImageError
+        If there is no file of that name.
+    """
+    found = member_name(members, name)
+    if found not in members:
+        raise ImageError("does not exist")
+    return members[found]()
+
+
+class FilesBelow:
+    """The files below a folder, by their relative paths."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __contains__(self, path: object) -> bool:
+        return (self.folder / str(path)).exists()
+
+    def read(self, path: str) -> bytes:
+        """Return the bytes of a file; raises `ImageError`."""
+        return read_file(self.folder / member_name(self, path))
+
+    def identity(self, path: str) -> Hashable:
+        """Return what is equal for two spellings of a path, also on a file system that takes capitals for small letters."""
+        try:
+            status = (self.folder / member_name(self, path)).stat()
+        except OSError:
+            return path
+        return status.st_dev, status.st_ino

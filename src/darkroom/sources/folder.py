@@ -1,15 +1,18 @@
 """Classes, splits and images, from the names in a folder or an archive; no image is read."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from darkroom.base.errors import InputError, warn
 from darkroom.data.images import EXTENSIONS
-from darkroom.data.listing import SPLITS, Item, Listing, Sample, printable
+from darkroom.data.labels import clean_name
+from darkroom.data.listing import SPLITS, Item, Listing, Sample, junk_of, printable
 from darkroom.sources.entries import Entry
 
-JUNK = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini")
 LEVELS = {
     "train": "train",
     "training": "train",
@@ -21,6 +24,8 @@ LEVELS = {
 }
 
 
+# Images behind a link are counted up to here: it may lead to a whole disk.
+MOST_COUNTED = 10_000
 Group = dict[tuple[str, str], list[Entry]]
 """Files by split and name of the class folder."""
 
@@ -52,6 +57,7 @@ def list_images(parts: Mapping[str, Iterable[Entry]], where: str, info: dict[str
         place = f"{where}/{prefix.rstrip('/')}" if prefix else where
         found: set[str] = set()
         kept = _without_wrapper(list(_without_junk(entries, found)), place)
+        _check_links(kept, place)
         levels = _find_levels(kept, place)
         groups[prefix] = _group(kept, levels, place, found), levels, place
         ignored.update(prefix + name for name in found)
@@ -60,7 +66,7 @@ def list_images(parts: Mapping[str, Iterable[Entry]], where: str, info: dict[str
         _check_depth(group, 1 if levels else 0, place)
     labels = {name: label for label, name in enumerate(classes)}
     items = [
-        Item(printable(prefix + entry.name), split, partial(_read_sample, entry.read, labels[printable(name)]))
+        Item(printable(prefix + entry.name), split, partial(_read_sample, entry.read, labels[_class_of(name)]))
         for prefix, (group, _, _) in groups.items()
         for (split, name), members in group.items()
         for entry in members
@@ -87,12 +93,11 @@ def name_all_classes(classes: list[str], where: str, present: Sequence[int]) -> 
 def _without_junk(entries: Iterable[Entry], ignored: set[str]) -> Iterator[Entry]:
     """Leave out the files that operating systems add, such as .DS_Store."""
     for entry in entries:
-        parts = entry.parts
-        junk = next((depth for depth, part in enumerate(parts, 1) if part in JUNK or part.startswith("._")), None)
+        junk = junk_of(entry.name)
         if junk is None:
             yield entry
         else:
-            ignored.add("/".join(parts[:junk]))
+            ignored.add(junk)
 
 
 def _without_wrapper(entries: list[Entry], where: str) -> list[Entry]:
@@ -158,11 +163,11 @@ def _check_classes(parts: Sequence[Group], where: str) -> list[str]:
     for split, name in sorted(groups):
         if not any(part.get((split, name)) for part in parts):
             raise InputError(f"{where}: the folder of class '{printable(name)}' ({split}) is empty; add images, or remove it")
-    classes = sorted({printable(name) for _, name in groups})
+    classes = sorted({_class_of(name) for _, name in groups})
     if len(classes) < 2:
         found = f"only one class folder, '{classes[0]}'" if classes else "no class folders"
         raise InputError(f"{where}: holds {found}; put the images of at least two classes into a folder each")
-    splits = {split: {printable(name) for other, name in groups if other == split} for split, _ in groups}
+    splits = {split: {_class_of(name) for other, name in groups if other == split} for split, _ in groups}
     for name in classes:
         lacking = sorted(split for split, names in splits.items() if name not in names)
         if lacking:
@@ -171,6 +176,29 @@ def _check_classes(parts: Sequence[Group], where: str) -> list[str]:
                 f"{where}: class '{name}' is in {having} but not in {lacking[0]}; add images of it there, or remove it"
             )
     return classes
+
+
+def _class_of(folder: str) -> str:
+    """Return the name of the class of a folder: one for all spellings that look the same."""
+    return printable(clean_name(folder)) or printable(folder)
+
+
+def _check_links(entries: Iterable[Entry], where: str) -> None:
+    """Refuse links to folders of images outside of the set: DVC does not see what changes behind them."""
+    links = [entry for entry in entries if entry.target and not any(part.startswith(".") for part in entry.parts)]
+    count = {entry.name: len(list(islice(_images_below(entry.target), MOST_COUNTED))) for entry in links if entry.target}
+    holding = [name for name, images in count.items() if images]
+    if holding:
+        images = sum(count.values())
+        raise InputError(
+            f"{where}: {len(holding)} link(s) to folders elsewhere, such as '{printable(holding[0])}', hold "
+            f"{'at least ' if MOST_COUNTED in count.values() else ''}{images} image(s), but DVC does not watch what is behind a "
+            "link; put the folders themselves there, or set download.folder to the folder that holds them"
+        )
+
+
+def _images_below(folder: Path) -> Iterator[str]:
+    return (name for _, _, names in os.walk(folder) for name in names if _looks_like_image(name))
 
 
 def _check_depth(groups: Group, depth: int, where: str) -> None:

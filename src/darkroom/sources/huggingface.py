@@ -14,9 +14,10 @@ from darkroom.base.errors import InputError, RunError, one_line
 from darkroom.base.params import DownloadParams
 from darkroom.data.images import ImageError
 from darkroom.data.listing import Listing, printable
+from darkroom.sources.columns import Row, Table, column_texts
 from darkroom.sources.entries import read_file
 from darkroom.sources.folder import LEVELS
-from darkroom.sources.manifest import Row, Table, cell_text, list_manifest
+from darkroom.sources.manifest import list_manifest
 
 KEY = "params.yaml: download"
 ARGUMENTS = ("name", "revision", "split", "data_dir", "data_files")
@@ -226,15 +227,15 @@ def _texts(data: Any, column: str) -> list[str]:
     inner = getattr(kind, "feature", kind)
     names = inner.names if isinstance(inner, datasets.ClassLabel) else None
 
-    def text(value: Any) -> str:
+    def texts(values: list[Any]) -> list[str]:
         if names is None:
-            return cell_text(value)
-        return "" if value is None or value == -1 else str(names[value])
+            return column_texts(values)
+        return ["" if value is None or value == -1 else str(names[value]) for value in values]
 
     values = data.select_columns([column]).to_dict()[column]
     if _is_list(kind):
-        return [json.dumps([text(value) for value in each or []]) for each in values]
-    return [text(value) for value in values]
+        return [json.dumps(texts(each or [])) for each in values]
+    return texts(values)
 
 
 def _read_image(images: Mapping[str, Any], column: str, folder: Path | None, name: str) -> bytes:

@@ -3,37 +3,27 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+import unicodedata
+from collections.abc import Callable, Hashable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-from darkroom.base.errors import InputError, one_line
+from darkroom.base.errors import InputError, one_line, warn
 from darkroom.base.params import Columns
-from darkroom.data.images import ImageError
-from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample, ordered_classes, printable
-from darkroom.sources.folder import LEVELS, name_all_classes
+from darkroom.data.labels import clean_name
+from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample, junk_of, ordered_classes, printable
+from darkroom.sources.columns import Row, Table, column_texts, find_roles, is_missing, label_names, split_of
+from darkroom.sources.folder import name_all_classes
 
-# Usual names of columns, for those that params.yaml does not name.
-USUAL = {
-    "path": ("path", "file", "filename", "file_name", "filepath", "file_path", "image", "image_path"),
-    "label": ("label", "class", "category", "target"),
-}
 DELIMITERS = (",", ";", "\t")
 
-Row = Sequence[str]
 Read = Callable[[str], bytes]
 """Returns the bytes of the image with a path of the table; raises `ImageError`."""
 
 
-class Table(NamedTuple):
-    """A table of text."""
-
-    columns: list[str]
-    rows: list[tuple[int, Row]]
-    """Each with its number for error messages: the line of a text file, else the row from 1."""
-
-
-def list_manifest(table: Table, columns: Columns, read: Read, where: str, info: dict[str, Any]) -> Listing:
+def list_manifest(
+    table: Table, columns: Columns, read: Read, where: str, info: dict[str, Any], identity: Callable[[str], Hashable] = str
+) -> Listing:
     """List the images that a table names.
 
     Parameters
@@ -48,39 +38,42 @@ def list_manifest(table: Table, columns: Columns, read: Read, where: str, info: 
         Name of the table in error messages.
     info
         What dataset.json records of the source.
+    identity
+        Returns what is equal for two spellings of the path of one file.
 
     Raises
     ------
     InputError
-        If a column is missing, or a row has no path or label, an unknown split, or the same path as another row.
+        If a column is missing, or a row has no path or label, an unknown split, or the same file as another row.
     """
-    places = _find_columns(table.columns, columns, where)
+    places = find_roles(table, columns, where)
     extra = [place for place in range(len(table.columns)) if place not in places.values()]
-    names = [_label_names(row[places["label"]], columns.separator) for _, row in table.rows]
-    for (number, _), each in zip(table.rows, names, strict=True):
-        if not each and columns.separator is None:
-            raise InputError(f"{where}: row {number} has no label; add one, or remove the row")
+    rows, junk = _without_junk(table, places["path"], where)
+    names = [_checked_labels(row[places["label"]], columns.separator, number, where) for number, row in rows]
     classes = ordered_classes({name for each in names for name in each})
     labels = {name: label for label, name in enumerate(classes)}
-    seen: set[str] = set()
+    seen: dict[str, list[str]] = {}
     items = []
-    for (number, row), each in zip(table.rows, names, strict=True):
+    for (number, row), each in zip(rows, names, strict=True):
         path = _checked_path(row[places["path"]], number, where)
-        if path in seen:
+        # Only paths that look the same can be two spellings of one file.
+        alike = seen.setdefault(unicodedata.normalize("NFC", path).casefold(), [])
+        if path in alike or (alike and identity(path) in map(identity, alike)):
             raise InputError(f"{where}: row {number} repeats the path '{printable(path)}' of another row; remove one of them")
-        seen.add(path)
+        alike.append(path)
+        group = clean_name(row[places["group"]]) if "group" in places and not is_missing(row[places["group"]]) else None
         items.append(
             Item(
                 printable(path),
-                _split(row[places["split"]], number, where) if "split" in places else "train",
+                _checked_split(row[places["split"]], number, where) if "split" in places else "train",
                 partial(_read_sample, read, path, labels[each[0]] if columns.separator is None else _sorted(labels, each)),
-                row[places["group"]].strip() or None if "group" in places else None,
+                group or None,
                 {table.columns[place]: row[place] for place in extra} or None,
             )
         )
 
     name_classes = partial(name_all_classes, list(map(printable, classes)), where)
-    return Listing(where, items, name_classes, info, multilabel=columns.separator is not None)
+    return Listing(where, items, name_classes, info, junk, multilabel=columns.separator is not None)
 
 
 def read_table(name: str, data: bytes, where: str) -> Table:
@@ -109,52 +102,42 @@ def read_table(name: str, data: bytes, where: str) -> Table:
     return table
 
 
-def _find_columns(found: list[str], columns: Columns, where: str) -> dict[str, int]:
-    """Return the indices of the columns for path and label, and for group and split if params.yaml names them."""
-    places = {}
-    for role in ("path", "label", "group", "split"):
-        name = getattr(columns, role)
-        if name is None and role in USUAL:
-            usual = [each for each in found if each.casefold() in USUAL[role]]
-            if len(usual) != 1:
-                what = f"several columns ({', '.join(usual)})" if usual else f"no column (of {', '.join(map(printable, found))})"
-                raise InputError(f"{where}: has {what} that may be the {role}; name it in download.columns.{role}")
-            name = usual[0]
-        if name is None:
-            continue
-        if name not in found:
-            raise InputError(
-                f"params.yaml: download.columns.{role}: {where} has no column '{name}'; it has {', '.join(map(printable, found))}"
-            )
-        places[role] = found.index(name)
-    return places
+def _without_junk(table: Table, place: int, where: str) -> tuple[list[tuple[int, Row]], list[str]]:
+    """Return the rows that name images, and what else they name, such as thumbnails of a storage device."""
+    junk = [junk_of(row[place].strip()) for _, row in table.rows]
+    found = sorted({printable(name) for name in junk if name})
+    if found:
+        count = sum(name is not None for name in junk)
+        warn(f"{where}: {count} row(s) name files that are no part of a set, such as {found[0]}, and are ignored; remove them")
+    return [row for row, name in zip(table.rows, junk, strict=True) if not name], found
+
+
+def _checked_labels(cell: str, separator: str | None, number: int, where: str) -> list[str]:
+    names = label_names(cell, separator)
+    if "" in names or (not names and separator is None):
+        said = f" ('{printable(cell.strip())}' means that it is missing)" if cell.strip() else ""
+        raise InputError(f"{where}: row {number} has no label{said}; add one, or remove the row")
+    return names
 
 
 def _checked_path(path: str, number: int, where: str) -> str:
-    path = path.strip().removeprefix("./")
-    if not path:
+    path = path.strip()
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts:
         raise InputError(f"{where}: row {number} has no path; add one, or remove the row")
-    if path.startswith("/") or ".." in path.split("/"):
+    if path.startswith("/") or ".." in parts:
         raise InputError(f"{where}: row {number}: '{printable(path)}' leaves the folder of the table; write relative paths")
-    return path
+    if "\0" in path:
+        raise InputError(f"{where}: row {number}: '{printable(path)}' is no path; correct it")
+    return "/".join(parts)
 
 
-def _split(name: str, number: int, where: str) -> str:
-    split = LEVELS.get(name.strip().casefold())
+def _checked_split(cell: str, number: int, where: str) -> str:
+    split = split_of(cell)
     if split is None:
-        raise InputError(f"{where}: row {number} has the unknown split '{printable(name)}'; use {', '.join(SPLITS)}")
+        said = "no split" if is_missing(cell) else f"the unknown split '{printable(cell)}'"
+        raise InputError(f"{where}: row {number} has {said}; use {', '.join(SPLITS)}")
     return split
-
-
-def _label_names(cell: str, separator: str | None) -> list[str]:
-    """Return the labels in a cell, which is a JSON list if the format of the table has lists."""
-    if separator is None:
-        return [cell.strip()] if cell.strip() else []
-    try:
-        parts = [str(name) for name in json.loads(cell)] if cell.startswith("[") else cell.split(separator)
-    except ValueError:
-        parts = cell.split(separator)
-    return [name for part in parts if (name := part.strip())]
 
 
 def _sorted(labels: dict[str, int], names: list[str]) -> tuple[int, ...]:
@@ -192,9 +175,20 @@ def _read_json_lines(data: bytes) -> Table:
             entry = json.loads(line)
             if not isinstance(entry, dict):
                 raise ValueError(f"line {number} is not an object")
+            if "\\ud" in line.lower():
+                _refuse_halves(entry, number)
             entries.append((number, entry))
     columns = list(dict.fromkeys(key for _, entry in entries for key in entry))
-    return Table(columns, [(number, [cell_text(entry.get(column)) for column in columns]) for number, entry in entries])
+    cells = [column_texts(entry.get(column) for _, entry in entries) for column in columns]
+    return Table(columns, [(number, row) for (number, _), row in zip(entries, zip(*cells, strict=True), strict=True)])
+
+
+def _refuse_halves(entry: dict[str, Any], number: int) -> None:
+    """Refuse half a character, as some programs write one of two that belong together: no file holds it as text."""
+    try:
+        json.dumps(entry, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"line {number} holds {error.object[error.start]!a}, half a character") from None
 
 
 def _read_parquet(data: bytes) -> Table:
@@ -205,17 +199,20 @@ def _read_parquet(data: bytes) -> Table:
         table = pq.read_table(pa.BufferReader(data))
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error
-    cells = [list(map(cell_text, column.to_pylist())) for column in table.columns]
+    cells = [column_texts(_values(column)) for column in table.columns]
     return Table(table.column_names, list(enumerate(zip(*cells, strict=True), 1)))
 
 
-def cell_text(value: Any) -> str:
-    """Return a cell as text; 3.0 becomes 3, since pandas stores whole numbers as floats where values are missing."""
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+def _values(column: Any) -> list[Any]:
+    """Return the cells of a column of Arrow; of 32 bits, 0.1 is 0.1 and not 0.10000000149011612."""
+    import pyarrow as pa
+
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        import numpy as np
+
+        return [None if value is None else float(str(np.float32(value))) for value in column.to_pylist()]
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 READERS: dict[str, Callable[[bytes], Table]] = {
@@ -225,16 +222,3 @@ READERS: dict[str, Callable[[bytes], Table]] = {
     "ndjson": _read_json_lines,
     "parquet": _read_parquet,
 }
-
-
-def read_member(members: dict[str, Callable[[], bytes]], name: str) -> bytes:
-    """Return a file of an archive or a remote folder.
-
-    Raises
-    ------
-    ImageError
-        If there is no file of that name.
-    """
-    if name not in members:
-        raise ImageError("does not exist")
-    return members[name]()

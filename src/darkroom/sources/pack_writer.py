@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from darkroom.base import files
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, warn
 from darkroom.base.params import DownloadParams
-from darkroom.data.bands import Bands, read_image, stored_type, to_npy
-from darkroom.data.images import ImageArray, ImageError, encode
-from darkroom.data.labels import Labels, multi_hot
+from darkroom.data.bands import Bands, read_image, stored_type
+from darkroom.data.images import ImageArray, ImageError
+from darkroom.data.labels import Labels, multi_hot, twins
 from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample
 from darkroom.data.perceptual_hash import perceptual_hash
-from darkroom.data.resizing import resize
+from darkroom.data.stored import encoded, resized
 from darkroom.sources.pack_files import Columns, PackedImage, Shards, describe, write_index, write_npy
 from darkroom.sources.progress import progress_bar
 
@@ -71,6 +71,8 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
     classes = listing.name_classes(present)
     if len(classes) < 2:
         raise InputError(f"{listing.where}: holds {len(classes)} class(es); a classifier needs at least two")
+    for one, other in twins(classes):
+        warn(f"{listing.where}: the classes '{one}' and '{other}' differ in capitals alone; write them alike if they are one")
     labels = _renumbered(columns.labels, present)
     as_array = form == "raw" and len({shape[:2] for shape in columns.shapes}) == 1
     images = shards.paths
@@ -134,24 +136,17 @@ def _write_images(items: Sequence[Item], shards: Shards, params: DownloadParams,
 
 
 def _pack(item: Item, params: DownloadParams, raw: bool, max_side: int | None) -> PackedImage | ImageError:
+    bands = Bands.of(params)
     try:
         data, label = item.read()
-        decoded = read_image(data, params.max_pixels, params.resize, Bands.of(params))
+        decoded = read_image(data, params.max_pixels, params.resize, bands)
     except ImageError as error:
         return error
-    image = decoded.image if params.resize is None else resize(decoded.image, params.resize)
+    image = resized(decoded, params.resize)
     if max_side is not None and max(image.shape[:2]) > max_side:
         content = b""  # only its size is used
-    elif raw:
-        content = image.tobytes()
-    elif isinstance(data, bytes) and image is decoded.image and "animation" not in decoded.conversions and not params.bands:
-        # Unchanged, also if it needs a conversion, which `decode` repeats: as PNG it would be ten times as large.
-        content = data
-    elif params.channels or params.bands:
-        # With the bands that were chosen alone.
-        content = to_npy(image)
     else:
-        content = encode(image, lossy=decoded.lossy)
+        content = image.tobytes() if raw else encoded(data, decoded, image, bands)
     hashes = pixel_hash(image), perceptual_hash(image)
     return PackedImage(label, image.shape, *hashes, content, decoded.conversions, stored_type(image))
 
@@ -193,6 +188,7 @@ def _in_order(pack: partial[PackedImage | ImageError], items: Iterable[Item]) ->
     remaining, size = iter(items), 1
     waiting: deque[tuple[list[Item], Future[list[PackedImage | ImageError]]]] = deque()
     pool = ThreadPoolExecutor(workers)
+    is_complete = False
     try:
         while True:
             # With small images, more threads would only wait for Python's lock.
@@ -200,14 +196,16 @@ def _in_order(pack: partial[PackedImage | ImageError], items: Iterable[Item]) ->
             while len(waiting) < ahead and (chunk := list(islice(remaining, size))):
                 waiting.append((chunk, pool.submit(lambda items: list(map(pack, items)), chunk)))
             if not waiting:
-                return
+                break
             chunk, future = waiting.popleft()
             results = future.result()
             yield from zip(chunk, results, strict=True)
             mean = sum(len(each.content) for each in results if isinstance(each, PackedImage)) // len(results)
             size = max(1, min(MAX_CHUNK, CHUNK_BYTES // max(mean, 1)))
+        is_complete = True
     finally:
-        pool.shutdown(cancel_futures=True)
+        # A signal ends the wait for images that take long to decode.
+        pool.shutdown(wait=is_complete, cancel_futures=True)
 
 
 def _check_skipped(columns: Columns, where: str, max_bad: int) -> None:

@@ -13,10 +13,10 @@ from darkroom.base.params import DownloadParams, Target
 from darkroom.data.images import ImageError
 from darkroom.data.listing import Listing
 from darkroom.sources.archive import Limits, unpack
-from darkroom.sources.entries import Entry, read_file, scan
+from darkroom.sources.entries import Entry, FilesBelow, member_name, read_member, scan
 from darkroom.sources.fetch import fetch, shown_archive
 from darkroom.sources.folder import list_images
-from darkroom.sources.manifest import list_manifest, read_member, read_table
+from darkroom.sources.manifest import list_manifest, read_table
 from darkroom.sources.remote import is_remote, remote_folder, shown_address
 
 
@@ -116,7 +116,8 @@ def _list_manifest(params: DownloadParams) -> Listing:
         )
     table = read_table(name, path.read_bytes(), where)
     info = {"source": "manifest", "name": where, "licence": None}
-    return list_manifest(table, params.columns, lambda image: read_file(path.parent / image), where, info)
+    images = FilesBelow(path.parent)
+    return list_manifest(table, params.columns, images.read, where, info, images.identity)
 
 
 def _list_remote(entries: list[Entry], params: DownloadParams) -> Listing:
@@ -200,4 +201,11 @@ def _list_members(entries: list[Entry], params: DownloadParams, archive: str, in
     except ImageError as error:
         raise InputError(f"{where}: {error}; correct it") from None
     table = read_table(name, content, where)
-    return list_manifest(table, params.columns, lambda image: read_member(members, folder + image), where, info)
+    return list_manifest(
+        table,
+        params.columns,
+        lambda image: read_member(members, folder + image),
+        where,
+        info,
+        lambda image: member_name(members, folder + image),
+    )

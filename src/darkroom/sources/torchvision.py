@@ -1,7 +1,6 @@
 """The classification data sets of torchvision, by class name and arguments; torchvision is imported only when it is needed."""
 
 import contextlib
-import difflib
 import http.client
 import importlib
 import inspect
@@ -20,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from darkroom.base import paths
-from darkroom.base.errors import InputError, RunError
+from darkroom.base.errors import InputError, RunError, listed, nearest
 from darkroom.base.params import DownloadParams
 from darkroom.data.images import Decoded, ImageError, convert
 from darkroom.data.listing import Item, Listing, Sample
@@ -109,9 +108,7 @@ def _find_class(name: str) -> Any:
         if name in names.split():
             raise InputError(f"{KEY}.dataset: {name} is for {task}; use a data set for classification, such as CIFAR10")
     if name not in known:
-        lower = {key.casefold(): key for key in known}
-        near = [lower[key] for key in difflib.get_close_matches(name.casefold(), lower, n=1, cutoff=0.4)]
-        advice = f"did you mean {near[0]}?" if near else "use a class of torchvision.datasets, such as CIFAR10"
+        advice = nearest(name, known, "use a class of torchvision.datasets, such as CIFAR10")
         raise InputError(f"{KEY}.dataset: torchvision has no data set {name}; {advice}")
     return known[name]
 
@@ -136,8 +133,7 @@ def _check_arguments(params: DownloadParams, accepted: dict[str, inspect.Paramet
         if key in OWN_ARGUMENTS:
             raise InputError(f"{KEY}.arguments.{key}: is set by Darkroom; remove it")
         if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1, cutoff=0.5)
-            advice = f"did you mean '{near[0]}'?" if near else f"it accepts {', '.join(allowed) or 'no arguments'}"
+            advice = nearest(key, allowed, f"it accepts {listed(allowed) or 'no arguments'}")
             raise InputError(f"{KEY}.arguments.{key}: {params.dataset} has no such argument; {advice}")
     # A data set with `train` means something else by `split`, which the user has to choose: for EMNIST a set of classes.
     filled = {"root", "train" if "train" in accepted else "split"}

@@ -44,6 +44,8 @@ class Assignment:
 def assign_splits(pack: Pack, params: SplitParams, seed: int) -> Assignment:
     """Assign every image to a split: the source's own val and test are kept, missing ones are taken from its train.
 
+    `seed` is `base.seed`, which `split.seed` takes the place of.
+
     Groups stay in one split, and so do duplicates unless they are only reported. A duplicate of an image of the source's own
     val or test is left out of train, a duplicate of a test image is left out of val. The source's test set is never changed.
 
@@ -53,6 +55,9 @@ def assign_splits(pack: Pack, params: SplitParams, seed: int) -> Assignment:
         If a class has too few images for every split, a group of the source is in two of its splits, or duplicates are not
         allowed.
     """
+    seed = params.seed_or(seed)
+    if not (pack.splits == "train").any():
+        raise InputError("data/raw: the source has no images to train on, only some of val or test; name its training images")
     duplicates = find_duplicates(pack, params.near_distance)
     sets = _sets(pack, duplicates, params)
     splits: NDArray[np.str_] = pack.splits.astype("<U8")
@@ -127,7 +132,7 @@ def _check_groups(pack: Pack, groups: Rows | None) -> None:
         raise InputError(
             f"data/raw: '{pack.ids[one]}' and '{pack.ids[other]}' are in one group, but in {pack.splits[one]} and "
             f"{pack.splits[other]} of the source ({len(torn)} such image(s)); correct the source, or use it without its splits "
-            "or without its groups"
+            "or without its groups (of a table: set download.columns.split or group to false)"
         )
 
 

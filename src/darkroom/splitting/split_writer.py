@@ -45,8 +45,8 @@ def write_split(directory: Path, pack: Pack, assignment: Assignment, params: Spl
         "images": {place: int((assignment.splits == place).sum()) for place in PLACES},
         "per_class": {split: _per_class(pack, assignment.splits == split) for split in SPLITS},
         "duplicates": count_duplicates(pack, assignment),
-        "seed": seed,
-        "params": params.model_dump(),
+        "seed": params.seed_or(seed),
+        "params": params.model_dump(exclude={"seed"}),
     }
     files.write_sealed_json(directory / "split.json", report)
     return report

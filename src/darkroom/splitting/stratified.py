@@ -14,6 +14,7 @@ from darkroom.data.labels import Labels, count_labels, is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import NO_FOLD
 from darkroom.splitting.duplicates import connected
+from darkroom.splitting.rare import with_every_class
 
 # Groups are split in parts of at least 1/20.
 FINEST = 20
@@ -51,7 +52,9 @@ def split_stratified(
     # Fractions are of the distinct images that the source calls train, before anything is taken from them.
     distinct = sampler.count(train)
     if not (splits == "test").any():
-        splits[sampler.sample(train, params.test_fraction, distinct, "split.test_fraction")] = "test"
+        # Validation, or each fold, needs an image of every class, too.
+        keep = 1 if (splits == "val").any() else sampler.least_for(params.folds)
+        splits[sampler.sample(train, params.test_fraction, distinct, "split.test_fraction", keep=keep)] = "test"
         train = np.flatnonzero(splits == "train")
     if params.folds is not None:
         folds[train] = sampler.folds(train, params.folds)
@@ -88,8 +91,25 @@ class _Sampler:
         """Return the number of units of rows."""
         return len(np.unique(self.units[rows]))
 
-    def sample(self, rows: Rows, fraction: float, whole: int, key: str) -> Rows:
-        """Return rows of about `fraction * whole` units; `key` of params.yaml is named in errors."""
+    def sample(self, rows: Rows, fraction: float, whole: int, key: str, *, keep: int = 1) -> Rows:
+        """Return rows of about `fraction * whole` units; `key` of params.yaml is named in errors.
+
+        Every class has one of them, and `keep` others, if it has enough.
+        """
+        drawn = np.isin(self.units[rows], self.units[self._drawn(rows, fraction, whole, key)])
+        numbers, firsts, place = np.unique(self.units[rows], return_index=True, return_inverse=True)
+        classes = np.zeros((len(numbers), len(self.pack.classes)), np.bool_)
+        if is_multilabel(self.pack.labels):
+            np.logical_or.at(classes, place, self.pack.labels[rows].astype(np.bool_))
+        else:
+            classes[place, self.pack.labels[rows]] = True
+        return rows[with_every_class(drawn[firsts], classes, keep=keep, seed=self.seed)[place]]
+
+    def least_for(self, folds: int | None) -> int:
+        """Return how many units of a class a division into folds, or into training and validation, needs."""
+        return 2 if folds is None or self._splits_groups else folds
+
+    def _drawn(self, rows: Rows, fraction: float, whole: int, key: str) -> Rows:
         firsts = self._firsts(rows)
         count = round(fraction * whole)
         rest = len(firsts) - count
@@ -140,7 +160,8 @@ class _Sampler:
             shared = " (groups that share images count as one; split.duplicates: drop avoids that)" if groups > available else ""
             raise InputError(
                 f"params.yaml: {key}: needs {count} groups, which are never split, but the training images have only "
-                f"{available}{shared}; use a larger fraction or fewer folds, or add groups"
+                f"{available}{shared}; use a larger "
+                "fraction or fewer folds, add groups, or, of a table, set download.columns.group to false"
             )
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=self.seed)
         # The splitter would warn of a small class; assign_splits names it once the splits are known.

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base import paths
-from darkroom.base.nested import flatten
+from darkroom.base.errors import InputError
+from darkroom.base.nested import flatten, read_stages
 from darkroom.base.params_file import read_yaml
 
 Inputs = dict[str, str]
@@ -20,16 +21,19 @@ def read_inputs(name: str) -> Inputs:
     Code is hashed by content, data by size and time of modification, as DVC does. A remote folder (s3://…) is checked by the
     stage that reads it (darkroom.sources.remote).
     """
-    stage = read_yaml(paths.PIPELINE)["stages"][name]
+    stage = read_stages(paths.PIPELINE).get(name)
+    if stage is None:
+        raise InputError(f"dvc.yaml: has no stage {name}; restore it with 'git checkout HEAD -- dvc.yaml'")
     content = read_yaml(paths.PARAMS)
     params = content if isinstance(content, dict) else {}  # load_params reports what is wrong
     inputs = {
         f"params.yaml: {key}": _as_text(value)
         for section in stage.get("params", [])
+        if isinstance(section, str)
         for key, value in flatten(params.get(section), section)
     }
-    for dependency in stage["deps"]:
-        filled = _filled(dependency, params)
+    for dependency in stage.get("deps", []):
+        filled = _filled(str(dependency), params)
         path = paths.ROOT / filled
         # os.path.exists, since it accepts what is not a path at all, such as one that is too long.
         if "://" in filled or not os.path.exists(path):  # noqa: PTH110

@@ -40,14 +40,10 @@ class Classifier(pl.LightningModule):
 
     Parameters
     ----------
-    network
-        From images (N, C, H, W) uint8 to logits (N, K), of a binary task (N, 1).
-    objective
-        What is minimised, and how.
-    num_classes
-        K.
-    multilabel
-        Whether an image has any number of classes.
+    network, objective
+        From images (N, C, H, W) uint8 to logits (N, K), of a binary task (N, 1); what is minimised, and how.
+    num_classes, multilabel
+        K, and whether an image has any number of them.
     seed
         Seed of dropout and mixing.
     """
@@ -156,12 +152,16 @@ class Classifier(pl.LightningModule):
         # What a subclass has beside the network, such as the projection of a contrastive loss.
         if added := [value for value in self.parameters() if value.requires_grad and id(value) not in self._base_parameters]:
             optimizer.add_param_group({"params": added})
+        if self.trainer.gradient_clip_val or self.objective.adaptive_clip:
+            # A fused optimizer would undo the scale of mixed precision itself, after the gradients are clipped.
+            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
         scheduler = self.objective.make_scheduler(optimizer, int(self.trainer.estimated_stepping_batches))
         if scheduler is None:
             return optimizer
         config: dict[str, Any] = {"scheduler": scheduler, "interval": interval(scheduler)}
         if isinstance(scheduler, ReduceLROnPlateau):
             config["monitor"] = self.objective.monitor
+            config["frequency"] = self.trainer.check_val_every_n_epoch or 1  # other epochs have no value
         return {"optimizer": optimizer, "lr_scheduler": config}
 
     def setup(self, stage: str) -> None:  # noqa: ARG002
@@ -220,7 +220,7 @@ class Classifier(pl.LightningModule):
         self.log("lr", self.step_lr, rank_zero_only=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the metrics of an unfinished epoch, over all processes, and the learning rate of the last step."""
+        """Save the metrics of an unfinished epoch, over all processes, and the rate of the last step."""
         checkpoint["train_metrics"] = self.train_metrics.state(self.all_gather)
         checkpoint["step_lr"] = self.step_lr
 

@@ -17,12 +17,19 @@ from darkroom.input.dataset import Batch, ImageDataset
 from darkroom.models.network_check import checked_logits, state_kept
 from darkroom.objective.losses import BinaryLoss
 from darkroom.training.classifier import Classifier
+from darkroom.training.failures import ONE_VALUE, one_image
 
 LOGIT_SHIFT = 5.0
 
 
 def dry_run(
-    classifier: Classifier, images: ImageDataset, rows: Rows, *, epochs: int, image_sizes: Mapping[int, Size] | None = None
+    classifier: Classifier,
+    images: ImageDataset,
+    rows: Rows,
+    *,
+    epochs: int,
+    batch_size: int = 2,
+    image_sizes: Mapping[int, Size] | None = None,
 ) -> None:
     """Take one step on a few training images, make the schedule, and restore the network.
 
@@ -36,6 +43,8 @@ def dry_run(
         Their rows.
     epochs
         Epochs of the training.
+    batch_size
+        Images of a batch.
     image_sizes
         Sizes of the images by epoch, at each of which augmentation is tried.
 
@@ -56,7 +65,24 @@ def dry_run(
         mixed = objective.mixing(batch) if objective.mixing else batch
     num_outputs = num_classes if objective.positive is None else 1
     try_step(classifier.network, objective.loss, objective.make_optimizer, mixed, num_outputs, multilabel=multilabel)
+    if batch_size == 1 and not (objective.frozen and objective.frozen.names):
+        _check_one_image(classifier.network, batch["images"][:1])
     objective.make_scheduler(objective.make_optimizer(classifier.network), epochs)
+
+
+def _check_one_image(network: nn.Module, image: Tensor) -> None:
+    """Refuse a network that a batch of one image (1, C, H, W) cannot train."""
+    saved = [(value, value.detach().clone()) for value in network.buffers()]
+    with state_kept(network), torch.no_grad():
+        try:
+            network.train()(image)
+        except ValueError as error:
+            if ONE_VALUE in str(error):
+                raise one_image() from error
+            raise
+        finally:
+            for value, before in saved:
+                value.copy_(before)
 
 
 def try_step(

@@ -10,9 +10,12 @@ import torch
 from dvc.dirs import site_cache_dir
 
 from darkroom.base import files
-from darkroom.base.errors import RunError
+from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Params
 from darkroom.input.loaders import timed_out
+
+# In torch's message.
+ONE_VALUE = "more than 1 value per channel"
 
 
 @contextmanager
@@ -26,6 +29,9 @@ def explained(params: Params, trainer: pl.Trainer, log_dir: Path) -> Iterator[No
             f"{site_cache_dir()}: DVC cannot write there ({error}); free disk space, fix the permissions "
             "or set DVC_SITE_CACHE_DIR to another folder"
         ) from error
+    except ValueError as error:
+        _explain_batch(error)
+        raise
     except RuntimeError as error:
         _explain_memory(error, params.train.batch_size)
         _explain_workers(error, params)
@@ -35,6 +41,20 @@ def explained(params: Params, trainer: pl.Trainer, log_dir: Path) -> Iterator[No
 
             explain_compiler(error)
         raise
+
+
+def _explain_batch(error: ValueError) -> None:
+    """Explain that batch normalisation has no deviation of one value."""
+    if ONE_VALUE in str(error):
+        raise one_image() from error
+
+
+def one_image() -> InputError:
+    """Return the error of a network that cannot be trained on a batch of one image."""
+    return InputError(
+        "params.yaml: train.batch_size: is one image for a process, on which batch normalisation cannot be trained; "
+        "raise it, or train.image_size"
+    )
 
 
 def _explain_memory(error: RuntimeError, batch_size: int) -> None:

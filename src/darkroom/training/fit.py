@@ -11,7 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
-from darkroom.base.errors import RunError, warn
+from darkroom.base.errors import InputError, RunError, warn
 from darkroom.data.pack import Rows
 from darkroom.data.split_file import Split
 from darkroom.input.cached_features import CachedFeatures, ComputeFeatures
@@ -105,10 +105,9 @@ def _begin(plan: Plan, store: StateStore) -> tuple[State | None, Earlier | None]
     if saved is not None:
         return saved, None
     refuse_other_versions(store)
-    if earlier is None:
-        return None, None
-    store.adopt(earlier.weights)
-    return earlier.state, earlier
+    if earlier is not None:
+        store.adopt(earlier.weights)
+    return earlier and earlier.state, earlier
 
 
 def _save_last(trainer: pl.Trainer) -> None:
@@ -201,6 +200,11 @@ def _loaders(
     if place is not None:
         train_order.set_epoch(place[0])
         train_order.resume_at = place
+    if len(split.rows["val"]) < world_size:
+        raise InputError(
+            f"params.yaml: hardware.devices: {world_size} processes share {len(split.rows['val'])} validation image(s); "
+            "use fewer, or raise split.val_fraction"
+        )
     val_order = SequentialBatchSampler(
         _val_rows(plan, split), batch_size=-(-batch_size // world_size), rank=rank, world_size=world_size
     )

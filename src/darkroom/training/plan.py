@@ -128,7 +128,8 @@ def make_plan(
     images = build_training_images(params, pack, model.preprocessing, preprocess)
     objective = build_objective(params, model, pack, rows, teacher)
     classifier = build_classifier(params, model, objective, pack, rows)
-    dry_run(classifier, images, rows, epochs=params.train.epochs, image_sizes=params.train.image_sizes)
+    train = params.train
+    dry_run(classifier, images, rows, epochs=train.epochs, batch_size=train.batch_size, image_sizes=train.image_sizes)
     return Plan(params, model, images, classifier, earlier)
 
 

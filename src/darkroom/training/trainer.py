@@ -1,6 +1,5 @@
 """Makes Lightning's Trainer from params.yaml; arguments that it does not take are reported in one line."""
 
-import difflib
 import logging
 import os
 import warnings
@@ -14,7 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.plugins import environments
 from pytorch_lightning.strategies import StrategyRegistry
 
-from darkroom.base.errors import InputError, described
+from darkroom.base.errors import InputError, described, listed, nearest
 from darkroom.base.params import HardwareParams, Params
 from darkroom.hardware.devices import choose_device, num_devices, stop_looking_for_gpus
 from darkroom.stage.launcher import launched
@@ -112,7 +111,7 @@ def _wrong_strategy(name: str) -> str:
             f"is {name}, which divides the model among processes, or starts them so that none can publish it; set ddp, with "
             "train.precision and train.trainer.accumulate_grad_batches if memory is short"
         )
-    return f"Lightning has no '{name}'; {_nearest(name, list(STRATEGIES))}"
+    return f"Lightning has no '{name}'; {nearest(name, STRATEGIES, f'it takes {listed(STRATEGIES)}')}"
 
 
 def _check_launch(hardware: HardwareParams) -> None:
@@ -129,11 +128,6 @@ def _check_launch(hardware: HardwareParams) -> None:
             f"params.yaml: hardware.devices: is {hardware.devices} on {hardware.num_nodes} machine(s), which takes {wanted} "
             f"process(es), but {launch.number} were started ({launch.variable}); start one for each device, or a single one"
         )
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(known)}"
 
 
 def _check_world(trainer: pl.Trainer, batch_size: int) -> None:

@@ -72,10 +72,11 @@ def read_model(root: Path, repository: Path, name: str) -> tuple[str, dict[str, 
     path = _place(root, name)
     if path.is_dir():
         try:
-            return name, {file: (path / file).read_bytes() for file in MODEL}
-        except FileNotFoundError as error:
-            missing = Path(str(error.filename)).name
-            raise InputError(f"{name}: has no {missing}; name the folder of a published model, or a revision") from None
+            return name, {file: files.read_regular(path / file) for file in MODEL}
+        except OSError as error:
+            file = Path(str(error.filename)).name
+            what = f"has no {file}" if isinstance(error, FileNotFoundError) else f"{file} cannot be read ({error.strerror})"
+            raise InputError(f"{name}: {what}; name the folder of a published model, or a revision") from None
     # As in `git show`; no name in Git has a colon.
     commit, _, folder = name.partition(":")
     revision = open_revision(repository, commit, (MODELS,))
@@ -109,7 +110,7 @@ def read_training(root: Path, repository: Path, name: str | None) -> RecordedTra
         checkpoints = path.parent if kept else path / "checkpoints"
         entry = kept["name"] if kept else None
         if (checkpoints / INDEX).is_file() and (
-            found := _read_state(lambda file: (checkpoints / file).read_bytes(), entry, name)
+            found := _read_state(lambda file: files.read_regular(checkpoints / file), entry, name)
         ):
             return RecordedTraining(name, None, {}, *found)
         return RecordedTraining(*_without_commit(read_model(root, repository, name)), None, {})

@@ -1,13 +1,12 @@
 """Revisions by name, and the files that DVC recorded in each."""
 
-import difflib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darkroom.base.errors import InputError, described
+from darkroom.base.errors import InputError, described, nearest
 from darkroom.base.git import git
 
 WORKSPACE = "workspace"
@@ -128,6 +127,6 @@ def _unknown(name: str, refs: list[str]) -> str:
     known = ["HEAD", *(match["name"] for pattern in (NAME, EXPERIMENT) for ref in refs if (match := pattern.fullmatch(ref)))]
     if base in known:
         return f"is not a commit, though {base} exists; 'git log --all --oneline' lists them"
-    near = difflib.get_close_matches(base, known if steps else [WORKSPACE, *known], n=1, cutoff=0.5)
-    way_out = f"did you mean '{near[0]}{steps}'?" if near else "'git log --all --oneline' and 'dvc exp list -A' list all"
-    return f"is not a commit, branch, tag or experiment; {way_out}"
+    lists = "'git log --all --oneline' and 'dvc exp list -A' list all"
+    hint = nearest(base, known if steps else [WORKSPACE, *known], lists, f"'{{}}{steps}'")
+    return f"is not a commit, branch, tag or experiment; {hint}"

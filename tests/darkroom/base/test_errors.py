@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.base.errors import one_line
+from darkroom.base.errors import listed, nearest, nearest_path, one_line
 from darkroom.base.signals import SIGNALS
 
 SRC = Path(__file__).resolve().parents[3] / "src"
@@ -96,3 +96,24 @@ def test_the_end_waits_for_no_thread(end: str) -> None:
     done = run(f"import threading, time; threading.Thread(target=time.sleep, args=(60,)).start(); {end}")
     assert done.returncode in (0, 2)
     assert time.monotonic() - start < 30
+
+
+def test_the_nearest_name() -> None:
+    assert nearest("Adamw", ["Adam", "AdamW"], "-") == "did you mean 'AdamW'?"
+    assert nearest("adam", ["AdamW", "Adam"], "-") == "did you mean 'Adam'?"
+    assert nearest("x" * 3000, ["Adam"], "use another") == "use another"
+    assert nearest("", [], "use another") == "use another"
+    assert nearest("chek", ["check"], "-", "'./darkroom {} {x}'") == "did you mean './darkroom check {x}'?"
+
+
+def test_the_nearest_path(tmp_path: Path) -> None:
+    (tmp_path / "{photos}").mkdir()
+    assert nearest_path(str(tmp_path / "{phots}"), "-") == f"did you mean '{tmp_path}/{{photos}}'?"
+    assert nearest_path("{phots}", "-", tmp_path) == "did you mean '{photos}'?"
+    for wrong in ("/nowhere/x", "a\0b", "~nobody-here/x", "x" * 5000, ""):
+        assert nearest_path(wrong, "correct it", tmp_path) == "correct it"
+
+
+def test_of_many_names_some_are_listed() -> None:
+    assert listed("abc") == "a, b, c"
+    assert listed("abcdefghijklm") == "a, b, c, d, e, f, g, h, i, j, … (13 in all)"

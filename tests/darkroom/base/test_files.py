@@ -88,3 +88,17 @@ def test_files_are_as_readable_as_others(tmp_path: Path) -> None:
     plain.write_text("")
     files.write_text(tmp_path / "result", "")
     assert (tmp_path / "result").stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "text", ["-1", "+1", "-33.5", "-.5", "-1e-05", "-1,234.5", "-12%", "-inf", "-05:00", "+01:30:59.5", "1-2", ""]
+)
+def test_numbers_and_times_stay_in_csv_as_they_are(text: str) -> None:
+    assert files.csv_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["=1+1", "-1+2", "+cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "-A1", "--1", "-1:2:3:4", "-\u0661", "-1\n"]
+)
+def test_formulas_do_not(text: str) -> None:
+    assert files.csv_text(text) == "'" + text

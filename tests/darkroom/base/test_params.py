@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Network, Params, Target
-from darkroom.base.params_file import check_params, load_params, read_yaml
+from darkroom.base.params_file import check_params, load_params, load_sections, read_yaml
 
 REMOVED = object()
 
@@ -85,6 +86,14 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
             "train.metrics.Loss: is the name of a metric that is always measured; choose another",
         ),
         ("evaluate.metrics", {"ece": "AUROC"}, "evaluate.metrics.ece: is the name of a metric that is always measured"),
+        ("evaluate.ece_bins", 10**8, "evaluate.ece_bins: is 100000000, but should be less than or equal to 1000"),
+        ("hardware.num_workers", 10**6, "hardware.num_workers: is 1000000, but should be 'auto' or less than or equal to 1000"),
+        ("train.epochs", 2**63, "train.epochs: is 9223372036854775808, but should be less than 2147483648"),
+        (
+            "hardware.worker_timeout_seconds",
+            1e300,
+            "hardware.worker_timeout_seconds: is 1e+300, but should be less than or equal to",
+        ),
         ("train.soup", 1, "train.soup: is 1, but should be greater than or equal to 2"),
         ("train.keep_best", 0, "train.keep_best: is 0, but should be greater than or equal to 1"),
         ("train.optimizer.lr", 1, "params.yaml: train.optimizer.lr: is not allowed here; set train.lr"),
@@ -216,3 +225,53 @@ def test_only_the_arguments_that_are_given_are_recorded(make_params: Callable[..
     given = {"max_steps": 5, "check_val_every_n_epoch": None, "limit_val_batches": 1.0}
     trainer = make_params({"train.trainer": {**given, "min_steps": None}}).train.trainer
     assert trainer.model_dump() == trainer.given == given
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"  lr: 0.01": "  lr: high"}, {"train"}),
+        ({"monitor: val/accuracy  ": "monitor: val/acc  "}, {"train"}),  # a mistake in how keys go together
+        ({"base:": "trian: {lr: 0.1}\nbase:"}, set()),
+        ({"top_k: 3": "top_k: 0"}, {"predict"}),
+        ({"split:\n": "splt:\n"}, {"split"}),
+        ({"cache_images: auto": "hold_pictures: auto"}, {"hardware"}),
+        ({"  top_k: 3": "  top_k: 0", "  lr: 0.01": "  lr: high"}, {"train", "predict"}),
+    ],
+)
+def test_a_mistake_stops_only_what_needs_its_section(
+    changes: dict[str, str], refused: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = paths.PARAMS.read_text(encoding="utf-8")
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new, 1)
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    for section in Params.model_fields:
+        if section in refused:
+            with pytest.raises(InputError):
+                load_sections(path, section)
+        else:
+            params = load_sections(path, section)
+            (line,) = capsys.readouterr().err.splitlines()
+            assert line.startswith("warning: ")
+            assert line.endswith("; this command does not need it")
+            assert params.model_copy(update={}).__class__.__name__ == "_Sections"
+            assert getattr(params, section) is not None
+            for other in refused:
+                with pytest.raises(InputError, match=r"params.yaml: "):
+                    getattr(params, other)
+
+
+@pytest.mark.parametrize("text", ["base: [", "[]", "seed: \0", "{}"])
+def test_what_is_no_params_file_stops_every_command(text: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"params.yaml"):
+        load_sections(tmp_path / "params.yaml", "predict")
+
+
+def test_of_many_names_the_first_are_listed(content: dict[str, Any]) -> None:
+    content["train"]["qqqq"] = 1
+    with pytest.raises(InputError, match=r"known keys here: task, .*, … \(\d\d in all\)$"):
+        check_params(content)

@@ -16,10 +16,10 @@ from darkroom.base.errors import InputError
 from darkroom.base.params import DownloadParams, Params
 from darkroom.data.bands import Bands, network_values, read_image, shown_image, to_npy
 from darkroom.data.channel_stats import measure_channels
+from darkroom.data.decoding.tiff import read_tiff_header
 from darkroom.data.images import Decoded, ImageError, decode
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
-from darkroom.data.tiff import read_tiff_header
 from darkroom.sources.pack_writer import write_pack
 
 tifffile = pytest.importorskip("tifffile")

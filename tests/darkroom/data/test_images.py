@@ -92,7 +92,7 @@ def test_what_is_no_image(data: bytes) -> None:
         (b"these are words", NO_IMAGE),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a JPEG, PNG"),
         (saved(Image.fromarray(COLOUR), "PPM"), "is not a JPEG, PNG"),
-        (saved(Image.fromarray(COLOUR), "JPEG")[:-40], "is damaged (image file is truncated"),
+        (saved(Image.fromarray(COLOUR), "JPEG")[:-40], "is damaged (Corrupt JPEG data: premature end of data segment"),
         (saved(Image.fromarray(COLOUR), "PNG")[:80], "is damaged ("),
         (saved(Image.fromarray(COLOUR), "BMP")[:-40], "is damaged (image file is truncated"),
         (png_header(100_000, 100_000), "has 100000 x 100000 pixels, more than max_pixels (10000)"),
@@ -232,10 +232,13 @@ def test_mutated_files_give_an_image_or_an_image_error(kind: str) -> None:
 
 
 def by_pillow(data: bytes, side: int | None = None) -> Any:
-    """Return what Pillow alone makes of a file: image, conversions, lossy; or what it says."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(images, "_decode_plain_jpeg", lambda *_: None)
-        return decoded_or_reason(data, side)
+    """Return the pixels and the kind that Pillow alone gives a plain JPEG, reduced as `decode` does."""
+    with Image.open(io.BytesIO(data)) as image:
+        if side is not None:
+            image.draft(None, (2 * side, 2 * side))
+        kind = image.mode
+        pixels = np.asarray(image.convert("RGB") if kind == "CMYK" else image)
+    return pixels.shape, pixels.tobytes(), ("cmyk",) if kind == "CMYK" else ()
 
 
 def decoded_or_reason(data: bytes, side: int | None = None) -> Any:
@@ -243,7 +246,7 @@ def decoded_or_reason(data: bytes, side: int | None = None) -> Any:
         decoded = decode(data, 10**6, side)
     except ImageError as error:
         return str(error)
-    return decoded.image.shape, decoded.image.tobytes(), decoded.conversions, decoded.lossy
+    return decoded.image.shape, decoded.image.tobytes(), decoded.conversions
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
@@ -264,7 +267,7 @@ def test_plain_jpegs_do_without_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [decode(data, MAX_PIXELS, 224).image.shape for data in files] == [(6, 9, 3), (6, 9)]
 
 
-def test_damaged_jpegs_are_what_pillow_says_they_are() -> None:
+def test_damaged_jpegs_are_refused_or_what_pillow_makes_of_them() -> None:
     original = saved(Image.fromarray(np.tile(COLOUR, (3, 3, 1))), "JPEG")
     chance, whole = random.Random(0), 0
     for _ in range(150):
@@ -272,9 +275,12 @@ def test_damaged_jpegs_are_what_pillow_says_they_are() -> None:
         for _ in range(chance.randint(0, 2)):
             data[chance.randrange(len(data))] = chance.randrange(256)
         data = data[: chance.choice([len(data), chance.randrange(len(data))])]
-        expected = by_pillow(bytes(data))
-        assert decoded_or_reason(bytes(data)) == expected
-        whole += not isinstance(expected, str)
+        found = decoded_or_reason(bytes(data))
+        if isinstance(found, str):
+            assert found.startswith("is ")
+        else:
+            assert found == by_pillow(bytes(data) + b"\xff\xd9")  # which may be all that is missing
+            whole += 1
     assert 20 < whole < 130
 
 

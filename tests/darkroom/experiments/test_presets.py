@@ -1,6 +1,7 @@
 """Presets become words that the shell passes on and that DVC turns into the parameters meant."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params_file import check_params, read_yaml
-from darkroom.experiments.presets import overlaid, preset_names, read_preset, set_arguments, summary
+from darkroom.experiments.presets import overlaid, override_text, preset_names, read_preset, set_arguments, summary
 
 PRESETS = preset_names(paths.PRESETS)
 
@@ -73,3 +74,25 @@ def test_mistakes_in_presets(content: dict[str, Any]) -> None:
         set_arguments(content, {"mine": {"train": {"lrr": 1}}})
     with pytest.raises(InputError, match="cannot be passed through a shell"):
         set_arguments(content, {"mine": {"download": {"folder": "my photos"}}})
+
+
+def test_a_mistake_in_params_yaml_does_not_stop_a_preset(content: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """The stage check refuses it; what is wrong with the preset itself is still its own."""
+    content["hardware"]["accelerator"] = "tpux"
+    assert set_arguments(content, {"mine": {"train": {"lr": 0.5}}}) == ["-S", "train.lr=0.5"]
+    assert capsys.readouterr().err.startswith('warning: params.yaml: hardware.accelerator: is "tpux"')
+    with pytest.raises(InputError, match=r"^conf/mine.yaml: train.lrr: unknown key"):
+        set_arguments(content, {"mine": {"train": {"lrr": 1}}})
+    with pytest.raises(InputError, match=r"^params.yaml: hardware: is 1, but should be a mapping"):
+        set_arguments(content | {"hardware": 1}, {"mine": {"train": {"lr": 0.5}}})
+
+
+@pytest.mark.parametrize(
+    "text", ["/data/set.zip", "/data/a b.zip", "x;touch y.zip", "it's {x}, y=$HOME [1] #2.zip", "null", "1e3", "é.zip"]
+)
+def test_text_for_a_line_to_paste(text: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    line = shlex.join(["printf", "%s", f"download.archive={override_text(text)}"])
+    passed = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True).stdout
+    assert OverridesParser.create().parse_override(passed).value() == text

@@ -17,9 +17,20 @@ from darkroom.inference.photos import PhotoReader, Photos, find_photos
 
 
 def test_folders_are_searched_and_files_taken_as_named(tmp_path: Path, image: Callable[..., bytes]) -> None:
-    for name in ("b/z.png", "b/a.JPG", "b/deep/c.webp", "b/.hidden.png", "b/.git/x.png", "b/notes.txt", "odd.name"):
+    for name in (
+        "b/z.png",
+        "b/a.JPG",
+        "b/deep/c.webp",
+        "b/.hidden.png",
+        "b/.git/x.png",
+        "b/notes.txt",
+        "odd.name",
+        "b/@eaDir/z.png/t.jpg",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(image())
+    (tmp_path / "b" / "__MACOSX").mkdir()
+    (tmp_path / "b" / "__MACOSX" / "z.png").write_bytes(image())
     (tmp_path / "b" / "loop").symlink_to(tmp_path / "b")
     (tmp_path / "b" / "link.png").symlink_to(tmp_path / "odd.name")
     (tmp_path / "b" / "dangling.png").symlink_to(tmp_path / "nothing")

@@ -15,14 +15,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Params
 from darkroom.input.augment import ImageAugmentation, RandomCropResize, RandomFlip, RandomShift
 from darkroom.input.dataset import ImageDataset
-from darkroom.input.loaders import AHEAD, ThreadLoader, describe_reading, make_loader, num_readers
+from darkroom.input.loaders import AHEAD, ProcessLoader, ThreadLoader, describe_reading, make_loader, num_readers
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler
 
 SRC = Path(__file__).resolve().parents[3] / "src"
@@ -42,7 +41,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(
     batches = batches_of(request.getfixturevalue(data), transforms).at_sizes(sizes)
     order = ShuffledBatchSampler(np.arange(43), batch_size=20, seed=0)
     loaders = [make_loader(batches, order, readers=readers) for readers in (0, 1, 3)]
-    assert [type(loader) for loader in loaders] == [DataLoader, ThreadLoader, ThreadLoader]
+    assert [type(loader) for loader in loaders] == [ProcessLoader, ThreadLoader, ThreadLoader]
     seen = []
     for epoch in (0, 1):
         order.set_epoch(epoch)
@@ -133,7 +132,7 @@ def test_threads_take_none_from_the_network() -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(SRC)!r})
 import torch
-from darkroom.input.loaders import ThreadLoader
+from darkroom.input.loaders import ProcessLoader, ThreadLoader
 class Batches:
     channels, dtype = 3, torch.uint8
     def size_of(self, epoch): return 4

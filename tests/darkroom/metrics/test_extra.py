@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn import metrics as sklearn
 from sklearn.metrics import cohen_kappa_score, fbeta_score, matthews_corrcoef, roc_auc_score
 from torchmetrics.classification import CalibrationError
 
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Params, Target
 from darkroom.data.split_file import Split
+from darkroom.metrics.decision import Decision
 from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
 from darkroom.metrics.extra import ExtraMetrics, build_metrics, measure_extra
 from darkroom.metrics.scores import score
@@ -346,3 +348,77 @@ def test_names_that_evaluate_uses_itself_are_taken(make_params: Callable[..., Pa
     for name in names:
         with pytest.raises(InputError, match=rf"evaluate\.metrics\.{name}: is the name of a metric that is always measured"):
             make_params({"evaluate.metrics": {name: "AUROC"}})
+
+
+CLASSES = ["ant", "bee", "cat", "dog"]
+# Every image is an ant and none a dog; no cat is predicted.
+SEVERAL = (
+    np.array([[0.9, 0.2, 0.4, 0.1], [0.8, 0.7, 0.2, 0.2], [0.7, 0.6, 0.3, 0.3], [0.6, 0.1, 0.1, 0.1]]),
+    np.array([[1, 0, 1, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 0]]),
+)
+# No image is a dog or predicted to be one; bees are never predicted.
+ONE = (
+    np.array([[0.7, 0.1, 0.1, 0.1], [0.4, 0.3, 0.2, 0.1], [0.1, 0.2, 0.6, 0.1], [0.5, 0.2, 0.2, 0.1]]),
+    np.array([0, 1, 2, 2]),
+)
+
+
+def kept(each: list[float | None]) -> float:
+    known = [value for value in each if value is not None]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def of_each(data: tuple[Any, Any], measure: Any, defined: Any) -> float:
+    probabilities, labels = data
+    hot = labels if labels.ndim == 2 else np.eye(4, dtype=int)[labels]
+    predicted = (probabilities > 0.5).astype(int) if labels.ndim == 2 else np.eye(4, dtype=int)[probabilities.argmax(axis=1)]
+    columns = zip(hot.T, predicted.T, probabilities.T, strict=True)
+    return kept([measure(y, p, s) if defined(y, p) else None for y, p, s in columns])
+
+
+@pytest.mark.parametrize("data", [SEVERAL, ONE], ids=["several", "one"])
+@pytest.mark.parametrize("as_function", [False, True])
+@pytest.mark.parametrize(
+    ("name", "measure", "defined"),
+    [
+        ("AUROC", lambda y, _, s: sklearn.roc_auc_score(y, s), lambda y, _: 0 < y.sum() < len(y)),
+        ("AveragePrecision", lambda y, _, s: sklearn.average_precision_score(y, s), lambda y, _: y.any()),
+        ("Precision", lambda y, p, _: sklearn.precision_score(y, p), lambda _, p: p.any()),
+        ("Recall", lambda y, p, _: sklearn.recall_score(y, p), lambda y, _: y.any()),
+        ("F1Score", lambda y, p, _: sklearn.f1_score(y, p), lambda y, p: y.any() or p.any()),
+        ("JaccardIndex", lambda y, p, _: sklearn.jaccard_score(y, p), lambda y, p: y.any() or p.any()),
+        ("Specificity", lambda y, p, _: sklearn.recall_score(1 - y, 1 - p), lambda y, _: not y.all()),
+    ],
+)
+def test_a_mean_leaves_out_undefined_classes_and_says_so(
+    data: tuple[Any, Any], as_function: bool, name: str, measure: Any, defined: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    multilabel = data[1].ndim == 2
+    target = {"_target_": name, "average": "macro"}
+    if as_function:
+        function = {"AveragePrecision": "average_precision", "F1Score": "f1_score", "JaccardIndex": "jaccard_index"}
+        target["_target_"] = F + ("multilabel_" if multilabel else "multiclass_") + function.get(name, name.lower())
+    made = {"it": Target.model_validate(target)}
+    metrics = build_metrics("train.metrics", made, num_classes=4, multilabel=multilabel, allow=(), classes=CLASSES)
+    assert capsys.readouterr().err == ""
+    for _ in range(2):
+        for part in (slice(0, 1), slice(1, 4)):
+            metrics.add(torch.from_numpy(data[0][part]), torch.from_numpy(data[1][part]))
+        assert metrics.values()["it"] == pytest.approx(of_each(data, measure, defined))
+        metrics.reset()
+    said = capsys.readouterr().err.splitlines()
+    hot = data[1] if multilabel else np.eye(4, dtype=int)[data[1]]
+    predicted = data[0] > 0.5 if multilabel else np.eye(4, dtype=int)[data[0].argmax(axis=1)]
+    lost = [each for each, y, p in zip(CLASSES, hot.T, predicted.T, strict=True) if not defined(y, p)]
+    assert len(said) == bool(lost)
+    assert all(f"leaves out {', '.join(lost)}, which" in line for line in said)
+
+
+@pytest.mark.parametrize("name", ["AUROC", "AveragePrecision", "Precision", "F1Score"])
+def test_a_binary_metric_that_is_undefined_is_nan(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made = {"it": Target.model_validate(name)}
+    decision = Decision(positive=1)
+    metrics = build_metrics("train.metrics", made, num_classes=2, multilabel=False, allow=(), decision=decision)
+    metrics.add(torch.tensor([[0.8, 0.2], [0.6, 0.4]]), torch.tensor([0, 0]))
+    assert np.isnan(metrics.values()["it"])
+    assert f"train.metrics.it: Binary{name} is undefined and left out, since its classes" in capsys.readouterr().err

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from sklearn import metrics as sklearn
 
 from darkroom.metrics import scores
+from darkroom.metrics.epoch import EpochMetrics
 
 
 def random_answers(num_classes: int, missing: int | None = None) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -50,18 +52,24 @@ def test_a_class_without_images_counts_as_in_scikit_learn() -> None:
     classes = scores.per_class(probabilities, labels)
 
     assert score["balanced_accuracy"] == pytest.approx(sklearn.balanced_accuracy_score(labels, predicted))
-    assert score["f1_macro"] == pytest.approx(
-        sklearn.f1_score(labels, predicted, labels=range(4), average="macro", zero_division=0)
-    )
-    expected = sklearn.precision_recall_fscore_support(labels, predicted, labels=range(4), zero_division=0)
+    assert score["f1_macro"] == pytest.approx(sklearn.f1_score(labels, predicted, average="macro"))
+    expected = sklearn.precision_recall_fscore_support(labels, predicted, labels=range(4), zero_division=np.nan)
     for ours, theirs in zip(classes, expected, strict=True):
         np.testing.assert_allclose(ours, theirs)
 
 
-def test_a_class_that_is_neither_there_nor_predicted_scores_0() -> None:
-    classes = scores.per_class(np.array([[0.9, 0.1, 0.0]]), np.array([0]))
-    assert classes.precision.tolist() == classes.recall.tolist() == classes.f1.tolist() == [1, 0, 0]
-    assert classes.support.tolist() == [1, 0, 0]
+def test_what_is_undefined_is_left_out() -> None:
+    probabilities, labels = np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0]]), np.array([0, 1])
+    classes = scores.per_class(probabilities, labels)
+    np.testing.assert_array_equal(classes.precision, [0.5, np.nan, np.nan])
+    np.testing.assert_array_equal(classes.recall, [1, 0, np.nan])
+    np.testing.assert_allclose(classes.f1, [2 / 3, 0, np.nan])
+    assert classes.support.tolist() == [1, 1, 0]
+    assert scores.score(probabilities, labels, bins=15)["f1_macro"] == pytest.approx(1 / 3)
+    metrics = EpochMetrics(3)
+    metrics.add(torch.from_numpy(probabilities).log(), torch.from_numpy(labels), torch.tensor(0.0))
+    assert float(metrics.metrics()["f1_macro"]) == pytest.approx(1 / 3)
+    assert np.isnan(scores.score(probabilities, np.zeros((2, 3), np.uint8), bins=15)["mean_average_precision"])
 
 
 def test_confusion_matrix_equals_that_of_scikit_learn() -> None:
@@ -128,8 +136,8 @@ def test_several_labels_per_class_and_confused() -> None:
     labels = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], np.uint8)
     found = scores.per_class(probabilities, labels)
     assert found.support.tolist() == [1, 2, 0]
-    assert found.precision.tolist() == [1, 1, 0]
-    assert found.recall.tolist() == [1, 0.5, 0]
+    np.testing.assert_array_equal(found.precision, [1, 1, 0])
+    np.testing.assert_array_equal(found.recall, [1, 0.5, np.nan])
     # In the first image class 1 was missed and class 2 seen instead.
     assert scores.confusion_matrix(probabilities, labels).tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 0]]
     assert scores.is_right(probabilities, labels).tolist() == [False, True, True]

@@ -145,7 +145,7 @@ def test_a_rate_of_0_is_for_ever(make_params: Callable[..., Params], digits: Any
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train.freeze": ["layer7"]}, "train.freeze: 'layer7' matches no module and no parameter; the nearest are layer"),
+        ({"train.freeze": ["layer7"]}, "train.freeze: 'layer7' matches no module and no parameter; did you mean 'layer"),
         (
             {"train.freeze": ["conv1", "body"]},
             "'body' matches no module and no parameter; the outermost are conv1, bn1, layer1, ",

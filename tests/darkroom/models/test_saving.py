@@ -1,6 +1,8 @@
 """A published model answers as the trained one did; a damaged or foreign one is refused, and none of them runs code."""
 
+import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from darkroom.base.params import Network, Params, Target
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import load_model, save_model
+from darkroom.versions.models import read_model
 
 SEEN = Preprocessing(image_size=8, channels=1, mean=(0.3,), std=(0.2,))
 SMALL = {"provider": "builtin", "name": "small_cnn", "pretrained": False, "kwargs": {"width": 4}}
@@ -169,3 +172,59 @@ def test_a_model_file_opens_no_other_weights(tmp_path: Path, make_params: Callab
     planted = {"checkpoint_path": str(tmp_path / "planted.pth"), "pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/x"}}
     edit(tmp_path, network=network | {"pretrained": True, "kwargs": planted})
     assert load_model(tmp_path, make_params()).network is not None
+
+
+def changed_card(folder: Path, **changes: Any) -> None:
+    content = files.read_sealed_json(folder / "model.json")
+    content["network"] = {**SMALL, **changes.pop("network", {})}
+    files.write_sealed_json(folder / "model.json", content | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network": {"provider": "timm", "name": "vit_tiny_patch16_224", "kwargs": {"depth": 10**6}}},
+        {"network": {"provider": "timm", "name": "vit_tiny_patch16_224", "kwargs": {"embed_dim": 3 * 10**4}}},
+        {"network": {"provider": "torchvision", "name": "resnet50", "kwargs": {"width_per_group": 2000}}},
+        {
+            "network": {"provider": "huggingface", "name": "x/y"},
+            "config": {"model_type": "vit", "num_hidden_layers": 10**6, "image_size": 32},
+        },
+    ],
+    ids=["deep", "wide", "torchvision", "huggingface"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_is_built_that_is_far_larger_than_its_weights(
+    changes: dict[str, Any], tmp_path: Path, make_params: Callable[..., Params]
+) -> None:
+    """Somebody's model.json could take all memory, or hours."""
+    publish(tmp_path, SMALL)
+    changed_card(tmp_path, **changes)
+    begin = time.process_time()
+    with pytest.raises(InputError, match="far larger than its weights") as error:
+        load_model(tmp_path, make_params())
+    assert "\n" not in str(error.value)
+    assert time.process_time() - begin < 30  # with the import of transformers; 0.1 s without
+
+
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_only_regular_files_are_opened(name: str, kind: str, tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    publish(tmp_path, SMALL)
+    (tmp_path / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=rf"models/{name}: is not a regular file; run 'dvc checkout'"):
+        load_model(tmp_path, make_params())
+    with pytest.raises(InputError, match=rf"{name} cannot be read \(is not a regular file\)"):
+        read_model(Path("/"), Path("/"), str(tmp_path))
+
+
+def test_a_card_of_any_size_is_not_read(tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    publish(tmp_path, SMALL)
+    with (tmp_path / "model.json").open("r+b") as file:
+        file.truncate(300_000_000)
+    with pytest.raises(InputError, match=r"model\.json: is larger than 64 MB"):
+        load_model(tmp_path, make_params())

@@ -5,7 +5,10 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import QMCSampler, RandomSampler
+from optuna.trial import TrialState
+from searching import open_trials
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import Target, TuneParams
@@ -88,3 +91,54 @@ def test_pruners() -> None:
     assert isinstance(make_pruner(Target.model_validate("MedianPruner"), []), optuna.pruners.MedianPruner)
     with pytest.raises(InputError, match=r"tune\.pruner"):
         make_pruner(Target.model_validate("TPESampler"), [])
+
+
+KEYS = {
+    "train.optimizer": CategoricalDistribution(["SGD", "AdamW"]),
+    "train.epochs": IntDistribution(1, 3),
+    "train.lr": FloatDistribution(0.1, 0.3, step=0.1),
+}
+
+
+@pytest.mark.parametrize("sampler", ["TPESampler", "BruteForceSampler", "QMCSampler", "NSGAIISampler"])
+@pytest.mark.parametrize("metrics", [1, 2])
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_sampler_that_can_search_every_key(content: dict[str, Any], sampler: str, metrics: int) -> None:
+    changes = {"metric": ["val/accuracy", "multiply_adds"][:metrics], "direction": ["maximize", "minimize"][:metrics]}
+    make_sampler(tune_of(content, sampler=sampler, **changes), [], {}, KEYS)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "kind"),
+    [
+        ("BruteForceSampler", FloatDistribution(0.1, 0.3)),
+        ("BruteForceSampler", FloatDistribution(0.1, 0.3, log=True)),
+        ({"_target_": "GridSampler", "search_space": {"train.epochs": [1]}}, FloatDistribution(0.1, 0.3)),
+        ({"_target_": "GridSampler", "search_space": {"train.lr": [7]}}, CategoricalDistribution([0.1, 0.2])),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_key_that_a_sampler_cannot_search_is_refused_before_the_first_trial(
+    content: dict[str, Any], sampler: Any, kind: optuna.distributions.BaseDistribution
+) -> None:
+    with pytest.raises(
+        InputError, match=r"params\.yaml: tune\.search_space\.train\.lr: (BruteForce|Grid)Sampler cannot search it \("
+    ):
+        make_sampler(tune_of(content, sampler=sampler), [], {}, {"train.lr": kind})
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_search_ends_with_the_last_combination(tmp_path: Path) -> None:
+    space = {
+        "train.lr": {"distribution": "categorical", "choices": [0.003, 0.01]},
+        "train.epochs": {"distribution": "int", "low": 1, "high": 5, "step": 2},
+    }
+    found = []
+    for _ in range(2):  # the second search of the same study finds nothing to do
+        trials = open_trials(tmp_path, 20, search_space=space, sampler="BruteForceSampler")
+        while (trial := trials.claim()) is not None:
+            found.append(tuple(trials.settings(trial).values()))
+            trials.tell(trial, TrialState.COMPLETE, values=[0.5])
+            trials.release(trial)
+        assert trials.is_exhausted
+    assert sorted(found) == [(epochs, lr) for epochs in (1, 3, 5) for lr in (0.003, 0.01)]

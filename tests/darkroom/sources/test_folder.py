@@ -79,6 +79,30 @@ def found(listing: Listing) -> dict[str, tuple[str, str]]:
             [".gitignore", "__MACOSX", "a/.DS_Store", "a/.cache", "b/._1.jpg"],
         ),
         (
+            [
+                "a/1.jpg",
+                "b/1.jpg",
+                "a/@eaDir/1.jpg/thumb.jpg",
+                "b/THUMBS.DB",
+                "@eaDir/x.jpg",
+                "b/desktop.ini",
+                "$RECYCLE.BIN/1.jpg",
+            ],
+            {"a/1.jpg": ("train", "a"), "b/1.jpg": ("train", "b")},
+            ["$RECYCLE.BIN", "@eaDir", "a/@eaDir", "b/THUMBS.DB", "b/desktop.ini"],
+        ),
+        # One class in two spellings that look the same.
+        (
+            ["train/caf\u00e9/1.jpg", "train/b/1.jpg", "test/cafe\u0301/2.jpg", "test/b\u00a0/2.jpg"],
+            {
+                "test/b\\xc2\\xa0/2.jpg": ("test", "b"),
+                "test/cafe\u0301/2.jpg": ("test", "caf\u00e9"),
+                "train/b/1.jpg": ("train", "b"),
+                "train/caf\u00e9/1.jpg": ("train", "caf\u00e9"),
+            },
+            [],
+        ),
+        (
             ["Training/a/1.jpg", "Training/b/1.jpg", "Testing/a/1.jpg", "Testing/b/1.jpg"],
             {
                 "Testing/a/1.jpg": ("test", "a"),
@@ -171,6 +195,22 @@ def test_links_to_folders_are_not_followed(two_classes: Path, capsys: pytest.Cap
     assert sorted(item.id for item in listing.items) == ["a/1.jpg", "a/2.jpg", "a/itself", "b/1.jpg"]
     assert listing.ignored == ["a/loop", "loop"]
     assert "warning: set: 'loop' is a link to a folder and is ignored" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["cat", "a/more"])
+def test_links_to_images_elsewhere_are_refused_with_their_number(place: str, two_classes: Path, tmp_path: Path) -> None:
+    for name in ("elsewhere/1.jpg", "elsewhere/deep/2.PNG", "elsewhere/notes.txt", "notes/a.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (two_classes / "docs").symlink_to(tmp_path / "notes")
+    assert list_images({"": scan(two_classes)}, "set", {}).ignored == ["docs"]
+    (two_classes / place).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError) as caught:
+        list_images({"": scan(two_classes)}, "set", {})
+    assert str(caught.value) == (
+        f"set: 1 link(s) to folders elsewhere, such as '{place}', hold 2 image(s), but DVC does not watch what is behind a link; "
+        "put the folders themselves there, or set download.folder to the folder that holds them"
+    )
 
 
 def test_what_is_no_file_is_unreadable_and_never_opened(two_classes: Path) -> None:

@@ -1,7 +1,10 @@
 """Tables of images and labels: what they say is taken, what is doubtful is refused with the row."""
 
+import datetime
+import decimal
 import io
 import json
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from hashlib import sha256
@@ -15,13 +18,14 @@ import pytest
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
-from darkroom.base.params import DownloadParams
+from darkroom.base.params import Columns, DownloadParams
 from darkroom.data.pack import Pack
-from darkroom.sources.manifest import read_table
+from darkroom.sources.entries import FilesBelow
+from darkroom.sources.manifest import list_manifest, read_table
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"path": "p/1.png", "label": "cat", "patient": "x", "part": "train", "age": 3},
     {"path": "p/2.png", "label": "dog", "patient": "x", "part": "train", "age": None},
     {"path": "q/3.png", "label": "cat", "patient": "", "part": "test", "age": 5},
@@ -88,11 +92,25 @@ def test_tables_of_every_kind(name: str, archive: str | None, pack: Callable[...
     assert packed.extra(np.array([0, 1, 3])) == [{"age": "3"}, {"age": ""}, {"age": "5"}]
 
 
-def test_what_no_column_is_asked_for_is_carried_along(pack: Callable[..., Pack]) -> None:
+def test_columns_of_usual_names_are_taken_and_others_carried_along(
+    pack: Callable[..., Pack], capsys: pytest.CaptureFixture[str]
+) -> None:
     packed = pack("a.csv", TABLES["a.csv"])
+    assert packed.splits.tolist() == ["train", "train", "val", "test"]
+    assert packed.groups == ["x", "x", "y", None]
+    assert packed.extra(np.array([1])) == [{"age": ""}]
+    said = (
+        "set/a.csv: takes groups from its column 'patient' and splits from its column 'part'; set download.columns.group to false"
+    )
+    assert said in capsys.readouterr().out
+
+
+def test_columns_that_are_not_wanted_are_carried_along(pack: Callable[..., Pack], capsys: pytest.CaptureFixture[str]) -> None:
+    packed = pack("a.csv", TABLES["a.csv"], columns=COLUMNS | {"group": False, "split": False})
     assert packed.splits.tolist() == ["train"] * 4
     assert packed.groups == [None] * 4
     assert packed.extra(np.array([1])) == [{"patient": "x", "part": "train", "age": ""}]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_numbers_are_ordered_by_value(pack: Callable[..., Pack]) -> None:
@@ -220,3 +238,172 @@ def test_several_labels(kind: str, pack: Callable[..., Pack]) -> None:
     assert packed.classes == ["ant", "cat", "dog"]
     by_id = dict(zip(packed.ids, packed.labels.tolist(), strict=True))
     assert by_id == {"p/1.png": [0, 1, 1], "p/2.png": [0, 0, 0], "q/3.png": [0, 0, 1], "q/4.png": [1, 0, 0]}
+
+
+def table_of(rows: list[dict[str, str]]) -> bytes:
+    return csv_of([{"path": each["path"], "label": each["label"], **row} for each, row in zip(ROWS, rows, strict=True)])
+
+
+@pytest.mark.parametrize("column", ["split", "Set", "sub_set", "Data Split", "PARTITION", "fold"])
+def test_splits_of_usual_names_are_taken(column: str, pack: Callable[..., Pack]) -> None:
+    packed = pack("a.csv", table_of([{column: split} for split in ("train", "TEST", "val", "training")]))
+    assert dict(zip(packed.ids, packed.splits.tolist(), strict=True)) == {
+        "p/1.png": "train",
+        "p/2.png": "test",
+        "q/3.png": "val",
+        "q/4.png": "train",
+    }
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [("fold", "0123"), ("set", ("s1", "s2", "s1", "s2")), ("origin", ("train", "test", "train", "val")), ("is_valid", "0101")],
+)
+def test_splits_that_are_not_taken_are_named(
+    column: str, cells: Any, pack: Callable[..., Pack], capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = pack("a.csv", table_of([{column: cell} for cell in cells]))
+    assert packed.splits.tolist() == ["train"] * 4
+    assert f"warning: set/a.csv: its column '{column}' (" in capsys.readouterr().err
+    pack("a.csv", table_of([{column: cell} for cell in cells]), columns=COLUMNS | {"group": None, "split": False})
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [("train",), ("test",), ("",), ("val",)],
+            "its column 'split' says test of some images and '' of others; use train, val, test",
+        ),
+        ([("train",), ("holdout",), ("test",), ("val",)], "its column 'split' says test of some images and 'holdout' of others"),
+        ([("train", "test"), *[("train", "train")] * 3], "has several columns (split, subset) that may be the split; name it in"),
+    ],
+)
+def test_doubtful_splits_are_refused(rows: list[tuple[str, ...]], message: str, pack: Callable[..., Pack]) -> None:
+    with pytest.raises(InputError) as caught:
+        pack("a.csv", table_of([dict(zip(("split", "subset"), row, strict=False)) for row in rows]))
+    assert str(caught.value).startswith(f"set/a.csv: {message}")
+
+
+@pytest.mark.parametrize("column", ["group", "Patient ID", "patient_id", "SubjectID", "site"])
+def test_groups_of_usual_names_are_taken(column: str, pack: Callable[..., Pack]) -> None:
+    packed = pack("a.csv", table_of([{column: group} for group in ("x", "x\u00a0", "nan", "y")]))
+    assert packed.groups == ["x", "x", None, "y"]
+
+
+def test_groups_of_one_image_each_are_none(pack: Callable[..., Pack], capsys: pytest.CaptureFixture[str]) -> None:
+    assert pack("a.csv", table_of([{"patient": each} for each in "abcd"])).groups == [None] * 4
+    assert capsys.readouterr().out == ""
+
+
+MISSING = ["", " ", "nan", "NaN", "NA", "None", "null", "<NA>", "NaT", "n/a"]
+
+
+@pytest.mark.parametrize("text", MISSING)
+def test_a_label_that_is_missing_in_text_is_refused(text: str, pack: Callable[..., Pack]) -> None:
+    with pytest.raises(InputError, match=r"set/a\.csv: row 6 has no label.*; add one, or remove the row"):
+        pack("a.csv", csv_of([*ROWS, LAST | {"label": text}]))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+@pytest.mark.parametrize("labels", [[1.0, float("nan")], [1.0, None], ["a", None], ["a", "NaN"]])
+def test_a_label_that_is_missing_is_refused_in_every_format(kind: str, labels: list[Any], pack: Callable[..., Pack]) -> None:
+    rows = [{"path": row["path"], "label": label} for row, label in zip(ROWS, labels, strict=False)]
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    table = file.getvalue() if kind == "parquet" else "\n".join(map(json.dumps, rows)).encode()
+    with pytest.raises(InputError, match=r"row 2 has no label"):
+        pack(f"a.{kind}", table)
+
+
+def test_several_labels_of_which_one_is_missing(pack: Callable[..., Pack]) -> None:
+    columns = COLUMNS | {"group": None, "split": None, "separator": ";"}
+    rows = [row | {"label": label} for row, label in zip(ROWS, ("cat;dog", "nan", "", "dog"), strict=True)]
+    by_id = dict(zip(*((packed := pack("a.csv", csv_of(rows), columns=columns)).ids, packed.labels.tolist()), strict=True))
+    assert by_id == {"p/1.png": [1, 1], "p/2.png": [0, 0], "q/3.png": [0, 0], "q/4.png": [0, 1]}
+    rows[2]["label"] = "cat;nan"
+    with pytest.raises(InputError, match=r"row 4 has no label \('cat;nan' means that it is missing\)"):
+        pack("a.csv", csv_of(rows), columns=columns)
+
+
+def test_labels_that_look_the_same_are_one_and_twins_are_named(
+    pack: Callable[..., Pack], capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ("caf\u00e9", "cafe\u0301\u200b", "caf\u00e9\u00a0", "Caf\u00e9")
+    rows = [row | {"label": label} for row, label in zip(ROWS, labels, strict=True)]
+    assert pack("a.csv", csv_of(rows)).classes == ["Caf\u00e9", "caf\u00e9"]
+    assert "the classes 'Caf\u00e9' and 'caf\u00e9' differ in capitals alone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("archive", [None, ""])
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+def test_two_spellings_of_one_file(
+    archive: str | None, on_disk: Any, pack: Callable[..., Pack], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = unicodedata.normalize(on_disk, "q/\u00e9.png")
+    monkeypatch.setitem(ROWS[3], "path", path)
+    for spelling in ("q//\u00e9.png", "./q/./e\u0301.png"):
+        once = csv_of([*ROWS[:3], ROWS[3] | {"path": spelling}])
+        assert len(pack("a.csv", once, archive=archive)) == 4
+    twice = csv_of([*ROWS[:3], ROWS[3] | {"path": "q/\u00e9.png"}, ROWS[3] | {"path": "q/e\u0301.png"}])
+    with pytest.raises(InputError, match="row 6 repeats the path"):
+        pack("a.csv", twice, archive=archive)
+
+
+def test_capitals_are_two_files_where_the_file_system_says_so(root: Path, pack: Callable[..., Pack], image: Any) -> None:
+    table = csv_of([*ROWS, LAST | {"path": "Q/4.png"}])
+    (root / "set" / "Q").mkdir(parents=True)
+    (root / "set" / "Q" / "4.png").write_bytes(image(9))
+    assert len(pack("a.csv", table)) == 5
+    # As on a file system that ignores capitals.
+    (root / "set" / "Q" / "4.png").unlink()
+    (root / "set" / "Q" / "4.png").hardlink_to(root / "set" / "q" / "4.png")
+    images = FilesBelow(root / "set")
+    columns = Columns.model_validate(COLUMNS | {"group": False, "split": False})
+    with pytest.raises(InputError, match=r"row 6 repeats the path 'Q/4\.png' of another row"):
+        list_manifest(read_table("a.csv", table, "set"), columns, images.read, "set", {}, images.identity)
+
+
+def test_junk_in_a_table_is_never_packed(pack: Callable[..., Pack], capsys: pytest.CaptureFixture[str]) -> None:
+    junk = ["p/@eaDir/1.png", "__MACOSX/p/1.png", "p/._1.png", "p/Thumbs.db", ".DS_Store"]
+    packed = pack("a.csv", csv_of([*ROWS, *(LAST | {"path": path, "label": "nan"} for path in junk)]))
+    assert len(packed) == 4
+    assert "warning: set/a.csv: 5 row(s) name files that are no part of a set, such as .DS_Store" in capsys.readouterr().err
+
+
+def test_cells_are_kept_as_they_were_read() -> None:
+    day = datetime.datetime(2024, 5, 1, 12, 30)
+    cells = {
+        "negative": pa.array([-1, None]),
+        "large": pa.array([2**63 - 1, -(2**53) - 1]),
+        "whole": pa.array([3.0, None]),
+        "part": pa.array([3.0, -0.5]),
+        "huge": pa.array([1e300, 1.0]),
+        "short": pa.array([0.1, -33.7], pa.float32()),
+        "yes": pa.array([True, None]),
+        "text": pa.array(["007", "1.0"]),
+        "day": pa.array([day.date(), None]),
+        "time": pa.array([day, None]),
+        "clock": pa.array([day.time(), None]),
+        "exact": pa.array([decimal.Decimal("-1.10"), None]),
+        "category": pa.array(["b", "a"]).dictionary_encode(),
+    }
+    file = io.BytesIO()
+    pq.write_table(pa.table(cells), file)
+    table = read_table("a.parquet", file.getvalue(), "set")
+    assert dict(zip(table.columns, zip(*(row for _, row in table.rows), strict=True), strict=True)) == {
+        "negative": ("-1", ""),
+        "large": ("9223372036854775807", "-9007199254740993"),
+        "whole": ("3", ""),
+        "part": ("3.0", "-0.5"),
+        "huge": ("1e+300", "1.0"),
+        "short": ("0.1", "-33.7"),
+        "yes": ("true", ""),
+        "text": ("007", "1.0"),
+        "day": ("2024-05-01", ""),
+        "time": ("2024-05-01 12:30:00", ""),
+        "clock": ("12:30:00", ""),
+        "exact": ("-1.10", ""),
+        "category": ("b", "a"),
+    }

@@ -121,8 +121,8 @@ def test_a_set_without_splits(listed: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("CIFAR11", {}, "params.yaml: download.dataset: torchvision has no data set CIFAR11; did you mean CIFAR10?"),
-        ("cifar10", {}, "params.yaml: download.dataset: torchvision has no data set cifar10; did you mean CIFAR10?"),
+        ("CIFAR11", {}, "params.yaml: download.dataset: torchvision has no data set CIFAR11; did you mean 'CIFAR10'?"),
+        ("cifar10", {}, "params.yaml: download.dataset: torchvision has no data set cifar10; did you mean 'CIFAR10'?"),
         ("CocoDetection", {}, "params.yaml: download.dataset: CocoDetection is for detection or segmentation; use a"),
         ("FER2013", {}, "params.yaml: download.dataset: FER2013 cannot be downloaded (train.csv not found in"),
         ("Qqqqqqq", {}, "params.yaml: download.dataset: torchvision has no data set Qqqqqqq; use a class of"),

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor, nn
 
-from darkroom.base import paths
+from darkroom.base import files, paths
 from darkroom.base.errors import InputError, described
 from darkroom.base.params import Network, Target
 from darkroom.models.initial_weights.pretrained import Pretrained
@@ -100,7 +100,7 @@ def read_file(key: str, name: str) -> bytes:
     """Read a file, relative to the repository; an `InputError` says what is wrong with it."""
     path = paths.ROOT / Path(name).expanduser()
     try:
-        return path.read_bytes()
+        return files.read_regular(path)
     except FileNotFoundError:
         elsewhere = "use an absolute path, since this folder has only files that Git tracks"
         fix = elsewhere if ".dvc/tmp/exps" in paths.ROOT.as_posix() else "correct the path"

@@ -68,7 +68,9 @@ def _label(label: Any, classes: Sequence[str] | None, part: str) -> str | list[s
         return [str(_label(each, classes, part)) for each in label]
     try:
         number = int(label)
-    except (TypeError, ValueError):
+        if number != label:
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{part}: {label!r:.60} is no label; give a class by number or name, or a list of names") from None
     if classes is None:
         return str(number)

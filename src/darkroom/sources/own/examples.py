@@ -12,6 +12,7 @@ from darkroom.base.instantiate import Builder
 from darkroom.base.params import Target
 from darkroom.data.bands import CONVERTED, STORED
 from darkroom.data.images import Decoded, ImageError
+from darkroom.data.labels import clean_name
 from darkroom.data.listing import SPLITS, Data, Example, Item, Label, Listing, Sample, ordered_classes, printable
 from darkroom.sources.entries import read_file
 from darkroom.sources.own.datasets import LabelledImages, examples_of
@@ -73,7 +74,7 @@ def list_examples(examples: Sequence[Example], where: str, info: dict[str, Any])
 
 
 def _names(example: Example) -> Sequence[str]:
-    return [example.label] if isinstance(example.label, str) else example.label
+    return [clean_name(name) for name in ([example.label] if isinstance(example.label, str) else example.label)]
 
 
 def _check(example: Any, where: str) -> None:
@@ -86,7 +87,8 @@ def _check(example: Any, where: str) -> None:
             "data": isinstance(example.data, bytes | Path | np.ndarray) or callable(example.data),
             "label": isinstance(example.label, str | list | tuple)
             and example.label != ""
-            and all(isinstance(name, str) and name for name in example.label),
+            and all(isinstance(name, str) and name for name in example.label)
+            and all(_names(example)),
             "split": example.split in SPLITS,
             "group": isinstance(example.group, str | None),
             "extra": example.extra is None or all(isinstance(text, str) for pair in example.extra.items() for text in pair),

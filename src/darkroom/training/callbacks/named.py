@@ -1,6 +1,5 @@
 """The callbacks of `train.callbacks`: Lightning's and one's own, beside those that every training has."""
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ from pytorch_lightning.callbacks import DeviceStatsMonitor, EarlyStopping, Model
 from torch import Tensor
 
 from darkroom.base import paths
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, listed, nearest
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import MEASURED, MEASURED_IN_TRAINING, Params, Target
 from darkroom.metrics.extra import ExtraMetrics
@@ -153,8 +152,7 @@ def _check_monitor(params: Params, target: Target, monitor: str, metrics: ExtraM
     """Refuse a metric that nothing logs, as far as this is known: modules and callbacks of one's own may log others."""
     known = [f"val/{name}" for name in (*MEASURED, *metrics.metrics)] + [f"train/{name}" for name in MEASURED_IN_TRAINING]
     if monitor not in known and not params.train.module and _are_librarys(params.train.callbacks):
-        near = difflib.get_close_matches(monitor, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"use one of {', '.join(known)}, or add it to train.metrics"
+        hint = nearest(monitor, known, f"use one of {listed(known)}, or add it to train.metrics")
         raise InputError(f"params.yaml: {KEY}: {target.target}.monitor: is {monitor}, which is not measured; {hint}")
 
 

@@ -17,7 +17,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment  # type: ign
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from darkroom.base.errors import Interrupted
-from darkroom.base.signals import SIGNALS
+from darkroom.base.signals import SIGNALS, end_waiting
 from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.counters import set_counters
@@ -57,10 +57,12 @@ class KeepState(pl.Callback):
         self.resuming = trainer.fit_loop.restarting
 
     def _receive(self, number: int, _: FrameType | None) -> None:
-        # A second signal does not wait for the end of the step.
+        # A second signal does not wait for the end of the step; none waits for images that take long to decode.
+        message = "run the same command to resume from the last saved state"
         if self.received is not None:
-            raise Interrupted(number, "run the same command to resume from the last saved state")
+            raise Interrupted(number, message)
         self.received = number
+        end_waiting(number, message)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Save the state of the previous epoch, whose log is complete only now."""

@@ -59,7 +59,7 @@ class StateStore:
     @contextmanager
     def held(self, limits: Limits | HardwareParams = Limits()) -> Iterator[None]:  # noqa: B008 - it is never changed
         """Lock the folder against other workspaces that train the same, and remove states that are beyond the limits."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        files.make_folder(self.folder)
         if not is_main_process():
             yield
             return

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from PIL import TiffImagePlugin
 
+from darkroom.data.decoding.orientation import orientation
+
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Bands that a colour model has by itself, by PhotometricInterpretation: grey, RGB, palette, mask, CMYK, YCbCr, Lab.
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 4: 1, 5: 4, 6: 3, 8: 3}
@@ -56,7 +58,7 @@ def read_tiff_header(data: bytes) -> TiffHeader | None:
             bits=(bits[0], kinds[0]),
             photometric=int(tags.get(262, 1)),
             extra=extra,
-            orientation=int(tags.get(274, 1)),
+            orientation=int(tags[274]) if 274 in tags else orientation(None, tags.get(700)),
         )
     except Exception:  # Pillow raises nearly every exception on damaged files, and says later what is wrong with this one
         return None
