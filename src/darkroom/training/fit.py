@@ -61,8 +61,7 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
     Interrupted
         If a signal ended it; the state is saved then.
     """
-    train = plan.params.train
-    state, earlier = _begin(plan, store)
+    train, (state, earlier) = plan.params.train, _begin(plan, store)
     best = KeepBest(
         store, train.monitor, plan.objective.mode, num_best=max(train.keep_best, train.soup or 1), every=train.keep_every
     )
