@@ -32,8 +32,9 @@ sync, slow = os.fsync, int(os.environ["SLOW_SECONDS"])
 def slowly(descriptor):
     if ".ckpt" in os.readlink(f"/proc/self/fd/{descriptor}") and not pathlib.Path(os.environ["SLOW_MARK"]).exists():
         pathlib.Path(os.environ["SLOW_MARK"]).touch()
-        ctypes.PyDLL(None).sleep(slow // 2)
-        time.sleep(slow - slow // 2)
+        locked = min(slow // 2, 10)
+        ctypes.PyDLL(None).sleep(locked)
+        time.sleep(slow - locked)
         print("saved slowly", flush=True)
     sync(descriptor)
 if os.environ.get("LOCAL_RANK", "0") == "0" and sys.argv[-1].endswith("train.py"):

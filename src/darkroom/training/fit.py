@@ -106,7 +106,7 @@ def _begin(plan: Plan, store: StateStore) -> tuple[State | None, Earlier | None]
     refuse_other_versions(store)
     if earlier is not None:
         store.adopt(earlier.weights)
-    return earlier and earlier.state, earlier
+    return (earlier.state if earlier else None), earlier
 
 
 def _save_last(trainer: pl.Trainer) -> None:
