@@ -56,7 +56,7 @@ def main() -> None:
             print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
         about = (plan.about[name] for name in ("origin", "teacher", "resumed"))
         store = StateStore(paths.states_dir(), depends_on(stage.code, params, hashes, *about))
-        with store.held():
+        with store.held(params.hardware):
             plan = resolve_precision(plan, store.folder / "precision.json")
             best = fit(plan, split, store, logs=paths.logs_dir())
             if not best.publishes:

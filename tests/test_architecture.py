@@ -19,7 +19,6 @@ ROOMS: dict[str, set[str]] = {
     "data": set(),
     "hardware": set(),
     "precheck": set(),
-    "health": {"precheck"},
     "sources": {"data"},
     "splitting": {"data"},
     "models": {"data"},
@@ -30,6 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "objective": {"data", "metrics", "models", "input"},
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},
     "training": {"stage", "data", "hardware", "models", "metrics", "input", "objective"},
+    "health": {"precheck", "training"},
     "experiments": {"stage", "health"},
     "search": {"stage", "health", "experiments"},
 }

@@ -189,6 +189,8 @@ EXAMPLES = {
     "hardware.num_workers": "-S hardware.num_workers=4",
     "hardware.cache_images": "-S hardware.cache_images=false",
     "hardware.progress_refresh": "-S hardware.progress_refresh=20",
+    "hardware.states_max_days": "-S hardware.states_max_days=90",
+    "hardware.states_max_share": "-S hardware.states_max_share=null",
     "hardware.watch": "-S hardware.watch=false",
 }
 

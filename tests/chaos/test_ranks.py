@@ -25,6 +25,21 @@ def slowly(status):
     leave(status)
 os._exit = slowly
 """
+# The disk takes its time for a state of the main process; PyDLL keeps Python's lock meanwhile, as some libraries do.
+SAVES_SLOWLY = """
+import ctypes, os, pathlib, sys, time
+sync, slow = os.fsync, int(os.environ["SLOW_SECONDS"])
+def slowly(descriptor):
+    if ".ckpt" in os.readlink(f"/proc/self/fd/{descriptor}") and not pathlib.Path(os.environ["SLOW_MARK"]).exists():
+        pathlib.Path(os.environ["SLOW_MARK"]).touch()
+        ctypes.PyDLL(None).sleep(slow // 2)
+        time.sleep(slow - slow // 2)
+        print("saved slowly", flush=True)
+    sync(descriptor)
+if os.environ.get("LOCAL_RANK", "0") == "0" and sys.argv[-1].endswith("train.py"):
+    os.fsync = slowly
+"""
+DIED = "error: params.yaml: hardware.devices: one of 2 processes died or did not respond ("
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +124,60 @@ def test_the_main_one_may_take_longer_to_end(clone: Clone, tmp_path: Path) -> No
     assert told.startswith("error: interrupted by SIGTERM; the state of epoch ")
 
 
+def slow_save(folder: Path, seconds: int) -> dict[str, str]:
+    """Return the environment in which the first state takes so long to be written."""
+    (folder / "sitecustomize.py").write_text(SAVES_SLOWLY)
+    return {"PYTHONPATH": str(folder), "SLOW_SECONDS": str(seconds), "SLOW_MARK": str(folder / "mark")}
+
+
 def test_the_other_one_dies(training: tuple[subprocess.Popen[str], int]) -> None:
     os.kill(training[1], signal.SIGKILL)
+    assert_told_in_one_line(training)
+
+
+def assert_told_in_one_line(training: tuple[subprocess.Popen[str], int]) -> None:
     status, told = ended(training)
-    # Lightning notices as well, and may kill the main process first.
-    assert status in (1, -signal.SIGKILL)
-    assert "Traceback" not in told
+    assert status == 1
+    assert told.startswith(DIED)
+    assert told.endswith("); run the same command to resume\n")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("seconds", [12, pytest.param(70, marks=pytest.mark.thorough)])
+def test_a_state_that_takes_long_to_write_ends_nothing(clone: Clone, tmp_path: Path, seconds: int) -> None:
+    """The limit for a process that does not respond is 8 seconds here."""
+    with started(clone, slow_save(tmp_path, seconds)) as (process, _):
+        wait_for(process, "saved slowly")
+        wait_for(process, "epoch 3/12")
+        assert process.poll() is None
+
+
+@pytest.mark.thorough
+def test_the_other_one_dies_while_a_state_is_written(clone: Clone, tmp_path: Path) -> None:
+    with started(clone, slow_save(tmp_path, 60)) as training:
+        while not (tmp_path / "mark").exists():
+            time.sleep(0.1)
+        os.kill(training[1], signal.SIGKILL)
+        assert_told_in_one_line(training)
+    assert "train: published" in clone.run("python src/train.py").stdout
 
 
 @pytest.mark.thorough
 def test_the_main_one_dies(training: tuple[subprocess.Popen[str], int]) -> None:
     training[0].kill()
     assert ended(training)[0] == -signal.SIGKILL
+
+
+@pytest.mark.thorough
+def test_all_are_stopped_for_longer_than_the_limit_and_go_on(training: tuple[subprocess.Popen[str], int]) -> None:
+    """As by Ctrl-Z and `fg`."""
+    process, other = training
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        os.kill(other, number)
+        process.send_signal(number)
+        time.sleep(15)
+    assert process.poll() is None
+    assert not is_gone(other)
 
 
 def test_the_main_one_died_before_the_other_one_could_look(clone: Clone) -> None:

@@ -184,7 +184,7 @@ def _fit(place: Path, params: Params, code: dict[str, str], pack: Pack, split: S
     if _is_published(models, store.about):
         return
     print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
-    with store.held():
+    with store.held(params.hardware):
         plan = resolve_precision(plan, store.folder / "precision.json")
         best = fit(plan, split, store, logs=place / "logs")
         models.mkdir(parents=True, exist_ok=True)

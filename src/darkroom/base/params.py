@@ -680,9 +680,9 @@ class HardwareParams(Section):
     num_nodes: SmallInt
     """Number of machines to train on."""
     strategy: Annotated[str, Field(min_length=1)]
-    """Lightning's strategy, such as `auto` or `ddp`."""
+    """How processes train together: `auto`, `ddp`, or `ddp_find_unused_parameters_true` where a step leaves parameters out."""
     rank_timeout_seconds: Duration
-    """With several devices: stop if one of the processes does not respond for this long."""
+    """With several devices: stop if one of the processes is stopped for this long; one that has died is noticed in any case."""
     worker_timeout_seconds: Duration
     """Stop if the data loader's workers, threads or processes, deliver no batch for this long."""
     num_workers: Literal["auto"] | Annotated[int, Field(ge=0, le=1000)]
@@ -691,6 +691,10 @@ class HardwareParams(Section):
     """Keep decoded images in memory, on the GPU where possible; `auto`: if they fit into a quarter of it."""
     progress_refresh: Annotated[int, Field(ge=0)] | None = None
     """Steps between updates of the progress bar; null: four updates a second; 0: no bar, one line per epoch."""
+    states_max_days: PositiveFloat | None = 30.0
+    """Remove the state of an unfinished training that was not resumed for so many days; null: never."""
+    states_max_share: Annotated[float, Field(gt=0, le=1)] | None = 0.5
+    """Remove the oldest of these states if all take more of the disk space that is free without them, none of the last day."""
     watch: bool
     """Log CPU, memory, GPU and images/s during training to machine.csv and machine.png in `logs/`, and to `train.loggers`."""
 

@@ -28,6 +28,10 @@ def main(arguments: list[str]) -> None:
     if min(chosen.jobs, chosen.seeds or chosen.folds or 0) < 1:
         raise InputError("--seeds, --folds, --jobs: must be 1 or more; raise them")
 
+    from darkroom.stage.launcher import refuse_launcher
+
+    refuse_launcher("./darkroom repeat")
+
     from darkroom.base import paths
     from darkroom.experiments.overrides import read_request
 

@@ -25,6 +25,10 @@ def main(arguments: list[str]) -> None:
     if chosen.jobs is not None:
         chosen.settings.append(f"tune.jobs={chosen.jobs}")
 
+    from darkroom.stage.launcher import refuse_launcher
+
+    refuse_launcher("./darkroom tune")
+
     from darkroom.base import paths
     from darkroom.base.params_file import read_yaml
     from darkroom.experiments.overrides import read_request

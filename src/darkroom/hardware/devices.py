@@ -55,9 +55,9 @@ def choose_device(hardware: HardwareParams) -> torch.device:
 def check_precision(precision: str, hardware: HardwareParams, key: str = "train.precision") -> None:
     """Refuse a precision that the device does not support, rather than silently use another one; `key` is named in errors."""
     device = choose_device(hardware).type
-    if precision == "auto" and _num_devices(hardware) > 1:
+    if precision == "auto" and num_devices(hardware) > 1:
         raise InputError(
-            f"params.yaml: {key}: auto is measured on one device, but {_num_devices(hardware)} are used; "
+            f"params.yaml: {key}: auto is measured on one device, but {num_devices(hardware)} are used; "
             "run it with hardware.devices=1, and set the precision that it reports"
         )
     unfit = (
@@ -69,7 +69,8 @@ def check_precision(precision: str, hardware: HardwareParams, key: str = "train.
         raise InputError(f"params.yaml: {key}: is {precision}, which {device} does not support here; set 32-true or bf16-mixed")
 
 
-def _num_devices(hardware: HardwareParams) -> int:
+def num_devices(hardware: HardwareParams) -> int:
+    """Return the number of devices, which is that of processes, on all machines."""
     of_machine = len(hardware.devices) if isinstance(hardware.devices, list) else hardware.devices
     if of_machine == "auto":
         of_machine = torch.cuda.device_count() if choose_device(hardware).type == "cuda" else 1

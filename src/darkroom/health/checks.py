@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from darkroom.base import paths
-from darkroom.health import dvc_setup, installation, leftovers, locks, machine, repository
+from darkroom.health import dvc_setup, installation, leftovers, locks, machine, repository, unfinished
 from darkroom.health.findings import Check, Finding, install_command, remove_command
 
 # Removes what no commit and no experiment uses any more.
@@ -34,6 +34,7 @@ def all_checks(root: Path, parse: installation.Parse) -> list[Check]:
         Check("stages", partial(locks.check_stages, root), "ls -l .dvc/tmp"),
         Check("experiments", partial(leftovers.check_experiments, root), "ls -lR .dvc/tmp/exps/standalone/run"),
         Check("resume", partial(leftovers.check_states, root, paths.states_dir()), "ls -lR .resume"),
+        Check("unfinished", partial(unfinished.check_unfinished, root, paths.states_dir()), "ls -lR .resume"),
         Check("torch", partial(machine.check_torch, root), install),
     ]
 

@@ -1,7 +1,7 @@
 """model.json: all that is known of a model beside its weights."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,7 +16,8 @@ from darkroom.models.licence import FROM_SCRATCH, WeightsOrigin
 from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.size import Size
 
-RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow")
+# Those that compute a result: pixels, augmentation, networks, steps, and the metrics that choose an epoch.
+RECORDED_PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "numpy", "pillow", "simplejpeg")
 CARD, WEIGHTS = "model.json", "model.safetensors"
 MAX_CARD_BYTES = 64_000_000
 RESTORE_ADVICE = "run 'dvc checkout', or 'dvc repro train' to train it again"
@@ -164,10 +165,23 @@ def science(params: Params) -> dict[str, Any]:
 def packages(params: Mapping[str, Any]) -> dict[str, str]:
     """Return the versions of the packages that a result depends on; `params` is what `science` returns."""
     train = params["train"]
-    own = [name.partition(".")[0] for name in params["base"]["allow_targets"]]
+    named = dict.fromkeys(name.partition(".")[0] for name in [*params["base"]["allow_targets"], *_targets(train)])
+    own = [name for name in named if name not in RECORDED_PACKAGES]
     used = {"transformers": train["model"].get("provider") == "huggingface", "peft": train["lora"] is not None}
     more = [*(name for name, is_used in used.items() if is_used), *(name for name in own if _is_distribution(name))]
     return {name: version(name) for name in (*RECORDED_PACKAGES, *more)}
+
+
+def _targets(value: Any) -> Iterator[str]:
+    """Yield every name under `_target_`, at any depth."""
+    if isinstance(value, Mapping):
+        if isinstance(name := value.get("_target_"), str):
+            yield name
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return
+    for item in value:
+        yield from _targets(item)
 
 
 def _is_distribution(name: str) -> bool:

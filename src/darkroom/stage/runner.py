@@ -11,6 +11,7 @@ from darkroom.base.errors import MAIN_PROCESS, InputError, RunError, is_main_pro
 from darkroom.base.params import Params
 from darkroom.stage.imported import may_have_been_read
 from darkroom.stage.inputs import Inputs, read_inputs
+from darkroom.stage.launcher import refuse_launcher
 from darkroom.stage.lock import locked
 from darkroom.stage.orphans import die_with_parent
 
@@ -70,7 +71,11 @@ def running(name: str) -> Iterator[Stage]:
     ------
     RunError
         If another stage is running here; the message names its process.
+    InputError
+        If another program started it several times side by side; a training outside of DVC may be.
     """
+    if name != "train" or "DVC_STAGE" in os.environ:
+        refuse_launcher("dvc repro" if "DVC_STAGE" in os.environ else f"python src/{name}.py")
     die_with_parent()
     if not is_main_process():
         yield Stage(name, read_inputs(name))

@@ -22,7 +22,7 @@ from darkroom.models.probe_network import Probe
 from darkroom.training.callbacks.early_stopping import describe_stop, early_stopping
 from darkroom.training.callbacks.named import build_callbacks
 from darkroom.training.checkpoints.best import KeepBest
-from darkroom.training.checkpoints.fresh_start import describe
+from darkroom.training.checkpoints.fresh_start import describe, refuse_other_versions
 from darkroom.training.checkpoints.log_files import write_files
 from darkroom.training.checkpoints.restore_optimizer import RestoreOptimizer
 from darkroom.training.checkpoints.resume import KeepState, State
@@ -34,6 +34,7 @@ from darkroom.training.observing.observers import Observers, observing
 from darkroom.training.observing.progress import ProgressReport
 from darkroom.training.observing.steps import LogSteps
 from darkroom.training.plan import Plan
+from darkroom.training.ranks import RankWatch
 from darkroom.training.search_link import report_to_search
 from darkroom.training.test_during import TestDuring
 from darkroom.training.trainer import make_trainer
@@ -60,11 +61,8 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
     Interrupted
         If a signal ended it; the state is saved then.
     """
-    train, saved = plan.params.train, store.latest()
-    earlier = plan.earlier if saved is None else None
-    state = earlier.state if earlier else saved
-    if earlier:
-        store.adopt(earlier.weights)
+    train = plan.params.train
+    state, earlier = _begin(plan, store)
     best = KeepBest(
         store, train.monitor, plan.objective.mode, num_best=max(train.keep_best, train.soup or 1), every=train.keep_every
     )
@@ -99,6 +97,18 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
     if trainer.is_global_zero and (line := describe_stop(callbacks, epochs=train.epochs, published=best.name)):
         print(line, flush=True)
     return best
+
+
+def _begin(plan: Plan, store: StateStore) -> tuple[State | None, Earlier | None]:
+    """Return the state to resume from, and the other training that it is of (`train.resume_from`)."""
+    saved, earlier = store.latest(), plan.earlier
+    if saved is not None:
+        return saved, None
+    refuse_other_versions(store)
+    if earlier is None:
+        return None, None
+    store.adopt(earlier.weights)
+    return earlier.state, earlier
 
 
 def _save_last(trainer: pl.Trainer) -> None:
@@ -154,7 +164,8 @@ def _soup(plan: Plan, trainer: pl.Trainer, val_loader: Any, best: KeepBest) -> S
     """
     train = plan.params.train
     # These validations are not logged and stop nothing.
-    trainer.callbacks, trainer.loggers = [], []  # type: ignore[attr-defined]
+    trainer.callbacks = [each for each in trainer.callbacks if isinstance(each, RankWatch)]  # type: ignore[attr-defined]
+    trainer.loggers = []
     candidates = {kept.epoch: kept for kept in best.kept[: train.soup]}
 
     def measure(weights: Weights) -> float:

@@ -12,17 +12,20 @@ from dvclive.lightning import DVCLiveLogger
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.plugins import environments
 from pytorch_lightning.strategies import StrategyRegistry
-from torch import distributed
 
 from darkroom.base.errors import InputError, described, listed, nearest
-from darkroom.base.params import Params
-from darkroom.hardware.devices import choose_device, stop_looking_for_gpus
+from darkroom.base.params import HardwareParams, Params
+from darkroom.hardware.devices import choose_device, num_devices, stop_looking_for_gpus
+from darkroom.stage.launcher import launched
 from darkroom.training.checkpoints.resume import State, StateInMemory
 from darkroom.training.observing.observers import Observers
+from darkroom.training.ranks import RankWatch
 
 # Python may take a minute to start on a cluster's file system or a busy machine.
 START_SECONDS = 300.0
-CLUSTERS = ("TorchElastic", "SLURM", "MPI", "LSF")
+# Those whose processes hold the whole model each, and are started by this command: any other would publish a part of the weights,
+# or nothing, after the last epoch.
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_false", "ddp_find_unused_parameters_true", "single_device")
 
 
 def make_trainer(
@@ -46,6 +49,9 @@ def make_trainer(
     assert train.precision != "auto"  # resolve_precision has replaced it
     live = DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None)
     further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **observers.arguments, **train.trainer.given}
+    plugins: list[Any] = [StateInMemory(state)] if state is not None else []
+    if launched() is None:  # one task of SLURM, too, is none of several
+        plugins.append(environments.LightningEnvironment())  # type: ignore[attr-defined]
     _quieten_lightning()
     stop_looking_for_gpus()
     try:
@@ -58,12 +64,12 @@ def make_trainer(
             max_epochs=train.epochs,
             gradient_clip_val=train.gradient_clip,
             logger=[live, *observers.loggers],
-            callbacks=[RankTimeout(hardware.rank_timeout_seconds), *callbacks],
+            callbacks=[RankWatch(hardware.rank_timeout_seconds), *callbacks],
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
             enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
             enable_model_summary=False,
             use_distributed_sampler=False,
-            plugins=[StateInMemory(state)] if state is not None else None,
+            plugins=plugins,
             **further,
         )
     except Exception as error:
@@ -71,20 +77,8 @@ def make_trainer(
         raise InputError(f"params.yaml: {keys}: Lightning refuses it ({described(error)}); correct it") from error
     _check_world(trainer, train.batch_size)
     if hasattr(trainer.strategy, "_timeout"):  # there is no public way for strategies chosen by name
-        trainer.strategy._timeout = timedelta(seconds=max(START_SECONDS, hardware.rank_timeout_seconds))
+        trainer.strategy._timeout = timedelta(seconds=START_SECONDS)
     return trainer
-
-
-class RankTimeout(pl.Callback):
-    """Limits how long processes wait for each other, once all of them have started; the start may take longer."""
-
-    def __init__(self, seconds: float):
-        self.seconds = seconds
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Set the limit after the start, which takes each process a different time."""
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.set_timeout(timedelta(seconds=self.seconds))
 
 
 def check_trainer_arguments(params: Params) -> None:
@@ -106,19 +100,34 @@ def check_trainer_arguments(params: Params) -> None:
         raise InputError(
             "params.yaml: train.trainer.sync_batchnorm: is true, but torch can do that on GPUs of NVIDIA alone; set it to false"
         )
-    strategies = ["auto", *StrategyRegistry.available_strategies()]
-    if hardware.strategy not in strategies:
-        hint = nearest(hardware.strategy, strategies, f"it takes {listed(strategies)}")
-        raise InputError(f"params.yaml: hardware.strategy: Lightning has no '{hardware.strategy}'; {hint}")
-    if hardware.num_nodes > 1 and "MASTER_ADDR" not in os.environ and not _in_cluster():
-        raise InputError(
-            f"params.yaml: hardware.num_nodes: is {hardware.num_nodes}, but the address of the other machines is not set; "
-            "start with torchrun or srun, set MASTER_ADDR, MASTER_PORT and NODE_RANK, or set it to 1"
+    if hardware.strategy not in STRATEGIES:
+        raise InputError(f"params.yaml: hardware.strategy: {_wrong_strategy(hardware.strategy)}")
+    _check_launch(hardware)
+
+
+def _wrong_strategy(name: str) -> str:
+    if name in StrategyRegistry.available_strategies():
+        return (
+            f"is {name}, which divides the model among processes, or starts them so that none can publish it; set ddp, with "
+            "train.precision and train.trainer.accumulate_grad_batches if memory is short"
         )
+    return f"Lightning has no '{name}'; {nearest(name, STRATEGIES, f'it takes {listed(STRATEGIES)}')}"
 
 
-def _in_cluster() -> bool:
-    return any(getattr(environments, f"{name}Environment").detect() for name in CLUSTERS)
+def _check_launch(hardware: HardwareParams) -> None:
+    """Refuse processes that do not fit the devices: each would train alone and write to the same files, or wait for others."""
+    launch, wanted = launched(), num_devices(hardware)
+    if launch is None:
+        if hardware.num_nodes > 1 and "MASTER_ADDR" not in os.environ:
+            raise InputError(
+                f"params.yaml: hardware.num_nodes: is {hardware.num_nodes}, but the address of the other machines is not set; "
+                "start with torchrun or srun, set MASTER_ADDR, MASTER_PORT and NODE_RANK (docs/sharing.md), or set it to 1"
+            )
+    elif launch.number not in (0, wanted):
+        raise InputError(
+            f"params.yaml: hardware.devices: is {hardware.devices} on {hardware.num_nodes} machine(s), which takes {wanted} "
+            f"process(es), but {launch.number} were started ({launch.variable}); start one for each device, or a single one"
+        )
 
 
 def _check_world(trainer: pl.Trainer, batch_size: int) -> None:

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch.nn import BatchNorm2d
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import MAIN_PROCESS, InputError
 from darkroom.base.params import NOT_PASSED_ON, Params, TrainerArguments
 from darkroom.data.split_file import Split
 from darkroom.training.checkpoints.best import KeepBest
@@ -19,7 +19,7 @@ from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.classifier import Classifier
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
-from darkroom.training.trainer import make_trainer
+from darkroom.training.trainer import check_trainer_arguments, make_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SMALL: dict[str, Any] = {
@@ -261,3 +261,36 @@ def test_a_validation_of_one_class_is_named(
     train(make_params({**SMALL, "train.epochs": 1, "train.trainer": {"limit_train_batches": 1}}), digits, tmp_path, split)
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert line.startswith(f"warning: train: all {len(of_one)} images of the validation are of class 3, so that its metrics say ")
+
+
+@pytest.mark.parametrize(
+    ("environment", "hardware", "told"),
+    [
+        (
+            {"SLURM_NTASKS": "2", "SLURM_PROCID": "1"},
+            {},
+            r"is 1 on 1 machine\(s\), which takes 1 process\(es\), but 2 were started",
+        ),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0"},
+            {"hardware.devices": 4},
+            r"is 4 on 1 .* takes 4 .* but 2 were started \(WORLD_SIZE=2\)",
+        ),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, {"hardware.devices": 2, "hardware.num_nodes": 2}, r"is 2 on 2 .* takes 4"),
+        ({"WORLD_SIZE": "4", "RANK": "3"}, {"hardware.devices": 2, "hardware.num_nodes": 2}, None),
+        ({"NODE_RANK": "1", "MASTER_ADDR": "node0"}, {"hardware.num_nodes": 2}, None),
+    ],
+)
+def test_as_many_processes_as_devices(
+    make_params: Any, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], hardware: dict[str, int], told: str | None
+) -> None:
+    """Each of two that train on one device would write the same files."""
+    monkeypatch.delenv(MAIN_PROCESS, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    params = make_params({**SMALL, "hardware.accelerator": "cpu", **hardware})
+    if told is None:
+        check_trainer_arguments(params)
+        return
+    with pytest.raises(InputError, match=rf"^params\.yaml: hardware\.devices: {told}"):
+        check_trainer_arguments(params)

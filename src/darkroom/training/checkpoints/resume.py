@@ -137,7 +137,7 @@ class KeepState(pl.Callback):
         if received is None:
             return
         if trainer.is_global_zero:
-            _requeue(trainer, received)
+            _requeue(received)
         where = f"epoch {trainer.current_epoch + 1}, step {trainer.global_step}"
         raise Interrupted(received, f"the state of {where} is saved; run the same command to resume")
 
@@ -182,12 +182,9 @@ class StateInMemory(TorchCheckpointIO):
         return self.state
 
 
-def _requeue(trainer: pl.Trainer, received: int) -> None:
+def _requeue(received: int) -> None:
     """Requeue a SLURM job on the signal before its time limit, as Lightning does."""
-    environment = trainer._accelerator_connector.cluster_environment
-    if not (isinstance(environment, SLURMEnvironment) and environment.auto_requeue):
-        return
-    if received == (environment.requeue_signal or signal.SIGUSR1):
+    if SLURMEnvironment.detect() and received == signal.SIGUSR1:
         array = os.environ.get("SLURM_ARRAY_JOB_ID")
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
         subprocess.run(["scontrol", "requeue", job], check=False)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import pickle
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -18,15 +17,16 @@ from torch import Tensor
 
 from darkroom.base import files, paths
 from darkroom.base.errors import RunError, is_main_process, warn
-from darkroom.base.params import Params
+from darkroom.base.params import HardwareParams, Params
 from darkroom.base.state_files import KEPT_STATE_SUFFIX, WEIGHTS_SUFFIX
 from darkroom.models.model_json import packages, science
 from darkroom.stage.lock import locked
+from darkroom.training.checkpoints.collect import Limits, collect
+from darkroom.training.checkpoints.saved_trainings import ABOUT, STARTED, state_stem
+from darkroom.training.checkpoints.started import how_it_was_started
 
 # The newest two, so that one damaged file does not cost the whole training.
 KEPT_PER_TRAINING = 2
-# Of trainings that were never resumed.
-KEPT_TRAININGS, KEPT_DAYS = 5, 14
 # A checkpoint holds weights, two moments of the optimizer and an average of the weights.
 COPIES_IN_STATE = 4
 Weights = dict[str, Tensor]
@@ -57,16 +57,17 @@ class StateStore:
         """Files of weights that the newest state on disk names."""
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Lock the folder against other workspaces that train the same, and remove old states."""
+    def held(self, limits: Limits | HardwareParams = Limits()) -> Iterator[None]:  # noqa: B008 - it is never changed
+        """Lock the folder against other workspaces that train the same, and remove states that are beyond the limits."""
         files.make_folder(self.folder)
         if not is_main_process():
             yield
             return
         with locked(self.folder / "lock", "train"):
             files.sweep(self.folder)
-            files.write_json(self.folder / "about.json", self.about)
-            self._collect()
+            files.write_json(self.folder / ABOUT, self.about)
+            files.write_json(self.folder / STARTED, how_it_was_started())
+            collect(self.root, self.folder, limits)
             yield
 
     def latest(self) -> dict[str, Any] | None:
@@ -154,7 +155,8 @@ class StateStore:
         named = sorted(set(weights))
         try:
             write = partial(_write_state, {**state, "weights": named})
-            files.write_hash_named(self.folder, f"{step:012d}-{phase}", ".ckpt", write)
+            epoch = state.get("darkroom", {}).get("epoch")
+            files.write_hash_named(self.folder, state_stem(step, phase, epoch), ".ckpt", write)
         except (OSError, RuntimeError) as error:
             raise self._unsaved(f"the state of step {step}", error) from error
         for old in self._states()[KEPT_PER_TRAINING:]:
@@ -183,7 +185,7 @@ class StateStore:
         if free < needed:
             raise RunError(
                 f"{paths.shown(self.root)}: training needs {needed / 1e9:.1f} GB for its states and model, "
-                f"but the disk has {free / 1e9:.1f} GB free; free disk space"
+                f"but the disk has {free / 1e9:.1f} GB free; free disk space ('./darkroom doctor' lists what can be removed)"
             )
 
     def _states(self) -> list[Path]:
@@ -196,16 +198,6 @@ class StateStore:
     def others(self) -> list[Path]:
         """Return the folders of other trainings."""
         return [folder for folder in self.root.iterdir() if folder.is_dir() and folder != self.folder]
-
-    def _collect(self) -> None:
-        others = sorted(self.others(), key=last_use, reverse=True)
-        for number, folder in enumerate(others):
-            if number >= KEPT_TRAININGS or time.time() - last_use(folder) > KEPT_DAYS * 86400:
-                try:
-                    with locked(folder / "lock", "train", patient=False):
-                        shutil.rmtree(folder)
-                except RunError:
-                    continue  # another process is training it
 
 
 def _write_state(state: Mapping[str, Any], path: Path) -> None:
@@ -228,8 +220,3 @@ def depends_on(
     """
     weights, used = {"origin": origin, "teacher": teacher, **({"resumed": resumed} if resumed else {})}, science(params)
     return {"params": used, "data": data_sha256, **weights, "code": dict(code), "packages": packages(used)}
-
-
-def last_use(folder: Path) -> float:
-    """Return when the states of a training were last written."""
-    return folder.stat().st_mtime

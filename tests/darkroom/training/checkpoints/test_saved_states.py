@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -13,10 +14,14 @@ from typing import Any
 import pytest
 import torch
 
+from darkroom.base import files
 from darkroom.base.errors import RunError
 from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
-from darkroom.training.checkpoints.fresh_start import why_fresh
-from darkroom.training.checkpoints.saved_states import KEPT_TRAININGS, StateStore
+from darkroom.training.checkpoints.collect import Limits
+from darkroom.training.checkpoints.fresh_start import refuse_other_versions, why_fresh
+from darkroom.training.checkpoints.saved_states import StateStore
+from darkroom.training.checkpoints.saved_trainings import is_in_use, saved_trainings
+from darkroom.training.checkpoints.started import typed
 
 ABOUT = {"params": {"train": {"lr": 0.01, "epochs": 3}}, "code": {"src/train.py": "aa"}}
 
@@ -196,17 +201,101 @@ def test_finished_trainings_are_forgotten_and_others_are_not(store: StateStore, 
     assert store.latest() is None
 
 
-def test_old_trainings_are_collected_by_count_and_age(store: StateStore) -> None:
-    for number in range(KEPT_TRAININGS + 2):
-        with StateStore(store.root, {"number": number}).held():
-            pass
-    assert len(list(store.root.iterdir())) == KEPT_TRAININGS + 1
-    month_ago = time.time() - 31 * 86400
-    for folder in store.root.iterdir():
-        os.utime(folder, (month_ago, month_ago))
-    with store.held():
+def interrupted(root: Path, number: int, days: float = 0.0) -> StateStore:
+    """Return a training that was interrupted so many days ago."""
+    store = StateStore(root, {"number": number, "params": {"train": {"epochs": 40}}})
+    files.write_json(store.folder / "about.json", store.about)
+    store.save(state(10) | {"darkroom": {"epoch": 3}, "more": torch.zeros(50_000)}, step=10, phase=WITHIN_EPOCH)
+    age(store.folder, days)
+    return store
+
+
+def age(folder: Path, days: float) -> None:
+    os.utime(folder, (time.time() - days * 86400,) * 2)
+
+
+def take_up(store: StateStore, limits: Limits = Limits()) -> None:  # noqa: B008
+    with store.held(limits):
         pass
-    assert list(store.root.iterdir()) == [store.folder]
+
+
+def test_no_number_of_interrupted_trainings_is_too_large(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Such as the trials of a search that was killed; the next one resumes each of them."""
+    trials = [interrupted(tmp_path, number, days=number) for number in range(12)]
+    take_up(trials[7])
+    assert all(trial.latest() for trial in trials)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_training_is_removed_for_its_age(tmp_path: Path) -> None:
+    new, old, own, held = (interrupted(tmp_path, number, days=days) for number, days in enumerate((29, 31, 100, 100)))
+    age(held.folder, 100)
+    with held.held(Limits(None, None)):
+        age(held.folder, 100)
+        child = os.fork()  # a lock does not hold against its own process
+        if child == 0:
+            take_up(own)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+    assert new.latest()
+    assert own.latest()
+    assert held.latest(), "another process trains it"
+    assert not old.folder.exists()
+
+
+def test_what_is_removed_is_said_with_the_way_to_keep_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, own = interrupted(tmp_path, 1, days=31), interrupted(tmp_path, 2)
+    take_up(own, Limits(states_max_days=None))
+    assert old.latest()
+    age(old.folder, 31)
+    take_up(own)
+    said = capsys.readouterr().out
+    assert said.startswith(
+        f"train: removed the unfinished training {old.folder} (epoch 3 of 40 done, 0.2 MB): not used for 31 days "
+    )
+    assert said.endswith("(hardware.states_max_days is 30; null keeps states for ever)\n")
+
+
+def test_the_oldest_is_removed_where_all_take_too_much_of_the_disk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials = [interrupted(tmp_path, number, days=days) for number, days in enumerate((5, 4, 3, 0.5))]
+    size = saved_trainings(tmp_path)[0].num_bytes
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * size))  # and 4 are taken
+    take_up(trials[3], Limits(states_max_share=0.51))
+    assert [trial.folder.exists() for trial in trials] == [False, True, True, True]
+    assert "all of them take 0.0 GB, more than 51% of what the disk has free without them (hardware.states_max_share; null" in (
+        capsys.readouterr().out
+    )
+    take_up(trials[3], Limits(states_max_share=None))
+    take_up(trials[2], Limits(states_max_share=0.01))
+    assert [trial.folder.exists() for trial in trials] == [False, False, True, True], "that of the last day stays"
+
+
+def test_what_is_left_of_recorded_trainings_goes_in_time_without_a_word(
+    store: StateStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.save(state(18), step=18, phase=FINISHED)
+    forget_finished(store.root, run_of(store, tmp_path / "models"))
+    other = interrupted(store.root, 1)
+    take_up(other)
+    assert store.folder.exists()
+    age(store.folder, 31)
+    take_up(other)
+    assert not store.folder.exists()
+    assert capsys.readouterr().out == ""
+
+
+def test_states_of_earlier_versions_are_known(store: StateStore) -> None:
+    """Their names have no epoch."""
+    (training,) = saved_trainings(store.root)
+    assert (training.step, training.epoch, training.is_finished) == (12, None, False)
+    assert training.progress() == "step 12"
+    store.save(state(13) | {"darkroom": {"epoch": 3}}, step=13, phase=FINISHED)
+    assert saved_trainings(store.root)[0].progress() == "finished, but not published"
+    latest = store.latest()
+    assert latest is not None
+    assert latest["global_step"] == 13
 
 
 def test_the_same_training_runs_once_at_a_time(store: StateStore) -> None:
@@ -224,3 +313,89 @@ def test_the_same_training_runs_once_at_a_time(store: StateStore) -> None:
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("commands", "shown"),
+    [
+        ([["/v/bin/python", "src/train.py"], ["/bin/sh", "-c", "python src/train.py"], ["bash"]], "python src/train.py"),
+        (
+            [
+                ["python", "src/train.py"],
+                ["sh", "-c", "x"],
+                ["/v/bin/python3.11", "/v/bin/dvc", "exp", "run", "-S", "a=b c"],
+                ["zsh"],
+            ],
+            "dvc exp run -S 'a=b c'",
+        ),
+        ([["python", "src/train.py"], ["python", "-m", "dvc", "repro"]], "dvc repro"),
+        (
+            [
+                ["python", "src/train.py"],
+                ["python", "/v/bin/dvc", "exp", "run"],
+                ["python", "./darkroom", "tune"],
+                ["code", "darkroom"],
+            ],
+            "./darkroom tune",
+        ),
+    ],
+)
+def test_the_command_that_a_person_typed(commands: list[list[str]], shown: str) -> None:
+    assert typed(commands) == shown
+
+
+VERSIONS = {"torch": "1.0+cpu", "numpy": "2.0"}
+
+
+def test_other_versions_of_packages_are_refused(store: StateStore, tmp_path: Path) -> None:
+    """They would start again in silence: what a training depends on is another thing then."""
+    refuse_other_versions(store)
+    begun = StateStore(tmp_path / "other", ABOUT | {"packages": VERSIONS})
+    upgraded = StateStore(begun.root, ABOUT | {"packages": VERSIONS | {"torch": "2.0+cpu"}})
+    with begun.held():
+        begun.save(state(6) | {"darkroom": {"epoch": 2}}, step=6, phase=EPOCH_OVER)
+        refuse_other_versions(begun)
+    with upgraded.held(), pytest.raises(RunError) as refused:
+        refuse_other_versions(upgraded)
+    assert str(refused.value) == (
+        f"{begun.folder}: this training (epoch 2 of 3 done) was begun with torch 1.0+cpu (here 2.0+cpu), and a mixture has the "
+        "numbers of neither; run 'pip install torch==1.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu' to resume it, "
+        f"or 'rm -rf {begun.folder}' to start afresh"
+    )
+    child = os.fork()
+    if child == 0:
+        with begun.held():
+            time.sleep(30)
+    while not is_in_use(begun.folder):
+        time.sleep(0.01)
+    refuse_other_versions(upgraded)  # it runs, in another environment
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    shutil.rmtree(begun.folder)
+    refuse_other_versions(upgraded)
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        (
+            {"packages": VERSIONS | {"timm": "3.0"}},
+            "with timm None (here 3.0), and a mixture has the numbers of neither; run it where",
+        ),
+        ({"packages": VERSIONS, "cpu": {"capability": "AVX2"}}, "with cpu.capability None (here AVX2), and"),
+        ({"packages": VERSIONS | {"numpy": "2.1"}, "code": {"src/train.py": "bb"}}, None),
+        ({"packages": VERSIONS | {"numpy": "2.1"}, "params": {"train": {"lr": 0.5}}}, None),
+        ({"packages": VERSIONS | {"numpy": "2.1"}, "data": {"raw": "cc"}}, None),
+    ],
+)
+def test_only_what_computes_the_same_training_is_compared(tmp_path: Path, changes: dict[str, Any], refused: str | None) -> None:
+    begun, now = StateStore(tmp_path, ABOUT | {"packages": VERSIONS}), StateStore(tmp_path, ABOUT | changes)
+    with begun.held():
+        begun.save(state(6), step=6, phase=FINISHED)
+    with now.held():
+        if refused is None:
+            refuse_other_versions(now)
+            assert why_fresh(now)
+        else:
+            with pytest.raises(RunError, match=re.escape(refused)):
+                refuse_other_versions(now)
