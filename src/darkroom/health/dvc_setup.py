@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from darkroom.base.errors import InputError
-from darkroom.base.git import SECONDS, git
 from darkroom.health.findings import Finding, counted, first_of, install_command, installed_version
+from darkroom.repository.git import SECONDS, git, text_in
 
 HYDRA = "hydra.enabled"
 NEEDED = {
@@ -37,8 +37,8 @@ def check_results(root: Path) -> Iterator[Finding]:
     if not (root / "dvc.lock").exists():
         yield Finding("ok", "dvc.lock", "no results yet; 'dvc repro' creates them")
         return
-    committed = git(root, "show", "HEAD:dvc.lock")
-    is_whole_in_git = not committed.returncode and committed.stdout.encode() != (root / "dvc.lock").read_bytes()
+    committed = text_in(root, "HEAD", "dvc.lock")
+    is_whole_in_git = committed is not None and committed.encode(errors="surrogateescape") != (root / "dvc.lock").read_bytes()
     # After 'rm dvc.lock', results in the cache are reused.
     found = _stages_file(root, "dvc.lock", "git checkout HEAD -- dvc.lock" if is_whole_in_git else "rm dvc.lock && dvc repro")
     if found.mark == "ok" and git(root, "ls-files", "--error-unmatch", "dvc.lock").returncode == 1:
@@ -149,19 +149,6 @@ def _remote(settings: Settings) -> Finding:
             "warn", "dvc remote", f"{', '.join(names)}, but none is the default", f"dvc remote default{level} {names[0]}"
         )
     return Finding("ok", "dvc remote", f"{default}: {settings.get(f'remote.{default}.url', ('', ''))[0]}")
-
-
-def cache_dir(root: Path) -> Path:
-    """Return the folder of DVC's cache in a repository, which a setting of any level may have moved.
-
-    Raises
-    ------
-    ImportError, dvc.exceptions.DvcException
-        If DVC is not installed, or cannot read its settings.
-    """
-    from dvc.config import Config
-
-    return Path(Config(str(root / ".dvc"))["cache"].get("dir") or root / ".dvc" / "cache").resolve()
 
 
 def setting(root: Path, key: str, default: str) -> str:

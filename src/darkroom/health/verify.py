@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.base.params_file import read_yaml
-from darkroom.health.dvc_setup import cache_dir
+from darkroom.repository.dvc import cache_dir
 
 
 class Finding(NamedTuple):
