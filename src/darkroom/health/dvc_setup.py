@@ -14,7 +14,7 @@ from darkroom.repository.git import SECONDS, git, text_in
 
 HYDRA = "hydra.enabled"
 NEEDED = {
-    "core.autostage": "true",
+    "core.autostage": "false",
     "core.analytics": "false",
     "cache.type": "reflink,hardlink,copy",
     "plots.html_template": "plots_page.html",
