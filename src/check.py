@@ -3,7 +3,8 @@
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params
-from darkroom.stage.runner import refuse_smoke_test, running, with_way_back
+from darkroom.repository.way_back import with_way_back
+from darkroom.stage.runner import refuse_smoke_test, running
 
 # The same every time, so that no other stage runs again after it.
 FOUND = (
