@@ -7,6 +7,7 @@ DVC is imported when it is asked: that takes half a second.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darkroom.base import files
 from darkroom.repository.git import prefix_of
 
 if TYPE_CHECKING:
@@ -40,17 +41,18 @@ def site_cache_dir(root: Path) -> str:
 
 
 def share_settings(root: Path, clone: Path) -> None:
-    """Let a clone of a project use its cache and its local settings, written as DVC does: a path may have any character."""
-    from dvc.config import Config, merge
+    """Let a clone of a project use its cache and its local settings, whatever characters their paths have."""
+    from configobj import ConfigObj
+    from dvc.config import Config
 
-    # Paths in it are absolute now; those that were relative are written relative to the clone.
-    own = Config(str(root / ".dvc")).load_one("local")
+    own = Config(str(root / ".dvc")).load_one("local")  # paths in it are absolute now
     own["cache"].pop("local", None)
     own["cache"]["dir"] = str(cache_dir(root))
-    # That of an earlier run may be damaged.
-    (clone / ".dvc" / Config.CONFIG_LOCAL).unlink(missing_ok=True)
-    with Config(str(clone / ".dvc"), validate=False).edit("local", validate=False) as settings:
-        merge(settings, own)
+    named = {f'{kind} "{name}"': values for kind in ("remote", "machine", "db") for name, values in own.pop(kind, {}).items()}
+    sections = {name: values for name, values in own.items() if values} | named
+    # As DVC writes them, which fails for other letters than those of ASCII.
+    with files.replaced_file(clone / ".dvc" / Config.CONFIG_LOCAL) as temporary, temporary.open("wb") as file:
+        ConfigObj(sections, encoding="utf-8").write(file)
 
 
 def open_commit(root: Path, commit: str) -> "DVCFileSystem":
