@@ -126,8 +126,10 @@ def trouble_of(root: Path) -> Trouble | None:
     asked = git(root, "rev-parse", "--git-dir")
     if asked.returncode:
         return _without_repository(root, asked.stderr)
-    branch = git(root, "symbolic-ref", "--quiet", "HEAD").stdout.strip()
-    if not branch:
+    # Git does not say which branch it is if that is damaged.
+    head = git_path(root, "HEAD").read_text(encoding="utf-8", errors="surrogateescape")
+    branch = head.removeprefix("ref: ").strip()
+    if branch == head.strip():
         return Trouble("HEAD names a commit that does not exist", "git fsck && git reflog")
     file = git_path(root, branch)
     if not file.is_file() and not git(root, "for-each-ref", branch).stdout:

@@ -92,7 +92,7 @@ def test_dvc_is_missing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             "fail dvc settings hydra.enabled is true (.dvc/config.local)",
             marks=pytest.mark.thorough,
         ),
-        ("dvc config -u core.autostage", "warn dvc settings core.autostage is not set, not true; run:"),
+        ("dvc config core.autostage true", "warn dvc settings core.autostage is true, not false; run:"),
         pytest.param(
             "dvc config core.analytics true",
             "warn dvc settings core.analytics is true, not false; run:",

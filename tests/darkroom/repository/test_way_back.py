@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from places import shell
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
@@ -90,3 +91,52 @@ def test_the_way_back_works_from_any_state_of_the_index(project: Path, prepare: 
     subprocess.run(["bash", "-c", RESTORE], cwd=project, check=True)
     assert (project / "params.yaml").read_text() == COMMITTED
     assert git_output(project, "status", "--porcelain") == ""
+
+
+def going_back() -> str:
+    """Return the part of the line in docs/experiments.md that is Git's."""
+    page = (Path(__file__).parents[3] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.endswith("# back to the last commit")]
+    return line.partition(" && dvc checkout")[0]
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "echo new >> dvc.lock && git add dvc.lock",
+        "echo new >> dvc.lock && git add dvc.lock && echo newer >> dvc.lock",
+        "git rm -q --cached dvc.lock && echo new > dvc.lock",
+        "rm -r metrics",
+        "git rm -qr metrics",
+        "touch metrics/new.tsv src/new.py",
+        "touch metrics/new.tsv && git add metrics",
+        "touch metrics/new.tsv && git add --intent-to-add metrics",
+        "git mv metrics/old.tsv metrics/new.tsv",
+        "git checkout -qb other && echo o > dvc.lock && git commit -qam o && git checkout -q - && echo p > dvc.lock"
+        " && git commit -qam p && ! git merge -q other",
+        "true",
+    ],
+)
+@pytest.mark.parametrize("place", [".", "all/vision"])
+def test_going_back_works_from_any_state_and_loses_nothing(tmp_path: Path, place: str, state: str) -> None:
+    project = tmp_path / place
+    (project / "src").mkdir(parents=True)
+    (project / "metrics").mkdir()
+    for name in ("params.yaml", "dvc.lock", "metrics/old.tsv"):
+        (project / name).write_text(f"{name}\n")
+    shell("git init -q && touch another && git add -A && git commit -qm start", tmp_path)
+    shell(state, project)
+    (tmp_path / "another").write_text("of another project\n")
+    was = contents(project)
+    shell(going_back(), project)
+    assert git_output(project, "status", "--porcelain", ".") == ""
+    if place != ".":
+        assert (tmp_path / "another").read_text() == "of another project\n"
+    if state != "true" and "merge" not in state:
+        shell("git stash pop -q", project)
+        assert contents(project) == was
+
+
+def contents(project: Path) -> dict[str, str]:
+    files = {path.relative_to(project).as_posix(): path for path in project.rglob("*") if path.is_file()}
+    return {name: path.read_text() for name, path in files.items() if not name.startswith((".git", "another"))}
