@@ -42,7 +42,7 @@ def site_cache_dir(root: Path) -> str:
 
 def share_settings(root: Path, clone: Path) -> None:
     """Let a clone of a project use its cache and its local settings, whatever characters their paths have."""
-    from configobj import ConfigObj
+    from configobj import ConfigObj  # type: ignore[import-untyped]
     from dvc.config import Config
 
     own = Config(str(root / ".dvc")).load_one("local")  # paths in it are absolute now

@@ -87,7 +87,7 @@ def text_in(root: Path, commit: str, path: str) -> str | None:
 
 def commit_of(root: Path, revision: str) -> str:
     """Return the commit of a revision, or an empty text."""
-    return git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").stdout.strip()
+    return git(root, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}").stdout.strip()
 
 
 class Experiment(NamedTuple):
