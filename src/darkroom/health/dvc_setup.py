@@ -70,6 +70,7 @@ def check_dvc(root: Path) -> Iterator[Finding]:
         return
     if found:
         yield Finding("ok", "dvc", found)
+        yield from _path(root)
         try:
             settings = read_settings(root)
         except ValueError as error:
@@ -77,6 +78,14 @@ def check_dvc(root: Path) -> Iterator[Finding]:
             return
         yield _needed_settings(root, settings)
         yield _remote(settings)
+
+
+def _path(root: Path) -> Iterator[Finding]:
+    """Find characters in the path with which DVC 3.67 makes no clone: it writes the path as ASCII, and as an address."""
+    wrong = [character for character in str(root) if character in "#?" or not character.isascii()]
+    if wrong:
+        text = f"has '{wrong[0]}', with which 'dvc exp run --temp' and the queue fail; 'dvc exp run', './darkroom tune' and 'repeat' work"
+        yield Finding("warn", "dvc path", f"{root} {text}")
 
 
 def _repair_command(root: Path) -> str:
