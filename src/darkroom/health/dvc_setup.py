@@ -84,8 +84,8 @@ def _path(root: Path) -> Iterator[Finding]:
     """Find characters in the path with which DVC 3.67 makes no clone: it writes the path as ASCII, and as an address."""
     wrong = [character for character in str(root) if character in "#?" or not character.isascii()]
     if wrong:
-        text = f"has '{wrong[0]}', with which 'dvc exp run --temp' and the queue fail; 'dvc exp run', './darkroom tune' and 'repeat' work"
-        yield Finding("warn", "dvc path", f"{root} {text}")
+        fails = f"{root} has '{wrong[0]}', with which 'dvc exp run --temp' and the queue fail"
+        yield Finding("warn", "dvc path", f"{fails}; 'dvc exp run', './darkroom tune' and 'repeat' work")
 
 
 def _repair_command(root: Path) -> str:
