@@ -16,7 +16,13 @@ def write(file: Path, text: str) -> None:
     file.write_text(text)
 
 
-@pytest.mark.parametrize("level", ["none", "system", "global", "project", "local", "relative", "home", "remote", "awkward"])
+@pytest.mark.parametrize(
+    "level",
+    [
+        *("none", "global", "local", "awkward"),
+        *(pytest.param(level, marks=pytest.mark.thorough) for level in ("system", "project", "relative", "home", "remote")),
+    ],
+)
 def test_the_cache_is_where_dvc_has_it(plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str) -> None:
     from dvc.repo import Repo
 
