@@ -38,15 +38,17 @@ def git(
     kept = {name: value for name, value in os.environ.items() if name not in SET_BY_HOOKS}
     environment = kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"} | dict(env or {})
     command = ["git", *(part for setting in SETTINGS for part in ("-c", setting)), *arguments]
-    text = {"encoding": "utf-8", "errors": "surrogateescape"}
     try:
-        return subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=seconds, **text)  # type: ignore[call-overload, no-any-return]
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=seconds)
     except FileNotFoundError as error:
         if error.filename != "git":
             raise
         raise InputError("git: is not installed, or not on PATH; install it") from None
     except subprocess.TimeoutExpired:
         raise RunError(f"{root}: git {arguments[0]} took more than {seconds:.0f} s; run the same command again") from None
+    # Without translating line breaks, so that a file or a patch can be encoded to the same bytes again.
+    output, errors = (stream.decode("utf-8", "surrogateescape") for stream in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(command, done.returncode, output, errors)
 
 
 def git_output(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:

@@ -155,3 +155,12 @@ def test_a_lock_of_the_index_that_is_left_behind(plain: Path) -> None:
     assert found.text.startswith(".git/index.lock was left by a killed Git")
     shell(found.command, plain)
     assert not lock.exists()
+
+
+def test_the_bytes_of_a_file_are_kept(plain: Path) -> None:
+    content = b"one\r\ntwo\rthree\n\xff\xfe\n"
+    (plain / "file").write_bytes(content)
+    shell("git add file && git commit -qm file", plain)
+    text = text_in(plain, "HEAD", "file")
+    assert text
+    assert text.encode(errors="surrogateescape") == content
