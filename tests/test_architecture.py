@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 # Who may import whom: base, itself, and the rooms named here. The order is that of the layers.
 ROOMS: dict[str, set[str]] = {
+    "repository": set(),
     "stage": set(),
     "data": set(),
     "hardware": set(),
@@ -23,15 +24,15 @@ ROOMS: dict[str, set[str]] = {
     "splitting": {"data"},
     "models": {"data"},
     "metrics": {"hardware"},
-    "versions": {"data"},
+    "versions": {"data", "repository"},
     "reporting": {"metrics"},
     "input": {"data", "hardware", "models"},
     "objective": {"data", "metrics", "models", "input"},
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},
-    "training": {"stage", "data", "hardware", "models", "metrics", "input", "objective"},
-    "health": {"precheck", "training"},
-    "experiments": {"stage", "health"},
-    "search": {"stage", "health", "experiments"},
+    "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
+    "health": {"precheck", "repository", "training"},
+    "experiments": {"stage", "repository", "health"},
+    "search": {"stage", "repository", "health", "experiments"},
 }
 MAY_IMPORT = {
     "base": {"base"},

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
+from darkroom.base import paths
 from darkroom.base.errors import (
     MAIN_PROCESS,
     PRUNED,
@@ -199,6 +200,9 @@ def run_stage(main: Callable[[], None], parser: Parser) -> NoReturn:
 def run_command(main: Callable[[], None]) -> NoReturn:
     """Run a command's `main`; an expected failure ends in one line, an unexpected one keeps its traceback."""
     limit_spinning()
+    # Git, and DVC which reads with it, would take the hook's repository and index for those of this checkout.
+    for name in paths.SET_BY_HOOKS:
+        os.environ.pop(name, None)
     # Deprecations inside the libraries are for this project's tests, not for the person at the terminal.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 from darkroom.base import paths
 from darkroom.base.errors import Interrupted
-from darkroom.base.git import SET_BY_HOOKS
 from darkroom.experiments.slots import Slot
 from darkroom.stage.lock import HELD
 
@@ -115,7 +114,7 @@ def start_dvc(arguments: Sequence[str], *, folder: Path, env: Mapping[str, str],
 def environment(slot: Slot) -> dict[str, str]:
     """Return the environment of a run: states and logs are written to the repository, not to the slot."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    left_out = {*SET_BY_HOOKS, "DVC_STAGE", paths.TRIAL_SOCKET}
+    left_out = {*paths.SET_BY_HOOKS, "DVC_STAGE", paths.TRIAL_SOCKET}
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return kept | {"PATH": path, "DVC_ROOT": str(slot.repository)}
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.base.params_file import read_yaml
-from darkroom.health.dvc_setup import cache_dir
+from darkroom.repository.dvc import cache_dir
 
 
 class Finding(NamedTuple):
@@ -39,7 +39,7 @@ def verify(root: Path) -> Iterator[Finding]:
         stages = read_yaml(path)["stages"]
         recorded = {name: _Record.read(name, stage) for name, stage in stages.items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"dvc.lock: is damaged ({type(error).__name__}: {error}); run 'git checkout -- dvc.lock'") from None
+        raise InputError(f"dvc.lock: is damaged ({type(error).__name__}: {error}); run 'git checkout HEAD -- dvc.lock'") from None
     yield from _check_chain(recorded)
     hashes, cache = _Hashes(root), cache_dir(root) / "files" / "md5"
     params = read_yaml(root / "params.yaml")
@@ -101,7 +101,7 @@ def _check_chain(recorded: Mapping[str, _Record]) -> Iterator[Finding]:
         for name, digest in record.deps.items():
             if name in made and made[name][1] != digest:
                 text = f"{record.stage} ran on another version of {name} than {made[name][0]} made"
-                yield Finding(False, "dvc.lock", f"{text}; run 'dvc repro', or 'git checkout -- dvc.lock'")
+                yield Finding(False, "dvc.lock", f"{text}; run 'dvc repro', or 'git checkout HEAD -- dvc.lock'")
 
 
 def _check_params(record: _Record, params: Any) -> Iterator[Finding]:

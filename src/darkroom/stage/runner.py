@@ -102,15 +102,3 @@ def refuse_smoke_test(params: Params) -> None:
             f"params.yaml: {key}: only tries the code, and here its result would replace the model and its metrics; "
             "run 'dvc exp run --temp $(./darkroom preset debug)'"
         )
-
-
-@contextmanager
-def with_way_back() -> Iterator[None]:
-    """Add to a mistake in params.yaml how to undo `-S`, which `dvc exp run` has written to the workspace's file."""
-    try:
-        yield
-    except InputError as error:
-        # Set by `dvc exp run`, also for `--temp`, which changes nothing here.
-        if "DVC_EXP_NAME" in os.environ and paths.in_workspace():
-            raise InputError(f"{error} ('git restore params.yaml' brings back the committed one)") from None
-        raise
