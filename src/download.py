@@ -15,6 +15,8 @@ def main() -> None:
         with stage.replaced_dir(paths.RAW) as directory, read_source(params, directory) as listing:
             dataset = write_pack(listing, directory, params)
             line = summary(dataset, directory)
+        # Not in data/raw: what code and settings the same images came by is no reason to train again.
+        stage.record(paths.DOWNLOAD_RECORD, {"data/raw": paths.RAW})
     print(f"download: {line}")
 
 
