@@ -16,7 +16,7 @@ from typing import Any
 
 from darkroom.base import files, paths
 from darkroom.base.params_file import read_yaml
-from darkroom.stage.inputs import Inputs, filled
+from darkroom.stage.inputs import Inputs, fill_in
 
 RECORD = "run.json"
 # In each of these folders one file has the hashes of the others, and of its own content.
@@ -52,7 +52,7 @@ def record_of(name: str, code: Inputs, outputs: Mapping[str, Path]) -> dict[str,
         Files and folders that it wrote, by the names that they will have.
     """
     stage, params = read_yaml(paths.PIPELINE)["stages"][name], read_yaml(paths.PARAMS)
-    inputs = [filled(dep, params) for dep in stage["deps"] if not dep.startswith("src/")]
+    inputs = [fill_in(dep, params) for dep in stage["deps"] if not dep.startswith("src/")]
     return {
         "stage": name,
         "params": {section: plain(params.get(section)) for section in stage["params"]},
