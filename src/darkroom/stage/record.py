@@ -1,7 +1,7 @@
 """The record of a result, a sealed run.json: what a stage made it of, and the hash of every file of it.
 
-dvc.lock says the same of what is there when a stage ends, and `dvc commit` writes it anew whatever was run. The record is written by
-the stage alone, so that `./darkroom verify` can compare the two.
+dvc.lock says the same of what is there when a stage ends, and `dvc commit` writes it anew whatever was run. The record is written
+by the stage alone, so that `./darkroom verify` can compare the two.
 """
 
 import hashlib
@@ -83,7 +83,7 @@ def hashes(outputs: Mapping[str, Path]) -> dict[str, str]:
 
 
 def digest(root: Path, name: str) -> str | None:
-    """Return the SHA-256 of an input by its name in dvc.yaml: a file, a sealed folder's seal, or a folder's files and their names.
+    """Return the SHA-256 of an input by its name in dvc.yaml: of a file, of a sealed folder's seal, or of a folder's files.
 
     None: there is no such file, or it is not on this machine.
     """
@@ -98,14 +98,17 @@ def digest(root: Path, name: str) -> str | None:
     return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
-def files_in(folder: Path) -> list[Path]:
-    """Return all files below a folder but those that DVC ignores, sorted; links to folders are followed, each folder once."""
-    return sorted(_walk(folder), key=lambda path: path.relative_to(folder).parts)
+def files_in(folder: Path, *, follow: bool = True) -> list[Path]:
+    """Return all files below a folder but those that DVC ignores, sorted.
+
+    DVC does not look behind links to folders, while what reads a folder may: they are followed, each folder once.
+    """
+    return sorted(_walk(folder, follow), key=lambda path: path.relative_to(folder).parts)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, follow: bool) -> Iterator[Path]:
     seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, followlinks=follow):
         seen.add(os.path.realpath(place))
         folders[:] = sorted(each for each in folders if os.path.realpath(Path(place) / each) not in seen)
         for path in (Path(place) / name for name in names):
