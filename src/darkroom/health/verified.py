@@ -3,7 +3,9 @@
 from typing import Literal, NamedTuple
 
 Mark = Literal["ok", "note", "FAIL"]
-OK, NOTE, FAIL = "ok", "note", "FAIL"
+OK: Mark = "ok"
+NOTE: Mark = "note"
+FAIL: Mark = "FAIL"
 
 
 class Finding(NamedTuple):
