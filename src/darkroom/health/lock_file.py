@@ -28,6 +28,7 @@ class Entry(NamedTuple):
 
     @classmethod
     def read(cls, name: str, stage: Mapping[str, Any]) -> "Entry":
+        """Take what dvc.lock has of a stage."""
         deps, outs = ({item["path"]: {"md5": item["md5"], **item} for item in stage.get(kind, [])} for kind in ("deps", "outs"))
         return cls(name, stage["cmd"], dict(stage.get("params", {}).get("params.yaml", {})), deps, outs)
 
@@ -145,15 +146,15 @@ def _check_declared(entry: Entry, stage: Mapping[str, Any] | None, params: Any) 
         return
     outs = [next(iter(out)) if isinstance(out, dict) else out for out in stage.get("outs", [])]
     declared = {
-        "cmd": ([stage["cmd"]], [entry.cmd]),
+        "command": ([stage["cmd"]], [entry.cmd]),
         "dependency": ([fill_in(dep, params) for dep in stage.get("deps", [])], list(entry.deps)),
         "section of params.yaml": (stage.get("params", []), list(entry.params)),
         "output": (outs, list(entry.outs)),
     }
     for kind, (named, locked) in declared.items():
         for each in sorted({*named} ^ {*locked}):
-            text = f"lacks the {kind} {each} of {entry.stage}" if each in named else f"has {kind} {each}, unlike dvc.yaml"
-            yield Finding(FAIL, "dvc.lock", f"{text}; {way_out}")
+            text = f"lacks the {kind} {each}" if each in named else f"has the {kind} {each}, unlike dvc.yaml"
+            yield Finding(FAIL, "dvc.lock", f"{entry.stage} {text}; {way_out}")
 
 
 def _check_params(entry: Entry, params: Any) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 import ast
 import platform
-import re
 from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
@@ -141,19 +140,28 @@ def _check_code(
         yield Finding(OK if right else FAIL, path, text)
         if file.is_file() and file.suffix == ".py":
             sources[path] = file.read_text(encoding="utf-8", errors="replace")
-    settings = repr({section: params.get(section) for section in record["params"]} if isinstance(params, dict) else "")
+    chosen = {section: params.get(section) for section in record["params"]} if isinstance(params, dict) else {}
     for path in sorted(_code_of(root, declared) - code.keys()):
-        word = PurePosixPath(path).parent.name if path.endswith("/__init__.py") else PurePosixPath(path).stem
-        named = path.endswith("/__init__.py") or any(
-            re.search(rf"\b{re.escape(word)}\b", text) for text in (*sources.values(), settings)
-        )
         text = f"was added since {stage} ran ({name})"
-        yield (
-            Finding(FAIL, path, f"{text}, and its code names it; run '{rerun(stage)}'")
-            if named
-            else Finding(NOTE, path, f"{text}; nothing that ran names it")
-        )
-    yield from _check_imports(root, stage, sources, {section: params.get(section) for section in record["params"]})
+        if _is_named(path, sources, repr(chosen)):
+            yield Finding(FAIL, path, f"{text}, and its code may read it; remove it, or run '{rerun(stage)}'")
+        else:
+            yield Finding(NOTE, path, f"{text}; nothing that ran names it")
+    yield from _check_imports(root, stage, sources, chosen)
+
+
+def _is_named(path: str, sources: Mapping[str, str], settings: str) -> bool:
+    """Return whether code or parameters name a file: a module by its name, any other file by its name or ending."""
+    place = PurePosixPath(path)
+    if place.suffix != ".py":
+        texts = [source for each, source in sources.items() if each.startswith("src/plugins/")]
+        return any(place.name in text or (place.suffix and f"{place.suffix}" in text) for text in texts)
+    module = place.relative_to("src").with_suffix("")
+    module = module.parent if module.name == "__init__" else module
+    dotted = ".".join(module.parts)
+    return any(dotted in text for text in (*sources.values(), settings)) or any(
+        each.rpartition(".")[2] == module.name for source in sources.values() for each in _imported(source)
+    )
 
 
 def _code_of(root: Path, declared: Json) -> set[str]:
@@ -187,8 +195,8 @@ def _imported(source: str) -> set[str]:
     for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {each for alias in node.names for each in (node.module or alias.name, f"{node.module}.{alias.name}")}
     return found
 
 
