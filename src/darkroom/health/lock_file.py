@@ -99,9 +99,10 @@ def check_lock(
         found[name] += _check_params(entry, params)
         for path, item in entry.deps.items():
             if path != "params.yaml":
-                made = any(path in other.outs for other in entries.values())
-                otherwise = f"has changed since {name} ran; run '{'dvc checkout --force' if made else 'dvc repro'}'"
-                found[name].append(_compare(hashes, path, item, otherwise))
+                finding = _compare(hashes, path, item, f"has changed since {name} ran; run 'dvc repro'")
+                # What another stage made is compared as its output, and in the chain.
+                if finding.what != path or not any(path in other.outs for other in entries.values()):
+                    found[name].append(finding)
             # The stage check depends on the whole file; what results depend on is compared section by section.
             elif _compare(hashes, path, item, "").mark == FAIL:
                 text = f"is not as {name} read it, in comments or in what no result depends on; 'dvc repro {name}' checks it"

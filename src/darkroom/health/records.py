@@ -46,6 +46,8 @@ def check_records(root: Path, params: Any, pipeline: Json, ran: Mapping[str, Col
             continue
         try:
             record = files.read_sealed_json(root / name)
+            if record.get("stage", stage) != stage:
+                raise ValueError(f"is the record of {record['stage']}")
             known, again = ran[stage], f"run '{rerun(stage)}'"
             yield from _check_params(name, stage, record, params, known)
             yield from _check_inputs(root, name, stage, record, known)
