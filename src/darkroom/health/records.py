@@ -181,9 +181,8 @@ def _check_imports(root: Path, stage: str, sources: Mapping[str, str], params: A
         if path.startswith("src/plugins/"):
             names[path] = _imported(source)
     for importer, imported in names.items():
-        for module in sorted(imported):
-            file = _file_of(root, str(module))
-            if file and file not in sources:
+        for file in sorted(filter(None, {_file_of(root, str(module)) for module in imported})):
+            if file not in sources:
                 text = f"is used by {importer}, but no dependency of {stage}, so that nothing notices its edits"
                 yield Finding(FAIL, file, f"{text}; move it into src/plugins")
 

@@ -19,6 +19,7 @@ from darkroom.health.lock_file import Hashes, check_lock, entries_of
 from darkroom.health.records import RECORDS, check_records
 from darkroom.health.verified import FAIL, NOTE, Finding
 from darkroom.health.verify import verify
+from darkroom.stage.record import digest
 
 pytestmark = pytest.mark.slow
 Edit = Callable[[bytes], bytes | None]
@@ -94,7 +95,7 @@ def commit(root: Path) -> None:
             if now is not None:
                 item.update({key: value for key, value in now._asdict().items() if value is not None})
         for section in stage.get("params", {}).get("params.yaml", {}):
-            stage["params"]["params.yaml"][section] = params[section]
+            stage["params"]["params.yaml"][section] = copy.deepcopy(params[section])
     with (root / "dvc.lock").open("w") as file:
         YAML(typ="safe", pure=True).dump(lock, file)
 
@@ -133,7 +134,7 @@ COMMITTED: dict[str, tuple[dict[str, Edit], list[str]]] = {
     "code removed": ({"src/darkroom/data/tiff.py": lambda _: None}, ["src/darkroom/data/tiff.py: is not the code that download"]),
     "code added": (
         {"src/darkroom/metrics/scores/__init__.py": written("")},
-        ["src/darkroom/metrics/scores/__init__.py: was added since train ran"],
+        ["src/darkroom/metrics/scores/__init__.py: was added since evaluate ran"],
     ),
     "metrics": ({METRICS: replaced('"accuracy": 0', '"accuracy": 1')}, [f"{METRICS}: is not what evaluate wrote"]),
     "curve": ({"metrics/train/metrics.json": replaced("0.", "1.")}, ["metrics/train/metrics.json: is not what train wrote"]),
@@ -317,9 +318,7 @@ def test_a_module_that_params_name_is_a_dependency(root: Path) -> None:
     ]
 
 
-def test_what_a_folder_links_to_counts(root: Path, tmp_path: Path) -> None:
-    from darkroom.stage.record import digest
-
+def test_what_a_folder_links_to_counts(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "images").symlink_to(tmp_path / "store")
