@@ -166,10 +166,9 @@ def _check_params(entry: Entry, params: Any) -> Iterator[Finding]:
             continue
         then, current = (dict(flatten(each, section)) for each in (plain(value), now))
         keys = sorted(key for key in then.keys() | current.keys() if then.get(key, ...) != current.get(key, ...))
-        named = f"{keys[0]}" + (f" (and {len(keys) - 1} more)" if len(keys) > 1 else "") if keys else section
-        yield Finding(
-            FAIL, "params.yaml", f"{section} has changed since {entry.stage} ran: {named}; run 'dvc repro', or change it back"
-        )
+        named = keys[0] + (f" (and {len(keys) - 1} more)" if len(keys) > 1 else "")
+        text = f"{named} has changed since {entry.stage} ran; run 'dvc repro', or change it back"
+        yield Finding(FAIL, "params.yaml", text)
 
 
 def measure(path: Path) -> Measured:

@@ -50,7 +50,7 @@ def check_records(root: Path, params: Any, pipeline: Json, ran: Mapping[str, Col
                 raise ValueError(f"is the record of {record['stage']}")
             known, again = ran[stage], f"run '{rerun(stage)}'"
             yield from _check_params(name, stage, record, params, known)
-            yield from _check_inputs(root, name, stage, record, known)
+            yield from _check_inputs(root, name, stage, record, {path for differing in ran.values() for path in differing})
             yield from _check_outputs(root, name, stage, record, known, pipeline[stage])
             yield from _check_code(root, name, stage, record, known, pipeline[stage], params)
             yield from _check_versions(name, stage, record)

@@ -29,10 +29,10 @@ def verify(root: Path) -> Iterator[Finding]:
     found = check_lock(entries, pipeline, params, Hashes(root))
     ran = {name: {each.what for each in found[name] if each.mark == FAIL} for name in entries}
     of_records = list(check_records(root, params, pipeline, ran))
-    # Where a folder of code has changed, a record names the file.
+    # Where code has changed, a record names the file in the folder that dvc.lock has.
     named = {each.what for each in of_records if each.mark == FAIL and each.what.startswith("src/")}
     for each in (each for of_stage in found.values() for each in of_stage):
-        if each.mark != FAIL or not any(path.startswith(f"{each.what}/") for path in named):
+        if each.mark != FAIL or not any(path == each.what or path.startswith(f"{each.what}/") for path in named):
             yield each
     yield from of_records
     yield from _check_seals(root)
