@@ -42,25 +42,29 @@ def locked(path: Path, name: str, *, patient: bool = True, of_workspace: bool = 
     RunError
         Naming the process that holds the lock.
     """
-    file = _open(path)
-    while not _acquired(file, path, name, patient=patient, of_workspace=of_workspace):
-        file.close()
-        file = _open(path)
-    with file:
-        file.truncate(0)
-        about = {
-            "stage": name,
-            "pid": os.getpid(),
-            "parent": os.getppid(),
-            "by_dvc": "DVC_STAGE" in os.environ,
-            "host": socket.gethostname(),
-            "since": time.time(),
-        }
-        # Unbuffered: a failed write would be repeated when the file is closed, in an error that names no file.
-        with files.naming(path):
-            os.write(file.fileno(), json.dumps(about).encode())
-        yield
-        file.truncate(0)
+    is_held = False
+    while not is_held:
+        with _open(path) as file:
+            is_held = _acquired(file, path, name, patient=patient, of_workspace=of_workspace)
+            if is_held:
+                _write_holder(file, path, name)
+                yield
+                file.truncate(0)
+
+
+def _write_holder(file: IO[str], path: Path, name: str) -> None:
+    file.truncate(0)
+    about = {
+        "stage": name,
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "by_dvc": "DVC_STAGE" in os.environ,
+        "host": socket.gethostname(),
+        "since": time.time(),
+    }
+    # Unbuffered: a failed write would be repeated when the file is closed, in an error that names no file.
+    with files.naming(path):
+        os.write(file.fileno(), json.dumps(about).encode())
 
 
 def _open(path: Path) -> IO[str]:
