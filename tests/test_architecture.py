@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
     "objective": {"data", "metrics", "models", "input"},
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},
     "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
-    "health": {"precheck", "repository", "training"},
+    "health": {"precheck", "repository", "stage", "training", "versions"},
     "experiments": {"stage", "repository", "health"},
     "search": {"stage", "repository", "health", "experiments"},
 }

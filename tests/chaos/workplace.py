@@ -17,7 +17,7 @@ from darkroom.data.images import encode
 from darkroom.sources.digits import list_digits
 
 OUTS = {
-    "download": ["data/raw"],
+    "download": ["data/download.json", "data/raw"],
     "split": ["data/split", "metrics/split"],
     # The weights and their card are one unit only by the hash in the card.
     "train": ["models/checkpoints", "models/model.json", "models/model.safetensors", "models/run.json", "metrics/train"],
