@@ -34,6 +34,7 @@ for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # `make test` passes them on,
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask PyPI for a newer version whenever it is imported
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = read_yaml(ROOT / "params.yaml")
+CONTENT["train"]["threads"] = 1  # several tests share the cores
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

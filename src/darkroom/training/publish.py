@@ -33,7 +33,8 @@ def publish(
     models, checkpoints, metrics = folders
     card_of = partial(make_card, plan.params, plan.preprocessing, split.classes, data_sha256, task=split.task, about=plan.about)
     save_model(models, best.weights, card_of(best, soup=best.soup.epochs if best.soup else None))
-    files.write_json(models / "run.json", record(store.about, files.sha256(models / "model.safetensors"), store.folder.name))
+    about = {**store.about, "machine": plan.about["machine"]}
+    files.write_json(models / "run.json", record(about, files.sha256(models / "model.safetensors"), store.folder.name))
     kept = best.checkpoints(plan.params.train.keep_best)
     states = {epoch: [store.verified(name) for name in names] for epoch, names in best.states.items()}
     save_checkpoints(checkpoints, ((best.load(each), card_of(each)) for each in kept), states)
