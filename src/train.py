@@ -35,7 +35,6 @@ def main() -> None:
         from darkroom.hardware import startup
 
         startup.prepare()
-        from darkroom.hardware.devices import use_threads
         from darkroom.models.initial_weights.init_from import open_initial_weights
         from darkroom.models.model_json import data_hashes
         from darkroom.objective.distillation import open_teacher
@@ -48,7 +47,6 @@ def main() -> None:
         from darkroom.training.precision import resolve_precision
         from darkroom.training.publish import publish
 
-        use_threads(params.train.threads)
         initial_weights = open_initial_weights(*initial) if initial else None
         teacher_model = open_teacher(*teacher, params) if teacher else None
         hashes = data_hashes(paths.RAW, split)

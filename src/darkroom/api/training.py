@@ -171,14 +171,12 @@ def _fit(place: Path, params: Params, code: dict[str, str], pack: Pack, split: S
     from darkroom.hardware import startup
 
     startup.prepare()
-    from darkroom.hardware.devices import use_threads
     from darkroom.training.checkpoints.saved_states import StateStore, depends_on
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan
     from darkroom.training.precision import resolve_precision
     from darkroom.training.publish import publish
 
-    use_threads(params.train.threads)
     hashes = data_hashes(pack.directory, split)
     plan = make_plan(params, pack, split.rows["train"])
     store = StateStore(place / ".resume", depends_on(code, params, hashes, plan.about["origin"]))

@@ -125,6 +125,7 @@ def make_plan(
         Naming the key; nothing has been trained or written then.
     """
     _check_machine(params)
+    devices.use_threads(params.train.threads)
     if teacher:
         check_licence(teacher.origin, allow_noncommercial=params.train.allow_noncommercial)
     channels = network_channels(params.train.model, pack.channels)
