@@ -37,7 +37,7 @@ READ_AT_START = {"NPY_*_CPU_FEATURES": "", "NPY_PROMOTION_STATE": "", "OPENBLAS_
 # A waiting thread looks so often for new work before it sleeps. GNU's OpenMP, which torch uses on Linux, looks 300 000 times: a
 # thread then keeps a core for milliseconds while the thread that it waits for needs it. docs/decisions/0023 has the figures.
 SPIN_COUNT = 5000
-CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+POLICY, SPINS = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 
 
 def ignore_variables() -> None:
@@ -56,8 +56,8 @@ def ignore_variables() -> None:
         del os.environ[name]
     if found and is_main_process():
         warn(
-            f"environment: {', '.join(found)} would change the result and is not recorded, so it is ignored; "
-            "what you need is set in params.yaml, such as in train.trainer or train.precision"
+            f"environment: ignored {', '.join(found)}, which would change the result and not be recorded; "
+            "set what you need in params.yaml, as in train.trainer or train.precision"
         )
 
 
@@ -75,5 +75,10 @@ def limit_spinning() -> None:
 
     OpenMP is loaded with torch or scikit-learn.
     """
-    if not any(name in os.environ for name in CHOICES):
-        os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
+    if not has_chosen_waiting():
+        os.environ[SPINS] = str(SPIN_COUNT)
+
+
+def has_chosen_waiting() -> bool:
+    """Return whether the user, and not `limit_spinning`, says how threads wait."""
+    return POLICY in os.environ or os.environ.get(SPINS, str(SPIN_COUNT)) != str(SPIN_COUNT)
