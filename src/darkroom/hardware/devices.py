@@ -73,7 +73,7 @@ def check_processes(params: Params) -> None:
     """Refuse processes that share the batches unless `train`, which is recorded, says how many there are, and how they share.
 
     Each process normalises by the statistics of its own images and drops its own units, and adds up gradients in an order of
-    its own (docs/decisions/0025).
+    its own (docs/decisions/0027).
 
     Raises
     ------
@@ -136,7 +136,7 @@ def set_seed(seed: int, device: torch.device) -> None:
 def use_threads(number: int) -> None:
     """Let torch compute with this many threads on a CPU, on however many cores.
 
-    Where threads share a sum, their number decides which terms are added up first, and so the last bits (docs/decisions/0025).
+    Where threads share a sum, their number decides which terms are added up first, and so the last bits (docs/decisions/0027).
     """
     os.environ["OMP_NUM_THREADS"] = str(number)  # or Lightning sets another number where it starts processes
     torch.set_num_threads(number)
