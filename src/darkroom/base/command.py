@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from darkroom.base import paths
+from darkroom.base.environment import ignore_variables, limit_spinning
 from darkroom.base.errors import (
     MAIN_PROCESS,
     PRUNED,
@@ -28,7 +29,6 @@ from darkroom.base.errors import (
     one_line,
 )
 from darkroom.base.signals import SIGNALS, interrupt
-from darkroom.base.threads import limit_spinning
 
 # How long another process waits for the main one to end, when one of them has failed or was interrupted.
 MAIN_ENDS_SECONDS = 10.0
@@ -192,6 +192,7 @@ def run_stage(main: Callable[[], None], parser: Parser) -> NoReturn:
 
     def run() -> None:
         parser.parse(sys.argv[1:])
+        ignore_variables()
         main()
 
     run_command(run)

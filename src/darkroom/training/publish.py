@@ -41,6 +41,8 @@ def publish(
     write_files(metrics, read_files(store.log_dir))
     measured = {"epoch": best.epoch, **best.measured(metrics), **plan.model.size.model_dump(exclude={"trained"})}
     files.write_json(metrics / "published.json", {"published": measured})
-    about = record(store.about, files.sha256(models / "model.safetensors"), store.folder.name)
+    about = record(
+        {**store.about, "machine": plan.about["machine"]}, files.sha256(models / "model.safetensors"), store.folder.name
+    )
     outputs = {"models/model.json": models / "model.json", "models/checkpoints": checkpoints, "metrics/train": metrics}
     files.write_sealed_json(models / RECORD, {**about, "outputs": hashes(outputs)})
