@@ -2,7 +2,8 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -63,3 +64,28 @@ def read_file(path: str | Path) -> bytes:
     except OSError as error:
         dangling = isinstance(error, FileNotFoundError) and Path(path).is_symlink()
         raise ImageError("is a broken link" if dangling else f"cannot be read ({error.strerror})") from None
+
+
+def refuse_outside(found: Iterable[str], shown: str, folder: Path) -> None:
+    """Refuse files of a data set that DVC does not hash with its folder, and report them where no Python opens them.
+
+    Parameters
+    ----------
+    found
+        What the data set names.
+    shown
+        The folder in error messages.
+    folder
+        What DVC hashes.
+
+    Raises
+    ------
+    InputError
+        Naming the first that is elsewhere.
+    """
+    for path in found:
+        sys.audit("open", path, "rb", os.O_RDONLY)  # Arrow opens it itself, which darkroom.stage.observed would not hear
+        if not Path(path).resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{shown}: reads {path}, which is outside of the folder; copy it there, and correct README.md or state.json"
+            )

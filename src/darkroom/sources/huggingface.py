@@ -1,11 +1,10 @@
 """Data sets of the `datasets` library: from the Hugging Face hub at a fixed commit, or from a folder (Parquet, Arrow, …)."""
 
 import json
-import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from darkroom.base.errors import InputError, RunError, one_line
 from darkroom.base.params import DownloadParams
 from darkroom.data.images import ImageError
 from darkroom.data.listing import Listing, printable
-from darkroom.sources.entries import read_file
+from darkroom.sources.entries import read_file, refuse_outside
 from darkroom.sources.folder import LEVELS
 from darkroom.sources.manifest import Row, Table, cell_text, list_manifest
 
@@ -133,7 +132,7 @@ def _read(params: DownloadParams, cache: Path, folder: Path | None) -> dict[str,
     if folder is not None and ((folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file()):
         saved = datasets.load_from_disk(str(folder))
         parts = {"train": saved} if isinstance(saved, datasets.Dataset) else dict(saved)
-        _refuse_outside([file["filename"] for part in parts.values() for file in part.cache_files], params, folder)
+        refuse_outside([file["filename"] for part in parts.values() for file in part.cache_files], params.folder, folder)
         return parts
     arguments = {key: value for key, value in params.arguments.items() if key != "split"}
     builder = datasets.load_dataset_builder(str(folder or params.dataset), cache_dir=str(cache), **arguments)
@@ -141,25 +140,13 @@ def _read(params: DownloadParams, cache: Path, folder: Path | None) -> dict[str,
     if form not in FORMATS:
         raise InputError(f"{params.dataset or params.folder}: has {form} files; Darkroom reads {', '.join(FORMATS)}")
     if folder is not None:
-        found = [path for paths in (builder.config.data_files or {}).values() for path in paths]
-        _refuse_outside(found, params, folder)
+        refuse_outside([path for paths in (builder.config.data_files or {}).values() for path in paths], params.folder, folder)
     builder.download_and_prepare()
     wanted = params.arguments.get("split")
     if isinstance(wanted, list):
         return {name: builder.as_dataset(split=name) for name in wanted}
     # A single split is listed as train, to be split again.
     return dict(builder.as_dataset()) if wanted is None else {"train": builder.as_dataset(split=wanted)}
-
-
-def _refuse_outside(found: Iterable[str], params: DownloadParams, folder: Path) -> None:
-    """Refuse files of a data set that DVC does not hash with its folder."""
-    for path in found:
-        sys.audit("open", path, "rb", os.O_RDONLY)  # Arrow opens them unseen by Python: darkroom.stage.observed
-        if not Path(path).resolve().is_relative_to(folder.resolve()):
-            raise InputError(
-                f"{params.folder}: reads {path}, which is outside of the folder; correct its README.md or state.json, "
-                "or copy the file there"
-            )
 
 
 def _list(parts: Mapping[str, Any], params: DownloadParams, where: str, info: dict[str, Any], folder: Path | None) -> Listing:
