@@ -75,7 +75,10 @@ class Observation:
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Note an event of Python's; the hook itself (https://docs.python.org/3/library/audit_events.html)."""
         if event == "open":
-            self._note(arguments[0], arguments[2])
+            name = arguments[0]
+            # Nearly all, mostly of the environment's modules, end here.
+            if not (type(name) is str and (name.startswith(self._environment) or name in self.opened)):
+                self._note(name, arguments[2])
         elif event == "import":
             if arguments[1]:  # a module that is not Python
                 self._note(arguments[1])
