@@ -28,6 +28,7 @@ CHECKED_HASH = (0b11).to_bytes(4, "little")
 RUNNING = sys._getframe().f_code
 # Of everything that Python opens nothing else may be left out here: this is the part that costs time.
 SYSTEM = ("/proc/", "/sys/", "/dev/")
+HEARD = frozenset(("open", "import", "ctypes.dlopen", "os.listdir", "os.scandir"))
 
 
 class Observation:
@@ -74,6 +75,8 @@ class Observation:
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Note an event of Python's; the hook itself (https://docs.python.org/3/library/audit_events.html)."""
+        if event not in HEARD:  # all but one in ten
+            return
         if event == "open":
             name = arguments[0]
             # Nearly all, mostly of the environment's modules, end here.
@@ -86,7 +89,7 @@ class Observation:
             if arguments[0] and "/" in str(arguments[0]):
                 self._note(arguments[0])
         # Imports list folders, too; what they find they open.
-        elif event in ("os.listdir", "os.scandir") and "importlib" not in sys._getframe(1).f_code.co_filename:
+        elif "importlib" not in sys._getframe(1).f_code.co_filename:
             path = self._absolute(arguments[0] or ".")
             if path and self._counts(path):
                 self.listed.add(path)
