@@ -1,5 +1,9 @@
 """Stage check: read params.yaml as a whole and refuse every mistake in it, before DVC removes the results of another stage."""
 
+from darkroom.stage.observed import observe
+
+observe(__name__)  # before anything else is imported
+
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.nested import read_stages

@@ -1,5 +1,9 @@
 """Stage download: read the images of params.yaml's source, check every one, and pack them into data/raw."""
 
+from darkroom.stage.observed import observe
+
+observe(__name__)  # before anything else is imported
+
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params

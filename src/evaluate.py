@@ -1,5 +1,9 @@
 """Stage evaluate: measure the published model on the validation and the test split (metrics/evaluate)."""
 
+from darkroom.stage.observed import observe
+
+observe(__name__)  # before anything else is imported
+
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params

@@ -1,5 +1,9 @@
 """Stage predict: predict the classes of predict.input, the test split or a folder of images, into data/predictions."""
 
+from darkroom.stage.observed import observe
+
+observe(__name__)  # before anything else is imported
+
 from darkroom.base import paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params

@@ -1,5 +1,9 @@
 """Stage split: assign the images to train, validation and test (data/split), and describe them (metrics/split)."""
 
+from darkroom.stage.observed import observe
+
+observe(__name__)  # before anything else is imported
+
 import numpy as np
 
 from darkroom.base import paths

@@ -1,5 +1,9 @@
 """Stage train: train the network of params.yaml on data/split and publish the weights of the best epoch to models."""
 
+from darkroom.stage.observed import observe
+
+observe(__name__)  # before anything else is imported
+
 from functools import partial
 
 from darkroom.base import paths
@@ -55,6 +59,7 @@ def main() -> None:
         if is_main_process():
             print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
         about = (plan.about[name] for name in ("origin", "teacher", "resumed"))
+        stage.check()  # what it reads and is not recorded is refused now, not after hours
         store = StateStore(paths.states_dir(), depends_on(stage.code, params, hashes, *about))
         with store.held(params.hardware):
             plan = resolve_precision(plan, store.folder / "precision.json")

@@ -268,7 +268,7 @@ def test_what_trains_prepares_for_it_first(script: str) -> None:
 @pytest.mark.parametrize("path", sorted(SRC.glob("*.py")), ids=lambda path: path.name)
 def test_scripts_are_short_recipes_without_classes(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 75
+    assert len(text.splitlines()) <= 80
     assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(text)))
 
 
