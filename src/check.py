@@ -1,5 +1,9 @@
 """Stage check: read params.yaml as a whole and refuse every mistake in it, before DVC removes the results of another stage."""
 
+from darkroom.stage.observed import observe
+
+observe(__name__)  # before anything else is imported
+
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.nested import read_stages
@@ -7,7 +11,8 @@ from darkroom.base.params_file import load_params, read_yaml
 from darkroom.precheck.dependencies import check_dependencies, check_files
 from darkroom.precheck.names import check_names
 from darkroom.precheck.source_keys import check_source_keys
-from darkroom.stage.runner import refuse_smoke_test, running, with_way_back
+from darkroom.repository.way_back import with_way_back
+from darkroom.stage.runner import refuse_smoke_test, running
 
 # The same every time, so that no other stage runs again after it.
 FOUND = (

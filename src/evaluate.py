@@ -1,5 +1,9 @@
 """Stage evaluate: measure the published model on the validation and the test split (metrics/evaluate)."""
 
+from darkroom.stage.observed import observe
+
+observe(__name__)  # before anything else is imported
+
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params
@@ -7,6 +11,7 @@ from darkroom.base.state_files import forget_finished
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.reporting.evaluation import write_evaluation
+from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 
 
@@ -33,6 +38,7 @@ def main() -> None:
                 lambda place: pack.shown(test_rows[place]),
                 params.evaluate,
             )
+            stage.record(directory / RECORD, {"metrics/evaluate": directory})
     print(*found.lines(), sep="\n")
 
 

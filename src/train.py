@@ -1,5 +1,9 @@
 """Stage train: train the network of params.yaml on data/split and publish the weights of the best epoch to models."""
 
+from darkroom.stage.observed import observe
+
+observe(__name__)  # before anything else is imported
+
 from functools import partial
 
 from darkroom.base import paths
@@ -55,6 +59,7 @@ def main() -> None:
         if is_main_process():
             print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
         about = (plan.about[name] for name in ("origin", "teacher", "resumed"))
+        stage.check()  # what it reads and is not recorded is refused now, not after hours
         store = StateStore(paths.states_dir(), depends_on(stage.code, params, hashes, *about))
         with store.held(params.hardware):
             plan = resolve_precision(plan, store.folder / "precision.json")
@@ -63,10 +68,10 @@ def main() -> None:
                 return
             stage.check()
             with stage.replaced_dirs(paths.CHECKPOINTS, paths.TRAIN_METRICS) as (checkpoints, metrics):
-                publish(plan, best, split, hashes, store, (paths.MODELS, checkpoints, metrics))
                 shown = rows[evenly_sampled(pack.labels[rows], NUM_AUGMENTED)]
                 sheet = augmentation_sheet(augmented_views(plan, shown), names(pack.labels[shown], split.classes))
                 sheet.save(metrics / "augmented.png")
+                publish(plan, best, split, hashes, store, (paths.MODELS, checkpoints, metrics))
             log_model(params, store, paths.logs_dir(), paths.MODELS)  # no server gets what the stage refuses to record
         print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
 

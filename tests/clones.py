@@ -15,7 +15,14 @@ from warm_python import warm_bin
 from darkroom.base.params_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-SHORT = {"epochs: 20": "epochs: 3", "kwargs: {}": "kwargs: {width: 8}"}
+# One thread: several tests share the cores, and the network is too small for more.
+SHORT = {"epochs: 20": "epochs: 3", "kwargs: {}": "kwargs: {width: 8}", "threads: 2": "threads: 1"}
+TWO_PROCESSES = {
+    "processes: 1": "processes: 2",
+    "devices: 1": "devices: 2",
+    "strategy: auto": "strategy: ddp",
+    "accelerator: auto": "accelerator: cpu",
+}
 
 
 def wait_for(process: subprocess.Popen[str], start: str) -> None:

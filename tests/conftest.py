@@ -34,6 +34,7 @@ for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # `make test` passes them on,
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask PyPI for a newer version whenever it is imported
 ROOT = Path(__file__).resolve().parents[1]
 CONTENT = read_yaml(ROOT / "params.yaml")
+CONTENT["train"]["threads"] = 1  # several tests share the cores
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,12 +70,15 @@ def _asked_once() -> Iterator[None]:
     """Do not look again, for each training in this process, for the callbacks of all packages and for a DVC repository.
 
     It took a third of a small training. Neither has an effect: there are no such callbacks, and DVCLive is to leave DVC alone.
+    Models that do not say how many threads they were trained with compute with one, as several tests share the cores.
     """
     with pytest.MonkeyPatch.context() as patched:
         if registry := sys.modules.get("lightning_fabric.utilities.registry"):
             patched.setattr(registry, "entry_points", cache(registry.entry_points))
         if live := sys.modules.get("dvclive.live"):
             patched.setattr(live, "get_dvc_repo", lambda: None)
+        if cards := sys.modules.get("darkroom.models.model_json"):
+            patched.setattr(cards, "THREADS", 1)
         yield
 
 

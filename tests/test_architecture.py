@@ -15,23 +15,24 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 # Who may import whom: base, itself, and the rooms named here. The order is that of the layers.
 ROOMS: dict[str, set[str]] = {
+    "repository": set(),
     "stage": set(),
     "data": set(),
     "hardware": set(),
     "precheck": set(),
-    "health": {"precheck", "training"},
     "sources": {"data"},
     "splitting": {"data"},
     "models": {"data"},
     "metrics": {"hardware"},
-    "versions": {"data"},
+    "versions": {"data", "repository"},
     "reporting": {"metrics"},
     "input": {"data", "hardware", "models"},
     "objective": {"data", "metrics", "models", "input"},
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},
-    "training": {"stage", "data", "hardware", "models", "metrics", "input", "objective"},
-    "experiments": {"stage", "health"},
-    "search": {"stage", "health", "experiments"},
+    "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
+    "health": {"precheck", "repository", "stage", "training", "versions"},
+    "experiments": {"stage", "repository", "health"},
+    "search": {"stage", "repository", "health", "experiments"},
 }
 MAY_IMPORT = {
     "base": {"base"},
@@ -267,7 +268,7 @@ def test_what_trains_prepares_for_it_first(script: str) -> None:
 @pytest.mark.parametrize("path", sorted(SRC.glob("*.py")), ids=lambda path: path.name)
 def test_scripts_are_short_recipes_without_classes(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 75
+    assert len(text.splitlines()) <= 80
     assert not any(isinstance(node, ast.ClassDef) for node in ast.walk(ast.parse(text)))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from clones import Clone, Finished
 
+from darkroom.repository.way_back import RESTORE
+
 pytestmark = pytest.mark.slow
 
 
@@ -42,10 +44,10 @@ def test_what_is_refused_takes_nothing_away(clone: Clone, settings: str, message
     assert done.returncode != 0
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith(f"error: {message}")
-    assert line.endswith(" ('git restore params.yaml' brings back the committed one)")
+    assert f"('{RESTORE}' brings back the committed one" in line
     after = contents(clone)
     assert {name for name in before | after if before.get(name) != after.get(name)} == {"params.yaml"}
-    clone.run("git restore params.yaml")
+    clone.run(RESTORE)
     assert contents(clone) == before
     assert clone.run("git status --porcelain && dvc status").stdout == "Data and pipelines are up to date.\n"
 

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from clones import Clone, Finished
+from clones import TWO_PROCESSES, Clone, Finished
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kept epochs")]
 METRICS = "{auroc: AUROC, ece_bins: CalibrationError}"
@@ -98,9 +98,7 @@ def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) 
 @pytest.mark.parametrize("soup", [True, False])
 def test_two_processes_measure_what_one_does(clone: Clone, soup: bool) -> None:
     try:
-        # Two processes with a thread for each of two cores would stall one another.
-        clone.env["OMP_NUM_THREADS"] = "1"
-        clone.edit({"devices: 1": "devices: 2", "strategy: auto": "strategy: ddp", "accelerator: auto": "accelerator: cpu"})
+        clone.edit(TWO_PROCESSES)
         clone.edit(UNSETTLED if soup else {"soup: 3": "soup: null"})
         told = clone.run("rm -rf .resume && python src/train.py && python src/evaluate.py").stdout
         card = card_of(clone)
@@ -113,5 +111,4 @@ def test_two_processes_measure_what_one_does(clone: Clone, soup: bool) -> None:
             assert "finished before" in clone.run("python src/train.py").stdout
             assert (clone.path / "models/model.safetensors").read_bytes() == weights
     finally:
-        del clone.env["OMP_NUM_THREADS"]
         clone.restore()

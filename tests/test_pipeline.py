@@ -53,6 +53,8 @@ def test_two_clones_give_equal_results(clone: Clone, tmp_path: Path) -> None:
     assert outs(other.path / "dvc.lock") == outs(clone.path / "dvc.lock")
 
 
+# As docs/experiments.md says.
+GOING_BACK = "git add -A . && git stash push . && dvc checkout"
 EVERY_OTHER = {
     "top_k: 3": "top_k: 4",
     "ece_bins: 15": "ece_bins: 10",
@@ -205,9 +207,34 @@ def test_a_preset_with_a_typo_runs_nothing(clone: Clone) -> None:
 def test_the_way_back_from_a_failed_experiment(clone: Clone) -> None:
     done = clone.run("dvc exp run -S train.lr=-1", status=None)
     assert "error: params.yaml: train.lr: is -1, but should be greater than 0" in done.stderr
-    clone.run("git checkout . && dvc checkout")
+    clone.run(GOING_BACK)
     assert clone.run("git status --porcelain").stdout == ""
     assert clone.stages_that_would_run() == []
+
+
+def test_an_experiment_with_a_new_file_is_left_and_adopted(finished: Finished, tmp_path: Path) -> None:
+    clone = finished.copy(tmp_path / "darkroom")
+    before = outs(clone.path / "dvc.lock")
+    clone.run("dvc exp run -n with-auroc -S '++train.metrics={auroc: AUROC}'")
+    assert "metrics/train/plots/metrics/val/auroc.tsv" in clone.run("git status --porcelain --untracked-files=all").stdout
+    clone.run(GOING_BACK)
+    assert clone.run("git status --porcelain && dvc status && ./darkroom verify").stdout.endswith("everything is as recorded\n")
+    assert outs(clone.path / "dvc.lock") == before
+    clone.run("dvc exp apply with-auroc && git add -A && git commit -m 'Adopt it'")
+    clone.run(f"git clone -q . {tmp_path}/other")
+    other = Clone(tmp_path / "other")
+    other.run(f"dvc cache dir --local {clone.path}/.dvc/cache && dvc checkout")
+    assert (other.path / "metrics/train/plots/metrics/val/auroc.tsv").exists()
+    assert other.stages_that_would_run() == []
+    assert other.run("dvc status && ./darkroom verify").stdout.endswith("everything is as recorded\n")
+
+
+def test_git_checkout_goes_back_too(finished: Finished, tmp_path: Path) -> None:
+    """DVC stages nothing, so that Git's index is that of the last commit."""
+    clone = finished.copy(tmp_path / "darkroom")
+    clone.edit({"lr: 0.01": "lr: 0.004"})
+    clone.run("dvc repro -q && git diff --cached --quiet && git checkout -q . && dvc checkout -q")
+    assert clone.run("git status --porcelain && dvc status && ./darkroom verify").stdout.endswith("everything is as recorded\n")
 
 
 def test_photos_are_predicted(clone: Clone, tmp_path: Path) -> None:
@@ -389,8 +416,11 @@ def test_damaged_results_are_found(finished: Finished, tmp_path: Path, damage: s
     [
         ("true", None),
         ("sed -i 's/devices: 1/devices: auto/' params.yaml", None),
-        ("sed -i 's/lr: 0.01/lr: 0.02/' params.yaml", "FAIL  params.yaml: train has changed since train ran; run 'dvc repro'"),
-        ("echo '# more' >> src/train.py", "FAIL  src/train.py: has changed since train ran; run 'dvc repro'"),
+        ("sed -i 's/lr: 0.01/lr: 0.02/' params.yaml", "FAIL  params.yaml: train.lr has changed since train ran; run 'dvc repro'"),
+        (
+            "echo '# more' >> src/train.py",
+            "FAIL  src/train.py: is not the code that train ran with (models/run.json); change it back, or run 'dvc repro'",
+        ),
         ("rm models/model.safetensors", "FAIL  models/model.safetensors: is missing; run 'dvc checkout'"),
         ("sed -i 's/0/1/' metrics/evaluate/metrics.json", "FAIL  metrics/evaluate: differs from the output of evaluate"),
         (

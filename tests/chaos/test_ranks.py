@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from clones import Clone, Finished, wait_for
+from clones import TWO_PROCESSES, Clone, Finished, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ranks")]
 GONE_SECONDS = 30
@@ -47,11 +47,9 @@ DIED = "error: params.yaml: hardware.devices: one of 2 processes died or did not
 def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone that trains in two processes on the CPU, for long."""
     made = finished.copy(tmp_path_factory.mktemp("ranks") / "darkroom")
-    # Two processes with a thread for each of two cores would stall each other.
-    made.env["OMP_NUM_THREADS"] = "1"
-    changes = {"devices: 1": "devices: 2", "strategy: auto": "strategy: ddp", "accelerator: auto": "accelerator: cpu"}
     made.edit(
-        changes | {"epochs: 3": "epochs: 12", "patience: 10": "patience: 1000", "timeout_seconds: 25.0": "timeout_seconds: 8.0"}
+        TWO_PROCESSES
+        | {"epochs: 3": "epochs: 12", "patience: 10": "patience: 1000", "timeout_seconds: 25.0": "timeout_seconds: 8.0"}
     )
     return made
 
@@ -209,8 +207,8 @@ def test_two_processes_measure_what_one_does(clone: Clone) -> None:
     (clone.path / "params.yaml").write_text(text)
     clone.edit(changed)
     logs = []
-    for devices in ("devices: 2", "devices: 1"):
-        clone.edit({"devices: 2": devices})
+    for number in (2, 1):
+        clone.edit({"devices: 2": f"devices: {number}", "processes: 2": f"processes: {number}"})
         clone.run("rm -rf .resume && python src/train.py")
         folder = clone.path / "metrics/train/plots/metrics"
         logs.append({str(table.relative_to(folder)): numbers_of(table) for table in folder.rglob("*.tsv")})

@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
+from darkroom.base import paths
+from darkroom.base.environment import ignore_variables, limit_spinning
 from darkroom.base.errors import (
     MAIN_PROCESS,
     PRUNED,
@@ -27,7 +29,6 @@ from darkroom.base.errors import (
     one_line,
 )
 from darkroom.base.signals import SIGNALS, interrupt
-from darkroom.base.threads import limit_spinning
 
 # How long another process waits for the main one to end, when one of them has failed or was interrupted.
 MAIN_ENDS_SECONDS = 10.0
@@ -191,6 +192,7 @@ def run_stage(main: Callable[[], None], parser: Parser) -> NoReturn:
 
     def run() -> None:
         parser.parse(sys.argv[1:])
+        ignore_variables()
         main()
 
     run_command(run)
@@ -199,6 +201,9 @@ def run_stage(main: Callable[[], None], parser: Parser) -> NoReturn:
 def run_command(main: Callable[[], None]) -> NoReturn:
     """Run a command's `main`; an expected failure ends in one line, an unexpected one keeps its traceback."""
     limit_spinning()
+    # Git, and DVC which reads with it, would take the hook's repository and index for those of this checkout.
+    for name in paths.SET_BY_HOOKS:
+        os.environ.pop(name, None)
     # Deprecations inside the libraries are for this project's tests, not for the person at the terminal.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

@@ -122,6 +122,8 @@ ImageSize = Pixels | Annotated[list[Pixels], Field(min_length=2, max_length=2)]
 """The side of a square, or [height, width]."""
 NumBands = Annotated[int, Field(ge=1, le=16)]
 BandNumber = Annotated[int, Field(ge=0, le=255)]
+# As few as most machines have cores; it is also what a model was trained with that does not say.
+THREADS, MOST_THREADS = 2, 1024
 # How evaluate and predict run the network.
 Backend = Literal["torch", "torch.compile", "openvino"]
 InferencePrecision = Annotated[Literal["32-true", "bf16-mixed", "auto"], BeforeValidator(_precision)]
@@ -536,6 +538,10 @@ class TrainParams(Section):
         Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "auto"], BeforeValidator(_precision)
     ]
     """Lightning's precision, also `16`, `bf16` (mixed), `32`, `64`; `auto`: the faster of two here; model.json says which."""
+    threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = THREADS
+    """Threads that compute on a CPU, also in evaluate and predict, on however many cores; another number changes rounding."""
+    processes: PositiveInt = 1
+    """Processes that share each batch, one a device: `hardware.devices` times `hardware.num_nodes`; their number changes bits."""
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None
     """Mode of torch.compile; null: the network is not compiled."""
     module: Target | None
@@ -667,7 +673,7 @@ class PredictParams(Section):
 
 
 class HardwareParams(Section):
-    """The machine. No stage depends on this section: results stay valid on other hardware."""
+    """The machine. No stage depends on this section: what changes bits, such as the number of processes, stands in `train`."""
 
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"]
     """`auto` uses a GPU if there is one; naming one that is missing is an error."""
@@ -676,9 +682,9 @@ class HardwareParams(Section):
         | PositiveInt
         | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_distinct)]
     )
-    """Number of devices to train on, or the GPUs themselves, counted from 0, such as `[0, 2]`."""
+    """Number of devices to train on, or the GPUs themselves, counted from 0, such as `[0, 2]`; see `train.processes`."""
     num_nodes: SmallInt
-    """Number of machines to train on."""
+    """Number of machines to train on; see `train.processes`."""
     strategy: Annotated[str, Field(min_length=1)]
     """How processes train together: `auto`, `ddp`, or `ddp_find_unused_parameters_true` where a step leaves parameters out."""
     rank_timeout_seconds: Duration

@@ -119,7 +119,7 @@ def read_yaml(path: Path) -> Any:
     try:
         return copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise InputError(f"{path.name}: does not exist; restore it with 'git checkout -- {path.name}'") from None
+        raise InputError(f"{path.name}: does not exist; restore it with 'git checkout HEAD -- {path.name}'") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path.name}: is not UTF-8 at byte {error.start}; save it as UTF-8") from None
     except DuplicateKeyError as error:
@@ -139,7 +139,7 @@ def check_params(content: Any, name: str = "params.yaml") -> Params:
     An old name under `_target_` is understood, with one warning; an old key is an error.
     """
     if not isinstance(content, dict):
-        raise InputError(f"{name}: is not a mapping of sections; restore it with 'git checkout -- params.yaml'")
+        raise InputError(f"{name}: is not a mapping of sections; restore it with 'git checkout HEAD -- params.yaml'")
     _refuse_old_keys(content, name)
     try:
         params = Params.model_validate(content)

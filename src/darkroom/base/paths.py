@@ -12,6 +12,7 @@ PRESETS = ROOT / "conf"
 PLUGINS = ROOT / "src" / "plugins"
 CHECKED = ROOT / "data" / "checked.txt"
 RAW = ROOT / "data" / "raw"
+DOWNLOAD_RECORD = ROOT / "data" / "download.json"
 SPLIT = ROOT / "data" / "split"
 PREDICTIONS = ROOT / "data" / "predictions"
 MODELS = ROOT / "models"
@@ -23,6 +24,11 @@ SEARCH_METRICS = ROOT / "metrics" / "search"
 STUDIES = ROOT / "search"
 # Environment variable of a training that is a trial: the path of the socket at which its search listens.
 TRIAL_SOCKET = "DARKROOM_TRIAL"
+# Of `git rev-parse --local-env-vars`: a Git hook that calls a command has set them, for the repository of the hook.
+SET_BY_HOOKS = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX"),
+    *("GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE"),
+)
 
 # As in .dvcignore: what Python, editors and systems leave behind.
 LEFT_BEHIND = ("__pycache__", "*.pyc", ".ipynb_checkpoints", ".DS_Store", "*.swp", "*~", ".#*")

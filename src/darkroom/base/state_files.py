@@ -23,7 +23,11 @@ def forget_finished(root: Path, run: Path) -> None:
     folder = root / state
     if not any(folder.glob(f"*-{FINISHED}-*.ckpt")):
         return
-    with (folder / "lock").open("a") as lock:
+    try:
+        lock = (folder / "lock").open("a")
+    except FileNotFoundError:  # another process has just removed the folder
+        return
+    with lock:
         try:
             fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -39,8 +39,10 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
+    from darkroom.base.environment import ignore_variables
     from darkroom.base.params_file import load_sections
 
+    ignore_variables()
     if chosen.out is not None:
         if chosen.out.suffix != ".json":
             raise InputError(f"--out: {chosen.out} does not end with .json; name a .json file")

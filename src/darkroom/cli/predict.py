@@ -41,9 +41,11 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
+    from darkroom.base.environment import ignore_variables
     from darkroom.base.params_file import load_sections
     from darkroom.reporting.predictions import check_out, write_predictions
 
+    ignore_variables()
     if chosen.out is not None:
         check_out(chosen.out)
         check_place(chosen.out)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from darkroom.base.errors import InputError, RunError
-from darkroom.base.git import git_output
 from darkroom.base.params import Params
 from darkroom.base.params_file import check_params
 from darkroom.experiments.baseline import Baseline
 from darkroom.experiments.leases import lease_gpus, visible_gpus
 from darkroom.experiments.overrides import SECTIONS, Settings, with_settings
-from darkroom.experiments.repository import Snapshot, find_experiment, params_of
+from darkroom.experiments.repository import Snapshot, file_in, find_experiment, params_of
 from darkroom.experiments.runs import MAX_KILLS, Runner, run_in_threads, thread_limits
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.text import table
@@ -148,5 +147,5 @@ def _is_there(repository: Path, each: Repetition, content: dict[str, Any]) -> bo
 def _metrics(repository: Path, each: Repetition) -> dict[str, dict[str, float]]:
     commit = find_experiment(repository, each.name)
     assert commit is not None
-    found: dict[str, dict[str, float]] = json.loads(git_output(repository, "show", f"{commit}:{METRICS}"))
+    found: dict[str, dict[str, float]] = json.loads(file_in(repository, commit, METRICS))
     return found

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 
 from darkroom.base.errors import InputError, RunError
-from darkroom.base.git import git, git_output
 from darkroom.base.renamed import with_current_names
+from darkroom.repository.git import commit_of, experiments, git, git_output, git_path, prefix_of, text_in, top_of, trouble_of
 
 IDENTITY = {f"GIT_{who}_{what}": "darkroom" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -31,18 +31,14 @@ def take_snapshot(repository: Path) -> Snapshot:
     Raises
     ------
     InputError
-        If there is no commit yet.
+        If Git knows no last commit.
     """
-    try:
-        head = git_output(repository, "rev-parse", "--verify", "--quiet", "HEAD")
-    except RunError:
-        raise InputError(
-            f"{repository}: has no commit that trials could start from; run 'git add -A' and 'git commit -m first'"
-        ) from None
+    if trouble := trouble_of(repository):
+        raise InputError(f"{repository}: {trouble.text}; run: {trouble.way_out}")
+    head = commit_of(repository, "HEAD")
     with _temporary_index(repository) as with_index:
-        index = Path(git_output(repository, "rev-parse", "--git-path", "index"))
         with suppress(FileNotFoundError):
-            shutil.copy(repository / index, with_index["GIT_INDEX_FILE"])
+            shutil.copy(git_path(repository, "index"), with_index["GIT_INDEX_FILE"])
         git_output(repository, "add", "--update", env=with_index)
         return _snapshot_of(repository, git_output(repository, "write-tree", env=with_index), Snapshot(head, head))
 
@@ -51,7 +47,8 @@ def add_to_snapshot(repository: Path, snapshot: Snapshot, workspace: Path, path:
     """Return a snapshot with a folder of another workspace added."""
     with _temporary_index(repository) as with_index:
         git_output(repository, "read-tree", snapshot.commit, env=with_index)
-        git_output(repository, "--work-tree", str(workspace), "add", "--all", "--", f":/{path}", env=with_index)
+        place = f":(top,literal){prefix_of(repository)}{path}"
+        git_output(repository, "--work-tree", str(top_of(workspace)), "add", "--all", "--", place, env=with_index)
         return _snapshot_of(repository, git_output(repository, "write-tree", env=with_index), snapshot)
 
 
@@ -73,21 +70,31 @@ def _snapshot_of(repository: Path, tree: str, before: Snapshot) -> Snapshot:
     return Snapshot(before.head, commit_tree(repository, tree, before.head, "workspace"))
 
 
-def reference(head: str, name: str) -> str:
-    """Return the Git reference of an experiment, as DVC names it."""
-    return f"refs/exps/{head[:2]}/{head[2:]}/{name}"
-
-
 def find_experiment(repository: Path, name: str) -> str | None:
-    """Return the commit of an experiment by its name, whichever commit it started from; None if there is none."""
-    found = git_output(repository, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps").splitlines()
-    return next((line.split()[0] for line in found if line.endswith(f"/{name}")), None)
+    """Return the commit of an experiment by its name, of several the one that started from HEAD; None if there is none."""
+    found = [experiment for experiment in experiments(repository) if experiment.name == name]
+    head = commit_of(repository, "HEAD") if len(found) > 1 else ""
+    found.sort(key=lambda experiment: experiment.baseline != head)
+    return found[0].commit if found else None
 
 
 def params_of(repository: Path, commit: str) -> dict[str, Any]:
     """Return the content of params.yaml in a commit, as plain mappings, with today's names of keys and classes."""
-    text = git_output(repository, "show", f"{commit}:params.yaml")
-    return with_current_names(YAML(typ="safe", pure=True).load(text))
+    return with_current_names(YAML(typ="safe", pure=True).load(file_in(repository, commit, "params.yaml")))
+
+
+def file_in(repository: Path, commit: str, path: str) -> str:
+    """Return a file that every commit of the project has.
+
+    Raises
+    ------
+    RunError
+        If this one does not.
+    """
+    text = text_in(repository, commit, path)
+    if text is None:
+        raise RunError(f"{path}: is not in {commit[:7]}, which is no version of this project; name another one")
+    return text
 
 
 def commit_tree(repository: Path, tree: str, parent: str, message: str) -> str:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from darkroom.base import paths
+from darkroom.base.environment import SPINS, has_chosen_waiting
 from darkroom.base.errors import Interrupted
-from darkroom.base.git import SET_BY_HOOKS
 from darkroom.experiments.slots import Slot
 from darkroom.stage.lock import HELD
 
@@ -115,19 +115,22 @@ def start_dvc(arguments: Sequence[str], *, folder: Path, env: Mapping[str, str],
 def environment(slot: Slot) -> dict[str, str]:
     """Return the environment of a run: states and logs are written to the repository, not to the slot."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    left_out = {*SET_BY_HOOKS, "DVC_STAGE", paths.TRIAL_SOCKET}
+    left_out = {*paths.SET_BY_HOOKS, "DVC_STAGE", paths.TRIAL_SOCKET}
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
     return kept | {"PATH": path, "DVC_ROOT": str(slot.repository)}
 
 
 def thread_limits(jobs: int) -> dict[str, str]:
-    """Return the environment variables that give each job its share of the cores; those that the user has set stay.
+    """Return the environment variables with which jobs share the cores; those that the user has set stay.
 
-    With more threads than cores, trainings wait for each other by spinning: two with two threads each on two cores take ten
-    times as long.
+    Torch computes with `train.threads` threads all the same, which is a part of the result. Where there are more than cores, they
+    must sleep at once when they wait: by spinning, two trainings with two threads each on two cores take ten times as long.
     """
+    if jobs == 1:
+        return {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return {name: str(max(1, cores // jobs)) for name in THREADS if name not in os.environ} if jobs > 1 else {}
+    limits = {name: str(max(1, cores // jobs)) for name in THREADS if name not in os.environ}
+    return limits if has_chosen_waiting() else {**limits, SPINS: "0"}
 
 
 def read_outcome(status: int, output: str) -> Outcome:

@@ -4,7 +4,6 @@
 the repository without its user's changes. A slot only reads the repository, and adds one reference when a trial has ended.
 """
 
-import configparser
 import os
 import re
 import shutil
@@ -19,13 +18,13 @@ from ruamel.yaml import YAML
 
 from darkroom.base import files
 from darkroom.base.errors import RunError
-from darkroom.base.git import git_output
 from darkroom.base.nested import read_stages
 from darkroom.base.params_file import read_yaml
-from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment, reference
+from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment
 from darkroom.experiments.yaml_edits import dumped, only_stages, write_params
-from darkroom.health.dvc_setup import cache_dir
 from darkroom.health.processes import is_locked
+from darkroom.repository.dvc import cache_dir, share_settings
+from darkroom.repository.git import git_output, git_path, prefix_of, reference, top_of
 from darkroom.stage.lock import locked
 
 # Entries of other stages in dvc.lock, and their metrics, belong to another model.
@@ -47,13 +46,15 @@ class Slot:
     Parameters
     ----------
     repository
-        What it is a clone of.
-    folder
-        Where the clone is.
+        The project that it is a clone of, at the top of a Git repository or below.
+    clone
+        Where the clone of that Git repository is; the project is in `folder`.
     """
 
-    def __init__(self, repository: Path, folder: Path):
-        self.repository, self.folder = repository, folder
+    def __init__(self, repository: Path, clone: Path):
+        self.repository, self.clone = repository, clone
+        self.prefix = prefix_of(repository)
+        self.folder = clone / self.prefix
 
     def prepare(
         self, snapshot: Snapshot, content: Mapping[str, Any], *, lock: str | None, stages: tuple[str, ...] = STAGES
@@ -75,7 +76,6 @@ class Slot:
         try:
             self._check_out(snapshot)
         except RunError:  # damaged by a kill
-            shutil.rmtree(self.folder, ignore_errors=True)
             self._clone()
             self._check_out(snapshot)
         # The settings of the search do not belong to a trial.
@@ -91,13 +91,13 @@ class Slot:
     def save(self, snapshot: Snapshot, name: str, message: str) -> str:
         """Add the content of the slot to the repository as an experiment, in one step, and return its commit."""
         self._lock_empty_outputs()
-        git_output(self.folder, "add", "--all")
+        git_output(self.folder, "add", "--all", "--", ".")
         commit = commit_tree(self.folder, git_output(self.folder, "write-tree"), snapshot.head, message)
         git_output(self.folder, "update-ref", REF, commit)
         fetch = ("-c", "gc.auto=0", "-c", "maintenance.auto=false", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
         target = f"{REF}:{reference(snapshot.head, name)}"
         try:
-            git_output(self.repository, *fetch, str(self.folder), target)
+            git_output(self.repository, *fetch, str(self.clone), target)
         except RunError:
             if there := find_experiment(self.repository, name):  # another search was faster
                 return there
@@ -115,30 +115,27 @@ class Slot:
             time.sleep(0.1)
 
     def _check_out(self, snapshot: Snapshot) -> None:
-        if not (self.folder / ".git").is_dir():
+        if not (self.clone / ".git").is_dir():
             self._clone()
         # No other process uses this slot: these locks were left by killed ones.
-        for path in (".git/index.lock", ".git/HEAD.lock", ".dvc/tmp/rwlock", ".dvc/tmp/rwlock.lock"):
-            (self.folder / path).unlink(missing_ok=True)
-        git_output(self.folder, "checkout", "--quiet", "--force", "--detach", snapshot.commit)
-        # Metrics of split that the repository does not track stay, or split would run again.
-        git_output(self.folder, "clean", "--quiet", "-ffd", f"--exclude=/{SPLIT_METRICS}")
-        self._share_cache()
+        for path in (self.clone / ".git" / "index.lock", self.clone / ".git" / "HEAD.lock"):
+            path.unlink(missing_ok=True)
+        for name in ("rwlock", "rwlock.lock"):
+            (self.folder / ".dvc" / "tmp" / name).unlink(missing_ok=True)
+        git_output(self.clone, "checkout", "--quiet", "--force", "--detach", snapshot.commit)
+        # Metrics of split that the repository does not track stay, or split would run again. The pattern begins at the top.
+        kept = re.sub(r"([\\*?\[\] ])", r"\\\1", f"/{self.prefix}{SPLIT_METRICS}")
+        git_output(self.folder, "clean", "--quiet", "-ffd", f"--exclude={kept}")
+        share_settings(self.repository, self.folder)
 
     def _clone(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        git_output(self.folder.parent, "clone", "--quiet", "--shared", "--no-checkout", str(self.repository), str(self.folder))
-
-    def _share_cache(self) -> None:
-        """Let DVC use the cache, and the other local settings, of the repository."""
-        own = configparser.ConfigParser(interpolation=None)
-        own.read(self.repository / ".dvc" / "config.local", encoding="utf-8")
-        if not own.has_section("cache"):
-            own.add_section("cache")
-        own.set("cache", "dir", str(cache_dir(self.repository)))
-        with (self.folder / ".dvc" / "config.local").open("w", encoding="utf-8") as file:
-            own.write(file)
+        shutil.rmtree(self.clone, ignore_errors=True)
+        self.clone.parent.mkdir(parents=True, exist_ok=True)
+        source = str(top_of(self.repository))
+        git_output(self.clone.parent, "clone", "--quiet", "--shared", "--no-checkout", source, str(self.clone))
+        # Of a repository with a part of the history, Git copies that part instead; snapshots that come later are shared.
+        objects = git_path(self.repository, "objects").resolve()
+        (self.clone / ".git" / "objects" / "info" / "alternates").write_bytes(os.fsencode(f"{objects}\n"))
 
     def _lock_empty_outputs(self) -> None:
         """Record in dvc.lock empty outputs for stages that did not run: `dvc exp apply` fails on outputs without a hash.

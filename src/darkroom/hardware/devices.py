@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 
 from darkroom.base.errors import InputError
-from darkroom.base.params import HardwareParams
+from darkroom.base.params import HardwareParams, Params
 
 AVAILABLE: dict[str, Callable[[], bool]] = {
     "cpu": lambda: True,
@@ -69,6 +69,26 @@ def check_precision(precision: str, hardware: HardwareParams, key: str = "train.
         raise InputError(f"params.yaml: {key}: is {precision}, which {device} does not support here; set 32-true or bf16-mixed")
 
 
+def check_processes(params: Params) -> None:
+    """Refuse processes that share the batches unless `train.processes`, which is recorded, says how many there are.
+
+    Each process normalises by the statistics of its own images and drops its own units, and adds up gradients in an order of
+    its own (docs/decisions/0027).
+
+    Raises
+    ------
+    InputError
+        Naming the key of hardware, and the one that records it.
+    """
+    number = num_devices(params.hardware)
+    key = "hardware.num_nodes" if params.hardware.num_nodes > 1 else "hardware.devices"
+    if number != params.train.processes:
+        raise InputError(
+            f"params.yaml: {key}: lets {number} process(es) share each batch, which changes the result, but train.processes, "
+            f"which is recorded, is {params.train.processes}; make them equal"
+        )
+
+
 def num_devices(hardware: HardwareParams) -> int:
     """Return the number of devices, which is that of processes, on all machines."""
     of_machine = len(hardware.devices) if isinstance(hardware.devices, list) else hardware.devices
@@ -103,6 +123,33 @@ def set_seed(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":
         torch.get_device_module(device).manual_seed(seed)
+
+
+def use_threads(number: int) -> None:
+    """Let torch compute with this many threads on a CPU, on however many cores.
+
+    Where threads share a sum, their number decides which terms are added up first, and so the last bits (docs/decisions/0027).
+    """
+    os.environ["OMP_NUM_THREADS"] = str(number)  # or Lightning sets another number where it starts processes
+    torch.set_num_threads(number)
+
+
+def idle_cores(params: Params) -> str | None:
+    """Return what a training on a CPU is told if it leaves cores alone."""
+    threads = params.train.threads
+    if choose_device(params.hardware).type != "cpu" or cores() <= threads * params.train.processes:
+        return None
+    return f"{threads} of {cores()} cores compute; a larger train.threads may be faster, and changes the rounding"
+
+
+def machine(hardware: HardwareParams) -> dict[str, str]:
+    """Return what bits depend on of the machine: the same on all machines of a kind, so that they record the same."""
+    device = choose_device(hardware)
+    if device.type == "cuda":
+        return {"device": torch.cuda.get_device_name(device)}
+    if device.type == "cpu":
+        return {"device": "cpu", "processor": torch.backends.cpu.get_cpu_capability()}
+    return {"device": device.type}
 
 
 def cores() -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from darkroom.base import paths
 from darkroom.health import dvc_setup, installation, leftovers, locks, machine, repository, unfinished
 from darkroom.health.findings import Check, Finding, install_command, remove_command
+from darkroom.repository.dvc import cache_dir
 
 # Removes what no commit and no experiment uses any more.
 COLLECT = "dvc gc --all-commits --all-experiments"
@@ -45,7 +46,7 @@ def _repository_disk(root: Path) -> Iterator[Finding]:
 
 def _cache_disk(root: Path) -> Iterator[Finding]:
     try:
-        folder = dvc_setup.cache_dir(root)
+        folder = cache_dir(root)
     except Exception:  # of DVC or its settings, which other lines are about
         folder = root / ".dvc" / "cache"
     return machine.check_disk(root, "dvc cache", [folder], COLLECT)

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from darkroom.base.errors import InputError
-from darkroom.base.git import SECONDS, git
 from darkroom.health.findings import Finding, counted, first_of, install_command, installed_version
 from darkroom.health.machine import EDIT_PARAMS
+from darkroom.repository.git import SECONDS, git, text_in
 
 HYDRA = "hydra.enabled"
 NEEDED = {
-    "core.autostage": "true",
+    "core.autostage": "false",
     "core.analytics": "false",
     "cache.type": "reflink,hardlink,copy",
     "plots.html_template": "plots_page.html",
@@ -53,8 +53,8 @@ def check_results(root: Path) -> Iterator[Finding]:
     if not (root / "dvc.lock").exists():
         yield Finding("ok", "dvc.lock", "no results yet; 'dvc repro' creates them")
         return
-    committed = git(root, "show", "HEAD:dvc.lock")
-    is_whole_in_git = not committed.returncode and committed.stdout.encode() != (root / "dvc.lock").read_bytes()
+    committed = text_in(root, "HEAD", "dvc.lock")
+    is_whole_in_git = committed is not None and committed.encode(errors="surrogateescape") != (root / "dvc.lock").read_bytes()
     # After 'rm dvc.lock', results in the cache are reused.
     found = _stages_file(root, "dvc.lock", "git checkout HEAD -- dvc.lock" if is_whole_in_git else "rm dvc.lock && dvc repro")
     if found.mark == "ok" and git(root, "ls-files", "--error-unmatch", "dvc.lock").returncode == 1:
@@ -86,6 +86,7 @@ def check_dvc(root: Path) -> Iterator[Finding]:
         return
     if found:
         yield Finding("ok", "dvc", found)
+        yield from _path(root)
         try:
             settings = read_settings(root)
         except ValueError as error:
@@ -93,6 +94,14 @@ def check_dvc(root: Path) -> Iterator[Finding]:
             return
         yield _needed_settings(root, settings)
         yield _remote(settings)
+
+
+def _path(root: Path) -> Iterator[Finding]:
+    """Find characters in the path with which DVC 3.67 makes no clone: it writes the path as ASCII, and as an address."""
+    wrong = [character for character in str(root) if character in "#?" or not character.isascii()]
+    if wrong:
+        fails = f"{root} has '{wrong[0]}', with which 'dvc exp run --temp' and the queue fail"
+        yield Finding("warn", "dvc path", f"{fails}; 'dvc exp run', './darkroom tune' and 'repeat' work")
 
 
 def _repair_command(root: Path) -> str:
@@ -165,19 +174,6 @@ def _remote(settings: Settings) -> Finding:
             "warn", "dvc remote", f"{', '.join(names)}, but none is the default", f"dvc remote default{level} {names[0]}"
         )
     return Finding("ok", "dvc remote", f"{default}: {settings.get(f'remote.{default}.url', ('', ''))[0]}")
-
-
-def cache_dir(root: Path) -> Path:
-    """Return the folder of DVC's cache in a repository, which a setting of any level may have moved.
-
-    Raises
-    ------
-    ImportError, dvc.exceptions.DvcException
-        If DVC is not installed, or cannot read its settings.
-    """
-    from dvc.config import Config
-
-    return Path(Config(str(root / ".dvc"))["cache"].get("dir") or root / ".dvc" / "cache").resolve()
 
 
 def setting(root: Path, key: str, default: str) -> str:

@@ -12,6 +12,7 @@ from darkroom.base.state_files import FINISHED
 from darkroom.health.findings import Finding, counted, first_of, remove_command, shown_size, within
 from darkroom.health.locks import owner, owner_lives
 from darkroom.health.processes import is_locked
+from darkroom.repository.git import prefix_of
 
 # DVC 3.67: TaskStatus of a run that is unfinished, or whose result is being collected.
 UNFINISHED = range(4)
@@ -27,7 +28,7 @@ def check_experiments(root: Path) -> Iterator[Finding]:
     DVC 3.67 lists `.dvc/tmp/exps/standalone/run/<revision>/<revision>.run` as running while the folder that it names exists,
     whether or not a process runs in it.
     """
-    exps = root / ".dvc" / "tmp" / "exps"
+    exps, project = root / ".dvc" / "tmp" / "exps", prefix_of(root)
     broken, ghosts, rest, num_running = [], [], [], 0
     rows = {row: _row(row) for row in sorted(exps.glob("*/run/*")) if row.is_dir()}
     noted = {Path(str(info.get("root_dir"))) for info in rows.values() if info}
@@ -37,14 +38,16 @@ def check_experiments(root: Path) -> Iterator[Finding]:
             continue
         folder = Path(str(info.get("root_dir")))
         if info.get("status") in UNFINISHED and folder.is_dir():
-            if _runs(folder, since=row):
+            if _runs(folder / project, since=row):
                 num_running += 1
             else:
                 ghosts.append(str(info.get("name") or row.name[:7]))
                 # Only folders of DVC's own are removed, whatever the file names.
                 rest += [row, folder] if folder.parent.parent == exps else [row]
     rest += [
-        folder for folder in exps.glob("*/tmp*") if folder.is_dir() and folder not in noted and not _runs(folder, since=folder)
+        folder
+        for folder in exps.glob("*/tmp*")
+        if folder.is_dir() and folder not in noted and not _runs(folder / project, since=folder)
     ]
     yield _experiments(root, broken, ghosts, rest, num_running)
 
@@ -72,7 +75,7 @@ def _row(folder: Path) -> dict[str, Any] | None:
 
 
 def _runs(folder: Path, *, since: Path) -> bool:
-    """Return whether the DVC of an experiment's folder is alive; its process is in the lock file of the folder."""
+    """Return whether the DVC of an experiment is alive; its process is in the lock file of the project's folder there."""
     lock = folder / ".dvc" / "tmp" / "lock"
     if lock.exists() and owner(lock):
         return owner_lives(lock)

@@ -4,10 +4,11 @@ import json
 import socket
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from darkroom.health.findings import Finding, remove_command, within
 from darkroom.health.processes import is_alive, is_locked, parent
+from darkroom.repository.git import prefix_of
 
 WRITING_SECONDS = 0.3
 
@@ -72,9 +73,10 @@ def _holders(path: Path) -> dict[int, str] | None:
 def check_stages(root: Path) -> Iterator[Finding]:
     """Find the stages that run, here and in folders of experiments and searches, and those whose DVC has ended."""
     tmp = root / ".dvc" / "tmp"
-    locks = [tmp / "darkroom.lock", *sorted((tmp / "exps").glob("tmp*/.dvc/tmp/darkroom.lock"))]
-    locks += sorted((tmp / "exps").glob("*/tmp*/.dvc/tmp/darkroom.lock"))
-    locks += sorted((tmp / "search").glob("*/.dvc/tmp/darkroom.lock"))
+    # The clones are of the whole Git repository, which the project may be a folder of.
+    clones = [*(tmp / "exps").glob("tmp*"), *(tmp / "exps").glob("*/tmp*"), *(tmp / "search").glob("*")]
+    lock = PurePath(prefix_of(root), ".dvc", "tmp", "darkroom.lock")
+    locks = [tmp / "darkroom.lock", *(clone / lock for clone in sorted(clones))]
     held = [path for path in locks if path.exists() and is_locked(path, "fcntl")]
     for path in held:
         yield _stage(root, path)

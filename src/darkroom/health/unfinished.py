@@ -10,9 +10,9 @@ from typing import Any
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
-from darkroom.base.git import git
 from darkroom.base.nested import flatten
 from darkroom.health.findings import Finding, counted, remove_command, shown_size, within
+from darkroom.repository.git import git
 from darkroom.training.checkpoints.saved_trainings import SavedTraining, install_line, is_in_use, other_versions, saved_trainings
 
 DAY = 86400.0

@@ -12,6 +12,7 @@ from torch.nn import functional
 from darkroom.base import paths
 from darkroom.base.errors import InputError, warn
 from darkroom.base.params import HardwareParams, Params
+from darkroom.hardware.devices import use_threads
 from darkroom.inference.backends import BACKENDS, Backend
 from darkroom.input.preprocess import Preprocess, published_preprocess
 from darkroom.metrics.decision import THRESHOLD, Decision
@@ -84,6 +85,7 @@ class Predictor:
         """Load the model of a folder, or another one, with backend and precision of `evaluate` or `predict` in params.yaml."""
         name = paths.shown(model) if isinstance(model, Path) else "model"
         published = load_model(model, params, name) if isinstance(model, Path) else model()
+        use_threads(published.card.threads)
         how = getattr(params, stage).model_dump(include={"backend", "precision", "threshold"})
         predictor = cls(published, params.hardware, stage, **how)
         predictor.preprocess = published_preprocess(params, predictor.seen, f"{name}/{CARD}")

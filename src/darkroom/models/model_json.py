@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
-from darkroom.base.params import NetworkChoice, Params
+from darkroom.base.params import MOST_THREADS, THREADS, NetworkChoice, Params
 from darkroom.data.split_file import Split
 from darkroom.models.licence import FROM_SCRATCH, WeightsOrigin
 from darkroom.models.preprocessing import Preprocessing
@@ -76,6 +76,8 @@ class Card(BaseModel):
     """Hash of model.safetensors."""
     precision: str | None = None
     """Precision of the training, also if `train.precision` is auto."""
+    machine: dict[str, str] = {}
+    """Device, and of a CPU its instructions, with which it was trained; empty: by a version that did not record it."""
     epoch: int
     """The published epoch, from 1; the best one of a soup."""
     soup: list[int] | None = None
@@ -111,6 +113,13 @@ class Card(BaseModel):
     def positive(self) -> int | None:
         """Label of the positive class of a binary task."""
         return None if self.positive_class is None else self.classes.index(self.positive_class)
+
+    @property
+    def threads(self) -> int:
+        """Threads with which it was trained, and computes what it predicts; the usual number, if it does not say."""
+        train = self.params.get("train")
+        number = train.get("threads") if isinstance(train, dict) else None
+        return number if type(number) is int and 1 <= number <= MOST_THREADS else THREADS
 
     def as_origin(self, source: str) -> WeightsOrigin:
         """Return source and licence for a training that starts from these weights; their origin's licences apply, too."""

@@ -15,13 +15,12 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from darkroom.base.errors import InputError, RunError
-from darkroom.base.git import git_output
 from darkroom.base.params import Params
 from darkroom.base.params_file import check_params
 from darkroom.experiments.baseline import Baseline
 from darkroom.experiments.leases import lease_gpus, visible_gpus
 from darkroom.experiments.overrides import SECTIONS, Settings, with_settings
-from darkroom.experiments.repository import find_experiment, params_of
+from darkroom.experiments.repository import file_in, find_experiment, params_of
 from darkroom.experiments.runs import MAX_KILLS, Outcome, Runner, run_in_threads, thread_limits
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.text import experiment_name, settings_text
@@ -144,7 +143,7 @@ class Search:
                 f"params.yaml: tune.study: there is already an experiment {name} with other parameters; "
                 f"give tune.study a new name, or run 'dvc exp remove {name}'"
             )
-        published = json.loads(git_output(repository, "show", f"{commit}:{PUBLISHED}"))["published"]
+        published = json.loads(file_in(repository, commit, PUBLISHED))["published"]
         values = [published.get(metric.removeprefix("val/")) for metric in self.params.tune.metrics]
         for metric, value in zip(self.params.tune.metrics, values, strict=True):
             if value is None:

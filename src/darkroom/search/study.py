@@ -6,13 +6,13 @@ from typing import Any
 
 from optuna.study import Study
 
-from darkroom.base.errors import InputError, RunError
-from darkroom.base.git import git_output
+from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.experiments.baseline import DATA
 from darkroom.experiments.overrides import SECTIONS
 from darkroom.experiments.repository import find_experiment, params_of
 from darkroom.experiments.text import experiment_name
+from darkroom.repository.git import commit_of
 from darkroom.search.space import Space
 
 
@@ -21,12 +21,11 @@ def with_start(content: dict[str, Any], params: Params, repository: Path) -> dic
     start = params.tune.start
     if start is None:
         return content
-    try:
-        commit = find_experiment(repository, start) or git_output(repository, "rev-parse", "--verify", f"{start}^{{commit}}")
-    except RunError:
+    commit = find_experiment(repository, start) or commit_of(repository, start)
+    if not commit:
         raise InputError(
             f"params.yaml: tune.start: {start} is not a commit, branch or experiment; 'dvc exp list -A' lists experiments"
-        ) from None
+        )
     theirs = params_of(repository, commit)
     return {**content, **{section: theirs[section] for section in SECTIONS if section in theirs}}
 

@@ -2,8 +2,9 @@
 
 import os
 import stat
+import sys
 import unicodedata
-from collections.abc import Callable, Container, Hashable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -110,3 +111,28 @@ class FilesBelow:
         except OSError:
             return path
         return status.st_dev, status.st_ino
+
+
+def refuse_outside(found: Iterable[str], shown: str, folder: Path) -> None:
+    """Refuse files of a data set that DVC does not hash with its folder, and report them where no Python opens them.
+
+    Parameters
+    ----------
+    found
+        What the data set names.
+    shown
+        The folder in error messages.
+    folder
+        What DVC hashes.
+
+    Raises
+    ------
+    InputError
+        Naming the first that is elsewhere.
+    """
+    for path in found:
+        sys.audit("open", path, "rb", os.O_RDONLY)  # Arrow opens it itself, which darkroom.stage.observed would not hear
+        if not Path(path).resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{shown}: reads {path}, which is outside of the folder; copy it there, and correct README.md or state.json"
+            )

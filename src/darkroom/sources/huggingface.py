@@ -15,7 +15,7 @@ from darkroom.base.params import DownloadParams
 from darkroom.data.images import ImageError
 from darkroom.data.listing import Listing, printable
 from darkroom.sources.columns import Row, Table, column_texts
-from darkroom.sources.entries import read_file
+from darkroom.sources.entries import read_file, refuse_outside
 from darkroom.sources.folder import LEVELS
 from darkroom.sources.manifest import list_manifest
 
@@ -132,15 +132,16 @@ def _read(params: DownloadParams, cache: Path, folder: Path | None) -> dict[str,
 
     if folder is not None and ((folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file()):
         saved = datasets.load_from_disk(str(folder))
-        return {"train": saved} if isinstance(saved, datasets.Dataset) else dict(saved)
+        parts = {"train": saved} if isinstance(saved, datasets.Dataset) else dict(saved)
+        refuse_outside([file["filename"] for part in parts.values() for file in part.cache_files], params.folder, folder)
+        return parts
     arguments = {key: value for key, value in params.arguments.items() if key != "split"}
     builder = datasets.load_dataset_builder(str(folder or params.dataset), cache_dir=str(cache), **arguments)
     form = type(builder).__module__.rpartition(".")[2]
     if form not in FORMATS:
         raise InputError(f"{params.dataset or params.folder}: has {form} files; Darkroom reads {', '.join(FORMATS)}")
-    for path in [path for paths in (builder.config.data_files or {}).values() for path in paths]:
-        if folder is not None and not Path(path).resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{params.folder}: reads {path}, which is outside of the folder; correct the data set's README.md")
+    if folder is not None:
+        refuse_outside([path for paths in (builder.config.data_files or {}).values() for path in paths], params.folder, folder)
     builder.download_and_prepare()
     wanted = params.arguments.get("split")
     if isinstance(wanted, list):

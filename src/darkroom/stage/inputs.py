@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.nested import flatten, read_stages
 from darkroom.base.params_file import read_yaml
+from darkroom.stage import observed
 
 Inputs = dict[str, str]
 """Values of parameters by `params.yaml: train.lr`, hashes of files by `src/train.py`."""
@@ -18,33 +20,65 @@ Inputs = dict[str, str]
 def read_inputs(name: str) -> Inputs:
     """Return the parameters and dependencies of a stage, as dvc.yaml lists them, with the hash of each.
 
-    Code is hashed by content, data by size and time of modification, as DVC does. A remote folder (s3://…) is checked by the
-    stage that reads it (darkroom.sources.remote).
+    What people write is hashed by content, data by size and time of modification, as DVC does. A remote folder (s3://…) is
+    checked by the stage that reads it (darkroom.sources.remote).
     """
-    stage = read_stages(paths.PIPELINE).get(name)
-    if stage is None:
-        raise InputError(f"dvc.yaml: has no stage {name}; restore it with 'git checkout HEAD -- dvc.yaml'")
-    content = read_yaml(paths.PARAMS)
-    params = content if isinstance(content, dict) else {}  # load_params reports what is wrong
-    inputs = {
-        f"params.yaml: {key}": _as_text(value)
-        for section in stage.get("params", [])
-        if isinstance(section, str)
-        for key, value in flatten(params.get(section), section)
-    }
-    for dependency in stage.get("deps", []):
-        filled = _filled(str(dependency), params)
-        path = paths.ROOT / filled
-        # os.path.exists, since it accepts what is not a path at all, such as one that is too long.
-        if "://" in filled or not os.path.exists(path):  # noqa: PTH110
-            continue
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file() and not paths.is_left_behind(file.relative_to(path)):
-                inputs[paths.shown(file)] = _code_hash(file) if path.is_relative_to(paths.ROOT / "src") else _signature(file)
+    inputs = {f"params.yaml: {key}": _as_text(value) for key, value in stage_params(name)}
+    data = {place for stage in _stages().values() for place in outputs(stage)}
+    with observed.paused():
+        for written, place in dependencies(name):
+            hashed = _signature if written.startswith("${") or place in data else _content_hash
+            for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+                if file.is_file() and not paths.is_left_behind(file.relative_to(place)):
+                    inputs[paths.shown(file)] = hashed(file)
     return inputs
 
 
-def _filled(text: str, params: Any) -> str:
+def stage_params(name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the dotted keys and values of the sections of params.yaml that a stage depends on."""
+    params = _params()
+    for section in _stage(name).get("params", []):
+        if isinstance(section, str):
+            yield from flatten(params.get(section), section)
+
+
+def dependencies(name: str) -> Iterator[tuple[str, Path]]:
+    """Yield the dependencies of a stage that are files and folders, and there: as dvc.yaml writes them, and their paths."""
+    params = _params()
+    for written in map(str, _stage(name).get("deps", [])):
+        filled = fill_in(written, params)
+        # os.path.exists, since it accepts what is not a path at all, such as one that is too long.
+        if "://" not in filled and os.path.exists(paths.ROOT / filled):  # noqa: PTH110
+            yield written, paths.ROOT / filled
+
+
+def outputs(stage: dict[str, Any]) -> list[Path]:
+    """Return the paths of a stage's outputs; one with options is written as a mapping."""
+    return [paths.ROOT / (next(iter(out)) if isinstance(out, dict) else out) for out in stage.get("outs", [])]
+
+
+def stage_outputs(name: str) -> list[Path]:
+    """Return the paths of the outputs of a stage."""
+    return outputs(_stage(name))
+
+
+def _stage(name: str) -> dict[str, Any]:
+    stage: dict[str, Any] | None = _stages().get(name)
+    if stage is None:
+        raise InputError(f"dvc.yaml: has no stage {name}; restore it with 'git checkout HEAD -- dvc.yaml'")
+    return stage
+
+
+def _stages() -> dict[str, Any]:
+    return read_stages(paths.PIPELINE)
+
+
+def _params() -> dict[str, Any]:
+    content = read_yaml(paths.PARAMS)
+    return content if isinstance(content, dict) else {}  # load_params reports what is wrong
+
+
+def fill_in(text: str, params: Any) -> str:
     """Return a dependency such as `${download.folder}` with the value of the parameter, as DVC fills it in."""
     if not text.startswith("${"):
         return text
@@ -60,7 +94,7 @@ def _as_text(value: Any) -> str:
         return "unreadable"
 
 
-def _code_hash(path: Path) -> str:
+def _content_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from dvc.dirs import site_cache_dir
 
-from darkroom.base import files
+from darkroom.base import files, paths
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Params
 from darkroom.input.loaders import timed_out
+from darkroom.repository.dvc import site_cache_dir
 
 # In torch's message.
 ONE_VALUE = "more than 1 value per channel"
@@ -26,7 +26,7 @@ def explained(params: Params, trainer: pl.Trainer, log_dir: Path) -> Iterator[No
             yield
     except sqlite3.Error as error:
         raise RunError(
-            f"{site_cache_dir()}: DVC cannot write there ({error}); free disk space, fix the permissions "
+            f"{site_cache_dir(paths.ROOT)}: DVC cannot write there ({error}); free disk space, fix the permissions "
             "or set DVC_SITE_CACHE_DIR to another folder"
         ) from error
     except ValueError as error:

@@ -77,6 +77,7 @@ class Plan:
             "size": self.model.size.model_dump(),
             "frozen": self.model.frozen.names,
             "precision": self.params.train.precision,
+            "machine": devices.machine(self.params.hardware),
             **({} if positive is None else {"positive_class": self.images.pack.classes[positive]}),
         }
 
@@ -85,7 +86,13 @@ class Plan:
         model, teacher = self.params.train.model, self.objective.teacher
         name = model.name if isinstance(model, Network) else model.target
         frozen = self.model.frozen.line(self.params.train.unfreeze_epoch)
-        lines = [self.model.loaded, f"{name}, {self.model.size}", frozen, str(teacher) if teacher else None]
+        lines = [
+            self.model.loaded,
+            f"{name}, {self.model.size}",
+            frozen,
+            str(teacher) if teacher else None,
+            devices.idle_cores(self.params),
+        ]
         return [line for line in lines if line]
 
 
@@ -118,6 +125,7 @@ def make_plan(
         Naming the key; nothing has been trained or written then.
     """
     _check_machine(params)
+    devices.use_threads(params.train.threads)
     if teacher:
         check_licence(teacher.origin, allow_noncommercial=params.train.allow_noncommercial)
     channels = network_channels(params.train.model, pack.channels)
@@ -136,6 +144,7 @@ def make_plan(
 def _check_machine(params: Params) -> None:
     """Refuse what this machine, Lightning or the loggers cannot do."""
     devices.check_accelerator(params.hardware)
+    devices.check_processes(params)
     devices.check_precision(params.train.precision, params.hardware)
     check_trainer_arguments(params)
     check_loggers(params)

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base.errors import InputError, described, nearest
-from darkroom.base.git import git
+from darkroom.repository.dvc import open_commit
+from darkroom.repository.git import commit_of, experiments, git, trouble_of
 
 WORKSPACE = "workspace"
 LOCK = "dvc.lock"
 NAME = re.compile(r"refs/(?:heads|tags|remotes)/(?P<name>.+)")
-# The reference of an experiment has the commit that it started from.
-EXPERIMENT = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38}/(?P<name>.+)")
 
 
 @dataclass(frozen=True)
@@ -66,11 +65,8 @@ def _open_workspace(root: Path, outs: tuple[str, ...]) -> Revision:
 
 def _open_recorded(root: Path, name: str) -> Revision:
     commit = _commit(root, name)
-    # Imported here, after the most frequent errors: DVC takes half a second.
-    from dvc.api import DVCFileSystem
-
     try:
-        tree: Any = DVCFileSystem(str(root), rev=commit)
+        tree: Any = open_commit(root, commit)
         is_recorded = tree.isfile(LOCK)
         outs = frozenset(out.def_path for out in tree.repo.index.outs if out.hash_info)
     except Exception as error:  # of any kind, depending on the committed files
@@ -95,36 +91,34 @@ def _open_recorded(root: Path, name: str) -> Revision:
 
 def _commit(root: Path, name: str) -> str:
     """Return the commit of a revision or experiment."""
-    if git(root, "rev-parse", "--git-dir").returncode:
-        raise InputError(f"{name}: cannot be looked up, since this is not a Git repository; './darkroom doctor' says more")
-    refs = git(root, "for-each-ref", "--format=%(refname)").stdout.splitlines()
-    commit = _parsed(root, name) or _parsed(root, _experiment(root, name, refs))
+    commit = commit_of(root, name) or _experiment(root, name)
     if not commit:
-        raise InputError(f"{name or 'REV'}: {_unknown(name, refs)}")
+        if trouble := trouble_of(root):
+            raise InputError(f"{name or 'REV'}: cannot be looked up ({trouble.text}); run: {trouble.way_out}")
+        raise InputError(f"{name or 'REV'}: {_unknown(root, name)}")
     return commit
 
 
-def _parsed(root: Path, name: str) -> str:
-    """Return the commit of a revision, or an empty text."""
-    return git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}").stdout.strip()
-
-
-def _experiment(root: Path, name: str, refs: list[str]) -> str:
-    """Return the reference of an experiment; of several with this name the one that started from HEAD, as DVC does."""
-    found = [match[0] for match in map(EXPERIMENT.fullmatch, refs) if match and match["name"] == name]
+def _experiment(root: Path, name: str) -> str:
+    """Return the commit of an experiment; of several with this name the one that started from HEAD, as DVC does."""
+    if git(root, "rev-parse", "--git-dir").returncode:
+        return ""
+    found = [experiment for experiment in experiments(root) if experiment.name == name]
     if len(found) > 1:
-        head = _parsed(root, "HEAD")
-        found = [ref for ref in found if ref.startswith(f"refs/exps/{head[:2]}/{head[2:]}/")]
+        head = commit_of(root, "HEAD")
+        found = [experiment for experiment in found if experiment.baseline == head]
         if not found:
             raise InputError(f"{name}: several experiments have this name; give a commit of 'dvc exp list -A --sha-only'")
-    return found[0] if found else ""
+    return found[0].commit if found else ""
 
 
-def _unknown(name: str, refs: list[str]) -> str:
+def _unknown(root: Path, name: str) -> str:
     """Return the error for an unknown name, with the nearest known one and the same suffix such as `~1`."""
     base = re.split(r"[~^@]", name)[0]
     steps = name.removeprefix(base)
-    known = ["HEAD", *(match["name"] for pattern in (NAME, EXPERIMENT) for ref in refs if (match := pattern.fullmatch(ref)))]
+    refs = git(root, "for-each-ref", "--format=%(refname)").stdout.splitlines()
+    known = ["HEAD", *(match["name"] for ref in refs if (match := NAME.fullmatch(ref)))]
+    known += [experiment.name for experiment in experiments(root)]
     if base in known:
         return f"is not a commit, though {base} exists; 'git log --all --oneline' lists them"
     lists = "'git log --all --oneline' and 'dvc exp list -A' list all"

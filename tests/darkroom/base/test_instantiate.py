@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torchvision.transforms.autoaugment import AutoAugmentPolicy
 
+import plugins
 from darkroom.base.errors import InputError
 from darkroom.base.instantiate import SHORT, Builder
 from darkroom.base.params import Target
@@ -275,6 +276,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (folder / "planted_package" / "__main__.py").write_text("import os\nos.system('true')\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
+        patch.setattr(plugins, "__path__", [*plugins.__path__, str(folder / "plugins")])
         for name in PASSED_THROUGH:
             importlib.import_module(name)
         yield

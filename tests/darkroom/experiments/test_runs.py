@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from darkroom.base.environment import POLICY, SPINS, limit_spinning
 from darkroom.base.errors import InputError
 from darkroom.base.params import HardwareParams
 from darkroom.base.paths import TRIAL_SOCKET
@@ -57,13 +58,17 @@ def test_a_training_asks_the_search_whether_to_end() -> None:
 
 def test_threads_are_divided_unless_they_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    for name in runs.THREADS:
+    for name in (*runs.THREADS, POLICY, SPINS):
         monkeypatch.delenv(name, raising=False)
     assert thread_limits(1) == {}
-    assert set(thread_limits(3).values()) == {"2"}
-    assert set(thread_limits(20).values()) == {"1"}
+    limit_spinning()  # as every command does
+    waiting = {SPINS: "0"}
+    assert thread_limits(3) == dict.fromkeys(runs.THREADS, "2") | waiting
+    assert thread_limits(20) == dict.fromkeys(runs.THREADS, "1") | waiting
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     assert "OMP_NUM_THREADS" not in thread_limits(2)
+    monkeypatch.setenv(POLICY, "ACTIVE")
+    assert not {POLICY, SPINS} & set(thread_limits(2))
 
 
 @pytest.fixture

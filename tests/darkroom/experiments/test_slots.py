@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from darkroom.base.errors import InputError
-from darkroom.base.git import git_output
 from darkroom.base.params_file import read_yaml
 from darkroom.experiments.overrides import with_settings
 from darkroom.experiments.repository import Snapshot, add_to_snapshot, find_experiment, params_of, take_snapshot
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.yaml_edits import write_params
+from darkroom.repository.git import git_output
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -76,8 +76,10 @@ def test_an_experiment_is_the_workspace_with_other_parameters(
     assert params_of(repository, commit)["train"]["lr"] == 3e-5
     assert params_of(repository, commit)["train"]["optimizer"] == {"_target_": "torch.optim.SGD"}
     # The comments stay, and the lines that nothing has changed.
-    assert git_output(repository, "diff", "--shortstat", "HEAD", commit, "--", "params.yaml").startswith(
-        "1 file changed, 2 insertions(+), 3 deletions"
+    assert (
+        git_output(repository, "diff", "--shortstat", "HEAD", commit, "--", "params.yaml")
+        .lstrip()
+        .startswith("1 file changed, 2 insertions(+), 3 deletions")
     )
 
 
@@ -172,7 +174,7 @@ def test_searches_side_by_side_have_slots_of_their_own(repository: Path) -> None
 
 def test_a_repository_without_a_commit_is_one_line(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
-    with pytest.raises(InputError, match="has no commit that trials could start from; run 'git add -A'"):
+    with pytest.raises(InputError, match="no commit yet, and experiments need one; run: git add -A"):
         take_snapshot(tmp_path)
 
 

@@ -92,7 +92,7 @@ def test_dvc_is_missing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Non
             "fail dvc settings hydra.enabled is true (.dvc/config.local)",
             marks=pytest.mark.thorough,
         ),
-        ("dvc config -u core.autostage", "warn dvc settings core.autostage is not set, not true; run:"),
+        ("dvc config core.autostage true", "warn dvc settings core.autostage is true, not false; run:"),
         pytest.param(
             "dvc config core.analytics true",
             "warn dvc settings core.analytics is true, not false; run:",
@@ -145,3 +145,12 @@ def test_dvc_remote(check_dvc: Callable[..., list[str]]) -> None:
     found = check_dvc("dvc remote add --local storage /somewhere")[2]
     assert found == "warn dvc remote storage, but none is the default; run: dvc remote default --local storage"
     assert check_dvc(way_out(found))[2] == "ok dvc remote storage: /somewhere"
+
+
+def test_a_path_that_dvc_cannot_write() -> None:
+    for place in ("/home/jo/a, b; c's 100% [x]", "/home/jo/darkroom"):
+        assert list(dvc_setup._path(Path(place))) == []
+    for place, wrong in (("/home/josé/darkroom", "é"), ("/home/jo/#1/darkroom", "#"), ("/home/jo/what?", "?")):
+        (found,) = dvc_setup._path(Path(place))
+        assert (found.mark, found.subject) == ("warn", "dvc path")
+        assert found.text.startswith(f"{place} has '{wrong}', with which 'dvc exp run --temp' and the queue fail; 'dvc exp run',")

@@ -29,13 +29,13 @@ def test_git(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         'fail git not a Git repository; run: git init && git add -A && git commit -m "Start"'
     ]
     shell("git init -q", empty)
-    assert lines(repository.check_git(empty))[0].startswith("fail git no commit yet; experiments need one; run: git add -A")
+    assert lines(repository.check_git(empty))[0].startswith("fail git no commit yet, and experiments need one; run: git add -A")
 
 
 def test_git_of_another_user(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
     assert lines(repository.check_git(workspace)) == [
-        f"fail git the folder belongs to another user; run: git config --global --add safe.directory '{workspace}'"
+        f"fail git the folder belongs to another user; run: git config --global --add safe.directory {workspace}"
     ]
 
 

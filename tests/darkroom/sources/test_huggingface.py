@@ -185,6 +185,7 @@ def test_mistakes_in_params(
         ("none labelled", r"set: the split 'test' has no labels; name the splits that have labels"),
         ("one unlabelled", r"set: row 3 has no label; add one, or remove the row"),
         ("elsewhere", r"set: reads .*secret\.parquet, which is outside of the folder"),
+        ("arrow elsewhere", r"set: reads .*secret\.arrow, which is outside of the folder"),
         ("a file of this machine", r"1 unreadable image\(s\).*'train/0' has no content"),
         ("bytes that are no image", r"1 unreadable image\(s\).*'train/0' is not a JPEG"),
     ],
@@ -205,6 +206,11 @@ def test_data_sets_that_cannot_be_used(  # noqa: C901
         path.write_bytes(path.read_bytes()[:-100])
     elif case == "text":
         (folder / "train.txt").write_text("one\n")
+    elif case == "arrow elsewhere":
+        made.save_to_disk(folder)
+        (folder / "data-00000-of-00001.arrow").rename(folder.parent / "secret.arrow")
+        state = folder / "state.json"
+        state.write_text(state.read_text().replace("data-00000-of-00001", "../secret"))
     elif case == "no images":
         made.remove_columns("image").to_parquet(path)
     elif case == "two images":

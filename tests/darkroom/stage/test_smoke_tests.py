@@ -8,7 +8,7 @@ import pytest
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
-from darkroom.stage.runner import refuse_smoke_test, with_way_back
+from darkroom.stage.runner import refuse_smoke_test
 
 
 @pytest.mark.parametrize("changes", [{"train.debug": True}, {"train.trainer": {"fast_dev_run": 2}}])
@@ -32,20 +32,3 @@ def test_training_in_earnest_runs_anywhere(
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(root))
     refuse_smoke_test(make_params({"train.trainer": {"fast_dev_run": False, "limit_train_batches": 2}}))
-
-
-def test_the_way_back_is_named_where_dvc_wrote_to_params_yaml(
-    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def refused() -> str:
-        with pytest.raises(InputError) as told, with_way_back():
-            raise InputError("params.yaml: train.lr: is wrong")
-        return str(told.value)
-
-    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
-    monkeypatch.setenv("DVC_ROOT", str(root))
-    assert refused() == "params.yaml: train.lr: is wrong"
-    monkeypatch.setenv("DVC_EXP_NAME", "mine")
-    assert refused() == "params.yaml: train.lr: is wrong ('git restore params.yaml' brings back the committed one)"
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "elsewhere"))
-    assert refused() == "params.yaml: train.lr: is wrong"

@@ -14,6 +14,7 @@ import pytest
 import torch
 from interruptions import CHANGES, Result, Stop, assert_equal, few_of, run
 
+import plugins
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.data.split_file import Split
@@ -79,7 +80,7 @@ def _plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     folder.mkdir(parents=True)
     (folder / "fixmatch.py").write_text(code_of_readme())
     (folder / "others.py").write_text(CONTRAST)
-    monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.setattr(plugins, "__path__", [*plugins.__path__, str(folder)])
     importlib.invalidate_caches()
     yield
     for name in ("plugins.fixmatch", "plugins.others"):

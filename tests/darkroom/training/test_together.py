@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from clones import Clone, Finished
+from clones import TWO_PROCESSES, Clone, Finished
 from safetensors.torch import load_file
 
 # tests/chaos/test_ranks.py has two processes in every run.
@@ -22,7 +22,6 @@ HEAD_ALONE = {
 @pytest.fixture(scope="module")
 def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     made = finished.copy(tmp_path_factory.mktemp("together") / "darkroom")
-    made.env["OMP_NUM_THREADS"] = "1"
     made.run("cp -r models teacher")
     made.edit(HEAD_ALONE)
     return made
@@ -40,7 +39,7 @@ def test_two_processes_train_the_same(clone: Clone, changes: dict[str, str]) -> 
     before = (clone.path / "params.yaml").read_text()
     clone.edit(changes)
     alone, value_alone = trained(clone)
-    clone.edit({"devices: 1": "devices: 2", "strategy: auto": "strategy: ddp", "accelerator: auto": "accelerator: cpu"})
+    clone.edit(TWO_PROCESSES)
     together, value_together = trained(clone)
     (clone.path / "params.yaml").write_text(before)
     for name, value in alone.items():

@@ -80,7 +80,7 @@ def _remove(folder: Path) -> bool:
     """Remove a folder unless another process trains in it."""
     try:
         with locked(folder / "lock", "train", patient=False):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # another process may begin to train in it
     except RunError:
         return False
     return True

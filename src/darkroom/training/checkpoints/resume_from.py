@@ -24,7 +24,7 @@ MAY_CHANGE = frozenset(
     {
         *("epochs", "early_stopping", "keep_every", "keep_states", "resume_from", "resume_sha256", "log_every", "test_every"),
         *("lr", "optimizer", "scheduler", "lr_table", "lr_factors", "layer_decay", "gradient_clip", "adaptive_clip"),
-        *("augment", "mixup", "cutmix"),
+        *("augment", "mixup", "cutmix", "threads", "processes", "strategy"),
     }
 )
 State = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 
 from darkroom.base import paths
-from darkroom.base.git import git
+from darkroom.repository.git import git
 
 # What people type; DVC and the commands start the stages.
 COMMANDS = ("dvc", "darkroom")

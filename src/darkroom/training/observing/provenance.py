@@ -4,7 +4,6 @@ import platform
 import re
 import shlex
 import socket
-import subprocess
 import sys
 import time
 from importlib.metadata import distributions
@@ -12,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base import files, paths
+from darkroom.base.errors import InputError, RunError, one_line
 from darkroom.base.params import Params
+from darkroom.repository.git import git
 
 MAX_PATCH_BYTES = 5_000_000
 MAX_UNTRACKED = 1000
@@ -54,12 +55,12 @@ def record(about: dict[str, Any], weights_sha256: str, state: str) -> dict[str, 
 
 def write_circumstances(folder: Path, params: Params) -> None:
     """Write run.json and, if files differ from the commit, changes.patch into the log folder of a training."""
-    status = _git("status", "--porcelain=v1", "--untracked-files=all", "-z") or b""
-    untracked = [entry[3:].decode(errors="replace") for entry in status.split(b"\0") if entry.startswith(b"?? ")]
+    untracked = [one_line(name) for name in _git("ls-files", "--others", "--exclude-standard", "-z").split("\0") if name]
     # DVC has just removed the outputs of this stage, which is not a change by the user.
-    patch = (
-        _git("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD", "--", ".", ":(exclude)metrics") or b""
-    )
+    patch = _git(
+        *("diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv", "--relative", "HEAD", "--", "."),
+        ":(exclude)metrics",
+    ).encode(errors="surrogateescape")
     if patch:
         cut = b"" if len(patch) <= MAX_PATCH_BYTES else b"\n# cut off here: it has %d bytes\n" % len(patch)
         with files.replaced_file(folder / "changes.patch") as temporary:
@@ -70,7 +71,7 @@ def write_circumstances(folder: Path, params: Params) -> None:
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "commit": (_git("rev-parse", "HEAD") or b"").decode().strip() or None,
+        "commit": _git("rev-parse", "--verify", "--quiet", "HEAD").strip() or None,
         "changed": bool(patch),
         "untracked": untracked[:MAX_UNTRACKED],
         "params": params.model_dump(by_alias=True),
@@ -79,10 +80,10 @@ def write_circumstances(folder: Path, params: Params) -> None:
     files.write_json(folder / "run.json", content)
 
 
-def _git(*arguments: str) -> bytes | None:
-    """Return Git's output, or None without Git or a repository."""
-    command = ["git", "-C", str(paths.ROOT), *arguments]
+def _git(*arguments: str) -> str:
+    """Return Git's output; an empty text without Git or a repository."""
     try:
-        return subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
+        done = git(paths.ROOT, *arguments, seconds=60)
+    except (InputError, RunError):
+        return ""
+    return "" if done.returncode else done.stdout

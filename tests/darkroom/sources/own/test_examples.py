@@ -31,6 +31,8 @@ def pixels(value):
 def pack(root: Path, download: Callable[..., DownloadParams], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Pack]]:
     """Pack what the function `mine` of a plug-in gives."""
     (root / "planted" / "plugins" / "sources").mkdir(parents=True)
+    for package in ("plugins", "plugins/sources"):
+        (root / "planted" / package / "__init__.py").touch()
     monkeypatch.syspath_prepend(str(root / "planted"))
     known = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "plugins"}
     for name in known:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from interruptions import CHANGES, EPOCHS, STEPS, Result, Stop, assert_equal, few_of, run
 
+import plugins
 from darkroom.base import paths
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Params
@@ -69,7 +70,7 @@ def _plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (folder / "watchers.py").write_text(OWN)
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL) if "pl.Callback" in block]
     (folder / "norms.py").write_text(code)
-    monkeypatch.syspath_prepend(folder.parent)
+    monkeypatch.setattr(plugins, "__path__", [*plugins.__path__, str(folder)])
     importlib.invalidate_caches()
     yield
     for name in ("plugins.watchers", "plugins.norms"):

@@ -1,0 +1,1 @@
+"""Your own sources, networks, losses, transforms, loggers: see README.md."""

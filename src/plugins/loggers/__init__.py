@@ -1,0 +1,1 @@
+"""Loggers of your own, and examples of such."""

@@ -1,0 +1,1 @@
+"""Sources of images of your own: see README.md."""

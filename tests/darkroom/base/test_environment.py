@@ -1,0 +1,110 @@
+"""Variables that change results are ignored, and threads of OpenMP sleep soon, before any of a command's imports reads them."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from darkroom.base.environment import POLICY, SPIN_COUNT, SPINS, changing, ignore_variables
+from darkroom.base.errors import InputError
+
+SRC = Path(__file__).resolve().parents[3] / "src"
+STAGES = ("check", "download", "split", "train", "evaluate", "predict")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="it is GNU's OpenMP, and /proc, that are looked at")
+
+
+def run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if name not in (POLICY, SPINS)} | variables
+    code = f"import os, sys; sys.path.insert(0, {str(SRC)!r})\n{code}"
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+
+
+def is_loaded(imports: str) -> bool:
+    return run(f"{imports}; print('libgomp' in open('/proc/self/maps').read())").stdout == "True\n"
+
+
+@on_linux
+def test_no_command_loads_openmp_before_the_environment_is_set() -> None:
+    assert not is_loaded(f"import {', '.join(STAGES)}, darkroom.cli, darkroom.base.command")
+
+
+@on_linux
+@pytest.mark.slow
+def test_a_loaded_openmp_is_seen() -> None:
+    assert is_loaded("import torch")
+
+
+@on_linux
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({}, f"GOMP_SPINCOUNT = '{SPIN_COUNT}'"),
+        ({"GOMP_SPINCOUNT": "7"}, "GOMP_SPINCOUNT = '7'"),
+        ({"OMP_WAIT_POLICY": "passive"}, "GOMP_SPINCOUNT = '0'"),
+    ],
+)
+def test_openmp_takes_it_unless_the_user_chose(variables: dict[str, str], told: str) -> None:
+    (library,) = Path(str(find_spec("torch").origin)).parent.glob("lib/libgomp*")  # type: ignore[union-attr]
+    code = f"from darkroom.base.command import run_command\nrun_command(lambda: __import__('ctypes').CDLL({str(library)!r}))"
+    assert told in run(code, OMP_DISPLAY_ENV="VERBOSE", **variables).stderr
+
+
+# Each of them has been seen to change the weights, or is read by a library that this project uses.
+CHANGE = [
+    *("PL_TRAINER_LIMIT_TRAIN_BATCHES", "PL_TRAINER_MIN_EPOCHS", "PL_GLOBAL_SEED", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_MAX_CPU_ISA"),
+    *("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "NVIDIA_TF32_OVERRIDE", "MKL_CBWR"),
+    *("TORCH_MKLDNN_MATMUL_MIN_DIM", "TORCHINDUCTOR_MAX_AUTOTUNE", "TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE", "OMP_DYNAMIC"),
+    *("OMP_THREAD_LIMIT", "CUBLAS_WORKSPACE_CONFIG", "TIMM_FUSED_ATTN", "PYTORCH_JIT", "MKL_ENABLE_INSTRUCTIONS", "PYTORCH_TUNABLEOP_ENABLED"),
+]  # fmt: skip
+CHANGE_NOTHING = [
+    *("PATH", "HOME", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "MKL_NUM_THREADS", "MKL_INTERFACE_LAYER", "TORCH_HOME"),
+    *("CUDA_VISIBLE_DEVICES", "LOCAL_RANK", "MASTER_ADDR", "TORCHELASTIC_RUN_ID", "TORCH_NCCL_ASYNC_ERROR_HANDLING", "NCCL_DEBUG"),
+    *("TRANSFORMERS_CACHE", "HF_HOME", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_VERSION", "CUBLAS_VERSION", "TORCH_LOGS", "CUDNN_PATH"),
+    *("TORCHINDUCTOR_CACHE_DIR", "TORCH_CUDA_ARCH_LIST", "PYTORCH_NVML_BASED_CUDA_CHECK", "ONEDNN_VERBOSE", "DARKROOM_CACHE"),
+]  # fmt: skip
+
+
+def test_variables_that_change_results_are_known() -> None:
+    assert changing([*CHANGE, *CHANGE_NOTHING]) == sorted(CHANGE)
+
+
+def test_they_are_removed_and_said_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("PL_TRAINER_MIN_EPOCHS", "ATEN_CPU_CAPABILITY", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "9")
+    ignore_variables()
+    assert os.environ["OMP_NUM_THREADS"] == "9"
+    assert not {"PL_TRAINER_MIN_EPOCHS", "ATEN_CPU_CAPABILITY"} & set(os.environ)
+    told = capsys.readouterr().err
+    assert told.startswith("warning: environment: ignored ATEN_CPU_CAPABILITY, PL_TRAINER_MIN_EPOCHS, which would change the")
+    assert told.count("\n") == 1
+    ignore_variables()
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("NPY_DISABLE_CPU_FEATURES", "AVX2"), ("OPENBLAS_CORETYPE", "Haswell"), ("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2")],
+)
+def test_what_was_read_already_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"{name}: is set, which changes results and would not be recorded; unset it"):
+        ignore_variables()
+
+
+def test_tunables_of_memory_are_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    ignore_variables()
+
+
+def test_every_stage_and_command_that_computes_asks() -> None:
+    code = "from darkroom.base.command import *\nrun_stage(lambda: print(sorted(os.environ)), Parser('x', 'x'))"
+    told = run(code, TIMM_FUSED_ATTN="0").stdout
+    assert "OMP_" in told or "PATH" in told
+    assert "TIMM_FUSED_ATTN" not in told
+    for name in ("evaluate", "predict"):
+        text = (SRC / "darkroom" / "cli" / f"{name}.py").read_text(encoding="utf-8")
+        assert text.index("    ignore_variables()\n") < text.index("load_params(")

@@ -1,0 +1,232 @@
+"""A stage records only what it declares: each test is a stage of a small repository, run as people run it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from darkroom.base import paths
+
+SRC = Path(__file__).resolve().parents[3] / "src"
+SCRIPT = '''"""A stage."""
+
+from darkroom.stage.observed import observe
+
+observe(__name__)
+
+from darkroom.base import paths
+from darkroom.base.command import run_command
+from darkroom.stage.runner import running
+
+
+def main():
+    with running("split") as stage, stage.replaced_dir(paths.SPLIT) as directory:
+        from plugins import mine
+
+        mine.run()
+        (directory / "after").write_text("after")
+
+
+if __name__ == "__main__":
+    run_command(main)
+'''
+DVC = """stages:
+  split:
+    cmd: python src/split.py
+    deps: [src/split.py, src/darkroom/base, src/darkroom/stage, src/plugins, data/raw, '${split.folder}']
+    params: [split]
+    outs: [data/split]
+"""
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "repository"
+    for name in ("base", "stage"):
+        shutil.copytree(SRC / "darkroom" / name, root / "src" / "darkroom" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    files = {
+        "src/darkroom/__init__.py": "",
+        "src/plugins/__init__.py": "",
+        "src/plugins/table.json": "{}",
+        "src/split.py": SCRIPT,
+        "src/helpers.py": "SCALE = 1.0\n",
+        "src/mylib/__init__.py": "",
+        "src/mylib/part.py": "",
+        "other/a.json": "{}",
+        "../outside/a.json": "{}",
+        "data/raw/images.npy": "pixels",
+        "data/photos/a.png": "pixels",
+        "data/split/before": "before",
+        "dvc.yaml": DVC,
+        "params.yaml": "split: {folder: data/photos, table: null, sha256: null}\n",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+@pytest.fixture
+def run(repository: Path) -> Run:
+    """Run the stage with what a plug-in does: the body of a function, after its imports."""
+
+    def run(body: str, head: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        lines = "".join(f"    {line}\n" for line in body.splitlines())
+        (repository / "src" / "plugins" / "mine.py").write_text(f"{head}\n\ndef run():\n{lines}")
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | env
+        return subprocess.run([sys.executable, "src/split.py"], cwd=repository, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def left(repository: Path) -> list[str]:
+    return [path.name for path in (repository / "data" / "split").iterdir()]
+
+
+WORKER = (
+    "import multiprocessing\nprocess = multiprocessing.get_context('{}').Process(target=read)\nprocess.start()\nprocess.join()"
+)
+READ = "def read():\n    open('other/a.json').read()\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "head", "named", "added"),
+    [
+        ("pass", "import helpers", "src/helpers.py", "src/helpers.py"),
+        ("import mylib.part", "", "src/mylib/__init__.py", "src/mylib"),
+        ("open('other/a.json').read()", "", "other/a.json", "other/a.json"),
+        ("import os\nos.chdir('other')\nopen('a.json').close()", "", "other/a.json", "other/a.json"),
+        ("import sys, os\nsys.audit('open', 'other/a.json', 'rb', os.O_RDONLY)", "", "other/a.json", "other/a.json"),
+        (WORKER.format("fork"), READ, "other/a.json", "other/a.json"),
+        (WORKER.format("spawn"), READ, "other/a.json", "other/a.json"),
+    ],
+    ids=["helper", "package", "file", "file of another folder", "a reader in C that says so", "worker", "worker that is spawned"],
+)
+def test_what_is_not_declared_is_named_and_nothing_is_recorded(
+    run: Run, repository: Path, body: str, head: str, named: str, added: str
+) -> None:
+    done = run(body, head)
+    assert f"error: {named}: split reads it, but does not depend on it" in done.stderr
+    assert f"add '- {added}' to stages.split.deps in dvc.yaml" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.returncode == 2
+    assert left(repository) == ["before"]
+
+
+def test_what_is_declared_made_or_the_environment_may_be_read(run: Run, repository: Path) -> None:
+    (repository / "dvc.yaml").write_text(DVC.replace("data/raw,", "data/raw, src/helpers.py, src/mylib, other/a.json,"))
+    (repository / "data" / "raw" / "link").symlink_to(repository.parent / "outside" / "a.json")
+    body = """
+import helpers, json, mylib.part, sqlite3
+for name in ("other/a.json", "data/raw/link", "data/photos/a.png", "src/plugins/table.json", "params.yaml", "/etc/hosts"):
+    open(name).close()
+open("scratch.txt", "w").close()
+open("scratch.txt").close()
+"""
+    done = run(body)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert left(repository) == ["after"]
+
+
+def test_a_link_to_a_folder_is_not_followed_unseen(run: Run, repository: Path) -> None:
+    """DVC hashes the folder that a dependency leads to, and what links to files lead to, but nothing behind a link inside."""
+    (repository / "data" / "raw" / "more").symlink_to(repository / "other")
+    done = run("open('data/raw/more/a.json').close()")
+    assert "error: data/raw/more/a.json: split reads it (through a link, other/a.json)" in done.stderr
+    (repository / "data" / "raw" / "more").unlink()
+    (repository / "data" / "raw" / "more").symlink_to(repository.parent / "outside")
+    assert "error: data/raw/more/a.json: split reads it (through a link" in run("open('data/raw/more/a.json').close()").stderr
+    (repository / "data" / "elsewhere").symlink_to(repository.parent / "outside")
+    (repository / "params.yaml").write_text("split: {folder: data/elsewhere}\n")
+    assert run("open('data/elsewhere/a.json').close()").returncode == 0
+    package = repository.parent / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("value = 1\n")
+    (repository / "src" / "plugins" / "linked").symlink_to(package)
+    assert "error: src/plugins/linked/__init__.py: split reads it" in run("import plugins.linked").stderr
+
+
+def test_a_file_elsewhere_that_a_parameter_names_is_pinned_or_a_dependency(run: Run, repository: Path) -> None:
+    outside = repository.parent / "outside" / "a.json"
+    body = f"open({str(outside)!r}).close()"
+    assert run(body).returncode == 0  # the system's, for all that is known
+    for name in (str(outside), str(outside.parent), "../outside/a.json"):
+        (repository / "params.yaml").write_text(f"split: {{folder: data/photos, table: {name}, sha256: null}}\n")
+        assert f"error: {outside}: split reads it" in run(body).stderr
+    digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    (repository / "params.yaml").write_text(f"split: {{folder: data/photos, table: {outside}, sha256: {digest}}}\n")
+    assert run(body).returncode == 0
+    (repository / "params.yaml").write_text(f"split: {{folder: {outside.parent}, table: {outside}, sha256: null}}\n")
+    assert run(body).returncode == 0
+
+
+@pytest.mark.parametrize("preloaded", [False, True])
+def test_nothing_shadows_the_plugins(run: Run, repository: Path, tmp_path: Path, preloaded: bool) -> None:
+    foreign = tmp_path / "site" / "plugins"
+    foreign.mkdir(parents=True)
+    (foreign / "__init__.py").touch()
+    (foreign / "mine.py").write_text("def run(): print('foreign')\n")
+    if preloaded:
+        (tmp_path / "site" / "sitecustomize.py").write_text("import plugins.mine\n")
+    shutil.rmtree(repository / "src" / "plugins" / "__pycache__", ignore_errors=True)
+    (repository / "src" / "plugins" / "__init__.py").unlink()  # an older checkout
+    assert run("print('own')", PYTHONPATH=str(tmp_path / "site")).stdout == "own\n"
+
+
+@pytest.mark.parametrize("edited", ["src/split.py", "src/darkroom/base/paths.py", "src/darkroom/stage/observed.py"])
+def test_code_edited_while_the_stage_imports_is_noticed(run: Run, repository: Path, tmp_path: Path, edited: str) -> None:
+    """Whatever a module was when it ran, it is not what stands there when the stage hashes it."""
+    hook = (
+        "import sys\n"
+        "def edit(event, arguments):\n"
+        "    if event == 'import' and arguments[0] == 'pydantic':\n"
+        f"        open({str(repository / edited)!r}, 'a').write('# edited\\n')\n"
+        "sys.addaudithook(edit)\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(hook)
+    done = run("pass", PYTHONPATH=str(tmp_path))
+    assert f"error: {edited}: changed while split ran" in done.stderr
+    assert left(repository) == ["before"]
+
+
+def test_bytecode_of_another_source_never_runs(run: Run, repository: Path) -> None:
+    """It has the size and the time of what stands there, as after `cp -p` or from an archive with fixed times."""
+    plugin = repository / "src" / "plugins" / "value.py"
+    for number in (1, 2):
+        plugin.write_text(f"print({number})\n")
+        os.utime(plugin, (1, 1))
+        # As by any other Python: valid for a time and a size.
+        if number == 1:
+            subprocess.run([sys.executable, "-m", "py_compile", str(plugin)], check=True)
+        assert run("import plugins.value", PYTHONDONTWRITEBYTECODE="").stdout == f"{number}\n"
+
+
+def test_code_that_was_not_read_may_change_and_what_was_may_not(run: Run, repository: Path) -> None:
+    plugins = repository / "src" / "plugins"
+    for name in ("used.py", "idle.py", "late.py"):
+        (plugins / name).write_text("value = 1\n")
+    may = (
+        "for name in ('idle.py', 'new.py', 'table.json', '.used.py.swp'):\n    open(f'src/plugins/{name}', 'w').write('# other')"
+    )
+    assert run(may, "from plugins import used").returncode == 0
+    (plugins / "table.json").write_text("{}")
+    for edit in (
+        "open('src/plugins/used.py', 'a').write('#')",
+        "open('src/plugins/used.py', 'a').write('#'); from plugins import used",
+        "open('src/plugins/table.json').read(); open('src/plugins/table.json', 'a').write(' ')",
+        "import os; os.makedirs('src/plugins/used', exist_ok=True); open('src/plugins/used/__init__.py', 'w')",
+        "import os; os.listdir('src/plugins'); open('src/plugins/found.json', 'w')",
+    ):
+        done = run(edit, "from plugins import used")
+        assert "changed while split ran, so nothing was written" in done.stderr, edit
+        shutil.rmtree(plugins / "used", ignore_errors=True)
+
+
+def test_dvc_ignores_what_is_taken_for_left_behind() -> None:
+    lines = (SRC.parent / ".dvcignore").read_text(encoding="utf-8").splitlines()
+    assert set(paths.LEFT_BEHIND) <= set(lines)
