@@ -23,8 +23,7 @@ KEY = "params.yaml: download"
 ARGUMENTS = ("name", "revision", "split", "data_dir", "data_files")
 # Formats that `datasets` may read: no scripts, no pickles, no databases.
 FORMATS = ("parquet", "arrow", "imagefolder", "webdataset")
-# Name of the column that is added for the split.
-SPLIT = "split of the data set"
+SPLIT = "split of the data set"  # name of the column that is added
 
 
 @contextmanager
