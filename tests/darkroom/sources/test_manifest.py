@@ -220,3 +220,14 @@ def test_several_labels(kind: str, pack: Callable[..., Pack]) -> None:
     assert packed.classes == ["ant", "cat", "dog"]
     by_id = dict(zip(packed.ids, packed.labels.tolist(), strict=True))
     assert by_id == {"p/1.png": [0, 1, 1], "p/2.png": [0, 0, 0], "q/3.png": [0, 0, 1], "q/4.png": [1, 0, 0]}
+
+
+@pytest.mark.parametrize(
+    "entry", [r'{"path": "1\ud800.png"}', r'{"path": "1.png", "label": "x\uDC00"}', r'{"path": "1.png", "n\ud800": "1"}']
+)
+def test_half_a_character_is_refused_with_its_line(entry: str) -> None:
+    data = b'{"path": "0.png", "note": "\\ud83d\\ude00"}\n' + entry.encode()  # the first has both halves of one
+    with pytest.raises(
+        InputError, match=r"^t.jsonl: cannot be read \(line 2 holds '\\u[0-9a-f]{4}', half a character\); correct it$"
+    ):
+        read_table("t.jsonl", data, "t.jsonl")
