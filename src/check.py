@@ -10,6 +10,7 @@ from darkroom.base.nested import read_stages
 from darkroom.base.params_file import load_params, read_yaml
 from darkroom.precheck.dependencies import check_dependencies, check_files
 from darkroom.precheck.names import check_names
+from darkroom.precheck.revisions import check_revisions
 from darkroom.precheck.source_keys import check_source_keys
 from darkroom.repository.way_back import with_way_back
 from darkroom.stage.runner import refuse_smoke_test, running
@@ -28,6 +29,7 @@ def main() -> None:
         check_dependencies(read_stages(paths.PIPELINE), read_yaml(paths.PARAMS), paths.ROOT)
         check_files(params)
         check_source_keys(params.download, paths.ROOT / "dvc.lock")
+        check_revisions(params.train)
         check_names(params)
         stage.check()
         files.write_text(paths.CHECKED, FOUND)

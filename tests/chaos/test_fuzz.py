@@ -237,6 +237,8 @@ class ParamsFuzzer:
         self.text = (ROOT / "params.yaml").read_bytes()
         self.content = read_yaml(ROOT / "params.yaml")
         paths.ROOT, paths.PARAMS, paths.PIPELINE = folder, self.path, folder / "dvc.yaml"
+        for name in ("data/photos", "data/split"):
+            (folder / name).mkdir(parents=True)
         sections = ", ".join(self.content)
         paths.PIPELINE.write_text(
             f"stages: {{all: {{deps: ['${{download.folder}}', '${{predict.input}}'], params: [{sections}]}}}}", encoding="utf-8"

@@ -2,25 +2,19 @@
 
 import fcntl
 import json
-import re
 from pathlib import Path
 
 # When a state was saved: after a step within an epoch, after an epoch and its validation, after the training.
 WITHIN_EPOCH, EPOCH_OVER, FINISHED = 0, 1, 2
-# Name of the folder of a training in .resume.
-STATE = r"[0-9A-Za-z_-]{1,100}"
 WEIGHTS_SUFFIX, KEPT_STATE_SUFFIX, FINISHED_MARK = ".safetensors", ".state", "finished"
 
 
 def forget_finished(root: Path, run: Path) -> None:
     """Remove the states of the finished training that a run.json records, unless another workspace trains the same now."""
     try:
-        state = json.loads(run.read_text(encoding="utf-8"))["state"]
+        folder = root / bytes.fromhex(json.loads(run.read_text(encoding="utf-8"))["state"]).hex()[:16]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return  # of an earlier version, or none; old states are collected in time
-    if not (isinstance(state, str) and re.fullmatch(STATE, state)):
-        return
-    folder = root / state
     if not any(folder.glob(f"*-{FINISHED}-*.ckpt")):
         return
     try:

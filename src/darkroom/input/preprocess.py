@@ -81,6 +81,8 @@ def published_preprocess(params: Params, seen: Preprocessing, where: str) -> Pre
     InputError
         If params.yaml names others.
     """
+    if not seen.steps:
+        return None  # whatever params.yaml says of the next training
     if seen.steps != params.train.preprocess:
         raise InputError(
             f"{where}: was trained with train.preprocess {_shown(seen.steps)}, but params.yaml has "

@@ -257,7 +257,6 @@ def test_a_mistake_stops_only_what_needs_its_section(
             (line,) = capsys.readouterr().err.splitlines()
             assert line.startswith("warning: ")
             assert line.endswith("; this command does not need it")
-            assert params.model_copy(update={}).__class__.__name__ == "_Sections"
             assert getattr(params, section) is not None
             for other in refused:
                 with pytest.raises(InputError, match=r"params.yaml: "):

@@ -115,6 +115,9 @@ def test_a_model_takes_its_steps_from_params_yaml_alone(make_params: Make) -> No
         InputError, match=r"models/model\.json: was trained with train\.preprocess \[\{_target_: RandomInvert.*has \[\]; set it"
     ):
         published_preprocess(make_params({"train.preprocess": []}), seen, "models/model.json")
+    # One without steps is the same network whatever the next training will do.
+    none = Preprocessing(image_size=8, channels=1, mean=(0.5,), std=(0.5,))
+    assert published_preprocess(with_steps(make_params, INVERT), none, "models/model.json") is None
 
 
 @pytest.mark.parametrize(

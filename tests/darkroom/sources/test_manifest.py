@@ -407,3 +407,14 @@ def test_cells_are_kept_as_they_were_read() -> None:
         "exact": ("-1.10", ""),
         "category": ("b", "a"),
     }
+
+
+@pytest.mark.parametrize(
+    "entry", [r'{"path": "1\ud800.png"}', r'{"path": "1.png", "label": "x\uDC00"}', r'{"path": "1.png", "n\ud800": "1"}']
+)
+def test_half_a_character_is_refused_with_its_line(entry: str) -> None:
+    data = b'{"path": "0.png", "note": "\\ud83d\\ude00"}\n' + entry.encode()  # the first has both halves of one
+    with pytest.raises(
+        InputError, match=r"^t.jsonl: cannot be read \(line 2 holds '\\u[0-9a-f]{4}', half a character\); correct it$"
+    ):
+        read_table("t.jsonl", data, "t.jsonl")
