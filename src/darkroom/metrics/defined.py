@@ -148,7 +148,7 @@ def function_of_defined(function: Callable[..., Any], arguments: Mapping[str, An
     task, need = _need(function.__name__, named) if function.__module__.startswith("torchmetrics.") else ("", None)
     if need is None:
         return gather(partial(function, **arguments))
-    each = gather(partial(function, **arguments, **({} if task == "binary" else {"average": "none"})))
+    each = gather(partial(function, **(arguments if task == "binary" else {**arguments, "average": "none"})))
     name, source = function.__name__, function.__module__
     return MeanOfDefined(each, _counts(task, named), need, name, source, weighted=named.get("average") == "weighted")
 

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 
 def with_every_class(sampled: NDArray[np.bool_], labels: NDArray[np.bool_], *, keep: int, seed: int) -> NDArray[np.bool_]:
-    """Return a draw in which every class has a unit, and `keep` units among the others, as far as it has enough.
+    """Return a draw in which every class of at least `keep + 1` units has one, and `keep` units among the others.
 
     A draw that has them already is returned as it is. Else units change sides one for one where that is possible, so that the
     draw keeps its size.
@@ -24,12 +24,12 @@ def with_every_class(sampled: NDArray[np.bool_], labels: NDArray[np.bool_], *, k
     order = np.random.default_rng(seed).permutation(len(labels))
     sampled = sampled.copy()
     for label in np.argsort(labels.sum(axis=0), kind="stable"):
+        if labels[:, label].sum() <= keep:
+            continue
         if not sampled[labels[:, label]].any():
             _swap(sampled, labels, order, int(label), into=True, here=1, there=keep)
-        while (~sampled[labels[:, label]]).sum() < keep and _swap(
-            sampled, labels, order, int(label), into=False, here=keep, there=1
-        ):
-            pass
+        for _ in range(keep - int((~sampled[labels[:, label]]).sum())):
+            _swap(sampled, labels, order, int(label), into=False, here=keep, there=1)
     return sampled
 
 
@@ -42,8 +42,8 @@ def _swap(
     into: bool,
     here: int,
     there: int,
-) -> bool:
-    """Move a unit of a class into the draw or out of it, and another one back; return whether there was one to move."""
+) -> None:
+    """Move a unit of a class into the draw or out of it, and another one back, if there are such."""
     moved = _spare(sampled != into, labels, order, there, labels[:, label])
     if moved is None:
         return

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +61,9 @@ def split_stratified(
         folds[train] = sampler.folds(train, params.folds)
         splits[folds == params.fold] = "val"
     elif not (splits == "val").any():
-        splits[sampler.sample(train, params.val_fraction, distinct, "split.val_fraction")] = "val"
+        # A class without a test image is refused, as it was, by what it lacks first.
+        tested = count_labels(pack.labels[splits == "test"], len(pack.classes)) > 0
+        splits[sampler.sample(train, params.val_fraction, distinct, "split.val_fraction", among=tested)] = "val"
     return splits, folds
 
 
@@ -91,10 +94,10 @@ class _Sampler:
         """Return the number of units of rows."""
         return len(np.unique(self.units[rows]))
 
-    def sample(self, rows: Rows, fraction: float, whole: int, key: str, *, keep: int = 1) -> Rows:
+    def sample(self, rows: Rows, fraction: float, whole: int, key: str, *, keep: int = 1, among: Any = True) -> Rows:
         """Return rows of about `fraction * whole` units; `key` of params.yaml is named in errors.
 
-        Every class has one of them, and `keep` others, if it has enough.
+        Every class `among` (K,) has one of them, and `keep` others, if it has enough.
         """
         drawn = np.isin(self.units[rows], self.units[self._drawn(rows, fraction, whole, key)])
         numbers, firsts, place = np.unique(self.units[rows], return_index=True, return_inverse=True)
@@ -103,7 +106,7 @@ class _Sampler:
             np.logical_or.at(classes, place, self.pack.labels[rows].astype(np.bool_))
         else:
             classes[place, self.pack.labels[rows]] = True
-        return rows[with_every_class(drawn[firsts], classes, keep=keep, seed=self.seed)[place]]
+        return rows[with_every_class(drawn[firsts], classes & among, keep=keep, seed=self.seed)[place]]
 
     def least_for(self, folds: int | None) -> int:
         """Return how many units of a class a division into folds, or into training and validation, needs."""

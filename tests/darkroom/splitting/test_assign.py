@@ -88,7 +88,7 @@ def test_what_is_tested_on_chooses_no_epoch(make_pack: Callable[..., Pack], make
             {"test_fraction": 0.5, "val_fraction": 0.499},
             "params.yaml: split.val_fraction: leaves 0 of 20 images, fewer than one for each of the 2 classes; lower it",
         ),
-        ([200, 3], {"test_fraction": 0.1}, "class 'class 1' has"),
+        ([200, 2], {"test_fraction": 0.1}, "class 'class 1' has"),
     ],
 )
 def test_too_few_images(
