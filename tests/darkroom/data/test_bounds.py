@@ -70,9 +70,14 @@ def exif_bomb() -> bytes:
         (gif(b"\x21\xfe" + (b"\xff" + bytes(255)) * 10_000 + b"\0"), "or 1 MiB of comments"),
         (gif(b"\x21\xff" + b"\1a" * 1_100_000 + b"\0"), "blocks or 1 MiB"),
         (tiff(*((tag, 1, 3_000_000, 0) for tag in range(40_000, 40_030))), "its tags name more bytes than it has"),
-        (tiff((34665, 4, 1, 300), behind=bytes(10) + exif_bomb()[8:]), "more than 10000 tags"),
+        (tiff((34665, 4, 1, len(tiff((34665, 4, 1, 0)))), behind=exif_bomb()[8:]), "more than 10000 tags"),
         (tiff((273, 4, 300_000, 200), behind=bytes(1_300_000)), "more than 250000 strips"),
         (saved(Image.new("RGB", (16_000, 2_100)), "WEBP", quality=1, method=0), "that are decoded of WEBP"),
+    ],
+    ids=[
+        *("jpeg of many scans", "jpeg of hundreds of scans", "jpeg of many segments", "png of many texts", "png of many parts"),
+        *("png of a large text", "png of a large profile", "gif of a large comment", "gif of many blocks"),
+        *("tiff of overlapping tags", "tiff of many tags", "tiff of many strips", "large webp"),
     ],
 )
 def test_refused_by_its_header(data: bytes, reason: str) -> None:
