@@ -93,6 +93,8 @@ def summary(dataset: dict[str, Any], directory: Path) -> str:
     """Return one line: images, classes, splits, size."""
     splits = ", ".join(f"{count} {split}" for split, count in dataset["counts"].items())
     skipped = f"; {len(dataset['skipped'])} skipped, see dataset.json" if dataset["skipped"] else ""
+    if dark := dataset["converted"].get("12_bits_in_16"):
+        skipped += f"; {dark} of 16 bits have no value above 4095 and are nearly black (download.channels: 1 keeps values)"
     size = sum(file.stat().st_size for file in directory.iterdir()) / 1e6
     return f"{dataset['count']} images of {len(dataset['classes'])} classes ({splits}), {size:.1f} MB{skipped}"
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from darkroom.data.bands import Bands, read_image
+from darkroom.data.decoding.bounds import MOST_PIXELS
 from darkroom.data.images import ImageError, decode
 
 MOST = 100_000_000
@@ -60,7 +61,7 @@ def exif_bomb() -> bytes:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (jpeg(30, 7000), "has too many scans for its size"),
+        (jpeg(110, 4000), "has too many scans for its size"),
         (jpeg(300, 16), "has too many scans for its size"),
         (b"\xff\xd8" + b"\xff\xe2\0\2" * 20_000 + jpeg(1, 16)[2:], "has more than 10000 segments"),
         (png(*[chunk(b"tEXt", b"a\0b")] * 110_000), "has more than 100000 chunks"),
@@ -70,9 +71,13 @@ def exif_bomb() -> bytes:
         (gif(b"\x21\xfe" + (b"\xff" + bytes(255)) * 10_000 + b"\0"), "or 1 MiB of comments"),
         (gif(b"\x21\xff" + b"\1a" * 1_100_000 + b"\0"), "blocks or 1 MiB"),
         (tiff(*((tag, 1, 3_000_000, 0) for tag in range(40_000, 40_030))), "its tags name more bytes than it has"),
-        (tiff((34665, 4, 1, 300), behind=bytes(10) + exif_bomb()[8:]), "more than 10000 tags"),
+        (tiff((34665, 4, 1, len(tiff((34665, 4, 1, 0)))), behind=exif_bomb()[8:]), "more than 10000 tags"),
         (tiff((273, 4, 300_000, 200), behind=bytes(1_300_000)), "more than 250000 strips"),
-        (saved(Image.new("RGB", (16_000, 2_100)), "WEBP", quality=1, method=0), "that are decoded of WEBP"),
+    ],
+    ids=[
+        *("jpeg of many scans", "jpeg of hundreds of scans", "jpeg of many segments", "png of many texts", "png of many parts"),
+        *("png of a large text", "png of a large profile", "gif of a large comment", "gif of many blocks"),
+        *("tiff of overlapping tags", "tiff of many tags", "tiff of many strips"),
     ],
 )
 def test_refused_by_its_header(data: bytes, reason: str) -> None:
@@ -82,6 +87,15 @@ def test_refused_by_its_header(data: bytes, reason: str) -> None:
             read_image(data, MOST, None, bands)
         assert reason in str(caught.value)
         assert time.process_time() - begun < 2
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_formats_whose_decoders_need_much_have_fewer_pixels(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(Image.new("RGB", (20, 11)), kind)
+    assert decode(data, MOST).image.shape == (11, 20, 3)
+    monkeypatch.setitem(MOST_PIXELS, kind, 200)
+    with pytest.raises(ImageError, match=f"has 20 x 11 pixels, more than the 200 that are decoded of {kind}"):
+        decode(data, MOST)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

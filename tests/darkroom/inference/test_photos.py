@@ -16,7 +16,9 @@ from darkroom.data.resizing import fit, resize
 from darkroom.inference.photos import PhotoReader, Photos, find_photos
 
 
-def test_folders_are_searched_and_files_taken_as_named(tmp_path: Path, image: Callable[..., bytes]) -> None:
+def test_folders_are_searched_and_files_taken_as_named(
+    tmp_path: Path, image: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in (
         "b/z.png",
         "b/a.JPG",
@@ -43,6 +45,24 @@ def test_folders_are_searched_and_files_taken_as_named(tmp_path: Path, image: Ca
         "b/link.png",
         "b/z.png",
     ]
+    assert capsys.readouterr().err == (
+        f"warning: {tmp_path}/b: 4 files ('dangling.png' is a broken link, 'fifo.png' is no regular file, 'loop' is a link to a folder, "
+        "'notes.txt' is no image by its ending .txt) are left out\n"
+    )
+
+
+def test_what_is_left_out_is_named(tmp_path: Path, image: Callable[..., bytes], capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.png").write_bytes(image())
+    (tmp_path / "deep").mkdir()
+    for name in ("deep/IMG.HEIC", *(f"{number:02}.txt" for number in range(11))):
+        (tmp_path / name).write_bytes(b"")
+    assert find_photos([tmp_path]) == [tmp_path / "a.png"]
+    said = capsys.readouterr().err
+    assert "12 files ('00.txt' is no image by its ending .txt, " in said
+    assert "and 2 more) are left out" in said
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(InputError, match=r"holds no image \(.*\), only 12 files \('00\.txt'"):
+        find_photos([tmp_path])
 
 
 def test_what_cannot_be_found_is_named(tmp_path: Path) -> None:

@@ -267,3 +267,40 @@ def test_files_of_other_bands_are_not_predicted() -> None:
     ):
         with pytest.raises(ImageError, match=message):
             reader(to_npy(other), 100)
+
+
+@pytest.mark.parametrize(
+    ("transform", "reason"),
+    [
+        (v2.RandomErasing(p=0.1, value="random"), "RandomErasing: draws numbers around 0"),
+        (v2.RandomApply([v2.RandomErasing(value="random")], p=0.01), "RandomErasing: draws numbers around 0"),
+        (v2.RandomErasing(value=0.5), "RandomErasing: value: 0.5 is no value of these images"),
+        (v2.Pad(3, fill=0.5), "Pad: fill: 0.5 is no value of these images"),
+        (v2.RandomErasing(value=-3.0), "RandomErasing: value: -3 is no value of these images"),
+        (v2.ToDtype(torch.float32, scale=True), "ToDtype returns a torch.float32"),
+    ],
+)
+def test_what_is_for_floating_point_images_is_refused(transform: Any, reason: str) -> None:
+    with pytest.raises(InputError, match=f"^params.yaml: train.augment: {reason}"):
+        check_suitable([transform], "train.augment", channels=3, dtype="uint8")
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        v2.RandomErasing(value=7),
+        v2.RandomErasing(value=[1, 2, 3]),
+        v2.Pad(3, fill=255),
+        v2.GaussianNoise(),
+        v2.RandomCrop(200),
+        v2.RandAugment(),
+        v2.RandomInvert(),
+        v2.Compose(
+            [v2.ToDtype(torch.float32, scale=True), v2.RandomErasing(value="random"), v2.ToDtype(torch.uint8, scale=True)]
+        ),
+    ],
+)
+def test_what_is_for_bytes_is_taken_and_draws_nothing(transform: Any) -> None:
+    state = torch.get_rng_state()
+    check_suitable([transform], "train.augment", channels=3, dtype="uint8")
+    assert torch.equal(torch.get_rng_state(), state)

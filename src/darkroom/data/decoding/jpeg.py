@@ -100,7 +100,7 @@ def read_jpeg(data: bytes, max_pixels: int, side: int | None) -> Jpeg | None:
     _check_bits(header)
     if kind not in COLOURS:
         return None
-    if header.scans and any(header.left.values()):
+    if any(header.left.values()):
         raise ImageError("is damaged (it ends before its last scan)")
     scale = _reduction(min(height, width), side)
     image = _decoded(data, COLOURS[kind], -(-height // scale), -(-width // scale))
@@ -174,20 +174,21 @@ def _read_header(data: bytes) -> _Header:
             header.progressive = code in (0xC2, 0xC6, 0xCA, 0xCE)
             for name, sampling in zip(content[6::3], content[7::3], strict=False):
                 header.sampling[name] = (sampling >> 4) * (sampling & 15)
-            header.left = dict.fromkeys([(name, each) for name in header.sampling for each in range(64)], 16)
         elif code == APP1 and content.startswith(EXIF_START):
             header.exif += content.removeprefix(EXIF_START)
         elif code == APP1 and content.startswith(XMP_START):
             header.xmp = content.removeprefix(XMP_START)
         elif code == SOS and header.sampling:
-            _add_scan(header, content)
             # Nothing follows one that has all.
-            if not header.progressive and content[0] == len(header.sampling):
+            if not header.progressive and content[:1] == bytes([len(header.sampling)]):
                 break
+            _add_scan(header, content)
     return header
 
 
 def _add_scan(header: _Header, content: bytes) -> None:
+    if not header.left:
+        header.left = dict.fromkeys([(name, each) for name in header.sampling for each in range(64)], 16)
     number = content[0] if content else 0
     names, ends = content[1 : 1 + 2 * number : 2], content[1 + 2 * number :]
     first, last, bits = (ends[0], min(ends[1], 63), ends[2] & 15) if header.progressive and len(ends) >= 3 else (0, 63, 0)
