@@ -88,7 +88,7 @@ def test_unknown_names(root: Path, name: str, message: str) -> None:
 
 def test_without_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(InputError, match="main: cannot be looked up, since this is not a Git repository"):
+    with pytest.raises(InputError, match=r"main: cannot be looked up \(not a Git repository\); run: git init "):
         open_revision(tmp_path, "main", ())
 
 
