@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+from contextlib import suppress
 from pathlib import Path
 
 # When a state was saved: after a step within an epoch, after an epoch and its validation, after the training.
@@ -17,11 +18,9 @@ def forget_finished(root: Path, run: Path) -> None:
         return  # of an earlier version, or none; old states are collected in time
     if not any(folder.glob(f"*-{FINISHED}-*.ckpt")):
         return
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return
+    # Another process may hold the lock, or have removed the folder.
+    with suppress(BlockingIOError, FileNotFoundError), (folder / "lock").open("a") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (folder / FINISHED_MARK).touch()
         for pattern in ("*.ckpt", f"[0-9]*{WEIGHTS_SUFFIX}", f"[0-9]*{KEPT_STATE_SUFFIX}"):  # a state without weights is damaged
             for file in folder.glob(pattern):

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,36 +42,58 @@ def locked(path: Path, name: str, *, patient: bool = True, of_workspace: bool = 
     RunError
         Naming the process that holds the lock.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        deadline = time.monotonic() + ORPHAN_SECONDS
-        waited = False
-        while not _try_lock(file):
-            holder = _read_holder(file)
-            unaware = of_workspace and missed_death_of_dvc(holder, name)
-            if not (patient and (unaware or is_orphan(holder))) or time.monotonic() > deadline:
-                raise RunError(_busy(holder, path))
-            # A process that has just locked the file has not written its name yet.
-            if holder and not waited:
-                warn(f"{paths.shown(path)}: waiting for {_who(holder)}, whose DVC was killed, to save its state and end")
-                if unaware:
-                    end(holder["pid"])
-            waited = waited or bool(holder)
-            time.sleep(0.2)
-        file.truncate(0)
-        about = {
-            "stage": name,
-            "pid": os.getpid(),
-            "parent": os.getppid(),
-            "by_dvc": "DVC_STAGE" in os.environ,
-            "host": socket.gethostname(),
-            "since": time.time(),
-        }
-        # Unbuffered: a failed write would be repeated when the file is closed, in an error that names no file.
-        with files.naming(path):
-            os.write(file.fileno(), json.dumps(about).encode())
-        yield
-        file.truncate(0)
+    is_held = False
+    while not is_held:
+        with _open(path) as file:
+            is_held = _acquired(file, path, name, patient=patient, of_workspace=of_workspace)
+            if is_held:
+                _write_holder(file, path, name)
+                yield
+                file.truncate(0)
+
+
+def _write_holder(file: IO[str], path: Path, name: str) -> None:
+    file.truncate(0)
+    about = {
+        "stage": name,
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "by_dvc": "DVC_STAGE" in os.environ,
+        "host": socket.gethostname(),
+        "since": time.time(),
+    }
+    # Unbuffered: a failed write would be repeated when the file is closed, in an error that names no file.
+    with files.naming(path):
+        os.write(file.fileno(), json.dumps(about).encode())
+
+
+def _open(path: Path) -> IO[str]:
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another process has just removed the folder
+            return path.open("a+", encoding="utf-8")
+
+
+def _acquired(file: IO[str], path: Path, name: str, *, patient: bool, of_workspace: bool) -> bool:
+    """Wait for the lock; return whether its file is still in its place: whoever held it may have removed it with its folder."""
+    deadline = time.monotonic() + ORPHAN_SECONDS
+    waited = False
+    while not _try_lock(file):
+        holder = _read_holder(file)
+        unaware = of_workspace and missed_death_of_dvc(holder, name)
+        if not (patient and (unaware or is_orphan(holder))) or time.monotonic() > deadline:
+            raise RunError(_busy(holder, path))
+        # A process that has just locked the file has not written its name yet.
+        if holder and not waited:
+            warn(f"{paths.shown(path)}: waiting for {_who(holder)}, whose DVC was killed, to save its state and end")
+            if unaware:
+                end(holder["pid"])
+        waited = waited or bool(holder)
+        time.sleep(0.2)
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _try_lock(file: IO[str]) -> bool:

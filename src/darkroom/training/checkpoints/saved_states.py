@@ -203,7 +203,7 @@ class StateStore:
             if number >= KEPT_TRAININGS or time.time() - last_use(folder) > KEPT_DAYS * 86400:
                 try:
                     with locked(folder / "lock", "train", patient=False):
-                        shutil.rmtree(folder)
+                        shutil.rmtree(folder, ignore_errors=True)  # another process may begin to train in it
                 except RunError:
                     continue  # another process is training it
 
@@ -231,5 +231,8 @@ def depends_on(
 
 
 def last_use(folder: Path) -> float:
-    """Return when the states of a training were last written."""
-    return folder.stat().st_mtime
+    """Return when the states of a training were last written; 0 if another process has just removed them."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0
