@@ -1,6 +1,6 @@
 """Stage download: read the images of params.yaml's source, check every one, and pack them into data/raw."""
 
-from darkroom.base import paths
+from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params
 from darkroom.sources.pack_writer import summary, write_pack
@@ -12,9 +12,12 @@ def main() -> None:
     """Run the stage."""
     with running("download") as stage:
         params = load_params(paths.PARAMS).download
-        with stage.replaced_dir(paths.RAW) as directory, read_source(params, directory) as listing:
-            dataset = write_pack(listing, directory, params)
-            line = summary(dataset, directory)
+        # Not in data/raw: by what code and settings the same images were read is no reason to train again.
+        with files.replaced_file(paths.DOWNLOAD_RECORD) as record, stage.replaced_dir(paths.RAW) as directory:
+            with read_source(params, directory) as listing:
+                dataset = write_pack(listing, directory, params)
+                line = summary(dataset, directory)
+            stage.record(record, {"data/raw": directory})
     print(f"download: {line}")
 
 

@@ -7,6 +7,7 @@ from darkroom.base.state_files import forget_finished
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.reporting.evaluation import write_evaluation
+from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 
 
@@ -33,6 +34,7 @@ def main() -> None:
                 lambda place: pack.shown(test_rows[place]),
                 params.evaluate,
             )
+            stage.record(directory / RECORD, {"metrics/evaluate": directory})
     print(*found.lines(), sep="\n")
 
 

@@ -5,6 +5,7 @@ from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params
 from darkroom.inference.inputs import predict_inputs
 from darkroom.reporting.predictions import write_all
+from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 
 
@@ -15,6 +16,7 @@ def main() -> None:
         predictions = predict_inputs([paths.ROOT / params.predict.input], paths.MODELS, params)
         with stage.replaced_dir(paths.PREDICTIONS) as directory:
             write_all(directory, predictions, params.predict.top_k)
+            stage.record(directory / RECORD, {"data/predictions": directory})
     print(f"predict: {len(predictions.paths)} images -> {paths.shown(paths.PREDICTIONS)}")
 
 

@@ -11,6 +11,7 @@ from darkroom.reporting.contents import Contents
 from darkroom.reporting.description import class_lines, write_description
 from darkroom.splitting.assign import Assignment, assign_splits
 from darkroom.splitting.split_writer import summary, write_split
+from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 
 
@@ -24,6 +25,7 @@ def main() -> None:
         with stage.replaced_dirs(paths.SPLIT_METRICS, paths.SPLIT) as (metrics, directory):
             split = write_split(directory, pack, assignment, params.split, params.base.seed)
             write_description(metrics, contents, pack.dataset, split)
+            stage.record(metrics / RECORD, {"metrics/split": metrics, "data/split": directory})
         for line in class_lines(contents):
             print(line)
         print(f"split: {summary(pack, assignment)}")

@@ -389,8 +389,11 @@ def test_damaged_results_are_found(finished: Finished, tmp_path: Path, damage: s
     [
         ("true", None),
         ("sed -i 's/devices: 1/devices: auto/' params.yaml", None),
-        ("sed -i 's/lr: 0.01/lr: 0.02/' params.yaml", "FAIL  params.yaml: train has changed since train ran; run 'dvc repro'"),
-        ("echo '# more' >> src/train.py", "FAIL  src/train.py: has changed since train ran; run 'dvc repro'"),
+        ("sed -i 's/lr: 0.01/lr: 0.02/' params.yaml", "FAIL  params.yaml: train.lr has changed since train ran; run 'dvc repro'"),
+        (
+            "echo '# more' >> src/train.py",
+            "FAIL  src/train.py: is not the code that train ran with (models/run.json); change it back, or run 'dvc repro'",
+        ),
         ("rm models/model.safetensors", "FAIL  models/model.safetensors: is missing; run 'dvc checkout'"),
         ("sed -i 's/0/1/' metrics/evaluate/metrics.json", "FAIL  metrics/evaluate: differs from the output of evaluate"),
         (

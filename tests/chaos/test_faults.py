@@ -23,7 +23,7 @@ from darkroom.sources.digits import list_digits
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("faults")]
 
 OUTS = {
-    "download": ["data/raw"],
+    "download": ["data/download.json", "data/raw"],
     "split": ["data/split", "metrics/split"],
     # The weights and their card are one unit only by the hash in the card.
     "train": ["models/checkpoints", "models/model.json", "models/model.safetensors", "models/run.json", "metrics/train"],

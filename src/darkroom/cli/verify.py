@@ -11,7 +11,8 @@ def main(arguments: list[str]) -> None:
     """Print what is not as it was recorded; the exit status is 1 if there is any."""
     parser = parser_of(
         "verify",
-        "It reads parameters, code, data, outputs and DVC's cache, and says for each mismatch how to fix it.",
+        "It compares parameters, code, data, outputs and DVC's cache with dvc.lock and with what every stage recorded of its "
+        "run, and says for each mismatch how to fix it. A line 'note' is no mismatch: what differs there may differ.",
         examples=["./darkroom verify", "./darkroom verify --all"],
         statuses={"0": "everything is as recorded", "1": "something is not"},
     )
@@ -21,9 +22,10 @@ def main(arguments: list[str]) -> None:
     from darkroom.health.verify import verify
 
     findings = list(dict.fromkeys(verify(paths.ROOT)))
-    wrong = [finding for finding in findings if not finding.right]
-    for finding in findings if everything else wrong:
-        print(f"{'ok  ' if finding.right else 'FAIL'}  {one_line(finding.what)}: {one_line(finding.text)}")
+    wrong = [finding for finding in findings if finding.mark == "FAIL"]
+    for finding in findings:
+        if everything or finding.mark != "ok":
+            print(f"{finding.mark:4}  {one_line(finding.what)}: {one_line(finding.text)}")
     count = f"{len(findings)} checked, {len(wrong)} mismatch" + ("" if len(wrong) == 1 else "es")
     print(f"verify: {count}" + ("" if wrong else ": everything is as recorded"))
     if wrong:

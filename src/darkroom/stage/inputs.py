@@ -29,7 +29,7 @@ def read_inputs(name: str) -> Inputs:
         for key, value in flatten(params.get(section), section)
     }
     for dependency in stage["deps"]:
-        filled = _filled(dependency, params)
+        filled = fill_in(dependency, params)
         path = paths.ROOT / filled
         # os.path.exists, since it accepts what is not a path at all, such as one that is too long.
         if "://" in filled or not os.path.exists(path):  # noqa: PTH110
@@ -40,7 +40,7 @@ def read_inputs(name: str) -> Inputs:
     return inputs
 
 
-def _filled(text: str, params: Any) -> str:
+def fill_in(text: str, params: Any) -> str:
     """Return a dependency such as `${download.folder}` with the value of the parameter, as DVC fills it in."""
     if not text.startswith("${"):
         return text

@@ -1,7 +1,7 @@
 """Running a stage: alone in its workspace, ended with its DVC, refused if its inputs changed or its result may not stay here."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from darkroom.stage.imported import may_have_been_read
 from darkroom.stage.inputs import Inputs, read_inputs
 from darkroom.stage.lock import locked
 from darkroom.stage.orphans import die_with_parent
+from darkroom.stage.record import record_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Stage:
         with ExitStack() as stack:
             yield [stack.enter_context(files.replaced_dir(path)) for path in folders]
             self.check()
+
+    def record(self, path: Path, outputs: Mapping[str, Path]) -> None:
+        """Write the record of the result: what it was made of, and the hashes of `outputs`, by the names that these will have."""
+        files.write_sealed_json(path, record_of(self.name, self.code, outputs))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from darkroom.base import files
 from darkroom.data.split_file import Split
 from darkroom.models.model_json import make_card
 from darkroom.models.saving import save_checkpoints, save_model
+from darkroom.stage.record import RECORD, hashes
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.log_files import read_files, write_files
 from darkroom.training.checkpoints.saved_states import StateStore
@@ -17,7 +18,7 @@ from darkroom.training.plan import Plan
 def publish(
     plan: Plan, best: KeepBest, split: Split, data_sha256: dict[str, str], store: StateStore, folders: tuple[Path, Path, Path]
 ) -> None:
-    """Write the best epoch's model, then the kept checkpoints, then the log with the metrics of the published weights.
+    """Write the best epoch's model, the kept checkpoints, the log with the metrics of the published weights, and the record.
 
     Parameters
     ----------
@@ -28,12 +29,11 @@ def publish(
     store
         With the log, and with what the result depends on.
     folders
-        For the model, the checkpoints and the metrics.
+        For the model, the checkpoints and the metrics; what is in the last one already is recorded as well.
     """
     models, checkpoints, metrics = folders
     card_of = partial(make_card, plan.params, plan.preprocessing, split.classes, data_sha256, task=split.task, about=plan.about)
     save_model(models, best.weights, card_of(best, soup=best.soup.epochs if best.soup else None))
-    files.write_json(models / "run.json", record(store.about, files.sha256(models / "model.safetensors"), store.folder.name))
     kept = best.checkpoints(plan.params.train.keep_best)
     states = {epoch: [store.verified(name) for name in names] for epoch, names in best.states.items()}
     save_checkpoints(checkpoints, ((best.load(each), card_of(each)) for each in kept), states)
@@ -41,3 +41,6 @@ def publish(
     write_files(metrics, read_files(store.log_dir))
     measured = {"epoch": best.epoch, **best.measured(metrics), **plan.model.size.model_dump(exclude={"trained"})}
     files.write_json(metrics / "published.json", {"published": measured})
+    about = record(store.about, files.sha256(models / "model.safetensors"), store.folder.name)
+    outputs = {"models/model.json": models / "model.json", "models/checkpoints": checkpoints, "metrics/train": metrics}
+    files.write_sealed_json(models / RECORD, {**about, "outputs": hashes(outputs)})
