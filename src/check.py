@@ -3,6 +3,7 @@
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params
+from darkroom.hardware.processes import check_processes, known_processes
 from darkroom.stage.runner import refuse_smoke_test, running, with_way_back
 
 # The same every time, so that no other stage runs again after it.
@@ -14,7 +15,9 @@ FOUND = (
 def main() -> None:
     """Run the stage."""
     with running("check") as stage, with_way_back():
-        refuse_smoke_test(load_params(paths.PARAMS))
+        params = load_params(paths.PARAMS)
+        refuse_smoke_test(params)
+        check_processes(params, known_processes(params.hardware))
         stage.check()
         files.write_text(paths.CHECKED, FOUND)
 

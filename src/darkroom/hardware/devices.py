@@ -7,6 +7,7 @@ import torch
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import HardwareParams, Params
+from darkroom.hardware.processes import known_processes
 
 AVAILABLE: dict[str, Callable[[], bool]] = {
     "cpu": lambda: True,
@@ -55,9 +56,9 @@ def choose_device(hardware: HardwareParams) -> torch.device:
 def check_precision(precision: str, hardware: HardwareParams, key: str = "train.precision") -> None:
     """Refuse a precision that the device does not support, rather than silently use another one; `key` is named in errors."""
     device = choose_device(hardware).type
-    if precision == "auto" and _num_devices(hardware) > 1:
+    if precision == "auto" and num_processes(hardware) > 1:
         raise InputError(
-            f"params.yaml: {key}: auto is measured on one device, but {_num_devices(hardware)} are used; "
+            f"params.yaml: {key}: auto is measured on one device, but {num_processes(hardware)} are used; "
             "run it with hardware.devices=1, and set the precision that it reports"
         )
     unfit = (
@@ -69,40 +70,12 @@ def check_precision(precision: str, hardware: HardwareParams, key: str = "train.
         raise InputError(f"params.yaml: {key}: is {precision}, which {device} does not support here; set 32-true or bf16-mixed")
 
 
-def check_processes(params: Params) -> None:
-    """Refuse processes that share the batches unless `train`, which is recorded, says how many there are, and how they share.
-
-    Each process normalises by the statistics of its own images and drops its own units, and adds up gradients in an order of
-    its own (docs/decisions/0027).
-
-    Raises
-    ------
-    InputError
-        Naming the key of hardware, and the one that records it.
-    """
-    train, hardware = params.train, params.hardware
-    number = _num_devices(hardware)
-    key = "hardware.num_nodes" if hardware.num_nodes > 1 else "hardware.devices"
-    if number != train.processes:
-        raise InputError(
-            f"params.yaml: {key}: lets {number} process(es) share each batch, which changes the result, but train.processes, "
-            f"which is recorded, is {train.processes}; make them equal"
-        )
-    # Their variants differ in how processes are started and wait for each other, not in what they add up.
-    same = hardware.strategy in ("auto", "single_device") or hardware.strategy.startswith("ddp")
-    strategy = "ddp" if same else hardware.strategy
-    if strategy != train.strategy:
-        raise InputError(
-            f"params.yaml: hardware.strategy: is {hardware.strategy}, which changes the result, but train.strategy, which is "
-            f"recorded, is {train.strategy}; make them equal"
-        )
-
-
-def _num_devices(hardware: HardwareParams) -> int:
-    of_machine = len(hardware.devices) if isinstance(hardware.devices, list) else hardware.devices
-    if of_machine == "auto":
-        of_machine = torch.cuda.device_count() if choose_device(hardware).type == "cuda" else 1
-    return of_machine * hardware.num_nodes
+def num_processes(hardware: HardwareParams) -> int:
+    """Return the number of processes that train together, one a device."""
+    number = known_processes(hardware)
+    if number is None:
+        number = (torch.cuda.device_count() if choose_device(hardware).type == "cuda" else 1) * hardware.num_nodes
+    return number
 
 
 def is_fast_at_bf16(device: torch.device) -> bool:
