@@ -8,6 +8,7 @@ from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.nested import read_stages
 from darkroom.base.params_file import load_params, read_yaml
+from darkroom.hardware.processes import check_processes, known_processes
 from darkroom.precheck.dependencies import check_dependencies, check_files
 from darkroom.precheck.names import check_names
 from darkroom.precheck.revisions import check_revisions
@@ -31,6 +32,7 @@ def main() -> None:
         check_source_keys(params.download, paths.ROOT / "dvc.lock")
         check_revisions(params.train)
         check_names(params)
+        check_processes(params, known_processes(params.hardware))
         stage.check()
         files.write_text(paths.CHECKED, FOUND)
 

@@ -38,7 +38,7 @@ def test_every_machine_comes_to_the_same_bits(clone: Clone) -> None:
         clone.edit({"num_workers: auto": "num_workers: 2"} if name == "two readers" else {})
         assert results_of(clone, machine) == expected, name
     run = json.loads((clone.path / "models/run.json").read_text(encoding="utf-8"))
-    assert run["machine"]["device"] in ("cpu", *run["machine"].values())
+    assert run["machine"]["device"]
     assert run["params"]["train"]["threads"] == 3
 
 

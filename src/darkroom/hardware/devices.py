@@ -7,6 +7,7 @@ import torch
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import HardwareParams, Params
+from darkroom.hardware.processes import known_processes
 
 AVAILABLE: dict[str, Callable[[], bool]] = {
     "cpu": lambda: True,
@@ -55,9 +56,9 @@ def choose_device(hardware: HardwareParams) -> torch.device:
 def check_precision(precision: str, hardware: HardwareParams, key: str = "train.precision") -> None:
     """Refuse a precision that the device does not support, rather than silently use another one; `key` is named in errors."""
     device = choose_device(hardware).type
-    if precision == "auto" and num_devices(hardware) > 1:
+    if precision == "auto" and num_processes(hardware) > 1:
         raise InputError(
-            f"params.yaml: {key}: auto is measured on one device, but {num_devices(hardware)} are used; "
+            f"params.yaml: {key}: auto is measured on one device, but {num_processes(hardware)} are used; "
             "run it with hardware.devices=1, and set the precision that it reports"
         )
     unfit = (
@@ -69,32 +70,12 @@ def check_precision(precision: str, hardware: HardwareParams, key: str = "train.
         raise InputError(f"params.yaml: {key}: is {precision}, which {device} does not support here; set 32-true or bf16-mixed")
 
 
-def check_processes(params: Params) -> None:
-    """Refuse processes that share the batches unless `train.processes`, which is recorded, says how many there are.
-
-    Each process normalises by the statistics of its own images and drops its own units, and adds up gradients in an order of
-    its own (docs/decisions/0027).
-
-    Raises
-    ------
-    InputError
-        Naming the key of hardware, and the one that records it.
-    """
-    number = num_devices(params.hardware)
-    key = "hardware.num_nodes" if params.hardware.num_nodes > 1 else "hardware.devices"
-    if number != params.train.processes:
-        raise InputError(
-            f"params.yaml: {key}: lets {number} process(es) share each batch, which changes the result, but train.processes, "
-            f"which is recorded, is {params.train.processes}; make them equal"
-        )
-
-
-def num_devices(hardware: HardwareParams) -> int:
-    """Return the number of devices, which is that of processes, on all machines."""
-    of_machine = len(hardware.devices) if isinstance(hardware.devices, list) else hardware.devices
-    if of_machine == "auto":
-        of_machine = torch.cuda.device_count() if choose_device(hardware).type == "cuda" else 1
-    return of_machine * hardware.num_nodes
+def num_processes(hardware: HardwareParams) -> int:
+    """Return the number of processes that train together, one a device."""
+    number = known_processes(hardware)
+    if number is None:
+        number = (torch.cuda.device_count() if choose_device(hardware).type == "cuda" else 1) * hardware.num_nodes
+    return number
 
 
 def is_fast_at_bf16(device: torch.device) -> bool:

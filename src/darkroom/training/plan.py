@@ -11,6 +11,7 @@ from darkroom.base.params import Network, Params
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.hardware import devices
+from darkroom.hardware.processes import check_processes
 from darkroom.input.dataset import ImageDataset
 from darkroom.input.preprocess import ImageReader, build_preprocess
 from darkroom.input.training_images import build_training_images
@@ -144,7 +145,7 @@ def make_plan(
 def _check_machine(params: Params) -> None:
     """Refuse what this machine, Lightning or the loggers cannot do."""
     devices.check_accelerator(params.hardware)
-    devices.check_processes(params)
+    check_processes(params, devices.num_processes(params.hardware))
     devices.check_precision(params.train.precision, params.hardware)
     check_trainer_arguments(params)
     check_loggers(params)

@@ -15,7 +15,7 @@ from pytorch_lightning.strategies import StrategyRegistry
 
 from darkroom.base.errors import InputError, described, listed, nearest
 from darkroom.base.params import HardwareParams, Params
-from darkroom.hardware.devices import choose_device, num_devices, stop_looking_for_gpus
+from darkroom.hardware.devices import choose_device, num_processes, stop_looking_for_gpus
 from darkroom.stage.launcher import launched
 from darkroom.training.checkpoints.resume import State, StateInMemory
 from darkroom.training.observing.observers import Observers
@@ -116,7 +116,7 @@ def _wrong_strategy(name: str) -> str:
 
 def _check_launch(hardware: HardwareParams) -> None:
     """Refuse processes that do not fit the devices: each would train alone and write to the same files, or wait for others."""
-    launch, wanted = launched(), num_devices(hardware)
+    launch, wanted = launched(), num_processes(hardware)
     if launch is None:
         if hardware.num_nodes > 1 and "MASTER_ADDR" not in os.environ:
             raise InputError(

@@ -11,7 +11,8 @@ import torch
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.experiments.leases import lease_gpus
-from darkroom.hardware.devices import check_accelerator, check_precision, check_processes, idle_cores, machine, use_threads
+from darkroom.hardware.devices import check_accelerator, check_precision, idle_cores, machine, num_processes, use_threads
+from darkroom.hardware.processes import check_processes
 
 
 def test_named_gpus_are_counted(make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +52,10 @@ def test_parallel_runs_take_any_free_gpu(make_params: Callable[..., Params], tmp
         pass
 
 
+def check(params: Params) -> None:
+    check_processes(params, num_processes(params.hardware))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -64,7 +69,7 @@ def test_processes_that_train_does_not_record_are_refused(
     make_params: Callable[..., Params], changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=f"params.yaml: {message}"):
-        check_processes(make_params({"hardware.accelerator": "cpu", **changes}))
+        check(make_params({"hardware.accelerator": "cpu", **changes}))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +82,7 @@ def test_processes_that_train_does_not_record_are_refused(
     ],
 )
 def test_recorded_processes_train(make_params: Callable[..., Params], changes: dict[str, Any]) -> None:
-    check_processes(make_params({"hardware.accelerator": "cpu", **changes}))
+    check(make_params({"hardware.accelerator": "cpu", **changes}))
 
 
 def test_the_number_of_threads_is_not_that_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
