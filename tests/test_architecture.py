@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from darkroom.base.params_file import read_yaml
+from darkroom.stage.declared import UNRECORDED
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
@@ -103,7 +104,8 @@ def layer_faults(path: Path, source: str | None = None) -> list[str]:
 
 def missing_deps(stage: str, deps: list[str]) -> list[str]:
     files, _ = reached(SRC / f"{stage}.py")
-    relative = [file.relative_to(ROOT).as_posix() for file in files if file.name != "__init__.py"]
+    packages = {parent / "__init__.py" for file in files for parent in file.parents if parent.is_relative_to(SRC / "darkroom")}
+    relative = {file.relative_to(ROOT).as_posix() for file in files | packages if file.exists()} - set(UNRECORDED)
     return sorted(file for file in relative if not any(file == dep or file.startswith(dep + "/") for dep in deps))
 
 
@@ -123,6 +125,13 @@ def test_an_import_upwards_is_seen() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_module_a_stage_reaches_is_a_dependency(stage: str) -> None:
     assert missing_deps(stage, STAGES[stage]["deps"]) == []
+
+
+@pytest.mark.parametrize("name", [name for name in UNRECORDED if name.endswith(".py")])
+def test_code_that_a_stage_reads_without_depending_on_it_is_a_docstring(name: str) -> None:
+    (statement,) = ast.parse((ROOT / name).read_text(encoding="utf-8")).body
+    assert isinstance(statement, ast.Expr)
+    assert isinstance(statement.value, ast.Constant)
 
 
 # Lines of first-party code that a stage depends on and never reaches: an edit there repeats it needlessly. They may only fall;

@@ -95,7 +95,7 @@ class Declared:
         named = []
         for key, value in self._params:
             if "/" in value and not key.startswith(WRITTEN_BY_LOGGERS):
-                place = os.path.normpath(os.path.join(self.root, os.path.expanduser(value.removeprefix("file://"))))  # noqa: PTH111, PTH118
+                place = _joined(self.root, value)
                 named += [] if _within(self.root, place) else [place]
         return any(_within(each, place) or _within(each, os.path.realpath(place)) for each in found for place in named)
 
@@ -110,7 +110,11 @@ class Declared:
         link = f" (through a link, {target})" if target != shown else ""
         if paths.is_left_behind(Path(target)):
             return f"{shown}: {self.name} reads it{link}, but DVC ignores files of this name; rename it"
-        add = f"add '- {_suggested(target)}' to stages.{self.name}.deps in dvc.yaml"
+        # A folder that a parameter names, such as a model's, is added as a whole.
+        named = [place for _, value in self._params if "\0" not in value and _within(real, place := _joined(self.root, value))]
+        folders = [place for place in named if os.path.isdir(place) and not _within(self.root, place)]  # noqa: PTH112
+        suggested = paths.shown(Path(folders[0])) if folders else _suggested(target)
+        add = f"add '- {suggested}' to stages.{self.name}.deps in dvc.yaml"
         return f"{shown}: {self.name} reads it{link}, but does not depend on it, so a change would go unnoticed; {add}"
 
 
@@ -133,6 +137,10 @@ def _suggested(target: str) -> str:
     while (paths.ROOT / package.parent / "__init__.py").is_file() and package.parent != Path("src/darkroom"):
         package = package.parent
     return package.as_posix()
+
+
+def _joined(root: str, value: str) -> str:
+    return os.path.normpath(os.path.join(root, os.path.expanduser(value.removeprefix("file://"))))  # noqa: PTH111, PTH118
 
 
 def _within(path: str, place: str) -> bool:

@@ -158,6 +158,8 @@ def test_a_file_elsewhere_that_a_parameter_names_is_pinned_or_a_dependency(run: 
     for name in (str(outside), str(outside.parent), "../outside/a.json"):
         (repository / "params.yaml").write_text(f"split: {{folder: data/photos, table: {name}, sha256: null}}\n")
         assert f"error: {outside}: split reads it" in run(body).stderr
+    (repository / "params.yaml").write_text("split: {folder: data/photos, table: other}\n")
+    assert "add '- other' to stages.split.deps" in run("open('other/a.json').close()").stderr  # a model's folder, as a whole
     digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
     (repository / "params.yaml").write_text(f"split: {{folder: data/photos, table: {outside}, sha256: {digest}}}\n")
     assert run(body).returncode == 0
