@@ -53,9 +53,7 @@ class Images(NamedTuple):
 def evaluate_model(
     model: Path | OpenModel, params: Params, pack: Pack, split: Split, names: Sequence[str] = ("val", "test")
 ) -> Evaluation:
-    """Measure a model on splits of the data that it was trained with, as `evaluate` of params.yaml says.
-
-    `model` is its folder, or a function that opens it.
+    """Measure a model, a folder or what opens one, on splits of its own data, as `evaluate` of params.yaml says.
 
     Raises
     ------
