@@ -20,7 +20,7 @@ ROOMS: dict[str, set[str]] = {
     "stage": set(),
     "data": set(),
     "hardware": set(),
-    "precheck": set(),
+    "precheck": {"repository"},
     "sources": {"data"},
     "splitting": {"data"},
     "models": {"data"},

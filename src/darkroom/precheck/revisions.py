@@ -4,8 +4,8 @@ import os
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError, nearest
-from darkroom.base.git import git
 from darkroom.base.params import TrainParams
+from darkroom.repository.git import experiments, git
 
 LISTED_BY = "'git log --all --oneline' and 'dvc exp list -A' list all"
 
@@ -18,8 +18,8 @@ def check_revisions(train: TrainParams) -> None:
     InputError
         Naming the key and the nearest name.
     """
-    named = {"init_from": train.init_from, "resume_from": train.resume_from}
-    for key, name in {**named, "teacher.model": train.teacher and train.teacher.model}.items():
+    teacher = train.teacher.model if train.teacher else None
+    for key, name in {"init_from": train.init_from, "resume_from": train.resume_from, "teacher.model": teacher}.items():
         # These accept what is not a path at all, such as one that is too long or of an unknown user.
         if name is not None and not os.path.exists(paths.ROOT / os.path.expanduser(name)):  # noqa: PTH110, PTH111
             _check(f"params.yaml: train.{key}", name)
@@ -33,9 +33,8 @@ def _check(where: str, name: str) -> None:
         return  # not a repository of Git, which other checks are about
     if git(repository, "rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}").returncode == 0:
         return
-    refs = git(repository, "for-each-ref", "--format=%(refname)").stdout.splitlines()
-    # refs/heads/main, refs/tags/v1, refs/exps/0b/1f…/name
-    known = ["HEAD", *(ref.split("/", 4 if ref.startswith("refs/exps/") else 2)[-1] for ref in refs)]
+    refs = git(repository, "for-each-ref", "--format=%(refname)", "refs/heads", "refs/tags").stdout.splitlines()
+    known = ["HEAD", *(ref.split("/", 2)[-1] for ref in refs), *(experiment.name for experiment in experiments(repository))]
     if commit not in known:
         shown = name if len(name) <= 200 else f"{name[:200]}…"
         hint = nearest(commit, known, LISTED_BY)
