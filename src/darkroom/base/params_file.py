@@ -20,6 +20,7 @@ from darkroom.base import renamed
 from darkroom.base.errors import InputError, listed, nearest, warn
 from darkroom.base.params import PATTERNS, Params
 from darkroom.base.params_checks import check_combinations
+from darkroom.base.secrets import refuse_secrets
 
 # The beginning of a message that already names its key.
 NAMES_KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)+:")
@@ -141,6 +142,7 @@ def check_params(content: Any, name: str = "params.yaml") -> Params:
     if not isinstance(content, dict):
         raise InputError(f"{name}: is not a mapping of sections; restore it with 'git checkout HEAD -- params.yaml'")
     _refuse_old_keys(content, name)
+    refuse_secrets(content, name)
     try:
         params = Params.model_validate(content)
         json.dumps(params.model_dump(by_alias=True), ensure_ascii=False).encode()

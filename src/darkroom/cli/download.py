@@ -27,11 +27,13 @@ def main(arguments: list[str]) -> None:
 
     from darkroom.base import paths
     from darkroom.base.params_file import load_sections
+    from darkroom.base.secrets import refuse_secrets
     from darkroom.experiments.presets import override_text
     from darkroom.sources.fetch import checksum, shown_archive
 
     params = load_sections(paths.PARAMS, "download").download
     if archive:
+        refuse_secrets(archive, "--checksum", "download.archive")
         # Paths on the command line are relative to the current folder, those in params.yaml to the repository.
         where = str(Path(archive).resolve()) if Path(archive).exists() else archive
         params = params.model_copy(update={"archive": where})

@@ -207,7 +207,7 @@ def test_half_a_character_is_refused(make_params: Callable[..., Params]) -> None
 
 
 def test_a_number_that_python_does_not_write(content: dict[str, Any]) -> None:
-    content["train"]["epochs"] = 16**5000
+    content["train"]["model"]["kwargs"] = {"width": 16**5000}
     with pytest.raises(InputError, match=r"params\.yaml: contains a number of thousands of digits; lower it"):
         check_params(content)
 
