@@ -30,7 +30,11 @@ class Entry(NamedTuple):
     def read(cls, name: str, stage: Mapping[str, Any]) -> "Entry":
         """Take what dvc.lock has of a stage."""
         deps, outs = ({item["path"]: {"md5": item["md5"], **item} for item in stage.get(kind, [])} for kind in ("deps", "outs"))
-        return cls(name, stage["cmd"], dict(stage.get("params", {}).get("params.yaml", {})), deps, outs)
+        params = dict(stage.get("params", {}).get("params.yaml", {}))
+        hashes = [item["md5"] for item in (*deps.values(), *outs.values())]
+        if not all(isinstance(text, str) for text in (name, stage["cmd"], *deps, *outs, *params, *hashes)):
+            raise TypeError("a name or a hash in it is no text")
+        return cls(name, stage["cmd"], params, deps, outs)
 
 
 class Measured(NamedTuple):
