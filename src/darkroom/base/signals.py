@@ -1,5 +1,6 @@
 """Signals that ask a command to end."""
 
+import atexit
 import multiprocessing
 import signal
 import threading
@@ -73,4 +74,6 @@ def end_waiting(number: int, message: str) -> None:
             raise Interrupted(number, message)
 
     signal.signal(signal.SIGALRM, look)
+    # At its end Python gives signals back to the system, for which an alarm is the end of the process.
+    atexit.register(signal.signal, signal.SIGALRM, signal.SIG_IGN)
     signal.setitimer(signal.ITIMER_REAL, LOOKED_AT, LOOKED_AT)

@@ -12,13 +12,15 @@ from darkroom.stage.observed import Observation
 
 # What belongs to Git, DVC and this project's own records, what loggers keep, and the environment.
 UNRECORDED = (
-    *(".git", ".gitignore", ".gitattributes", ".gitmodules", ".dvc", ".dvcignore", "dvc.lock", "dvc.yaml", "params.yaml"),
+    *(".git", ".dvc", "dvc.lock", "dvc.yaml", "params.yaml"),
     *(".resume", "logs", "search", "runs", "mlruns", "wandb", ".venv", "venv"),
     # Docstrings, which a test holds.
     *("src/darkroom/__init__.py", "src/plugins/__init__.py"),
     # What a training says about itself: evaluate sees in it that its saved states are finished.
     "models/run.json",
 )
+# Read by Git and DVC in any folder.
+LISTS_OF_GIT = (".gitignore", ".gitattributes", ".gitmodules", ".dvcignore")
 # Loggers read back what they wrote, wherever a parameter lets them write.
 WRITTEN_BY_LOGGERS = "train.loggers"
 
@@ -88,7 +90,7 @@ class Declared:
         temporary = os.path.realpath(os.environ.get("TMPDIR", "/tmp"))
         if _within(temporary, self.root) and temporary != self.root:
             kept.append(temporary)
-        return any(_within(path, each) for each in kept)
+        return os.path.basename(path) in LISTS_OF_GIT or any(_within(path, each) for each in kept)  # noqa: PTH119
 
     def _is_named(self, *found: str) -> bool:
         """Return whether a file outside of the repository is reached by a parameter; others belong to the environment."""

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,21 +20,14 @@ from darkroom.stage.inputs import Inputs, fill_in
 RECORD = "run.json"
 # In each of these folders one file has the hashes of the others, and of its own content.
 SEALS = {"data/raw": "dataset.json", "data/split": "split.json", "models/checkpoints": "index.json"}
-# Libraries that numbers and pixels depend on, by the module that they are imported as.
+# Libraries that pixels and numbers depend on, by stage; not by what is imported, which differs with the way to start a stage.
+PIXELS = ("numpy", "pillow", "simplejpeg", "imagecodecs")
+NUMBERS = ("torch", "torchvision", "timm", "transformers", "torchmetrics", "scikit-learn", "albumentations")
 LIBRARIES = {
-    "numpy": "numpy",
-    "pillow": "PIL",
-    "imagecodecs": "imagecodecs",
-    "opencv-python-headless": "cv2",
-    "albumentations": "albumentations",
-    "scikit-learn": "sklearn",
-    "torch": "torch",
-    "torchvision": "torchvision",
-    "timm": "timm",
-    "transformers": "transformers",
-    "torchmetrics": "torchmetrics",
-    "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
+    "download": PIXELS,
+    "split": ("numpy", "scikit-learn"),
+    "evaluate": (*PIXELS, *NUMBERS, "onnxruntime", "openvino"),
+    "predict": (*PIXELS, *NUMBERS, "onnxruntime", "openvino"),
 }
 
 
@@ -59,7 +51,7 @@ def record_of(name: str, code: Inputs, outputs: Mapping[str, Path]) -> dict[str,
         "inputs": {each: found for each in inputs if (found := digest(paths.ROOT, each)) is not None},
         "outputs": hashes(outputs),
         "code": dict(sorted(code.items())),
-        "packages": {each: number for each, module in LIBRARIES.items() if module in sys.modules and (number := _version(each))},
+        "packages": {each: number for each in sorted(LIBRARIES[name]) if (number := _version(each))},
         "python": platform.python_version(),
     }
 
