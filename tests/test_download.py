@@ -68,4 +68,4 @@ def test_digits_then_a_mistake_then_an_archive(checkout: Path) -> None:
     assert result.returncode == 2
     assert said(result)[0].startswith("error: set.zip: is not a .zip or .tar.* archive, or is damaged (")
     assert {path.name: path.read_bytes() for path in (checkout / "data" / "raw").iterdir()} == before
-    assert [path.name for path in (checkout / "data").iterdir()] == ["raw"]
+    assert sorted(path.name for path in (checkout / "data").iterdir()) == ["download.json", "raw"]

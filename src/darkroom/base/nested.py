@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import read_yaml
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -33,6 +32,8 @@ def read_stages(path: Path) -> dict[str, dict[str, Any]]:
     InputError
         If it is another file, or damaged.
     """
+    from darkroom.base.params_file import read_yaml  # here, since doctor runs without the packages that it needs
+
     content = read_yaml(path)
     stages = content.get("stages") if isinstance(content, dict) else None
     if not isinstance(stages, dict) or not stages or not all(map(_is_stage, stages.values())):

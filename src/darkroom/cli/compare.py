@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> None:
         hint = nearest(
             chosen.what,
             COMPARISONS,
-            f"did you mean './darkroom compare data {shlex.quote(chosen.what)}'?",
+            f"to compare the data of a revision, run: ./darkroom compare data {shlex.quote(chosen.what)}",
             "'./darkroom compare {} HEAD'",
         )
         raise InputError(f"{chosen.what}: cannot be compared; {hint}")

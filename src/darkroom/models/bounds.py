@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.nn.modules import module
+from torch.nn.parameter import is_lazy
 
 # Beyond the weights: of networks that replace layers while they are built, and of what is computed rather than stored.
 FACTOR = 4
@@ -36,7 +37,7 @@ def no_larger_than(weights: Mapping[str, Tensor]) -> Iterator[None]:
             raise RuntimeError(f"the network is far larger than its weights: more than {limits[kind]} {kind}")
 
     def tensor(_module: nn.Module, _name: str, value: Tensor | None) -> None:
-        if value is not None:
+        if value is not None and not is_lazy(value):
             count("tensors", 1)
             count("values", value.numel())
 

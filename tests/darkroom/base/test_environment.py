@@ -107,4 +107,4 @@ def test_every_stage_and_command_that_computes_asks() -> None:
     assert "TIMM_FUSED_ATTN" not in told
     for name in ("evaluate", "predict"):
         text = (SRC / "darkroom" / "cli" / f"{name}.py").read_text(encoding="utf-8")
-        assert text.index("    ignore_variables()\n") < text.index("load_params(")
+        assert text.index("    ignore_variables()\n") < text.index("load_sections(")

@@ -65,7 +65,7 @@ def test_an_old_key_in_a_preset(content: dict[str, Any]) -> None:
         set_arguments(content, {"mine": {"evaluate": {"engine": "torch"}}})
     rename_back(content, "evaluate.engine")
     with pytest.raises(InputError, match=r"^params\.yaml: evaluate\.engine: is now called"):
-        set_arguments(content, {"mine": {"train": {"lr": 0.1}}})
+        set_arguments(content, {"mine": {"evaluate": {"batch_size": 8}}})
 
 
 def test_an_old_key_of_a_setting() -> None:

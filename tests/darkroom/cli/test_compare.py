@@ -198,7 +198,10 @@ def test_mistakes(clone: Clone, arguments: str, message: str) -> None:
     ("arguments", "message"),
     [
         (["dta", "HEAD"], "error: dta: cannot be compared; did you mean './darkroom compare data HEAD'?\n"),
-        (["HEAD~1"], "error: HEAD~1: cannot be compared; did you mean './darkroom compare data HEAD~1'?\n"),
+        (
+            ["HEAD~1"],
+            "error: HEAD~1: cannot be compared; to compare the data of a revision, run: ./darkroom compare data 'HEAD~1'\n",
+        ),
         (["data"], "error: REV: is missing; './darkroom compare data HEAD' compares HEAD with the workspace\n"),
     ],
 )

@@ -31,9 +31,10 @@ def test_every_preset_says_source_result_cost_and_command(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_dvc_makes_of_the_arguments_what_the_preset_says(name: str, content: dict[str, Any], tmp_path: Path) -> None:
+def test_dvc_makes_of_the_arguments_what_the_preset_says(name: str, tmp_path: Path) -> None:
     from dvc.utils.hydra import apply_overrides
 
+    content = read_yaml(paths.PARAMS)
     overlay = read_preset(paths.PRESETS, name)
     words = set_arguments(content, {name: overlay})
     # Through a real shell, unquoted, as people type it.

@@ -64,7 +64,7 @@ def test_an_experiment_is_the_workspace_with_other_parameters(
 ) -> None:
     (repository / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text() + "# a change that is not committed\n")
     before = everything(repository)
-    slot, snapshot = opened(lr=3e-5, optimizer={"_target_": "torch.optim.SGD"})
+    slot, snapshot = opened(lr=3e-5, optimizer={"_target_": "torch.optim.SGD"}, threads=2)
     (slot.folder / "metrics" / "train").mkdir(parents=True)
     (slot.folder / "metrics" / "train" / "published.json").write_text("{}")
     commit = slot.save(snapshot, "mine-0000", "a message")
