@@ -343,7 +343,7 @@ def test_forked_stages_make_the_bits_of_their_own_processes(clone: Clone, forked
             "name: small_cnn",
             "name: smal_cnn",
             "train",
-            "train.model.name: builtin has no network 'smal_cnn'; did you mean small_cnn or small_",
+            "train.model.name: builtin has no network 'smal_cnn'; did you mean 'small_cnn'?",
         ),
         ("torch.optim.AdamW", "torch.optim.AdamX", "train", "train.optimizer._target_: torch.optim has no AdamX; did you mean"),
         (

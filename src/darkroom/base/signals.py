@@ -1,6 +1,5 @@
 """Signals that ask a command to end."""
 
-import atexit
 import multiprocessing
 import signal
 import threading
@@ -62,18 +61,20 @@ def waiting() -> Iterator[None]:
         _waiting_since.pop()
 
 
-def end_waiting(number: int, message: str) -> None:
-    """Raise Interrupted in the main thread as soon as it waits for images for a second; until then it works on.
+def end_waiting(number: int) -> None:
+    """Send a signal once more as soon as the main thread waits for images for a second, which is when its handler has to end it.
 
-    So a training ends after its step if that goes on, and at once if images take long to decode.
+    So a training ends after its step if that goes on, and at once if images take long to decode. Once another handler is in its
+    place, as at the end of the training, nothing is sent.
     """
+    handler, main = signal.getsignal(number), threading.main_thread().ident
+    assert main is not None
 
-    def look(*_: object) -> None:
-        if _waiting_since and time.monotonic() - _waiting_since[-1] > MOST_WAITED:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            raise Interrupted(number, message)
+    def watch() -> None:
+        while signal.getsignal(number) == handler:
+            if _waiting_since and time.monotonic() - _waiting_since[-1] > MOST_WAITED:
+                signal.pthread_kill(main, number)
+                return
+            time.sleep(LOOKED_AT)
 
-    signal.signal(signal.SIGALRM, look)
-    # At its end Python gives signals back to the system, for which an alarm is the end of the process.
-    atexit.register(signal.signal, signal.SIGALRM, signal.SIG_IGN)
-    signal.setitimer(signal.ITIMER_REAL, LOOKED_AT, LOOKED_AT)
+    threading.Thread(target=watch, daemon=True).start()

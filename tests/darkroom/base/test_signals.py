@@ -15,11 +15,9 @@ from darkroom.base.signals import end_waiting, interrupt, interruptible, waiting
 
 @pytest.fixture
 def _handlers() -> Iterator[None]:
-    old = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGALRM)}
+    old = signal.getsignal(signal.SIGUSR1)
     yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    for number, handler in old.items():
-        signal.signal(number, handler)
+    signal.signal(signal.SIGUSR1, old)
 
 
 def test_results_and_errors_come_back() -> None:
@@ -44,9 +42,22 @@ def test_a_signal_ends_the_wait_in_the_main_thread() -> None:
 def test_a_long_wait_for_images_is_ended_and_work_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals, "MOST_WAITED", 0.1)
     monkeypatch.setattr(signals, "LOOKED_AT", 0.02)
-    end_waiting(signal.SIGTERM, "resume")
+    signal.signal(signal.SIGUSR1, interrupt)
+    end_waiting(signal.SIGUSR1)
     time.sleep(0.3)  # a step
     with waiting():
         time.sleep(0.03)  # images come soon
-    with pytest.raises(Interrupted, match="interrupted by SIGTERM; resume"), waiting():
+    with pytest.raises(Interrupted, match="interrupted by SIGUSR1"), waiting():
         time.sleep(10)
+
+
+@pytest.mark.usefixtures("_handlers")
+def test_nothing_is_sent_to_another_handler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a training: by default the signal would be the end of the process."""
+    monkeypatch.setattr(signals, "MOST_WAITED", 0.0)
+    monkeypatch.setattr(signals, "LOOKED_AT", 0.1)
+    signal.signal(signal.SIGUSR1, interrupt)
+    end_waiting(signal.SIGUSR1)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    with waiting():
+        time.sleep(0.3)

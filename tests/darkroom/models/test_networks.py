@@ -64,9 +64,9 @@ def test_images_are_normalised_in_front_of_the_network() -> None:
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (named("timm", "resnet1"), "train.model.name: timm has no network 'resnet1'; did you mean resnet1"),
+        (named("timm", "resnet1"), "train.model.name: timm has no network 'resnet1'; did you mean 'resnet1"),
         (named("torchvision", "resnet19"), "train.model.name: torchvision has no network 'resnet19'; did you mean"),
-        (named("builtin", "smallcnn"), "builtin has no network 'smallcnn'; did you mean small_cnn or small_"),
+        (named("builtin", "smallcnn"), "builtin has no network 'smallcnn'; did you mean 'small_cnn'?"),
         (
             named("builtin", "small_cnn", widht=3),
             "train.model.kwargs.widht: small_cnn takes no such argument; did you mean 'width'?",

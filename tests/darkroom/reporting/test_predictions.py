@@ -19,8 +19,8 @@ NAMES = [
     "@x",
     "花.png",
     r"line\x0abreak.png",
-    "-1",
-    "+2",
+    "-1+cmd",
+    "+2*3",
     "<img onerror=alert(1)>",
 ]
 

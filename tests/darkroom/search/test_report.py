@@ -82,9 +82,10 @@ def test_the_last_line_can_be_typed(found: SearchResult, content: dict[str, Any]
     assert line_for("my photos").startswith(f"dvc exp apply {best}")
 
 
-def test_the_arguments_make_the_parameters_of_every_trial(found: SearchResult, content: dict[str, Any], tmp_path: Path) -> None:
+def test_the_arguments_make_the_parameters_of_every_trial(found: SearchResult, tmp_path: Path) -> None:
     from dvc.utils.hydra import apply_overrides
 
+    content = read_yaml(paths.PARAMS)
     for trial in found.study.trials:
         words = shlex.split(" ".join(map(shlex.quote, arguments(found.trials.space, trial, content))))
         shutil.copy(paths.PARAMS, tmp_path / "params.yaml")

@@ -58,11 +58,10 @@ class KeepState(pl.Callback):
 
     def _receive(self, number: int, _: FrameType | None) -> None:
         # A second signal does not wait for the end of the step; none waits for images that take long to decode.
-        message = "run the same command to resume from the last saved state"
         if self.received is not None:
-            raise Interrupted(number, message)
+            raise Interrupted(number, "run the same command to resume from the last saved state")
         self.received = number
-        end_waiting(number, message)
+        end_waiting(number)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Save the state of the previous epoch, whose log is complete only now."""
