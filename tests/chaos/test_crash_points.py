@@ -7,6 +7,7 @@ runs again: over nothing and over an earlier run, and a training over what an ea
 
 import os
 import random
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -59,7 +60,7 @@ class Crashes:
             before = self.recorded(stage, start - 2)
             self.place.rebuild(after_crash(before, points(before)[len(points(before)) // 2], KILLED, 0))
         elif stage == "search":
-            self.place.rebuild({})
+            self.place.rebuild(self.place.outside)
         else:
             self.place.rebuild(self.place.outside | self.place.before(stage, first=start == 0))
 
@@ -110,8 +111,9 @@ class Crashes:
 
 
 @pytest.fixture(scope="module")
-def crashes(place: Workplace) -> Crashes:
-    return Crashes(place)
+def crashes(place: Workplace) -> Iterator[Crashes]:
+    yield Crashes(place)
+    place.rebuild(place.outside | place.finished)
 
 
 @pytest.mark.parametrize("part_of_all", [0, *(pytest.param(number, marks=pytest.mark.thorough) for number in range(1, PARTS))])
