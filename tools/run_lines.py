@@ -84,7 +84,8 @@ def files_of(text: str) -> dict[str, str]:
 
 def shortened(command: str) -> str:
     """Return the command with few epochs and trials; what the line itself sets comes last and wins."""
-    command = command.replace("dvc exp run", f"dvc exp run {SHORT}", 1) if "--run-all" not in command else command
+    if "--run-all" not in command:  # after a preset, which has its own number of epochs
+        command = re.sub(r"dvc exp run( \$\(\./darkroom preset [^)]*\))?", rf"\g<0> {SHORT}", command, count=1)
     command = re.sub(r"\./darkroom tune( search/\S+)?", rf"\g<0> {SHORT} {FEW_TRIALS}", command, count=1)
     command = re.sub(r"\./darkroom repeat", rf"\g<0> {SHORT}", command, count=1)
     command = re.sub(r"(tune\.trials|train\.epochs)=(\d\d+)", lambda match: f"{match[1]}=2", command)

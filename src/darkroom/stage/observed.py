@@ -28,7 +28,19 @@ CHECKED_HASH = (0b11).to_bytes(4, "little")
 RUNNING = sys._getframe().f_code
 # Of everything that Python opens nothing else may be left out here: this is the part that costs time.
 SYSTEM = ("/proc/", "/sys/", "/dev/")
+# DVCLive asks them for the state of the repository: they compare every file that Git has with the last commit.
+GIT_LIBRARIES = tuple(os.path.join("site-packages", name, "") for name in ("dulwich", "scmrepo"))  # noqa: PTH118
 HEARD = frozenset(("open", "import", "ctypes.dlopen", "os.listdir", "os.scandir"))
+
+
+def asked_by_git() -> bool:
+    """Return whether a library that implements Git is at work in this thread."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if any(library in frame.f_code.co_filename for library in GIT_LIBRARIES):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 class Observation:
@@ -142,7 +154,7 @@ class Observation:
             return
         if flags & (os.O_TRUNC | os.O_EXCL):
             self._made.add(path)
-        elif flags & ACCESS != os.O_WRONLY:
+        elif flags & ACCESS != os.O_WRONLY and not asked_by_git():
             self.opened.add(path)
             if os.getpid() != self.process:
                 self._send(path)

@@ -133,6 +133,15 @@ open("scratch.txt").close()
     assert left(repository) == ["after"]
 
 
+def test_the_state_of_the_repository_is_no_use_of_its_files(run: Run, repository: Path) -> None:
+    """DVCLive asks for it, and the library that answers reads every file that has changed since the last commit."""
+    for words in ("init -q", "add other", "-c user.name=T -c user.email=t@localhost commit -qm first"):
+        subprocess.run(["git", *words.split()], cwd=repository, check=True)
+    (repository / "other" / "a.json").write_text('{"b": 1}')
+    done = run("from scmrepo.git import Git\nassert list(Git('.').untracked_files())\nGit('.').close()")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_link_to_a_folder_is_not_followed_unseen(run: Run, repository: Path) -> None:
     """DVC hashes the folder that a dependency leads to, and what links to files lead to, but nothing behind a link inside."""
     (repository / "data" / "raw" / "more").symlink_to(repository / "other")
