@@ -13,7 +13,7 @@ from darkroom.base.errors import InputError, listed, nearest, warn
 from darkroom.base.params_file import check_params, read_yaml
 
 KEY = re.compile(r"[A-Za-z0-9_./-]+")
-PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
+PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*|[a-z0-9]+://[A-Za-z0-9_./-]+")
 WORDS_WITH_MEANING = ("null", "true", "false", "nan", "inf")
 
 

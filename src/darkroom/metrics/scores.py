@@ -1,5 +1,6 @@
 """Metrics of predicted probabilities, with NumPy only. N images, K classes, M bins of confidence."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +78,7 @@ def score(probabilities: Probabilities, labels: Labels, decision: Decision = USU
         "loss": _cross_entropy(probabilities, labels),
         "accuracy": is_right(probabilities, labels, decision).mean(),
         "balanced_accuracy": classes.recall[classes.support > 0].mean(),
-        "f1_macro": np.nanmean(classes.f1),
+        "f1_macro": _mean_of_defined(classes.f1),
         "ece": _calibration_error(reliability(probabilities, labels, decision, bins=bins)),
     }
     if decision.positive is not None:
@@ -205,6 +206,12 @@ def _calibration_error(diagram: Reliability) -> float:
     filled = diagram.num_images > 0
     gaps = np.abs(diagram.accuracy - diagram.confidence)[filled]
     return float(np.average(gaps, weights=diagram.num_images[filled]))
+
+
+def _mean_of_defined(values: NDArray[np.float64]) -> float:
+    """Return the mean of what is not NaN; NaN if everything is."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else math.nan
 
 
 def _cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
