@@ -77,7 +77,7 @@ def score(probabilities: Probabilities, labels: Labels, decision: Decision = USU
     metrics = {
         "loss": _cross_entropy(probabilities, labels),
         "accuracy": is_right(probabilities, labels, decision).mean(),
-        "balanced_accuracy": classes.recall[classes.support > 0].mean(),
+        "balanced_accuracy": _mean_of_defined(classes.recall),
         "f1_macro": _mean_of_defined(classes.f1),
         "ece": _calibration_error(reliability(probabilities, labels, decision, bins=bins)),
     }

@@ -171,7 +171,10 @@ def test_many_are_read_at_a_time(photos: ObjectStore, pack: Callable[..., Pack],
         ("s3://nowhere/set", "params.yaml: download.folder: s3://nowhere/set does not exist, or is empty; correct it"),
         ("s3://bucket/set/a/1.png", "params.yaml: download.folder: s3://bucket/set/a/1.png is not a folder; correct it"),
         ("s3://", "params.yaml: download.folder: has no bucket or host; write it as s3://bucket/folder"),
-        ("s3://me:word@bucket/set", "params.yaml: download.folder: contains a password, which would be recorded; use AWS_"),
+        (
+            "s3://me:word@bucket/set",
+            "params.yaml: download.folder: holds a password or token, which would be recorded; leave it out",
+        ),
         ("azure://c/set", "params.yaml: download.folder: azure:// needs a package that is not installed; run 'pip install -c"),
     ],
 )
