@@ -169,13 +169,16 @@ def test_a_training_without_a_whole_epoch_says_so(make_params: Callable[..., Par
         ),
         ({"hardware.strategy": "dpp"}, "hardware.strategy: Lightning has no 'dpp'; did you mean 'ddp'?"),
         (
-            {"hardware.strategy": "fsdp", "hardware.devices": 2},
+            {"hardware.strategy": "fsdp", "hardware.devices": 2, "train.processes": 2},
             "hardware.strategy: is fsdp, which divides the model among processes",
         ),
         ({"hardware.strategy": "deepspeed_stage_2"}, "hardware.strategy: is deepspeed_stage_2, which divides the model"),
-        ({"hardware.strategy": "ddp_spawn", "hardware.devices": 2}, "hardware.strategy: is ddp_spawn, which divides the model"),
         (
-            {"hardware.num_nodes": 2},
+            {"hardware.strategy": "ddp_spawn", "hardware.devices": 2, "train.processes": 2},
+            "hardware.strategy: is ddp_spawn, which divides the model",
+        ),
+        (
+            {"hardware.num_nodes": 2, "train.processes": 2},
             "hardware.num_nodes: is 2, but the address of the other machines is not set",
         ),
         (

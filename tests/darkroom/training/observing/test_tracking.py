@@ -33,7 +33,7 @@ class Plain:
     """Has two methods, and neither experiment, version, save nor finalize."""
     logged, params = [], []
 
-    def __init__(self, password):
+    def __init__(self, phrase):
         pass
 
     def log_hyperparams(self, params):
@@ -160,8 +160,8 @@ def tracked(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
         targets = [
             {"_target_": "TensorBoardLogger"},
             {"_target_": "CSVLogger"},
-            {"_target_": "own_loggers.Plain", "password": SECRET},
-            {"_target_": "own_loggers.Failing", "password": SECRET},
+            {"_target_": "own_loggers.Plain", "phrase": SECRET},
+            {"_target_": "own_loggers.Failing", "phrase": SECRET},
             {"_target_": ELASTICSEARCH, "url": bulk.address},
             *(sacred if with_pkg_resources() else []),
         ]
