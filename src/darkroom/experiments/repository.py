@@ -38,7 +38,8 @@ def take_snapshot(repository: Path) -> Snapshot:
     head = commit_of(repository, "HEAD")
     with _temporary_index(repository) as with_index:
         with suppress(FileNotFoundError):
-            shutil.copy(git_path(repository, "index"), with_index["GIT_INDEX_FILE"])
+            # With its time: Git compares what was edited at the moment when the index was written.
+            shutil.copy2(git_path(repository, "index"), with_index["GIT_INDEX_FILE"])
         git_output(repository, "add", "--update", env=with_index)
         return _snapshot_of(repository, git_output(repository, "write-tree", env=with_index), Snapshot(head, head))
 

@@ -23,7 +23,9 @@ def test_a_folder_comes_first(tmp_path: Path) -> None:
 
 
 def test_what_is_neither(tmp_path: Path) -> None:
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    as_somebody = ["-c", "user.name=T", "-c", "user.email=t@localhost"]
+    for words in (["init", "-q"], [*as_somebody, "commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
     with pytest.raises(InputError, match=r"^gone: is not a commit, branch, tag or experiment"):
         read_model(tmp_path, tmp_path, "gone")
 
