@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +57,8 @@ class Hashes:
         """Return the hash of a file, or of a folder with `.dir` appended; None if there is neither."""
         if name not in self.known:
             path = self.root / name
-            self.known[name] = measure(path) if path.exists() else None
+            # os.path.exists, since it accepts what is not a path at all, such as one that is too long.
+            self.known[name] = measure(path) if os.path.exists(path) else None  # noqa: PTH110
         return self.known[name]
 
 

@@ -58,7 +58,10 @@ def record_of(name: str, code: Inputs, outputs: Mapping[str, Path]) -> dict[str,
 
 def plain(value: Any) -> Any:
     """Return a value of params.yaml as JSON has it; a number that is not finite becomes text."""
-    return json.loads(json.dumps(value, default=str), parse_constant=str)
+    try:
+        return json.loads(json.dumps(value, default=str), parse_constant=str)
+    except ValueError:  # a number of thousands of digits, which no stage takes
+        return "unreadable"
 
 
 def hashes(outputs: Mapping[str, Path]) -> dict[str, str]:
