@@ -1,6 +1,5 @@
 """Metrics of predicted probabilities, with NumPy only. N images, K classes, M bins of confidence."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -210,8 +209,7 @@ def _calibration_error(diagram: Reliability) -> float:
 
 def _mean_of_defined(values: NDArray[np.float64]) -> float:
     """Return the mean of what is not NaN; NaN if everything is."""
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if len(defined) else math.nan
+    return np.nan if np.isnan(values).all() else float(np.nanmean(values))
 
 
 def _cross_entropy(probabilities: Probabilities, labels: Labels) -> float:

@@ -133,3 +133,27 @@ def test_conversions_take_little_memory(mode: str) -> None:
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most - image.nbytes < 40_000_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "frame"),
+    [
+        (b"VP8X", bytes(4) + (9999).to_bytes(3, "little") + (7999).to_bytes(3, "little")),
+        (b"VP8L", b"\x2f" + (9999 | 7999 << 14).to_bytes(4, "little") + bytes(5)),
+        (b"VP8 ", bytes(3) + b"\x9d\x01\x2a" + (10000).to_bytes(2, "little") + (8000).to_bytes(2, "little")),
+    ],
+)
+def test_a_large_webp_is_refused_before_it_is_opened(kind: bytes, frame: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow would hold its pixels twice then."""
+    chunk = kind + len(frame).to_bytes(4, "little") + frame
+    data = b"RIFF" + (4 + len(chunk)).to_bytes(4, "little") + b"WEBP" + chunk
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("it is opened"))
+    with pytest.raises(ImageError, match="has 10000 x 8000 pixels, more than the 32000000 that are decoded of WEBP"):
+        decode(data, 10**9)
+
+
+def test_a_webp_within_the_bounds_is_read() -> None:
+    for options in ({"lossless": True}, {}, {"save_all": True, "append_images": [Image.new("RGBA", (40, 30))]}):
+        file = io.BytesIO()
+        Image.new("RGBA", (40, 30), (9, 9, 9, 9)).save(file, "WEBP", **options)
+        assert decode(file.getvalue(), 10**9).image.shape[:2] == (30, 40)

@@ -131,7 +131,10 @@ COMMITTED: dict[str, tuple[dict[str, Edit], list[str]]] = {
         {SCORES: replaced('"accuracy": ', '"accuracy": 0.5 * ')},
         [f"{SCORES}: is not the code that {stage} ran with" for stage in ("split", "train", "evaluate")],
     ),
-    "code removed": ({"src/darkroom/data/tiff.py": lambda _: None}, ["src/darkroom/data/tiff.py: is not the code that download"]),
+    "code removed": (
+        {"src/darkroom/data/decoding/tiff.py": lambda _: None},
+        ["src/darkroom/data/decoding/tiff.py: is not the code that download"],
+    ),
     "code added": (
         {"src/darkroom/metrics/scores/__init__.py": written("")},
         ["src/darkroom/metrics/scores/__init__.py: was added since evaluate ran"],

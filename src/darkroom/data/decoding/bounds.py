@@ -36,7 +36,7 @@ class ImageError(Exception):
 
 
 def check_bounds(data: bytes) -> None:
-    """Refuse a PNG, GIF, TIFF or AVIF file that is damaged where its decoder does not look, or made to be slow.
+    """Refuse a PNG, GIF, TIFF, WebP or AVIF file that is damaged where its decoder does not look, or made to be slow.
 
     Raises
     ------
@@ -49,6 +49,8 @@ def check_bounds(data: bytes) -> None:
         _check_gif(data)
     elif data.startswith(TIFF_STARTS):
         _check_directories(data)
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        _check_webp(data)
     elif data[4:8] == b"ftyp":
         # An AVIF's EXIF is such a file, too.
         for start in TIFF_STARTS[:2]:
@@ -75,6 +77,27 @@ def _check_png(data: bytes) -> None:
         # Pillow does not compare the checksum of pixels.
         if name in SHOWN and end + 4 <= len(data) and zlib.crc32(view[start - 4 : end]) != int.from_bytes(data[end : end + 4]):
             raise ImageError(f"is damaged (wrong checksum of {name.decode()})")
+
+
+def _check_webp(data: bytes) -> None:
+    """Refuse by its header what Pillow would hold twice, with alpha, as soon as it opens it.
+
+    References
+    ----------
+    https://developers.google.com/speed/webp/docs/riff_container and RFC 6386, section 9.1
+    """
+    kind, frame = data[12:16], data[20:30]
+    if len(frame) < 10:
+        return
+    if kind == b"VP8X":  # of the canvas, less 1
+        width, height = (1 + int.from_bytes(frame[at : at + 3], "little") for at in (4, 7))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(frame[1:5], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        width, height = (int.from_bytes(frame[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    if width * height > MOST_PIXELS["WEBP"]:
+        raise ImageError(f"has {width} x {height} pixels, more than the {MOST_PIXELS['WEBP']} that are decoded of WEBP")
 
 
 def _check_gif(data: bytes) -> None:
