@@ -128,7 +128,7 @@ COMMITTED: dict[str, tuple[dict[str, Edit], list[str]]] = {
         ["params.yaml: evaluate.ece_bins is not set, but evaluate ran with 15"],
     ),
     "code": (
-        {DECISION: replaced('"accuracy": ', '"accuracy": 0.5 * ')},
+        {DECISION: replaced("THRESHOLD = 0.5", "THRESHOLD = 0.4")},
         [f"{DECISION}: is not the code that {stage} ran with" for stage in ("split", "train", "evaluate")],
     ),
     "code removed": (
