@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,55 @@ def test_numbers_and_times_stay_in_csv_as_they_are(text: str) -> None:
 )
 def test_formulas_do_not(text: str) -> None:
     assert files.csv_text(text) == "'" + text
+
+
+def test_an_empty_file_is_made_once(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "journal"
+    files.make_file(path)
+    path.write_text("content")
+    files.make_file(path)
+    assert path.read_text() == "content"
+
+
+def test_only_regular_files_of_a_known_size_are_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"1234")
+    assert files.read_regular(tmp_path / "file", at_most=4) == b"1234"
+    with pytest.raises(OSError, match="is larger than 0 MB"):
+        files.read_regular(tmp_path / "file", at_most=3)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="is not a regular file"):
+        files.read_regular(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError):
+        files.read_regular(tmp_path / "nothing")
+
+
+def sealed(text: str) -> bytes:
+    """Return JSON with the right hash whatever its kind: `text` has a place for it."""
+    before, mark, after = text.rpartition(f'"{files.SEAL}": "')
+    digest = files._text_sha256(before + mark + after)
+    return (before + mark + digest + after).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (sealed('[{"content_sha256": ""}]'), "is not an object"),
+        (sealed('{"a": ' + "[" * 100_000 + "]" * 100_000 + ', "content_sha256": ""}'), "is nested too deeply"),
+        (sealed('{"a": , "content_sha256": ""}'), "Expecting value"),
+        (b'{"a": 1}', "does not have the SHA-256"),
+    ],
+)
+def test_what_is_sealed_and_no_record_is_refused(content: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        files.parse_sealed_json(content)
+
+
+def test_a_disk_that_fails_is_told_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output") as caught:
+        files.write_text(tmp_path / "result", "text")
+    assert str(caught.value.filename).startswith(str(tmp_path))
+    assert listed(tmp_path) == []

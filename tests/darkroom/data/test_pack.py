@@ -1,5 +1,6 @@
 """A pack gives the images that were written, in any process; a damaged one is named before it is used."""
 
+import io
 import multiprocessing
 import pickle
 import shutil
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from darkroom.base import files
@@ -110,6 +113,42 @@ def changed(key: str, value: Any) -> Callable[[Path], None]:
     return change
 
 
+def rehashed(raw: Path, name: str) -> None:
+    """Record the hash of a file that was changed, as somebody who means it would."""
+    path = raw / "dataset.json"
+    dataset = files.read_sealed_json(path)
+    files.write_sealed_json(path, dataset | {"files": dataset["files"] | {name: files.sha256(raw / name)}})
+
+
+def with_index(edit: Callable[[Any], Any]) -> Callable[[Path], None]:
+    def change(raw: Path) -> None:
+        pq.write_table(edit(pq.ParquetFile(raw / "index.parquet").read()), raw / "index.parquet")
+        rehashed(raw, "index.parquet")
+
+    return change
+
+
+def replaced_column(index: Any, name: str, value: Any) -> Any:
+    place = index.schema.get_field_index(name)
+    return index.set_column(place, name, pa.array([value] * len(index)))
+
+
+def written_as(raw: Path, content: bytes) -> None:
+    """Make the file of pixels, or the first shard, hold something else."""
+    path = next(raw.glob("images*"))
+    path.write_bytes(content)
+    rehashed(raw, path.name)
+
+
+def as_pixels(array: np.ndarray) -> Callable[[Path], None]:
+    def change(raw: Path) -> None:
+        content = io.BytesIO()
+        np.save(content, array)
+        written_as(raw, content.getvalue())
+
+    return change
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -124,6 +163,14 @@ def changed(key: str, value: Any) -> Callable[[Path], None]:
         changed("classes", ["even"]),
         changed("classes", {"even": 1, "odd": 2}),
         changed("format", "of another kind"),
+        changed("task", "of another kind"),
+        changed("channels", 2),
+        with_index(lambda index: index.drop_columns(["pixel_hash"])),
+        with_index(lambda index: replaced_column(index, "split", "elsewhere")),
+        with_index(lambda index: replaced_column(index, "offset" if "offset" in index.schema.names else "split", -1)),
+        as_pixels(np.zeros((10, 4, 6), np.uint8)),
+        as_pixels(np.zeros((10, 4, 6, 1), np.complex64)),
+        lambda raw: written_as(raw, b"\x93NUMPY\x01\x00\x10\x00{'descr': (((  \n"),
     ],
 )
 def test_damage_is_named(damage: Callable[[Path], None], raw: Path) -> None:
@@ -164,3 +211,17 @@ def test_the_files_of_another_set(raw: Path, root: Path) -> None:
     changed("count", 9)(other)
     with pytest.raises(InputError, match="do not match"):
         Pack.open(other)
+
+
+def test_an_image_is_shown_in_8_bits(raw: Path) -> None:
+    pack = Pack.open(raw)
+    assert pack.shown(1).dtype == np.uint8
+    assert pack.shown(1).ndim == 3
+
+
+def test_an_image_in_colour_is_no_grey_one(raw: Path) -> None:
+    pack = Pack.open(raw)
+    if pack.is_encoded:
+        pack.channels = 1
+        with pytest.raises(InputError, match=r"data/raw: '0' is not grey; the folder is damaged, run 'dvc checkout'"):
+            pack.read(0)

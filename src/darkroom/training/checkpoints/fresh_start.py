@@ -86,6 +86,7 @@ def _computed(about: dict[str, Any]) -> dict[str, Any]:
 
 def _about(folder: Path) -> dict[str, Any] | None:
     try:
-        return dict(flatten(json.loads((folder / ABOUT).read_text(encoding="utf-8"))))
+        content = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return dict(flatten(content)) if isinstance(content, dict) else None

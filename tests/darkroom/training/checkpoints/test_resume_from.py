@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from interruptions import CHANGES, STEPS, Result, assert_equal, few_of, result
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
-from darkroom.models.model_json import read_card
+from darkroom.models.model_json import Continued, read_card
 from darkroom.training.checkpoints.fresh_start import why_fresh
 from darkroom.training.checkpoints.resume_from import Earlier, open_earlier
 from darkroom.training.checkpoints.saved_states import StateStore, depends_on
@@ -226,6 +227,31 @@ def test_a_checkpoint_of_lightning_goes_on_and_is_pinned(train: Callable[..., Tr
     last = re.search(rb"\n3\t.*", whole.found.log["plots/metrics/train/loss.tsv"])
     assert last
     assert last[0] in second.found.log["plots/metrics/train/loss.tsv"]
+
+
+def test_another_file_is_no_checkpoint(train: Callable[..., Trained], tmp_path: Path) -> None:
+    def refused(name: str, content: Any, message: str) -> None:
+        path = tmp_path / name
+        torch.save(content, path)
+        pinned = {"train.resume_from": str(path), "train.resume_sha256": files.sha256(path)}
+        with pytest.raises(InputError, match=message):
+            train("second", {**SHORT, **pinned})
+
+    refused("weights.pth", {}, r"weights\.pth is no checkpoint; name a \.ckpt file, or set train\.model\.weights")
+    refused("bare.ckpt", {"state_dict": {}}, r"bare\.ckpt has no 'epoch', as checkpoints of Lightning have")
+    refused("old.ckpt", {"darkroom": {}}, r"old\.ckpt is the state of an earlier version of this project; set train\.init_from")
+    needing = {"darkroom": {}, "weights": ["000000000001-weights-aa.safetensors"]}
+    refused("alone.ckpt", needing, r"alone\.ckpt needs the weights of its best epochs beside it; copy the whole folder 'states'")
+    (tmp_path / needing["weights"][0]).write_bytes(b"other")
+    refused("alone.ckpt", needing, r"the weights beside .*alone\.ckpt are damaged; copy the whole folder 'states' again")
+
+
+def test_weights_alone_and_others_are_one_too_many() -> None:
+    earlier = Earlier("there", Continued(source="there", commit=None, sha256={}, epoch=1, state="weights"))
+    with pytest.raises(
+        InputError, match=r"train\.resume_from: only weights of there are there, and train\.init_from names others"
+    ):
+        earlier.check_weights(SimpleNamespace(init_from="x", model=SimpleNamespace(weights=None)))  # type: ignore[arg-type]
 
 
 def test_a_longer_training_is_told_how_to_go_on(

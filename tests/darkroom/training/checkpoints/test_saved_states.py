@@ -1,5 +1,6 @@
 """States are whole or not used, belong to what they were made of, and are not kept for ever."""
 
+import errno
 import json
 import os
 import random
@@ -15,12 +16,13 @@ import pytest
 import torch
 
 from darkroom.base import files
-from darkroom.base.errors import RunError
+from darkroom.base.errors import MAIN_PROCESS, RunError
 from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
 from darkroom.training.checkpoints.collect import Limits
 from darkroom.training.checkpoints.fresh_start import refuse_other_versions, why_fresh
+from darkroom.training.checkpoints.log_files import write_files
 from darkroom.training.checkpoints.saved_states import StateStore
-from darkroom.training.checkpoints.saved_trainings import is_in_use, saved_trainings
+from darkroom.training.checkpoints.saved_trainings import install_line, is_in_use, other_versions, saved_trainings
 from darkroom.training.checkpoints.started import typed
 
 ABOUT = {"params": {"train": {"lr": 0.01, "epochs": 3}}, "code": {"src/train.py": "aa"}}
@@ -399,3 +401,55 @@ def test_only_what_computes_the_same_training_is_compared(tmp_path: Path, change
         else:
             with pytest.raises(RunError, match=re.escape(refused)):
                 refuse_other_versions(now)
+
+
+def test_the_state_of_a_kept_epoch_says_that_the_disk_is_full(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "write_hash_named", full)
+    with pytest.raises(RunError, match=r"the state of epoch 2 cannot be saved \(No space"):
+        store.save_kept_state(2, state(12))
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_another_process_of_the_training_takes_no_lock(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(MAIN_PROCESS, str(os.getpid()))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    (store.folder / "lock").unlink(missing_ok=True)
+    with store.held():
+        assert not (store.folder / "lock").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", None])
+def test_what_a_training_says_of_itself_may_be_damaged(store: StateStore, content: str | None) -> None:
+    for name in ("about.json", "started.json"):
+        (store.folder / name).unlink(missing_ok=True)
+        if content is not None:
+            (store.folder / name).write_text(content)
+    store.save(state(13) | {"darkroom": {"epoch": 3}}, step=13, phase=EPOCH_OVER)
+    (training,) = saved_trainings(store.root)
+    assert (training.about(), training.started(), training.progress()) == ({}, {}, "epoch 3 done")
+    assert why_fresh(StateStore(store.root, ABOUT | {"code": {}})) is None
+
+
+def test_a_folder_that_another_process_removes_is_no_training(store: StateStore) -> None:
+    (store.root / "file").write_text("")
+    assert [training.folder for training in saved_trainings(store.root)] == [store.folder]
+    assert saved_trainings(store.root / "nowhere") == []
+    assert not is_in_use(store.root / "nowhere")
+
+
+def test_packages_that_are_gone_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    wanted = {"torch": "0.1+cpu", "no-such-package": "1"}
+    found = other_versions(wanted)
+    assert found["no-such-package"] is None
+    assert found["torch"]
+    line = install_line(wanted, found)
+    assert line == "pip install torch==0.1+cpu no-such-package==1 --extra-index-url https://download.pytorch.org/whl/cpu"
+
+
+def test_files_of_a_log_stay_in_their_folder(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"\.\./x: is outside of the folder"):
+        write_files(tmp_path / "log", {"../x": torch.zeros(1, dtype=torch.uint8)})
