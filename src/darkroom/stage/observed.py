@@ -85,7 +85,7 @@ class Observation:
         sys.meta_path.insert(0, self)
         sys.addaudithook(self.hear)
 
-    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:  # pragma: no cover - Python traces no such hook
         """Note an event of Python's; the hook itself (https://docs.python.org/3/library/audit_events.html)."""
         if event not in HEARD:  # all but one in ten
             return
