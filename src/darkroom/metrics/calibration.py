@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
-from darkroom.metrics.decision import THRESHOLD, Labels, Probabilities
-from darkroom.metrics.outcomes import Floats
+from darkroom.metrics.decision import THRESHOLD, Decision, Labels, Probabilities
+from darkroom.metrics.per_image import Floats
 
 FILE = "calibration.json"
-UNKNOWN = "unknown"
 COLDEST, HOTTEST = 0.05, 20.0
 # Numbers that a temperature is fitted on: more images would not change its second digit.
 MOST_FITTED = 20_000_000
@@ -51,14 +50,31 @@ class Calibration:
             return probabilities
         return at_temperature(probabilities, self.temperature, multilabel=multilabel)
 
+    def decision(self, positive: int | None, *, raw: bool = False) -> Decision:
+        """Return the decision by the fitted thresholds.
+
+        Parameters
+        ----------
+        positive
+            Label of the positive class of a binary task.
+        raw
+            Whether it is of probabilities that are not calibrated.
+        """
+        assert self.thresholds is not None
+        thresholds = self.thresholds
+        if raw:
+            logits = _logits(np.array(thresholds)) * self.temperature
+            thresholds = tuple((1 / (1 + np.exp(-logits))).tolist())
+        return Decision(thresholds[0] if positive is not None else thresholds, positive)
+
     @classmethod
-    def parsed(cls, content: bytes, weights_sha256: str, name: str) -> Self:
+    def parsed(cls, content: bytes, name: str) -> Self:
         """Read the bytes of calibration.json; `name` is its path in messages.
 
         Raises
         ------
         InputError
-            If it is damaged, or belongs to another model.
+            If it is damaged.
         """
         try:
             found = files.parse_sealed_json(content)
@@ -74,8 +90,6 @@ class Calibration:
                 raise ValueError(f"its temperature is {made.temperature}")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{name}: is damaged ({error}); run 'dvc checkout', or 'dvc repro --force evaluate'") from None
-        if made.weights_sha256 != weights_sha256:
-            raise InputError(f"{name}: belongs to another model; run 'dvc repro evaluate'")
         return made
 
 
@@ -154,21 +168,17 @@ def evenly(number: int, most: int) -> NDArray[np.intp]:
     return np.arange(number) if number <= most else np.arange(most) * number // most
 
 
-def fit_thresholds(probabilities: Probabilities, actual: NDArray[np.bool_]) -> tuple[float, ...]:
-    """Return for each of K columns the threshold with the greatest F1, in the middle between two images.
+def fit_threshold(probabilities: Floats, actual: NDArray[np.bool_]) -> float:
+    """Return the threshold with the greatest F1, in the middle between two of N images.
 
     It is 0.5 for a class with fewer than five positive images, or without others.
 
     Parameters
     ----------
-    probabilities : (N, K)
-    actual : (N, K)
+    probabilities : (N,)
+    actual : (N,)
         Which images are positive.
     """
-    return tuple(_threshold(column, flags) for column, flags in zip(probabilities.T, actual.T, strict=True))
-
-
-def _threshold(probabilities: Floats, actual: NDArray[np.bool_]) -> float:
     positive = int(actual.sum())
     if positive < FEWEST_POSITIVE or positive == len(actual):
         return THRESHOLD
@@ -183,15 +193,7 @@ def _threshold(probabilities: Floats, actual: NDArray[np.bool_]) -> float:
 
 @dataclass(frozen=True)
 class Abstention:
-    """Where to abstain for a wanted precision.
-
-    Attributes
-    ----------
-    confidence
-        Below this confidence the model abstains.
-    precision, coverage
-        Fraction of right ones among the other images of validation, and the fraction of all that these are.
-    """
+    """Below which confidence to abstain; on validation the precision of the other images, and their share of all."""
 
     confidence: float
     precision: float

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.outcomes import Floats, Outcomes
+from darkroom.metrics.outcomes import Outcomes
+from darkroom.metrics.per_image import Floats
 
 # Metrics that are a mean over classes of a curve's area: of all classes, or of the positive one of a binary task.
 CURVES = ("auroc", "average_precision")
@@ -83,10 +84,9 @@ def measure(outcomes: Outcomes, weights: Floats | None = None, *, counts: Counts
 
 def count(outcomes: Outcomes, weights: Floats | None = None) -> Counts:
     """Count the images of each class, each as often as it is drawn."""
+    total = np.array([len(outcomes)], np.float64) if weights is None else weights.sum(axis=1)
     if weights is None or outcomes.predicted is None:  # of which only the counts of all images are kept
-        once = [each.astype(np.float64)[None] for each in outcomes.counts]
-        return Counts(*once, np.array([len(outcomes)], np.float64))
-    total = weights.sum(axis=1)
+        return Counts(*(each.astype(np.float64)[None] for each in outcomes.counts), total)
     if outcomes.multilabel:
         predicted, actual = outcomes.predicted.astype(bool), outcomes.labels.astype(bool)
         return Counts(*(weights @ flags.astype(np.float64) for flags in (predicted & actual, predicted, actual)), total)

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.metrics.decision import USUAL, Decision, Labels, Probabilities
+from darkroom.metrics.per_image import Floats, bin_of, counts_of, cross_entropy, sums_of_bins
 
 # Up to so many classes every probability is kept.
 MOST_CLASSES = 1000
-Floats = NDArray[np.float64]
 
 
 class Predicted(NamedTuple):
@@ -118,8 +118,12 @@ class Outcomes:
         per_image = ("labels", "predicted", "right", "confidence", "worst", "losses", "squares", "ranks", "gaps")
         chosen = {name: None if (each := getattr(self, name)) is None else each[rows] for name in per_image}
         assert chosen["predicted"] is not None, "only the counts of all images are kept"
-        counts = _counts(chosen["labels"], chosen["predicted"], chosen["right"], self.num_classes)
+        counts = counts_of(chosen["labels"], chosen["predicted"], chosen["right"], self.num_classes)
         return replace(self, **chosen, probabilities=None, counts=counts, binned=None)
+
+    def chosen(self, row: int) -> NDArray[np.generic]:
+        """Return the predicted label of an image, (), or which are predicted, (K,); none where they were not kept."""
+        return np.zeros(self.num_classes, np.bool_) if self.predicted is None else self.predicted[row]  # type: ignore[no-any-return]
 
     def most_confident_mistakes(self, count: int | None = None) -> NDArray[np.intp]:
         """Return at most `count` rows of wrong predictions, the most confident first."""
@@ -158,11 +162,14 @@ class OutcomesBuilder:
         As in `Outcomes`.
     multilabel
         Whether an image has any number of classes.
+    keep
+        Whether the probabilities of up to a thousand classes are kept.
     """
 
-    def __init__(self, num_classes: int, decision: Decision = USUAL, *, multilabel: bool, bins: int):
+    def __init__(self, num_classes: int, decision: Decision = USUAL, *, multilabel: bool, bins: int, keep: bool = True):
         self.num_classes, self.decision, self.multilabel, self.bins = num_classes, decision, multilabel, bins
-        self.keeps_all = num_classes <= MOST_CLASSES
+        self.has_few = num_classes <= MOST_CLASSES
+        self.keeps_all = keep and self.has_few
         self._parts: list[dict[str, NDArray[np.generic] | None]] = []
         self._counts = np.zeros((3, num_classes), np.int64)
         self._binned = np.zeros((3, bins))
@@ -176,7 +183,7 @@ class OutcomesBuilder:
         part = self._several(exact, labels) if self.multilabel else self._one(exact, labels)
         part |= {"labels": labels, "losses": losses}
         predicted, confidence = part["predicted"], part["confidence"]
-        if not self.keeps_all and self.multilabel:
+        if not self.has_few and self.multilabel:
             part["predicted"] = None
         part["probabilities"] = rounded if self.keeps_all else None
         self._parts.append(part)
@@ -192,7 +199,7 @@ class OutcomesBuilder:
         squares = np.einsum("nk,nk->n", exact, exact) - 2 * own + 1
         if self.decision.positive is not None:
             squares = squares / 2
-        self._counts += _counts(labels, predicted, right, self.num_classes)
+        self._counts += counts_of(labels, predicted, right, self.num_classes)
         self._binned += sums_of_bins(confidence, right, self.bins)
         kept = {"predicted": predicted, "right": right, "confidence": confidence, "worst": np.where(right, 0, confidence)}
         return {**kept, "squares": squares, "ranks": before, "gaps": None}
@@ -200,7 +207,7 @@ class OutcomesBuilder:
     def _several(self, exact: Floats, labels: Labels) -> dict[str, NDArray[np.generic] | None]:
         chosen, actual = self.decision.chosen(exact), labels.astype(bool)
         certain, right = np.where(chosen, exact, 1 - exact), chosen == actual
-        self._counts += _counts(labels, chosen, right, self.num_classes)
+        self._counts += counts_of(labels, chosen, right, self.num_classes)
         self._binned += sums_of_bins(certain.ravel(), right.ravel(), self.bins)
         place = bin_of(certain, self.bins) + self.bins * np.arange(len(labels))[:, None]
         gaps = np.bincount(place.ravel(), (right - certain).ravel(), minlength=self.bins * len(labels))
@@ -221,37 +228,5 @@ class OutcomesBuilder:
         return Outcomes(**about, **joined, counts=self._counts, binned=self._binned)  # type: ignore[arg-type]
 
 
-def _counts(
-    labels: Labels, predicted: NDArray[np.generic], right: NDArray[np.bool_], num_classes: int
-) -> NDArray[np.int64]:
-    """Return the images of each class that are predicted correctly, predicted, and actual, (3, K)."""
-    if labels.ndim == 2:
-        chosen, actual = predicted.astype(bool), labels.astype(bool)
-        return np.stack([flags.sum(axis=0) for flags in (chosen & actual, chosen, actual)])
-    return np.stack([np.bincount(each, minlength=num_classes) for each in (labels[right], predicted, labels)])
-
-
 def _joined(parts: Sequence[NDArray[np.generic] | None]) -> NDArray[np.generic] | None:
     return None if parts[0] is None else np.concatenate(parts)  # type: ignore[arg-type]
-
-
-def cross_entropy(probabilities: Probabilities, labels: Labels) -> Floats:
-    """Return the cross entropy of each image in nats, (N,); with labels (N, K) the mean binary cross entropy of its classes."""
-    # A softmax can underflow to 0; the smallest positive number keeps the loss finite, at 708 nats for that image.
-    tiny = np.finfo(np.float64).tiny
-    if labels.ndim == 2:
-        actual = np.where(labels == 1, probabilities, 1 - probabilities)
-        each: Floats = -np.log(actual.clip(tiny)).mean(axis=1)
-        return each
-    return -np.log(probabilities[np.arange(len(labels)), labels].clip(tiny))
-
-
-def bin_of(confidence: Floats, bins: int) -> NDArray[np.intp]:
-    """Return the bin of each confidence, from 0: bin m is (m / bins, (m + 1) / bins]."""
-    return np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
-
-
-def sums_of_bins(confidence: Floats, right: NDArray[np.bool_], bins: int) -> Floats:
-    """Return for each bin the number of decisions, the sum of their confidence, and the number of right ones, (3, bins)."""
-    place = bin_of(confidence, bins)
-    return np.stack([np.bincount(place, weights, minlength=bins) for weights in (None, confidence, right)]).astype(np.float64)

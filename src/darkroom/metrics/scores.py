@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from darkroom.metrics.decision import USUAL, Decision, Labels, Probabilities
 from darkroom.metrics.measures import areas, count, measure, rankings
 from darkroom.metrics.measures import per_class as per_class_of
-from darkroom.metrics.outcomes import Outcomes, cross_entropy
+from darkroom.metrics.outcomes import Outcomes
+from darkroom.metrics.per_image import cross_entropy
 
 # What evaluate.json has of every task; all other metrics are in intervals.json.
 ALWAYS = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "ece")
