@@ -39,7 +39,7 @@ class Rule:
     is_calibrated: bool
 
     def predicted(self, probabilities: Probabilities) -> dict[str, Any]:
-        """Return `probabilities` (N, K), rounded to float32 as evaluate keeps them before they are calibrated, and `abstained`."""
+        """Return `probabilities` (N, K) and `abstained`; rounded first to float32, as evaluate keeps them."""
         kept = probabilities.astype(np.float32).astype(np.float64)
         calibrated = kept if self.calibration is None else self.calibration.calibrated(kept, multilabel=self.multilabel)
         abstained: NDArray[np.bool_] | None = None

@@ -73,8 +73,11 @@ class Evaluation:
 
     def intervals(self) -> dict[str, Any]:
         """Return the content of intervals.json."""
-        columns = {name: described(*each).columns for name, each in self.images.items()}
-        groups = {name: each["group"] for name, each in columns.items()}
+        columns = {name: dict(described(*each).columns) for name, each in self.images.items()}
+        for each in columns.values():
+            if all(name is None for name in each["group"]):
+                del each["group"]
+        groups = {name: each["group"] for name, each in columns.items() if "group" in each}
         of_test = columns.get("test", {})
         classes = self.predictor.model.card.classes
         return intervals_json(self.predictions, classes, of_test, groups, self.calibrator, self.calibrated)

@@ -17,8 +17,8 @@ def evaluated_test_split(
 ) -> EvaluatedSplit | None:
     """Return what evaluate predicted for the test split, if predict would compute the same numbers.
 
-    None if it would not: for another model or other data, with another backend, precision, batch size or test-time augmentation,
-    for more than a thousand classes, of which not all probabilities are kept, and if embeddings are wanted, which need the network.
+    None if it would not: for another model or other data, with another backend, precision, batch size or test-time augmentation;
+    also for more than a thousand classes, of which not all probabilities are kept, and for embeddings, which need the network.
 
     Parameters
     ----------

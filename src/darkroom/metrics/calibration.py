@@ -120,6 +120,7 @@ def fit_temperature(probabilities: NDArray[np.floating[Any]], labels: Labels) ->
     probabilities : (N, K)
         Of at least one image.
     labels : (N,) int64, or (N, K) uint8
+        The correct classes.
 
     References
     ----------
@@ -176,6 +177,7 @@ def fit_threshold(probabilities: Floats, actual: NDArray[np.bool_]) -> float:
     Parameters
     ----------
     probabilities : (N,)
+        Of one class.
     actual : (N,)
         Which images are positive.
     """

@@ -139,7 +139,7 @@ class Calibrator:
         self.calibration = replace(self.calibration, abstain=self.abstention.confidence)
 
     def calibrated(self, name: str, outcomes: Outcomes) -> Outcomes:
-        """Return the outcomes of a split with calibrated probabilities; of more than 1 000 classes `val` is some of its images."""
+        """Return the outcomes of a split with calibrated probabilities; of many classes, those of some images of `val`."""
         if name == "val":
             return self._validation
         if outcomes.probabilities is not None:

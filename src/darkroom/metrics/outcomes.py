@@ -174,12 +174,11 @@ class OutcomesBuilder:
         self._counts = np.zeros((3, num_classes), np.int64)
         self._binned = np.zeros((3, bins))
 
-    def add(self, probabilities: Probabilities, labels: Labels, losses: Floats | None = None) -> Predicted:
-        """Add a batch of probabilities (n, K), rounded to float32 as predictions are kept, labels, and losses if they are known."""
+    def add(self, probabilities: Probabilities, labels: Labels) -> Predicted:
+        """Add a batch of probabilities (n, K), which are rounded to float32 as they are kept, and labels."""
         rounded = probabilities.astype(np.float32)
         exact = rounded.astype(np.float64)
-        if losses is None:
-            losses = cross_entropy(probabilities, labels)
+        losses = cross_entropy(probabilities, labels)
         part = self._several(exact, labels) if self.multilabel else self._one(exact, labels)
         part |= {"labels": labels, "losses": losses}
         predicted, confidence = part["predicted"], part["confidence"]
