@@ -61,7 +61,7 @@ class EvaluatedSplit:
     ----------
     about : About
     table : table of N rows
-        As `PredictionsWriter` wrote them.
+        As `PredictionsWriter` writes them.
     """
 
     about: About
