@@ -64,7 +64,7 @@ class Calibration:
         thresholds = self.thresholds
         if raw:
             logits = _logits(np.array(thresholds)) * self.temperature
-            thresholds = tuple((1 / (1 + np.exp(-logits))).tolist())
+            thresholds = tuple(_sigmoid(logits).tolist())
         return Decision(thresholds[0] if positive is not None else thresholds, positive)
 
     @classmethod
@@ -97,10 +97,15 @@ def at_temperature(probabilities: Probabilities, temperature: float, *, multilab
     """Return the probabilities (N, K) of logits divided by a temperature."""
     if multilabel:
         logits = _logits(probabilities)
-        return 1 / (1 + np.exp(-logits / temperature))
+        return _sigmoid(logits / temperature)
     powers = np.log(probabilities.clip(SMALLEST)) / temperature
     powers = np.exp(powers - powers.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    each: Floats = np.exp(-np.logaddexp(0, -logits))
+    return each
 
 
 def _logits(probabilities: Probabilities) -> Floats:
@@ -160,7 +165,7 @@ def _moments_of_one(logits: Floats, inverse: float) -> tuple[float, float]:
 
 
 def _moments_of_several(logits: Floats, inverse: float) -> tuple[float, float]:
-    chance = 1 / (1 + np.exp(-inverse * logits))
+    chance = _sigmoid(inverse * logits)
     return float((chance * logits).mean()), float((chance * (1 - chance) * logits**2).mean())
 
 
