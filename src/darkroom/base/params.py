@@ -90,7 +90,7 @@ DOTTED = r"^[A-Za-z_]\w*(\.[^.\s]+)+$"
 # Validation metrics that every training logs, those that it logs of its own batches, and those that evaluate adds.
 MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
 MEASURED_IN_TRAINING = ("loss", "accuracy")
-# What metrics/train.json calls the validation loss: the value of `train.loss`, with label smoothing and class weights, which is not
+# What metrics/train.json calls the validation loss: the value of `train.loss`, with label smoothing and class weights. It is not
 # the cross entropy that evaluate calls loss.
 CRITERION = "criterion"
 EVALUATED = (*MEASURED, "ece", "mean_average_precision", "top5_accuracy")

@@ -33,8 +33,7 @@ class Calibration:
     temperature : float
         The logits are divided by it; above 1 the model was too confident.
     thresholds : (K,) or (1,), or None
-        Of calibrated probabilities: of each of several labels, or of the positive class; those with the greatest F1 on
-        validation. None: the most probable class is predicted.
+        Of calibrated probabilities of several labels, or of the positive class: those with the greatest F1 on validation.
     abstain : float or None
         The model abstains where the calibrated probability of the predicted class is below this; None: never.
     """
@@ -53,12 +52,7 @@ class Calibration:
     def decision(self, positive: int | None, *, raw: bool = False) -> Decision:
         """Return the decision by the fitted thresholds.
 
-        Parameters
-        ----------
-        positive
-            Label of the positive class of a binary task.
-        raw
-            Whether it is of probabilities that are not calibrated.
+        `positive` is the label of the positive class of a binary task; `raw`: of probabilities that are not calibrated.
         """
         assert self.thresholds is not None
         thresholds = self.thresholds
