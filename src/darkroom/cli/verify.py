@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--all", action="store_true", help="also list what is as recorded")
     everything = parser.parse(arguments).all
 
-    from darkroom.health.verify import verify
+    from darkroom.health.verification.verify import verify
 
     findings = list(dict.fromkeys(verify(paths.ROOT)))
     wrong = [finding for finding in findings if finding.mark == "FAIL"]

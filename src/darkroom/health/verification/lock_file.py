@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from darkroom.base.errors import InputError
 from darkroom.base.nested import flatten
 from darkroom.base.params_file import read_yaml
-from darkroom.health.verified import FAIL, NOTE, OK, Finding
+from darkroom.health.verification.verified import FAIL, NOTE, OK, Finding
 from darkroom.stage.inputs import fill_in
 from darkroom.stage.record import files_in, plain
 

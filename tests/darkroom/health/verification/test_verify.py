@@ -14,11 +14,11 @@ from ruamel.yaml import YAML
 
 from darkroom.base import files
 from darkroom.base.params_file import read_yaml
-from darkroom.health import trained
-from darkroom.health.lock_file import Hashes, check_lock, entries_of
-from darkroom.health.records import RECORDS, check_records
-from darkroom.health.verified import FAIL, NOTE, Finding
-from darkroom.health.verify import verify
+from darkroom.health.verification import trained
+from darkroom.health.verification.lock_file import Hashes, check_lock, entries_of
+from darkroom.health.verification.records import RECORDS, check_records
+from darkroom.health.verification.verified import FAIL, NOTE, Finding
+from darkroom.health.verification.verify import verify
 from darkroom.stage.record import digest
 
 pytestmark = pytest.mark.slow
