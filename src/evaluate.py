@@ -1,4 +1,4 @@
-"""Stage evaluate: measure the published model on the validation and the test split (metrics/evaluate)."""
+"""Stage evaluate: measure the published model on the validation and the test split (metrics/evaluate), and write its card (models/README.md)."""
 
 from darkroom.stage.observed import observe
 
@@ -11,6 +11,7 @@ from darkroom.base.state_files import forget_finished
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.reporting.evaluation import write_evaluation
+from darkroom.reporting.model_card import write_model_card
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 
@@ -28,17 +29,26 @@ def main() -> None:
         forget_finished(paths.states_dir(), paths.MODELS / "run.json")
         found = evaluate_model(paths.MODELS, params, pack, split)
         test_rows = split.rows["test"]
-        with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:
+        places = (paths.EVALUATE_TABLE, paths.EVALUATED, paths.MODEL_CARD, paths.EVALUATE_METRICS)
+        with stage.replaced(*places) as (table, predictions, card, directory):
+            files.write_json(table, found.metrics)
+            found.write_predictions(predictions)
             files.write_json(directory / "backend.json", found.backend)
             write_evaluation(
                 directory,
                 found.predictions,
                 split.classes,
-                found.metrics,
                 lambda place: pack.shown(test_rows[place]),
                 params.evaluate,
             )
-            stage.record(directory / RECORD, {"metrics/evaluate": directory})
+            write_model_card(card, found.metrics, directory)
+            outputs = {
+                "metrics/evaluate.json": table,
+                "metrics/predictions.parquet": predictions,
+                "models/README.md": card,
+                "metrics/evaluate": directory,
+            }
+            stage.record(directory / RECORD, outputs)
     print(*found.lines(), sep="\n")
 
 
