@@ -1,4 +1,4 @@
-"""Stage evaluate: measure the published model on the validation and the test split (metrics/evaluate), and write its card (models/README.md)."""
+"""Stage evaluate: measure the published model on the validation and the test split (metrics/evaluate, models/README.md)."""
 
 from darkroom.stage.observed import observe
 
