@@ -67,11 +67,16 @@ def data_changes(first: Evaluated, second: Evaluated) -> list[str]:
 
 @dataclass(frozen=True)
 class FileChange:
-    """A file of the code: its path, and added and removed lines, None of what is no text."""
+    """A file of the code: its path, and added and removed lines, None of what is new or no text."""
 
     path: str
     added: int | None
     removed: int | None
+
+    @property
+    def counts(self) -> str:
+        """The lines that were added and removed, as text."""
+        return "" if self.added is None else f"+{self.added} -{self.removed}"
 
 
 def code_changes(root: Path, first: Evaluated, second: Evaluated) -> list[FileChange]:

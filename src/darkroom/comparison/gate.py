@@ -1,7 +1,8 @@
 """Gates: conditions on a metric, such as `test.accuracy >= main - 0.005`, and how they are read."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from darkroom.base.errors import InputError, nearest
@@ -107,12 +108,17 @@ def _limit(text: str) -> tuple[str | None, float]:
     return match["name"], float(match["sign"] + match["margin"])
 
 
-def glued_margin(name: str, known: bool) -> str | None:
-    """Return how to write a revision that is unknown and ends in a number: `main-0.005` is one name to Git."""
-    match = GLUED.fullmatch(name)
-    if known or not match or not NUMBER.fullmatch(match["margin"]):
-        return None
-    return f"{match['name']} {match['sign']} {match['margin']}"
+@contextmanager
+def check_revision(gate: Gate) -> Iterator[None]:
+    """Say of a revision that cannot be opened which gate names it, and that a margin stands apart: Git takes `main-0.005` whole."""
+    try:
+        yield
+    except InputError as error:
+        match = GLUED.fullmatch(gate.revision or "")
+        if match and NUMBER.fullmatch(match["margin"]):
+            apart = f"{match['name']} {match['sign']} {match['margin']}"
+            raise InputError(f"--gate: {gate.revision}: is not a revision; write spaces around the sign: '{apart}'") from None
+        raise InputError(f"--gate: {error}") from None
 
 
 def check_metric(gate: Gate, name: str, metrics: Iterable[str]) -> None:
