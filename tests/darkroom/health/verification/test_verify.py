@@ -146,6 +146,10 @@ COMMITTED: dict[str, tuple[dict[str, Edit], list[str]]] = {
         ["metrics/train.json: is not what train wrote", "metrics/train.json: accuracy is 1"],
     ),
     "data card": ({"metrics/split/card.md": lambda text: text + b"more"}, ["metrics/split/card.md: is not what split wrote"]),
+    "model card": (
+        {"models/README.md": replaced("value: 0.", "value: 1.")},
+        ["models/README.md: is not what evaluate wrote (metrics/evaluate/run.json)"],
+    ),
     "predictions": (
         {"data/predictions/predictions.csv": flipped},
         ["data/predictions/predictions.csv: is not what predict wrote"],
@@ -199,6 +203,7 @@ QUICK = (
     "evaluate",
     "code",
     "metrics",
+    "model card",
     "other data",
     "model.json of another training",
     "run.json of another training",
