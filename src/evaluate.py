@@ -31,7 +31,8 @@ def main() -> None:
         test_rows = split.rows["test"]
         places = (paths.EVALUATE_TABLE, paths.EVALUATED, paths.MODEL_CARD, paths.EVALUATE_METRICS)
         with stage.replaced(*places) as (table, predictions, card, directory):
-            files.write_json(table, found.metrics)
+            for place in (table, directory / "metrics.json"):  # twice, as in darkroom.training.publish
+                files.write_json(place, found.metrics)
             found.write_predictions(predictions)
             files.write_json(directory / "backend.json", found.backend)
             write_evaluation(

@@ -25,11 +25,12 @@ fail() {
 
 # Its own name here, so that a gate reads as it does at home.
 git fetch --quiet origin "+refs/heads/$target:refs/heads/$target"
-# With the run cache, a training that somebody has pushed is not repeated. What is missing is made by the stages.
+# What is missing is made by the stages.
 dvc pull --run-cache --allow-missing
 is_recorded=yes
 ./darkroom verify --lock || is_recorded=no
-dvc repro 2>&1 | tee "$log" || fail "The pipeline failed" 1
+# With --pull a training that somebody has pushed with its run cache is not repeated.
+dvc repro --pull 2>&1 | tee "$log" || fail "The pipeline failed" 1
 git add --update
 if ! git diff --cached --quiet; then
 	git -c user.name="${GIT_AUTHOR_NAME:-CI}" -c user.email="${GIT_AUTHOR_EMAIL:-ci@localhost}" \
@@ -48,7 +49,7 @@ if [ "$is_recorded" = no ]; then
 		if [ -n "${RESULTS_BRANCH:-}" ]; then
 			printf 'They are committed to this branch: `git pull && dvc pull`.\n'
 		else
-			printf 'They are on the DVC remote: `dvc pull --run-cache && dvc repro` fetches them, and dvc.lock is to be committed.\n'
+			printf 'They are on the DVC remote: `dvc pull --run-cache && dvc repro --pull` fetches them, and dvc.lock is to be committed.\n'
 		fi
 	} >>"$comment"
 fi

@@ -48,7 +48,10 @@ def publish(
     # Not by shutil.copytree, whose errors name neither file nor reason.
     write_files(metrics, read_files(store.log_dir))
     measured = {"epoch": best.epoch, **best.measured(metrics), **plan.model.size.model_dump(exclude={"trained"})}
-    files.write_json(table, {"published": measured})
+    # `dvc push` leaves out what Git has: without these bytes in the folder, too, no other clone could take a training from its run
+    # cache (docs/decisions/0035).
+    for place in (table, metrics / "published.json"):
+        files.write_json(place, {"published": measured})
     about = record(
         {**store.about, "machine": plan.about["machine"]}, files.sha256(models / "model.safetensors"), store.folder.name
     )
