@@ -151,6 +151,7 @@ def test_a_merge_request_that_changes_no_result_runs_nothing(project: Project) -
     )
 
 
+@pytest.mark.thorough
 def test_a_pull_request_that_cannot_run_is_told_so_without_markup(project: Project) -> None:
     project.push("broken", "sed -i 's/  lr: 0.01/  lr: \"<img src=x>\"/' params.yaml")
     status, printed, comment = project.outcome(project.checkout("broken", "ci"), github_steps("broken"))
