@@ -1,7 +1,5 @@
 """A model from `gto register` to a prediction in another clone, which has no data: on a bare repository and a folder as DVC remote."""
 
-from pathlib import Path
-
 import pytest
 from clones import Clone, Finished
 from PIL import Image

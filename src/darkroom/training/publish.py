@@ -48,8 +48,8 @@ def publish(
     # Not by shutil.copytree, whose errors name neither file nor reason.
     write_files(metrics, read_files(store.log_dir))
     measured = {"epoch": best.epoch, **best.measured(metrics), **plan.model.size.model_dump(exclude={"trained"})}
-    # `dvc push` leaves out what Git has: without these bytes in the folder, too, no other clone could take a training from its run
-    # cache (docs/decisions/0035).
+    # `dvc push` leaves out what Git has: without these bytes in the folder as well, another clone could take no training from its
+    # run cache (docs/decisions/0035).
     for place in (table, metrics / "published.json"):
         files.write_json(place, {"published": measured})
     about = record(
