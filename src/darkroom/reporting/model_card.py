@@ -197,7 +197,7 @@ def _metrics(measured: Measured, split: Content) -> str:
     rows = [(code(name), *(_value(measured, each, name) for each in splits)) for name in names]
     counts = ", ".join(f"{split['images'].get(each)} images of {each}" for each in splits)
     note = "In brackets the interval that holds the metric with 95 % confidence, for other images from the same source."
-    note = f" {note}" if any(measured.intervals.values()) else ""
+    note = f" {note}" if any(measured.intervals.get(each) for each in splits) else ""
     return f"Measured on {counts}.{note}\n\n{table(('metric', *splits), rows)}"
 
 
@@ -213,7 +213,9 @@ def _value(measured: Measured, split: str, name: str) -> str:
 def _calibration(content: Content | None) -> str:
     if content is None:
         return ""
-    rows = [(code(name), code(_json(value))) for name, value in content.items() if value is not None and name != "content_sha256"]
+    rows = [
+        (code(name), code(_json(value))) for name, value in content.items() if value is not None and not name.endswith("sha256")
+    ]
     return f"Fitted on the validation split, and used by `./darkroom predict`:\n\n{items(rows)}"
 
 
