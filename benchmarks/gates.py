@@ -1,8 +1,8 @@
 """Measure how often gates of `./darkroom compare` err: python benchmarks/gates.py [--revision REV] [--pairs 200].
 
-Pairs of predictions are drawn for the same images. In the first table both are equally good by construction, and a gate that fails errs.
-In the second one the later is worse by a known number of points, and a gate that passes misses it. Predictions are made up: those of
-`--revision`, or of a network that does not exist, with random numbers added to their logits, as another seed would.
+Pairs of predictions are drawn for the same images. In the first table both are equally good by construction, and a gate that
+fails errs. In the second one the later is worse by a known number of points, and a gate that passes misses it. Predictions are
+made up: those of `--revision`, or of a network that does not exist, with random numbers added to their logits.
 """
 
 import argparse
@@ -25,12 +25,19 @@ from darkroom.comparison.matching import match
 from darkroom.comparison.measured import Measured
 from darkroom.comparison.verdict import is_worse
 from darkroom.metrics.decision import USUAL
-from darkroom.metrics.predictions_file import About, EvaluatedSplit, ImagesOf, PredictionsWriter, read_predictions
+from darkroom.metrics.predictions_file import About, EvaluatedSplit, read_predictions
+from darkroom.metrics.predictions_writer import ImagesOf, PredictionsWriter
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 CLASSES = 10
-GATES = ("test.accuracy >= main", "test.accuracy >= main - 0.005", "test.f1_macro >= main", "test.loss <= main", "test.ece <= main")
+GATES = (
+    "test.accuracy >= main",
+    "test.accuracy >= main - 0.005",
+    "test.f1_macro >= main",
+    "test.loss <= main",
+    "test.ece <= main",
+)
 
 
 def made_up(num_images: int, generator: np.random.Generator) -> tuple[Floats, Labels]:

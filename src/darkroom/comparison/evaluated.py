@@ -166,7 +166,8 @@ def line_for(root: Path, revision: Revision) -> str:
         return f"git switch --detach {short} && dvc checkout && dvc repro evaluate"
     # Its own code does not write them: the code of now evaluates what its parameters say.
     now = commit_of(root, "HEAD")[:10]
-    return f"git switch -c again-{short} {short} && git checkout {now} -- src dvc.yaml && dvc repro && git add -A && git commit -m again"
+    code = f"git switch -c again-{short} {short} && git checkout {now} -- src dvc.yaml"
+    return f"{code} && dvc repro && git add -A && git commit -m again"
 
 
 def _metrics(text: str | None) -> dict[str, dict[str, float]]:

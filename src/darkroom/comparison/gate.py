@@ -110,7 +110,7 @@ def _limit(text: str) -> tuple[str | None, float]:
 
 @contextmanager
 def check_revision(gate: Gate) -> Iterator[None]:
-    """Say of a revision that cannot be opened which gate names it, and that a margin stands apart: Git takes `main-0.005` whole."""
+    """Say of a revision that cannot be opened that a gate names it, and that margins stand apart: `main-0.005` is a name."""
     try:
         yield
     except InputError as error:

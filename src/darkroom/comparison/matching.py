@@ -55,6 +55,10 @@ class Matched:
         """The id of each image in the second revision."""
         return [self.second.split.ids[row] for row in self.second.rows.tolist()]
 
+    def pixel_hash(self, row: int) -> bytes:
+        """Return the hash of the pixels of an image."""
+        return self.second.split.pixel_hashes[int(self.second.rows[row])]
+
 
 def match(first: EvaluatedSplit, second: EvaluatedSplit) -> Matched:
     """Find the images that both have: by pixels and id, then by pixels alone, since files are renamed.

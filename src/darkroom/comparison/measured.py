@@ -130,7 +130,7 @@ class Measured:
 
     @cached_property
     def mcnemar(self) -> float:
-        """The p-value of McNemar's exact test: is it chance that so many images are fixed, and so many broken?"""
+        """The p-value of McNemar's exact test of whether as many images were fixed as broken but for chance."""
         return mcnemar(len(self.matched.fixed), len(self.matched.broken))
 
     @cached_property

@@ -124,7 +124,7 @@ def p_value(difference: float, by_chance: Floats) -> float:
 
 
 def mcnemar(fixed: int, broken: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test: is it chance that so many are fixed, and so many broken?
+    """Return the two-sided p-value of McNemar's exact test of whether as many were fixed as broken but for chance.
 
     References
     ----------

@@ -18,7 +18,8 @@ NAME_WIDTH, CELL_WIDTH = 16, 36
 DETAILS = ("precision_macro", "recall_macro", "precision_weighted", "recall_weighted", "f1_weighted", "f1_micro")
 SEEDS = (
     "Another seed alone changes metrics, too, and no test of two runs knows by how much: on digits, eight seeds of the default "
-    "pipeline have test accuracies of 0.0000 to 0.0000, a standard deviation of 0.0000. './darkroom repeat --seeds 8' measures yours."
+    "pipeline have test accuracies of 0.0000 to 0.0000, a standard deviation of 0.0000. './darkroom repeat --seeds 8' measures "
+    "yours."
 )
 NOISE = (
     "interval: 95 %, by a paired bootstrap of the images; p: how often chance alone makes such a difference, for accuracy by "
@@ -136,8 +137,8 @@ def _changes(comparison: Comparison, limit: int | None) -> Iterator[str]:
     for param in comparison.params[:limit]:
         yield from wrapped(f"{param.key}: {param.first} -> {param.second}", indent=2)
     yield from _more(len(comparison.params), limit)
-    yield f"data: {'differs' if comparison.data else 'the same'}"
-    for line in comparison.data:
+    yield f"data: {comparison.data.state}"
+    for line in comparison.data.lines:
         yield from wrapped(line, indent=2)
     yield f"code: {f'{len(comparison.code)} files differ' if comparison.code else 'the same'}"
     for file in comparison.code[:limit]:
@@ -212,6 +213,4 @@ def _fitting(text: str, width: int) -> Iterator[str]:
 
 def width_of(text: str) -> int:
     """Return the columns that a text takes: two for a wide character, none for an accent of its own."""
-    return sum(
-        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
-    )
+    return sum(0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text)

@@ -1,8 +1,8 @@
-"""Verdicts on gates: is a revision worse than it may be, beyond what chance explains, and by how much could it be worse?
+"""Verdicts on gates: whether a revision is worse than it may be, beyond what chance explains, and how much worse it could be.
 
-A gate fails if the whole 95 % interval is on the wrong side of the limit, and, of a difference, if chance alone makes it in at most
-5 % of cases as well: with few images that differ, the interval alone would promise too much. `benchmarks/gates.py` measures how often
-this errs, and docs/decisions/0030 says why.
+A gate fails if the whole 95 % interval is on the wrong side of the limit, and, of a difference, if chance alone makes it in at
+most 5 % of cases as well: where few images differ, the interval alone promises too much. `benchmarks/gates.py` measures how
+often this errs, and docs/decisions/0030 says why.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The metrics of predictions in which every image has a weight. N images, K classes, B rows of weights, M bins of confidence.
 
-Weights of 1 give the metrics of a split, as `darkroom.metrics.scores` has them; those of resampled images give their metrics. Most
-metrics are functions of a few sums over images, so that one product of matrices has them for many resamples.
+Weights of 1 give the metrics of a split, as evaluate measures them; those of resampled images give their metrics. Most of them
+are functions of a few sums over images, so that one product of matrices has them for many resamples.
 """
 
 from collections.abc import Mapping
@@ -79,10 +79,10 @@ class Summed:
                 **({"brier": sums["brier"][:, 0] / total} if "brier" in sums else {}),
                 "ece": np.abs(sums["gap"]).sum(axis=1) / (total * self.num_decisions),
             }
+            if self.num_decisions > 1:
+                found["f1_micro"] = 2 * hits.sum(axis=1) / (support + claimed).sum(axis=1)
         if self.positive is not None:
             found |= {name: values[:, self.positive] for name, values in classes.items()}
-        elif self.num_decisions > 1:
-            found["f1_micro"] = 2 * hits.sum(axis=1) / (support + claimed).sum(axis=1)
         return found
 
 
@@ -236,4 +236,3 @@ def _area(positives: Floats, negatives: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Floats = (height * np.diff(negatives, axis=1, prepend=0)).sum(axis=1) / (positives[:, -1] * negatives[:, -1])
     return found
-
