@@ -167,7 +167,8 @@ def _averages(classes: Mapping[str, Floats], support: Floats, is_seen: Flags) ->
 def _mean_of_defined(values: Floats) -> Floats:
     """Return the mean of each row, (B,), without NaN; NaN if everything is."""
     defined = ~np.isnan(values)
-    mean: Floats = np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        mean: Floats = np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1)
     return mean
 
 
