@@ -84,19 +84,38 @@ def _relative(gate: Gate, candidate: Evaluated, reference: Evaluated, change: Me
         f"{change.second:.4f}, {reference.name} {change.first:.4f}: {change.difference:+.4f}, "
         f"95 % interval {change.low:+.4f} to {change.high:+.4f}, {num_images} images"
     )
-    could = max(0.0, -worst if gate.at_least else worst)
-    if failed:
-        at_least = max(0.0, -best if gate.at_least else best)
-        reason = f"worse beyond noise, by {at_least:.4f} to {could:.4f}, where {_shown(gate.allowed)} is allowed"
-    elif could <= gate.allowed:
-        reason = f"worse by {could:.4f} at most, within the {_shown(gate.allowed)} that is allowed"
-    else:
-        reason = f"not worse beyond noise, but it could be worse by {could:.4f}: so few images do not tell"
+    # Positive: worse.
+    least, most = (-best, -worst) if gate.at_least else (best, worst)
+    reason = (
+        _reason(gate.allowed, least, most, failed=failed)
+        if gate.allowed >= 0
+        else _gain(-gate.allowed, least, most, failed=failed)
+    )
     return Verdict(gate, candidate.name, not failed, values, reason)
 
 
-def _shown(allowed: float) -> str:
-    return f"{allowed:g}" if allowed >= 0 else f"no loss, but a gain of {-allowed:g}"
+def _reason(allowed: float, least: float, most: float, *, failed: bool) -> str:
+    """Return why a metric that is worse by something between `least` and `most` is accepted, or not."""
+    if failed:
+        return f"worse beyond noise, by {max(0, least):.4f} to {most:.4f}, where {allowed:g} is allowed"
+    if most <= 0:
+        return "not worse, also at the worse end of the interval"
+    if most <= allowed:
+        return f"worse by {most:.4f} at most, where {allowed:g} is allowed"
+    return f"not worse beyond noise, but it could be worse by {most:.4f}: so few images do not tell"
+
+
+def _gain(wanted: float, least: float, most: float, *, failed: bool) -> str:
+    """Return the same where it is to be better by so much."""
+    if failed:
+        return (
+            f"better by {-least:.4f} at most, where {wanted:g} is wanted"
+            if least < 0
+            else f"not better, where {wanted:g} is wanted"
+        )
+    if -most >= wanted:
+        return f"better by {-most:.4f} at least, where {wanted:g} is wanted"
+    return f"not short of the wanted {wanted:g} beyond noise, but better by {-most:+.4f} only at the worse end of the interval"
 
 
 def _absolute(gate: Gate, candidate: Evaluated, found: Estimate) -> Verdict:
