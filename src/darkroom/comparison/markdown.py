@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from darkroom.base.errors import one_line
 from darkroom.comparison.comparison import Comparison
-from darkroom.comparison.text import NOISE, SEEDS, class_cells, metric_cells, notes, predicted, shown_metrics
+from darkroom.comparison.text import NOISE, SEEDS, class_cells, commands, metric_cells, notes, predicted, shown_metrics
 from darkroom.comparison.verdict import Verdict
 
 # A comment on GitHub may have 65 536 characters.
@@ -67,6 +67,7 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
         yield f"{len(matched)} images of both: **{len(matched.fixed)} fixed, {len(matched.broken)} broken**"
         yield ""
     yield from (f"- {escaped(note)}" for note in notes(comparison))
+    yield from (f"- run: {name(command)}" for command in commands(comparison))
     head = ["metric", name(comparison.first.name), name(comparison.second.name), "difference", "95 % interval", "p", ""]
     rows = [[escaped(cell) for cell in metric_cells(change)] for change in shown_metrics(comparison, every=False)]
     yield from _table(head, rows, numbers=range(1, 6))

@@ -10,7 +10,7 @@ from darkroom.base.errors import InputError
 from darkroom.comparison.comparison import Comparison
 from darkroom.comparison.matching import Matched
 from darkroom.comparison.predictions import Rows
-from darkroom.comparison.text import NOISE, SEEDS, class_cells, metric_cells, notes, shown_metrics
+from darkroom.comparison.text import NOISE, SEEDS, class_cells, commands, metric_cells, notes, shown_metrics
 from darkroom.comparison.verdict import Verdict
 from darkroom.data.pack import Pack
 from darkroom.pages import document
@@ -101,6 +101,7 @@ def _comparison(comparison: Comparison, place: int, thumbnails: Thumbnails) -> H
     if comparison.measured:
         parts.append(_headline(comparison))
     parts += [document.listed(map(name_of, notes(comparison)))] if notes(comparison) else []
+    parts += [document.missing("What is missing can be made:", *commands(comparison))] if commands(comparison) else []
     parts.append(_metrics(comparison))
     if comparison.measured:
         matched = comparison.measured.matched

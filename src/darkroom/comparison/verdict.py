@@ -7,7 +7,7 @@ often this errs, and docs/decisions/0030 says why.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from darkroom.base.errors import InputError
 from darkroom.comparison.evaluated import Evaluated
@@ -33,6 +33,8 @@ class Verdict:
         What was measured.
     reason : str
         Why it passed or failed, and by how much it could be worse.
+    commands : list of str
+        Lines to type that make what is missing.
     """
 
     gate: Gate
@@ -40,6 +42,7 @@ class Verdict:
     passed: bool
     values: str
     reason: str
+    commands: list[str] = field(default_factory=list)
 
 
 def judge(gate: Gate, candidate: Evaluated, reference: Evaluated | None, measure: Measure, *, bins: int) -> Verdict:
@@ -140,8 +143,9 @@ def _by_value(gate: Gate, candidate: Evaluated, value: float, limit: float, refe
     if math.isnan(value) or math.isnan(limit):
         raise InputError(f"--gate: {gate.text}: {gate.metric} is undefined in one of both; name another metric")
     passed = _is_met(gate, value, limit)
-    why = [each.without for each in (candidate, reference) if each and each.without]
+    sides = [each for each in (candidate, reference) if each and each.without]
+    why = [each.without for each in sides]
     known = "; ".join(why) or f"{gate.metric} is not computed from predictions, or not of the same images"
     values = f"{value:.4f}, limit {limit:.4f}"
     reason = f"by its value alone it is {'met' if passed else 'missed'}; what is noise is unknown: {known}"
-    return Verdict(gate, candidate.name, passed, values, reason)
+    return Verdict(gate, candidate.name, passed, values, reason, [each.command for each in sides if each.command])
