@@ -82,8 +82,8 @@ def match(first: EvaluatedSplit, second: EvaluatedSplit) -> Matched:
     found = np.concatenate(pairs)
     found = found[np.argsort(found[:, 1], kind="stable")]
     sides = [Predictions(split, found[:, side], classes) for side, split in enumerate((first, second))]
-    equal = np.asarray(sides[0].labels == sides[1].labels)
-    same: Flags = equal.all(axis=1) if equal.ndim == 2 else equal
+    same: Flags = np.equal(sides[0].labels, sides[1].labels)
+    same = np.all(same, axis=tuple(range(1, same.ndim)))
     kept = [Predictions(side.split, side.rows[same], classes) for side in sides]
     return Matched(kept[0], kept[1], len(left), len(right), int((~same).sum()))
 

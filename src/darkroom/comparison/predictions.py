@@ -88,7 +88,8 @@ class Predictions:
         if self.is_multilabel:
             several: Floats = ((probabilities - own) ** 2).mean(axis=1)
             return several
-        squares = np.einsum("nk,nk->n", probabilities, probabilities) - 2 * probabilities[np.arange(len(self)), own] + 1
+        label = probabilities[np.arange(len(self)), own]
+        squares: Floats = np.einsum("nk,nk->n", probabilities, probabilities) - 2 * label + 1
         return squares / 2 if self.split.decision.positive is not None else squares
 
     @cached_property

@@ -57,7 +57,7 @@ def judge(gate: Gate, candidate: Evaluated, reference: Evaluated | None, measure
     for each in filter(None, (candidate, reference)):
         split = each.predictions.get(gate.split)
         computed = {} if split is None else estimates(split, bins=bins)
-        values = each.metrics.get(gate.split, {}) | {name: found.value for name, found in computed.items()}
+        values = {**each.metrics.get(gate.split, {}), **{name: found.value for name, found in computed.items()}}
         check_metric(gate, each.name, values)
         known[each.name] = values[gate.metric], computed.get(gate.metric)
     value, found = known[candidate.name]

@@ -53,7 +53,7 @@ class Summed:
     @property
     def cost(self) -> int:
         """How many numbers are multiplied with the weight of an image, about; orders of scores count as ten."""
-        dense = sum(column.shape[1] for column in self.columns.values() if isinstance(column, np.ndarray))
+        dense = sum(int(column.shape[1]) for column in self.columns.values() if isinstance(column, np.ndarray))
         return dense + 10 * (1 + (self.curve.scores.shape[1] if self.curve else 0))
 
     def sums(self, weights: Floats) -> dict[str, Floats]:
@@ -148,8 +148,9 @@ def _gaps(predictions: Predictions, bins: int) -> Floats:
         confidence, right = predictions.confidence[:, None], predictions.right[:, None]
     place = np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
     cells = np.arange(len(predictions))[:, None] * bins + place
-    flat = np.bincount(cells.ravel(), (right - confidence).ravel(), minlength=len(predictions) * bins)
-    return flat.reshape(-1, bins)
+    gaps: Floats = np.zeros(len(predictions) * bins)
+    np.add.at(gaps, cells.ravel(), (right - confidence).ravel())
+    return gaps.reshape(-1, bins)
 
 
 def _averages(classes: Mapping[str, Floats], support: Floats, is_seen: Flags) -> dict[str, Floats]:
