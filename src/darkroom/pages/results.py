@@ -139,12 +139,11 @@ class Results:
 
     @cached_property
     def lock(self) -> dict[str, Any]:
-        """The stages of dvc.lock; none if it is not there."""
+        """The stages of dvc.lock; none if it is not there, or damaged, which `mismatches` says."""
         try:
-            content = self.bytes_of(LOCK)
+            return stages_in(self.bytes_of(LOCK), self.revision)
         except InputError:
             return {}
-        return stages_in(content, self.revision)
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -153,6 +152,8 @@ class Results:
 
     def mismatches(self) -> list[str]:
         """Return what says that the metrics do not belong to what lies beside them."""
+        if not self.lock:
+            return ["dvc.lock does not say what they were made with"]
         return [*self._changed_params(), *self._other_metrics(), *self._broken_chain()]
 
     def _changed_params(self) -> Iterator[str]:
@@ -264,7 +265,11 @@ def stages_in(content: bytes, revision: Revision) -> dict[str, Any]:
     """Return the stages in the text of a dvc.lock."""
     with reading(LOCK, revision):
         stages = _yaml(content).get("stages", {})
-        return {str(name): stage for name, stage in stages.items() if isinstance(stage, dict)}
+        found = {str(name): stage for name, stage in stages.items()}
+        for stage in found.values():  # whatever is looked up in them later
+            dict(stage.get("params", {}).get("params.yaml", {}))
+            [each["path"] for kind in ("deps", "outs") for each in stage.get(kind, [])]
+        return found
 
 
 def _outs(stages: Mapping[str, Any]) -> list[dict[str, Any]]:

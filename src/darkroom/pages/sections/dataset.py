@@ -1,5 +1,6 @@
 """The section on the data: images of every class and split, sizes, samples."""
 
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ def dataset(found: Sequence[Results]) -> Html:
         first, second = found[0].name, found[1].name
         note = paragraph(
             "They differ in images or split; what differs is listed by ",
-            element("code", f"./darkroom compare data {first} {second}"),
+            element("code", f"./darkroom compare data {shlex.join((first, second))}"),
         )
     return join(note, *each(found, _one))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from darkroom.base.errors import InputError
 from darkroom.metrics.predictions_file import GIVEN
-from darkroom.pages.charts import interval
+from darkroom.pages.charts import HIGHEST_START, interval, ticks
 from darkroom.pages.document import Content, Html, element, folded, join, name_of, paragraph, table
 from darkroom.pages.results import Results, wilson
 from darkroom.pages.sections.words import decimal
@@ -51,14 +51,16 @@ def _one(values: Sequence[str | None], right: "np.ndarray[tuple[int], np.dtype[n
     if len(names) < 2 or not len(enough):
         return None
     rows: list[list[Content]] = []
-    for place in enough[np.argsort(shares[enough], kind="stable")].tolist():
-        found = wilson(float(shares[place]), int(counts[place]))
+    order = enough[np.argsort(shares[enough], kind="stable")].tolist()
+    intervals = {place: wilson(float(shares[place]), int(counts[place])) for place in order}
+    start = min(ticks(min(found.low for found in intervals.values()), 1.0)[0], HIGHEST_START)
+    for place, found in intervals.items():
         rows.append(
             [
                 name_of(names[place]) if names[place] else "(empty)",
                 int(counts[place]),
                 decimal(found.value, 3),
-                interval(*found, start=0.0),
+                interval(*found, start=max(start, 0.0)),
             ]
         )
     header: list[Content] = ["value", "images", "accuracy", ""]
