@@ -15,9 +15,9 @@ from PIL import Image
 from darkroom.base.errors import InputError
 from darkroom.metrics import scores
 from darkroom.metrics.decision import USUAL, Decision
-from darkroom.metrics.predictions_file import About, ImagesOf, PredictionsWriter
+from darkroom.metrics.predictions_file import About
+from darkroom.metrics.predictions_writer import ImagesOf, PredictionsWriter
 from darkroom.pages.results import Results
-from darkroom.reporting.tables import write_confusion, write_per_class, write_reliability
 from darkroom.versions.revisions import Revision
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -47,17 +47,16 @@ def records(
             ids = [f"{split}/{FORMULA}", *(f"{split}/{number}.png" for number in range(1, images))]
             given = {f"given_{name}": list(values) for name, values in (columns or {}).items()}
             writer.add(split, ImagesOf(ids, [b"x" * 16] * images, labels, given), probabilities)
-            write_reliability(folder / f"reliability_{split}.csv", scores.reliability(probabilities, labels, decision, bins=15))
+            found[f"metrics/evaluate/reliability_{split}.csv"] = _reliability(probabilities, labels, decision)
     probabilities, labels = parts["test"]
-    write_confusion(folder / "confusion.csv", scores.confusion_matrix(probabilities, labels, decision), classes)
-    write_per_class(folder / "per_class.csv", scores.per_class(probabilities, labels, decision), classes)
+    found |= _tables(classes, probabilities, labels, decision)
     found["metrics/predictions.parquet"] = (folder / "predictions.parquet").read_bytes()
-    for path in folder.glob("*.csv"):
-        found[f"metrics/evaluate/{path.name}"] = path.read_bytes()
     metrics = {split: scores.score(*part, decision, bins=15) for split, part in parts.items()}
     finite = {split: {name: value for name, value in each.items() if value == value} for split, each in metrics.items()}
     found["metrics/evaluate.json"] = json.dumps(finite).encode()
-    found |= _split(classes, labels, images) | _training(epochs, random) | _explained(folder, random, images)
+    test = [f"test/{FORMULA}", *(f"test/{number}.png" for number in range(1, images))]
+    wrong = [test[row] for row in np.flatnonzero(~scores.is_right(probabilities, labels, decision)).tolist()]
+    found |= _split(classes, labels, images) | _training(epochs, random) | _explained(folder, random, images, wrong)
     ran = {"train": {"lr": 0.01, "epochs": epochs} | (params or {})}
     stage = {"params": {"params.yaml": ran}, "outs": [{"path": "data/split", "md5": "s"}, {"path": "data/raw", "md5": "r"}]}
     found["dvc.lock"] = json.dumps({"schema": "2.0", "stages": {"train": stage}}).encode()
@@ -101,6 +100,48 @@ def _table(rows: Sequence[Sequence[object]], delimiter: str = ",") -> bytes:
     return written.getvalue().encode()
 
 
+def _reliability(probabilities: Any, labels: Any, decision: Decision) -> bytes:
+    """Return the table before and after a calibration, which makes them more certain."""
+    rows: list[list[object]] = []
+    for name, sharper in (("before", probabilities), ("after", np.sqrt(probabilities))):
+        each = sharper / sharper.sum(axis=1, keepdims=True) if labels.ndim == 1 else sharper
+        columns = (column.tolist() for column in scores.reliability(each, labels, decision, bins=15))
+        rows += [[*row, name] for row in zip(range(1, 16), *columns, strict=True) if row[-1]]
+    return _table([["bin", "confidence", "accuracy", "count", "calibration"], *rows])
+
+
+def _tables(classes: Sequence[str], probabilities: Any, labels: Any, decision: Decision) -> Files:
+    """Return per_class.csv, confusion.csv and intervals.json."""
+    written = [name.translate({ord("<"): "\u2039", ord(">"): "\u203a"}) for name in classes]
+    columns = [column.tolist() for column in scores.per_class(probabilities, labels, decision)]
+    each = [[name, *("" if value != value else value for value in row)] for name, *row in zip(written, *columns, strict=True)]
+    matrix = scores.confusion_matrix(probabilities, labels, decision)
+    places = [(label, label) for label in range(len(classes))]
+    places += [(a, b) for a, b in np.argwhere(matrix).tolist() if a != b]
+    cells = [[written[a], written[b], matrix[a, b], len(classes)] for a, b in places]
+    intervals = {
+        name: {key: _interval(column[label]) for key, column in zip(("precision", "recall", "f1"), columns, strict=False)}
+        for label, name in enumerate(classes)
+    }
+    value = {"images": 20, "accuracy": _interval(0.75)}
+    content = {
+        "test": {"accuracy": _interval(0.8)},
+        "per_class": intervals,
+        "by": {"given_site": {HOSTILE: value, "north": value}},
+    }
+    return {
+        "metrics/evaluate/per_class.csv": _table([["class", "precision", "recall", "f1", "support"], *each]),
+        "metrics/evaluate/confusion.csv": _table([["actual", "predicted", "count", "num_classes"], *cells]),
+        "metrics/evaluate/intervals.json": json.dumps(content).encode(),
+    }
+
+
+def _interval(value: float) -> dict[str, float | None]:
+    return (
+        {"value": value, "low": value - 0.05, "high": min(1.0, value + 0.05)} if value == value else {"value": None, "low": None}
+    )
+
+
 def _split(classes: Sequence[str], labels: Any, images: int) -> Files:
     counts = labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels, minlength=len(classes))
     each = [[name, 3 * count, count, count, 0] for name, count in zip(classes, counts.tolist(), strict=True)]
@@ -131,12 +172,13 @@ def _training(epochs: int, random: np.random.Generator) -> Files:
     return found | {"metrics/train.json": json.dumps({"published": published}).encode()}
 
 
-def _explained(folder: Path, random: np.random.Generator, images: int) -> Files:
+def _explained(folder: Path, random: np.random.Generator, images: int, wrong: Sequence[str]) -> Files:
     test = [f"test/{FORMULA}", *(f"test/{number}.png" for number in range(1, images))]
+    shown = wrong[:40]
     rows = {
-        "id": test[:40],
-        "image": [png((200, 100, 5 * number), 8) for number in range(len(test[:40]))],
-        "heat": [png((250, 0, 5 * number), 8) for number in range(len(test[:40]))],
+        "id": shown,
+        "image": [png((200, 100, 5 * number), 8) for number in range(len(shown))],
+        "heat": [png((250, 0, 5 * number), 8) for number in range(len(shown))],
     }
     pq.write_table(pa.table(rows), folder / "mistakes.parquet")
     features = random.normal(0, 1, (images, 16)).astype(np.float16)

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -222,10 +222,10 @@ class Results:
 
     def num_images(self, split: str) -> int:
         """Return the number of images of a split; 0 if it is not recorded."""
-        try:
-            return int(self.json_of("data/split/split.json")["images"][split])
-        except (InputError, *DAMAGED):
-            pass
+        for path, key in ((f"{EVALUATE}/intervals.json", "about"), ("data/split/split.json", "images")):
+            with suppress(InputError, *DAMAGED):
+                found = self.json_of(path)[key]
+                return int(found["images"][split] if key == "about" else found[split])
         try:  # the cells of the confusion, which an image of several classes has no single one of
             if self.task != "multilabel" and split == "test":
                 return sum(int(row["count"]) for row in self.rows_of(f"{EVALUATE}/confusion.csv"))
@@ -293,7 +293,7 @@ def params_in(stages: Mapping[str, Any]) -> dict[str, Any]:
 def interval_in(values: Any, name: str) -> Interval:
     """Return an interval out of a mapping of intervals.json; NaN where there is none."""
     found = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or any(found.get(end) is None for end in Interval._fields):
         return Interval(math.nan)
     ends = [found.get(key) for key in Interval._fields]
     return Interval(*(float(end) if isinstance(end, int | float) else math.nan for end in ends))
