@@ -73,7 +73,7 @@ class Results:
             if self._was_made(path):
                 raise
             again = f"'git checkout {self.revision.commit[:10]}', 'dvc checkout'" if self.revision.commit else ""
-            text = f"was not made in {self.name}, by an earlier version or another stage; {again} and 'dvc repro' make it"
+            text = f"{self.name} has none, since an earlier version made it; {again} and 'dvc repro' make one"
             raise InputError(f"{path}: {text}") from error
 
     def _was_made(self, path: str) -> bool:
