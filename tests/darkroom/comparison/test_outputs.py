@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import CHROMIUM, Elements, open_page
 from compared import PARAMS, Repository, make_repository, sure
 
 from darkroom.base import paths
@@ -128,6 +129,15 @@ def test_the_page_shows_names_as_they_are(compared: Compared, tmp_path: Path) ->
     for expected in (CLASSES[0], CLASSES[2], IDS[1], "</details>", BRANCH, "\\x1b[31m", "worse beyond noise"):
         assert expected in parsed.text
     assert "12 without a thumbnail, since data/raw here does not have their pixels." in parsed.text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+def test_a_browser_finds_no_fault_and_requests_nothing(compared: Compared, tmp_path: Path) -> None:
+    written = page(*compared, tmp_path / "raw")
+    opened = open_page(written, tmp_path)
+    assert (opened.console, opened.requests) == ([], [])
+    assert len(opened.elements) == pytest.approx(len(Elements(written).found), abs=3)
 
 
 def test_thumbnails_are_those_of_the_pixels(digits: object, tmp_path: Path) -> None:
