@@ -1,8 +1,8 @@
 """Measure how often gates of `./darkroom compare` err: python benchmarks/gates.py [--revision REV] [--pairs 200].
 
-Pairs of predictions are drawn for the same images. In the first table both are equally good by construction, and a gate that fails errs.
-In the second one the later is worse by a known number of points, and a gate that passes misses it. Predictions are made up: those of
-`--revision`, or of a network that does not exist, with random numbers added to their logits, as another seed would.
+Pairs of predictions are drawn for the same images. In the first table both are equally good by construction, and a gate that
+fails errs. In the second one the later is worse by a known number of points, and a gate that passes misses it. Predictions are
+made up: those of `--revision`, or of a network that does not exist, with random numbers added to their logits.
 """
 
 import argparse
@@ -25,18 +25,25 @@ from darkroom.comparison.matching import match
 from darkroom.comparison.measured import Measured
 from darkroom.comparison.verdict import is_worse
 from darkroom.metrics.decision import USUAL
-from darkroom.metrics.predictions_file import About, EvaluatedSplit, ImagesOf, PredictionsWriter, read_predictions
+from darkroom.metrics.predictions_file import About, EvaluatedSplit, read_predictions
+from darkroom.metrics.predictions_writer import ImagesOf, PredictionsWriter
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 CLASSES = 10
-GATES = ("test.accuracy >= main", "test.accuracy >= main - 0.005", "test.f1_macro >= main", "test.loss <= main", "test.ece <= main")
+GATES = (
+    "test.accuracy >= main",
+    "test.accuracy >= main - 0.005",
+    "test.f1_macro >= main",
+    "test.loss <= main",
+    "test.ece <= main",
+)
 
 
-def made_up(num_images: int, generator: np.random.Generator) -> tuple[Floats, Labels]:
+def made_up(num_images: int, generator: np.random.Generator, num_classes: int = CLASSES) -> tuple[Floats, Labels]:
     """Return logits (N, K) and labels (N,) of a network with an accuracy of about 0.85."""
-    labels = generator.integers(0, CLASSES, num_images)
-    logits = generator.normal(size=(num_images, CLASSES))
+    labels = generator.integers(0, num_classes, num_images)
+    logits = generator.normal(size=(num_images, num_classes))
     logits[np.arange(num_images), labels] += 2.8
     return 2 * logits, labels
 
@@ -48,15 +55,15 @@ def recorded(revision: str) -> tuple[Floats, Labels]:
     return np.log(probabilities.clip(1e-9)), np.concatenate([split.labels for split in splits]).astype(np.int64)
 
 
-def split_of(logits: Floats, labels: Labels, folder: Path) -> EvaluatedSplit:
-    """Return predictions as evaluate records them."""
+def split_file(logits: Floats, labels: Labels, path: Path) -> EvaluatedSplit:
+    """Write predictions as evaluate records them, and return them as they are read again."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=1, keepdims=True)
     names = [f"{row}" for row in range(len(labels))]
     about = About([f"{label}" for label in range(logits.shape[1])], "multiclass", USUAL)
-    with PredictionsWriter(folder / "x.parquet", about) as writer:
+    with PredictionsWriter(path, about) as writer:
         writer.add("test", ImagesOf(names, [name.encode() for name in names], labels, {}), probabilities)
-    return read_predictions(folder / "x.parquet")["test"]
+    return read_predictions(path)["test"]
 
 
 def worsened(logits: Floats, labels: Labels, points: float, generator: np.random.Generator) -> Floats:
@@ -77,7 +84,7 @@ def pairs(logits: Floats, labels: Labels, num_images: int, count: int, points: f
             rows = generator.integers(0, len(labels), num_images)
             sides = [logits[rows] + noise * generator.gumbel(size=(num_images, logits.shape[1])) for _ in range(2)]
             sides[1] = worsened(sides[1], labels[rows], points, generator)
-            yield Measured(match(*(split_of(side, labels[rows], Path(folder)) for side in sides)), 15)
+            yield Measured(match(*(split_file(side, labels[rows], Path(folder) / "x.parquet") for side in sides)), 15)
 
 
 def table(logits: Floats, labels: Labels, num_images: int, count: int, points: float, noise: float) -> str:

@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "objective": {"data", "metrics", "models", "input"},
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},
     "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
+    "comparison": {"data", "metrics", "pages", "repository", "versions"},
     "health": {"precheck", "repository", "stage", "training", "versions"},
     "experiments": {"stage", "repository", "health"},
     "search": {"stage", "repository", "health", "experiments"},

@@ -1,4 +1,4 @@
-"""./darkroom compare: how revisions differ, and whether one is better; a revision is one of Git, an experiment, or `workspace`."""
+"""./darkroom compare: how revisions differ, and whether one is better; they are Git's, experiments, or `workspace`."""
 
 import argparse
 import difflib

@@ -7,13 +7,13 @@ from typing import Any
 
 from darkroom.base.errors import InputError
 from darkroom.comparison.evaluated import Evaluated
-from darkroom.repository.git import git
+from darkroom.repository.git import git, quoted
 from darkroom.versions import differences
 from darkroom.versions.datasets import RAW, SPLIT, read_dataset
 
 # What decides results; pages, tests and examples do not.
 CODE = ("src", "dvc.yaml", "requirements.txt", "pyproject.toml")
-ABSENT = "absent"
+ABSENT, SAME = "absent", "the same"
 
 
 @dataclass(frozen=True)
@@ -43,26 +43,37 @@ def _text(params: dict[str, Any], key: str) -> str:
     return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
-def data_changes(first: Evaluated, second: Evaluated) -> list[str]:
-    """Return in short what `./darkroom compare data` says of both: no line if images, labels and splits are the same."""
+@dataclass(frozen=True)
+class DataChanges:
+    """What `./darkroom compare data` says in short: `the same`, `differs` or `unknown`, and lines on it."""
+
+    state: str
+    lines: list[str]
+
+    @property
+    def is_same(self) -> bool:
+        """Whether images, labels and splits are the same."""
+        return self.state == SAME
+
+
+def data_changes(first: Evaluated, second: Evaluated) -> DataChanges:
+    """Compare the data of both; images, labels and splits are read only if their hashes differ."""
     hashes = [[each.recorded_hash(out) for out in (RAW, SPLIT)] for each in (first, second)]
     if hashes[0] == hashes[1] and all(hashes[0]):
-        return []
+        return DataChanges(SAME, [])
     try:
         found = differences.compare(read_dataset(first.revision), read_dataset(second.revision))
     except InputError as error:
-        return [f"differs, or is not here: {error}"]
-    lines = []
+        return DataChanges("unknown", [str(error)])
     counts = [f"{len(found.rows[kind])} {kind}" for kind in differences.KINDS if len(found.rows[kind])]
     classes = [(found.new_classes, "new"), (found.lost_classes, "gone")]
     counts += [f"{len(names)} classes {what}" for names, what in classes if names]
     counts += ["classes in another order"] if found.is_reordered else []
-    if counts:
-        lines.append(f"{len(found.before)} -> {len(found.after)} images: {', '.join(counts)}")
-        lines.append(f"all of them: ./darkroom compare data {first.name} {second.name}")
-    if found.without_split:
-        lines.append(f"moves between splits are unknown, since {' and '.join(found.without_split)}")
-    return lines
+    lines = [f"moves between splits are unknown, since {' and '.join(found.without_split)}"] if found.without_split else []
+    if not counts:
+        return DataChanges("unknown" if lines else SAME, lines)
+    all_of_them = f"all of them: ./darkroom compare data {quoted(first.name)} {quoted(second.name)}"
+    return DataChanges("differs", [f"{len(found.before)} -> {len(found.after)} images: {', '.join(counts)}", all_of_them, *lines])
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from darkroom.base.errors import InputError, nearest
-from darkroom.comparison.changes import FileChange, ParameterChange, code_changes, data_changes, parameter_changes
+from darkroom.comparison.changes import DataChanges, FileChange, ParameterChange, code_changes, data_changes, parameter_changes
 from darkroom.comparison.cost import Cost, costs
 from darkroom.comparison.evaluated import BINS, Evaluated, open_evaluated
 from darkroom.comparison.gate import Gate, check_revision
@@ -55,8 +55,8 @@ class Comparison:
         return parameter_changes(self.first, self.second)
 
     @cached_property
-    def data(self) -> list[str]:
-        """What differs in the data, in lines; none: nothing."""
+    def data(self) -> DataChanges:
+        """What differs in the data."""
         return data_changes(self.first, self.second)
 
     @cached_property
@@ -158,7 +158,10 @@ def _measure(first: Evaluated, second: Evaluated, split: str) -> tuple[Measured 
         missing = [each.without or f"{each.name} has no predictions on {split}" for each in (first, second)]
         return None, "; ".join(why for why, side in zip(missing, sides, strict=True) if side is None)
     if (sides[0].task == "multilabel") != (sides[1].task == "multilabel"):
-        return None, f"{first.name} is {sides[0].task} and {second.name} is {sides[1].task}: no prediction of one has one in the other"
+        return (
+            None,
+            f"{first.name} is {sides[0].task} and {second.name} is {sides[1].task}",
+        )
     matched = match(sides[0], sides[1])
     if not len(matched):
         return None, f"no image of {split} is in both with the same label"

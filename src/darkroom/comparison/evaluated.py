@@ -40,7 +40,9 @@ class Evaluated:
     predictions : mapping of EvaluatedSplit
         By split; empty if there are none.
     without : str
-        Why there are no predictions, and the line that makes them; empty if there are.
+        Why there are no predictions; empty if there are.
+    command : str
+        The line that makes them, if there is one.
     """
 
     root: Path
@@ -48,6 +50,7 @@ class Evaluated:
     metrics: Mapping[str, Mapping[str, float]]
     predictions: Mapping[str, EvaluatedSplit] = field(default_factory=dict)
     without: str = ""
+    command: str = ""
 
     @property
     def name(self) -> str:
@@ -138,23 +141,23 @@ def open_evaluated(root: Path, name: str) -> Evaluated:
     revision = open_revision(root, name, OUTS)
     bare = Evaluated(root, revision, {})
     metrics = next((found for path in METRICS if (found := _metrics(bare.text(path)))), {})
-    predictions, why = _predictions(root, revision)
+    predictions, why, command = _predictions(root, revision)
     if not metrics and not predictions:
         way_out = "name another one" if revision.commit else "run 'dvc repro evaluate'"
         raise InputError(f"{name}: was never evaluated: it has neither {METRICS[0]} nor {PREDICTIONS}; {way_out}")
-    return Evaluated(root, revision, metrics, predictions, why)
+    return Evaluated(root, revision, metrics, predictions, why, command)
 
 
-def _predictions(root: Path, revision: Revision) -> tuple[dict[str, EvaluatedSplit], str]:
-    """Return the predictions of each split, or why there are none, with the line that makes them."""
+def _predictions(root: Path, revision: Revision) -> tuple[dict[str, EvaluatedSplit], str, str]:
+    """Return the predictions of each split, or why there are none and the line that makes them."""
     if PREDICTIONS not in revision.outs:
-        return {}, f"{revision.name} has no {PREDICTIONS}; to make it, run: {line_for(root, revision)}"
+        return {}, f"{revision.name} has no {PREDICTIONS}", line_for(root, revision)
     try:
-        return read_predictions(revision.read(PREDICTIONS)), ""
+        return read_predictions(revision.read(PREDICTIONS)), "", ""
     except InputError as error:
-        return {}, str(error)
+        return {}, str(error), ""
     except (ValueError, OSError) as error:
-        return {}, f"{PREDICTIONS} of {revision.name} is damaged ({error}); to make it again, run: {line_for(root, revision)}"
+        return {}, f"{PREDICTIONS} of {revision.name} is damaged ({error})", line_for(root, revision)
 
 
 def line_for(root: Path, revision: Revision) -> str:
@@ -166,7 +169,8 @@ def line_for(root: Path, revision: Revision) -> str:
         return f"git switch --detach {short} && dvc checkout && dvc repro evaluate"
     # Its own code does not write them: the code of now evaluates what its parameters say.
     now = commit_of(root, "HEAD")[:10]
-    return f"git switch -c again-{short} {short} && git checkout {now} -- src dvc.yaml && dvc repro && git add -A && git commit -m again"
+    code = f"git switch -c again-{short} {short} && git checkout {now} -- src dvc.yaml"
+    return f"{code} && dvc repro && git add -A && git commit -m again"
 
 
 def _metrics(text: str | None) -> dict[str, dict[str, float]]:

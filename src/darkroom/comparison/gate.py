@@ -10,7 +10,7 @@ from darkroom.comparison.weighted import HIGHER_IS_BETTER, LOWER_IS_BETTER
 
 SPLITS = ("test", "val")
 GRAMMAR = "write 'SPLIT.METRIC >= REV - MARGIN', 'SPLIT.METRIC >= NUMBER', or <= for what is better when smaller"
-CONDITION = re.compile(r"\s*(?P<metric>[^\s<>=]+)\s*(?P<sign>[<>]=?|==?|=[<>])\s*(?P<limit>.*?)\s*", re.DOTALL)
+CONDITION = re.compile(r"\s*(?P<metric>[^\s<>=]+)\s*(?P<sign>=[<>]|[<>]=?|==?)\s*(?P<limit>.*?)\s*", re.DOTALL)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 # Digits alone may be the beginning of a commit.
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -46,7 +46,7 @@ class Gate:
     @property
     def allowed(self) -> float:
         """How much worse than the revision the metric may be; negative: it is to be better."""
-        return -self.limit if self.at_least else self.limit
+        return (-self.limit if self.at_least else self.limit) + 0.0  # no negative zero
 
 
 def read_gate(text: str) -> Gate:
@@ -62,7 +62,7 @@ def read_gate(text: str) -> Gate:
         raise InputError(f"--gate: {text!r} is no condition; {GRAMMAR}")
     sign = match["sign"]
     if sign not in (">=", "<="):
-        other = ">=" if ">" in sign else "<="
+        other = ">=" if ">" in sign else "<=" if "<" in sign else ">= or <="
         raise InputError(f"--gate: {text!r} has the sign {sign}; write {other}")
     split, metric = _split_and_metric(match["metric"])
     revision, limit = _limit(match["limit"])
@@ -110,7 +110,7 @@ def _limit(text: str) -> tuple[str | None, float]:
 
 @contextmanager
 def check_revision(gate: Gate) -> Iterator[None]:
-    """Say of a revision that cannot be opened which gate names it, and that a margin stands apart: Git takes `main-0.005` whole."""
+    """Say of a revision that cannot be opened that a gate names it, and that margins stand apart: `main-0.005` is a name."""
     try:
         yield
     except InputError as error:

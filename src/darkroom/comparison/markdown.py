@@ -4,20 +4,29 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from darkroom.base.errors import one_line
 from darkroom.comparison.comparison import Comparison
-from darkroom.comparison.text import NOISE, SEEDS, class_cells, metric_cells, notes, predicted, shown_metrics
+from darkroom.comparison.text import NOISE, SEEDS, class_cells, commands, metric_cells, notes, predicted, shown_metrics
 from darkroom.comparison.verdict import Verdict
 
 # A comment on GitHub may have 65 536 characters.
 SHOWN_IMAGES, SHOWN = 30, 30
-PLAIN = frozenset(" -/")
+PLAIN = frozenset(" -/,;%()+='…")
 
 
 def escaped(text: str) -> str:
-    """Return text as Markdown that shows it as it is, in a table, too; whatever is no letter or digit becomes a reference.
+    """Return text as Markdown that shows it as it is, also in a table: what could mean anything becomes a reference.
 
-    Markdown does not take references for structure: no tag, link or emphasis comes of them.
+    Markdown does not take references for structure: no tag, link or emphasis comes of them. A dot or colon is one as well, unless
+    a number or a sentence goes on behind it, since GitHub makes links of addresses without any mark.
     """
-    return "".join(each if each.isalnum() or each in PLAIN else f"&#{ord(each)};" for each in one_line(text))
+    line = one_line(text)
+    return "".join(
+        each if each.isalnum() or each in PLAIN or (each in ".:" and _ends(line, place)) else f"&#{ord(each)};"
+        for place, each in enumerate(line)
+    )
+
+
+def _ends(line: str, place: int) -> bool:
+    return line[place + 1 : place + 2] in ("", " ") or (line[place - 1 : place] + line[place + 1 : place + 2]).isdecimal()
 
 
 def name(text: str) -> str:
@@ -36,9 +45,14 @@ def _gates(verdicts: Sequence[Verdict]) -> Iterator[str]:
         return
     failed = sum(not each.passed for each in verdicts)
     yield f"### {f'{failed} of {len(verdicts)} gates failed' if failed else 'All gates passed'}"
-    yield ""
     rows = [
-        ["✅ pass" if each.passed else "❌ fail", name(each.gate.text), name(each.name), escaped(each.reason), escaped(each.values)]
+        [
+            "✅ pass" if each.passed else "❌ fail",
+            name(each.gate.text),
+            name(each.name),
+            escaped(each.reason),
+            escaped(each.values),
+        ]
         for each in verdicts
     ]
     yield from _table(["", "gate", "revision", "verdict", "measured"], rows)
@@ -52,9 +66,8 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
         matched = comparison.measured.matched
         yield f"{len(matched)} images of both: **{len(matched.fixed)} fixed, {len(matched.broken)} broken**"
         yield ""
-    for note in notes(comparison):
-        yield f"- {escaped(note)}"
-    yield ""
+    yield from (f"- {escaped(note)}" for note in notes(comparison))
+    yield from (f"- run: {name(command)}" for command in commands(comparison))
     head = ["metric", name(comparison.first.name), name(comparison.second.name), "difference", "95 % interval", "p", ""]
     rows = [[escaped(cell) for cell in metric_cells(change)] for change in shown_metrics(comparison, every=False)]
     yield from _table(head, rows, numbers=range(1, 6))
@@ -71,9 +84,7 @@ def _folded_classes(comparison: Comparison) -> Iterator[str]:
         return
     rows = [[name(each.name), *map(escaped, class_cells(each)[1:])] for each in changed[:SHOWN]]
     head = ["class", "images", "F1 before", "after", "difference", "fixed", "broken"]
-    yield from _folded(
-        f"Classes: {len(changed)} differ", [*_table(head, rows, numbers=range(1, 7)), *_more(len(changed), SHOWN)]
-    )
+    yield from _folded(f"Classes: {len(changed)} differ", [*_table(head, rows, numbers=range(1, 7)), *_more(len(changed), SHOWN)])
 
 
 def _folded_images(comparison: Comparison) -> Iterator[str]:
@@ -102,8 +113,8 @@ def _folded_changes(comparison: Comparison) -> Iterator[str]:
         rows = [[name(each.key), name(each.first), name(each.second)] for each in comparison.params[:SHOWN]]
         head = ["parameter", name(comparison.first.name), name(comparison.second.name)]
         lines += [*_table(head, rows), *_more(len(comparison.params), SHOWN)]
-    if comparison.data:
-        lines += ["Data:", "", *(f"- {escaped(line)}" for line in comparison.data), ""]
+    if not comparison.data.is_same:
+        lines += [f"Data: {comparison.data.state}", "", *(f"- {escaped(line)}" for line in comparison.data.lines), ""]
     if comparison.code:
         files = [f"- {name(each.path)} {escaped(each.counts)}" for each in comparison.code[:SHOWN]]
         lines += ["Code:", "", *files, "", *_more(len(comparison.code), SHOWN)]
@@ -113,7 +124,7 @@ def _folded_changes(comparison: Comparison) -> Iterator[str]:
             for each in comparison.costs
         ]
         lines += _table(["cost", name(comparison.first.name), name(comparison.second.name)], rows)
-    same = [what for what, found in (("data", comparison.data), ("code", comparison.code)) if not found]
+    same = [what for what, is_same in (("data", comparison.data.is_same), ("code", not comparison.code)) if is_same]
     summary = f"Changed: {len(comparison.params)} parameters, {len(comparison.code)} files of code"
     yield from _folded(f"{summary}; the same {' and '.join(same)}" if same else summary, lines)
 

@@ -7,8 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from darkroom.comparison.predictions import Flags, Predictions, Rows
-from darkroom.metrics.predictions_file import EvaluatedSplit
+from darkroom.metrics.predictions_file import EvaluatedSplit, numbers
 from darkroom.versions.differences import pair_equal
+
+MOST_IMAGES = 2**31
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Matched:
         """The id of each image in the second revision."""
         return [self.second.split.ids[row] for row in self.second.rows.tolist()]
 
+    def pixel_hash(self, row: int) -> bytes:
+        """Return the hash of the pixels of an image."""
+        return self.second.split.pixel_hashes[int(self.second.rows[row])]
+
 
 def match(first: EvaluatedSplit, second: EvaluatedSplit) -> Matched:
     """Find the images that both have: by pixels and id, then by pixels alone, since files are renamed.
@@ -67,16 +73,17 @@ def match(first: EvaluatedSplit, second: EvaluatedSplit) -> Matched:
     classes = [*first.classes, *(name for name in second.classes if name not in set(first.classes))]
     left, right = np.arange(len(first)), np.arange(len(second))
     pairs = []
+    codes = {name: _codes(first.table[name], second.table[name]) for name in ("pixel_hash", "id")}
     for columns in (("pixel_hash", "id"), ("pixel_hash",)):
-        keys = _codes(first.table.take(left), second.table.take(right), columns)
+        keys = [_joined([codes[name][side][rows] for name in columns]) for side, rows in enumerate((left, right))]
         places, others = pair_equal(*keys)
         pairs.append(np.stack([left[places], right[others]], axis=1))
         left, right = np.delete(left, places), np.delete(right, others)
     found = np.concatenate(pairs)
     found = found[np.argsort(found[:, 1], kind="stable")]
     sides = [Predictions(split, found[:, side], classes) for side, split in enumerate((first, second))]
-    equal = np.asarray(sides[0].labels == sides[1].labels)
-    same: Flags = equal.all(axis=1) if equal.ndim == 2 else equal
+    same: Flags = np.equal(sides[0].labels, sides[1].labels)
+    same = np.all(same, axis=tuple(range(1, same.ndim)))
     kept = [Predictions(side.split, side.rows[same], classes) for side in sides]
     return Matched(kept[0], kept[1], len(left), len(right), int((~same).sum()))
 
@@ -86,14 +93,19 @@ def whole(split: EvaluatedSplit) -> Predictions:
     return Predictions(split, np.arange(len(split)), split.classes)
 
 
-def _codes(first: pa.Table, second: pa.Table, columns: tuple[str, ...]) -> tuple[Rows, Rows]:
-    """Return a number for each image of both, (n,) and (m,), equal where these columns are."""
-    combined = np.zeros(len(first) + len(second), np.int64)
-    for name in columns:
-        both = pa.chunked_array([*first[name].chunks, *second[name].chunks], first[name].type).combine_chunks()
-        codes = np.asarray(both.dictionary_encode().indices).astype(np.int64)
-        combined = combined * (1 + codes.max(initial=0)) + codes
-    return combined[: len(first)], combined[len(first) :]
+def _codes(first: pa.ChunkedArray, second: pa.ChunkedArray) -> tuple[Rows, Rows]:
+    """Return a number for each image of both, (n,) and (m,), equal where the columns are; below n + m."""
+    both = pa.chunked_array([*first.chunks, *second.chunks], first.type).combine_chunks()
+    codes = numbers(both.dictionary_encode().indices).astype(np.int64)
+    return codes[: len(first)], codes[len(first) :]
+
+
+def _joined(columns: list[Rows]) -> Rows:
+    """Combine numbers of several columns into one; they are numbers of images, so this cannot overflow."""
+    combined = columns[0]
+    for more in columns[1:]:
+        combined = combined * MOST_IMAGES + more
+    return combined
 
 
 def _by_confidence(chosen: Flags, wrong: Predictions) -> Rows:

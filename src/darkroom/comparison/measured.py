@@ -130,7 +130,7 @@ class Measured:
 
     @cached_property
     def mcnemar(self) -> float:
-        """The p-value of McNemar's exact test: is it chance that so many images are fixed, and so many broken?"""
+        """The p-value of McNemar's exact test of whether as many images were fixed as broken but for chance."""
         return mcnemar(len(self.matched.fixed), len(self.matched.broken))
 
     @cached_property
@@ -144,15 +144,15 @@ class Measured:
             ClassChange(
                 name,
                 int(first["support"][0, place]),
-                *(float(score[place]) for score in scores),
+                float(scores[0][place]),
+                float(scores[1][place]),
                 int(fixed[place]),
                 int(broken[place]),
             )
             for place, name in enumerate(self.matched.first.classes)
             if not all(np.isnan(score[place]) for score in scores)
         ]
-        order = {change.name: place for place, change in enumerate(changes)}
-        return sorted(changes, key=lambda each: (-abs(each.difference), -each.fixed - each.broken, order[each.name]))
+        return sorted(changes, key=lambda each: (-abs(each.difference), -each.fixed - each.broken))
 
     def _by_class(self, *, right: int) -> Floats:
         """Return in how many images of each class, (K,), one side is right about the class, and the other one not."""

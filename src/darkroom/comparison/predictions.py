@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.predictions_file import EvaluatedSplit
+from darkroom.metrics.predictions_file import EvaluatedSplit, numbers
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -88,7 +88,8 @@ class Predictions:
         if self.is_multilabel:
             several: Floats = ((probabilities - own) ** 2).mean(axis=1)
             return several
-        squares = np.einsum("nk,nk->n", probabilities, probabilities) - 2 * probabilities[np.arange(len(self)), own] + 1
+        label = probabilities[np.arange(len(self)), own]
+        squares: Floats = np.einsum("nk,nk->n", probabilities, probabilities) - 2 * label + 1
         return squares / 2 if self.split.decision.positive is not None else squares
 
     @cached_property
@@ -105,23 +106,7 @@ class Predictions:
     @cached_property
     def ranks(self) -> Rows:
         """How many classes are more probable than that of the label, (N,); among equal ones the first of the list is."""
-        labels = self.split.labels[self.rows]
-        column = self.split.table["probabilities"].combine_chunks().take(self.rows)
-        if self.split.about.is_complete:
-            values = np.asarray(column.flatten()).reshape(len(self), -1)
-            own = values[np.arange(len(self)), labels][:, None]
-            before = (values == own) & (np.arange(values.shape[1]) < labels[:, None])
-            complete: Rows = ((values > own) | before).sum(axis=1)
-            return complete
-        # Without a table of N K: the kept probabilities one after the other, the label's among them.
-        kept = np.asarray(self.split.table["kept"].combine_chunks().take(self.rows).flatten())
-        values, lengths = np.asarray(column.flatten()), np.diff(np.asarray(column.offsets))
-        image = np.repeat(np.arange(len(self)), lengths)
-        own = np.zeros(len(self), values.dtype)
-        is_own = kept == labels[image]
-        own[image[is_own]] = values[is_own]
-        above = (values > own[image]) | ((values == own[image]) & (kept < labels[image]))
-        return np.bincount(image[above], minlength=len(self)).astype(np.int64)
+        return _ranks(self.split)[self.rows]
 
     def name(self, labels: Rows | Flags, row: int) -> str:
         """Return the class names of an image, of `labels` or `predicted`; of several the first, and how many more."""
@@ -137,3 +122,23 @@ class Predictions:
         mapped = np.zeros((len(self), len(self.classes)), np.bool_)
         mapped[:, self.places] = own[self.rows] > 0  # type: ignore[operator]
         return mapped
+
+
+def _ranks(split: EvaluatedSplit) -> Rows:
+    """Return the rank of the label of each image of a split, from 0; beyond the kept probabilities it is too small."""
+    labels = split.labels.astype(np.int64)
+    if split.about.is_complete:
+        values = split.probabilities
+        own = values[np.arange(len(split)), labels][:, None]
+        before = (values == own) & (np.arange(values.shape[1]) < labels[:, None])
+        complete: Rows = ((values > own) | before).sum(axis=1)
+        return complete
+    # Without a table of N K: the kept probabilities one after the other, the label's among them.
+    column = split.table["probabilities"].combine_chunks()
+    kept, values = numbers(split.table["kept"].combine_chunks().flatten()), numbers(column.flatten())
+    image = np.repeat(np.arange(len(split)), np.diff(numbers(column.offsets)))
+    is_own = kept == labels[image]
+    own = np.zeros(len(split), values.dtype)
+    own[image[is_own]] = values[is_own]
+    above = (values > own[image]) | ((values == own[image]) & (kept < labels[image]))
+    return np.bincount(image[above], minlength=len(split)).astype(np.int64)

@@ -124,19 +124,17 @@ def p_value(difference: float, by_chance: Floats) -> float:
 
 
 def mcnemar(fixed: int, broken: int) -> float:
-    """Return the two-sided p-value of McNemar's exact test: is it chance that so many are fixed, and so many broken?
+    """Return the two-sided p-value of McNemar's exact test of whether as many were fixed as broken but for chance.
 
     References
     ----------
     Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages", Psychometrika 12,
     1947; in its exact form, a sign test of the images in which the revisions differ.
     """
-    total = fixed + broken
-    term, tail = 1, 0
-    for successes in range(min(fixed, broken) + 1):
-        tail += term
-        term = term * (total - successes) // (successes + 1)
-    return min(1.0, 2 * tail / 2**total)
+    total, steps = fixed + broken, np.arange(min(fixed, broken))
+    # Logarithms of the binomial coefficients.
+    coefficients = np.concatenate([[0.0], np.cumsum(np.log(total - steps) - np.log(steps + 1))])
+    return min(1.0, float(2 * np.exp(coefficients - total * np.log(2)).sum()))
 
 
 def _joined(parts: list[dict[str, Floats]]) -> dict[str, Floats]:

@@ -18,7 +18,8 @@ NAME_WIDTH, CELL_WIDTH = 16, 36
 DETAILS = ("precision_macro", "recall_macro", "precision_weighted", "recall_weighted", "f1_weighted", "f1_micro")
 SEEDS = (
     "Another seed alone changes metrics, too, and no test of two runs knows by how much: on digits, eight seeds of the default "
-    "pipeline have test accuracies of 0.0000 to 0.0000, a standard deviation of 0.0000. './darkroom repeat --seeds 8' measures yours."
+    "pipeline have test accuracies of 0.0000 to 0.0000, a standard deviation of 0.0000. './darkroom repeat --seeds 8' measures "
+    "yours."
 )
 NOISE = (
     "interval: 95 %, by a paired bootstrap of the images; p: how often chance alone makes such a difference, for accuracy by "
@@ -42,6 +43,8 @@ def lines(comparison: Comparison, limit: int | None) -> Iterator[str]:
     yield from wrapped(f"compare: {comparison.first} -> {comparison.second}, {comparison.split}")
     for note in notes(comparison):
         yield from wrapped(f"note: {note}")
+    for command in commands(comparison):
+        yield f"  run: {one_line(command)}"  # whole, to be copied
     yield from _metrics(comparison, limit)
     if comparison.measured:
         yield from _classes(comparison.measured.classes, limit)
@@ -65,6 +68,11 @@ def notes(comparison: Comparison) -> list[str]:
     if comparison.measured.units.member is not None:
         found.append(f"images belong to {comparison.measured.units.count} groups, which are drawn as a whole for the noise")
     return found
+
+
+def commands(comparison: Comparison) -> list[str]:
+    """Return the lines to type that make what is missing."""
+    return [each.command for each in (comparison.first, comparison.second) if each.command]
 
 
 def shown_metrics(comparison: Comparison, *, every: bool) -> list[MetricChange]:
@@ -120,15 +128,15 @@ def _images(kind: str, rows: Rows, matched: Matched, limit: int | None) -> Itera
 
 
 def image_cells(row: int, matched: Matched) -> list[str]:
-    """Return the cells of an image: id, true class, what each revision predicts."""
+    """Return the cells of an image: id, true class, what each revision predicts, with the probability."""
     name = matched.second.name(matched.second.labels, row)
     said = [predicted(side, row) for side in (matched.first, matched.second)]
-    return [shortened(matched.ids[row], CELL_WIDTH), f"true: {shortened(name, 20)}", f"{said[0]} -> {said[1]}"]
+    return [matched.ids[row], f"true: {shortened(name, CELL_WIDTH)}", said[0], f"-> {said[1]}"]
 
 
 def predicted(side: Predictions, row: int) -> str:
     """Return the class that is predicted for an image, and the probability."""
-    return f"{shortened(side.name(side.predicted, row), 20)} {side.confidence[row]:.2f}"
+    return f"{shortened(side.name(side.predicted, row), CELL_WIDTH)} {side.confidence[row]:.2f}"
 
 
 def _changes(comparison: Comparison, limit: int | None) -> Iterator[str]:
@@ -136,12 +144,13 @@ def _changes(comparison: Comparison, limit: int | None) -> Iterator[str]:
     for param in comparison.params[:limit]:
         yield from wrapped(f"{param.key}: {param.first} -> {param.second}", indent=2)
     yield from _more(len(comparison.params), limit)
-    yield f"data: {'differs' if comparison.data else 'the same'}"
-    for line in comparison.data:
+    yield f"data: {comparison.data.state}"
+    for line in comparison.data.lines:
         yield from wrapped(line, indent=2)
-    yield f"code: {f'{len(comparison.code)} files differ' if comparison.code else 'the same'}"
+    number = len(comparison.code)
+    yield f"code: {'the same' if not number else '1 file differs' if number == 1 else f'{number} files differ'}"
     for file in comparison.code[:limit]:
-        yield from wrapped(f"{file.path}  {file.counts}", indent=2)
+        yield from wrapped(f"{file.path} {file.counts}", indent=2)
     yield from _more(len(comparison.code), limit)
     if comparison.costs:
         yield "cost:"
@@ -158,17 +167,25 @@ def gate_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
     """Yield the lines of verdicts."""
     for verdict in verdicts:
         yield from wrapped(f"gate: {verdict.gate.text}")
-        yield from wrapped(f"{'pass' if verdict.passed else 'FAIL'}  {verdict.name}: {verdict.reason}", indent=2)
+        yield from wrapped(f"{'pass' if verdict.passed else 'FAIL'} {verdict.name}: {verdict.reason}", indent=2)
         yield from wrapped(verdict.values, indent=2)
+        for command in verdict.commands:
+            yield f"    run: {one_line(command)}"
 
 
 def aligned(rows: Sequence[Sequence[str]], right: set[int] = frozenset()) -> Iterator[str]:  # type: ignore[assignment]
-    """Yield rows of cells in columns that are as wide as their widest cell; those in `right` end at the same place."""
+    """Yield rows of cells in columns as wide as their widest cell; those in `right` end at the same place.
+
+    Where they do not fit, the widest columns are made narrower.
+    """
     cells = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(map(width_of, column)) for column in zip(*cells, strict=True)] if cells else []
+    while sum(widths) + 2 * len(widths) > WIDTH:
+        widths[widths.index(max(widths))] -= 1
     for row in cells:
+        fitting = [shortened(cell, width) for cell, width in zip(row, widths, strict=True)]
         padded = []
-        for place, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        for place, (cell, width) in enumerate(zip(fitting, widths, strict=True)):
             space = " " * (width - width_of(cell))
             padded.append(space + cell if place in right else cell + space)
         yield "  " + "  ".join(padded).rstrip()
@@ -212,6 +229,4 @@ def _fitting(text: str, width: int) -> Iterator[str]:
 
 def width_of(text: str) -> int:
     """Return the columns that a text takes: two for a wide character, none for an accent of its own."""
-    return sum(
-        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
-    )
+    return sum(0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text)

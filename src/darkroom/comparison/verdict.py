@@ -1,13 +1,13 @@
-"""Verdicts on gates: is a revision worse than it may be, beyond what chance explains, and by how much could it be worse?
+"""Verdicts on gates: whether a revision is worse than it may be, beyond what chance explains, and how much worse it could be.
 
-A gate fails if the whole 95 % interval is on the wrong side of the limit, and, of a difference, if chance alone makes it in at most
-5 % of cases as well: with few images that differ, the interval alone would promise too much. `benchmarks/gates.py` measures how often
-this errs, and docs/decisions/0030 says why.
+A gate fails if the whole 95 % interval is on the wrong side of the limit, and, of a difference, if chance alone makes it in at
+most 5 % of cases as well: where few images differ, the interval alone promises too much. `benchmarks/gates.py` measures how
+often this errs, and docs/decisions/0030 says why.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from darkroom.base.errors import InputError
 from darkroom.comparison.evaluated import Evaluated
@@ -33,6 +33,8 @@ class Verdict:
         What was measured.
     reason : str
         Why it passed or failed, and by how much it could be worse.
+    commands : list of str
+        Lines to type that make what is missing.
     """
 
     gate: Gate
@@ -40,6 +42,7 @@ class Verdict:
     passed: bool
     values: str
     reason: str
+    commands: list[str] = field(default_factory=list)
 
 
 def judge(gate: Gate, candidate: Evaluated, reference: Evaluated | None, measure: Measure, *, bins: int) -> Verdict:
@@ -54,7 +57,7 @@ def judge(gate: Gate, candidate: Evaluated, reference: Evaluated | None, measure
     for each in filter(None, (candidate, reference)):
         split = each.predictions.get(gate.split)
         computed = {} if split is None else estimates(split, bins=bins)
-        values = each.metrics.get(gate.split, {}) | {name: found.value for name, found in computed.items()}
+        values = {**each.metrics.get(gate.split, {}), **{name: found.value for name, found in computed.items()}}
         check_metric(gate, each.name, values)
         known[each.name] = values[gate.metric], computed.get(gate.metric)
     value, found = known[candidate.name]
@@ -84,19 +87,38 @@ def _relative(gate: Gate, candidate: Evaluated, reference: Evaluated, change: Me
         f"{change.second:.4f}, {reference.name} {change.first:.4f}: {change.difference:+.4f}, "
         f"95 % interval {change.low:+.4f} to {change.high:+.4f}, {num_images} images"
     )
-    could = max(0.0, -worst if gate.at_least else worst)
-    if failed:
-        at_least = max(0.0, -best if gate.at_least else best)
-        reason = f"worse beyond noise, by {at_least:.4f} to {could:.4f}, where {_shown(gate.allowed)} is allowed"
-    elif could <= gate.allowed:
-        reason = f"worse by {could:.4f} at most, within the {_shown(gate.allowed)} that is allowed"
-    else:
-        reason = f"not worse beyond noise, but it could be worse by {could:.4f}: so few images do not tell"
+    # Positive: worse.
+    least, most = (-best, -worst) if gate.at_least else (best, worst)
+    reason = (
+        _reason(gate.allowed, least, most, failed=failed)
+        if gate.allowed >= 0
+        else _gain(-gate.allowed, least, most, failed=failed)
+    )
     return Verdict(gate, candidate.name, not failed, values, reason)
 
 
-def _shown(allowed: float) -> str:
-    return f"{allowed:g}" if allowed >= 0 else f"no loss, but a gain of {-allowed:g}"
+def _reason(allowed: float, least: float, most: float, *, failed: bool) -> str:
+    """Return why a metric that is worse by something between `least` and `most` is accepted, or not."""
+    if failed:
+        return f"worse beyond noise, by {max(0, least):.4f} to {most:.4f}, where {allowed:g} is allowed"
+    if most <= 0:
+        return "not worse, also at the worse end of the interval"
+    if most <= allowed:
+        return f"worse by {most:.4f} at most, where {allowed:g} is allowed"
+    return f"not worse beyond noise, but it could be worse by {most:.4f}: so few images do not tell"
+
+
+def _gain(wanted: float, least: float, most: float, *, failed: bool) -> str:
+    """Return the same where it is to be better by so much."""
+    if failed:
+        return (
+            f"better by {-least:.4f} at most, where {wanted:g} is wanted"
+            if least < 0
+            else f"not better, where {wanted:g} is wanted"
+        )
+    if -most >= wanted:
+        return f"better by {-most:.4f} at least, where {wanted:g} is wanted"
+    return f"not short of the wanted {wanted:g} beyond noise, but better by {-most:+.4f} only at the worse end of the interval"
 
 
 def _absolute(gate: Gate, candidate: Evaluated, found: Estimate) -> Verdict:
@@ -121,8 +143,9 @@ def _by_value(gate: Gate, candidate: Evaluated, value: float, limit: float, refe
     if math.isnan(value) or math.isnan(limit):
         raise InputError(f"--gate: {gate.text}: {gate.metric} is undefined in one of both; name another metric")
     passed = _is_met(gate, value, limit)
-    why = [each.without for each in (candidate, reference) if each and each.without]
+    sides = [each for each in (candidate, reference) if each and each.without]
+    why = [each.without for each in sides]
     known = "; ".join(why) or f"{gate.metric} is not computed from predictions, or not of the same images"
     values = f"{value:.4f}, limit {limit:.4f}"
     reason = f"by its value alone it is {'met' if passed else 'missed'}; what is noise is unknown: {known}"
-    return Verdict(gate, candidate.name, passed, values, reason)
+    return Verdict(gate, candidate.name, passed, values, reason, [each.command for each in sides if each.command])

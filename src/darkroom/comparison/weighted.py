@@ -1,7 +1,7 @@
 """The metrics of predictions in which every image has a weight. N images, K classes, B rows of weights, M bins of confidence.
 
-Weights of 1 give the metrics of a split, as `darkroom.metrics.scores` has them; those of resampled images give their metrics. Most
-metrics are functions of a few sums over images, so that one product of matrices has them for many resamples.
+Weights of 1 give the metrics of a split, as evaluate measures them; those of resampled images give their metrics. Most of them
+are functions of a few sums over images, so that one product of matrices has them for many resamples.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ class Summed:
     @property
     def cost(self) -> int:
         """How many numbers are multiplied with the weight of an image, about; orders of scores count as ten."""
-        dense = sum(column.shape[1] for column in self.columns.values() if isinstance(column, np.ndarray))
+        dense = sum(int(column.shape[1]) for column in self.columns.values() if isinstance(column, np.ndarray))
         return dense + 10 * (1 + (self.curve.scores.shape[1] if self.curve else 0))
 
     def sums(self, weights: Floats) -> dict[str, Floats]:
@@ -79,10 +79,10 @@ class Summed:
                 **({"brier": sums["brier"][:, 0] / total} if "brier" in sums else {}),
                 "ece": np.abs(sums["gap"]).sum(axis=1) / (total * self.num_decisions),
             }
+            if self.num_decisions > 1:
+                found["f1_micro"] = 2 * hits.sum(axis=1) / (support + claimed).sum(axis=1)
         if self.positive is not None:
             found |= {name: values[:, self.positive] for name, values in classes.items()}
-        elif self.num_decisions > 1:
-            found["f1_micro"] = 2 * hits.sum(axis=1) / (support + claimed).sum(axis=1)
         return found
 
 
@@ -148,8 +148,9 @@ def _gaps(predictions: Predictions, bins: int) -> Floats:
         confidence, right = predictions.confidence[:, None], predictions.right[:, None]
     place = np.searchsorted(np.arange(1, bins) / bins, confidence, side="left")
     cells = np.arange(len(predictions))[:, None] * bins + place
-    flat = np.bincount(cells.ravel(), (right - confidence).ravel(), minlength=len(predictions) * bins)
-    return flat.reshape(-1, bins)
+    gaps: Floats = np.zeros(len(predictions) * bins)
+    np.add.at(gaps, cells.ravel(), (right - confidence).ravel())
+    return gaps.reshape(-1, bins)
 
 
 def _averages(classes: Mapping[str, Floats], support: Floats, is_seen: Flags) -> dict[str, Floats]:
@@ -167,7 +168,8 @@ def _averages(classes: Mapping[str, Floats], support: Floats, is_seen: Flags) ->
 def _mean_of_defined(values: Floats) -> Floats:
     """Return the mean of each row, (B,), without NaN; NaN if everything is."""
     defined = ~np.isnan(values)
-    mean: Floats = np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        mean: Floats = np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1)
     return mean
 
 
@@ -236,4 +238,3 @@ def _area(positives: Floats, negatives: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         found: Floats = (height * np.diff(negatives, axis=1, prepend=0)).sum(axis=1) / (positives[:, -1] * negatives[:, -1])
     return found
-

@@ -17,6 +17,8 @@ DASH = "5 4"
 # The mean width of a character of 12 px, to cut texts by.
 CHARACTER = 6.6
 MAX_TICKS = 6
+# Where the axis of small charts of intervals begins at most.
+HIGHEST_START = 0.9
 
 
 class Point(NamedTuple):

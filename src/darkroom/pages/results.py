@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +73,7 @@ class Results:
             if self._was_made(path):
                 raise
             again = f"'git checkout {self.revision.commit[:10]}', 'dvc checkout'" if self.revision.commit else ""
-            text = f"was not made in {self.name}, by an earlier version or another stage; {again} and 'dvc repro' make it"
+            text = f"{self.name} has none, since an earlier version made it; {again} and 'dvc repro' make one"
             raise InputError(f"{path}: {text}") from error
 
     def _was_made(self, path: str) -> bool:
@@ -139,12 +139,11 @@ class Results:
 
     @cached_property
     def lock(self) -> dict[str, Any]:
-        """The stages of dvc.lock; none if it is not there."""
+        """The stages of dvc.lock; none if it is not there, or damaged, which `mismatches` says."""
         try:
-            content = self.bytes_of(LOCK)
+            return stages_in(self.bytes_of(LOCK), self.revision)
         except InputError:
             return {}
-        return stages_in(content, self.revision)
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -153,6 +152,8 @@ class Results:
 
     def mismatches(self) -> list[str]:
         """Return what says that the metrics do not belong to what lies beside them."""
+        if not self.lock:
+            return ["dvc.lock does not say what they were made with"]
         return [*self._changed_params(), *self._other_metrics(), *self._broken_chain()]
 
     def _changed_params(self) -> Iterator[str]:
@@ -221,10 +222,10 @@ class Results:
 
     def num_images(self, split: str) -> int:
         """Return the number of images of a split; 0 if it is not recorded."""
-        try:
-            return int(self.json_of("data/split/split.json")["images"][split])
-        except (InputError, *DAMAGED):
-            pass
+        for path, key in ((f"{EVALUATE}/intervals.json", "about"), ("data/split/split.json", "images")):
+            with suppress(InputError, *DAMAGED):
+                found = self.json_of(path)[key]
+                return int(found["images"][split] if key == "about" else found[split])
         try:  # the cells of the confusion, which an image of several classes has no single one of
             if self.task != "multilabel" and split == "test":
                 return sum(int(row["count"]) for row in self.rows_of(f"{EVALUATE}/confusion.csv"))
@@ -264,7 +265,11 @@ def stages_in(content: bytes, revision: Revision) -> dict[str, Any]:
     """Return the stages in the text of a dvc.lock."""
     with reading(LOCK, revision):
         stages = _yaml(content).get("stages", {})
-        return {str(name): stage for name, stage in stages.items() if isinstance(stage, dict)}
+        found = {str(name): stage for name, stage in stages.items()}
+        for stage in found.values():  # whatever is looked up in them later
+            dict(stage.get("params", {}).get("params.yaml", {}))
+            [each["path"] for kind in ("deps", "outs") for each in stage.get(kind, [])]
+        return found
 
 
 def _outs(stages: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -288,7 +293,7 @@ def params_in(stages: Mapping[str, Any]) -> dict[str, Any]:
 def interval_in(values: Any, name: str) -> Interval:
     """Return an interval out of a mapping of intervals.json; NaN where there is none."""
     found = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or any(found.get(end) is None for end in Interval._fields):
         return Interval(math.nan)
     ends = [found.get(key) for key in Interval._fields]
     return Interval(*(float(end) if isinstance(end, int | float) else math.nan for end in ends))

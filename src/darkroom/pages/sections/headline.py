@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -173,7 +174,7 @@ def _beside(found: Sequence[Results]) -> Html:
     epochs = [str(each.published.get("epoch", ABSENT)) for each in found]
     rows.append(["published epoch", *epochs])
     note = f"On the {SPLITS[split]} split. In bold: the difference to {found[0].name}. " if len(found) > 1 else None
-    names_of = " ".join(each.name for each in found)
+    names_of = shlex.join(each.name for each in found)
     hint = paragraph(note, "Whether a difference is more than chance says ", element("code", f"./darkroom compare {names_of}"))
     return join(table(["", *(name_of(each.name) for each in found)], rows), hint if len(found) > 1 else None)
 

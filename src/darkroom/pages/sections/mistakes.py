@@ -15,8 +15,9 @@ from darkroom.pages.sections.words import ABSENT, decimal, each
 from darkroom.pages.thumbnails import sheet, thumbnail
 
 FILE, SHEET = f"{EVALUATE}/mistakes.parquet", f"{EVALUATE}/images/mistakes.png"
-MAX_IMAGES = 24
-MAX_BYTES = 900_000  # of the images of a revision in base64, so that four of them stay below 5 MB
+# Of all revisions together; each shows at least the second number.
+MAX_IMAGES, FEWEST_SHARED = 24, 6
+MAX_BYTES = 2_500_000  # in base64, so that the page stays below 5 MB
 MAX_ROWS = 50
 NO_NAMES = "Names of the images are in metrics/predictions.parquet, which this revision does not have."
 
@@ -32,8 +33,8 @@ class Mistake(NamedTuple):
 
 def mistakes(found: Sequence[Results]) -> Html:
     """Draw the worst mistakes of every revision."""
-    share = max(1, len(found) // 3 + (len(found) > 3))
-    return join(*each(found, lambda results: _one(results, MAX_IMAGES // share, MAX_BYTES // share)))
+    most = max(FEWEST_SHARED, MAX_IMAGES // len(found))
+    return join(*each(found, lambda results: _one(results, most, MAX_BYTES // len(found))))
 
 
 def _one(results: Results, most: int, most_bytes: int) -> Html:
