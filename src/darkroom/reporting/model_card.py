@@ -15,6 +15,8 @@ Content = Mapping[str, Any]
 Metrics = Mapping[str, Mapping[str, float]]
 
 MAX_CLASSES, SHOWN_ENDS = 100, 20
+# Keys of calibration.json that say nothing of what was fitted.
+OF_THE_FILE = ("format", "weights_sha256", "content_sha256")
 NUM_WEAKEST = 5
 # Sections of train that say how a training was run, kept and watched, not what the weights are.
 NOT_SHOWN = (
