@@ -32,7 +32,7 @@ def test_dvc_fetches_all_that_predict_needs(registered: tuple[Clone, Clone]) -> 
     assert "prod" in shown
     other.run("dvc artifacts get -q ../origin.git classifier --stage prod --out ../model")
     fetched, made = other.path.parent / "model", author.path / "models"
-    for name in ("model.json", "model.safetensors", "README.md"):
+    for name in ("model.json", "model.safetensors", "calibration.json", "README.md"):
         assert (fetched / name).read_bytes() == (made / name).read_bytes()
     there = {path.name for path in fetched.iterdir()} - {path.name for path in made.iterdir()}
     assert there == set()  # what Git and DVC have of the folder, and nothing else
