@@ -80,7 +80,8 @@ def write_model_card(
         calibration=json.loads(calibration.read_bytes()) if calibration else None,
     )
     sealed = (paths.MODELS / "model.json", paths.RAW / "dataset.json", paths.SPLIT / "split.json")
-    files.write_text(path, model_card(*map(files.read_sealed_json, sealed), measured))
+    model, dataset, split = map(files.read_sealed_json, sealed)
+    files.write_text(path, model_card(model, dataset, split, measured))
 
 
 def model_card(model: Content, dataset: Content, split: Content, measured: Measured) -> str:
