@@ -1,4 +1,4 @@
-"""Stage evaluate: measure the published model on the validation and the test split (metrics/evaluate)."""
+"""Stage evaluate: measure the published model on the validation and the test split (metrics/evaluate, models/README.md)."""
 
 from darkroom.stage.observed import observe
 
@@ -10,6 +10,7 @@ from darkroom.base.params_file import load_params
 from darkroom.base.state_files import forget_finished
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
+from darkroom.reporting.model_card import write_model_card
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 
@@ -25,13 +26,15 @@ def main() -> None:
 
         # DVC has recorded what train made, or this stage would not run.
         forget_finished(paths.states_dir(), paths.MODELS / "run.json")
-        places = (paths.EVALUATE_TABLE, paths.CALIBRATION, paths.EVALUATED, paths.EVALUATE_METRICS)
-        with stage.replaced(*places) as (table, calibration, predictions, directory):
+        places = (paths.EVALUATE_TABLE, paths.CALIBRATION, paths.EVALUATED, paths.MODEL_CARD, paths.EVALUATE_METRICS)
+        with stage.replaced(*places) as (table, calibration, predictions, card, directory):
             found = evaluate_model(paths.MODELS, params, pack, split, predictions=predictions)
-            files.write_json(table, found.metrics)
+            for place in (table, directory / "metrics.json"):  # twice, as in darkroom.training.publish
+                files.write_json(place, found.metrics)
             files.write_sealed_json(calibration, found.calibration)
             write_results(directory, found, params.evaluate)
-            outputs = dict(zip(map(paths.shown, places), (table, calibration, predictions, directory), strict=True))
+            write_model_card(card, found.metrics, directory, calibration)
+            outputs = dict(zip(map(paths.shown, places), (table, calibration, predictions, card, directory), strict=True))
             stage.record(directory / RECORD, outputs)
     print(*found.lines(), sep="\n")
 

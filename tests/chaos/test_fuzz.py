@@ -53,7 +53,7 @@ from darkroom.data.pack import Pack
 from darkroom.data.resizing import fit
 from darkroom.data.split_file import Split
 from darkroom.experiments.presets import read_preset, set_arguments
-from darkroom.health.verify import verify
+from darkroom.health.verification.verify import verify
 from darkroom.precheck.dependencies import check_dependencies, check_files, outputs
 from darkroom.precheck.names import check_names
 from darkroom.precheck.source_keys import check_source_keys

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 MODEL_HELP = (
-    "folder of a model.json, commit or experiment, or file of weights (.safetensors, .ckpt, .pth) for the network of params.yaml"
+    "folder of a model.json, commit or experiment, registered model (NAME@v1.0.0, NAME@STAGE), or file of weights "
+    "(.safetensors, .ckpt, .pth) for the network of params.yaml"
 )
 
 
@@ -32,6 +33,7 @@ def main(arguments: list[str]) -> None:
             "./darkroom predict photo.jpg folder/ --out result.csv",
             "./darkroom predict photo.jpg --model models/checkpoints/epoch_0003",
             "./darkroom predict photo.jpg --model my-experiment",
+            "./darkroom predict photo.jpg --model classifier@prod",
         ],
     )
     parser.add_argument(
@@ -105,7 +107,7 @@ def table_lines(predictions: "Predictions", top_k: int) -> Iterator[str]:
 
 
 def open_model(name: str | None, params: "Params", command: str) -> "Published":
-    """Open the model that `--model` names: a folder, a revision or experiment, or a file of weights.
+    """Open the model that `--model` names: a folder, a revision or experiment, a registered model, or a file of weights.
 
     Raises
     ------
@@ -114,6 +116,7 @@ def open_model(name: str | None, params: "Params", command: str) -> "Published":
     """
     from darkroom.base import paths
     from darkroom.models.saving import Published, build_published, load_model, open_content, refuse_unsafe_loading
+    from darkroom.repository.registry import REGISTERED, find_registered
     from darkroom.versions.models import read_model
 
     if name is None:
@@ -128,16 +131,19 @@ def open_model(name: str | None, params: "Params", command: str) -> "Published":
         return _with_calibration(load_model(path.absolute(), params, paths.shown(path.absolute())), path, command)
     if path.is_file():
         return _open_file(name, path, params, command)
-    if "/" in name.partition(":")[0] or path.suffix:
+    if not REGISTERED.fullmatch(name) and ("/" in name.partition(":")[0] or path.suffix):
         raise InputError(f"--model: {name} does not exist; {nearest_path(name, f'name a {MODEL_HELP}')}")
     refuse_unsafe_loading()
     try:
-        shown, content = read_model(paths.ROOT, paths.main_repository(), name)
+        registered = find_registered(paths.main_repository(), name)
+        revision = f"{registered.commit}:{registered.path}" if registered else name
+        shown, content = read_model(paths.ROOT, paths.main_repository(), revision)
     except InputError as error:
         raise InputError(f"--model: {name} is no folder or file, and {error}") from None
+    shown = f"{name} ({registered.version}, {registered.commit[:7]})" if registered else shown
     card, weights = open_content("--model", shown, content)
     network = build_published(card, weights, params, where=f"--model: model.json of {shown}", advice="name another model")
-    return Published(network, card, shown, _recorded_calibration(name) if command == "predict" else None)
+    return Published(network, card, shown, _recorded_calibration(revision) if command == "predict" else None)
 
 
 def _with_calibration(model: "Published", folder: Path, command: str) -> "Published":

@@ -13,21 +13,32 @@ def main(arguments: list[str]) -> None:
         "verify",
         "It compares parameters, code, data, outputs and DVC's cache with dvc.lock and with what every stage recorded of its "
         "run, and says for each mismatch how to fix it. A line 'note' is no mismatch: what differs there may differ.",
-        examples=["./darkroom verify", "./darkroom verify --all"],
+        examples=["./darkroom verify", "./darkroom verify --all", "./darkroom verify --lock"],
         statuses={"0": "everything is as recorded", "1": "something is not"},
     )
     parser.add_argument("--all", action="store_true", help="also list what is as recorded")
-    everything = parser.parse(arguments).all
+    parser.add_argument(
+        "--lock",
+        action="store_true",
+        help="only what needs no data: whether dvc.lock is what params.yaml, dvc.yaml and the code say",
+    )
+    chosen = parser.parse(arguments)
 
-    from darkroom.health.verify import verify
+    if chosen.lock:
+        from darkroom.health.verification.without_data import verify_lock as look
 
-    findings = list(dict.fromkeys(verify(paths.ROOT)))
+        fine = "dvc.lock is what params.yaml, dvc.yaml and the code say; data was not read"
+    else:
+        from darkroom.health.verification.verify import verify as look
+
+        fine = "everything is as recorded"
+    findings = list(dict.fromkeys(look(paths.ROOT)))
     wrong = [finding for finding in findings if finding.mark == "FAIL"]
     for finding in findings:
-        if everything or finding.mark != "ok":
+        if chosen.all or finding.mark != "ok":
             print(f"{finding.mark:4}  {one_line(finding.what)}: {one_line(finding.text)}")
     count = f"{len(findings)} checked, {len(wrong)} mismatch" + ("" if len(wrong) == 1 else "es")
-    print(f"verify: {count}" + ("" if wrong else ": everything is as recorded"))
+    print(f"verify: {count}" + ("" if wrong else f": {fine}"))
     if wrong:
         sys.stdout.flush()
         sys.exit(1)

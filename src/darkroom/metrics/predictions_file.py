@@ -126,13 +126,13 @@ class EvaluatedSplit:
     def probabilities(self) -> NDArray[np.float32]:
         """Probabilities (N, K); 0 where the file has none, see `About.is_complete`."""
         column, shape = self.table["probabilities"].combine_chunks(), (len(self), len(self.classes))
-        values = column.flatten().to_numpy(zero_copy_only=False)
+        values = numbers(column.flatten())
         if self.about.is_complete:
             complete: NDArray[np.float32] = values.reshape(shape)
             return complete
         dense = np.zeros(shape, np.float32)
-        lengths = np.diff(column.offsets.to_numpy())
-        dense[np.repeat(np.arange(len(self)), lengths), self.table["kept"].combine_chunks().flatten().to_numpy()] = values
+        lengths = np.diff(numbers(column.offsets))
+        dense[np.repeat(np.arange(len(self)), lengths), numbers(self.table["kept"].combine_chunks().flatten())] = values
         return dense
 
     @property
@@ -145,16 +145,20 @@ class EvaluatedSplit:
         return values
 
     def _numbers(self, name: str) -> NDArray[np.float64]:
-        values: NDArray[np.float64] = self.table[name].to_numpy()
-        return values
+        return numbers(self.table[name].combine_chunks())
 
     def _labels(self, name: str) -> Labels:
         column = self.table[name].combine_chunks()
         if self.task != "multilabel":
-            return column.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+            return numbers(column).astype(np.int64)
         hot = np.zeros((len(self), len(self.classes)), np.uint8)
-        hot[np.repeat(np.arange(len(self)), np.diff(column.offsets.to_numpy())), column.flatten().to_numpy()] = 1
+        hot[np.repeat(np.arange(len(self)), np.diff(numbers(column.offsets))), numbers(column.flatten())] = 1
         return hot
+
+
+def numbers(array: pa.Array) -> NDArray[Any]:
+    """Return numbers without copying; `to_numpy` would import pandas, which takes half a second."""
+    return np.from_dlpack(array)
 
 
 def read_predictions(source: Path | bytes) -> dict[str, EvaluatedSplit]:
@@ -176,9 +180,18 @@ def read_predictions(source: Path | bytes) -> dict[str, EvaluatedSplit]:
         described.setdefault("how", {})
         decision = Decision(described.pop("threshold"), described.pop("positive"))
         about = About(decision=decision, columns=tuple(described.pop("columns")), **described)
-        splits = table["split"].to_numpy()
-        return {name: EvaluatedSplit(about, table.filter(pa.array(splits == name))) for name in dict.fromkeys(splits.tolist())}
+        return {name: EvaluatedSplit(about, table.slice(*place)) for name, place in _places(table["split"]).items()}
     except (KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         if isinstance(error, OSError):
             raise
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _places(splits: pa.ChunkedArray) -> dict[str, tuple[int, int]]:
+    """Return the first row of each split, and how many rows it has; they stand one after the other."""
+    encoded = splits.combine_chunks().dictionary_encode()
+    codes, names = numbers(encoded.indices), encoded.dictionary.to_pylist()
+    starts = [int(each) for each in np.flatnonzero(np.diff(codes, prepend=-1))]
+    if len(starts) != len(names):
+        raise ValueError("its splits do not stand one after the other")
+    return {name: (start, end - start) for name, start, end in zip(names, starts, [*starts[1:], len(codes)], strict=True)}

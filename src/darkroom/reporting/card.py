@@ -1,20 +1,16 @@
 """The data card: what to know about the images before training on them, as Markdown."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import PurePath
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from darkroom.base.errors import one_line
+from darkroom.reporting.card_text import code, document, items, licence_id, short_name, table, words
 from darkroom.reporting.contents import SPLITS, Contents, channel_names, count_classes, count_images
 
 # Of more classes only the largest and smallest are shown; more skipped images are only counted.
 MAX_CLASSES, SHOWN_ENDS = 50, 10
 MAX_SKIPPED = 20
-MAX_LENGTH = 200  # characters of a name
-# Characters that end a code span or a table cell, or that some renderers take for HTML.
-LOOKALIKES = str.maketrans({"`": "'", "|": "¦", "<": "\u2039", ">": "\u203a"})
 SOURCE_KEYS = {
     "name": "Name",
     "source": "Source",
@@ -47,28 +43,35 @@ def data_card(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]
         "Hashes": _hashes(dataset, split),
     }
     intro = "The images in `data/raw`, and how the stage split divides them. Written by `dvc repro`; do not edit."
-    return (
-        "\n\n".join([f"# Data card: {_name(dataset)}", intro, *(f"## {title}\n\n{text}" for title, text in sections.items())])
-        + "\n"
-    )
+    return document(_metadata(dataset), f"Data card: {code(short_name(dataset))}", intro, sections)
+
+
+def _metadata(dataset: dict[str, Any]) -> dict[str, Any]:
+    """Return what the Hugging Face hub reads of the card of a data set.
+
+    References
+    ----------
+    https://github.com/huggingface/hub-docs/blob/main/datasetcard.md
+    """
+    return {
+        "pretty_name": words(short_name(dataset)),
+        "license": licence_id(dataset.get("licence")),
+        "task_categories": ["image-classification"],
+    }
 
 
 def _source(dataset: dict[str, Any]) -> str:
     known = {key: dataset.get(key) for key in SOURCE_KEYS} | {"licence": dataset.get("licence") or "unknown"}
-    rows = [(SOURCE_KEYS[key], _name(dataset) if key == "name" else _code(value)) for key, value in known.items() if value]
-    return _items(rows)
-
-
-def _name(dataset: dict[str, Any]) -> str:
-    """Return the name of the data set; for a folder on this machine, its last part."""
-    name = str(dataset.get("name") or dataset.get("source") or "images")
-    return _code(PurePath(name).name or name if PurePath(name).is_absolute() else name)
+    rows = [
+        (SOURCE_KEYS[key], code(short_name(dataset)) if key == "name" else code(value)) for key, value in known.items() if value
+    ]
+    return items(rows)
 
 
 def _images(contents: Contents) -> str:
     counts = count_images(contents)
     rows = [(split, count, f"{count / sum(counts):.1%}") for split, count in zip(SPLITS, counts, strict=True)]
-    return _table(("split", "images", "share"), [*rows, ("total", sum(counts), "100.0%")])
+    return table(("split", "images", "share"), [*rows, ("total", sum(counts), "100.0%")])
 
 
 def _classes(contents: Contents) -> str:
@@ -82,8 +85,8 @@ def _classes(contents: Contents) -> str:
         order = np.argsort(-counts[:, 0], kind="stable").tolist()
         labels = [*order[:SHOWN_ENDS], *order[-SHOWN_ENDS:]]
         note += f" The {SHOWN_ENDS} largest and the {SHOWN_ENDS} smallest are shown; all are in `classes.csv`."
-    rows = [(_code(contents.classes[label]), *counts[label].tolist()) for label in labels]
-    return f"{note}\n\n{_table(('class', *SPLITS), rows)}"
+    rows = [(code(contents.classes[label]), *counts[label].tolist()) for label in labels]
+    return f"{note}\n\n{table(('class', *SPLITS), rows)}"
 
 
 def _ratio(counts: Any) -> str:
@@ -106,13 +109,13 @@ def _sizes(contents: Contents, dataset: dict[str, Any]) -> str:
     rows = zip(channels, *([f"{value:.4f}" for value in values] for values in (contents.mean, contents.std)), strict=True)
     scale = "of the values as they are" if dataset.get("dtype") == "float32" else "on a scale from 0 to 1"
     measured = f"Mean and standard deviation of the pixels of {contents.num_measured} training images, {scale}:"
-    return f"{sizes}, {kind}.\n\n{measured}\n\n{_table(('channel', 'mean', 'std'), rows)}"
+    return f"{sizes}, {kind}.\n\n{measured}\n\n{table(('channel', 'mean', 'std'), rows)}"
 
 
 def _exceptions(dataset: dict[str, Any]) -> str:
     skipped, ignored = dataset["skipped"], dataset["ignored"]
-    lines = [f"- {_code(kind)}: {count} converted" for kind, count in dataset["converted"].items()]
-    lines += [f"- {_code(each['id'])}: skipped, {_code(each['reason'])}" for each in skipped[:MAX_SKIPPED]]
+    lines = [f"- {code(kind)}: {count} converted" for kind, count in dataset["converted"].items()]
+    lines += [f"- {code(each['id'])}: skipped, {code(each['reason'])}" for each in skipped[:MAX_SKIPPED]]
     if len(skipped) > MAX_SKIPPED:
         lines.append(f"- and {len(skipped) - MAX_SKIPPED} more skipped, see `data/raw/dataset.json`")
     if ignored:
@@ -131,30 +134,14 @@ def _duplicates(split: dict[str, Any]) -> str:
         ("Pairs with different labels", found["conflicts"]),
         ("Images left out", left_out),
     ]
-    return f"{_items(rows)}\n\n`data/split/duplicates.csv` lists them, `images/duplicates.png` shows some."
+    return f"{items(rows)}\n\n`data/split/duplicates.csv` lists them, `images/duplicates.png` shows some."
 
 
 def _split(split: dict[str, Any]) -> str:
-    params = [(key, _code("null" if value is None else value)) for key, value in split["params"].items()]
-    return _items([*params, ("seed", _code(split["seed"]))])
+    params = [(key, code("null" if value is None else value)) for key, value in split["params"].items()]
+    return items([*params, ("seed", code(split["seed"]))])
 
 
 def _hashes(dataset: dict[str, Any], split: dict[str, Any]) -> str:
-    raw = [(f"data/raw/{name}", _code(digest)) for name, digest in dataset["files"].items()]
-    return _items([*raw, ("data/split/manifest.csv", _code(split["files"]["manifest.csv"]))])
-
-
-def _items(rows: Iterable[tuple[str, object]]) -> str:
-    return "\n".join(f"- {name}: {value}" for name, value in rows)
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table whose first column is text and whose others are numbers."""
-    lines = [header, [":--", *["--:"] * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def _code(value: object) -> str:
-    """Return a text as a code span on one line, so that no name is rendered as markup, a link or HTML."""
-    text = one_line(str(value)).translate(LOOKALIKES)
-    return f"`{text if len(text) <= MAX_LENGTH else text[: MAX_LENGTH - 1] + '…'}`"
+    raw = [(f"data/raw/{name}", code(digest)) for name, digest in dataset["files"].items()]
+    return items([*raw, ("data/split/manifest.csv", code(split["files"]["manifest.csv"]))])

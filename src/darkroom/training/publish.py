@@ -50,7 +50,10 @@ def publish(
     write_files(metrics, read_files(store.log_dir))
     values = {published_name(name): value for name, value in best.measured(metrics).items()}
     measured = {"epoch": best.epoch, **values, **plan.model.size.model_dump(exclude={"trained"})}
-    files.write_json(table, {"published": measured})
+    # `dvc push` leaves out what Git has: without these bytes in the folder as well, another clone could take no training from its
+    # run cache (docs/decisions/0035).
+    for place in (table, metrics / "published.json"):
+        files.write_json(place, {"published": measured})
     about = record(
         {**store.about, "machine": plan.about["machine"]}, files.sha256(models / "model.safetensors"), store.folder.name
     )

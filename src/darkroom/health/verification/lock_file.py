@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from darkroom.base.errors import InputError
 from darkroom.base.nested import flatten, outputs_of
 from darkroom.base.params_file import read_yaml
-from darkroom.health.verified import FAIL, NOTE, OK, Finding
+from darkroom.health.verification.verified import FAIL, NOTE, OK, Finding
 from darkroom.stage.inputs import fill_in
 from darkroom.stage.record import files_in, plain
 
@@ -33,9 +34,10 @@ class Entry(NamedTuple):
         deps, outs = ({item["path"]: {"md5": item["md5"], **item} for item in stage.get(kind, [])} for kind in ("deps", "outs"))
         params = dict(stage.get("params", {}).get("params.yaml", {}))
         hashes = [item["md5"] for item in (*deps.values(), *outs.values())]
-        if not all(isinstance(text, str) for text in (name, stage["cmd"], *deps, *outs, *params, *hashes)):
+        command = command_of(stage)
+        if not all(isinstance(text, str) for text in (name, command, *deps, *outs, *params, *hashes)):
             raise TypeError("a name or a hash in it is no text")
-        return cls(name, stage["cmd"], params, deps, outs)
+        return cls(name, command, params, deps, outs)
 
 
 class Measured(NamedTuple):
@@ -100,31 +102,34 @@ def check_lock(
     """Compare every stage of dvc.lock with dvc.yaml, params.yaml and the files, and return what was found by stage."""
     found: dict[str, list[Finding]] = {name: [] for name in {**pipeline, **entries}}
     for name, entry in entries.items():
-        found[name] += _check_chain(entry, entries)
-        found[name] += _check_declared(entry, pipeline.get(name), params)
-        found[name] += _check_params(entry, params)
+        found[name] += check_chain(entry, entries)
+        found[name] += check_declared(entry, pipeline.get(name), params)
+        found[name] += check_params(entry, params)
         for path, item in entry.deps.items():
             if path != "params.yaml":
-                finding = _compare(hashes, path, item, f"has changed since {name} ran; run 'dvc repro'")
+                finding = compare(hashes, path, item, f"has changed since {name} ran; run 'dvc repro'")
                 # What another stage made is compared as its output, and in the chain.
                 if finding.what != path or not any(path in other.outs for other in entries.values()):
                     found[name].append(finding)
             # The stage check depends on the whole file; what results depend on is compared section by section.
-            elif _compare(hashes, path, item, "").mark == FAIL:
+            elif compare(hashes, path, item, "").mark == FAIL:
                 text = f"is not as {name} read it, in comments or in what no result depends on; 'dvc repro {name}' checks it"
                 found[name].append(Finding(NOTE, path, text))
         for path, item in entry.outs.items():
             otherwise = f"differs from the output of {name}; run 'dvc checkout --force {path}'"
-            found[name].append(_compare(hashes, path, item, otherwise))
+            found[name].append(compare(hashes, path, item, otherwise))
     return found
 
 
-def _compare(hashes: Hashes, name: str, item: Mapping[str, Any], otherwise: str) -> Finding:
+def compare(
+    hashes: Hashes, name: str, item: Mapping[str, Any], otherwise: str, way_back: str = "run 'dvc checkout', or 'dvc repro'"
+) -> Finding:
+    """Compare a file or folder with what dvc.lock has; `otherwise` says what is wrong, `way_back` what to do if it is gone."""
     if "://" in name:
         return Finding(OK, name, "is not on this machine and was not checked; 'dvc status' checks it")
     found = hashes.of(name)
     if found is None:
-        return Finding(FAIL, name, "is missing; run 'dvc checkout', or 'dvc repro'")
+        return Finding(FAIL, name, f"is missing; {way_back}")
     if found.md5 != item["md5"]:
         return Finding(FAIL, name, otherwise)
     for key, value in (("hash", "md5"), ("size", found.size), ("nfiles", found.nfiles)):
@@ -134,7 +139,7 @@ def _compare(hashes: Hashes, name: str, item: Mapping[str, Any], otherwise: str)
     return Finding(OK, name, "as recorded")
 
 
-def _check_chain(entry: Entry, entries: Mapping[str, Entry]) -> Iterator[Finding]:
+def check_chain(entry: Entry, entries: Mapping[str, Entry]) -> Iterator[Finding]:
     """Check that each input of a stage is the output of the stage that made it."""
     made = {name: (other.stage, item["md5"]) for other in entries.values() for name, item in other.outs.items()}
     for name, item in entry.deps.items():
@@ -143,7 +148,7 @@ def _check_chain(entry: Entry, entries: Mapping[str, Entry]) -> Iterator[Finding
             yield Finding(FAIL, "dvc.lock", f"{text}; run 'dvc repro', or 'git checkout -- dvc.lock'")
 
 
-def _check_declared(entry: Entry, stage: Mapping[str, Any] | None, params: Any) -> Iterator[Finding]:
+def check_declared(entry: Entry, stage: Mapping[str, Any] | None, params: Any) -> Iterator[Finding]:
     """Check that dvc.lock has of a stage what dvc.yaml declares, no more and no less."""
     way_out = f"run 'dvc repro {entry.stage}', or 'git checkout -- dvc.lock'"
     if stage is None:
@@ -152,7 +157,7 @@ def _check_declared(entry: Entry, stage: Mapping[str, Any] | None, params: Any) 
         )
         return
     declared = {
-        "command": ([stage["cmd"]], [entry.cmd]),
+        "command": ([_filled(command_of(stage), params)], [entry.cmd]),
         "dependency": ([fill_in(dep, params) for dep in stage.get("deps", [])], list(entry.deps)),
         "section of params.yaml": (stage.get("params", []), list(entry.params)),
         "output": (outputs_of(stage), list(entry.outs)),
@@ -163,7 +168,26 @@ def _check_declared(entry: Entry, stage: Mapping[str, Any] | None, params: Any) 
             yield Finding(FAIL, "dvc.lock", f"{entry.stage} {text}; {way_out}")
 
 
-def _check_params(entry: Entry, params: Any) -> Iterator[Finding]:
+def _filled(command: str, params: Any) -> str:
+    """Return a command with the values of its `${…}`, as DVC fills them in."""
+
+    def value(match: re.Match[str]) -> str:
+        found = params
+        for key in match[1].strip().split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+        return str(found).lower() if isinstance(found, bool) else str(found)
+
+    return re.sub(r"\$\{([^}]+)\}", value, command)
+
+
+def command_of(stage: Mapping[str, Any]) -> str:
+    """Return the command of a stage; of several, one a line."""
+    command = stage["cmd"]
+    return "\n".join(command) if isinstance(command, list) else command
+
+
+def check_params(entry: Entry, params: Any) -> Iterator[Finding]:
+    """Check that a stage ran with the parameters that params.yaml has now."""
     for section, value in entry.params.items():
         now = plain(params.get(section) if isinstance(params, dict) else None)
         if now == plain(value):

@@ -9,7 +9,7 @@ from typing import Any
 from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params, published_name
-from darkroom.health.verified import FAIL, NOTE, OK, Finding
+from darkroom.health.verification.verified import FAIL, NOTE, OK, Finding
 from darkroom.stage.record import plain
 from darkroom.versions.models import read_model, read_training
 

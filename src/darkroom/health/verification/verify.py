@@ -1,7 +1,7 @@
 """Compare the workspace and DVC's cache with what was recorded. Every file is hashed; DVC trusts file times and its cache.
 
-Two things were recorded independently: dvc.lock by DVC, which also `dvc commit` and editors write (health/lock_file.py), and the
-records of the stages (health/records.py). Both are compared with the workspace, so that they are compared with each other.
+Two things were recorded independently: dvc.lock by DVC, which also `dvc commit` and editors write (lock_file.py), and the
+records of the stages (records.py). Both are compared with the workspace, so that they are compared with each other.
 """
 
 import json
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from darkroom.base import files, paths
 from darkroom.base.params_file import read_yaml
-from darkroom.health.lock_file import Entry, Hashes, check_lock, md5_of, read_lock
-from darkroom.health.records import check_records
-from darkroom.health.verified import FAIL, OK, Finding
+from darkroom.health.verification.lock_file import Entry, Hashes, check_lock, md5_of, read_lock
+from darkroom.health.verification.records import check_records
+from darkroom.health.verification.verified import FAIL, OK, Finding
 from darkroom.repository.dvc import cache_dir
 
 

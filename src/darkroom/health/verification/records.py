@@ -11,8 +11,8 @@ from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.base.nested import flatten, outputs_of
 from darkroom.base.params_file import check_params
-from darkroom.health.trained import check_trained, trained_params
-from darkroom.health.verified import FAIL, NOTE, OK, Finding
+from darkroom.health.verification.trained import check_trained, trained_params
+from darkroom.health.verification.verified import FAIL, NOTE, OK, Finding
 from darkroom.stage.record import RECORD, SEALS, digest, files_in, plain
 
 RECORDS = {

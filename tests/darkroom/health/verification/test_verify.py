@@ -14,11 +14,11 @@ from ruamel.yaml import YAML
 
 from darkroom.base import files
 from darkroom.base.params_file import read_yaml
-from darkroom.health import trained
-from darkroom.health.lock_file import Hashes, check_lock, entries_of
-from darkroom.health.records import RECORDS, check_records
-from darkroom.health.verified import FAIL, NOTE, Finding
-from darkroom.health.verify import verify
+from darkroom.health.verification import trained
+from darkroom.health.verification.lock_file import Hashes, check_lock, entries_of
+from darkroom.health.verification.records import RECORDS, check_records
+from darkroom.health.verification.verified import FAIL, NOTE, Finding
+from darkroom.health.verification.verify import verify
 from darkroom.stage.record import digest
 
 pytestmark = pytest.mark.slow
@@ -146,6 +146,10 @@ COMMITTED: dict[str, tuple[dict[str, Edit], list[str]]] = {
         ["metrics/train.json: is not what train wrote", "metrics/train.json: accuracy is 1"],
     ),
     "data card": ({"metrics/split/card.md": lambda text: text + b"more"}, ["metrics/split/card.md: is not what split wrote"]),
+    "model card": (
+        {"models/README.md": replaced("value: 0.", "value: 1.")},
+        ["models/README.md: is not what evaluate wrote (metrics/evaluate/run.json)"],
+    ),
     "predictions": (
         {"data/predictions/predictions.csv": flipped},
         ["data/predictions/predictions.csv: is not what predict wrote"],
@@ -199,6 +203,7 @@ QUICK = (
     "evaluate",
     "code",
     "metrics",
+    "model card",
     "other data",
     "model.json of another training",
     "run.json of another training",

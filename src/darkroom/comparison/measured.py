@@ -1,0 +1,176 @@
+"""How the metrics of two revisions differ, over all and per class, and how far that may be chance. N images of both."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from darkroom.comparison.matching import Matched, whole
+from darkroom.comparison.predictions import Floats
+from darkroom.comparison.resampling import Units, bootstrap, exchanged, interval, mcnemar, p_value
+from darkroom.comparison.weighted import LOWER_IS_BETTER, Summed, summed
+from darkroom.metrics.predictions_file import EvaluatedSplit
+
+# Metrics without images, such as those of `evaluate.metrics`, have neither.
+UNKNOWN = float("nan")
+EXACT = "accuracy"
+
+
+@dataclass(frozen=True)
+class MetricChange:
+    """One metric of two revisions.
+
+    Attributes
+    ----------
+    name : str
+    first, second : float
+        Its values; NaN where there is none.
+    low, high : float
+        The difference is between these with 95 % certainty, by a paired bootstrap; NaN: unknown.
+    p : float
+        How often chance alone makes such a difference; NaN: unknown.
+    """
+
+    name: str
+    first: float
+    second: float
+    low: float = UNKNOWN
+    high: float = UNKNOWN
+    p: float = UNKNOWN
+
+    @property
+    def difference(self) -> float:
+        """The second value minus the first."""
+        return self.second - self.first
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether it is known how far the difference may be chance."""
+        return not np.isnan(self.low)
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse`, `within noise`, or an empty text where noise is unknown."""
+        if not self.has_noise:
+            return ""
+        if self.p > 0.05 or self.low <= 0 <= self.high:
+            return "within noise"
+        return "better" if (self.difference < 0) == (self.name in LOWER_IS_BETTER) else "worse"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One metric of one revision with its 95 % interval, over so many images."""
+
+    value: float
+    low: float
+    high: float
+    num_images: int
+
+
+def estimates(split: EvaluatedSplit, *, bins: int) -> dict[str, Estimate]:
+    """Return the metrics of all images of a split that are computed from predictions."""
+    side = summed(whole(split), bins=bins)
+    values = side.metrics(np.ones((1, len(split))))
+    resampled = bootstrap([side], Units.of(len(split), split.columns.get("group")))[0]
+    return {name: Estimate(float(value[0]), *interval(resampled[name]), len(split)) for name, value in values.items()}
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """One class of two revisions: its images, F1 in each, and how many of its images were fixed and broken."""
+
+    name: str
+    support: int
+    first: float
+    second: float
+    fixed: int
+    broken: int
+
+    @property
+    def difference(self) -> float:
+        """The second F1 minus the first; an undefined one counts as 0."""
+        return float(np.nan_to_num(self.second) - np.nan_to_num(self.first))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The metrics of two revisions on the images of both.
+
+    Attributes
+    ----------
+    matched : Matched
+        At least one image.
+    bins : int
+        Bins of the calibration error.
+    """
+
+    matched: Matched
+    bins: int
+
+    @cached_property
+    def metrics(self) -> list[MetricChange]:
+        """All metrics that both have."""
+        ones = np.ones((1, len(self.matched)))
+        first, second = (side.metrics(ones) for side in self._sides)
+        resampled = bootstrap(self._sides, self.units)
+        by_chance = exchanged(*self._sides, self.units)
+        changes = []
+        for name in [name for name in first if name in second]:
+            values = float(first[name][0]), float(second[name][0])
+            limits = interval(resampled[1][name] - resampled[0][name])
+            p = self.mcnemar if name == EXACT and self.units.member is None else p_value(values[1] - values[0], by_chance[name])
+            changes.append(MetricChange(name, *values, *limits, p))
+        return [change for change in changes if not np.isnan(change.difference)]
+
+    @cached_property
+    def units(self) -> Units:
+        """What is drawn for the noise: images, or the groups that they belong to."""
+        return Units.of(len(self.matched), self.matched.groups)
+
+    @cached_property
+    def mcnemar(self) -> float:
+        """The p-value of McNemar's exact test of whether as many images were fixed as broken but for chance."""
+        return mcnemar(len(self.matched.fixed), len(self.matched.broken))
+
+    @cached_property
+    def classes(self) -> list[ClassChange]:
+        """The classes with images or predictions, the largest changes of F1 first."""
+        ones = np.ones((1, len(self.matched)))
+        first, second = (side.sums(ones) for side in self._sides)
+        scores = [_f1(each) for each in (first, second)]
+        fixed, broken = (self._by_class(right=place) for place in (1, 0))
+        changes = [
+            ClassChange(
+                name,
+                int(first["support"][0, place]),
+                float(scores[0][place]),
+                float(scores[1][place]),
+                int(fixed[place]),
+                int(broken[place]),
+            )
+            for place, name in enumerate(self.matched.first.classes)
+            if not all(np.isnan(score[place]) for score in scores)
+        ]
+        return sorted(changes, key=lambda each: (-abs(each.difference), -each.fixed - each.broken))
+
+    def _by_class(self, *, right: int) -> Floats:
+        """Return in how many images of each class, (K,), one side is right about the class, and the other one not."""
+        sides = (self.matched.first, self.matched.second)
+        winner, loser = sides[right], sides[1 - right]
+        if winner.is_multilabel:
+            found = (winner.predicted == winner.labels) & (loser.predicted != winner.labels) & (winner.labels > 0)
+            return np.asarray(found.sum(axis=0), np.float64)
+        chosen = winner.right & ~loser.right
+        return np.bincount(winner.labels[chosen], minlength=len(winner.classes)).astype(np.float64)
+
+    @cached_property
+    def _sides(self) -> tuple[Summed, Summed]:
+        first, second = (summed(side, bins=self.bins) for side in (self.matched.first, self.matched.second))
+        return first, second
+
+
+def _f1(sums: dict[str, Floats]) -> Floats:
+    with np.errstate(invalid="ignore"):  # 0 / 0
+        scores: Floats = (2 * sums["hits"] / (sums["support"] + sums["claimed"]))[0]
+    return scores
