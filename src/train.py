@@ -73,7 +73,7 @@ def main() -> None:
                 sheet.save(metrics / "augmented.png")
                 publish(plan, best, split, hashes, store, (paths.MODELS, checkpoints, metrics))
             log_model(params, store, paths.logs_dir(), paths.MODELS)  # no server gets what the stage refuses to record
-        print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
+        print(f"train: published {best.name} with {best.monitor} {best.score:.4f} -> {paths.shown(paths.MODELS)}")
 
 
 if __name__ == "__main__":

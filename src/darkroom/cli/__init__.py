@@ -102,6 +102,12 @@ def parser_of(name: str, details: str = "", *, examples: Sequence[str] = (), sta
     return Parser(f"./darkroom {name}", description, examples=examples, statuses=statuses)
 
 
+def suggest(line: str) -> None:
+    """Print what to type next below an output that programs read: on a terminal alone."""
+    if sys.stdout.isatty():
+        print(line)
+
+
 def report_old_python(arguments: list[str]) -> int:
     """Say on one line that this Python is too old, and return the exit status."""
     fault = f"is {sys.version.split()[0]}, but should be 3.11 to 3.13"
