@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from darkroom.base.errors import InputError
-from darkroom.base.nested import flatten
+from darkroom.base.nested import flatten, outputs_of
 from darkroom.base.params_file import read_yaml
 from darkroom.health.verified import FAIL, NOTE, OK, Finding
+from darkroom.repository.dvc import EMPTY_FILE, EMPTY_FOLDER
 from darkroom.stage.inputs import fill_in
 from darkroom.stage.record import files_in, plain
 
 # What a stage that did not run has in dvc.lock after a search (darkroom.experiments.slots).
-EMPTY_MD5 = "d751713988987e9331980363e24189ce.dir"
 
 
 class Entry(NamedTuple):
@@ -91,7 +91,7 @@ def entries_of(content: Any) -> dict[str, Entry]:
 
 
 def _never_ran(stage: Mapping[str, Any]) -> bool:
-    return "deps" not in stage and all(out["md5"] == EMPTY_MD5 for out in stage["outs"])
+    return "deps" not in stage and all(out["md5"] in (EMPTY_FOLDER, EMPTY_FILE) for out in stage["outs"])
 
 
 def check_lock(
@@ -151,12 +151,11 @@ def _check_declared(entry: Entry, stage: Mapping[str, Any] | None, params: Any) 
             FAIL, "dvc.lock", f"has a stage {entry.stage}, which dvc.yaml does not have; run 'git checkout HEAD -- dvc.lock'"
         )
         return
-    outs = [next(iter(out)) if isinstance(out, dict) else out for out in stage.get("outs", [])]
     declared = {
         "command": ([stage["cmd"]], [entry.cmd]),
         "dependency": ([fill_in(dep, params) for dep in stage.get("deps", [])], list(entry.deps)),
         "section of params.yaml": (stage.get("params", []), list(entry.params)),
-        "output": (outs, list(entry.outs)),
+        "output": (outputs_of(stage), list(entry.outs)),
     }
     for kind, (named, locked) in declared.items():
         for each in sorted({*named} ^ {*locked}):

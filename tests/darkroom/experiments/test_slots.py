@@ -12,7 +12,7 @@ import pytest
 from darkroom.base.errors import InputError
 from darkroom.base.params_file import read_yaml
 from darkroom.experiments.overrides import with_settings
-from darkroom.experiments.repository import Snapshot, add_to_snapshot, find_experiment, params_of, take_snapshot
+from darkroom.experiments.repository import Snapshot, find_experiment, params_of, take_snapshot
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.yaml_edits import write_params
 from darkroom.repository.git import git_output
@@ -66,13 +66,13 @@ def test_an_experiment_is_the_workspace_with_other_parameters(
     before = everything(repository)
     slot, snapshot = opened(lr=3e-5, optimizer={"_target_": "torch.optim.SGD"}, threads=2)
     (slot.folder / "metrics" / "train").mkdir(parents=True)
-    (slot.folder / "metrics" / "train" / "published.json").write_text("{}")
+    (slot.folder / "metrics" / "train.json").write_text("{}")
     commit = slot.save(snapshot, "mine-0000", "a message")
     assert everything(repository) == before
     assert find_experiment(repository, "mine-0000") == commit
     assert git_output(repository, "rev-parse", f"{commit}^") == git_output(repository, "rev-parse", "HEAD")
     changed = git_output(repository, "diff", "--stat", "HEAD", commit)
-    assert all(name in changed for name in ("params.yaml", "dvc.yaml", "published.json"))
+    assert all(name in changed for name in ("params.yaml", "dvc.yaml", "train.json"))
     assert params_of(repository, commit)["train"]["lr"] == 3e-5
     assert params_of(repository, commit)["train"]["optimizer"] == {"_target_": "torch.optim.SGD"}
     # The comments stay, and the lines that nothing has changed.
@@ -114,40 +114,15 @@ def test_an_experiment_that_is_there_is_never_replaced(repository: Path, opened:
     assert params_of(repository, first)["train"]["lr"] == 0.5
 
 
-def test_what_the_data_stages_measured_is_there_in_every_trial(
-    repository: Path, opened: Callable[..., tuple[Slot, Snapshot]], content: dict[str, Any]
-) -> None:
-    (repository / "metrics" / "split").mkdir(parents=True)
-    for name in ("numbers.json", "gone.json"):
-        (repository / "metrics" / "split" / name).write_text("of before")
-    git_output(repository, "add", "--all")
-    git_output(repository, "commit", "--quiet", "-m", "results")
-    slot, snapshot = opened()
-    measured = slot.folder / "metrics" / "split"
-    (measured / "numbers.json").write_text("of now")
-    (measured / "gone.json").unlink()
-    before = everything(repository)
-    added = add_to_snapshot(repository, snapshot, slot.folder, "metrics/split")
-    assert everything(repository) == before
-    assert added.head == snapshot.head
-    assert add_to_snapshot(repository, added, slot.folder, "metrics/split") == added
-    for name in ("mine-0000", "mine-0001"):
-        slot.prepare(added, content, lock=None)
-        assert [path.name for path in measured.iterdir()] == ["numbers.json"]
-        assert (measured / "numbers.json").read_text() == "of now"
-        commit = slot.save(added, name, "a message")
-        assert git_output(repository, "rev-parse", f"{commit}^") == added.head
-
-
 def test_results_of_other_models_are_left_out(repository: Path, opened: Callable[..., tuple[Slot, Snapshot]]) -> None:
     (repository / "metrics" / "evaluate").mkdir(parents=True)
-    (repository / "metrics" / "evaluate" / "metrics.json").write_text('{"test": {"accuracy": 1.0}}')
+    (repository / "metrics" / "evaluate.json").write_text('{"test": {"accuracy": 1.0}}')
     (repository / "dvc.lock").write_text("schema: '2.0'\nstages:\n  split: {cmd: a}\n  train: {cmd: b}\n  evaluate: {cmd: c}\n")
     git_output(repository, "add", "--all")
     git_output(repository, "commit", "--quiet", "-m", "results")
     slot, snapshot = opened()
     commit = slot.save(snapshot, "mine-0000", "a message")
-    assert "metrics/evaluate/metrics.json" not in git_output(repository, "ls-tree", "-r", "--name-only", commit)
+    assert "metrics/evaluate.json" not in git_output(repository, "ls-tree", "-r", "--name-only", commit)
     stages = read_yaml(slot.folder / "dvc.lock")["stages"]
     assert (stages["split"], stages["train"], "evaluate" in stages) == ({"cmd": "a"}, {"cmd": "b"}, False)
     assert "deps" not in stages["predict"]
