@@ -68,11 +68,8 @@ def _open_recorded(root: Path, name: str) -> Revision:
     try:
         tree: Any = open_commit(root, commit)
         is_recorded = tree.isfile(LOCK)
-        outs = frozenset(
-            out.def_path
-            for out in tree.repo.index.outs
-            if out.hash_info and out.hash_info.value not in (EMPTY_FOLDER, EMPTY_FILE)
-        )
+        hashes = {out.def_path: out.hash_info.value for out in tree.repo.index.outs if out.hash_info}
+        outs = frozenset(path for path, value in hashes.items() if value not in (EMPTY_FOLDER, EMPTY_FILE))
     except Exception as error:  # of any kind, depending on the committed files
         raise InputError(f"{name}: DVC cannot read this revision ({described(error)}); name another one") from error
     if not is_recorded:

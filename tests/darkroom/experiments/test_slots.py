@@ -124,8 +124,18 @@ def test_results_of_other_models_are_left_out(repository: Path, opened: Callable
     commit = slot.save(snapshot, "mine-0000", "a message")
     assert "metrics/evaluate.json" not in git_output(repository, "ls-tree", "-r", "--name-only", commit)
     stages = read_yaml(slot.folder / "dvc.lock")["stages"]
-    assert (stages["split"], stages["train"], "evaluate" in stages) == ({"cmd": "a"}, {"cmd": "b"}, False)
-    assert "deps" not in stages["predict"]
+    assert (stages["split"], stages["train"]) == ({"cmd": "a"}, {"cmd": "b"})
+    # What `dvc exp apply` checks out in place of results that a trial has not: an empty folder, and an empty file.
+    assert "deps" not in {**stages["evaluate"], **stages["predict"]}
+    assert {out["path"]: "nfiles" in out for out in stages["evaluate"]["outs"]} == {
+        "metrics/evaluate": True,
+        "metrics/predictions.parquet": False,
+    }
+    cache = repository / ".dvc" / "cache" / "files" / "md5"
+    assert {out["path"]: (cache / out["md5"][:2] / out["md5"][2:]).read_text() for out in stages["evaluate"]["outs"]} == {
+        "metrics/evaluate": "[]",
+        "metrics/predictions.parquet": "",
+    }
 
 
 def test_data_is_shared_with_the_repository(repository: Path, opened: Callable[..., tuple[Slot, Snapshot]]) -> None:
