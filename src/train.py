@@ -14,6 +14,7 @@ from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
+from darkroom.repository.origins import refuse_moving
 from darkroom.stage.runner import refuse_smoke_test, running
 from darkroom.versions.models import read_model, read_training
 
@@ -26,6 +27,7 @@ def main() -> None:
         # Before torch is imported, so that a mistake in params.yaml shows at once.
         params = load_params(paths.PARAMS)
         refuse_smoke_test(params)
+        refuse_moving(params.train)
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
         rows = split.rows["train"]
