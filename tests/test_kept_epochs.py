@@ -83,7 +83,7 @@ def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) 
     try:
         clone.edit({"init_from: null": f"init_from: {folder}"})
         assert (
-            f"is removed when training starts; name its commit, which './darkroom commit HEAD:{folder}' prints"
+            f"is removed when training starts; name what './darkroom commit HEAD:{folder}' prints"
             in clone.run("python src/train.py", status=2).stderr
         )
         named = clone.run(f"./darkroom commit HEAD:{folder}").stdout.strip()
