@@ -14,6 +14,9 @@ from darkroom.reporting.evaluation import write_evaluation
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 
+# The table once more, in a folder that DVC pushes, so that the run cache of another clone finds it (docs/decisions/0029).
+COPY = "metrics.json"
+
 
 def main() -> None:
     """Run the stage."""
@@ -29,7 +32,8 @@ def main() -> None:
         found = evaluate_model(paths.MODELS, params, pack, split)
         test_rows = split.rows["test"]
         with stage.replaced(paths.EVALUATE_TABLE, paths.EVALUATED, paths.EVALUATE_METRICS) as (table, predictions, directory):
-            files.write_json(table, found.metrics)
+            for place in (table, directory / COPY):
+                files.write_json(place, found.metrics)
             found.write_predictions(predictions)
             files.write_json(directory / "backend.json", found.backend)
             write_evaluation(
