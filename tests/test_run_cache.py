@@ -76,7 +76,7 @@ def test_another_clone_does_not_train(two: Clone, tmp_path: Path, fetch: str, ru
     other.run(fetch)
     told = other.run(f"{run} -S train.lr=0.01").stdout
     assert ran(told) == {"check": "Running", **dict.fromkeys(RESULTS, "cached")}
-    assert other.run("git diff --stat slow -- metrics dvc.lock params.yaml").stdout == ""
+    assert other.run("git diff --stat slow -- metrics").stdout == ""
     assert " 0 mismatches" in other.run("./darkroom verify").stdout
 
 
