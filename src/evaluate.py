@@ -10,6 +10,7 @@ from darkroom.base.params_file import load_params
 from darkroom.base.state_files import forget_finished
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
+from darkroom.reporting.closing import closing_line
 from darkroom.reporting.evaluation import write_evaluation
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
@@ -49,7 +50,7 @@ def main() -> None:
                 "metrics/evaluate": directory,
             }
             stage.record(directory / RECORD, outputs)
-    print(*found.lines(), sep="\n")
+    print(*found.lines(), closing_line(found.metrics, paths.EVALUATE_METRICS, paths.shown(paths.EVALUATE_METRICS)), sep="\n")
 
 
 if __name__ == "__main__":
