@@ -230,15 +230,13 @@ def test_a_study_whose_journal_is_damaged_loses_nothing_else(searched: tuple[Clo
 def test_repetitions_are_experiments_and_one_row(clone: Clone) -> None:
     command = "./darkroom repeat --seeds 2 -S hardware.watch=false -S train.lr=0.03"
     kill_when(clone, command, "logs/repeat/repeat-seed0.log", "epoch 2/3")
-    told = clone.run(f"{command} --jobs 2").stdout.splitlines()
+    *told, last = clone.run(f"{command} --jobs 2").stdout.splitlines()
+    assert last.startswith("repeat: repeat-seed0 to repeat-seed1: each is an experiment; ")
     found = rows(clone)
     values = [found[f"repeat-seed{seed}"]["metrics"]["metrics/evaluate.json"]["data"]["test"]["accuracy"] for seed in (0, 1)]
     assert [found[f"repeat-seed{seed}"]["params"]["params.yaml"]["data"]["base"]["seed"] for seed in (0, 1)] == [0, 1]
     mean, deviation = sum(values) / 2, abs(values[0] - values[1]) / 2**0.5
     assert f"{mean:.4f} ± {deviation:.4f}" in told[-1]
-    *_, last = told
-    assert last.startswith("repeat: repeat-seed0 to repeat-seed1: each is an experiment; ")
-    told = told[:-1]
     assert told[-1].startswith("repeat ")
     split, *table, end = clone.run(command).stdout.splitlines()
     assert end == last
