@@ -35,7 +35,7 @@ def _interval(path: Path, name: str) -> tuple[float, float] | None:
     if not path.is_file():
         return None
     found: Any = json.loads(path.read_text(encoding="utf-8")).get("test", {}).get(name)
-    bounds = [found.get(bound) for bound in ("low", "high")] if isinstance(found, dict) else []
-    if len(bounds) != 2 or not all(isinstance(bound, int | float) and math.isfinite(bound) for bound in bounds):
-        return None  # one cannot be computed, such as of a class without images
-    return float(bounds[0]), float(bounds[1])
+    low, high = (found.get(bound) if isinstance(found, dict) else None for bound in ("low", "high"))
+    if not (isinstance(low, int | float) and isinstance(high, int | float) and math.isfinite(low) and math.isfinite(high)):
+        return None  # there is none, such as of a class without images
+    return float(low), float(high)
