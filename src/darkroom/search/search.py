@@ -75,7 +75,7 @@ class Search:
                         self.begun[trial.number] = time.monotonic() - self.trials.attributes(trial).get("seconds", 0.0)
                         self._run_trial(slot, trial, env)
                     finally:
-                        del self.begun[trial.number]
+                        self.begun.pop(trial.number, None)
                         self.trials.release(trial)
                 elif elsewhere := self.trials.elsewhere():
                     if not has_said_so:
