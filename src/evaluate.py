@@ -10,9 +10,13 @@ from darkroom.base.params_file import load_params
 from darkroom.base.state_files import forget_finished
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
+from darkroom.reporting.closing import closing_line
 from darkroom.reporting.model_card import write_model_card
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
+
+# The table once more, in a folder that DVC pushes, so that the run cache of another clone finds it (docs/decisions/0029).
+COPY = "metrics.json"
 
 
 def main() -> None:
@@ -29,14 +33,14 @@ def main() -> None:
         places = (paths.EVALUATE_TABLE, paths.CALIBRATION, paths.EVALUATED, paths.MODEL_CARD, paths.EVALUATE_METRICS)
         with stage.replaced(*places) as (table, calibration, predictions, card, directory):
             found = evaluate_model(paths.MODELS, params, pack, split, predictions=predictions)
-            for place in (table, directory / "metrics.json"):  # twice, as in darkroom.training.publish
+            for place in (table, directory / COPY):
                 files.write_json(place, found.metrics)
             files.write_sealed_json(calibration, found.calibration)
             write_results(directory, found, params.evaluate)
             write_model_card(card, found.metrics, directory, calibration)
             outputs = dict(zip(map(paths.shown, places), (table, calibration, predictions, card, directory), strict=True))
             stage.record(directory / RECORD, outputs)
-    print(*found.lines(), sep="\n")
+    print(*found.lines(), closing_line(found.metrics, paths.EVALUATE_METRICS, paths.shown(paths.EVALUATE_METRICS)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from darkroom.stage.observed import observe
 
 observe(__name__)  # before anything else is imported
 
-from functools import partial
-
 from darkroom.base import paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.errors import is_main_process
@@ -14,6 +12,7 @@ from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
+from darkroom.repository.origins import refuse_moving
 from darkroom.stage.runner import refuse_smoke_test, running
 from darkroom.versions.models import read_model, read_training
 
@@ -26,15 +25,16 @@ def main() -> None:
         # Before torch is imported, so that a mistake in params.yaml shows at once.
         params = load_params(paths.PARAMS)
         refuse_smoke_test(params)
+        refuse_moving(params.train)
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
         rows = split.rows["train"]
         if params.train.test_every is None:
             pack.withhold(split.rows["test"])
-        read = partial(read_model, paths.ROOT, paths.main_repository())
-        initial = read(params.train.init_from) if params.train.init_from else None
-        teacher = read(params.train.teacher.model) if params.train.teacher else None
-        resumed = read_training(paths.ROOT, paths.main_repository(), params.train.resume_from)
+        where = (paths.ROOT, paths.main_repository())
+        initial = read_model(*where, params.train.init_from) if params.train.init_from else None
+        teacher = read_model(*where, params.train.teacher.model) if params.train.teacher else None
+        resumed = read_training(*where, params.train.resume_from)
 
         from darkroom.hardware import startup
 
@@ -73,7 +73,7 @@ def main() -> None:
                 sheet.save(metrics / "augmented.png")
                 publish(plan, best, split, hashes, store, (paths.MODELS, checkpoints, metrics), table)
             log_model(params, store, paths.logs_dir(), paths.MODELS)  # no server gets what the stage refuses to record
-        print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
+        print(f"train: published {best.name} with {best.monitor} {best.score:.4f} -> {paths.shown(paths.MODELS)}")
 
 
 if __name__ == "__main__":

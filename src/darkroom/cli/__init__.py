@@ -23,6 +23,7 @@ COMMANDS = {
     "tune": "Search for better parameters; every trial is an experiment.",
     "repeat": "Repeat a training with several seeds, or on every fold.",
     "find": "Propose a learning rate or a batch size by short trials.",
+    "commit": "Print the commit of an experiment, a branch or a tag.",
     "compare": "Show whether a revision is better, on which images, and what was changed.",
     "report": "Write one page on what a revision measured, or on several beside each other.",
     "doctor": "Check the installation and the workspace.",
@@ -101,6 +102,12 @@ def parser_of(name: str, details: str = "", *, examples: Sequence[str] = (), sta
 
     description = COMMANDS[name] + (f" {details}" if details else "")
     return Parser(f"./darkroom {name}", description, examples=examples, statuses=statuses)
+
+
+def suggest(line: str) -> None:
+    """Print what to type next below an output that programs read: on a terminal alone."""
+    if sys.stdout.isatty():
+        print(line)
 
 
 def report_old_python(arguments: list[str]) -> int:

@@ -79,7 +79,8 @@ class Repeat:
             outcome = self.runner.run(slot, "evaluate", env={**env, **of_run}, log=self.logs / f"{each.name}.log")
             if outcome.kind == "done":
                 slot.save(self.snapshot, each.name, f"{each.name}: {each.settings}")
-                print(f"repeat: {each.name}: done", flush=True)
+                how = "done before, with the same data, code and parameters" if outcome.is_cached else "done"
+                print(f"repeat: {each.name}: {how}", flush=True)
                 return
             num_kills += outcome.kind == "interrupted"
             if outcome.kind == "failed" or num_kills == MAX_KILLS:
@@ -123,6 +124,12 @@ def summary(name: str, runs: Sequence[Repetition], metrics: Sequence[dict[str, d
     rows = [[each.name, *(f"{values[column][place]:.4f}" for column in columns)] for place, each in enumerate(runs)]
     last = [f"{statistics.mean(values[column]):.4f} ± {_deviation(values[column]):.4f}" for column in columns]
     return table([*rows, [name, *last]], ["run", *(f"{split}.{metric}" for split, metric in columns)])
+
+
+def closing_line(runs: Sequence[Repetition]) -> str:
+    """Return where the runs are, and what to type next."""
+    names = runs[0].name if len(runs) == 1 else f"{runs[0].name} to {runs[-1].name}"
+    return f"repeat: {names}: each is an experiment; './darkroom show' lists them, 'dvc exp apply {runs[0].name}' takes one over"
 
 
 def _deviation(values: Sequence[float]) -> float:

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ HEARTBEAT_SECONDS = 20.0
 # A search elsewhere without a heartbeat for this long, by this machine's clock, is gone.
 STALE_SECONDS = 180.0
 SURPLUS = "surplus"
+# Trials whose training did not run, since DVC's run cache had its results.
+CACHED = "cached"
 
 
 class Trials:
@@ -115,8 +117,11 @@ class Trials:
 
         return self.space.suggest(suggest)
 
-    def prune_reason(self, trial: Trial, epoch: int, value: float) -> str | None:
-        """Record the value of an epoch; if the pruner then prunes the trial, record that and return the reason."""
+    def prune_reason(self, trial: Trial, epoch: int, value: float, seconds: float | None = None) -> str | None:
+        """Record the value of an epoch; if the pruner then prunes the trial, record that and return the reason.
+
+        `seconds` are those that the trial took until then.
+        """
         if len(self.study.directions) > 1:
             return None
         if epoch not in self.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
@@ -127,8 +132,22 @@ class Trials:
         if not trial.should_prune():
             return None
         reason = f"pruned at epoch {epoch} with {value:.4g}"
+        if seconds is not None and not self.is_finished(trial):
+            with suppress(UpdateFinishedTrialError):  # another search finished it just now
+                trial.set_user_attr("seconds", round(seconds, 2))
         self.tell(trial, TrialState.PRUNED, reason=reason)
         return reason
+
+    def record_cached(self, trial: Trial, values: Mapping[int, float]) -> None:
+        """Record that the training of a trial was done before, and its values by epoch; it is not pruned any more."""
+        if self.is_finished(trial):
+            return
+        with suppress(UpdateFinishedTrialError):  # another search finished it just now
+            trial.set_user_attr(CACHED, True)
+            if len(self.study.directions) > 1:
+                return
+            for epoch in sorted(values.keys() - self.study.get_trials(deepcopy=False)[trial.number].intermediate_values.keys()):
+                trial.report(values[epoch], epoch)
 
     def tell(self, trial: Trial, state: TrialState, *, values: Sequence[float] | None = None, reason: str = "") -> None:
         """Finish a trial, unless it is finished."""

@@ -15,6 +15,10 @@ from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.observing.provenance import record
 from darkroom.training.plan import Plan
 
+# The table once more, in a folder that DVC pushes: the run cache of another clone restores all outputs or none, and DVC pushes no
+# metric that is in Git. Equal bytes are one object in the cache (docs/decisions/0029).
+COPY = "published.json"
+
 
 def publish(
     plan: Plan,
@@ -50,9 +54,7 @@ def publish(
     write_files(metrics, read_files(store.log_dir))
     values = {published_name(name): value for name, value in best.measured(metrics).items()}
     measured = {"epoch": best.epoch, **values, **plan.model.size.model_dump(exclude={"trained"})}
-    # `dvc push` leaves out what Git has: without these bytes in the folder as well, another clone could take no training from its
-    # run cache (docs/decisions/0035).
-    for place in (table, metrics / "published.json"):
+    for place in (table, metrics / COPY):
         files.write_json(place, {"published": measured})
     about = record(
         {**store.about, "machine": plan.about["machine"]}, files.sha256(models / "model.safetensors"), store.folder.name
