@@ -1,0 +1,77 @@
+"""Which states of the project may have results: the workspace, commits that changed dvc.lock, all experiments.
+
+The template commits no dvc.lock, so that a commit which changes it is one of this work, whether the template's own history was
+kept, squashed or cut off.
+"""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from darkroom.base.errors import InputError
+from darkroom.repository.git import commit_of, experiments, git, trouble_of
+
+LOCK = "dvc.lock"
+HEAD = "HEAD"
+WORKSPACE = "workspace"
+
+
+class Candidate(NamedTuple):
+    """A state of the project that may have results."""
+
+    kind: Literal["workspace", "commit", "experiment"]
+    name: str
+    """Of a commit: HEAD, a tag or a branch, else its first seven digits."""
+    commit: str = ""
+    """Empty for the workspace."""
+    baseline: str = ""
+    """The commit that an experiment started from."""
+
+
+def find_candidates(root: Path, *, all_branches: bool = False) -> list[Candidate]:
+    """Return the workspace, HEAD, commits of this branch (or of all) that changed dvc.lock, newest first, and all experiments.
+
+    Raises
+    ------
+    InputError
+        If the folder is in no Git repository.
+    """
+    found = [Candidate("workspace", WORKSPACE)]
+    head = commit_of(root, HEAD)
+    if not head:
+        trouble = trouble_of(root)
+        if git(root, "rev-parse", "--git-dir").returncode or (trouble and "damaged" in trouble.text):
+            assert trouble
+            raise InputError(f"{root}: {trouble.text}; run: {trouble.way_out}")
+    else:
+        names = _names(root)
+        found.append(Candidate("commit", HEAD, head))
+        found += [
+            Candidate("commit", names.get(commit, commit[:7]), commit)
+            for commit in _locked_commits(root, all_branches)
+            if commit != head
+        ]
+    tried = experiments(root)
+    times = {name: [each.name for each in tried].count(name) for name in {each.name for each in tried}}
+    return found + [
+        # DVC takes a commit where several experiments have one name.
+        Candidate("experiment", each.name if times[each.name] == 1 else f"{each.name}@{each.commit[:7]}", each.commit, each.baseline)
+        for each in tried
+    ]
+
+
+def _locked_commits(root: Path, all_branches: bool) -> list[str]:
+    """Return the commits that changed dvc.lock, newest first; of a damaged history those that Git still reaches."""
+    tips = ["--branches", HEAD] if all_branches else [HEAD]
+    # --full-history: results of a merged branch are shown, too.
+    return git(root, "log", "--full-history", "--format=%H", *tips, "--", LOCK).stdout.split()
+
+
+def _names(root: Path) -> dict[str, str]:
+    """Return the tag, or else the branch, that names a commit."""
+    names: dict[str, str] = {}
+    for kind in ("heads", "tags"):
+        lines = git(root, "for-each-ref", "--format=%(objectname) %(*objectname) %(refname)", f"refs/{kind}").stdout.splitlines()
+        for line in lines:
+            commit, peeled, reference = line.split(" ", 2)
+            names[peeled or commit] = reference.removeprefix(f"refs/{kind}/")
+    return names
