@@ -4,6 +4,7 @@
 the repository without its user's changes. A slot only reads the repository, and adds one reference when a trial has ended.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -18,7 +19,7 @@ from ruamel.yaml import YAML
 
 from darkroom.base import files
 from darkroom.base.errors import RunError
-from darkroom.base.nested import outputs_of, read_stages
+from darkroom.base.nested import named, outputs_of, read_stages
 from darkroom.base.params_file import read_yaml
 from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment
 from darkroom.experiments.yaml_edits import dumped, only_stages, write_params
@@ -37,6 +38,8 @@ MAX_SLOTS = 1000
 # An empty folder in dvc.lock.
 EMPTY_MD5 = "d751713988987e9331980363e24189ce.dir"
 EMPTY = {"hash": "md5", "md5": EMPTY_MD5, "size": 0, "nfiles": 0}
+# A table of no metrics, which `dvc exp show` leaves blank; where there is no file it shows an error.
+NO_METRICS = "{}\n"
 REF = "refs/darkroom/trial"
 
 
@@ -140,18 +143,25 @@ class Slot:
     def _lock_empty_outputs(self) -> None:
         """Record in dvc.lock empty outputs for stages that did not run: `dvc exp apply` fails on outputs without a hash.
 
-        These entries have no dependencies, so the next `dvc repro` runs the stages.
+        These entries have no dependencies, so the next `dvc repro` runs the stages. Their metrics are files without any.
         """
         path, yaml = self.folder / "dvc.lock", YAML()
         lock: Any = yaml.load(path.read_text(encoding="utf-8")) if path.is_file() else {"schema": "2.0", "stages": {}}
         for name, stage in read_stages(self.folder / "dvc.yaml").items():
             outs = [{"path": out, **EMPTY} for out in stage["outs"] if isinstance(out, str)]
-            if name not in lock["stages"] and outs:
-                lock["stages"][name] = {"cmd": stage["cmd"], "outs": outs}
+            tables = named(stage.get("metrics", []))
+            if name not in lock["stages"] and outs + tables:
+                entries = [{"path": table, **self._write_no_metrics(table)} for table in tables]
+                lock["stages"][name] = {"cmd": stage["cmd"], "outs": outs + entries}
         path.write_text(dumped(yaml, lock), encoding="utf-8")
         listing = cache_dir(self.repository) / "files" / "md5" / EMPTY_MD5[:2] / EMPTY_MD5[2:]
         if not listing.exists():
             files.write_text(listing, "[]")
+
+    def _write_no_metrics(self, table: str) -> dict[str, Any]:
+        """Write a table of no metrics, and return its entry in dvc.lock."""
+        files.write_text(self.folder / table, NO_METRICS)
+        return {"hash": "md5", "md5": hashlib.md5(NO_METRICS.encode(), usedforsecurity=False).hexdigest(), "size": len(NO_METRICS)}
 
     def _drop_other_outputs(self, stages: tuple[str, ...]) -> None:
         for name, stage in read_stages(self.folder / "dvc.yaml").items():
