@@ -10,9 +10,9 @@ from darkroom.base.errors import RunError
 from darkroom.base.nested import flatten, read_stages
 from darkroom.experiments.leases import search_lock
 from darkroom.experiments.overrides import SECTIONS
-from darkroom.experiments.repository import Snapshot, add_to_snapshot, take_snapshot
+from darkroom.experiments.repository import Snapshot, take_snapshot
 from darkroom.experiments.runs import Runner
-from darkroom.experiments.slots import SPLIT_METRICS, Slot, slots_dir
+from darkroom.experiments.slots import Slot, slots_dir
 from darkroom.experiments.yaml_edits import only_stages
 
 DATA = ("data/raw/dataset.json", "data/split/split.json")
@@ -49,8 +49,6 @@ class Baseline:
         if outcome.kind != "done":
             raise RunError(f"{log}: download or split failed ({outcome.reason}); fix that, and run the same command again")
         lock = only_stages((slot.folder / "dvc.lock").read_text(encoding="utf-8"), stages)
-        # The metrics of split are not in DVC's cache: without them every trial would run split again.
-        snapshot = add_to_snapshot(slot.repository, snapshot, slot.folder, SPLIT_METRICS)
         return cls(snapshot, content, lock, _inputs(slot, content))
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.renamed import with_current_names
-from darkroom.repository.git import commit_of, experiments, git, git_output, git_path, prefix_of, text_in, top_of, trouble_of
+from darkroom.repository.git import commit_of, experiments, git, git_output, git_path, text_in, trouble_of
 
 IDENTITY = {f"GIT_{who}_{what}": "darkroom" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -42,15 +42,6 @@ def take_snapshot(repository: Path) -> Snapshot:
             shutil.copy2(git_path(repository, "index"), with_index["GIT_INDEX_FILE"])
         git_output(repository, "add", "--update", env=with_index)
         return _snapshot_of(repository, git_output(repository, "write-tree", env=with_index), Snapshot(head, head))
-
-
-def add_to_snapshot(repository: Path, snapshot: Snapshot, workspace: Path, path: str) -> Snapshot:
-    """Return a snapshot with a folder of another workspace added."""
-    with _temporary_index(repository) as with_index:
-        git_output(repository, "read-tree", snapshot.commit, env=with_index)
-        place = f":(top,literal){prefix_of(repository)}{path}"
-        git_output(repository, "--work-tree", str(top_of(workspace)), "add", "--all", "--", place, env=with_index)
-        return _snapshot_of(repository, git_output(repository, "write-tree", env=with_index), snapshot)
 
 
 @contextmanager

@@ -30,8 +30,6 @@ from darkroom.stage.lock import locked
 
 # Entries of other stages in dvc.lock, and their metrics, belong to another model.
 STAGES = ("check", "download", "split", "train")
-# Metrics that split writes and DVC does not cache.
-SPLIT_METRICS = "metrics/split"
 # A stage whose DVC was killed saves its state in less; after this it is killed.
 MAX_STAGE_SECONDS = 60.0
 MAX_SLOTS = 1000
@@ -126,9 +124,7 @@ class Slot:
         for name in ("rwlock", "rwlock.lock"):
             (self.folder / ".dvc" / "tmp" / name).unlink(missing_ok=True)
         git_output(self.clone, "checkout", "--quiet", "--force", "--detach", snapshot.commit)
-        # Metrics of split that the repository does not track stay, or split would run again. The pattern begins at the top.
-        kept = re.sub(r"([\\*?\[\] ])", r"\\\1", f"/{self.prefix}{SPLIT_METRICS}")
-        git_output(self.folder, "clean", "--quiet", "-ffd", f"--exclude={kept}")
+        git_output(self.folder, "clean", "--quiet", "-ffd")
         share_settings(self.repository, self.folder)
 
     def _clone(self) -> None:

@@ -4,11 +4,12 @@ The template commits no dvc.lock, so that a commit which changes it is one of th
 kept, squashed or cut off.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from darkroom.base.errors import InputError
-from darkroom.repository.git import commit_of, experiments, git, trouble_of
+from darkroom.repository.git import Experiment, commit_of, experiments, git, trouble_of
 
 LOCK = "dvc.lock"
 HEAD = "HEAD"
@@ -25,6 +26,8 @@ class Candidate(NamedTuple):
     """Empty for the workspace."""
     baseline: str = ""
     """The commit that an experiment started from."""
+    experiment: str = ""
+    """The name by which DVC knows an experiment; several may have it."""
 
 
 def find_candidates(root: Path, *, all_branches: bool = False) -> list[Candidate]:
@@ -51,12 +54,16 @@ def find_candidates(root: Path, *, all_branches: bool = False) -> list[Candidate
             if commit != head
         ]
     tried = experiments(root)
-    times = {name: [each.name for each in tried].count(name) for name in {each.name for each in tried}}
+    times = Counter(each.name for each in tried)
     return found + [
-        # DVC takes a commit where several experiments have one name.
-        Candidate("experiment", each.name if times[each.name] == 1 else f"{each.name}@{each.commit[:7]}", each.commit, each.baseline)
+        Candidate("experiment", _told_apart(each, times[each.name]), each.commit, each.baseline, each.name)
         for each in tried
     ]
+
+
+def _told_apart(experiment: Experiment, times: int) -> str:
+    """Return the name of an experiment, with its commit, which DVC takes as well, if others have the same name."""
+    return experiment.name if times == 1 else f"{experiment.name}@{experiment.commit[:7]}"
 
 
 def _locked_commits(root: Path, all_branches: bool) -> list[str]:

@@ -14,11 +14,21 @@ from ruamel.yaml.events import AliasEvent
 
 # A key that is not indented, or by two spaces. Other lines belong to the block before them.
 BLOCK = re.compile(r"^(?:  )?[^\s#\-\]})]", re.MULTILINE)
+COMMENTS = re.compile(r"(?:\s*(?:#.*)?\n)*")
 MAX_CHARACTERS = 1_000_000
 
 
+class _NoAliases(Composer):
+    """Refuses aliases, as `read_yaml` does: a few of them can expand to gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.parser.check_event(AliasEvent):
+            raise MarkedYAMLError(problem="an alias is not supported")
+        return super().compose_node(parent, index)
+
+
 def read_mapping(text: str) -> dict[str, Any]:
-    """Return the content of a YAML file of sections.
+    """Return the content of a YAML file of sections; nobody may change it.
 
     Raises
     ------
@@ -38,26 +48,31 @@ def read_mapping(text: str) -> dict[str, Any]:
 
 def _by_blocks(text: str) -> dict[str, Any]:
     starts = [match.start() for match in BLOCK.finditer(text)]
+    if not COMMENTS.fullmatch(text[: starts[0]] if starts else text):
+        raise ValueError("begins with something else than a key")
     content: dict[str, Any] = {}
-    place = content
+    section: dict[str, Any] | None = None
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
-        is_section = text[start] != " "
         block = _parsed(text[start:end])
-        if not isinstance(block, dict) or len(block) != 1:
+        goal = section if text[start] == " " else content
+        if not isinstance(block, dict) or len(block) != 1 or goal is None:
             raise ValueError("is no mapping of one key")
-        (key, value), goal = next(iter(block.items())), content if is_section else place
+        key, value = next(iter(block.items()))
         if key in goal:
             raise ValueError(f"has {key} twice")
-        if is_section:
-            place = content[key] = {} if value is None else value
-        elif isinstance(place, dict):
-            place[key] = value
+        if goal is content:
+            # The keys of a section follow as blocks of their own, unless it has other values already.
+            section = {} if value is None else None
+            value = section if value is None else value
+        goal[key] = value
     return content
 
 
 @cache
 def _parsed(text: str) -> Any:
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _NoAliases
     try:
-        return _yaml().load(text)
+        return yaml.load(text)
     except Exception as error:  # of ruamel, on any text
         raise ValueError("is not YAML") from error
