@@ -23,6 +23,7 @@ COMMANDS = {
     "tune": "Search for better parameters; every trial is an experiment.",
     "repeat": "Repeat a training with several seeds, or on every fold.",
     "find": "Propose a learning rate or a batch size by short trials.",
+    "show": "List what was tried: commits and experiments with their results.",
     "compare": "Show how two versions of the data differ.",
     "doctor": "Check the installation and the workspace.",
     "verify": "Hash everything again and compare it with what was recorded.",

@@ -157,7 +157,8 @@ class Slot:
     def _write_no_metrics(self, table: str) -> dict[str, Any]:
         """Write a table of no metrics, and return its entry in dvc.lock."""
         files.write_text(self.folder / table, NO_METRICS)
-        return {"hash": "md5", "md5": hashlib.md5(NO_METRICS.encode(), usedforsecurity=False).hexdigest(), "size": len(NO_METRICS)}
+        content = NO_METRICS.encode()
+        return {"hash": "md5", "md5": hashlib.md5(content, usedforsecurity=False).hexdigest(), "size": len(content)}
 
     def _drop_other_outputs(self, stages: tuple[str, ...]) -> None:
         for name, stage in read_stages(self.folder / "dvc.yaml").items():

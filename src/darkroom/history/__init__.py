@@ -1,1 +1,1 @@
-"""What was tried: the workspace, commits and experiments with their results, as one table. Nothing here imports DVC but its cache."""
+"""What was tried: the workspace, commits and experiments with their results, as one table read from Git."""

@@ -56,8 +56,7 @@ def find_candidates(root: Path, *, all_branches: bool = False) -> list[Candidate
     tried = experiments(root)
     times = Counter(each.name for each in tried)
     return found + [
-        Candidate("experiment", _told_apart(each, times[each.name]), each.commit, each.baseline, each.name)
-        for each in tried
+        Candidate("experiment", _told_apart(each, times[each.name]), each.commit, each.baseline, each.name) for each in tried
     ]
 
 

@@ -14,7 +14,7 @@ from ruamel.yaml.events import AliasEvent
 
 # A key that is not indented, or by two spaces. Other lines belong to the block before them.
 BLOCK = re.compile(r"^(?:  )?[^\s#\-\]})]", re.MULTILINE)
-COMMENTS = re.compile(r"(?:\s*(?:#.*)?\n)*")
+COMMENTS = re.compile(r"(?:[ \t]*(?:#.*)?\n)*(?:[ \t]*(?:#.*)?)")
 MAX_CHARACTERS = 1_000_000
 
 
