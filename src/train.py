@@ -14,6 +14,7 @@ from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.reporting.sheets import augmentation_sheet, evenly_sampled
+from darkroom.repository.origins import refuse_moving
 from darkroom.stage.runner import refuse_smoke_test, running
 from darkroom.versions.models import read_model, read_training
 
@@ -26,6 +27,7 @@ def main() -> None:
         # Before torch is imported, so that a mistake in params.yaml shows at once.
         params = load_params(paths.PARAMS)
         refuse_smoke_test(params)
+        refuse_moving(params.train)
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
         rows = split.rows["train"]
@@ -73,7 +75,7 @@ def main() -> None:
                 sheet.save(metrics / "augmented.png")
                 publish(plan, best, split, hashes, store, (paths.MODELS, checkpoints, metrics), table)
             log_model(params, store, paths.logs_dir(), paths.MODELS)  # no server gets what the stage refuses to record
-        print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
+        print(f"train: published {best.name} with {best.monitor} {best.score:.4f} -> {paths.shown(paths.MODELS)}")
 
 
 if __name__ == "__main__":

@@ -61,12 +61,13 @@ LINES = sorted({(page, command) for page, command in commands()})
 
 
 def words_of(command: str) -> list[str]:
-    """Return the words of a command as a shell gives them, with presets in place of `$(./darkroom preset …)`."""
+    """Return the words of a command as a shell gives them, with presets and commits in place of `$(./darkroom …)`."""
 
     def preset(match: re.Match[str]) -> str:
         overlays = {name: read_preset(ROOT / "conf", name) for name in match[1].split()}
         return shlex.join(set_arguments(read_yaml(ROOT / "params.yaml"), overlays))
 
+    command = re.sub(r"\$\(\./darkroom commit [^:)]*(:[^)]*)?\)", lambda match: "0" * 40 + (match[1] or ""), command)
     return shlex.split(re.sub(r"\$\(\./darkroom preset ([^)]*)\)", preset, command), comments=True)
 
 

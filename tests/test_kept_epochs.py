@@ -83,10 +83,11 @@ def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) 
     try:
         clone.edit({"init_from: null": f"init_from: {folder}"})
         assert (
-            f"is removed when training starts; name a revision, such as HEAD:{folder}"
+            f"is removed when training starts; name what './darkroom commit HEAD:{folder}' prints"
             in clone.run("python src/train.py", status=2).stderr
         )
-        clone.edit({f"init_from: {folder}": f"init_from: HEAD:{folder}", "epochs: 4": "epochs: 1"})
+        named = clone.run(f"./darkroom commit HEAD:{folder}").stdout.strip()
+        clone.edit({f"init_from: {folder}": f"init_from: {named}", "epochs: 4": "epochs: 1"})
         assert f":{folder}\n" in clone.run("dvc repro train").stdout
         weights = json.loads((clone.path / "models/model.json").read_text())["origin"]["sha256"]["model.safetensors"]
         assert weights == index["files"]["epoch_0004/model.safetensors"]

@@ -94,8 +94,8 @@ EXAMPLES = {
     "train.model.weights_sha256": (
         "-S train.model.weights_sha256=4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
     ),
-    "train.init_from": "-S train.init_from=my-experiment",
-    "train.resume_from": "-S train.epochs=40 -S train.resume_from=my-experiment",
+    "train.init_from": "-S train.init_from=$(./darkroom commit my-experiment)",
+    "train.resume_from": "-S train.epochs=40 -S train.resume_from=$(./darkroom commit my-experiment)",
     "train.resume_sha256": (
         "-S train.resume_from=/path/to/last.ckpt "
         "-S train.resume_sha256=4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c"
@@ -115,10 +115,10 @@ EXAMPLES = {
     "train.freeze": "-S train.freeze=0.5",
     "train.unfreeze_epoch": "-S train.freeze=true -S train.unfreeze_epoch=2",
     "train.cache_features": "-S train.freeze=true -S train.cache_features=true -S 'train.augment=[]'",
-    "train.lora": "-S train.init_from=HEAD -S 'train.lora={rank: 4, alpha: 8}'",
+    "train.lora": "-S train.init_from=$(./darkroom commit HEAD) -S 'train.lora={rank: 4, alpha: 8}'",
     "train.loss": "-S train.loss=FocalLoss",
     "train.class_weights": "-S train.class_weights=balanced",
-    "train.teacher": "-S 'train.teacher={model: main, weight: 0.5, temperature: 2.0}'",
+    "train.teacher": "-S 'train.teacher={model: 0a0635f, weight: 0.5, temperature: 2.0}'",
     "train.optimizer": "-S train.optimizer=SGD -S 'train.optimizer={_target_: SGD, momentum: 0.9}' -S train.lr=0.1",
     "train.layer_decay": "-S train.layer_decay=0.9",
     "train.lr_factors": "-S 'train.lr_factors={head: 10}'",

@@ -228,7 +228,7 @@ class Teaching(Section):
     """Knowledge distillation from a published model, the teacher."""
 
     model: Annotated[str, Field(min_length=1)]
-    """Commit, branch, experiment or folder of the teacher, as for `train.init_from`; it must have the same classes."""
+    """Commit or folder of the teacher, as for `train.init_from`; it must have the same classes."""
     weight: Annotated[float, Field(gt=0, le=1)]
     """Weight of the distillation loss; the loss on the labels has the rest, 1 - weight."""
     temperature: PositiveFloat
@@ -515,9 +515,9 @@ class TrainParams(Section):
     model: NetworkChoice
     """Network: `provider`, `name`, `pretrained` and `kwargs`, or `_target_` and its arguments."""
     init_from: Annotated[str, Field(min_length=1)] | None
-    """Start from a published model: a commit, branch or experiment, `commit:folder`, or a folder; null: do not."""
+    """Start from a published model: a commit (`./darkroom commit NAME` prints it), `commit:folder`, a folder; null: do not."""
     resume_from: Annotated[str, Field(min_length=1)] | None = None
-    """Go on with another training: a commit, branch or experiment, `commit:folder` of a kept epoch, or a .ckpt; null: do not."""
+    """Go on with another training: its commit, `commit:folder` of a kept epoch, or a .ckpt; null: do not."""
     resume_sha256: Sha256 | None = None
     """SHA-256 of `resume_from`, if that is a file."""
     allow_noncommercial: bool
@@ -561,7 +561,7 @@ class TrainParams(Section):
     pos_weight: Literal["balanced"] | PositiveFloat | None = None
     """Weight of positive labels in the loss, for one output per class: a number, or `balanced` (negative by positive images)."""
     teacher: Teaching | None
-    """Distil a published model, such as `{model: main, weight: 0.5, temperature: 2.0}`; null: no distillation."""
+    """Distil a published model, such as `{model: 0a0635f, weight: 0.5, temperature: 2.0}`; null: no distillation."""
     optimizer: Target
     """Optimizer of torch or timm and its arguments; the parameters and `train.lr` are filled in."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None

@@ -24,6 +24,7 @@ COMMANDS = {
     "repeat": "Repeat a training with several seeds, or on every fold.",
     "find": "Propose a learning rate or a batch size by short trials.",
     "show": "List what was tried: commits and experiments with their results.",
+    "commit": "Print the commit of an experiment, a branch or a tag.",
     "compare": "Show how two versions of the data differ.",
     "doctor": "Check the installation and the workspace.",
     "verify": "Hash everything again and compare it with what was recorded.",
@@ -101,6 +102,12 @@ def parser_of(name: str, details: str = "", *, examples: Sequence[str] = (), sta
 
     description = COMMANDS[name] + (f" {details}" if details else "")
     return Parser(f"./darkroom {name}", description, examples=examples, statuses=statuses)
+
+
+def suggest(line: str) -> None:
+    """Print what to type next below an output that programs read: on a terminal alone."""
+    if sys.stdout.isatty():
+        print(line)
 
 
 def report_old_python(arguments: list[str]) -> int:

@@ -28,7 +28,9 @@ def main(arguments: list[str]) -> None:
             print(finding, flush=True)
             marks[finding.mark] += 1
     to_do = marks["fail"] + marks["warn"]
-    place = f"; run the commands in {paths.ROOT}" if to_do and Path.cwd() != paths.ROOT else ""
+    place = f"; run the commands in {paths.ROOT}" if Path.cwd() != paths.ROOT else "; run the commands above"
+    if not to_do:
+        place = "; 'dvc repro' runs the pipeline"
     print(f"\n{marks['fail']} failed, {counted(marks['warn'], 'warning')}, {marks['ok']} ok{place}")
     if marks["fail"]:
         sys.exit(1)

@@ -56,7 +56,9 @@ def main(arguments: list[str]) -> None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="darkroom-")))
             found, about = _of_other_data(chosen.model, params, chosen.data, chosen.split, folder)
     print(*found.lines(), sep="\n")
-    if chosen.out is not None:
+    if chosen.out is None:
+        print("evaluate: nothing was written; '--out FILE.json' keeps it, 'dvc repro evaluate' records the model in models")
+    else:
         from darkroom.base import files
 
         images = {name: len(each.labels) for name, each in found.predictions.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from darkroom.base.errors import InputError, nearest_path
 from darkroom.base.nested import outputs_of, read_stages
-from darkroom.cli import parser_of
+from darkroom.cli import parser_of, suggest
 
 if TYPE_CHECKING:
     from darkroom.base.params import Params
@@ -58,6 +58,7 @@ def main(arguments: list[str]) -> None:
     predictions = predict_inputs(inputs, lambda: open_model(chosen.model, params, "predict"), params)
     if chosen.out is None:
         print(*table_lines(predictions, params.predict.top_k), sep="\n")
+        suggest("predict: nothing was written; '--out result.csv' writes the table to a file")
     else:
         write_predictions(chosen.out, predictions, params.predict.top_k)
         print(f"predict: {len(predictions.paths)} images -> {chosen.out}")

@@ -1,6 +1,8 @@
 """./darkroom preset: presets of conf/ as arguments of `dvc exp run`."""
 
-from darkroom.cli import parser_of
+import shlex
+
+from darkroom.cli import parser_of, suggest
 
 
 def main(arguments: list[str]) -> None:
@@ -24,8 +26,10 @@ def main(arguments: list[str]) -> None:
     if names:
         overlays = {name: read_preset(paths.PRESETS, name) for name in names}
         print(*set_arguments(read_yaml(paths.PARAMS), overlays))
+        suggest(f"preset: to run it, type: dvc exp run $(./darkroom preset {shlex.join(names)})")
         return
     known = preset_names(paths.PRESETS)
     width = max(map(len, known), default=0)
     for name in known:
         print(f"{name:<{width}}  {summary(paths.PRESETS, name)}")
+    suggest("preset: 'dvc exp run $(./darkroom preset NAME)' runs one, 'cat conf/NAME.yaml' shows it")

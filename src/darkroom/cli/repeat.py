@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
 
     content, params = read_request(paths.PARAMS, paths.PRESETS, chosen.presets, chosen.settings)
 
-    from darkroom.experiments.repeat import repeat, repetitions, summary
+    from darkroom.experiments.repeat import closing_line, repeat, repetitions, summary
 
     if chosen.seeds:
         fixed = f"all are measured on the images of split.seed {params.split.seed}"
@@ -47,3 +47,4 @@ def main(arguments: list[str]) -> None:
     logs = paths.logs_dir() / "repeat"
     metrics = repeat(content, runs, params, repository=paths.ROOT, logs=logs, jobs=chosen.jobs)
     print(*summary(chosen.name, runs, metrics), sep="\n")
+    print(closing_line(runs))

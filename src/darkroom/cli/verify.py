@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
         if everything or finding.mark != "ok":
             print(f"{finding.mark:4}  {one_line(finding.what)}: {one_line(finding.text)}")
     count = f"{len(findings)} checked, {len(wrong)} mismatch" + ("" if len(wrong) == 1 else "es")
-    print(f"verify: {count}" + ("" if wrong else ": everything is as recorded"))
+    print(f"verify: {count}: " + ("each line above says what to run" if wrong else "everything is as recorded"))
     if wrong:
         sys.stdout.flush()
         sys.exit(1)

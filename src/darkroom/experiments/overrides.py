@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from darkroom.base import renamed
+from darkroom.base import paths, renamed
 from darkroom.base.errors import InputError, one_line
 from darkroom.base.params import Params
 from darkroom.base.params_file import check_params, read_yaml
 from darkroom.experiments.presets import overlaid, read_preset, shown_preset
 from darkroom.experiments.yaml_edits import write_params
+from darkroom.repository.origins import revisions_in, with_commit
 
 Settings = dict[str, Any]
 """Values by dotted key, in the order in which they are set: `train.optimizer` before `train.optimizer.momentum`."""
@@ -21,6 +22,8 @@ SECTIONS = ("base", "download", "split", "train")
 
 def read_request(path: Path, presets: Path, names: Sequence[str], settings: Sequence[str]) -> tuple[dict[str, Any], Params]:
     """Return the content of params.yaml with presets and settings applied, as plain mappings and checked.
+
+    Trainings that it names, such as in `train.init_from`, are named by their commits, so that all runs mean the same.
 
     Parameters
     ----------
@@ -46,6 +49,10 @@ def read_request(path: Path, presets: Path, names: Sequence[str], settings: Sequ
     if settings:
         _refuse_old_keys(settings)
         content = _overridden(path, content, settings)
+    params = check_params(content)
+    for key, name in revisions_in(params.train).items():
+        if (fixed := with_commit(paths.main_repository(), name)) not in (None, name):
+            content = with_settings(content, {key: fixed})
     return content, check_params(content)
 
 

@@ -125,6 +125,12 @@ def summary(name: str, runs: Sequence[Repetition], metrics: Sequence[dict[str, d
     return table([*rows, [name, *last]], ["run", *(f"{split}.{metric}" for split, metric in columns)])
 
 
+def closing_line(runs: Sequence[Repetition]) -> str:
+    """Return where the runs are, and what to type next."""
+    names = runs[0].name if len(runs) == 1 else f"{runs[0].name} to {runs[-1].name}"
+    return f"repeat: {names}: each is an experiment; './darkroom show' lists them, 'dvc exp apply {runs[0].name}' takes one over"
+
+
 def _deviation(values: Sequence[float]) -> float:
     return statistics.stdev(values) if len(values) > 1 else math.nan
 

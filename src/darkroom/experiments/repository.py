@@ -41,7 +41,10 @@ def take_snapshot(repository: Path) -> Snapshot:
             # With its time: Git compares what was edited at the moment when the index was written.
             shutil.copy2(git_path(repository, "index"), with_index["GIT_INDEX_FILE"])
         git_output(repository, "add", "--update", env=with_index)
-        return _snapshot_of(repository, git_output(repository, "write-tree", env=with_index), Snapshot(head, head))
+        tree = git_output(repository, "write-tree", env=with_index)
+    if tree == git_output(repository, "rev-parse", f"{head}^{{tree}}"):
+        return Snapshot(head, head)
+    return Snapshot(head, commit_tree(repository, tree, head, "workspace"))
 
 
 @contextmanager
@@ -53,13 +56,6 @@ def _temporary_index(repository: Path) -> Iterator[dict[str, str]]:
         yield {"GIT_INDEX_FILE": str(temporary)}
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _snapshot_of(repository: Path, tree: str, before: Snapshot) -> Snapshot:
-    """Return a snapshot with the files of a tree; the old one if nothing differs."""
-    if tree == git_output(repository, "rev-parse", f"{before.commit}^{{tree}}"):
-        return before
-    return Snapshot(before.head, commit_tree(repository, tree, before.head, "workspace"))
 
 
 def find_experiment(repository: Path, name: str) -> str | None:

@@ -24,7 +24,7 @@ from darkroom.base.params_file import read_yaml
 from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment
 from darkroom.experiments.yaml_edits import dumped, only_stages, write_params
 from darkroom.health.processes import is_locked
-from darkroom.repository.dvc import cache_dir, share_settings
+from darkroom.repository.dvc import EMPTY_FILE, EMPTY_FOLDER, cache_dir, share_settings
 from darkroom.repository.git import git_output, git_path, prefix_of, reference, top_of
 from darkroom.stage.lock import locked
 
@@ -33,9 +33,6 @@ STAGES = ("check", "download", "split", "train")
 # A stage whose DVC was killed saves its state in less; after this it is killed.
 MAX_STAGE_SECONDS = 60.0
 MAX_SLOTS = 1000
-# An empty folder in dvc.lock.
-EMPTY_MD5 = "d751713988987e9331980363e24189ce.dir"
-EMPTY = {"hash": "md5", "md5": EMPTY_MD5, "size": 0, "nfiles": 0}
 # A table of no metrics, which `dvc exp show` leaves blank; where there is no file it shows an error.
 NO_METRICS = "{}\n"
 REF = "refs/darkroom/trial"
@@ -144,15 +141,17 @@ class Slot:
         path, yaml = self.folder / "dvc.lock", YAML()
         lock: Any = yaml.load(path.read_text(encoding="utf-8")) if path.is_file() else {"schema": "2.0", "stages": {}}
         for name, stage in read_stages(self.folder / "dvc.yaml").items():
-            outs = [{"path": out, **EMPTY} for out in stage["outs"] if isinstance(out, str)]
+            cached = [out for out in stage["outs"] if isinstance(out, str)]
             tables = named(stage.get("metrics", []))
-            if name not in lock["stages"] and outs + tables:
-                entries = [{"path": table, **self._write_no_metrics(table)} for table in tables]
-                lock["stages"][name] = {"cmd": stage["cmd"], "outs": outs + entries}
+            if name not in lock["stages"] and cached + tables:
+                outs = [{"path": out, **_empty_output(out)} for out in cached]
+                outs += [{"path": table, **self._write_no_metrics(table)} for table in tables]
+                lock["stages"][name] = {"cmd": stage["cmd"], "outs": outs}
         path.write_text(dumped(yaml, lock), encoding="utf-8")
-        listing = cache_dir(self.repository) / "files" / "md5" / EMPTY_MD5[:2] / EMPTY_MD5[2:]
-        if not listing.exists():
-            files.write_text(listing, "[]")
+        cache = cache_dir(self.repository) / "files" / "md5"
+        for md5, content in ((EMPTY_FOLDER, "[]"), (EMPTY_FILE, "")):
+            if not (place := cache / md5[:2] / md5[2:]).exists():
+                files.write_text(place, content)
 
     def _write_no_metrics(self, table: str) -> dict[str, Any]:
         """Write a table of no metrics, and return its entry in dvc.lock."""
@@ -187,6 +186,12 @@ def lock_slots(repository: Path, number: int) -> Iterator[list[Slot]]:
 def slots_dir(repository: Path) -> Path:
     """Return the folder of the slots and of the locks between searches."""
     return repository / ".dvc" / "tmp" / "search"
+
+
+def _empty_output(path: str) -> dict[str, Any]:
+    """Return what dvc.lock has of an empty file, by the ending of its name, or of an empty folder."""
+    found = {"md5": EMPTY_FILE} if Path(path).suffix else {"md5": EMPTY_FOLDER, "nfiles": 0}
+    return {"hash": "md5", "size": 0, **found}
 
 
 def _kill_holder(lock: Path) -> None:

@@ -24,6 +24,13 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration for people: `40 s`, `2 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def table(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> list[str]:
     """Return rows as lines with columns of equal width."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]

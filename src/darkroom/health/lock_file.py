@@ -11,11 +11,11 @@ from darkroom.base.errors import InputError
 from darkroom.base.nested import flatten, outputs_of
 from darkroom.base.params_file import read_yaml
 from darkroom.health.verified import FAIL, NOTE, OK, Finding
+from darkroom.repository.dvc import EMPTY_FILE, EMPTY_FOLDER
 from darkroom.stage.inputs import fill_in
 from darkroom.stage.record import files_in, plain
 
 # What a stage that did not run has in dvc.lock after a search (darkroom.experiments.slots).
-EMPTY_MD5 = "d751713988987e9331980363e24189ce.dir"
 
 
 class Entry(NamedTuple):
@@ -91,7 +91,7 @@ def entries_of(content: Any) -> dict[str, Entry]:
 
 
 def _never_ran(stage: Mapping[str, Any]) -> bool:
-    return "deps" not in stage and all(out["md5"] == EMPTY_MD5 for out in stage["outs"])
+    return "deps" not in stage and all(out["md5"] in (EMPTY_FOLDER, EMPTY_FILE) for out in stage["outs"])
 
 
 def check_lock(

@@ -1,28 +1,25 @@
 """Trainings that params.yaml names, to start from or to learn from: whether there is a folder or revision of that name."""
 
-import os
-
 from darkroom.base import paths
 from darkroom.base.errors import InputError, nearest
 from darkroom.base.params import TrainParams
 from darkroom.repository.git import experiments, git
+from darkroom.repository.origins import refuse_moving, revisions_in
 
 LISTED_BY = "'git log --all --oneline' and 'dvc exp list -A' list all"
 
 
 def check_revisions(train: TrainParams) -> None:
-    """Refuse a name that is neither a path nor a revision; whether it has a model is found by the stage train.
+    """Refuse a name that is neither a path nor a revision, or can come to mean another one; train finds whether it has a model.
 
     Raises
     ------
     InputError
-        Naming the key and the nearest name.
+        Naming the key and the nearest name, or the commit.
     """
-    teacher = train.teacher.model if train.teacher else None
-    for key, name in {"init_from": train.init_from, "resume_from": train.resume_from, "teacher.model": teacher}.items():
-        # These accept what is not a path at all, such as one that is too long or of an unknown user.
-        if name is not None and not os.path.exists(paths.ROOT / os.path.expanduser(name)):  # noqa: PTH110, PTH111
-            _check(f"params.yaml: train.{key}", name)
+    for key, name in revisions_in(train).items():
+        _check(f"params.yaml: {key}", name)
+    refuse_moving(train)
 
 
 def _check(where: str, name: str) -> None:

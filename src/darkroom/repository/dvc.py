@@ -13,6 +13,9 @@ from darkroom.repository.git import prefix_of
 if TYPE_CHECKING:
     from dvc.api import DVCFileSystem
 
+# The MD5 in dvc.lock of an empty folder and of an empty file: there they stand for outputs of stages that a trial does not run.
+EMPTY_FOLDER, EMPTY_FILE = "d751713988987e9331980363e24189ce.dir", "d41d8cd98f00b204e9800998ecf8427e"
+
 
 def cache_dir(root: Path) -> Path:
     """Return the folder of DVC's cache in a project.

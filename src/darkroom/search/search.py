@@ -24,6 +24,7 @@ from darkroom.experiments.repository import file_in, find_experiment, params_of
 from darkroom.experiments.runs import MAX_KILLS, Outcome, Runner, run_in_threads, thread_limits
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.text import experiment_name, settings_text
+from darkroom.search.progress import progress_text
 from darkroom.search.samplers import make_pruner, make_sampler
 from darkroom.search.space import Space
 from darkroom.search.storage import faults, open_storage
@@ -53,11 +54,14 @@ class Search:
     params: Params
     baseline: Baseline
     logs: Path
+    jobs: int = 1
     runner: Runner = field(default_factory=Runner)
     deadline: float = math.inf
     num_failed: int = 0
     num_done: int = 0
     faults: list[BaseException] = field(default_factory=list)
+    begun: dict[int, float] = field(default_factory=dict)
+    """When the trials that run now began, by number; those that were resumed, that much earlier."""
 
     def work(self, slot: Slot, env: Mapping[str, str]) -> None:
         """Run one trial after the other, until none is left."""
@@ -67,8 +71,10 @@ class Search:
                 trial = self.trials.claim(new=time.monotonic() < self.deadline)
                 if trial is not None:
                     try:
+                        self.begun[trial.number] = time.monotonic() - self.trials.attributes(trial).get("seconds", 0.0)
                         self._run_trial(slot, trial, env)
                     finally:
+                        del self.begun[trial.number]
                         self.trials.release(trial)
                 elif elsewhere := self.trials.elsewhere():
                     if not has_said_so:
@@ -121,17 +127,16 @@ class Search:
 
         def prune_reason(report: dict[str, Any]) -> str | None:
             value = report["metrics"].get(metric, math.nan)
-            return self.trials.prune_reason(trial, int(report["epoch"]), value) if math.isfinite(value) else None
+            seconds = time.monotonic() - self.begun[trial.number]
+            return self.trials.prune_reason(trial, int(report["epoch"]), value, seconds) if math.isfinite(value) else None
 
-        start = time.monotonic()
         variables = {"DVC_EXP_NAME": name, "DVC_EXP_BASELINE_REV": self.baseline.snapshot.head}
         can_prune = len(self.params.tune.metrics) == 1 and metric.startswith("val/")
         reason = prune_reason if can_prune else None
         log = self.logs / f"{name}.log"
         outcome = self.runner.run(slot, "train", env={**env, **variables}, log=log, prune_reason=reason)
-        seconds = self.trials.attributes(trial).get("seconds", 0.0) + time.monotonic() - start
         if not self.trials.is_finished(trial):
-            trial.set_user_attr("seconds", round(seconds, 2))
+            trial.set_user_attr("seconds", round(time.monotonic() - self.begun[trial.number], 2))
         return outcome
 
     def _conclude(self, trial: Trial, commit: str, settings: Settings, repository: Path) -> None:
@@ -154,18 +159,29 @@ class Search:
         self.trials.tell(trial, TrialState.COMPLETE, values=values)
         self.num_done += 1
         shown = "  ".join(f"{metric} {value:.6g}" for metric, value in zip(self.params.tune.metrics, values, strict=True))
-        say(f"{name}: {shown}")
+        self._say_end(trial, shown)
 
     def _say_pruned(self, trial: Trial) -> None:
         self.num_done += 1
-        say(f"{self.name(trial.number)}: {self.trials.attributes(trial).get('reason', 'finished by another search')}")
+        self._say_end(trial, self.trials.attributes(trial).get("reason", "finished by another search"))
 
     def _fail(self, trial: Trial, reason: str) -> None:
         self.trials.tell(trial, TrialState.FAIL, reason=reason)
-        say(f"{self.name(trial.number)}: failed: {reason}")
+        self._say_end(trial, f"failed: {reason}")
         self.num_failed += 1
         if self.num_failed == MAX_FAILURES and not self.num_done:
             raise RunError(f"tune: the first {MAX_FAILURES} trials failed, the last one: {reason}; fix that and run it again")
+
+    def _say_end(self, trial: Trial, text: str) -> None:
+        """Print how a trial ended, and how far the search is."""
+        now, trials = time.monotonic(), self.trials.counted()
+        runs = {each.number for each in trials if each.state == TrialState.RUNNING}
+        elapsed = [now - since for number, since in list(self.begun.items()) if number in runs]
+        number = len(trials) if self.trials.is_exhausted else self.trials.number
+        most = self.deadline - now
+        so_far = progress_text(self.trials.study, trials, number, elapsed=elapsed, jobs=self.jobs, most=most)
+        say(f"{self.name(trial.number)}: {text}")
+        say(so_far)
 
     def name(self, number: int) -> str:
         """Return the name of a trial's experiment."""
@@ -218,7 +234,7 @@ def search(content: dict[str, Any], params: Params, *, repository: Path, logs: P
         check_baseline(study, baseline.inputs, space.keys)
         trials = Trials(study, space, tune.trials, repository)
         stack.enter_context(trials.registered())
-        work = Search(trials, params, baseline, logs)
+        work = Search(trials, params, baseline, logs, jobs)
         if tune.timeout_minutes is not None:
             work.deadline = time.monotonic() + 60 * tune.timeout_minutes
         environments = [{**thread_limits(jobs), **gpu} for gpu in gpus]

@@ -115,8 +115,11 @@ class Trials:
 
         return self.space.suggest(suggest)
 
-    def prune_reason(self, trial: Trial, epoch: int, value: float) -> str | None:
-        """Record the value of an epoch; if the pruner then prunes the trial, record that and return the reason."""
+    def prune_reason(self, trial: Trial, epoch: int, value: float, seconds: float | None = None) -> str | None:
+        """Record the value of an epoch; if the pruner then prunes the trial, record that and return the reason.
+
+        `seconds` are those that the trial took until then.
+        """
         if len(self.study.directions) > 1:
             return None
         if epoch not in self.study.get_trials(deepcopy=False)[trial.number].intermediate_values:
@@ -127,6 +130,9 @@ class Trials:
         if not trial.should_prune():
             return None
         reason = f"pruned at epoch {epoch} with {value:.4g}"
+        if seconds is not None and not self.is_finished(trial):
+            with suppress(UpdateFinishedTrialError):  # another search finished it just now
+                trial.set_user_attr("seconds", round(seconds, 2))
         self.tell(trial, TrialState.PRUNED, reason=reason)
         return reason
 

@@ -130,7 +130,7 @@ def read_training(root: Path, repository: Path, name: str | None) -> RecordedTra
 def _place(root: Path, name: str) -> Path:
     path = root / name
     if path.resolve().is_relative_to(root.resolve() / MODELS):
-        raise InputError(f"{name}: is removed when training starts; name a revision, such as HEAD:{name}")
+        raise InputError(f"{name}: is removed when training starts; name what './darkroom commit HEAD:{name}' prints")
     return path
 
 

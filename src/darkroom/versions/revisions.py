@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base.errors import InputError, described, nearest
-from darkroom.repository.dvc import open_commit
+from darkroom.repository.dvc import EMPTY_FILE, EMPTY_FOLDER, open_commit
 from darkroom.repository.git import commit_of, experiments, git, trouble_of
 
 WORKSPACE = "workspace"
@@ -26,7 +26,7 @@ class Revision:
     commit : str or None
         Its commit; None for the workspace.
     outs : frozenset of str
-        Outputs that are recorded in it, or exist in the workspace.
+        Outputs that are recorded in it and not empty, or exist in the workspace.
     read : callable
         Returns the bytes of a file by its path from the root; raises `InputError` if they are not available.
     """
@@ -68,7 +68,8 @@ def _open_recorded(root: Path, name: str) -> Revision:
     try:
         tree: Any = open_commit(root, commit)
         is_recorded = tree.isfile(LOCK)
-        outs = frozenset(out.def_path for out in tree.repo.index.outs if out.hash_info)
+        hashes = {out.def_path: out.hash_info.value for out in tree.repo.index.outs if out.hash_info}
+        outs = frozenset(path for path, value in hashes.items() if value not in (EMPTY_FOLDER, EMPTY_FILE))
     except Exception as error:  # of any kind, depending on the committed files
         raise InputError(f"{name}: DVC cannot read this revision ({described(error)}); name another one") from error
     if not is_recorded:

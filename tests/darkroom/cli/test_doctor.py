@@ -36,7 +36,8 @@ def doctor(root: Path, *options: str) -> dict[str, str]:
     assert blank == ""
     marks = [line[:4].strip() for line in lines]
     warnings = f"{marks.count('warn')} warning" + ("s" if marks.count("warn") != 1 else "")
-    assert summary == f"{marks.count('fail')} failed, {warnings}, {marks.count('ok')} ok"
+    to_do = "run the commands above" if {"fail", "warn"} & {*marks} else "'dvc repro' runs the pipeline"
+    assert summary == f"{marks.count('fail')} failed, {warnings}, {marks.count('ok')} ok; {to_do}"
     assert done.returncode == ("fail" in marks)
     found = {line[6:19].strip(): f"{line[:4].strip()} {line[21:]}" for line in lines}
     assert [subject for subject in found if subject in SUBJECTS] == SUBJECTS

@@ -11,6 +11,7 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.precheck.revisions import check_revisions
+from darkroom.repository.origins import with_commit
 
 COMMIT = "git -c user.name=a -c user.email=a@localhost commit -q --allow-empty -m start"
 TEACHER = {"weight": 0.5, "temperature": 2.0}
@@ -26,12 +27,47 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "name", ["main", "HEAD", "v1.0", "better", "copied", "HEAD:models/checkpoints/epoch_0003", "HEAD^{/start}"]
-)
-def test_what_exists(repository: Path, make_params: Callable[..., Params], name: str) -> None:
+def commit_of(repository: Path) -> str:
+    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize("name", ["{}", "{:.7}", "{}:models/checkpoints/epoch_0003", "copied"])
+def test_a_commit_or_a_folder_is_always_the_same(repository: Path, make_params: Callable[..., Params], name: str) -> None:
+    name = name.format(commit_of(repository))
     check_revisions(make_params({"train.init_from": name, "train.teacher": TEACHER | {"model": name}}).train)
-    assert repository.is_dir()
+
+
+@pytest.mark.parametrize(
+    "name", ["main", "HEAD", "v1.0", "better", "HEAD:models/checkpoints/epoch_0003", "HEAD^{/start}", "deadbeef", "DEADBEEF"]
+)
+@pytest.mark.parametrize("key", ["init_from", "resume_from", "teacher.model"])
+def test_a_name_that_can_come_to_mean_another_training_is_refused_with_its_commit(
+    repository: Path, make_params: Callable[..., Params], name: str, key: str
+) -> None:
+    """Also a branch that is called like a commit: Git prefers it."""
+    subprocess.run(["git", "branch", "deadbeef"], cwd=repository, check=True)
+    subprocess.run(["git", "branch", "DEADBEEF"], cwd=repository, check=True)
+    section = TEACHER | {"model": name} if key == "teacher.model" else name
+    fixed = commit_of(repository) + "".join(name.partition(":")[1:])
+    with pytest.raises(InputError) as caught:
+        check_revisions(make_params({f"train.{key.partition('.')[0]}": section}).train)
+    assert str(caught.value) == (
+        f"params.yaml: train.{key}: {name} can come to mean another training, and DVC would not notice; "
+        f"name the commit that it is now: -S train.{key}={fixed}"
+    )
+    section = TEACHER | {"model": fixed} if key == "teacher.model" else fixed
+    check_revisions(make_params({f"train.{key.partition('.')[0]}": section}).train)
+
+
+def test_of_several_experiments_the_one_of_head_is_meant(repository: Path) -> None:
+    other = subprocess.run(
+        ["bash", "-c", f"{COMMIT} && git rev-parse HEAD"], cwd=repository, check=True, capture_output=True, text=True
+    ).stdout.split()[-1]
+    assert with_commit(repository, "better") != other
+    subprocess.run(["git", "update-ref", f"refs/exps/{other[:2]}/{other[2:]}/better", "HEAD"], cwd=repository, check=True)
+    assert with_commit(repository, "better") == other
+    subprocess.run(["bash", "-c", COMMIT], cwd=repository, check=True)
+    assert with_commit(repository, "better") is None, "which one is meant, nobody knows"
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from places import CONTENT, shell
 
 from darkroom.base.params_file import read_yaml
-from darkroom.experiments.repository import add_to_snapshot, find_experiment, params_of, take_snapshot
+from darkroom.experiments.repository import find_experiment, params_of, take_snapshot
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.repository.dvc import cache_dir
 from darkroom.repository.git import git_output, trouble_of
@@ -17,12 +17,11 @@ def test_a_trial_becomes_an_experiment(project: Path) -> None:
     (project / "params.yaml").write_text("train: {lr: 0.02}\n")  # not committed
     before = git_output(project, "status", "--porcelain")
     with lock_slots(project, 1) as (slot,):
-        slot.prepare(take_snapshot(project), {"train": {"lr": 0.5}}, lock=None)
-        (slot.folder / "metrics" / "split").mkdir(parents=True)
-        (slot.folder / "metrics" / "split" / "numbers.json").write_text("{}")
-        snapshot = add_to_snapshot(project, take_snapshot(project), slot.folder, "metrics/split")
-        slot.prepare(snapshot, {"train": {"lr": 0.5}}, lock=None)  # a second time, in the clone that is there
-        assert (slot.folder / "metrics" / "split" / "numbers.json").exists()
+        snapshot = take_snapshot(project)
+        for _ in range(2):  # the second time in the clone that is there
+            slot.prepare(snapshot, {"train": {"lr": 0.5}}, lock=None)
+        (slot.folder / "metrics").mkdir()
+        (slot.folder / "metrics" / "train.json").write_text("{}")
         # Of DVC in the clone.
         assert cache_dir(slot.folder) == cache_dir(project) == (project / ".dvc" / "cache").resolve()
         commit = slot.save(snapshot, "mine-0000", "a message")
@@ -30,9 +29,9 @@ def test_a_trial_becomes_an_experiment(project: Path) -> None:
     assert params_of(project, commit) == {"train": {"lr": 0.5}}
     assert git_output(project, "status", "--porcelain") == before
     # As `dvc exp apply` reads it.
-    assert open_revision(project, "mine-0000", ()).read("metrics/split/numbers.json") == b"{}"
+    assert open_revision(project, "mine-0000", ()).read("metrics/train.json") == b"{}"
     changed = git_output(project, "diff", "--name-only", "--relative", "HEAD", commit).splitlines()
-    assert sorted(changed) == ["dvc.lock", "metrics/split/numbers.json", "params.yaml"]
+    assert sorted(changed) == ["dvc.lock", "metrics/train.json", "params.yaml"]
     assert git_output(project, "diff", "--name-only", "HEAD", commit).count("\n") == 2, "nothing outside the project"
 
 

@@ -146,9 +146,10 @@ def test_pruning_is_in_the_study_before_the_training_hears_of_it(tmp_path: Path)
     assert poor is not None
     assert [trials.prune_reason(good, epoch, 0.9) for epoch in (1, 2)] == [None, None]
     trials.tell(good, TrialState.COMPLETE, values=[0.9])
-    reason = trials.prune_reason(poor, 1, 0.2)
+    reason = trials.prune_reason(poor, 1, 0.2, seconds=3.456)
     assert reason == "pruned at epoch 1 with 0.2"
     pruned = trials.study.trials[1]
+    assert pruned.user_attrs["seconds"] == 3.46
     assert (pruned.state, pruned.user_attrs["reason"], pruned.value) == (TrialState.PRUNED, reason, 0.2)
     trials.tell(poor, TrialState.FAIL, reason="its stage ended")
     assert trials.study.trials[1].state == TrialState.PRUNED

@@ -32,23 +32,26 @@ def test_what_is_neither(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_training_starts_from_a_commit_also_elsewhere(finished: Finished, tmp_path: Path) -> None:
-    """As a branch in the workspace, and as an experiment in a folder of its own, where Git knows no branch."""
+    """Of a branch in the workspace, and of an experiment in a folder of its own, where Git knows no branch."""
     clone = finished.copy(tmp_path / "clone")
     clone.run("git branch first")
-    commit = clone.run("git rev-parse --short=7 HEAD").stdout.strip()
+    commit = clone.run("git rev-parse HEAD").stdout.strip()
     weights = json.loads((clone.path / "models/model.json").read_text())["weights_sha256"]
-    told = clone.run("dvc exp run --temp -n further -S train.init_from=first -S train.lr=0.001 train").stdout
-    assert f"tensors from first ({commit})" in told
+    lr = "-S train.lr=0.001 train"
+    refused = clone.run(f"dvc exp run --temp -n further -S train.init_from=first {lr}", status=None).stderr
+    assert f"name the commit that it is now: -S train.init_from={commit} (the workspace is untouched)" in refused
+    told = clone.run(f"dvc exp run --temp -n further -S train.init_from=$(./darkroom commit first) {lr}").stdout
+    assert f"tensors from {commit}" in told
     told = clone.run("dvc repro train", status=None).stdout
     assert "didn't change" in told
-    clone.edit({"init_from: null": "init_from: further"})
-    further = clone.run("dvc exp show --csv").stdout
-    assert "further" in further
+    further = clone.run("./darkroom commit further").stdout.strip()
+    clone.edit({"init_from: null": f"init_from: {further}"})
+    assert "further" in clone.run("dvc exp show --csv").stdout
     told = clone.run("dvc repro train").stdout
-    assert "tensors from further (" in told
+    assert f"tensors from {further}" in told
     assert "M multiply-adds per image" in told
     card = json.loads((clone.path / "models/model.json").read_text())
-    assert card["origin"]["source"].startswith("init_from: further (")
+    assert card["origin"]["source"] == f"init_from: {further}"
     assert card["origin"]["sha256"]["model.safetensors"] != weights
     assert card["size"]["parameters"] == card["size"]["trained"] > 0
     shutil.rmtree(clone.path / ".dvc/cache")

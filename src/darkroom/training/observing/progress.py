@@ -1,4 +1,4 @@
-"""Progress of a training: a bar on a terminal, one line per epoch elsewhere."""
+"""Progress of a training: one line per epoch, and on a terminal a bar below them until the training ends."""
 
 import sys
 import time
@@ -6,11 +6,34 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.types import STEP_OUTPUT
-from rich.console import Console
+from rich.console import Console, Group
+from rich.constrain import Constrain
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 # Reading the loss waits for the device, so it is read at most this often.
 REFRESH_SECONDS = 0.25
+# Columns at the right that the bar leaves free: a terminal writes ^C behind it, and what is broken into two lines is not removed.
+MARGIN = 6
+
+
+class Bar(Progress):
+    """A bar of which nothing remains on the terminal once it is stopped."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(None),
+            TextColumn("{task.fields[values]}", markup=False),
+            TimeRemainingColumn(),
+            console=self._console,
+            refresh_per_second=1 / REFRESH_SECONDS,
+            transient=True,
+        )
+
+    def get_renderable(self) -> Constrain:
+        """Return what is shown, a little narrower than the terminal."""
+        return Constrain(Group(*self.get_renderables()), max(1, self._console.width - MARGIN))
 
 
 class ProgressReport(pl.Callback):
@@ -20,7 +43,7 @@ class ProgressReport(pl.Callback):
         self.monitor, self.batch_size, self.refresh = monitor, batch_size, refresh
         self.validated = -1
         """The last epoch that was validated."""
-        self.bar: Progress | None = None
+        self.bar: Bar | None = None
         self.task = TaskID(0)
         self.epoch_start = self.epoch_seconds = self.last_refresh = 0.0
         self.num_batches = 0
@@ -29,14 +52,7 @@ class ProgressReport(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
         """Open the bar if standard output is a terminal."""
         if trainer.is_global_zero and self.refresh != 0 and sys.stdout.isatty():
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(None),
-                TextColumn("{task.fields[values]}"),
-                TimeRemainingColumn(),
-                console=Console(),
-                refresh_per_second=1 / REFRESH_SECONDS,
-            )
+            self.bar = Bar()
             self.task = self.bar.add_task("", total=trainer.estimated_stepping_batches, values="")
             self.bar.start()
         self._begin_epoch(trainer)
@@ -80,11 +96,9 @@ class ProgressReport(pl.Callback):
         self.epoch_seconds = time.perf_counter() - self.epoch_start
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Print the line of the last epoch, or leave its metrics in the bar."""
+        """Print the line of the last epoch, and close the bar."""
         self._print_epoch(trainer, trainer.current_epoch)
-        if self.bar is not None and self.epoch_seconds:
-            speed = self.num_batches * self.batch_size / self.epoch_seconds
-            self._refresh(trainer, float(trainer.callback_metrics["train/loss"]), speed)
+        self._close()
 
     def _refresh(self, trainer: pl.Trainer, loss: float, speed: float) -> None:
         assert self.bar is not None
@@ -94,7 +108,7 @@ class ProgressReport(pl.Callback):
 
     def _print_epoch(self, trainer: pl.Trainer, epoch: int) -> None:
         # The module logs the training metrics of an epoch only after the callbacks' on_train_epoch_end.
-        if not trainer.is_global_zero or self.bar is not None or not self.epoch_seconds:
+        if not trainer.is_global_zero or not self.epoch_seconds:
             return
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         names = dict.fromkeys(("train/loss", "val/loss", "val/accuracy", self.monitor))
@@ -102,10 +116,21 @@ class ProgressReport(pl.Callback):
         shown = [name for name in names if name in metrics and (name.startswith("train/") or self.validated == epoch - 1)]
         values = "  ".join(f"{name} {metrics[name]:.4f}" for name in shown)
         speed = self.num_batches * self.batch_size / self.epoch_seconds
-        print(f"epoch {epoch}/{trainer.max_epochs}  {values}  {speed:,.0f} images/s", flush=True)
+        line = f"epoch {epoch}/{trainer.max_epochs}  {values}  {speed:,.0f} images/s"
+        if self.bar is None:
+            print(line, flush=True)
+        else:  # above the bar, and not broken where the terminal ends
+            self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:  # noqa: ARG002
+        """Close the bar after a signal or an error, which Lightning ends without `teardown`."""
+        self._close()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:  # noqa: ARG002
-        """Close the bar, also after an error."""
+        """Close the bar."""
+        self._close()
+
+    def _close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

@@ -239,5 +239,7 @@ def test_a_longer_training_is_told_how_to_go_on(
 
 
 def test_what_is_in_models_is_removed_when_training_starts() -> None:
-    with pytest.raises(InputError, match=r"^models: is removed when training starts; name a revision, such as HEAD:models$"):
+    with pytest.raises(
+        InputError, match=r"^models: is removed when training starts; name what '\./darkroom commit HEAD:models' prints$"
+    ):
         read_training(paths.ROOT, paths.ROOT, "models")
