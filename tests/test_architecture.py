@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"data"},
     "metrics": {"hardware"},
     "versions": {"data", "repository"},
+    "history": {"repository"},
     "reporting": {"metrics"},
     "input": {"data", "hardware", "models"},
     "objective": {"data", "metrics", "models", "input"},

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.history.cached import read_cached, read_in_folder
-from darkroom.history.candidates import LOCK, Candidate
+from darkroom.history.candidates import HEAD, LOCK, Candidate
 from darkroom.history.durations import STATE_DIGITS, Durations
 from darkroom.history.lock import LockedStage, outputs, parse_lock
 from darkroom.history.recorded import flat_params, metrics_of, outdated, read_intervals, read_json, read_params, read_table
@@ -170,7 +170,7 @@ def _drop_outdated(tables: dict[str, dict[str, float]], stages: dict[str, Locked
 
 
 def _without_copies(rows: Iterable[Row]) -> list[Row]:
-    """Keep one row of the workspace and commits with equal results, with the time of the first of them."""
+    """Keep one row of the workspace and commits with equal results: that of the first of them, which recorded them."""
     kept: list[Row] = []
     for row in rows:
         is_experiment = row.candidate.kind == "experiment"
@@ -180,8 +180,9 @@ def _without_copies(rows: Iterable[Row]) -> list[Row]:
         elif kept[place].candidate.kind == "workspace":
             kept[place] = replace(row, also=(kept[place].name,))
         else:
-            also = kept[place].also + (() if HASH.fullmatch(row.name) else (row.name,))
-            kept[place] = replace(kept[place], also=also, seconds=row.seconds, minutes=row.minutes)
+            named, other = (kept[place], row) if kept[place].name == HEAD else (row, kept[place])
+            also = kept[place].also + (() if HASH.fullmatch(other.name) else (other.name,))
+            kept[place] = replace(row, candidate=named.candidate, also=also)
     return kept
 
 
