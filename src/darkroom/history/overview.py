@@ -87,7 +87,9 @@ def read_overview(root: Path, logs: Path, request: Request, now: float) -> Overv
     sort = query.resolve(request.sort, "--sort") if request.sort else metric
     found = query.filtered(chosen(rows, request.names), request.conditions)
     ordered = query.ordered(found, sort, is_reversed=request.is_reversed) if sort else found
-    folded = _folded(ordered, query, metric, request)
+    # The test split never chooses the best trial.
+    best_of = sort if sort in query.metrics and not sort.startswith("test.") else metric
+    folded = _folded(ordered, query, best_of, request)
     folded = query.ordered(folded, sort, is_reversed=request.is_reversed) if sort else folded
     shown = (metric, _tested(query), sort) if sort in query.metrics else (metric, _tested(query))
     metrics = tuple(dict.fromkeys(each for each in shown if each))
