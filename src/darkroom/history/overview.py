@@ -14,6 +14,7 @@ from darkroom.repository.dvc import cache_dir
 
 ALL = "all"
 MONITOR = "train.monitor"
+MAX_FAULTS = 10
 
 
 @dataclass(frozen=True)
@@ -155,5 +156,7 @@ def notes(overview: Overview) -> Iterator[str]:
             "Trials have no test metrics, since the test split chooses nothing: "
             f"'dvc exp apply {shlex.quote(one_line(best))} && dvc repro' adopts one and measures it."
         )
-    for row in overview.runs:
-        yield from (f"{one_line(row.name)}: {one_line(fault)}" for fault in row.faults)
+    faults = [f"{one_line(row.name)}: {one_line(fault)}" for row in overview.runs for fault in row.faults]
+    yield from faults[:MAX_FAULTS]
+    if len(faults) > MAX_FAULTS:
+        yield f"… and {len(faults) - MAX_FAULTS} more; --csv lists all."

@@ -170,7 +170,7 @@ def _drop_outdated(tables: dict[str, dict[str, float]], stages: dict[str, Locked
 
 
 def _without_copies(rows: Iterable[Row]) -> list[Row]:
-    """Keep one row of the workspace and commits with equal results: that of the first of them, which recorded them."""
+    """Keep one row of the workspace and commits with equal results, with the message and time of the first, which made them."""
     kept: list[Row] = []
     for row in rows:
         is_experiment = row.candidate.kind == "experiment"
@@ -182,7 +182,7 @@ def _without_copies(rows: Iterable[Row]) -> list[Row]:
         else:
             named, other = (kept[place], row) if kept[place].name == HEAD else (row, kept[place])
             also = kept[place].also + (() if HASH.fullmatch(other.name) else (other.name,))
-            kept[place] = replace(row, candidate=named.candidate, also=also)
+            kept[place] = replace(named, also=also, subject=row.subject, seconds=row.seconds, minutes=row.minutes)
     return kept
 
 

@@ -51,6 +51,14 @@ def changes(work: Work, name: str) -> str:
     return changes_text(row, overview.reference, short_names([*row.params, *overview.reference.params]))
 
 
+def test_other_code_with_the_same_result_is_the_code_of_head(work: Work) -> None:
+    work.commit(results(0.90, 0.91, weights="5" * 32), "First results")
+    work.commit(results(0.90, 0.91, weights="5" * 32, code="8" * 32), "A comment")
+    work.experiment("after", results(0.8, 0.8, code="8" * 32))
+    assert changes(work, "after") == ""
+    assert [row.subject for row in work.show("HEAD").rows] == ["First results"]
+
+
 def test_changes_are_relative_to_head_and_show_other_code_and_data(work: Work) -> None:
     work.commit(results(0.90, 0.91), "First results")
     work.experiment("slow", results(0.8, 0.8, params=params_with(lr=0.003, batch_size=32)))
