@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 GAP = "  "
 ELLIPSIS = "…"
-# Of the width of the table that commits' messages may fill.
-NAME_SHARE = 0.35
+# Of the width of the table that commits' messages may fill, and that names may; a longer one goes on below.
+NAME_SHARE, MAX_NAME_SHARE = 0.35, 0.37
 # With less room for the changes, they stand below their row, by so much indented.
 MIN_CHANGES = 24
 INDENT = "    "
@@ -61,12 +61,14 @@ class Layout:
         def left() -> int:
             return width - sum(len(GAP) + each for each in values)
 
-        while left() < min(longest, max(MIN_NAME, width // 3)) and len(values) > 1:
+        while left() < min(longest, width // 3) and len(values) > 1:
             values.pop()
         # What names may take if the changes are to stand beside them.
         beside = left() - len(GAP) - MIN_CHANGES
-        name = max(1, min(wanted, max(longest, int(NAME_SHARE * width)), beside if beside >= longest else left()))
-        return cls(name, tuple(values), left() - name - len(GAP) if beside >= longest else None, width)
+        if beside >= (needed := min(longest, int(MAX_NAME_SHARE * width))):
+            name = min(wanted, max(needed, int(NAME_SHARE * width)), beside)
+            return cls(name, tuple(values), left() - name - len(GAP), width)
+        return cls(max(1, min(wanted, max(longest, int(NAME_SHARE * width)), left())), tuple(values), None, width)
 
     def texts(self, line: Line) -> Iterator[str]:
         """Yield the lines of a row."""
