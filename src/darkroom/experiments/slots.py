@@ -4,7 +4,6 @@
 the repository without its user's changes. A slot only reads the repository, and adds one reference when a trial has ended.
 """
 
-import hashlib
 import os
 import re
 import shutil
@@ -24,7 +23,7 @@ from darkroom.base.params_file import read_yaml
 from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment
 from darkroom.experiments.yaml_edits import dumped, only_stages, write_params
 from darkroom.health.processes import is_locked
-from darkroom.repository.dvc import EMPTY_FILE, EMPTY_FOLDER, cache_dir, share_settings
+from darkroom.repository.dvc import EMPTY_FILE, EMPTY_FOLDER, EMPTY_TABLE, NO_METRICS, cache_dir, share_settings
 from darkroom.repository.git import git_output, git_path, prefix_of, reference, top_of
 from darkroom.stage.lock import locked
 
@@ -33,8 +32,6 @@ STAGES = ("check", "download", "split", "train")
 # A stage whose DVC was killed saves its state in less; after this it is killed.
 MAX_STAGE_SECONDS = 60.0
 MAX_SLOTS = 1000
-# A table of no metrics, which `dvc exp show` leaves blank; where there is no file it shows an error.
-NO_METRICS = "{}\n"
 REF = "refs/darkroom/trial"
 
 
@@ -156,8 +153,7 @@ class Slot:
     def _write_no_metrics(self, table: str) -> dict[str, Any]:
         """Write a table of no metrics, and return its entry in dvc.lock."""
         files.write_text(self.folder / table, NO_METRICS)
-        content = NO_METRICS.encode()
-        return {"hash": "md5", "md5": hashlib.md5(content, usedforsecurity=False).hexdigest(), "size": len(content)}
+        return {"hash": "md5", "md5": EMPTY_TABLE, "size": len(NO_METRICS)}
 
     def _drop_other_outputs(self, stages: tuple[str, ...]) -> None:
         for name, stage in read_stages(self.folder / "dvc.yaml").items():

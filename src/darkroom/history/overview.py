@@ -126,8 +126,8 @@ def _monitored(reference: Row, rows: Sequence[Row]) -> tuple[str, frozenset[str]
     """Return the metric of the validation split by which epochs are chosen, and those that are minimised."""
     name = str(reference.params.get(MONITOR, "val/accuracy")).replace("/", ".")
     known = list(dict.fromkeys(metric for row in rows for metric in row.metrics))
-    # The loss of a trial is that of its training.
-    wanted = ("published.loss", name) if name == "val.loss" else (name,)
+    # A trial has no other loss than that of its training.
+    wanted = ("published.criterion", name) if name == "val.loss" else (name,)
     first = next((metric for metric in known if metric.startswith("val.")), "")
     metric = next((metric for metric in (*wanted, "val.accuracy") if metric in known), first)
     is_minimized = reference.params.get("train.monitor_mode") == "min"

@@ -24,7 +24,7 @@ SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     "~": lambda text, pattern: fnmatchcase(str(text), str(pattern)),
 }
 # Of these the lowest is the best, and of all other metrics the highest.
-LOWER_IS_BETTER = re.compile(r".*(loss|ece|brier|error|nll|epoch|parameters|multiply_adds)")
+LOWER_IS_BETTER = re.compile(r".*(loss|criterion|ece|brier|error|nll|epoch|parameters|multiply_adds)")
 HOUR = 3600.0
 OF_ROW = ("name", "minutes", "age")
 

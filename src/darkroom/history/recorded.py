@@ -13,8 +13,10 @@ from darkroom.history.yaml_blocks import read_mapping
 # Sections that results depend on; `predict` changes predictions alone.
 SECTIONS = ("base", "download", "split", "train", "evaluate")
 SHOWN_SECTIONS = (*SECTIONS, "predict")
-# Of the published epoch, and no metrics of the validation split. Its loss may be smoothed, which that of evaluate never is.
-OF_TRAINING = ("epoch", "parameters", "multiply_adds", "loss")
+# Of the published epoch, and no metrics of the validation split.
+OF_TRAINING = ("epoch", "parameters", "multiply_adds", "criterion")
+# Of earlier versions. It may be smoothed, or weighted, which the loss of evaluate never is.
+RENAMED = {"loss": "criterion"}
 Content = dict[str, Any]
 
 
@@ -62,11 +64,12 @@ def _is_number(value: Any) -> bool:
 def metrics_of(evaluated: Mapping[str, float], trained: Mapping[str, float]) -> dict[str, float]:
     """Return metrics by name: those of evaluate, and of the published epoch those that evaluate has not measured.
 
-    A trial has only the latter. `published.loss` is that of the training, with label smoothing and weights.
+    A trial has only the latter. `published.criterion` is the value of `train.loss`, with label smoothing and weights.
     """
     found = dict(evaluated)
     for key, value in trained.items():
         name = key.rpartition(".")[2]
+        name = RENAMED.get(name, name)
         found.setdefault(f"published.{name}" if name in OF_TRAINING else f"val.{name}", value)
     return found
 

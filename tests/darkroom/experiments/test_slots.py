@@ -1,5 +1,6 @@
 """Slots change nothing in the repository but add one reference, and repair themselves after kills."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -132,6 +133,8 @@ def test_results_of_other_models_are_left_out(repository: Path, opened: Callable
         "metrics/predictions.parquet": False,
         "metrics/evaluate.json": False,
     }
+    table = next(out for out in stages["evaluate"]["outs"] if out["path"] == "metrics/evaluate.json")
+    assert table["md5"] == hashlib.md5((slot.folder / "metrics/evaluate.json").read_bytes(), usedforsecurity=False).hexdigest()
     cached = [out for out in stages["evaluate"]["outs"] if out["path"] != "metrics/evaluate.json"]
     cache = repository / ".dvc" / "cache" / "files" / "md5"
     assert {out["path"]: (cache / out["md5"][:2] / out["md5"][2:]).read_text() for out in cached} == {

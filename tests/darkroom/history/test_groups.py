@@ -67,5 +67,5 @@ def test_the_best_trial_is_that_of_the_monitored_metric(work: Work) -> None:
     lower["metrics/train.json"] = lower["metrics/train.json"].replace('"loss": 0.5', '"loss": 0.1')
     work.experiments({"rates-0000": results(0.95, params=params), "rates-0001": lower})
     overview = work.show()
-    assert overview.metrics == ("published.loss", "test.accuracy")
+    assert overview.metrics == ("published.criterion", "test.accuracy")
     assert [row.name for row in overview.rows] == ["HEAD", "rates-0001"]

@@ -89,7 +89,7 @@ def test_numbers_of_other_parameters_are_left_out(work: Work) -> None:
         "workspace: train.lr is not what train ran with, so that its metrics are left out; run: dvc repro"
     )
     work.write({"params.yaml": PARAMS.replace("batch_size: 256", "batch_size: 8")})
-    assert work.show("workspace").rows[0].metrics.keys() == {"published.epoch", "published.loss", "val.accuracy"}
+    assert work.show("workspace").rows[0].metrics.keys() == {"published.epoch", "published.criterion", "val.accuracy"}
     work.write({"params.yaml": PARAMS.replace("trials: 20", "trials: 30").replace("0.01  ", "1e-2")})
     assert names(work.show()) == ["HEAD, workspace"], "neither changes a result"
 
@@ -116,7 +116,7 @@ def test_a_trial_has_the_metrics_of_its_training(work: Work) -> None:
     work.commit(results(0.90, 0.91), "First results")
     work.experiment("search-0000", results(0.93), message="search-0000: train.lr=0.1")
     (row,) = work.show("search-0000").rows
-    assert row.metrics == {"val.accuracy": 0.93, "published.epoch": 3, "published.loss": 0.5}
+    assert row.metrics == {"val.accuracy": 0.93, "published.epoch": 3, "published.criterion": 0.5}
     text = " ".join(notes(work.show()))
     assert "Trials have no test metrics, since the test split chooses nothing" in text
     assert "'dvc exp apply search-0000 && dvc repro'" in text
