@@ -110,8 +110,8 @@ class Work:
         done = subprocess.run(["git", *arguments], cwd=self.top, input=given, capture_output=True, check=True)
         return done.stdout.decode().strip()
 
-    def commit(self, files: Mapping[str, str], message: str, *, age: float = 3600, branch: str = "main") -> str:
-        """Commit files on a branch, which may be the one that is checked out."""
+    def commit(self, files: Mapping[str, str | None], message: str, *, age: float = 3600, branch: str = "main") -> str:
+        """Commit files on a branch, which may be the one that is checked out; None removes one."""
         self._import([self._stream(f"refs/heads/{branch}", files, message, age, self._tip(branch))])
         if self.git("symbolic-ref", "--short", "HEAD") == branch:
             self.git("reset", "-q", "--hard")
@@ -157,11 +157,14 @@ class Work:
     def _tip(self, branch: str) -> str:
         return self.git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
 
-    def _stream(self, ref: str, files: Mapping[str, str], message: str, age: float, parent: str) -> bytes:
+    def _stream(self, ref: str, files: Mapping[str, str | None], message: str, age: float, parent: str) -> bytes:
         text = message.encode(errors="surrogateescape")
         lines = [f"commit {ref}\ncommitter T <t@x> {int(NOW - age)} +0000\n".encode(), b"data %d\n%b\n" % (len(text), text)]
         lines += [f"from {parent}\n".encode()] if parent else []
         for name, content in files.items():
+            if content is None:
+                lines.append(f"D {json.dumps(name)}\n".encode())
+                continue
             data = content.encode(errors="surrogateescape")
             path = json.dumps(f"{self.prefix}/{name}" if self.prefix else name)
             lines.append(b"M 100644 inline %b\ndata %d\n%b\n" % (path.encode(), len(data), data))

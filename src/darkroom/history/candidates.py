@@ -1,7 +1,7 @@
 """Which states of the project may have results: the workspace, commits that changed dvc.lock, all experiments.
 
-The template commits no dvc.lock, so that a commit which changes it is one of this work, whether the template's own history was
-kept, squashed or cut off.
+The template has no dvc.lock, so that a commit which changes it is one of this work, whether the template's own history was kept,
+squashed or cut off. What is older than a commit that removes dvc.lock is of another work.
 """
 
 from collections import Counter
@@ -69,7 +69,10 @@ def _locked_commits(root: Path, all_branches: bool) -> list[str]:
     """Return the commits that changed dvc.lock, newest first; of a damaged history those that Git still reaches."""
     tips = ["--branches", HEAD] if all_branches else [HEAD]
     # --full-history: results of a merged branch are shown, too.
-    return git(root, "log", "--full-history", "--format=%H", *tips, "--", LOCK).stdout.split()
+    command = ("log", "--full-history", "--format=%H", *tips)
+    # -m: also by a merge.
+    removed = git(root, *command, "-m", "--diff-filter=D", "--", LOCK).stdout.split()
+    return git(root, *command, *(f"^{commit}" for commit in removed), "--", LOCK).stdout.split()
 
 
 def _names(root: Path) -> dict[str, str]:

@@ -42,6 +42,21 @@ def test_the_history_of_the_template_is_not_listed(work: Work) -> None:
     assert [row.subject for row in work.show().rows] == ["Better", "First results"]
 
 
+def test_what_is_older_than_a_removed_lock_is_not_listed(work: Work) -> None:
+    """As where results were committed to the template, and taken back by a commit or a merge."""
+    identity = ("-c", "user.name=T", "-c", "user.email=t@x")
+    work.commit(results(0.70, 0.71), "By accident")
+    work.commit({"dvc.lock": None, "metrics/evaluate.json": None}, "Taken back")
+    work.git("branch", "part")
+    work.commit(results(0.60, 0.61), "Again by accident", branch="part")
+    work.git(*identity, "merge", "-q", "--no-commit", "--no-ff", "part")
+    work.git("rm", "-q", "-f", "dvc.lock", "metrics/evaluate.json", "metrics/train.json")
+    work.git(*identity, "commit", "-q", "-m", "Merged without it")
+    work.commit(results(0.90, 0.91), "First results")
+    work.commit(results(0.95, 0.96), "Better")
+    assert [row.subject for row in work.show().rows] == ["Better", "First results"]
+
+
 def test_results_of_a_merged_branch_are_listed(work: Work) -> None:
     work.commit(results(0.90, 0.91), "First results", age=9000)
     work.git("branch", "idea")
