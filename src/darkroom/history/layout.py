@@ -66,7 +66,9 @@ class Layout:
         # What names may take if the changes are to stand beside them.
         beside = left() - len(GAP) - MIN_CHANGES
         if beside >= (needed := min(longest, int(MAX_NAME_SHARE * width))):
-            name = min(wanted, max(needed, int(NAME_SHARE * width)), beside)
+            # Messages leave room for the changes first.
+            room = min(max(width_of(line.changes) for line in lines), width // 3)
+            name = max(needed, min(wanted, int(NAME_SHARE * width), left() - len(GAP) - max(room, MIN_CHANGES)))
             return cls(name, tuple(values), left() - name - len(GAP), width)
         return cls(max(1, min(wanted, max(longest, int(NAME_SHARE * width)), left())), tuple(values), None, width)
 
