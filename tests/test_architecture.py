@@ -26,6 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"data"},
     "metrics": {"hardware"},
     "versions": {"data", "repository"},
+    "history": {"repository"},
     "reporting": {"metrics"},
     "pages": {"data", "metrics", "repository", "versions"},
     "input": {"data", "hardware", "models"},

@@ -23,6 +23,7 @@ COMMANDS = {
     "tune": "Search for better parameters; every trial is an experiment.",
     "repeat": "Repeat a training with several seeds, or on every fold.",
     "find": "Propose a learning rate or a batch size by short trials.",
+    "show": "List what was tried: commits and experiments with their results.",
     "commit": "Print the commit of an experiment, a branch or a tag.",
     "compare": "Show whether a revision is better, on which images, and what was changed.",
     "report": "Write one page on what a revision measured, or on several beside each other.",

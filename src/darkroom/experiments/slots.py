@@ -18,12 +18,12 @@ from ruamel.yaml import YAML
 
 from darkroom.base import files
 from darkroom.base.errors import RunError
-from darkroom.base.nested import outputs_of, read_stages
+from darkroom.base.nested import named, outputs_of, read_stages
 from darkroom.base.params_file import read_yaml
 from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment
 from darkroom.experiments.yaml_edits import dumped, only_stages, write_params
 from darkroom.health.processes import is_locked
-from darkroom.repository.dvc import EMPTY_FILE, EMPTY_FOLDER, cache_dir, share_settings
+from darkroom.repository.dvc import EMPTY_FILE, EMPTY_FOLDER, EMPTY_TABLE, NO_METRICS, cache_dir, share_settings
 from darkroom.repository.git import git_output, git_path, prefix_of, reference, top_of
 from darkroom.stage.lock import locked
 
@@ -133,20 +133,27 @@ class Slot:
     def _lock_empty_outputs(self) -> None:
         """Record in dvc.lock empty outputs for stages that did not run: `dvc exp apply` fails on outputs without a hash.
 
-        These entries have no dependencies, so the next `dvc repro` runs the stages.
+        These entries have no dependencies, so the next `dvc repro` runs the stages. Their metrics are files without any.
         """
         path, yaml = self.folder / "dvc.lock", YAML()
         lock: Any = yaml.load(path.read_text(encoding="utf-8")) if path.is_file() else {"schema": "2.0", "stages": {}}
         for name, stage in read_stages(self.folder / "dvc.yaml").items():
             cached = [out for out in stage["outs"] if isinstance(out, str)]
-            outs = [{"path": out, **_empty_output(out)} for out in cached]
-            if name not in lock["stages"] and outs:
+            tables = named(stage.get("metrics", []))
+            if name not in lock["stages"] and cached + tables:
+                outs = [{"path": out, **_empty_output(out)} for out in cached]
+                outs += [{"path": table, **self._write_no_metrics(table)} for table in tables]
                 lock["stages"][name] = {"cmd": stage["cmd"], "outs": outs}
         path.write_text(dumped(yaml, lock), encoding="utf-8")
         cache = cache_dir(self.repository) / "files" / "md5"
         for md5, content in ((EMPTY_FOLDER, "[]"), (EMPTY_FILE, "")):
             if not (place := cache / md5[:2] / md5[2:]).exists():
                 files.write_text(place, content)
+
+    def _write_no_metrics(self, table: str) -> dict[str, Any]:
+        """Write a table of no metrics, and return its entry in dvc.lock."""
+        files.write_text(self.folder / table, NO_METRICS)
+        return {"hash": "md5", "md5": EMPTY_TABLE, "size": len(NO_METRICS)}
 
     def _drop_other_outputs(self, stages: tuple[str, ...]) -> None:
         for name, stage in read_stages(self.folder / "dvc.yaml").items():

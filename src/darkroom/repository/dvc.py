@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 # The MD5 in dvc.lock of an empty folder and of an empty file: there they stand for outputs of stages that a trial does not run.
 EMPTY_FOLDER, EMPTY_FILE = "d751713988987e9331980363e24189ce.dir", "d41d8cd98f00b204e9800998ecf8427e"
+# Of a table of metrics there, which Git has: `dvc exp show` leaves its cells blank, and shows an error where there is no file.
+NO_METRICS, EMPTY_TABLE = "{}\n", "8a80554c91d9fca8acb82f023de02f11"
+EMPTY = (EMPTY_FOLDER, EMPTY_FILE, EMPTY_TABLE)
 
 
 def cache_dir(root: Path) -> Path:

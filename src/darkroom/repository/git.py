@@ -24,9 +24,11 @@ EXPERIMENT = re.compile(r"refs/exps/(?P<first>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38,
 
 
 def git(
-    root: Path, *arguments: str, env: Mapping[str, str] | None = None, seconds: float = SECONDS
+    root: Path, *arguments: str, env: Mapping[str, str] | None = None, seconds: float = SECONDS, given: str = ""
 ) -> "subprocess.CompletedProcess[str]":
     """Run Git in a folder; it takes no lock that it can do without. Bytes that are no UTF-8 become surrogates, as in paths.
+
+    It reads `given` from its standard input.
 
     Raises
     ------
@@ -39,7 +41,8 @@ def git(
     environment = kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"} | dict(env or {})
     command = ["git", *(part for setting in SETTINGS for part in ("-c", setting)), *arguments]
     try:
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, timeout=seconds)
+        data = given.encode("utf-8", "surrogateescape")
+        done = subprocess.run(command, cwd=root, env=environment, input=data, capture_output=True, timeout=seconds)
     except FileNotFoundError as error:
         if error.filename != "git":
             raise

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base.errors import InputError, described, nearest
-from darkroom.repository.dvc import EMPTY_FILE, EMPTY_FOLDER, open_commit
+from darkroom.repository.dvc import EMPTY, open_commit
 from darkroom.repository.git import commit_of, experiments, git, trouble_of
 
 WORKSPACE = "workspace"
@@ -69,7 +69,7 @@ def _open_recorded(root: Path, name: str) -> Revision:
         tree: Any = open_commit(root, commit)
         is_recorded = tree.isfile(LOCK)
         hashes = {out.def_path: out.hash_info.value for out in tree.repo.index.outs if out.hash_info}
-        outs = frozenset(path for path, value in hashes.items() if value not in (EMPTY_FOLDER, EMPTY_FILE))
+        outs = frozenset(path for path, value in hashes.items() if value not in EMPTY)
     except Exception as error:  # of any kind, depending on the committed files
         raise InputError(f"{name}: DVC cannot read this revision ({described(error)}); name another one") from error
     if not is_recorded:

@@ -1,6 +1,7 @@
 """Searches and repetitions as a person runs them: experiments with their own numbers, also after kills; nothing else is touched."""
 
 import csv
+import io
 import json
 import re
 import shlex
@@ -88,10 +89,25 @@ def test_trials_are_experiments_with_their_own_numbers(searched: tuple[Clone, st
         )
         assert params["tune"]["trials"] == 20  # how long the search was says nothing of a trial
         assert shown_metrics(row)["accuracy"] == trial.value
-        assert "data" not in row["metrics"].get("metrics/evaluate.json", {})
+        assert row["metrics"]["metrics/evaluate.json"] == {"data": {}}, "an error would be shown as !"
         assert trial.user_attrs["experiment"].startswith(row["rev"])
     assert study.trials[0].params == {"train.lr": 0.01, "train.batch_size": 64}
     assert len({trial.params["train.lr"] for trial in study.trials}) == 3
+
+
+def test_show_has_a_row_for_the_search_and_one_for_each_trial_when_it_is_named(searched: tuple[Clone, str]) -> None:
+    clone, _ = searched
+    table = list(csv.DictReader(io.StringIO(clone.run("./darkroom show search --csv -").stdout)))
+    values = {row["name"]: float(row["val.accuracy"]) for row in table}
+    assert values == {f"search-{trial.number:04d}": trial.value for trial in study_of(clone).trials}
+    assert list(values.values()) == sorted(values.values(), reverse=True)
+    assert {row["test.accuracy"] for row in table if "test.accuracy" in row} <= {""}
+    assert all(row["faults"] == row["inputs"] == "" for row in table)
+    best = table[0]["name"]
+    folded, opened = (clone.run(f"./darkroom show {name}").stdout for name in ("--filter 'val.accuracy > 0'", "search"))
+    assert [line.split("  ")[0] for line in folded.splitlines()[1:2]] == [f"{best}, best of 3 trials"]
+    assert [line.split()[0].strip(",") for line in opened.splitlines()[1:5]] == [best, *values]
+    assert f"'dvc exp apply {best} && dvc repro'" in " ".join(folded.split())
 
 
 def test_an_interrupted_trial_went_on_at_its_step(searched: tuple[Clone, str]) -> None:

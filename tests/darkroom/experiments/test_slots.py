@@ -1,5 +1,6 @@
 """Slots change nothing in the repository but add one reference, and repair themselves after kills."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -122,7 +123,7 @@ def test_results_of_other_models_are_left_out(repository: Path, opened: Callable
     git_output(repository, "commit", "--quiet", "-m", "results")
     slot, snapshot = opened()
     commit = slot.save(snapshot, "mine-0000", "a message")
-    assert "metrics/evaluate.json" not in git_output(repository, "ls-tree", "-r", "--name-only", commit)
+    assert git_output(repository, "show", f"{commit}:metrics/evaluate.json") == "{}", "which 'dvc exp show' leaves blank"
     stages = read_yaml(slot.folder / "dvc.lock")["stages"]
     assert (stages["split"], stages["train"]) == ({"cmd": "a"}, {"cmd": "b"})
     assert all("deps" not in stages[name] for name in ("evaluate", "predict"))
@@ -130,9 +131,13 @@ def test_results_of_other_models_are_left_out(repository: Path, opened: Callable
     assert {out["path"]: "nfiles" in out for out in stages["evaluate"]["outs"]} == {
         "metrics/evaluate": True,
         "metrics/predictions.parquet": False,
+        "metrics/evaluate.json": False,
     }
+    table = next(out for out in stages["evaluate"]["outs"] if out["path"] == "metrics/evaluate.json")
+    assert table["md5"] == hashlib.md5((slot.folder / "metrics/evaluate.json").read_bytes(), usedforsecurity=False).hexdigest()
+    cached = [out for out in stages["evaluate"]["outs"] if out["path"] != "metrics/evaluate.json"]
     cache = repository / ".dvc" / "cache" / "files" / "md5"
-    assert {out["path"]: (cache / out["md5"][:2] / out["md5"][2:]).read_text() for out in stages["evaluate"]["outs"]} == {
+    assert {out["path"]: (cache / out["md5"][:2] / out["md5"][2:]).read_text() for out in cached} == {
         "metrics/evaluate": "[]",
         "metrics/predictions.parquet": "",
     }

@@ -12,7 +12,7 @@ from darkroom.base.errors import InputError
 from darkroom.base.nested import flatten, outputs_of
 from darkroom.base.params_file import read_yaml
 from darkroom.health.verification.verified import FAIL, NOTE, OK, Finding
-from darkroom.repository.dvc import EMPTY_FILE, EMPTY_FOLDER
+from darkroom.repository.dvc import EMPTY
 from darkroom.stage.inputs import fill_in
 from darkroom.stage.record import files_in, plain
 
@@ -93,7 +93,7 @@ def entries_of(content: Any) -> dict[str, Entry]:
 
 
 def _never_ran(stage: Mapping[str, Any]) -> bool:
-    return "deps" not in stage and all(out["md5"] in (EMPTY_FOLDER, EMPTY_FILE) for out in stage["outs"])
+    return "deps" not in stage and all(out["md5"] in EMPTY for out in stage["outs"])
 
 
 def check_lock(

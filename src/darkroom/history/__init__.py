@@ -1,0 +1,1 @@
+"""What was tried: the workspace, commits and experiments with their results, as one table read from Git."""
