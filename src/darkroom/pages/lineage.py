@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from darkroom.base.errors import InputError
-from darkroom.pages.results import Results, params_in, stages_in
+from darkroom.pages.lock import params_in, stages_in
+from darkroom.pages.results import Results
 from darkroom.repository.git import commit_of, experiments, git, text_in
 from darkroom.versions.revisions import LOCK
 

@@ -9,8 +9,9 @@ import pytest
 from evaluated import revision
 
 from darkroom.base.errors import InputError
+from darkroom.pages.intervals import interval_in, wilson
 from darkroom.pages.lineage import lineage
-from darkroom.pages.results import Results, interval_in, wilson
+from darkroom.pages.results import Results
 from darkroom.versions.revisions import Revision
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from darkroom.base.errors import InputError
 from darkroom.pages.charts import bar, colour
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, name_of, paragraph, table
-from darkroom.pages.results import SPLIT, Results, Row, reading
+from darkroom.pages.results import SPLIT, Results, Row
 from darkroom.pages.sections.words import SPLITS, each
 from darkroom.pages.thumbnails import sheet
 
@@ -100,7 +101,7 @@ def _sizes(results: Results) -> Content:
     if len(filled) == 1:
         return paragraph(f"The shorter side of all images is {names[filled[0]]} pixels.")
     places = range(filled[0], filled[-1] + 1)
-    body = [[f"{names[place]} px", counts[place], bar([counts[place]], max(counts))] for place in places]
+    body: list[list[Content]] = [[f"{names[place]} px", counts[place], bar([counts[place]], max(counts))] for place in places]
     shown = table(["shorter side", "images", ""], body, texts=(0, 2))
     return join(element("h3", "Sizes"), shown) if len(body) <= LONG else folded("Sizes", shown)
 

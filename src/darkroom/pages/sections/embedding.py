@@ -8,9 +8,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from darkroom.base.errors import InputError
-from darkroom.pages.charts import NUM_COLOURS, Spot, map_chart
+from darkroom.pages.charts import NUM_COLOURS
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Html, columns, element, figure, join, missing, paragraph
-from darkroom.pages.results import EVALUATE, Results, reading
+from darkroom.pages.results import EVALUATE, Results
+from darkroom.pages.scatter import Spot, map_chart
 from darkroom.pages.sections.words import each, readable
 
 FILE = f"{EVALUATE}/features.parquet"

@@ -10,6 +10,7 @@ from typing import Any
 from darkroom.base.errors import InputError
 from darkroom.pages.document import Content, Html, described, element, folded, join, listed, name_of, paragraph, table
 from darkroom.pages.lineage import lineage
+from darkroom.pages.mismatches import mismatches
 from darkroom.pages.results import Results
 from darkroom.pages.sections.words import (
     ABSENT,
@@ -132,7 +133,7 @@ def _training(results: Results) -> list[tuple[Content, Content]]:
 
 
 def _warnings(results: Results) -> list[Content]:
-    wrong = results.mismatches()
+    wrong = mismatches(results)
     if not wrong:
         return []
     text = "These numbers do not belong to all that lies beside them; run "
@@ -142,7 +143,9 @@ def _warnings(results: Results) -> list[Content]:
 def _all_metrics(results: Results) -> Html:
     splits = [split for split in ("test", "val") if split in results.metrics]
     names = ordered(name for split in splits for name in results.metrics[split])
-    rows = [[metric_name(name), *(with_interval(results.interval(split, name)) for split in splits)] for name in names]
+    rows: list[list[Content]] = [
+        [metric_name(name), *(with_interval(results.interval(split, name)) for split in splits)] for name in names
+    ]
     return table(["metric", *(SPLITS[split] for split in splits)], rows)
 
 

@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 
 from darkroom.base.errors import InputError
 from darkroom.data.labels import names
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, listed, missing, name_of, paragraph, table
-from darkroom.pages.results import EVALUATE, Results, number, reading
+from darkroom.pages.intervals import number
+from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import ABSENT, decimal, each
 from darkroom.pages.thumbnails import sheet, thumbnail
 
@@ -19,6 +21,7 @@ FILE, SHEET = f"{EVALUATE}/mistakes.parquet", f"{EVALUATE}/images/mistakes.png"
 MAX_IMAGES, FEWEST_SHARED = 24, 6
 MAX_BYTES = 2_500_000  # in base64, so that the page stays below 5 MB
 MAX_ROWS = 50
+HEAT = "what the network looked at"
 NO_NAMES = "Names of the images are in metrics/predictions.parquet, which this revision does not have."
 
 
@@ -81,12 +84,8 @@ def _cards(results: Results, known: dict[str, Mistake], most: int, most_bytes: i
     used = 0
     for row in _explained(results)[:most]:
         mistake = known.get(str(row.get("id"))) or _written(row)
-        pictures = [
-            thumbnail(row[key], text)
-            for key, text in (("image", mistake.id), ("heat", "what the network looked at"))
-            if row.get(key)
-        ]
-        pictures = [picture for picture in pictures if picture is not None]
+        shown = (thumbnail(row[key], words) for key, words in (("image", mistake.id), ("heat", HEAT)) if row.get(key))
+        pictures = [picture for picture in shown if picture is not None]
         used += sum(len(picture.markup) for picture in pictures)
         if used > most_bytes:
             return

@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 
 from darkroom.base.errors import InputError
-from darkroom.pages.charts import Point, Series, reliability_chart
 from darkroom.pages.document import Html, columns, element, figure, join, name_of, paragraph
-from darkroom.pages.results import EVALUATE, Results, Row, number, wilson
+from darkroom.pages.intervals import number, wilson
+from darkroom.pages.lines import Point, Series, reliability_chart
+from darkroom.pages.results import EVALUATE, Results, Row
 from darkroom.pages.sections.words import SPLITS, decimal, readable
 
 FEW = 5  # images of a bin: of fewer nothing can be said
