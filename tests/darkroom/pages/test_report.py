@@ -87,6 +87,9 @@ def test_every_section_is_drawn_in_order(page: str) -> None:
     assert 'class="missing"' not in page
     assert page.count('class="pair"') == min(24, len(wrong(page)))
     assert "after calibration" in page
+    assert "temperature 0.500" in page
+    assert "calibration error on test is 0.1000 with it and 0.2000 without" in page
+    assert "below a confidence of 0.600: on validation 96.0% of the other 70.0% are right" in page
     assert "stroke-dasharray" in page
 
 
