@@ -191,6 +191,15 @@ def test_revisions_stand_beside_each_other(files: Files, tmp_path: Path) -> None
     assert "./darkroom compare main &#x27;&lt;img src=x onerror=alert(1)&gt;&#x27; again" in text
 
 
+def test_other_data_are_said_where_metrics_are_compared(files: Files) -> None:
+    other = files | {"dvc.lock": files["dvc.lock"].replace(b'"md5": "s"', b'"md5": "t"')}
+    text = report([revision(files, "main"), revision(files, "same"), revision(other, "other")])
+    assert "They were not measured on the same images" in text
+    assert "./darkroom compare data main other" in text
+    assert ">main, same</bdi>" in text
+    assert "not measured on the same images" not in report([revision(files, "main"), revision(files, "same")])
+
+
 def test_one_of_several_has_nothing(files: Files) -> None:
     text = report([revision(files, "main"), revision({}, "empty")])
     assert faults(text) == []

@@ -26,6 +26,7 @@ from darkroom.pages.sections.words import (
     with_interval,
 )
 
+OTHER_DATA = "They were not measured on the same images: images or split differ, and differences may come from that."
 MAX_CHANGED = 10  # parameters; of more the rest is folded
 MAX_VALUE = 80  # characters
 LARGE = ("balanced_accuracy", "f1_macro", "f1", "auroc", "mean_average_precision", "top5_accuracy", "ece", "loss")
@@ -155,6 +156,7 @@ def _several(found: Sequence[Results]) -> list[Content]:
     return [
         *sentences,
         _beside(there) if there else None,
+        element("p", OTHER_DATA, class_="bad") if len({each.data_version for each in there}) > 1 else None,
         *(element("div", element("h3", name_of(each.name)), *wrong) for each in there if (wrong := _warnings(each))),
         _differing(found),
         *(folded(join("About ", name_of(each.name)), described(_facts(each))) for each in found),
