@@ -5,19 +5,9 @@ import re
 
 import pytest
 
-from darkroom.pages.charts import (
-    Point,
-    Series,
-    Spot,
-    bar,
-    interval,
-    line_chart,
-    map_chart,
-    reliability_chart,
-    shortened,
-    tick_texts,
-    ticks,
-)
+from darkroom.pages.charts import bar, interval, shortened, tick_texts, ticks
+from darkroom.pages.lines import Point, Series, line_chart, reliability_chart
+from darkroom.pages.scatter import Spot, map_chart
 
 
 @pytest.mark.parametrize(
