@@ -32,7 +32,7 @@ def clone(folder: Path) -> Path:
 
 def test_accuracy(folder: Path) -> float:
     """Return what evaluate measured."""
-    metrics = json.loads((folder / "metrics" / "evaluate" / "metrics.json").read_text())
+    metrics = json.loads((folder / "metrics" / "evaluate.json").read_text())
     return float(metrics["test"]["accuracy"])
 
 

@@ -35,7 +35,7 @@ def darkroom(archive: Path, preset: list[str], work: Path) -> Result:
     command = ["dvc", "exp", "run", *words, *from_archive(archive)]
     log = work / "darkroom.log"
     seconds = run(command, clone, log)
-    metrics = json.loads((clone / "metrics/evaluate/metrics.json").read_text())
+    metrics = json.loads((clone / "metrics/evaluate.json").read_text())
     epochs = int(re.findall(r"epoch (\d+)/", log.read_text())[-1])
     return Result(f"Darkroom, preset {' '.join(preset)}", epochs, seconds, metrics["test"]["accuracy"])
 

@@ -4,7 +4,7 @@ from darkroom.stage.observed import observe
 
 observe(__name__)  # before anything else is imported
 
-from darkroom.base import files, paths
+from darkroom.base import paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params
 from darkroom.sources.pack_writer import summary, write_pack
@@ -17,7 +17,7 @@ def main() -> None:
     with running("download") as stage:
         params = load_params(paths.PARAMS).download
         # Not in data/raw: by what code and settings the same images were read is no reason to train again.
-        with files.replaced_file(paths.DOWNLOAD_RECORD) as record, stage.replaced_dir(paths.RAW) as directory:
+        with stage.replaced(paths.DOWNLOAD_RECORD, paths.RAW) as (record, directory):
             with read_source(params, directory) as listing:
                 dataset = write_pack(listing, directory, params)
                 line = summary(dataset, directory)

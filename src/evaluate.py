@@ -28,17 +28,23 @@ def main() -> None:
         forget_finished(paths.states_dir(), paths.MODELS / "run.json")
         found = evaluate_model(paths.MODELS, params, pack, split)
         test_rows = split.rows["test"]
-        with stage.replaced_dir(paths.EVALUATE_METRICS) as directory:
+        with stage.replaced(paths.EVALUATE_TABLE, paths.EVALUATED, paths.EVALUATE_METRICS) as (table, predictions, directory):
+            files.write_json(table, found.metrics)
+            found.write_predictions(predictions)
             files.write_json(directory / "backend.json", found.backend)
             write_evaluation(
                 directory,
                 found.predictions,
                 split.classes,
-                found.metrics,
                 lambda place: pack.shown(test_rows[place]),
                 params.evaluate,
             )
-            stage.record(directory / RECORD, {"metrics/evaluate": directory})
+            outputs = {
+                "metrics/evaluate.json": table,
+                "metrics/predictions.parquet": predictions,
+                "metrics/evaluate": directory,
+            }
+            stage.record(directory / RECORD, outputs)
     print(*found.lines(), sep="\n")
 
 

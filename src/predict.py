@@ -18,7 +18,7 @@ def main() -> None:
     with running("predict") as stage:
         params = load_params(paths.PARAMS)
         predictions = predict_inputs([paths.ROOT / params.predict.input], paths.MODELS, params)
-        with stage.replaced_dir(paths.PREDICTIONS) as directory:
+        with stage.replaced(paths.PREDICTIONS) as (directory,):
             write_all(directory, predictions, params.predict.top_k)
             stage.record(directory / RECORD, {"data/predictions": directory})
     print(f"predict: {len(predictions.paths)} images -> {paths.shown(paths.PREDICTIONS)}")

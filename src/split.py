@@ -26,7 +26,7 @@ def main() -> None:
         pack = Pack.open(paths.RAW)
         assignment = assign_splits(pack, params.split, params.base.seed)
         contents = describe(pack, assignment)
-        with stage.replaced_dirs(paths.SPLIT_METRICS, paths.SPLIT) as (metrics, directory):
+        with stage.replaced(paths.SPLIT_METRICS, paths.SPLIT) as (metrics, directory):
             split = write_split(directory, pack, assignment, params.split, params.base.seed)
             write_description(metrics, contents, pack.dataset, split)
             stage.record(metrics / RECORD, {"metrics/split": metrics, "data/split": directory})

@@ -67,11 +67,11 @@ def main() -> None:
             if not best.publishes:
                 return
             stage.check()
-            with stage.replaced_dirs(paths.CHECKPOINTS, paths.TRAIN_METRICS) as (checkpoints, metrics):
+            with stage.replaced(paths.CHECKPOINTS, paths.TRAIN_TABLE, paths.TRAIN_METRICS) as (checkpoints, table, metrics):
                 shown = rows[evenly_sampled(pack.labels[rows], NUM_AUGMENTED)]
                 sheet = augmentation_sheet(augmented_views(plan, shown), names(pack.labels[shown], split.classes))
                 sheet.save(metrics / "augmented.png")
-                publish(plan, best, split, hashes, store, (paths.MODELS, checkpoints, metrics))
+                publish(plan, best, split, hashes, store, (paths.MODELS, checkpoints, metrics), table)
             log_model(params, store, paths.logs_dir(), paths.MODELS)  # no server gets what the stage refuses to record
         print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
 

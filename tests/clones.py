@@ -79,7 +79,7 @@ class Clone:
         (self.path / "params.yaml").write_text(text, encoding="utf-8")
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        content: dict[str, dict[str, float]] = json.loads((self.path / "metrics/evaluate/metrics.json").read_text())
+        content: dict[str, dict[str, float]] = json.loads((self.path / "metrics/evaluate.json").read_text())
         return content
 
 

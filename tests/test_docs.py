@@ -17,6 +17,7 @@ from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides
 from warm_python import warm_bin
 
+from darkroom.base.nested import outputs_of
 from darkroom.base.params_file import load_params, read_yaml
 from darkroom.experiments.presets import read_preset, set_arguments
 
@@ -258,8 +259,7 @@ def test_every_stage_and_section_has_a_heading() -> None:
     outputs = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
     for name, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items():
         assert f"| {name} |" in outputs
-        for out in stage["outs"]:
-            path = out if isinstance(out, str) else next(iter(out))
+        for path in outputs_of(stage):
             assert path in outputs, path
 
 

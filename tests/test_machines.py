@@ -9,7 +9,7 @@ import pytest
 from clones import Clone, Finished
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
-RESULTS = ("models/model.safetensors", "models/model.json", "models/run.json", "metrics/evaluate/metrics.json")
+RESULTS = ("models/model.safetensors", "models/model.json", "models/run.json", "metrics/evaluate.json")
 MACHINES = {
     "one core": "taskset -c {core} env OMP_NUM_THREADS=1",
     "more threads than cores": "env OMP_NUM_THREADS=4 OMP_WAIT_POLICY=PASSIVE",

@@ -422,7 +422,7 @@ def test_damaged_results_are_found(finished: Finished, tmp_path: Path, damage: s
             "FAIL  src/train.py: is not the code that train ran with (models/run.json); change it back, or run 'dvc repro'",
         ),
         ("rm models/model.safetensors", "FAIL  models/model.safetensors: is missing; run 'dvc checkout'"),
-        ("sed -i 's/0/1/' metrics/evaluate/metrics.json", "FAIL  metrics/evaluate: differs from the output of evaluate"),
+        ("sed -i 's/0/1/' metrics/evaluate.json", "FAIL  metrics/evaluate: differs from the output of evaluate"),
         (
             "cp models/model.json m; flip m; mv m models/model.json",
             "FAIL  models/model.json: its content does not have the SHA-256",
@@ -557,7 +557,7 @@ def test_a_set_of_two_classes_passes_through_all_stages_with_one_output(clone: C
         assert test["auroc"] > 0.9
         assert {"average_precision", "f1", "recall", "ece"} <= set(test)
         assert ("precision" in test) == ("cat" in table["class"])  # undefined where nothing is predicted to be one
-        published = json.loads((clone.path / "metrics/train/published.json").read_text())["published"]
+        published = json.loads((clone.path / "metrics/train.json").read_text())["published"]
         assert published["auroc"] == pytest.approx(clone.metrics()["val"]["auroc"], abs=1e-6)
         assert published["picky"] == pytest.approx(published["accuracy"])
         csv_rows = list(csv.DictReader((clone.path / "data/predictions/predictions.csv").read_text().splitlines()))

@@ -23,7 +23,7 @@ from darkroom.versions.models import read_model
 from darkroom.versions.revisions import open_revision
 
 pytestmark = pytest.mark.slow
-METRICS = "metrics/evaluate/metrics.json"
+METRICS = "metrics/evaluate.json"
 TEACHER = f"{{model: {BASELINE}, weight: 0.5, temperature: 2.0}}"
 
 

@@ -61,7 +61,7 @@ def check_sound(clone: Clone, num_trials: int, told: list[str]) -> None:
     assert sorted(ref.rpartition("/")[2] for ref in refs) == names, told
     for name, trial in zip(names, study.trials, strict=True):
         commit = trial.user_attrs["experiment"]
-        published = json.loads(clone.run(f"git show {commit}:metrics/train/published.json").stdout)["published"]
+        published = json.loads(clone.run(f"git show {commit}:metrics/train.json").stdout)["published"]
         assert published["accuracy"] == trial.value, (name, told)
         log = (clone.path / "logs/search" / f"{name}.log").read_text()
         # A search that was killed between a trial's end and its experiment finds it again, and does not train it again.

@@ -46,7 +46,7 @@ class TrainedModel:
     card : Card
         The content of `models/model.json`.
     metrics : dict
-        By split, `val` and `test`, and name, as in `metrics/evaluate/metrics.json`.
+        By split, `val` and `test`, and name, as in `metrics/evaluate.json`.
     """
 
     folder: Path
@@ -189,7 +189,7 @@ def _fit(place: Path, params: Params, code: dict[str, str], pack: Pack, split: S
         best = fit(plan, split, store, logs=place / "logs")
         models.mkdir(parents=True, exist_ok=True)
         with files.replaced_dir(models / "checkpoints") as checkpoints, files.replaced_dir(metrics) as measured:
-            publish(plan, best, split, hashes, store, (models, checkpoints, measured))
+            publish(plan, best, split, hashes, store, (models, checkpoints, measured), metrics.with_suffix(".json"))
     forget_finished(place / ".resume", models / "run.json")
     print(f"train: published {best.name} with {best.monitor} {best.score:.4f}")
 
@@ -212,8 +212,10 @@ def _evaluate(place: Path, params: Params, pack: Pack, split: Split) -> Mapping[
 
     found = evaluate_model(place / "models", params, pack, split)
     rows = split.rows["test"]
-    with files.replaced_dir(place / "metrics" / "evaluate") as directory:
-        write_evaluation(
-            directory, found.predictions, split.classes, found.metrics, lambda number: pack[rows[number]], params.evaluate
-        )
+    metrics = place / "metrics"
+    with files.replaced_dir(metrics / "evaluate") as directory:
+        files.write_json(metrics / "evaluate.json", found.metrics)
+        with files.replaced_file(metrics / "predictions.parquet") as predictions:
+            found.write_predictions(predictions)
+        write_evaluation(directory, found.predictions, split.classes, lambda number: pack[rows[number]], params.evaluate)
     return found.metrics

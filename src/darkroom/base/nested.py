@@ -1,10 +1,13 @@
 """Nested mappings: params.yaml as a flat one with dotted keys, the stages of dvc.yaml."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from darkroom.base.errors import InputError
+
+# Where dvc.yaml lists what a stage writes.
+OUTPUTS = ("outs", "metrics")
 
 
 def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -41,8 +44,18 @@ def read_stages(path: Path) -> dict[str, dict[str, Any]]:
     return stages
 
 
+def named(items: Iterable[Any]) -> list[str]:
+    """Return the names in a list of dvc.yaml; an item with options is a mapping of its name to them."""
+    return [next(iter(item)) if isinstance(item, dict) else item for item in items]
+
+
+def outputs_of(stage: Mapping[str, Any]) -> list[str]:
+    """Return the paths that a stage of dvc.yaml writes: its outs, and its metrics, which are in Git."""
+    return [path for kind in OUTPUTS for path in named(stage.get(kind, []))]
+
+
 def _is_stage(stage: Any) -> bool:
-    lists = [stage.get(kind, []) for kind in ("deps", "outs", "params")] if isinstance(stage, dict) else [None]
+    lists = [stage.get(kind, []) for kind in ("deps", *OUTPUTS, "params")] if isinstance(stage, dict) else [None]
     # An output may be a mapping of its path to its options, and so may the parameters of another file.
     return all(isinstance(items, list) and all(isinstance(item, str) or _is_named(item) for item in items) for items in lists)
 

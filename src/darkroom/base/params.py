@@ -642,7 +642,7 @@ class EvaluateParams(Section):
     ece_bins: SmallInt
     """Number of confidence bins of the expected calibration error and the reliability plot."""
     metrics: Metrics
-    """Further metrics, as in `train.metrics`; written to metrics.json."""
+    """Further metrics, as in `train.metrics`; written to metrics/evaluate.json."""
     num_images: SmallInt
     """Number of images on each sheet of sample images."""
 

@@ -20,6 +20,10 @@ CHECKPOINTS = MODELS / "checkpoints"
 SPLIT_METRICS = ROOT / "metrics" / "split"
 TRAIN_METRICS = ROOT / "metrics" / "train"
 EVALUATE_METRICS = ROOT / "metrics" / "evaluate"
+# The only metrics in Git; the folders beside are in DVC's cache.
+TRAIN_TABLE = ROOT / "metrics" / "train.json"
+EVALUATE_TABLE = ROOT / "metrics" / "evaluate.json"
+EVALUATED = ROOT / "metrics" / "predictions.parquet"
 SEARCH_METRICS = ROOT / "metrics" / "search"
 STUDIES = ROOT / "search"
 # Environment variable of a training that is a trial: the path of the socket at which its search listens.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.base.errors import InputError, nearest_path
+from darkroom.base.nested import outputs_of, read_stages
 from darkroom.cli import parser_of
 
 if TYPE_CHECKING:
@@ -71,11 +72,9 @@ def check_place(out: Path) -> None:
         Naming the folder.
     """
     from darkroom.base import paths
-    from darkroom.base.nested import read_stages
 
     place = out.resolve()
-    listed = [out for stage in read_stages(paths.PIPELINE).values() for out in stage.get("outs", [])]
-    folders = [paths.ROOT / (next(iter(out)) if isinstance(out, dict) else out) for out in listed]
+    folders = [paths.ROOT / out for stage in read_stages(paths.PIPELINE).values() for out in outputs_of(stage)]
     for folder in (*folders, paths.MODELS):
         if place.is_relative_to(folder.resolve()):
             raise InputError(f"--out: {out} is in {paths.shown(folder)}, which stages write; name a file elsewhere")

@@ -20,7 +20,7 @@ from darkroom.experiments.runs import MAX_KILLS, Runner, run_in_threads, thread_
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.text import table
 
-METRICS = "metrics/evaluate/metrics.json"
+METRICS = "metrics/evaluate.json"
 STAGES = ("check", "download", "split", "train", "evaluate")
 
 

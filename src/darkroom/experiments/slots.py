@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from darkroom.base import files
 from darkroom.base.errors import RunError
-from darkroom.base.nested import read_stages
+from darkroom.base.nested import outputs_of, read_stages
 from darkroom.base.params_file import read_yaml
 from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment
 from darkroom.experiments.yaml_edits import dumped, only_stages, write_params
@@ -156,8 +156,7 @@ class Slot:
     def _drop_other_outputs(self, stages: tuple[str, ...]) -> None:
         for name, stage in read_stages(self.folder / "dvc.yaml").items():
             if name not in stages:
-                for out in stage.get("outs", []):
-                    path = self.folder / (next(iter(out)) if isinstance(out, dict) else out)
+                for path in (self.folder / out for out in outputs_of(stage)):
                     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 

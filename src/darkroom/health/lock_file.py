@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from darkroom.base.errors import InputError
-from darkroom.base.nested import flatten
+from darkroom.base.nested import flatten, outputs_of
 from darkroom.base.params_file import read_yaml
 from darkroom.health.verified import FAIL, NOTE, OK, Finding
 from darkroom.stage.inputs import fill_in
@@ -151,12 +151,11 @@ def _check_declared(entry: Entry, stage: Mapping[str, Any] | None, params: Any) 
             FAIL, "dvc.lock", f"has a stage {entry.stage}, which dvc.yaml does not have; run 'git checkout HEAD -- dvc.lock'"
         )
         return
-    outs = [next(iter(out)) if isinstance(out, dict) else out for out in stage.get("outs", [])]
     declared = {
         "command": ([stage["cmd"]], [entry.cmd]),
         "dependency": ([fill_in(dep, params) for dep in stage.get("deps", [])], list(entry.deps)),
         "section of params.yaml": (stage.get("params", []), list(entry.params)),
-        "output": (outs, list(entry.outs)),
+        "output": (outputs_of(stage), list(entry.outs)),
     }
     for kind, (named, locked) in declared.items():
         for each in sorted({*named} ^ {*locked}):

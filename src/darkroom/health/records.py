@@ -9,7 +9,7 @@ from typing import Any
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
-from darkroom.base.nested import flatten
+from darkroom.base.nested import flatten, outputs_of
 from darkroom.base.params_file import check_params
 from darkroom.health.trained import check_trained, trained_params
 from darkroom.health.verified import FAIL, NOTE, OK, Finding
@@ -99,7 +99,7 @@ def _check_inputs(root: Path, name: str, stage: str, record: Json, known: Collec
 
 
 def _check_outputs(root: Path, name: str, stage: str, record: Json, known: Collection[str], declared: Json) -> Iterator[Finding]:
-    outs = [next(iter(out)) if isinstance(out, dict) else out for out in declared["outs"]]
+    outs = outputs_of(declared)
     recorded = dict(record["outputs"])
     if stage == "train":
         recorded["models/model.safetensors"] = record["weights_sha256"]

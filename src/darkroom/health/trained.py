@@ -13,7 +13,7 @@ from darkroom.health.verified import FAIL, NOTE, OK, Finding
 from darkroom.stage.record import plain
 from darkroom.versions.models import read_model, read_training
 
-CARD, RUN, PUBLISHED = "models/model.json", "models/run.json", "metrics/train/published.json"
+CARD, RUN, PUBLISHED = "models/model.json", "models/run.json", "metrics/train.json"
 # What model.json and run.json say alike, by their names in each.
 SHARED = {"weights_sha256": "weights_sha256", "params": "params", "data_sha256": "data", "origin": "origin", "teacher": "teacher"}
 # Settings of `train` that have no effect on the weights, and are not recorded with them.

@@ -13,9 +13,12 @@ from darkroom.data.split_file import Split
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import OpenModel, Predictor
 from darkroom.metrics.extra import build_metrics, measure_extra
+from darkroom.metrics.predictions_file import GIVEN, About, ImagesOf, PredictionsWriter
 from darkroom.models.model_json import data_hashes
 from darkroom.reporting.evaluation import measure
 from darkroom.reporting.tables import LabelledPredictions
+
+ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,20 @@ class Evaluation:
 
     Attributes
     ----------
+    images
+        The images of each part, such as `val` and `test`.
+    about
+        What is predicted.
     predictions
-        Probabilities and labels of each part, such as `val` and `test`.
+        Probabilities and labels of each part.
     metrics
         Values by name, of each part.
     backend
         How the probabilities were computed.
     """
 
+    images: Mapping[str, "Images"]
+    about: About
     predictions: Mapping[str, LabelledPredictions]
     metrics: Mapping[str, Mapping[str, float]]
     backend: Mapping[str, str]
@@ -40,6 +49,15 @@ class Evaluation:
         """Yield the metrics of each split on one line."""
         for name, values in self.metrics.items():
             yield f"evaluate: {name}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in values.items())
+
+    def write_predictions(self, path: Path) -> None:
+        """Write a row for every image; see `PredictionsWriter`."""
+        with PredictionsWriter(path, self.about) as writer:
+            for name, (probabilities, labels, _) in self.predictions.items():
+                images = self.images[name]
+                for start in range(0, len(labels), ROWS_AT_ONCE):
+                    part = slice(start, start + ROWS_AT_ONCE)
+                    writer.add(name, described(images.pack, images.rows[part], labels[part]), probabilities[part])
 
 
 class Images(NamedTuple):
@@ -83,4 +101,24 @@ def evaluate_images(predictor: Predictor, params: Params, parts: Mapping[str, Im
         name: LabelledPredictions(predict_rows(predictor, each.pack, each.rows, **viewed), each.labels, predictor.decision)
         for name, each in parts.items()
     }
-    return Evaluation(predictions, measure(predictions, partial(measure_extra, extra), params.evaluate), predictor.record)
+    about = About(predictor.model.card.classes, predictor.model.card.task, predictor.decision, _columns(parts))
+    return Evaluation(
+        parts, about, predictions, measure(predictions, partial(measure_extra, extra), params.evaluate), predictor.record
+    )
+
+
+def described(pack: Pack, rows: Rows, labels: Labels) -> ImagesOf:
+    """Return what the file of predictions says of rows of a pack, which have these labels."""
+    given = pack.extra(rows)
+    columns: dict[str, list[str | None]] = {"group": [pack.groups[row] for row in rows]}
+    columns |= {
+        GIVEN + name: [each.get(name) for each in given] for name in dict.fromkeys(name for each in given for name in each)
+    }
+    return ImagesOf([pack.ids[row] for row in rows], [pack.pixel_hashes[row] for row in rows], labels, columns)
+
+
+def _columns(parts: Mapping[str, Images]) -> tuple[str, ...]:
+    """Return the names of the columns beside that any image has."""
+    given = dict.fromkeys(name for each in parts.values() for extra in each.pack.extra(each.rows) for name in extra)
+    has_groups = any(each.pack.groups[row] is not None for each in parts.values() for row in each.rows)
+    return (*(["group"] if has_groups else []), *(GIVEN + name for name in given))

@@ -154,6 +154,17 @@ def is_right(probabilities: Probabilities, labels: Labels, decision: Decision = 
     return right
 
 
+def losses(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:
+    """Return the cross entropy of each image in nats, (N,); with labels (N, K) the mean binary one over the classes."""
+    # A softmax can underflow to 0; the smallest positive number keeps the loss finite, at 708 nats for that image.
+    if labels.ndim == 2:
+        actual = np.where(labels == 1, probabilities, 1 - probabilities)
+        each: NDArray[np.float64] = -np.log(actual.clip(np.finfo(np.float64).tiny)).mean(axis=1)
+        return each
+    actual = probabilities[np.arange(len(labels)), labels]
+    return -np.log(actual.clip(np.finfo(np.float64).tiny))  # type: ignore[no-any-return]
+
+
 def most_confident_mistakes(
     probabilities: Probabilities, labels: Labels, decision: Decision = USUAL, *, count: int
 ) -> NDArray[np.intp]:
@@ -213,12 +224,7 @@ def _mean_of_defined(values: NDArray[np.float64]) -> float:
 
 
 def _cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
-    # A softmax can underflow to 0; the smallest positive number keeps the loss finite, at 708 nats for that image.
-    if labels.ndim == 2:
-        actual = np.where(labels == 1, probabilities, 1 - probabilities)
-    else:
-        actual = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(actual.clip(np.finfo(np.float64).tiny)).mean())
+    return float(losses(probabilities, labels).mean())
 
 
 def _top_accuracy(probabilities: Probabilities, labels: Labels, count: int) -> float:

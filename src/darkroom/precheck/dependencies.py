@@ -12,6 +12,7 @@ from typing import Any
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError, nearest_path
+from darkroom.base.nested import named, outputs_of
 from darkroom.base.params import Params
 
 FILLED_IN = re.compile(r"\$\{([\w.]+)\}")
@@ -85,24 +86,15 @@ def _fault(stages: Stages, name: str, value: str, root: Path) -> str | None:
         return f"{value}: DVC does not know ~; write {Path(value).expanduser() if value[1:2] in ('', '/') else 'the whole path'}"
     place = Path(os.path.normpath(root / value))  # as DVC does: links are not followed
     for later in [name, *_after(stages, name)]:
-        for out in outputs(stages[later]):
+        for out in outputs_of(stages[later]):
             if _overlap(place, root / out):
                 return f"{value} {_relation(place, root / out)} {out}, which the stage {later} writes; name another folder"
     # os.path.exists, since it accepts what is not a path at all, such as one that is too long.
-    if os.path.exists(place) or any(_overlap(place, root / out) for stage in stages.values() for out in outputs(stage)):  # noqa: PTH110
+    if os.path.exists(place) or any(_overlap(place, root / out) for stage in stages.values() for out in outputs_of(stage)):  # noqa: PTH110
         return None
     if not paths.in_workspace() and os.path.exists(paths.main_repository() / value):  # noqa: PTH110
         return f"{_shown(value)} is not in the folder of this run, which has only files that Git tracks; use an absolute path"
     return f"{_shown(value)} does not exist; {nearest_path(value, 'correct it, or create the folder', root)}"
-
-
-def outputs(stage: Mapping[str, Any]) -> list[str]:
-    """Return the paths that a stage of dvc.yaml writes."""
-    return _paths(stage, "outs")
-
-
-def _paths(stage: Mapping[str, Any], kind: str) -> list[str]:
-    return [next(iter(item)) if isinstance(item, dict) else item for item in stage.get(kind, [])]
 
 
 def _after(stages: Stages, name: str) -> list[str]:
@@ -110,10 +102,10 @@ def _after(stages: Stages, name: str) -> list[str]:
     found: list[str] = []
     waiting = [name]
     while waiting:
-        made = outputs(stages[waiting.pop()])
+        made = outputs_of(stages[waiting.pop()])
         for other, stage in stages.items():
             if other not in (name, *found) and any(
-                _overlap(Path(dep), Path(out)) for dep in _paths(stage, "deps") for out in made
+                _overlap(Path(dep), Path(out)) for dep in named(stage.get("deps", [])) for out in made
             ):
                 found.append(other)
                 waiting.append(other)

@@ -25,9 +25,9 @@ def measure(
     metrics = {name: score(*each, bins=params.ece_bins) | dict(extra(*each)) for name, each in predictions.items()}
     for split, values in metrics.items():
         if lost := int(np.isnan(per_class(*predictions[split]).f1).sum()):
-            warn(f"metrics/evaluate/metrics.json: f1_macro: leaves out {lost} class(es) that {split} neither has nor predicts")
+            warn(f"metrics/evaluate.json: f1_macro: leaves out {lost} class(es) that {split} neither has nor predicts")
         for name in [name for name, value in values.items() if not math.isfinite(value)]:
-            key = f"params.yaml: evaluate.metrics.{name}" if name in params.metrics else f"metrics/evaluate/metrics.json: {name}"
+            key = f"params.yaml: evaluate.metrics.{name}" if name in params.metrics else f"metrics/evaluate.json: {name}"
             warn(f"{key}: is {values.pop(name)} on {split}; it is left out there")
     return metrics
 
@@ -36,11 +36,10 @@ def write_evaluation(
     directory: Path,
     predictions: Mapping[str, LabelledPredictions],
     classes: Sequence[str],
-    metrics: Mapping[str, Mapping[str, float]],
     read_image: ReadImage,
     params: EvaluateParams,
 ) -> None:
-    """Write metrics.json, tables and `images/`.
+    """Write tables and `images/`.
 
     Parameters
     ----------
@@ -50,14 +49,12 @@ def write_evaluation(
         Predictions on `val` and `test`.
     classes
         The K class names.
-    metrics
-        Metrics of every split, as `measure` returns them.
     read_image
         Given the place of an image in the test split, returns it as (H, W, C) uint8.
     params
         Number of bins, and of images in a sheet.
     """
-    write_tables(directory, predictions, classes, metrics, bins=params.ece_bins)
+    write_tables(directory, predictions, classes, bins=params.ece_bins)
     images = directory / "images"
     images.mkdir()
     test = predictions["test"]

@@ -1,4 +1,4 @@
-"""What evaluate writes for `dvc metrics` and `dvc plots`: metrics.json, and CSV tables that the templates in .dvc/plots draw."""
+"""What evaluate writes for `dvc metrics` and `dvc plots`: CSV tables that the templates in .dvc/plots draw."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,11 +34,10 @@ def write_tables(
     directory: Path,
     splits: Mapping[str, LabelledPredictions],
     classes: Sequence[str],
-    metrics: Mapping[str, Mapping[str, float]],
     *,
     bins: int,
 ) -> None:
-    """Write metrics.json, reliability_<split>.csv, and for the test split confusion.csv and per_class.csv.
+    """Write reliability_<split>.csv, and for the test split confusion.csv and per_class.csv.
 
     Parameters
     ----------
@@ -48,12 +47,9 @@ def write_tables(
         Predictions on `val` and `test`.
     classes
         The K class names.
-    metrics
-        Metrics of each split: the content of metrics.json.
     bins
         Number of bins of the reliability diagram.
     """
-    files.write_json(directory / "metrics.json", metrics)
     for name, predictions in splits.items():
         write_reliability(directory / f"reliability_{name}.csv", scores.reliability(*predictions, bins=bins))
     write_confusion(directory / "confusion.csv", scores.confusion_matrix(*splits["test"]), classes)

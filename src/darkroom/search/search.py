@@ -33,7 +33,7 @@ from darkroom.search.trials import Trials
 # If the first trials all fail, it is not because of their values.
 MAX_FAILURES = 3
 WAIT_SECONDS = 2.0
-PUBLISHED = "metrics/train/published.json"
+PUBLISHED = "metrics/train.json"
 
 
 class SearchResult(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
-from darkroom.base.nested import flatten, read_stages
+from darkroom.base.nested import flatten, outputs_of, read_stages
 from darkroom.base.params_file import read_yaml
 from darkroom.stage import observed
 
@@ -54,7 +54,7 @@ def dependencies(name: str) -> Iterator[tuple[str, Path]]:
 
 def outputs(stage: dict[str, Any]) -> list[Path]:
     """Return the paths of a stage's outputs; one with options is written as a mapping."""
-    return [paths.ROOT / (next(iter(out)) if isinstance(out, dict) else out) for out in stage.get("outs", [])]
+    return [paths.ROOT / out for out in outputs_of(stage)]
 
 
 def stage_outputs(name: str) -> list[Path]:

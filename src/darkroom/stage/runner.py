@@ -66,16 +66,13 @@ class Stage:
             Declared(self.name).check(seen.of_all_processes())
 
     @contextmanager
-    def replaced_dir(self, path: Path) -> Iterator[Path]:
-        """Yield an empty folder that replaces `path` when the block succeeds and no input changed."""
-        with self.replaced_dirs(path) as (directory,):
-            yield directory
+    def replaced(self, *places: Path) -> Iterator[list[Path]]:
+        """Yield empty folders, and files for places with an ending, that replace `places` when the block succeeds.
 
-    @contextmanager
-    def replaced_dirs(self, *folders: Path) -> Iterator[list[Path]]:
-        """Yield empty folders that replace `folders`, the last one first, when the block succeeds and no input changed."""
+        The last one is replaced first, and nothing if an input changed meanwhile.
+        """
         with ExitStack() as stack:
-            yield [stack.enter_context(files.replaced_dir(path)) for path in folders]
+            yield [stack.enter_context((files.replaced_file if each.suffix else files.replaced_dir)(each)) for each in places]
             self.check()
 
     def record(self, path: Path, outputs: Mapping[str, Path]) -> None:

@@ -16,7 +16,13 @@ from darkroom.training.plan import Plan
 
 
 def publish(
-    plan: Plan, best: KeepBest, split: Split, data_sha256: dict[str, str], store: StateStore, folders: tuple[Path, Path, Path]
+    plan: Plan,
+    best: KeepBest,
+    split: Split,
+    data_sha256: dict[str, str],
+    store: StateStore,
+    folders: tuple[Path, Path, Path],
+    table: Path,
 ) -> None:
     """Write the best epoch's model, the kept checkpoints, the log with the metrics of the published weights, and the record.
 
@@ -30,6 +36,8 @@ def publish(
         With the log, and with what the result depends on.
     folders
         For the model, the checkpoints and the metrics; what is in the last one already is recorded as well.
+    table
+        File for the metrics of the published weights.
     """
     models, checkpoints, metrics = folders
     card_of = partial(make_card, plan.params, plan.preprocessing, split.classes, data_sha256, task=split.task, about=plan.about)
@@ -40,9 +48,14 @@ def publish(
     # Not by shutil.copytree, whose errors name neither file nor reason.
     write_files(metrics, read_files(store.log_dir))
     measured = {"epoch": best.epoch, **best.measured(metrics), **plan.model.size.model_dump(exclude={"trained"})}
-    files.write_json(metrics / "published.json", {"published": measured})
+    files.write_json(table, {"published": measured})
     about = record(
         {**store.about, "machine": plan.about["machine"]}, files.sha256(models / "model.safetensors"), store.folder.name
     )
-    outputs = {"models/model.json": models / "model.json", "models/checkpoints": checkpoints, "metrics/train": metrics}
+    outputs = {
+        "models/model.json": models / "model.json",
+        "models/checkpoints": checkpoints,
+        "metrics/train.json": table,
+        "metrics/train": metrics,
+    }
     files.write_sealed_json(models / RECORD, {**about, "outputs": hashes(outputs)})

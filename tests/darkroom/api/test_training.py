@@ -78,7 +78,7 @@ def test_a_run_keeps_the_records_of_the_stages(first: TrainedModel) -> None:
     about = json.loads((first.folder / "models" / "run.json").read_text())
     assert about["params"]["train"]["epochs"] == 3
     assert {"network", "src/darkroom/training/fit.py"} <= about["code"].keys()
-    measured = json.loads((first.folder / "metrics" / "evaluate" / "metrics.json").read_text())
+    measured = json.loads((first.folder / "metrics" / "evaluate.json").read_text())
     assert measured["test"]["accuracy"] == first.metrics["test"]["accuracy"]
     assert (first.folder / "metrics" / "train" / "plots" / "metrics" / "val" / "loss.tsv").read_text().count("\n") == 4
 

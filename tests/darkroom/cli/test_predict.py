@@ -8,7 +8,7 @@ import pytest
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import read_yaml
+from darkroom.base.nested import outputs_of, read_stages
 from darkroom.cli.predict import SHOWN, check_place, main, table_lines
 from darkroom.reporting.predictions import Predictions
 
@@ -47,8 +47,7 @@ def test_names_cannot_write_to_the_terminal() -> None:
     assert "\x1b" not in "".join(table_lines(found, 1))
 
 
-OUTS = [out for stage in read_yaml(paths.PIPELINE)["stages"].values() for out in stage["outs"]]
-NAMES = sorted(next(iter(out)) if isinstance(out, dict) else out for out in OUTS)
+NAMES = sorted(out for stage in read_stages(paths.PIPELINE).values() for out in outputs_of(stage))
 
 
 @pytest.mark.parametrize("name", [*NAMES, "models"])

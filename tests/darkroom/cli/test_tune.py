@@ -34,7 +34,7 @@ def rows(clone: Clone) -> dict[str, dict[str, Any]]:
     return {revision["name"]: revision["data"] for revision in revisions}
 
 
-def shown_metrics(row: dict[str, Any], file: str = "metrics/train/published.json") -> dict[str, float]:
+def shown_metrics(row: dict[str, Any], file: str = "metrics/train.json") -> dict[str, float]:
     found: dict[str, float] = row["metrics"][file]["data"]["published"]
     return found
 
@@ -88,7 +88,7 @@ def test_trials_are_experiments_with_their_own_numbers(searched: tuple[Clone, st
         )
         assert params["tune"]["trials"] == 20  # how long the search was says nothing of a trial
         assert shown_metrics(row)["accuracy"] == trial.value
-        assert "data" not in row["metrics"].get("metrics/evaluate/metrics.json", {})
+        assert "data" not in row["metrics"].get("metrics/evaluate.json", {})
         assert trial.user_attrs["experiment"].startswith(row["rev"])
     assert study.trials[0].params == {"train.lr": 0.01, "train.batch_size": 64}
     assert len({trial.params["train.lr"] for trial in study.trials}) == 3
@@ -208,9 +208,7 @@ def test_repetitions_are_experiments_and_one_row(clone: Clone) -> None:
     kill_when(clone, command, "logs/repeat/repeat-seed0.log", "epoch 2/3")
     told = clone.run(f"{command} --jobs 2").stdout.splitlines()
     found = rows(clone)
-    values = [
-        found[f"repeat-seed{seed}"]["metrics"]["metrics/evaluate/metrics.json"]["data"]["test"]["accuracy"] for seed in (0, 1)
-    ]
+    values = [found[f"repeat-seed{seed}"]["metrics"]["metrics/evaluate.json"]["data"]["test"]["accuracy"] for seed in (0, 1)]
     assert [found[f"repeat-seed{seed}"]["params"]["params.yaml"]["data"]["base"]["seed"] for seed in (0, 1)] == [0, 1]
     mean, deviation = sum(values) / 2, abs(values[0] - values[1]) / 2**0.5
     assert f"{mean:.4f} ± {deviation:.4f}" in told[-1]

@@ -66,13 +66,13 @@ def test_an_experiment_is_the_workspace_with_other_parameters(
     before = everything(repository)
     slot, snapshot = opened(lr=3e-5, optimizer={"_target_": "torch.optim.SGD"}, threads=2)
     (slot.folder / "metrics" / "train").mkdir(parents=True)
-    (slot.folder / "metrics" / "train" / "published.json").write_text("{}")
+    (slot.folder / "metrics" / "train.json").write_text("{}")
     commit = slot.save(snapshot, "mine-0000", "a message")
     assert everything(repository) == before
     assert find_experiment(repository, "mine-0000") == commit
     assert git_output(repository, "rev-parse", f"{commit}^") == git_output(repository, "rev-parse", "HEAD")
     changed = git_output(repository, "diff", "--stat", "HEAD", commit)
-    assert all(name in changed for name in ("params.yaml", "dvc.yaml", "published.json"))
+    assert all(name in changed for name in ("params.yaml", "dvc.yaml", "train.json"))
     assert params_of(repository, commit)["train"]["lr"] == 3e-5
     assert params_of(repository, commit)["train"]["optimizer"] == {"_target_": "torch.optim.SGD"}
     # The comments stay, and the lines that nothing has changed.
@@ -141,13 +141,13 @@ def test_what_the_data_stages_measured_is_there_in_every_trial(
 
 def test_results_of_other_models_are_left_out(repository: Path, opened: Callable[..., tuple[Slot, Snapshot]]) -> None:
     (repository / "metrics" / "evaluate").mkdir(parents=True)
-    (repository / "metrics" / "evaluate" / "metrics.json").write_text('{"test": {"accuracy": 1.0}}')
+    (repository / "metrics" / "evaluate.json").write_text('{"test": {"accuracy": 1.0}}')
     (repository / "dvc.lock").write_text("schema: '2.0'\nstages:\n  split: {cmd: a}\n  train: {cmd: b}\n  evaluate: {cmd: c}\n")
     git_output(repository, "add", "--all")
     git_output(repository, "commit", "--quiet", "-m", "results")
     slot, snapshot = opened()
     commit = slot.save(snapshot, "mine-0000", "a message")
-    assert "metrics/evaluate/metrics.json" not in git_output(repository, "ls-tree", "-r", "--name-only", commit)
+    assert "metrics/evaluate.json" not in git_output(repository, "ls-tree", "-r", "--name-only", commit)
     stages = read_yaml(slot.folder / "dvc.lock")["stages"]
     assert (stages["split"], stages["train"], "evaluate" in stages) == ({"cmd": "a"}, {"cmd": "b"}, False)
     assert "deps" not in stages["predict"]

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 Edit = Callable[[bytes], bytes | None]
 SCORES, METRICS, CARD, RUN = (
     "src/darkroom/metrics/scores.py",
-    "metrics/evaluate/metrics.json",
+    "metrics/evaluate.json",
     "models/model.json",
     "models/run.json",
 )
@@ -142,8 +142,8 @@ COMMITTED: dict[str, tuple[dict[str, Edit], list[str]]] = {
     "metrics": ({METRICS: replaced('"accuracy": 0', '"accuracy": 1')}, [f"{METRICS}: is not what evaluate wrote"]),
     "curve": ({"metrics/train/metrics.json": replaced("0.", "1.")}, ["metrics/train/metrics.json: is not what train wrote"]),
     "published": (
-        {"metrics/train/published.json": replaced('"accuracy": 0', '"accuracy": 1')},
-        ["metrics/train/published.json: is not what train wrote", "metrics/train/published.json: accuracy is 1"],
+        {"metrics/train.json": replaced('"accuracy": 0', '"accuracy": 1')},
+        ["metrics/train.json: is not what train wrote", "metrics/train.json: accuracy is 1"],
     ),
     "data card": ({"metrics/split/card.md": lambda text: text + b"more"}, ["metrics/split/card.md: is not what split wrote"]),
     "predictions": (
@@ -178,7 +178,7 @@ COMMITTED: dict[str, tuple[dict[str, Edit], list[str]]] = {
             f"{CARD}: is not what train wrote",
             f"{CARD}: is not what evaluate ran with",
             f"{CARD}: is not what predict ran with",
-            "metrics/train/published.json: accuracy is 0.",
+            "metrics/train.json: accuracy is 0.",
         ],
     ),
     "run.json of another training": (

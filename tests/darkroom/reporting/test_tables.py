@@ -25,8 +25,8 @@ def predictions() -> tables.LabelledPredictions:
 def test_all_files_are_written_and_are_the_same_bytes_again(tmp_path: Path, predictions: tables.LabelledPredictions) -> None:
     metrics = {name: scores.score(*predictions, bins=10) | {"kappa": 0.25} for name in ("val", "test")}
     for directory in (tmp_path / "a", tmp_path / "b"):
-        tables.write_tables(directory, {"val": predictions, "test": predictions}, ["c", "b", "a"], metrics, bins=10)
-    names = ["confusion.csv", "metrics.json", "per_class.csv", "reliability_test.csv", "reliability_val.csv"]
+        tables.write_tables(directory, {"val": predictions, "test": predictions}, ["c", "b", "a"], bins=10)
+    names = ["confusion.csv", "per_class.csv", "reliability_test.csv", "reliability_val.csv"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == names
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -82,5 +82,5 @@ def test_control_characters_are_escaped(tmp_path: Path, name: str) -> None:
 
 def test_a_name_cannot_end_the_script_that_dvc_writes_it_into(tmp_path: Path, predictions: tables.LabelledPredictions) -> None:
     names = ["</script><img src=x onerror=alert(1)>", "<!--", "b"]
-    tables.write_tables(tmp_path, {"val": predictions, "test": predictions}, names, {}, bins=10)
+    tables.write_tables(tmp_path, {"val": predictions, "test": predictions}, names, bins=10)
     assert not any("<" in path.read_text(encoding="utf-8") for path in tmp_path.iterdir())

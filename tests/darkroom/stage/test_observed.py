@@ -24,7 +24,7 @@ from darkroom.stage.runner import running
 
 
 def main():
-    with running("split") as stage, stage.replaced_dir(paths.SPLIT) as directory:
+    with running("split") as stage, stage.replaced(paths.SPLIT) as (directory,):
         from plugins import mine
 
         mine.run()

@@ -24,7 +24,7 @@ def test_a_change_under_a_stage_is_found_and_nothing_is_written(root: Path, file
     (out / "before").write_text("before")
 
     def split() -> None:
-        with running("split") as stage, stage.replaced_dir(out) as directory:
+        with running("split") as stage, stage.replaced(out) as (directory,):
             (directory / "after").write_text("after")
             (root / file).write_text(text)
 
@@ -34,7 +34,7 @@ def test_a_change_under_a_stage_is_found_and_nothing_is_written(root: Path, file
 
 
 def test_what_the_stage_does_not_read_may_change(root: Path) -> None:
-    with running("split") as stage, stage.replaced_dir(root / "data" / "split") as directory:
+    with running("split") as stage, stage.replaced(root / "data" / "split") as (directory,):
         (directory / "after").write_text("after")
         text = (root / "params.yaml").read_text()
         (root / "params.yaml").write_text(text.replace("other: 1", "other: 2") + "# a remark\n")
@@ -45,7 +45,7 @@ def test_of_two_folders_neither_is_written_when_something_changed(root: Path) ->
     folders = [root / "data" / "split", root / "metrics" / "split"]
 
     def split(change: str) -> None:
-        with running("split") as stage, stage.replaced_dirs(*folders) as directories:
+        with running("split") as stage, stage.replaced(*folders) as directories:
             for directory in directories:
                 (directory / "after").write_text("after")
             (root / "src/split.py").write_text(change)

@@ -51,6 +51,6 @@ def test_two_processes_train_the_same(clone: Clone, changes: dict[str, str]) -> 
 def trained(clone: Clone) -> tuple[dict[str, torch.Tensor], float]:
     """Return the weights, and the metric of the published epoch, which is an accuracy by another name."""
     clone.run("rm -rf .resume && python src/train.py")
-    published = json.loads((clone.path / "metrics/train/published.json").read_text())["published"]
+    published = json.loads((clone.path / "metrics/train.json").read_text())["published"]
     assert published["f1_micro"] == pytest.approx(published["accuracy"], abs=1e-6)
     return load_file(Path(clone.path, "models", "model.safetensors")), published["f1_micro"]

@@ -59,7 +59,15 @@ def train(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> Ca
         store = StateStore(tmp_path / ".resume", depends_on({}, params, data, *about))
         with store.held():
             best = fit(plan, few, store)
-            publish(plan, best, few, data, store, (folder, folder / "checkpoints", tmp_path / name / "metrics"))
+            publish(
+                plan,
+                best,
+                few,
+                data,
+                store,
+                (folder, folder / "checkpoints", tmp_path / name / "metrics"),
+                tmp_path / name / "train.json",
+            )
         return Trained(folder, result(best, store.log_dir), earlier)
 
     return run

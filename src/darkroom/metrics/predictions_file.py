@@ -1,0 +1,284 @@
+"""metrics/predictions.parquet: what evaluate predicted for every image of `val` and `test`. No torch. N images, K classes.
+
+Comparisons, reports and tables are drawn from it, so that they need neither the model nor the images.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from darkroom.metrics.decision import Decision, Labels, Probabilities
+from darkroom.metrics.scores import losses
+
+FORMAT = 1
+# All probabilities of so many classes; of more, the most probable ones and that of the label.
+MAX_CLASSES, KEPT = 1000, 20
+GIVEN = "given_"
+METADATA = b"darkroom"
+
+
+class About(NamedTuple):
+    """What the predictions are of.
+
+    Attributes
+    ----------
+    classes : list of K str
+    task
+        `multiclass`, `binary` or `multilabel`.
+    decision
+        Which classes are predicted.
+    columns
+        Names of the columns beside: `group`, and those of the source with `given_` before their names.
+    """
+
+    classes: list[str]
+    task: str
+    decision: Decision
+    columns: tuple[str, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the file has the probabilities of all classes."""
+        return len(self.classes) <= MAX_CLASSES
+
+
+class ImagesOf(NamedTuple):
+    """Images that were predicted, N of them: their ids, pixel hashes, labels as in `LabelledPredictions`, and columns beside."""
+
+    ids: Sequence[str]
+    pixel_hashes: Sequence[bytes]
+    labels: Labels
+    columns: Mapping[str, Sequence[str | None]]
+
+
+class PredictionsWriter:
+    """Writes the file batch by batch; use it in a `with` statement."""
+
+    def __init__(self, path: Path, about: About):
+        self.about = about
+        label = pa.list_(pa.int32()) if about.task == "multilabel" else pa.int32()
+        self._schema = pa.schema(
+            {
+                "split": pa.string(),
+                "id": pa.string(),
+                "pixel_hash": pa.binary(),
+                "label": label,
+                "predicted": label,
+                "confidence": pa.float64(),
+                "loss": pa.float64(),
+                "probabilities": pa.list_(pa.float32(), len(about.classes)) if about.is_complete else pa.list_(pa.float32()),
+                **({} if about.is_complete else {"kept": pa.list_(pa.int32())}),
+                **dict.fromkeys(about.columns, pa.string()),
+            },
+            metadata={METADATA: _metadata(about)},
+        )
+        self._file = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=["split", *about.columns])
+
+    def __enter__(self) -> "PredictionsWriter":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Finish the file."""
+        self._file.close()
+
+    def add(self, split: str, images: ImagesOf, probabilities: Probabilities) -> None:
+        """Write a row for each of N images of a split, with probabilities (N, K)."""
+        decision, labels = self.about.decision, images.labels
+        if self.about.task == "multilabel":
+            chosen = decision.chosen(probabilities)
+            confidence = np.where(chosen, probabilities, 1 - probabilities).min(axis=1)
+            named, predicted = _listed(labels), _listed(chosen)
+        else:
+            confidence = decision.confidence(probabilities)
+            named, predicted = labels.astype(np.int32), decision.label(probabilities).astype(np.int32)
+        columns: dict[str, Any] = {
+            "split": [split] * len(images.ids),
+            "id": images.ids,
+            "pixel_hash": images.pixel_hashes,
+            "label": named,
+            "predicted": predicted,
+            "confidence": confidence,
+            "loss": losses(probabilities, labels),
+            **self._kept(probabilities, labels),
+            **{name: images.columns.get(name) or [None] * len(images.ids) for name in self.about.columns},
+        }
+        arrays = [
+            each if isinstance(each, pa.Array) else pa.array(each, self._schema.field(name).type)
+            for name, each in columns.items()
+        ]
+        self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+
+    def _kept(self, probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
+        """Return the column of probabilities, and if they are not complete that of the classes which they belong to."""
+        values = probabilities.astype(np.float32)
+        if self.about.is_complete:
+            return {"probabilities": pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])}
+        kept = np.zeros(probabilities.shape, np.bool_)
+        top = np.argpartition(-probabilities, KEPT - 1, axis=1)[:, :KEPT]
+        np.put_along_axis(kept, top, values=True, axis=1)
+        if labels.ndim == 2:
+            kept |= labels > 0
+        else:
+            np.put_along_axis(kept, labels[:, None], values=True, axis=1)
+        ends = pa.array(np.concatenate([[0], np.cumsum(kept.sum(axis=1))]), pa.int32())
+        return {
+            "probabilities": pa.ListArray.from_arrays(ends, pa.array(values[kept])),
+            "kept": pa.ListArray.from_arrays(ends, pa.array(np.nonzero(kept)[1].astype(np.int32))),
+        }
+
+
+@dataclass(frozen=True)
+class EvaluatedSplit:
+    """The predictions for the N images of one split.
+
+    Attributes
+    ----------
+    about : About
+    table : table of N rows
+        As `PredictionsWriter` wrote them.
+    """
+
+    about: About
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def classes(self) -> list[str]:
+        """The K class names."""
+        return self.about.classes
+
+    @property
+    def task(self) -> str:
+        """The task: `multiclass`, `binary` or `multilabel`."""
+        return self.about.task
+
+    @property
+    def decision(self) -> Decision:
+        """Which classes are predicted."""
+        return self.about.decision
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The ids of the images."""
+        return self._list("id")
+
+    @cached_property
+    def pixel_hashes(self) -> list[bytes]:
+        """Hashes, equal for equal pixels."""
+        return self._list("pixel_hash")
+
+    @cached_property
+    def labels(self) -> Labels:
+        """The labels, (N,) int64; of a multilabel task (N, K) uint8."""
+        return self._labels("label")
+
+    @cached_property
+    def predicted(self) -> Labels:
+        """The predicted labels, of the same shape."""
+        return self._labels("predicted")
+
+    @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each prediction is correct, (N,); of a multilabel task whether all its classes are."""
+        equal: NDArray[np.bool_] = self.labels == self.predicted
+        return equal.all(axis=1) if equal.ndim == 2 else equal
+
+    @cached_property
+    def confidence(self) -> NDArray[np.float64]:
+        """The probability of the predicted class, (N,); of a multilabel task that of the least certain decision on a class."""
+        return self._numbers("confidence")
+
+    @cached_property
+    def losses(self) -> NDArray[np.float64]:
+        """The cross entropy of each image in nats, (N,); of a multilabel task its mean over the classes."""
+        return self._numbers("loss")
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Probabilities (N, K); 0 where the file has none, see `About.is_complete`."""
+        column, shape = self.table["probabilities"].combine_chunks(), (len(self), len(self.classes))
+        values = column.flatten().to_numpy(zero_copy_only=False)
+        if self.about.is_complete:
+            complete: NDArray[np.float32] = values.reshape(shape)
+            return complete
+        dense = np.zeros(shape, np.float32)
+        lengths = np.diff(column.offsets.to_numpy())
+        dense[np.repeat(np.arange(len(self)), lengths), self.table["kept"].combine_chunks().flatten().to_numpy()] = values
+        return dense
+
+    @property
+    def columns(self) -> dict[str, list[str | None]]:
+        """The columns beside, by name: `group`, and those of the source with `given_` before their names."""
+        return {name: self._list(name) for name in self.about.columns}
+
+    def _list(self, name: str) -> list[Any]:
+        values: list[Any] = self.table[name].to_pylist()
+        return values
+
+    def _numbers(self, name: str) -> NDArray[np.float64]:
+        values: NDArray[np.float64] = self.table[name].to_numpy()
+        return values
+
+    def _labels(self, name: str) -> Labels:
+        column = self.table[name].combine_chunks()
+        if self.task != "multilabel":
+            return column.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+        hot = np.zeros((len(self), len(self.classes)), np.uint8)
+        hot[np.repeat(np.arange(len(self)), np.diff(column.offsets.to_numpy())), column.flatten().to_numpy()] = 1
+        return hot
+
+
+def read_predictions(source: Path | bytes) -> dict[str, EvaluatedSplit]:
+    """Read the file, or its content: the predictions of each split, `val` and `test`, by name.
+
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is damaged, or was not written by evaluate.
+    """
+    try:
+        with pq.ParquetFile(pa.BufferReader(source) if isinstance(source, bytes) else source) as file:
+            table = file.read()
+        described = json.loads(table.schema.metadata[METADATA])
+        if described.pop("format") != FORMAT:
+            raise ValueError("it has a format that this version does not know")
+        decision = Decision(described.pop("threshold"), described.pop("positive"))
+        about = About(decision=decision, columns=tuple(described.pop("columns")), **described)
+        splits = table["split"].to_numpy()
+        return {name: EvaluatedSplit(about, table.filter(pa.array(splits == name))) for name in dict.fromkeys(splits.tolist())}
+    except (KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _metadata(about: About) -> bytes:
+    described = {
+        "format": FORMAT,
+        "classes": about.classes,
+        "task": about.task,
+        "threshold": about.decision.threshold,
+        "positive": about.decision.positive,
+        "columns": about.columns,
+    }
+    return json.dumps(described, ensure_ascii=False).encode()
+
+
+def _listed(chosen: NDArray[Any]) -> pa.ListArray:
+    """Return the labels that are 1 in each row of (N, K)."""
+    rows, labels = np.nonzero(chosen)
+    ends = np.searchsorted(rows, np.arange(len(chosen) + 1))
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(labels.astype(np.int32)))
