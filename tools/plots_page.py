@@ -24,14 +24,18 @@ LIBRARIES = {
 
 # DVC fills in {refresh_tag} and {plot_divs}. It offers its CDN scripts for a third placeholder, which is not here.
 # Nothing is loaded but the images beside the page. Vega makes functions of the expressions in a chart: hence unsafe-eval.
-HEAD = """<!DOCTYPE html>
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; img-src data: file: 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
+HEAD = f"""<!DOCTYPE html>
 <!-- Made by tools/plots_page.py; do not edit. -->
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; img-src data: file: 'self'; base-uri 'none'; form-action 'none'">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-{refresh_tag}
+{{refresh_tag}}
 <link rel="icon" href="data:,">
 <title>Darkroom plots</title>
 """

@@ -43,7 +43,7 @@ def contact_sheet(
         C is 1 (grey) or 3 (red, green, blue); sizes may differ. None leaves its cell empty.
     captions
         Lines of text for every image, the same number for each. A long line is cut in its middle; a letter that the font lacks is
-        written as its number, such as \\u732b.
+        written as its number in Unicode.
     wrong
         Whether something is wrong with each image, such as its prediction or label.
     title
@@ -164,9 +164,9 @@ def _fitted(image: NDArray[np.uint8]) -> Image.Image:
 
 @cache
 def _font(size: int = FONT_SIZE, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic, Arabic and Hebrew letters, the same on every machine.
+    """Return DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic, Arabic and Hebrew letters.
 
-    The font inside Pillow has ASCII only. matplotlib itself is not imported.
+    It is the same on every machine. The font inside Pillow has ASCII only. matplotlib itself is not imported.
     """
     found = importlib.util.find_spec("matplotlib")
     assert found is not None, "matplotlib is not installed"
