@@ -34,7 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
     "health": {"precheck", "repository", "stage", "training", "versions"},
     "experiments": {"stage", "repository", "health"},
-    "search": {"stage", "repository", "health", "experiments"},
+    "search": {"stage", "repository", "health", "experiments", "pages"},
 }
 MAY_IMPORT = {
     "base": {"base"},

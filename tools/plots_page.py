@@ -1,6 +1,7 @@
-"""Make .dvc/plots_page.html, the page of `dvc plots` that needs no network: `python tools/plots_page.py`. Needs npm.
+"""Make .dvc/plots_page.html, the page of `dvc plots` that needs no network: `python tools/plots_page.py`.
 
-DVC's own page loads these three libraries from a CDN (dvc_render/vega.py names the versions) and is blank offline.
+DVC's own page loads these three libraries from a CDN (dvc_render/vega.py names the versions) and is blank offline. They are
+fetched with npm if the page does not have them yet.
 """
 
 import base64
@@ -12,8 +13,9 @@ import tempfile
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / ".dvc" / "plots_page.html"
-# What the page looks like, and what arranges it.
+# What the page looks like, and what arranges it; the colours are those of the pages that commands write.
 STYLE, ARRANGEMENT = (Path(__file__).with_suffix(suffix) for suffix in (".css", ".js"))
+COLOURS = PAGE.parents[1] / "src" / "darkroom" / "pages" / "page.css"
 
 # Integrity as the npm registry gives it: `npm view vega@5.20.2 dist.integrity`.
 LIBRARIES = {
@@ -51,15 +53,38 @@ BODY = """</head>
 
 def main() -> None:
     """Fetch the libraries, check them and write the page."""
-    with tempfile.TemporaryDirectory() as folder:
-        scripts = "".join(script(fetch(package, integrity, Path(folder))) for package, integrity in LIBRARIES.items())
-    style, arrangement = (path.read_text(encoding="utf-8") for path in (STYLE, ARRANGEMENT))
+    scripts = kept() or fetched()
+    arrangement = ARRANGEMENT.read_text(encoding="utf-8")
     assert not ends_script(arrangement)
+    style = palette() + STYLE.read_text(encoding="utf-8")
     page = HEAD + f"<style>\n{style}</style>\n" + scripts + f"<script>\n{arrangement}</script>\n" + BODY
     assert page.count("{plot_divs}") == page.count("{refresh_tag}") == 1
     assert "{scripts}" not in page
     PAGE.write_text(page, encoding="utf-8", newline="\n")
     print(f"{PAGE.name}: {len(page) / 1e6:.2f} MB with {', '.join(LIBRARIES)}")
+
+
+def palette() -> str:
+    """Return the colours of the pages, light and dark."""
+    found = re.findall(
+        r"^(?:@media \(prefers-color-scheme: dark\) \{\n  )?:root \{.*?^\}\n", COLOURS.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert len(found) == 2, f"{COLOURS} has {len(found)} palettes"
+    return "".join(found)
+
+
+def kept() -> str:
+    """Return the scripts of the libraries in the page that is there; nothing if it has others."""
+    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    found = re.findall(r"<script>\n/\*! (\S+)\n.*?</script>\n", text, re.DOTALL)
+    scripts = re.findall(r"<script>\n/\*! \S+\n.*?</script>\n", text, re.DOTALL)
+    return "".join(scripts) if found == [name.replace("@", "-") for name in LIBRARIES] else ""
+
+
+def fetched() -> str:
+    """Return the scripts of the libraries from npm."""
+    with tempfile.TemporaryDirectory() as folder:
+        return "".join(script(fetch(package, integrity, Path(folder))) for package, integrity in LIBRARIES.items())
 
 
 def fetch(package: str, integrity: str, folder: Path) -> Path:
