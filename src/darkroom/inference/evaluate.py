@@ -13,7 +13,8 @@ from darkroom.data.split_file import Split
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import OpenModel, Predictor
 from darkroom.metrics.extra import build_metrics, measure_extra
-from darkroom.metrics.predictions_file import GIVEN, About, ImagesOf, PredictionsWriter
+from darkroom.metrics.predictions_file import GIVEN, About
+from darkroom.metrics.predictions_writer import ImagesOf, PredictionsWriter
 from darkroom.models.model_json import data_hashes
 from darkroom.reporting.evaluation import measure
 from darkroom.reporting.tables import LabelledPredictions

@@ -4,7 +4,6 @@ Comparisons, reports and tables are drawn from it, so that they need neither the
 """
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from darkroom.metrics.decision import Decision, Labels, Probabilities
-from darkroom.metrics.scores import losses
+from darkroom.metrics.decision import Decision, Labels
 
 FORMAT = 1
-# All probabilities of so many classes; of more, the most probable ones and that of the label.
-MAX_CLASSES, KEPT = 1000, 20
+# All probabilities of so many classes are kept.
+MAX_CLASSES = 1000
 GIVEN = "given_"
 METADATA = b"darkroom"
 
@@ -50,92 +48,6 @@ class About(NamedTuple):
         return len(self.classes) <= MAX_CLASSES
 
 
-class ImagesOf(NamedTuple):
-    """Images that were predicted, N of them: their ids, pixel hashes, labels as in `LabelledPredictions`, and columns beside."""
-
-    ids: Sequence[str]
-    pixel_hashes: Sequence[bytes]
-    labels: Labels
-    columns: Mapping[str, Sequence[str | None]]
-
-
-class PredictionsWriter:
-    """Writes the file batch by batch; use it in a `with` statement."""
-
-    def __init__(self, path: Path, about: About):
-        self.about = about
-        label = pa.list_(pa.int32()) if about.task == "multilabel" else pa.int32()
-        self._schema = pa.schema(
-            {
-                "split": pa.string(),
-                "id": pa.string(),
-                "pixel_hash": pa.binary(),
-                "label": label,
-                "predicted": label,
-                "confidence": pa.float64(),
-                "loss": pa.float64(),
-                "probabilities": pa.list_(pa.float32(), len(about.classes)) if about.is_complete else pa.list_(pa.float32()),
-                **({} if about.is_complete else {"kept": pa.list_(pa.int32())}),
-                **dict.fromkeys(about.columns, pa.string()),
-            },
-            metadata={METADATA: _metadata(about)},
-        )
-        self._file = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=["split", *about.columns])
-
-    def __enter__(self) -> "PredictionsWriter":
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Finish the file."""
-        self._file.close()
-
-    def add(self, split: str, images: ImagesOf, probabilities: Probabilities) -> None:
-        """Write a row for each of N images of a split, with probabilities (N, K)."""
-        decision, labels = self.about.decision, images.labels
-        if self.about.task == "multilabel":
-            chosen = decision.chosen(probabilities)
-            confidence = np.where(chosen, probabilities, 1 - probabilities).min(axis=1)
-            named, predicted = _listed(labels), _listed(chosen)
-        else:
-            confidence = decision.confidence(probabilities)
-            named, predicted = labels.astype(np.int32), decision.label(probabilities).astype(np.int32)
-        columns: dict[str, Any] = {
-            "split": [split] * len(images.ids),
-            "id": images.ids,
-            "pixel_hash": images.pixel_hashes,
-            "label": named,
-            "predicted": predicted,
-            "confidence": confidence,
-            "loss": losses(probabilities, labels),
-            **self._kept(probabilities, labels),
-            **{name: images.columns.get(name) or [None] * len(images.ids) for name in self.about.columns},
-        }
-        arrays = [
-            each if isinstance(each, pa.Array) else pa.array(each, self._schema.field(name).type)
-            for name, each in columns.items()
-        ]
-        self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
-
-    def _kept(self, probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
-        """Return the column of probabilities, and if they are not complete that of the classes which they belong to."""
-        values = probabilities.astype(np.float32)
-        if self.about.is_complete:
-            return {"probabilities": pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])}
-        kept = np.zeros(probabilities.shape, np.bool_)
-        top = np.argpartition(-probabilities, KEPT - 1, axis=1)[:, :KEPT]
-        np.put_along_axis(kept, top, values=True, axis=1)
-        if labels.ndim == 2:
-            kept |= labels > 0
-        else:
-            np.put_along_axis(kept, labels[:, None], values=True, axis=1)
-        ends = pa.array(np.concatenate([[0], np.cumsum(kept.sum(axis=1))]), pa.int32())
-        return {
-            "probabilities": pa.ListArray.from_arrays(ends, pa.array(values[kept])),
-            "kept": pa.ListArray.from_arrays(ends, pa.array(np.nonzero(kept)[1].astype(np.int32))),
-        }
-
-
 @dataclass(frozen=True)
 class EvaluatedSplit:
     """The predictions for the N images of one split.
@@ -144,7 +56,7 @@ class EvaluatedSplit:
     ----------
     about : About
     table : table of N rows
-        As `PredictionsWriter` wrote them.
+        As `PredictionsWriter` writes them.
     """
 
     about: About
@@ -263,22 +175,3 @@ def read_predictions(source: Path | bytes) -> dict[str, EvaluatedSplit]:
         if isinstance(error, OSError):
             raise
         raise ValueError(f"{type(error).__name__}: {error}") from error
-
-
-def _metadata(about: About) -> bytes:
-    described = {
-        "format": FORMAT,
-        "classes": about.classes,
-        "task": about.task,
-        "threshold": about.decision.threshold,
-        "positive": about.decision.positive,
-        "columns": about.columns,
-    }
-    return json.dumps(described, ensure_ascii=False).encode()
-
-
-def _listed(chosen: NDArray[Any]) -> pa.ListArray:
-    """Return the labels that are 1 in each row of (N, K)."""
-    rows, labels = np.nonzero(chosen)
-    ends = np.searchsorted(rows, np.arange(len(chosen) + 1))
-    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(labels.astype(np.int32)))
