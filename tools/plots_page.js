@@ -223,6 +223,9 @@
     } else if (meta.section && meta.section !== "confusion") {
       const shown = revisions.filter((rev) => rows.some((row) => row.rev === rev));
       if (revisions.length > 1) shown.forEach((rev) => box.append(entry("square", rev, revisionColour(revisions.indexOf(rev)))));
+      if (meta.section === "reliability" && rows.some((row) => row.calibration === "after")) {
+        box.append(entry("solid", "as predicted"), entry("dashed", "calibrated"));
+      }
       if (meta.section === "curves" && rows.some((row) => String(row.filename ?? "").startsWith("train"))) {
         box.append(entry("dashed", "training"), entry("solid", "validation"));
       }
