@@ -645,6 +645,8 @@ class EvaluateParams(Section):
     """Further metrics, as in `train.metrics`; written to metrics/evaluate.json."""
     num_images: SmallInt
     """Number of images on each sheet of sample images."""
+    abstain_precision: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Precision for which predict abstains, with `unknown`, where it is too uncertain, such as 0.99; null: it never does."""
 
 
 class PredictParams(Section):
@@ -660,8 +662,10 @@ class PredictParams(Section):
     """What runs the network, as `evaluate.backend`."""
     precision: InferencePrecision
     """Precision, as `evaluate.precision`."""
-    threshold: Threshold | None = None
-    """Probability above which a class is predicted, as `evaluate.threshold`."""
+    threshold: Threshold | Literal["fitted"] | None = None
+    """As `evaluate.threshold`, of calibrated probabilities; `fitted`: those of models/calibration.json, of each class its own."""
+    calibrated: bool = True
+    """Whether probabilities are calibrated by the temperature of models/calibration.json, which evaluate has fitted."""
     top_k: PositiveInt
     """Number of most probable classes to write to the CSV and JSON Lines files."""
     embeddings: bool = False

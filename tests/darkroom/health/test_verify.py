@@ -129,7 +129,7 @@ COMMITTED: dict[str, tuple[dict[str, Edit], list[str]]] = {
     ),
     "code": (
         {DECISION: replaced("THRESHOLD = 0.5", "THRESHOLD = 0.4")},
-        [f"{DECISION}: is not the code that {stage} ran with" for stage in ("split", "train", "evaluate")],
+        [f"{DECISION}: is not the code that {stage} ran with" for stage in ("train", "evaluate", "predict")],
     ),
     "code removed": (
         {"src/darkroom/data/decoding/tiff.py": lambda _: None},
