@@ -78,7 +78,7 @@ def _draw_samples(path: Path, contents: Contents) -> None:
     images = [contents.read_image(row) if row >= 0 else None for row in rows.ravel().tolist()]
     captions = [(class_names(contents, row), str(contents.splits[row])) for row in rows.ravel().tolist()]
     which = "every class" if len(rows) == len(contents.classes) else f"{len(rows)} of {len(contents.classes)} classes"
-    title = f"{np.count_nonzero(rows >= 0)} of {len(used)} images, of {which}"
+    title = f"{np.count_nonzero(rows >= 0)} of {len(used)} images, up to {rows.shape[1]} of {which}"
     contact_sheet(images, captions, [False] * len(images), title=title, group=rows.shape[1]).save(path)
 
 
