@@ -25,7 +25,7 @@
     "#ffffff": "--card", "#1b2330": "--ink", "#5b6675": "--soft", "#dfe3e9": "--rule", "#9aa3af": "--rest",
     "#0072b2": "--c0", "#c77700": "--c1", "#00805d": "--c2",
   };
-  const METRICS = { f1_macro: "macro F1", balanced_accuracy: "balanced accuracy", ece: "ECE" };
+  const METRICS = { f1_macro: "macro F1", balanced_accuracy: "balanced accuracy", ece: "ECE", top5_accuracy: "top-5 accuracy" };
   const MAX_CLASSES = 30, MAX_PAIRS = 20, WORST = 40, NARROW = 480, COLUMN = 420;
 
   const make = (name, text, className) => {
@@ -86,16 +86,23 @@
 
   const revisionColour = (place) => colour(`--c${place % 8}`);
 
-  // Of equal lines each stays visible: the first is the widest and lies below the others.
-  function widths(count) {
-    return Array.from({ length: count }, (_, place) => (count === 1 ? 2 : 4.5 - (3 * place) / (count - 1)));
+  // The revisions whose rows are the same, in groups.
+  function equalRevisions(rows) {
+    const groups = new Map();
+    for (const rev of unique(rows.map((row) => row.rev))) {
+      const text = rows.filter((row) => row.rev === rev).map(withoutRevision).join();
+      groups.set(text, [...(groups.get(text) ?? []), rev]);
+    }
+    return [...groups.values()];
   }
 
-  function setWidths(spec, revisions) {
-    for (const layer of [spec, ...(spec.layer ?? [])]) {
-      if (layer !== spec && layer.layer) setWidths(layer, revisions);
-      const stroke = layer.encoding?.strokeWidth;
-      if (stroke?.field === "rev") stroke.scale = { domain: revisions, range: widths(revisions.length) };
+  // Of equal lines each stays visible: the first is the widest and lies below the others.
+  function setWidths(spec, groups) {
+    const wide = groups.flatMap((group) => group.map((rev, place) => [rev, Math.min(2 + 4 * (group.length - 1 - place), 14)]));
+    const condition = wide.map(([rev, width]) => ({ test: `datum.rev === ${JSON.stringify(rev)}`, value: width }));
+    for (const layer of spec.layer ?? []) {
+      setWidths(layer, groups);
+      if (layer.encoding?.strokeWidth?.field === "rev") layer.encoding.strokeWidth = { condition, value: 2 };
     }
   }
 
@@ -124,7 +131,7 @@
     const result = themed({ ...outer, ...inner }, revisions);
     result.data = { name: "cells", values: rows };
     if (metaOf(spec).section) withoutLegends(result);
-    setWidths(result, revisions);
+    setWidths(result, equalRevisions(rows));
     if (typeof result.width === "number" || metaOf(spec).bins || facet) result.width = "container";
     if (metaOf(spec).section === "confusion") sizeCells(result, rows, width);
     if (metaOf(spec).section === "per_class") startAtUsefulValue(result, rows);
@@ -222,6 +229,7 @@
       used.forEach((split) => box.append(entry("square", split, colour(COLOURS[scale.range[scale.domain.indexOf(split)]]))));
     } else if (meta.section && meta.section !== "confusion") {
       const shown = revisions.filter((rev) => rows.some((row) => row.rev === rev));
+      const equal = equalRevisions(rows).filter((group) => group.length > 1).map((group) => `${group.join(", ")}: equal`);
       if (revisions.length > 1) shown.forEach((rev) => box.append(entry("square", rev, revisionColour(revisions.indexOf(rev)))));
       if (meta.section === "reliability" && rows.some((row) => row.calibration === "after")) {
         box.append(entry("solid", "as predicted"), entry("dashed", "calibrated"));
@@ -229,6 +237,7 @@
       if (meta.section === "curves" && rows.some((row) => String(row.filename ?? "").startsWith("train"))) {
         box.append(entry("dashed", "training"), entry("solid", "validation"));
       }
+      equal.forEach((text) => box.append(make("bdi", text, "soft")));
     }
     return box;
   }
@@ -258,17 +267,19 @@
     });
   }
 
-  // Rows of each revision; if all are the same, once.
+  // Rows of each revision, once for those that are equal, with their names; without a name if there is one revision.
   function byRevision(rows) {
-    const groups = unique(rows.map((row) => row.rev)).map((rev) => [rev, rows.filter((row) => row.rev === rev)]);
-    const texts = groups.map(([, each]) => each.map(withoutRevision).join());
-    if (groups.length === 1) return [[null, rows]];
-    return texts.every((text) => text === texts[0]) ? [[`the same in ${groups.map(([rev]) => rev).join(", ")}`, groups[0][1]]] : groups;
+    const groups = equalRevisions(rows);
+    return groups.map((group) => [
+      groups.length > 1 || group.length > 1 ? `${group.join(", ")}${group.length > 1 ? " (equal)" : ""}` : null,
+      rows.filter((row) => row.rev === group[0]),
+    ]);
   }
 
-  const heading = (column) => column.split(" ").map((word) => (word === "val" ? "validation" : METRICS[word] ?? word)).join(" ").replaceAll("_", " ");
+  const called = (metric) => METRICS[metric] ?? metric.replaceAll("_", " ");
+  const isError = (metric) => /loss|ece|brier/.test(metric);
   const percent = (value) => `${(100 * value).toFixed(1)} %`;
-  const shown = (metric, value) => (/loss|ece|brier/.test(metric) ? Number(value).toFixed(4) : percent(value));
+  const shown = (metric, value) => (isError(metric) ? Number(value).toFixed(4) : percent(value));
 
   function headline(card, revisions) {
     const rows = rowsOf(card.spec), box = make("div");
@@ -287,24 +298,26 @@
   }
 
   function what(row) {
-    const lines = [`test ${METRICS[row.metric] ?? row.metric}${row.images ? `, ${row.images} images` : ""}`];
+    const lines = [`test ${called(row.metric)}${row.images ? `, ${row.images} images` : ""}`];
     return row.low ? [...lines, `95 % interval ${shown(row.metric, row.low)} to ${shown(row.metric, row.high)}`] : lines;
   }
 
   function tableOf(rows, revisions) {
-    const box = make("div", undefined, "scroll"), table = make("table");
-    const columns = unique(rows.map((row) => `${row.split} ${row.metric}`));
-    const head = make("tr");
-    head.append(make("th", "revision"), ...columns.map((column) => make("th", heading(column), "number")));
+    const box = make("div", undefined, "scroll"), table = make("table"), head = make("tr");
+    const metrics = unique(rows.map((row) => row.metric));
+    metrics.sort((a, b) => isError(a) - isError(b));
+    head.append(make("th", "revision"), make("th", "split"), ...metrics.map((metric) => make("th", called(metric), "number")));
     table.append(head);
     for (const rev of revisions) {
-      const line = make("tr");
-      line.append(make("th", rev));
-      for (const column of columns) {
-        const row = rows.find((each) => each.rev === rev && `${each.split} ${each.metric}` === column);
-        line.append(make("td", row ? shown(row.metric, row.value) : "–", "number"));
+      for (const split of unique(rows.filter((row) => row.rev === rev).map((row) => row.split))) {
+        const line = make("tr");
+        line.append(make("th", rev), make("td", split === "val" ? "validation" : split));
+        for (const metric of metrics) {
+          const row = rows.find((each) => each.rev === rev && each.split === split && each.metric === metric);
+          line.append(make("td", row ? shown(metric, row.value) : "–", "number"));
+        }
+        table.append(line);
       }
-      table.append(line);
     }
     box.tabIndex = 0;
     box.append(table);

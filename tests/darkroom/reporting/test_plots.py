@@ -192,7 +192,7 @@ def test_all_is_drawn_without_an_error_or_a_request(draw: Callable[..., Path], t
     assert lines[0] == "Plots of main, lr=0.1"
     assert "87.5 %" in lines[: places[1]]
     assert "95 % interval 80.0 % to 95.0 %" in seen.text
-    assert "the same in main, lr=0.1" in lines
+    assert "main, lr=0.1 (equal)" in lines
     assert len(seen.value) == 8  # one for equal revisions; the headline is a table
     assert all(drawn <= host for host, drawn in seen.value)
     assert sum(drawn > 0.8 * host for host, drawn in seen.value) >= 7  # but for matrices, whose cells have a largest size
@@ -237,5 +237,7 @@ def test_plots_of_older_commits_and_of_users_are_drawn_as_well(draw: Callable[..
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
 def test_equal_experiments_are_both_visible(draw: Callable[..., Path]) -> None:
     lines = "[...document.querySelectorAll('.mark-line path')].map((line) => line.getAttribute('stroke-width'))"
-    seen = look(draw(renderer("curves")), expression=lines)
-    assert seen.value == ["4.5", "1.5"]
+    for revisions, widths in ((["main"], ["2"]), (["main", "b", "c"], ["10", "6", "2"])):
+        seen = look(draw(renderer("curves", revisions=revisions)), expression=lines)
+        assert (seen.errors, seen.value) == ([], widths)
+    assert "main, b, c: equal" in seen.text
