@@ -90,9 +90,20 @@ DOTTED = r"^[A-Za-z_]\w*(\.[^.\s]+)+$"
 # Validation metrics that every training logs, those that it logs of its own batches, and those that evaluate adds.
 MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
 MEASURED_IN_TRAINING = ("loss", "accuracy")
+# What metrics/train.json calls the validation loss: the value of `train.loss`, with label smoothing and class weights. It is not
+# the cross entropy that evaluate calls loss.
+CRITERION = "criterion"
 EVALUATED = (*MEASURED, "ece", "mean_average_precision", "top5_accuracy")
 # Of the positive class of a binary task; training logs the first of them.
 BINARY = ("f1", "precision", "recall", "auroc", "average_precision")
+
+
+def published_name(metric: str) -> str:
+    """Return the name in metrics/train.json of a validation metric, `val/loss` or `loss`."""
+    name = metric.removeprefix("val/")
+    return CRITERION if name == "loss" else name
+
+
 PATTERNS = {
     IMPORT_PATH: "an import path such as torch.optim.SGD",
     PACKAGE: "the name of a package or module",

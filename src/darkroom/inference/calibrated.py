@@ -94,7 +94,8 @@ def _calibration(content: bytes | None, name: str, weights_sha256: str, *, wante
         return None
     found = Calibration.parsed(content, f"{name}/{FILE}")
     if found.weights_sha256 != weights_sha256:
-        warn(f"{name}/{FILE}: belongs to another model, so probabilities are not calibrated; run 'dvc repro evaluate'")
+        if wanted:
+            warn(f"{name}/{FILE}: belongs to another model, so probabilities are not calibrated; run 'dvc repro evaluate'")
         return None
     return found
 

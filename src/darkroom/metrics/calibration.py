@@ -33,8 +33,7 @@ class Calibration:
     temperature : float
         The logits are divided by it; above 1 the model was too confident.
     thresholds : (K,) or (1,), or None
-        Of calibrated probabilities: of each of several labels, or of the positive class; those with the greatest F1 on
-        validation. None: the most probable class is predicted.
+        Of calibrated probabilities of several labels, or of the positive class: those with the greatest F1 on validation.
     abstain : float or None
         The model abstains where the calibrated probability of the predicted class is below this; None: never.
     """
@@ -53,18 +52,13 @@ class Calibration:
     def decision(self, positive: int | None, *, raw: bool = False) -> Decision:
         """Return the decision by the fitted thresholds.
 
-        Parameters
-        ----------
-        positive
-            Label of the positive class of a binary task.
-        raw
-            Whether it is of probabilities that are not calibrated.
+        `positive` is the label of the positive class of a binary task; `raw`: of probabilities that are not calibrated.
         """
         assert self.thresholds is not None
         thresholds = self.thresholds
         if raw:
             logits = _logits(np.array(thresholds)) * self.temperature
-            thresholds = tuple((1 / (1 + np.exp(-logits))).tolist())
+            thresholds = tuple(_sigmoid(logits).tolist())
         return Decision(thresholds[0] if positive is not None else thresholds, positive)
 
     @classmethod
@@ -97,10 +91,15 @@ def at_temperature(probabilities: Probabilities, temperature: float, *, multilab
     """Return the probabilities (N, K) of logits divided by a temperature."""
     if multilabel:
         logits = _logits(probabilities)
-        return 1 / (1 + np.exp(-logits / temperature))
+        return _sigmoid(logits / temperature)
     powers = np.log(probabilities.clip(SMALLEST)) / temperature
     powers = np.exp(powers - powers.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _sigmoid(logits: Floats) -> Floats:
+    each: Floats = np.exp(-np.logaddexp(0, -logits))
+    return each
 
 
 def _logits(probabilities: Probabilities) -> Floats:
@@ -160,7 +159,7 @@ def _moments_of_one(logits: Floats, inverse: float) -> tuple[float, float]:
 
 
 def _moments_of_several(logits: Floats, inverse: float) -> tuple[float, float]:
-    chance = 1 / (1 + np.exp(-inverse * logits))
+    chance = _sigmoid(inverse * logits)
     return float((chance * logits).mean()), float((chance * (1 - chance) * logits**2).mean())
 
 

@@ -58,7 +58,7 @@ def by_column(
             each = intervals_of(part, of_part, only=OF_PARTS)
             found[name][value] = {"images": len(rows), **{key: one.as_json() for key, one in each.overall.items()}}
         if others:
-            left_out[name] = f"{others} values with fewer than {FEWEST_IMAGES} images, or beyond the first {MOST_VALUES}"
+            left_out[name] = f"{others} value(s) with fewer than {FEWEST_IMAGES} images, or beyond the first {MOST_VALUES}"
     return found, left_out
 
 

@@ -341,7 +341,7 @@ def test_evaluate_measures_them_beside_its_own(make_params: Callable[..., Params
     for name, given in predictions.items():
         kappa = cohen_kappa_score(given.labels, given.probabilities.argmax(1))
         assert measured[name] == score_of(given) | {"kappa": pytest.approx(kappa, abs=1e-6)}
-    undefined = measure(predictions, dict.fromkeys(predictions, {"kappa": float("nan")}), params)
+    undefined = measure(predictions, {name: {"kappa": float("nan")} for name in predictions}, params)
     assert "kappa" not in undefined["test"]
     assert "warning: params.yaml: evaluate.metrics.kappa: is nan on test; it is left out there" in capsys.readouterr().err
 

@@ -84,8 +84,8 @@ def test_every_mistake_is_listed_the_most_confident_first(tmp_path: Path) -> Non
     tables.write_mistakes(tmp_path / "m.csv", Outcomes.of(probabilities, np.array([1, 1, 0])), ["=a", "<b>"], ids)
     assert read(tmp_path / "m.csv") == [
         ["id", "true", "predicted", "confidence", "loss"],
-        ["'=1+1.png", "‹b›", "'=a", "0.9000", "2.3026"],
-        ["‹img src=x onerror=alert(1)›", "'=a", "‹b›", "0.7000", "1.2040"],
+        ["'=1+1.png", "\u2039b\u203a", "'=a", "0.9000", "2.3026"],
+        ["\u2039img src=x onerror=alert(1)\u203a", "'=a", "\u2039b\u203a", "0.7000", "1.2040"],
     ]
     several = Outcomes.of(np.array([[0.9, 0.8, 0.1]]), np.array([[1, 0, 1]], np.uint8))
     tables.write_mistakes(tmp_path / "m.csv", several, ["a", "b", "c"], ["x"])
