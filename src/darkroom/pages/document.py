@@ -24,6 +24,8 @@ ELEMENTS = VOID | frozenset(
         *("span", "b", "em", "small", "code", "bdi", "svg", "g", "path", "line", "rect", "circle", "text"),
     ]
 )
+# Characters of a name that needs no width of its own in a table.
+SHORT = 8
 # First bytes of the kinds of images that a page may hold.
 IMAGES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp"}
 
@@ -85,7 +87,7 @@ def _attribute(key: str, value: Value) -> str:
 
 def name_of(text: str) -> Html:
     """Return a name that comes from the data: of a class, a file, a revision. Its direction changes nothing beside it."""
-    return element("bdi", text, class_="name")
+    return element("bdi", text, class_="name long" if len(text) > SHORT else "name")
 
 
 def command(line: str) -> Html:

@@ -3,9 +3,13 @@
 from typing import NamedTuple
 
 from darkroom.base.errors import InputError
-from darkroom.pages.results import Results, params_in, stages_in
+from darkroom.pages.lock import params_in, stages_in
+from darkroom.pages.results import Results
 from darkroom.repository.git import commit_of, experiments, git, text_in
 from darkroom.versions.revisions import LOCK
+
+# Message of an experiment, which says no more.
+OF_DVC = "dvc: commit experiment"
 
 
 class Lineage(NamedTuple):
@@ -28,6 +32,7 @@ def lineage(results: Results) -> Lineage:
     about, baseline = "", head
     if commit is not None:
         about = git(root, "show", "-s", "--format=%cs %s", commit).stdout.strip()
+        about = about.partition(f" {OF_DVC}")[0]
         started = [experiment.baseline for experiment in experiments(root) if experiment.commit == commit]
         baseline = started[0] if started else commit_of(root, f"{commit}~1")
     params = _params_of(results, baseline)

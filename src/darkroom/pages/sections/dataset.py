@@ -1,16 +1,19 @@
 """The section on the data: images of every class and split, sizes, samples."""
 
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
 
 from darkroom.base.errors import InputError
 from darkroom.pages.charts import bar, colour
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, name_of, paragraph, table
 from darkroom.pages.results import SPLIT, Results, Row
 from darkroom.pages.sections.words import SPLITS, each
 from darkroom.pages.thumbnails import sheet
 
+FILE = f"{SPLIT}/classes.csv"
 MAX_CLASSES, SHOWN_ENDS = 30, 10
 LONG = 12  # rows of a table after which the rest is folded
 
@@ -24,7 +27,7 @@ def dataset(found: Sequence[Results]) -> Html:
         first, second = found[0].name, found[1].name
         note = paragraph(
             "They differ in images or split; what differs is listed by ",
-            element("code", f"./darkroom compare data {first} {second}"),
+            element("code", f"./darkroom compare data {shlex.join((first, second))}"),
         )
     return join(note, *each(found, _one))
 
@@ -40,13 +43,16 @@ def _version(results: Results) -> object:
 
 
 def _one(results: Results) -> Html:
-    rows = results.rows_of(f"{SPLIT}/classes.csv")
-    splits = [split for split in SPLITS if any(int(row.get(split) or 0) for row in rows)]
-    names = _names(results, rows)
-    counts = np.array([[int(row[split]) for split in splits] for row in rows])
+    rows = results.rows_of(FILE)
+    with reading(FILE, results.revision):
+        splits = [split for split in SPLITS if split == "train" or any(int(row[split]) for row in rows)]
+        counts = np.array([[int(row[split]) for split in splits] for row in rows])
+        if not len(counts):
+            raise ValueError("it has no classes")
+        names = _names(results, rows)
     total = paragraph(
         ", ".join(f"{count} {SPLITS[split]}" for split, count in zip(splits, counts.sum(axis=0).tolist(), strict=True)),
-        f"; {len(rows)} classes; the largest has {_ratio(counts[:, 0])} times as many training images as the smallest.",
+        f"; {len(names)} classes; the largest has {_ratio(counts[:, 0])} times as many training images as the smallest.",
     )
     return join(total, _classes(names, counts, splits), _sizes(results), _samples(results))
 
@@ -95,7 +101,7 @@ def _sizes(results: Results) -> Content:
     if len(filled) == 1:
         return paragraph(f"The shorter side of all images is {names[filled[0]]} pixels.")
     places = range(filled[0], filled[-1] + 1)
-    body = [[f"{names[place]} px", counts[place], bar([counts[place]], max(counts))] for place in places]
+    body: list[list[Content]] = [[f"{names[place]} px", counts[place], bar([counts[place]], max(counts))] for place in places]
     shown = table(["shorter side", "images", ""], body, texts=(0, 2))
     return join(element("h3", "Sizes"), shown) if len(body) <= LONG else folded("Sizes", shown)
 

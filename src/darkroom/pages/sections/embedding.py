@@ -8,13 +8,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from darkroom.base.errors import InputError
-from darkroom.pages.charts import NUM_COLOURS, Spot, map_chart
+from darkroom.pages.charts import NUM_COLOURS
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Html, columns, element, figure, join, missing, paragraph
-from darkroom.pages.results import EVALUATE, Results, reading
+from darkroom.pages.results import EVALUATE, Results
+from darkroom.pages.scatter import Spot, map_chart
 from darkroom.pages.sections.words import each, readable
 
 FILE = f"{EVALUATE}/features.parquet"
-MAX_POINTS = 1000
+# A map of 1000 takes two seconds; several share that.
+MAX_POINTS, FEWEST_SHARED = 1000, 250
 MAX_LABELS = 30  # classes whose names are written on the map
 COMPONENTS = 30
 PERPLEXITY = 30.0
@@ -30,15 +33,18 @@ NOTE = (
 def embedding(found: Sequence[Results]) -> Html:
     """Draw a map for each revision."""
     there, sentences = readable(found, _features)
+    most = max(FEWEST_SHARED, MAX_POINTS // len(found))
     return join(
         *sentences,
         paragraph(NOTE) if there else None,
-        columns(*(element("div", drawn) for drawn in each(there, _one, named=len(found) > 1))),
+        columns(*(element("div", drawn) for drawn in each(there, lambda results: _one(results, most), named=len(found) > 1))),
     )
 
 
-def _one(results: Results) -> Html:
+def _one(results: Results, most: int) -> Html:
     ids, features = _features(results)
+    step = max(1, -(-len(ids) // most))
+    ids, features = ids[::step], features[::step]
     if len(features) < FEWEST:
         return missing(f"There are features of {len(features)} images, too few for a map.")
     labels, right = _labels(results, ids)

@@ -1,19 +1,25 @@
 """The section on groups and further columns of the source: where it is better and where worse."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from darkroom.base.errors import InputError
 from darkroom.metrics.predictions_file import GIVEN
-from darkroom.pages.charts import interval
+from darkroom.pages.charts import HIGHEST_START, interval, ticks
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, name_of, paragraph, table
-from darkroom.pages.results import Results, wilson
+from darkroom.pages.intervals import Interval, interval_in, wilson
+from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import decimal
 
+FILE = f"{EVALUATE}/intervals.json"
 FEW = 5  # images: of fewer nothing can be said
 SHOWN = 12
 MAX_COLUMNS = 6
+Columns = dict[str, dict[str, tuple[int, Interval]]]
+"""By column and value the number of images and the accuracy."""
 
 
 def groups(found: Sequence[Results]) -> Html | None:
@@ -21,51 +27,56 @@ def groups(found: Sequence[Results]) -> Html | None:
     drawn = []
     for results in found:
         try:
-            tables = _columns(results)
+            by = recorded(results) or measured(results)
         except InputError:  # said where predictions matter more
             continue
-        if tables:
-            drawn.append(join(element("h3", name_of(results.name)) if len(found) > 1 else None, *tables))
+        parts = [_one(name, values) for name, values in list(by.items())[:MAX_COLUMNS] if len(values) > 1]
+        if parts:
+            drawn.append(join(element("h3", name_of(results.name)) if len(found) > 1 else None, *parts))
     return join(*drawn) if drawn else None
 
 
-def _columns(results: Results) -> list[Html]:
+def recorded(results: Results) -> Columns:
+    """Return what evaluate measured; empty if it did not."""
+    by = results.intervals.get("by")
+    with reading(FILE, results.revision):
+        return {
+            column: {value: (int(each["images"]), interval_in(each, "accuracy")) for value, each in values.items()}
+            for column, values in (by or {}).items()
+        }
+
+
+def measured(results: Results) -> Columns:
+    """Measure the accuracy of every value of every column of the predictions that has enough images."""
     test = results.predictions.get("test")
+    found: Columns = {}
     if test is None:
-        return []
-    shown = [(name, _one(values, test.right)) for name, values in list(test.columns.items())[:MAX_COLUMNS]]
-    return [
-        join(paragraph("By ", element("b", name_of(name.removeprefix(GIVEN))), ", the worst first:"), drawn)
-        for name, drawn in shown
-        if drawn is not None
-    ]
-
-
-def _one(values: Sequence[str | None], right: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Html | None:
-    """Return the table of one column; None if it says nothing: one value only, or few images of each."""
-    texts = np.array(["" if value is None else value for value in values], dtype=object)
-    names, places = np.unique(texts, return_inverse=True)
-    counts = np.bincount(places, minlength=len(names))
-    shares = np.bincount(places, right, minlength=len(names)) / counts
-    enough = np.flatnonzero(counts >= FEW)
-    if len(names) < 2 or not len(enough):
-        return None
-    rows: list[list[Content]] = []
-    for place in enough[np.argsort(shares[enough], kind="stable")].tolist():
-        found = wilson(float(shares[place]), int(counts[place]))
-        rows.append(
-            [
-                name_of(names[place]) if names[place] else "(empty)",
-                int(counts[place]),
-                decimal(found.value, 3),
-                interval(*found, start=0.0),
-            ]
+        return found
+    for column, values in test.columns.items():
+        names, places = np.unique(
+            np.array(["" if value is None else value for value in values], dtype=object), return_inverse=True
         )
+        counts = np.bincount(places, minlength=len(names)).tolist()
+        right = np.bincount(places, test.right, minlength=len(names)).tolist()
+        of_value = zip(names.tolist(), counts, right, strict=True)
+        found[column] = {name: (count, wilson(hits / count, count)) for name, count, hits in of_value if name and count >= FEW}
+    return found
+
+
+def _one(name: str, values: dict[str, tuple[int, Interval]]) -> Html:
+    order = sorted(values, key=lambda value: (math.isnan(values[value][1].value), values[value][1].value, value))
+    lows = [found.low for _, found in values.values() if math.isfinite(found.low)]
+    start = max(0.0, min(ticks(min(lows, default=0.0), 1.0)[0], HIGHEST_START))
+    rows: list[list[Content]] = []
+    for value in order:
+        count, found = values[value]
+        ends = (found.low, found.high) if math.isfinite(found.low) else (None, None)
+        rows.append([name_of(value), count, decimal(found.value, 3), interval(found.value, *ends, start=start)])
     header: list[Content] = ["value", "images", "accuracy", ""]
     rest = rows[SHOWN:]
-    few = len(names) - len(enough)
     return join(
+        paragraph("By ", element("b", name_of(name.removeprefix(GIVEN))), ", the worst first:"),
         table(header, rows[:SHOWN], texts=(0, 3)),
         folded(f"{len(rest)} more", table(header, rest, texts=(0, 3))) if rest else None,
-        element("small", f"{few} with fewer than {FEW} images are not shown.") if few else None,
+        element("small", f"On an axis from {start:g} to 1; values with fewer than {FEW} images are not shown."),
     )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from darkroom.base.errors import InputError
 from darkroom.pages.document import Content, Html, described, element, folded, join, listed, name_of, paragraph, table
 from darkroom.pages.lineage import lineage
+from darkroom.pages.mismatches import mismatches
 from darkroom.pages.results import Results
 from darkroom.pages.sections.words import (
     ABSENT,
@@ -131,7 +133,7 @@ def _training(results: Results) -> list[tuple[Content, Content]]:
 
 
 def _warnings(results: Results) -> list[Content]:
-    wrong = results.mismatches()
+    wrong = mismatches(results)
     if not wrong:
         return []
     text = "These numbers do not belong to all that lies beside them; run "
@@ -141,7 +143,9 @@ def _warnings(results: Results) -> list[Content]:
 def _all_metrics(results: Results) -> Html:
     splits = [split for split in ("test", "val") if split in results.metrics]
     names = ordered(name for split in splits for name in results.metrics[split])
-    rows = [[metric_name(name), *(with_interval(results.interval(split, name)) for split in splits)] for name in names]
+    rows: list[list[Content]] = [
+        [metric_name(name), *(with_interval(results.interval(split, name)) for split in splits)] for name in names
+    ]
     return table(["metric", *(SPLITS[split] for split in splits)], rows)
 
 
@@ -173,7 +177,7 @@ def _beside(found: Sequence[Results]) -> Html:
     epochs = [str(each.published.get("epoch", ABSENT)) for each in found]
     rows.append(["published epoch", *epochs])
     note = f"On the {SPLITS[split]} split. In bold: the difference to {found[0].name}. " if len(found) > 1 else None
-    names_of = " ".join(each.name for each in found)
+    names_of = shlex.join(each.name for each in found)
     hint = paragraph(note, "Whether a difference is more than chance says ", element("code", f"./darkroom compare {names_of}"))
     return join(table(["", *(name_of(each.name) for each in found)], rows), hint if len(found) > 1 else None)
 

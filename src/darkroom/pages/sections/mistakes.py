@@ -9,15 +9,19 @@ import pyarrow.parquet as pq
 
 from darkroom.base.errors import InputError
 from darkroom.data.labels import names
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, listed, missing, name_of, paragraph, table
-from darkroom.pages.results import EVALUATE, Results, number, reading
+from darkroom.pages.intervals import number
+from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import ABSENT, decimal, each
 from darkroom.pages.thumbnails import sheet, thumbnail
 
 FILE, SHEET = f"{EVALUATE}/mistakes.parquet", f"{EVALUATE}/images/mistakes.png"
-MAX_IMAGES = 24
-MAX_BYTES = 900_000  # of the images of a revision in base64, so that four of them stay below 5 MB
+# Of all revisions together; each shows at least the second number.
+MAX_IMAGES, FEWEST_SHARED = 24, 6
+MAX_BYTES = 2_500_000  # in base64, so that the page stays below 5 MB
 MAX_ROWS = 50
+HEAT = "what the network looked at"
 NO_NAMES = "Names of the images are in metrics/predictions.parquet, which this revision does not have."
 
 
@@ -32,8 +36,8 @@ class Mistake(NamedTuple):
 
 def mistakes(found: Sequence[Results]) -> Html:
     """Draw the worst mistakes of every revision."""
-    share = max(1, len(found) // 3 + (len(found) > 3))
-    return join(*each(found, lambda results: _one(results, MAX_IMAGES // share, MAX_BYTES // share)))
+    most = max(FEWEST_SHARED, MAX_IMAGES // len(found))
+    return join(*each(found, lambda results: _one(results, most, MAX_BYTES // len(found))))
 
 
 def _one(results: Results, most: int, most_bytes: int) -> Html:
@@ -80,12 +84,8 @@ def _cards(results: Results, known: dict[str, Mistake], most: int, most_bytes: i
     used = 0
     for row in _explained(results)[:most]:
         mistake = known.get(str(row.get("id"))) or _written(row)
-        pictures = [
-            thumbnail(row[key], text)
-            for key, text in (("image", mistake.id), ("heat", "what the network looked at"))
-            if row.get(key)
-        ]
-        pictures = [picture for picture in pictures if picture is not None]
+        shown = (thumbnail(row[key], words) for key, words in (("image", mistake.id), ("heat", HEAT)) if row.get(key))
+        pictures = [picture for picture in shown if picture is not None]
         used += sum(len(picture.markup) for picture in pictures)
         if used > most_bytes:
             return

@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from darkroom.pages.charts import interval, ticks
+from darkroom.pages.charts import HIGHEST_START, interval, ticks
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, folded, join, name_of, paragraph, table
-from darkroom.pages.results import EVALUATE, Interval, Results, interval_in, number, reading, wilson
+from darkroom.pages.intervals import Interval, interval_in, number, wilson
+from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import METRICS, decimal, difference, readable
 
 FILE = f"{EVALUATE}/per_class.csv"
@@ -68,8 +70,7 @@ def _one(results: Results) -> Html:
     ends = [
         end for each in found for end in (each.f1.low, each.f1.value, each.recall.low, each.recall.value) if math.isfinite(end)
     ]
-    start = ticks(min(ends, default=0.0), 1.0)[0]
-    start = max(0.0, min(start, 0.9))
+    start = max(0.0, min(ticks(min(ends, default=0.0), 1.0)[0], HIGHEST_START))
 
     # The chart stands beside the score that has intervals.
     charted = "f1" if any(math.isfinite(each.f1.low) for each in found) else "recall"

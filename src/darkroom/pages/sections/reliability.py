@@ -4,13 +4,16 @@ import math
 from collections.abc import Sequence
 
 from darkroom.base.errors import InputError
-from darkroom.pages.charts import Point, Series, reliability_chart
-from darkroom.pages.document import Html, columns, element, figure, join, paragraph
-from darkroom.pages.results import EVALUATE, Results, Row, number, wilson
+from darkroom.pages.document import Html, columns, element, figure, join, name_of, paragraph
+from darkroom.pages.intervals import number, wilson
+from darkroom.pages.lines import Point, Series, reliability_chart
+from darkroom.pages.results import EVALUATE, Results, Row
 from darkroom.pages.sections.words import SPLITS, decimal, readable
 
 FEW = 5  # images of a bin: of fewer nothing can be said
 CALIBRATION = "models/calibration.json"
+# Values of the column `calibration`, which tables of earlier versions do not have.
+BEFORE, AFTER = "before", "after"
 
 
 def reliability(found: Sequence[Results]) -> Html:
@@ -37,8 +40,13 @@ def _chart(found: Sequence[Results], split: str) -> Html | None:
             rows = _rows(results, split)
         except InputError:
             continue
-        name = results.name if len(found) > 1 else "accuracy"
-        series.append(Series(name, _points(rows), place))
+        before, after = (_points([row for row in rows if row.get("calibration", BEFORE) == when]) for when in (BEFORE, AFTER))
+        if len(found) > 1:
+            series.append(Series(results.name, after or before, place))
+            continue
+        is_same = not after or before == after
+        series.append(Series("accuracy" if is_same else "before calibration", before, 0, not is_same))
+        series += [] if is_same else [Series("after calibration", after, 1)]
     series = [each for each in series if each.points]
     if not series:
         return None
@@ -46,6 +54,7 @@ def _chart(found: Sequence[Results], split: str) -> Html | None:
 
 
 def _points(rows: Sequence[Row]) -> list[Point]:
+    """Return confidence, accuracy and its interval of bins with enough images."""
     points = []
     for row in rows:
         count = number(row.get("count"))
@@ -62,4 +71,5 @@ def _temperature(results: Results, several: bool) -> Html | None:
         return None
     if not isinstance(found, int | float):
         return None
-    return paragraph(f"{results.name}: " if several else None, f"temperature {decimal(float(found), 3)}, fitted on validation.")
+    text = f"calibrated at temperature {decimal(float(found), 3)}, which was fitted on validation."
+    return paragraph(join(name_of(results.name), ": ") if several else None, text if several else text.capitalize())
