@@ -101,7 +101,7 @@ def scatter(dots: Sequence[Dot], scale: Scale, *, x_label: str, y_label: str, be
         parts.append(element("text", text, x=x, y=bottom + 17, text_anchor="middle", class_="tick"))
     for dot in sorted(dots, key=lambda dot: (dot.is_best, dot.is_finished)):
         x, y = axes.at(scale.at(dot.x), dot.y)
-        ring = {"stroke": "var(--ink)", "stroke_width": 2} if dot.is_best else {}
+        ring: dict[str, str | int] = {"stroke": "var(--ink)", "stroke_width": 2} if dot.is_best else {}
         name = element("title", f"{dot.name}: {dot.y:.4g}")
         colour = FINISHED if dot.is_finished else PRUNED
         radius = BEST_RADIUS if dot.is_best else RADIUS
