@@ -92,9 +92,10 @@ def at_temperature(probabilities: Probabilities, temperature: float, *, multilab
     if multilabel:
         logits = _logits(probabilities)
         return _sigmoid(logits / temperature)
-    powers = np.log(probabilities.clip(SMALLEST)) / temperature
+    powers: Floats = np.log(probabilities.clip(SMALLEST)) / temperature
     powers = np.exp(powers - powers.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 def _sigmoid(logits: Floats) -> Floats:
@@ -105,7 +106,8 @@ def _sigmoid(logits: Floats) -> Floats:
 def _logits(probabilities: Probabilities) -> Floats:
     """Return the logits of independent labels; float32 knows no probability between 1 - 6e-8 and 1."""
     kept = probabilities.clip(SMALLEST, 1 - 2.0**-25)
-    return np.log(kept) - np.log1p(-kept)
+    logits: Floats = np.log(kept) - np.log1p(-kept)
+    return logits
 
 
 def fit_temperature(probabilities: NDArray[np.floating[Any]], labels: Labels) -> float:

@@ -110,7 +110,7 @@ class Calibrator:
         """
         known = outcomes.probabilities is not None
         probabilities = outcomes.probabilities if known else np.concatenate(self._sampled)
-        labels: Labels = outcomes.labels if known else np.concatenate(self._labels)
+        labels: Labels = outcomes.labels if known else np.concatenate(self._labels)  # type: ignore[assignment]
         assert probabilities is not None
         temperature = fit_temperature(probabilities, labels)
         self.calibration = Calibration(self.weights_sha256, temperature)

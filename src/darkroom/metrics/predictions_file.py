@@ -109,7 +109,8 @@ class EvaluatedSplit:
     def right(self) -> NDArray[np.bool_]:
         """Whether each prediction is correct, (N,); of a multilabel task whether all its classes are."""
         equal: NDArray[np.bool_] = self.labels == self.predicted
-        return equal.all(axis=1) if equal.ndim == 2 else equal
+        every: NDArray[np.bool_] = equal.all(axis=1) if equal.ndim == 2 else equal
+        return every
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:
