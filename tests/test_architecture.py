@@ -36,7 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "comparison": {"data", "metrics", "pages", "repository", "versions"},
     "health": {"precheck", "repository", "stage", "training", "versions"},
     "experiments": {"stage", "repository", "health"},
-    "search": {"stage", "repository", "health", "experiments"},
+    "search": {"stage", "repository", "health", "experiments", "pages"},
 }
 MAY_IMPORT = {
     "base": {"base"},

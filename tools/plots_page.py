@@ -1,6 +1,7 @@
-"""Make .dvc/plots_page.html, the page of `dvc plots` that needs no network: `python tools/plots_page.py`. Needs npm.
+"""Make .dvc/plots_page.html, the page of `dvc plots` that needs no network: `python tools/plots_page.py`.
 
-DVC's own page loads these three libraries from a CDN (dvc_render/vega.py names the versions) and is blank offline.
+DVC's own page loads these three libraries from a CDN (dvc_render/vega.py names the versions) and is blank offline. They are
+fetched with npm if the page does not have them yet.
 """
 
 import base64
@@ -12,6 +13,9 @@ import tempfile
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[1] / ".dvc" / "plots_page.html"
+# What the page looks like, and what arranges it; the colours are those of the pages that commands write.
+STYLE, ARRANGEMENT = (Path(__file__).with_suffix(suffix) for suffix in (".css", ".js"))
+COLOURS = PAGE.parents[1] / "src" / "darkroom" / "pages" / "page.css"
 
 # Integrity as the npm registry gives it: `npm view vega@5.20.2 dist.integrity`.
 LIBRARIES = {
@@ -21,32 +25,24 @@ LIBRARIES = {
 }
 
 # DVC fills in {refresh_tag} and {plot_divs}. It offers its CDN scripts for a third placeholder, which is not here.
-HEAD = """<!DOCTYPE html>
+# Nothing is loaded but the images beside the page. Vega makes functions of the expressions in a chart: hence unsafe-eval.
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline' 'unsafe-eval'; img-src data: file: 'self'; "
+    "base-uri 'none'; form-action 'none'"
+)
+HEAD = f"""<!DOCTYPE html>
 <!-- Made by tools/plots_page.py; do not edit. -->
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-{refresh_tag}
+{{refresh_tag}}
+<link rel="icon" href="data:,">
 <title>Darkroom plots</title>
-<style>
-body { margin: 0 auto; max-width: 1900px; padding: 24px; background: #fff; color: #1f2937; font: 15px/1.4 system-ui, sans-serif; }
-h1 { margin: 0 0 16px; font-size: 22px; font-weight: 600; }
-main { display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start; }
-/* DVC writes the borders of images into style attributes. */
-main > div { box-sizing: border-box; max-width: 100%; overflow-x: auto; padding: 16px !important;
-  border: 1px solid #e5e7eb !important; border-radius: 6px; white-space: normal !important;
-  text-align: left !important; }
-main > div > div { border: 0 !important; margin: 0 16px 0 0 !important; vertical-align: top; }
-main p { margin: 0 0 8px; }
-img { max-width: none; }
-.vega-embed.has-actions { padding-right: 34px; }
-.vega-bindings { color: #6b7280; font-size: 12px; }
-</style>
 """
 BODY = """</head>
 <body>
-<h1>Darkroom plots</h1>
 <main>
 {plot_divs}
 </main>
@@ -57,13 +53,38 @@ BODY = """</head>
 
 def main() -> None:
     """Fetch the libraries, check them and write the page."""
-    with tempfile.TemporaryDirectory() as folder:
-        scripts = "".join(script(fetch(package, integrity, Path(folder))) for package, integrity in LIBRARIES.items())
-    page = HEAD + scripts + BODY
+    scripts = kept() or fetched()
+    arrangement = ARRANGEMENT.read_text(encoding="utf-8")
+    assert not ends_script(arrangement)
+    style = palette() + STYLE.read_text(encoding="utf-8")
+    page = HEAD + f"<style>\n{style}</style>\n" + scripts + f"<script>\n{arrangement}</script>\n" + BODY
     assert page.count("{plot_divs}") == page.count("{refresh_tag}") == 1
     assert "{scripts}" not in page
     PAGE.write_text(page, encoding="utf-8", newline="\n")
     print(f"{PAGE.name}: {len(page) / 1e6:.2f} MB with {', '.join(LIBRARIES)}")
+
+
+def palette() -> str:
+    """Return the colours of the pages, light and dark."""
+    found = re.findall(
+        r"^(?:@media \(prefers-color-scheme: dark\) \{\n  )?:root \{.*?^\}\n", COLOURS.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert len(found) == 2, f"{COLOURS} has {len(found)} palettes"
+    return "".join(found)
+
+
+def kept() -> str:
+    """Return the scripts of the libraries in the page that is there; nothing if it has others."""
+    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    found = re.findall(r"<script>\n/\*! (\S+)\n.*?</script>\n", text, re.DOTALL)
+    scripts = re.findall(r"<script>\n/\*! \S+\n.*?</script>\n", text, re.DOTALL)
+    return "".join(scripts) if found == [name.replace("@", "-") for name in LIBRARIES] else ""
+
+
+def fetched() -> str:
+    """Return the scripts of the libraries from npm."""
+    with tempfile.TemporaryDirectory() as folder:
+        return "".join(script(fetch(package, integrity, Path(folder))) for package, integrity in LIBRARIES.items())
 
 
 def fetch(package: str, integrity: str, folder: Path) -> Path:
@@ -81,11 +102,15 @@ def script(archive: Path) -> str:
     name = re.sub(r"-[\d.]+$", "", archive.stem)
     with tarfile.open(archive) as tar:
         code, licence = (read(tar, f"package/{path}") for path in (f"build/{name}.min.js", "LICENSE"))
-    # Inside a script element a browser looks for nothing but these.
-    assert not re.search(r"</script|<!--", code, re.IGNORECASE)
+    assert not ends_script(code)
     assert "*/" not in licence
     code = re.sub(r"\n//# sourceMappingURL=.*\n*$", "\n", code)
     return f"<script>\n/*! {archive.stem}\n\n{licence.strip()}\n*/\n{code.strip()}\n</script>\n"
+
+
+def ends_script(code: str) -> bool:
+    """Return whether code has what a browser looks for inside a script element."""
+    return re.search(r"</script|<!--", code, re.IGNORECASE) is not None
 
 
 def read(tar: tarfile.TarFile, path: str) -> str:

@@ -18,8 +18,8 @@ IMAGES = ROOT / "docs" / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # A network that makes enough mistakes to fill a sheet.
 SMALLER = "++train.model.kwargs.width=4"
-# Two rows of plots, of which three fit side by side.
-WIDTH, HEIGHT = 1560, 950
+# The headline and two rows of curves, and as many pixels as the page is wide.
+WIDTH, HEIGHT = 1280, 1180
 MAX_KIB = 300
 
 

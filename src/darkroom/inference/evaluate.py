@@ -22,6 +22,7 @@ from darkroom.metrics.intervals import intervals_json
 from darkroom.metrics.outcomes import MOST_CLASSES, Outcomes, OutcomesBuilder, Predicted
 from darkroom.models.model_json import data_hashes
 from darkroom.reporting.evaluation import measure, write_evaluation
+from darkroom.reporting.headline import write_headline
 
 
 @dataclass(frozen=True)
@@ -178,10 +179,13 @@ def _outcomes(predictor: Predictor, params: Params, images: Images, seen_by: Seq
 
 
 def write_results(directory: Path, found: Evaluation, params: EvaluateParams) -> None:
-    """Write metrics/evaluate: tables, sheets and intervals."""
+    """Write metrics/evaluate: tables, sheets, intervals and what the plots page has on top."""
     test = found.images["test"]
     files.write_json(directory / "backend.json", found.backend)
-    files.write_json(directory / "intervals.json", found.intervals())
+    intervals = found.intervals()
+    files.write_json(directory / "intervals.json", intervals)
+    num_images = {split: len(each) for split, each in found.predictions.items()}
+    write_headline(directory / "headline.csv", found.metrics, intervals, num_images)
     write_evaluation(
         directory,
         found.predictions,

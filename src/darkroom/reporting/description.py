@@ -77,11 +77,15 @@ def _draw_samples(path: Path, contents: Contents) -> None:
     rows = np.where(places < 0, -1, used[places])
     images = [contents.read_image(row) if row >= 0 else None for row in rows.ravel().tolist()]
     captions = [(class_names(contents, row), str(contents.splits[row])) for row in rows.ravel().tolist()]
-    contact_sheet(images, captions, [False] * len(images), group=rows.shape[1]).save(path)
+    which = "every class" if len(rows) == len(contents.classes) else f"{len(rows)} of {len(contents.classes)} classes"
+    title = f"{np.count_nonzero(rows >= 0)} of {len(used)} images, up to {rows.shape[1]} of {which}"
+    contact_sheet(images, captions, [False] * len(images), title=title, group=rows.shape[1]).save(path)
 
 
 def _draw_duplicates(path: Path, contents: Contents) -> None:
-    """Draw pairs side by side, the most notable first; different labels are red."""
+    """Draw pairs side by side, the most notable first; different labels are red. Without duplicates there is no sheet."""
+    if not len(contents.pairs):
+        return
     places = notable_pairs(contents)[:MAX_PAIRS]
     rows = contents.pairs[places].ravel().tolist()
     distances = contents.distances[places].repeat(2).tolist()
@@ -95,4 +99,5 @@ def _draw_duplicates(path: Path, contents: Contents) -> None:
     ]
     wrong = have_two_labels(contents)[places].repeat(2).tolist()
     shown = [contents.read_image(row) for row in rows]
-    contact_sheet(shown, captions, wrong, group=2, empty="no duplicates").save(path)
+    title = f"{len(places)} of {len(contents.pairs)} pairs of images that are equal or nearly equal"
+    contact_sheet(shown, captions, wrong, title=title, group=2).save(path)

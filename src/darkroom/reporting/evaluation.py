@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from darkroom.base.errors import warn
 from darkroom.base.params import EvaluateParams
@@ -41,7 +42,7 @@ def write_evaluation(
     *,
     calibrated: Mapping[str, Outcomes] | None = None,
 ) -> None:
-    """Write tables and `images/`.
+    """Write tables and `images/`; without mistakes there is no sheet of them.
 
     Parameters
     ----------
@@ -64,16 +65,22 @@ def write_evaluation(
     images = directory / "images"
     images.mkdir()
     test = outcomes["test"]
+    mistakes, samples = test.most_confident_mistakes(params.num_images), evenly_sampled(test.labels, params.num_images)
+    total, wrong = len(test), int(np.count_nonzero(~test.right))
     sheets = {
-        "mistakes": test.most_confident_mistakes(params.num_images),
-        "samples": evenly_sampled(test.labels, params.num_images),
+        "mistakes": (mistakes, f"{len(mistakes)} of {wrong} mistakes among {total} test images, the most confident first"),
+        "samples": (samples, f"{len(samples)} of {total} test images, spread over the classes"),
     }
     # The same file names always, so that `dvc plots diff` shows the sheets of two revisions side by side.
-    for name, places in sheets.items():
-        _draw(test, places, classes, read_image, images / f"{name}.png")
+    for name, (places, title) in sheets.items():
+        if len(places):
+            _draw(test, places, classes, ids, read_image, title).save(images / f"{name}.png")
 
 
-def _draw(test: Outcomes, places: NDArray[np.intp], classes: Sequence[str], read_image: ReadImage, path: Path) -> None:
+def _draw(
+    test: Outcomes, places: NDArray[np.intp], classes: Sequence[str], ids: Sequence[str], read_image: ReadImage, title: str
+) -> Image.Image:
+    """Return a sheet of test images with their names, true and predicted classes."""
     if test.multilabel:
         texts = [(_listed(classes, test.labels[place]), _listed(classes, test.chosen(place))) for place in places.tolist()]
     else:
@@ -81,9 +88,10 @@ def _draw(test: Outcomes, places: NDArray[np.intp], classes: Sequence[str], read
             (classes[int(test.labels[place])], f"{classes[int(test.chosen(place))]} {test.confidence[place]:.2f}")
             for place in places.tolist()
         ]
-    captions = [(f"true: {actual}", f"predicted: {each}") for actual, each in texts]
+    named = zip(places.tolist(), texts, strict=True)
+    captions = [(ids[place], f"true: {actual}", f"predicted: {each}") for place, (actual, each) in named]
     shown = [read_image(place) for place in places.tolist()]
-    contact_sheet(shown, captions, (~test.right[places]).tolist()).save(path)
+    return contact_sheet(shown, captions, (~test.right[places]).tolist(), title=title)
 
 
 def _listed(classes: Sequence[str], chosen: NDArray[np.generic]) -> str:

@@ -1,7 +1,10 @@
 """Sheets of images with captions, drawn with Pillow. N images of H by W pixels in C channels, K classes."""
 
+import importlib.util
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +16,14 @@ FRAME = 3  # pixels
 GAP = 8  # pixels between cells
 GROUP_GAP = 20  # more pixels between groups of cells
 FONT_SIZE = 12  # pixels
-LINE = 15  # pixels from one line of a caption to the next
-CAPTION_WIDTH = 136  # pixels, as wide as "predicted: airplane 0.93"
+TITLE_SIZE = 15  # pixels
+TITLE_HEIGHT = 26  # pixels of a line of the title
+LINE = 16  # pixels from one line of a caption to the next
+CAPTION_WIDTH = 144  # pixels, as wide as "predicted: airplane 0.93"
 CELL_WIDTH = CAPTION_WIDTH + GAP
+FEWEST_COLUMNS = 4  # of a sheet, so that there is room for its title
 
-WHITE, GREY, INK, RED = "#ffffff", "#e5e7eb", "#1f2937", "#dc2626"
+WHITE, GREY, INK, RED = "#ffffff", "#e5e7eb", "#1b2330", "#dc2626"
 
 
 def contact_sheet(
@@ -25,53 +31,57 @@ def contact_sheet(
     captions: Sequence[tuple[str, ...]],
     wrong: Sequence[bool],
     *,
+    title: str = "",
     columns: int = 8,
     group: int = 1,
-    empty: str = "no mistakes",
 ) -> Image.Image:
-    """Draw a grid of images, each with lines of text under it; wrong ones get a red frame.
+    """Draw a title and a grid of images, each with lines of text under it; wrong ones get a red frame.
 
     Parameters
     ----------
     images : N arrays (H, W, C) uint8, or None
         C is 1 (grey) or 3 (red, green, blue); sizes may differ. None leaves its cell empty.
     captions
-        Lines of text for every image, the same number for each. A long line is cut in its middle; accents are removed.
+        Lines of text for every image, the same number for each. A long line is cut in its middle; a letter that the font lacks is
+        written as its number in Unicode.
     wrong
         Whether something is wrong with each image, such as its prediction or label.
+    title
+        What the sheet shows.
     columns
-        Images in a row.
+        Images in a row, if there are as many.
     group
         Number of cells in a group; there is a gap between groups.
-    empty
-        Text of the sheet if there are no images.
 
     Returns
     -------
     sheet
-        With at most 256 colours, so that its PNG is small enough for Git. The same content gives the same bytes.
+        The same content gives the same bytes.
     """
-    rows = max(1, -(-len(images) // columns))
+    columns = min(columns, max(FEWEST_COLUMNS, -(-len(images) // group) * group))
+    rows = -(-len(images) // columns)
     num_lines = max(map(len, captions), default=2)
     cell_height = SIDE + 2 * FRAME + num_lines * LINE + GAP
     group_gap = GROUP_GAP if 1 < group < columns else 0
     width = GAP + columns * CELL_WIDTH + (columns - 1) // group * group_gap
-    sheet = Image.new("RGB", (width, GAP + rows * cell_height), WHITE)
+    heading = _lines_of(title, _font(TITLE_SIZE, bold=True), width - 2 * GAP)
+    above = GAP + len(heading) * TITLE_HEIGHT
+    sheet = Image.new("RGB", (width, above + rows * cell_height), WHITE)
     draw = ImageDraw.Draw(sheet)
-    font = _font()
-    if not images:
-        draw.text((sheet.width / 2, sheet.height / 2), empty, fill=INK, font=font, anchor="mm")
+    for number, line in enumerate(heading):
+        baseline = GAP + (number + 1) * TITLE_HEIGHT - 10
+        draw.text((GAP, baseline), line, fill=INK, font=_font(TITLE_SIZE, bold=True), anchor="ls")
     for place, (image, caption, is_wrong) in enumerate(zip(images, captions, wrong, strict=True)):
         if image is None:
             continue
         row, column = divmod(place, columns)
-        left, top = GAP + column * CELL_WIDTH + column // group * group_gap, GAP + row * cell_height
+        left, top = GAP + column * CELL_WIDTH + column // group * group_gap, above + row * cell_height
         _draw_image(sheet, image, (left, top), RED if is_wrong else GREY)
         for number, line in enumerate(caption):
-            baseline = top + SIDE + 2 * FRAME + (number + 1) * LINE - 2
+            baseline = top + SIDE + 2 * FRAME + (number + 1) * LINE - 3
             colour = RED if is_wrong and number == num_lines - 1 else INK
-            draw.text((left, baseline), _drawable(line, font, CAPTION_WIDTH), fill=colour, font=font, anchor="ls")
-    return sheet.quantize(256, method=Image.Quantize.MEDIANCUT)
+            draw.text((left, baseline), _drawable(line, _font(), CAPTION_WIDTH), fill=colour, font=_font(), anchor="ls")
+    return sheet
 
 
 def augmentation_sheet(views: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> Image.Image:
@@ -87,7 +97,8 @@ def augmentation_sheet(views: Sequence[NDArray[np.uint8]], names: Sequence[str])
     when = ["original", *(f"epoch {epoch}" for epoch in range(1, len(views)))]
     images = [view[place] for place in range(len(names)) for view in views]
     captions = [(name, text) for name in names for text in when]
-    return contact_sheet(images, captions, [False] * len(images), columns=len(views))
+    title = f"{len(names)} training images, and how augmentation changes them"
+    return contact_sheet(images, captions, [False] * len(images), title=title, columns=len(views))
 
 
 def evenly_sampled(labels: NDArray[np.integer[Any]], count: int) -> NDArray[np.intp]:
@@ -151,16 +162,45 @@ def _fitted(image: NDArray[np.uint8]) -> Image.Image:
     return pil_image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _font() -> ImageFont.FreeTypeFont:
-    # Included in Pillow, so that sheets are the same on every machine; it has only ASCII letters.
-    font = ImageFont.load_default(FONT_SIZE)
-    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
-    return font
+@cache
+def _font(size: int = FONT_SIZE, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """Return DejaVu Sans, which comes with matplotlib: Latin, Greek, Cyrillic, Arabic and Hebrew letters.
+
+    It is the same on every machine. The font inside Pillow has ASCII only. matplotlib itself is not imported.
+    """
+    found = importlib.util.find_spec("matplotlib")
+    assert found is not None, "matplotlib is not installed"
+    assert found.origin is not None, "matplotlib has no files"
+    path = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
+    # Not Raqm, which some builds of Pillow have: letters would stand elsewhere.
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@cache
+def _has(character: str) -> bool:
+    """Return whether the font has a character, that is, does not draw the box of those that it lacks."""
+    # U+FFFF is no character in any font.
+    return bytes(_font().getmask(character)) != bytes(_font().getmask("\uffff"))
+
+
+def _printable(line: str) -> str:
+    """Return a line in characters that the font has; others are written as in Python's strings."""
+    line = unicodedata.normalize("NFC", line)
+    return "".join(each if each.isprintable() and _has(each) else each.encode("unicode_escape").decode("ascii") for each in line)
+
+
+def _lines_of(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """Return the text in lines of at most `width` pixels, unless a word is wider."""
+    lines: list[str] = []
+    for word in _printable(text).split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        lines[-1:] = [longer] if not lines or font.getlength(longer) <= width else [lines[-1], word]
+    return lines
 
 
 def _drawable(line: str, font: ImageFont.FreeTypeFont, width: int) -> str:
-    """Return the line without accents, cut in its middle if it is wider than `width` pixels: its end may be a number."""
-    line = "".join(character for character in unicodedata.normalize("NFKD", line) if not unicodedata.combining(character))
+    """Return the line as the font can draw it, cut in its middle if it is wider than `width` pixels: its end may be a number."""
+    line = _printable(line)
     shown, kept = line, len(line)
     while kept and font.getlength(shown) > width:
         kept -= 1

@@ -101,7 +101,9 @@ def find_lr(plan: Plan, rows: Rows, *, num_steps: int, chart: Path) -> float:
         rates.append(rate)
         losses.append(loss)
     found = steepest(np.array(rates), np.array(losses))
-    draw_lines(chart, rates, {"smoothed loss": {"loss": losses}}, x_label="learning rate", log_x=True, mark=found)
+    panels = {"smoothed loss": {"loss": losses}}
+    title = f"Loss while the learning rate rises, steepest at {found:.4g}"
+    draw_lines(chart, rates, panels, title=title, x_label="learning rate", log_x=True, mark=found)
     return found
 
 
@@ -151,7 +153,9 @@ def find_batch_size(plan: Plan, rows: Rows, *, chart: Path, tell: Callable[[Tria
         "images/s": {"images/s": [trial.images_per_second for trial in trials]},
         "memory, GB": {"GB": [trial.memory_gb for trial in trials]},
     }
-    draw_lines(chart, sizes, panels, x_label="batch size", log_x=True, mark=float(smallest_fast(trials).batch_size))
+    best = smallest_fast(trials).batch_size
+    title = f"Speed and memory of batch sizes, {best} is nearly the fastest"
+    draw_lines(chart, sizes, panels, title=title, x_label="batch size", log_x=True, from_zero=True, mark=float(best))
     return trials
 
 

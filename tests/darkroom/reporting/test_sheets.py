@@ -1,6 +1,10 @@
 """Sheets of images, tested by their pixels."""
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from PIL import Image
 from darkroom.metrics import scores
 from darkroom.reporting import sheets
 
+SRC = Path(__file__).resolve().parents[3] / "src"
 RED = (220, 38, 38)
 CELL_HEIGHT = sheets.SIDE + 2 * sheets.FRAME + 2 * sheets.LINE + sheets.GAP
 
@@ -69,15 +74,39 @@ def test_a_long_caption_stays_in_its_cell_and_keeps_its_end() -> None:
     assert shown.endswith("0.93")
 
 
-def test_accents_are_dropped_because_the_font_lacks_them() -> None:
-    assert sheets._drawable("naïve é", sheets._font(), 100) == "naive e"
+@pytest.mark.parametrize("name", ["naïve é", "Größe", "Ελλάδα", "Жук", "32 of 46 → µ"])
+def test_letters_of_europe_are_drawn_as_they_are(name: str) -> None:
+    assert sheets._drawable(name, sheets._font(), 200) == name
 
 
-def test_a_sheet_without_images_says_so() -> None:
-    sheet = sheets.contact_sheet([], [], [])
-    assert Image.open(io.BytesIO(png(sheet))).size == sheet.size
-    assert len(np.unique(np.asarray(sheet))) > 1
-    assert png(sheet) != png(sheets.contact_sheet([], [], [], empty="nothing"))
+def test_letters_that_the_font_lacks_are_written_as_their_numbers() -> None:
+    assert sheets._drawable("猫 a\nb", sheets._font(), 200) == "\\u732b a\\nb"
+    assert sheets._drawable("e\u0301", sheets._font(), 200) == "é"
+
+
+def test_the_font_needs_no_import_of_matplotlib() -> None:
+    code = "import sys; from darkroom.reporting.sheets import _font; _font(); sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(SRC)})
+
+
+def test_the_title_stands_above_the_images_in_as_many_lines_as_it_needs() -> None:
+    content = images(2, (8, 8, 1)), [("a", "b")] * 2, [False] * 2
+    without, short, long = (sheets.contact_sheet(*content, title=title) for title in ("", "2 of 46 mistakes", "many words " * 20))
+    assert short.height == without.height + sheets.TITLE_HEIGHT
+    assert long.height >= short.height + 2 * sheets.TITLE_HEIGHT
+    pixels = np.asarray(short)
+    assert (pixels[: sheets.GAP + sheets.TITLE_HEIGHT] < 100).any()
+    assert np.array_equal(pixels[sheets.TITLE_HEIGHT :], np.asarray(without))
+
+
+def test_few_images_make_a_narrow_sheet() -> None:
+    assert sheets.contact_sheet(images(3, (8, 8, 1)), [("a",)] * 3, [False] * 3).width == sheets.GAP + 4 * sheets.CELL_WIDTH
+
+
+def test_colours_are_kept() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    inside = cell(sheets.contact_sheet([image], [("", "")], [False]), 0, 0)[3:-3, 3:-3]
+    assert np.array_equal(inside, image)
 
 
 def test_most_confident_mistakes_come_first() -> None:
@@ -137,5 +166,6 @@ def test_the_more_classes_the_fewer_of_each(num_classes: int, shape: tuple[int, 
 def test_an_image_and_what_becomes_of_it_stand_in_one_row() -> None:
     views = [np.full((2, 8, 8, 1), value, np.uint8) + np.array([0, 5], np.uint8)[:, None, None, None] for value in (10, 60, 110)]
     sheet = sheets.augmentation_sheet(views, ["a", "b"])
+    sheet = sheet.crop((0, sheet.height - sheets.GAP - 2 * CELL_HEIGHT, sheet.width, sheet.height))  # without the title
     found = [[int(cell(sheet, row, column)[50, 50, 0]) for column in range(3)] for row in range(2)]
     assert found == [[10, 60, 110], [15, 65, 115]]

@@ -1,18 +1,25 @@
 """The report of a search: page, tables, last lines; its `-S` arguments give the parameters of the trial."""
 
 import csv
+import math
+import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import optuna
 import pytest
+from chromium import BROWSER, look
 from optuna.trial import TrialState
 from searching import open_trials
 
 from darkroom.base import paths
 from darkroom.base.params_file import check_params, read_yaml
 from darkroom.experiments.overrides import with_settings
+from darkroom.search.charts import scale_of
+from darkroom.search.page import plain_value, search_page
 from darkroom.search.report import arguments, closing_lines, counts, settings_of, write_report
 from darkroom.search.search import SearchResult
 
@@ -46,12 +53,91 @@ def test_the_page_and_the_tables_have_every_trial(found: SearchResult, tmp_path:
     text = page.read_text(encoding="utf-8")
     assert text.index("mine-0007") < text.index("mine-0011") < text.index("mine-0005")
     assert "out of &lt;memory&gt;" in text
-    assert text.count("<svg") >= 4
+    assert text.count("<svg") == 4  # the history, and one for each key
     with (tmp_path / "metrics" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [float(row["best"]) for row in rows][6:] == [0.9] * 5
     with (tmp_path / "metrics" / "importance.csv").open() as file:
         assert sum(float(row["importance"]) for row in csv.DictReader(file)) == pytest.approx(1)
+
+
+def test_the_best_trial_and_the_command_that_adopts_it_stand_on_top(found: SearchResult) -> None:
+    text = search_page(found, ["val/accuracy"], "12 trials")
+    best, history = text.index('id="best"'), text.index('id="history"')
+    assert best < text.index("<b>0.9</b>") < text.index("dvc exp apply mine-0007 &amp;&amp; dvc repro") < history
+
+
+def test_values_are_no_json_and_categories_have_their_names(found: SearchResult) -> None:
+    text = search_page(found, ["val/accuracy"], "12 trials")
+    assert "_target_" not in text
+    assert not re.search(r"[{\[]", re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL))
+    assert text.count(">SGD</text>") == 1
+    assert ">AdamW, weight_decay 0.01</text>" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"_target_": "torch.optim.AdamW", "betas": [0.9, 0.999], "fused": None}, "AdamW, betas 0.9, 0.999, fused none"),
+        ([], "none"),
+        (True, "true"),
+        ("cosine", "cosine"),
+        (0.00012345, "0.0001234"),
+        ({"width": 8}, "width 8"),
+    ],
+)
+def test_a_value_is_written_as_a_person_would_say_it(value: Any, said: str) -> None:
+    assert plain_value(value) == said
+
+
+def test_a_search_in_which_nothing_has_finished_has_a_page(tmp_path: Path) -> None:
+    trials = open_trials(tmp_path, 1)
+    trial = trials.claim()
+    assert trial is not None
+    trials.settings(trial)
+    trials.tell(trial, TrialState.FAIL, reason="disk full")
+    text = search_page(SearchResult(trials.study, trials, ""), ["val/accuracy"], "1 trials: 1 failed")
+    assert "No trial has finished; 1 trials: 1 failed." in text
+    assert "disk full" in text
+
+
+def test_two_metrics_are_drawn_against_each_other(tmp_path: Path) -> None:
+    trials = open_trials(tmp_path, 4, search_space=OPTIMIZERS)
+    study = optuna.create_study(directions=["maximize", "minimize"], study_name="two")
+    for number in range(4):
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={"train.lr": 0.01 * (1 + number), "train.optimizer": "AdamW"},
+                distributions={key: trials.space.distributions()[key] for key in ("train.lr", "train.optimizer")},
+                values=[0.5 + number / 10, float(number)],
+            )
+        )
+    counted = SimpleNamespace(space=trials.space, counted=lambda: study.trials)
+    text = search_page(SearchResult(study, cast("Any", counted), ""), ["accuracy", "seconds"], "4 trials")
+    assert "seconds over accuracy" in text
+    assert text.count("No trial is better in every metric") == 1
+
+
+def test_scales_have_ticks_within_their_values() -> None:
+    for values in ([0.001, 0.1], [0.004, 0.006], [0.01], [1e-6, 1.0]):
+        scale = scale_of(values, is_log=True)
+        assert len(scale.ticks) >= min(2, len(values))
+        assert all(scale.values[0] <= place <= scale.values[1] for place, _ in scale.ticks)
+        assert scale.at(values[0]) == pytest.approx(math.log10(values[0]))
+    scale = scale_of(["b"], categories=["a", "b"], names=["first", "second"])
+    assert scale.ticks == [(0.0, "first"), (1.0, "second")]
+    assert scale.at("b") == 1.0
+    assert [text for _, text in scale_of([8, 64]).ticks] == ["10", "20", "30", "40", "50", "60"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_page_opens_without_an_error_or_a_request(found: SearchResult, tmp_path: Path, width: int) -> None:
+    page = write_report(found, ["val/accuracy"], tmp_path / "search", tmp_path / "metrics")
+    seen = look(page, width=width, dark=width == 390)
+    assert (seen.errors, seen.requests, seen.width) == ([], [], width)
+    assert "out of <memory>" in seen.text
 
 
 def test_the_last_lines(found: SearchResult, content: dict[str, Any], tmp_path: Path) -> None:

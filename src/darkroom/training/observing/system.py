@@ -21,6 +21,15 @@ from darkroom.training.observing.resilient_logger import ResilientLogger
 
 SAMPLE_SECONDS = 3.0
 PERCENT = ("cpu_percent", "memory_percent", "gpu_percent", "gpu_memory_percent")
+NAMES = {
+    "cpu_percent": "processor",
+    "memory_percent": "memory of the machine",
+    "gpu_percent": "GPU",
+    "gpu_memory_percent": "memory of the GPU",
+}
+# Units of the chart's time, in seconds, and how many of one make it the better one: seconds up to half an hour.
+UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))
+FEWEST_UNITS = 30
 COLUMNS = ("time", "step", "images_per_second", "training_gb", *PERCENT)
 Sample = dict[str, float | str]
 # By MLflow's names where it has one, which it shows on a page of their own; {} is the number of the GPU.
@@ -173,11 +182,20 @@ def draw(table: Path, chart: Path) -> None:
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     columns = {name: [float(row[name] or "nan") for row in rows] for name in COLUMNS[1:]}
-    x = [time.mktime(time.strptime(row["time"], "%Y-%m-%d %H:%M:%S")) for row in rows]
+    times = [time.mktime(time.strptime(row["time"], "%Y-%m-%d %H:%M:%S")) for row in rows]
+    seconds, unit = next((each for each in UNITS if times[-1] - times[0] >= each[0] * FEWEST_UNITS), UNITS[-1])
     percent = [name for name in PERCENT if any(row[name] for row in rows)]
     panels = {
-        "images/s": {"images/s": columns["images_per_second"]},
-        "%": {name.removesuffix("_percent").replace("_", " "): columns[name] for name in percent},
-        "training, GB": {"GB": columns["training_gb"]},
+        "images per second": {"images per second": columns["images_per_second"]},
+        "%": {NAMES[name]: columns[name] for name in percent},
+        "memory of the\ntraining, GB": {"memory": columns["training_gb"]},
     }
-    draw_lines(chart, [(second - x[0]) / 60 for second in x], panels, x_label=f"minutes ({os.cpu_count()} cores)")
+    memory = psutil.virtual_memory().total / 1e9
+    draw_lines(
+        chart,
+        [(each - times[0]) / seconds for each in times],
+        panels,
+        title=f"Machine during the training: {os.cpu_count()} cores, {memory:.0f} GB",
+        x_label=f"{unit} since the first measurement",
+        from_zero=True,
+    )
