@@ -27,6 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "metrics": {"hardware"},
     "versions": {"data", "repository"},
     "reporting": {"metrics"},
+    "pages": {"data", "metrics", "repository", "versions"},
     "input": {"data", "hardware", "models"},
     "objective": {"data", "metrics", "models", "input"},
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},

@@ -24,6 +24,7 @@ COMMANDS = {
     "repeat": "Repeat a training with several seeds, or on every fold.",
     "find": "Propose a learning rate or a batch size by short trials.",
     "compare": "Show how two versions of the data differ.",
+    "report": "Write one page on what a revision measured, or on several beside each other.",
     "doctor": "Check the installation and the workspace.",
     "verify": "Hash everything again and compare it with what was recorded.",
 }

@@ -1,0 +1,48 @@
+"""What a revision started from, and when it was made, as Git knows it."""
+
+from typing import NamedTuple
+
+from darkroom.base.errors import InputError
+from darkroom.pages.results import Results, params_in, stages_in
+from darkroom.repository.git import commit_of, experiments, git, text_in
+from darkroom.versions.revisions import LOCK
+
+
+class Lineage(NamedTuple):
+    """Where a revision stands in the history."""
+
+    commit: str
+    """Its commit, or the one that the workspace is based on; empty without one."""
+    about: str
+    """Date and first line of the commit's message; empty for the workspace."""
+    baseline: str
+    """What it is compared with: of an experiment the commit that it started from, of a commit the one before; empty: none."""
+    changed: dict[str, tuple[object, object]]
+    """Parameters that differ from the baseline's, with both values; `...` where there is none."""
+
+
+def lineage(results: Results) -> Lineage:
+    """Look up what a revision started from."""
+    root, commit = results.root, results.revision.commit
+    head = commit_of(root, "HEAD")
+    about, baseline = "", head
+    if commit is not None:
+        about = git(root, "show", "-s", "--format=%cs %s", commit).stdout.strip()
+        started = [experiment.baseline for experiment in experiments(root) if experiment.commit == commit]
+        baseline = started[0] if started else commit_of(root, f"{commit}~1")
+    params = _params_of(results, baseline)
+    if params is None:
+        return Lineage(commit or head, about, "", {})
+    keys = sorted(params.keys() | results.params.keys())
+    pairs = {key: (params.get(key, ...), results.params.get(key, ...)) for key in keys}
+    shown = f"HEAD ({baseline[:7]})" if baseline == head else baseline[:7]
+    return Lineage(commit or head, about, shown, {key: pair for key, pair in pairs.items() if pair[0] != pair[1]})
+
+
+def _params_of(results: Results, commit: str) -> dict[str, object] | None:
+    """Return the parameters of a commit; None if nothing was recorded in it."""
+    text = text_in(results.root, commit, LOCK) if commit else None
+    try:
+        return None if text is None else params_in(stages_in(text.encode("utf-8", "surrogateescape"), results.revision))
+    except InputError:
+        return None

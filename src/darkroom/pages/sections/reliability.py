@@ -1,0 +1,74 @@
+"""The section on confidence: how often predictions of a confidence are right."""
+
+import math
+from collections.abc import Sequence
+
+from darkroom.base.errors import InputError
+from darkroom.pages.charts import Point, Series, reliability_chart
+from darkroom.pages.document import Html, columns, element, figure, join, name_of, paragraph
+from darkroom.pages.results import EVALUATE, Results, Row, number, wilson
+from darkroom.pages.sections.words import SPLITS, decimal, readable
+
+FEW = 5  # images of a bin: of fewer nothing can be said
+CALIBRATION = "models/calibration.json"
+# Values of the column `calibration`, which tables of earlier versions do not have.
+BEFORE, AFTER = "before", "after"
+
+
+def reliability(found: Sequence[Results]) -> Html:
+    """Draw accuracy over confidence on test and validation."""
+    there, sentences = readable(found, lambda results: _rows(results, "test"))
+    if not there:
+        return join(*sentences)
+    note = paragraph(
+        "On the dotted line, confidence is accuracy; below it, the model is too sure. Lines are intervals of 95 %; ",
+        f"bins of fewer than {FEW} images are left out.",
+    )
+    charts = [_chart(there, split) for split in ("test", "val")]
+    return join(*sentences, note, *(_temperature(results, len(found) > 1) for results in there), columns(*charts))
+
+
+def _rows(results: Results, split: str) -> list[Row]:
+    return results.rows_of(f"{EVALUATE}/reliability_{split}.csv")
+
+
+def _chart(found: Sequence[Results], split: str) -> Html | None:
+    series = []
+    for place, results in enumerate(found):
+        try:
+            rows = _rows(results, split)
+        except InputError:
+            continue
+        before, after = (_points([row for row in rows if row.get("calibration", BEFORE) == when]) for when in (BEFORE, AFTER))
+        if len(found) > 1:
+            series.append(Series(results.name, after or before, place))
+            continue
+        is_same = not after or before == after
+        series.append(Series("accuracy" if is_same else "before calibration", before, 0, not is_same))
+        series += [] if is_same else [Series("after calibration", after, 1)]
+    series = [each for each in series if each.points]
+    if not series:
+        return None
+    return element("div", element("h3", SPLITS[split].capitalize()), figure(reliability_chart(series), class_="chart"))
+
+
+def _points(rows: Sequence[Row]) -> list[Point]:
+    """Return confidence, accuracy and its interval of bins with enough images."""
+    points = []
+    for row in rows:
+        count = number(row.get("count"))
+        if math.isfinite(count) and count >= FEW:
+            found = wilson(number(row.get("accuracy")), int(count))
+            points.append(Point(number(row.get("confidence")), *found))
+    return points
+
+
+def _temperature(results: Results, several: bool) -> Html | None:
+    try:
+        found = results.json_of(CALIBRATION).get("temperature")
+    except InputError:
+        return None
+    if not isinstance(found, int | float):
+        return None
+    text = f"calibrated at temperature {decimal(float(found), 3)}, which was fitted on validation."
+    return paragraph(join(name_of(results.name), ": ") if several else None, text if several else text.capitalize())
