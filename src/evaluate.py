@@ -22,6 +22,7 @@ def main() -> None:
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
 
+        from darkroom.explanation.mistakes import explain_test
         from darkroom.inference.evaluate import evaluate_model
 
         # DVC has recorded what train made, or this stage would not run.
@@ -39,6 +40,7 @@ def main() -> None:
                 lambda place: pack.shown(test_rows[place]),
                 params.evaluate,
             )
+            explain_test(directory, found.predictor, pack, test_rows, predictions, params.evaluate)
             outputs = {
                 "metrics/evaluate.json": table,
                 "metrics/predictions.parquet": predictions,

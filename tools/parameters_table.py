@@ -159,6 +159,7 @@ EXAMPLES = {
     "evaluate.ece_bins": "-S evaluate.ece_bins=10",
     "evaluate.metrics": "-S '++evaluate.metrics={auroc: AUROC}'",
     "evaluate.num_images": "-S evaluate.num_images=64",
+    "evaluate.explained": "-S evaluate.explained=100",
     "predict.input": "-S predict.input=/path/to/photos",
     "predict.batch_size": "-S predict.batch_size=64",
     "predict.tta": "-S predict.tta=flip",

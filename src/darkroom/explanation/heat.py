@@ -1,8 +1,8 @@
 """Where in an image the logit of a class comes from. N images, C channels, H by W pixels, K classes.
 
-Each value of a layer with places is multiplied by the gradient of the logit with respect to it, and summed over channels; positive
-sums are heat. Where the network ends with the mean over places, this is Grad-CAM; elsewhere Grad-CAM, which takes the mean of the
-gradients first, may mark places that the logit does not depend on.
+Each value of a layer with places is multiplied by the gradient of the logit with respect to it, and summed over channels;
+positive sums are heat. Where the network ends with the mean over places, this is Grad-CAM; elsewhere Grad-CAM, which takes the
+mean of the gradients first, may mark places that the logit does not depend on.
 
 In a transformer the layer is that of the patches, far from the logit: the gradient is the mean on the way from the mean patch to
 the patches as they are.
@@ -70,7 +70,9 @@ class Explainer:
         height, width = images.shape[2:]
         pixels = PIECE_PIXELS_OF_TOKENS if self.layer.mixed_later else PIECE_PIXELS
         piece, labels = max(1, pixels // (height * width)), torch.from_numpy(classes)
-        parts = [self._of_piece(*each) for each in zip(images.split(piece), labels.split(piece), strict=True)] if len(images) else []
+        parts = (
+            [self._of_piece(*each) for each in zip(images.split(piece), labels.split(piece), strict=True)] if len(images) else []
+        )
         return np.concatenate(parts) if parts else np.zeros((0, height, width), np.float32)
 
     def _of_piece(self, images: Tensor, labels: Tensor) -> Heat:

@@ -15,7 +15,9 @@ SIDE = 128
 # From little heat to the most: also in grey, and for the colour-blind, more is brighter.
 COLOURS = np.array([[110, 0, 90], [200, 30, 60], [245, 125, 20], [255, 235, 120]], np.float64)
 # Share of the colour where the heat is largest; the rest is the image in grey.
-STRENGTH = 0.65
+STRENGTH = 0.75
+# The image is dimmed, so that colours are seen on white, too.
+DIMMED = 0.8
 
 
 def overlay(image: Picture, heat: NDArray[np.floating[Any]]) -> Picture:
@@ -23,20 +25,21 @@ def overlay(image: Picture, heat: NDArray[np.floating[Any]]) -> Picture:
 
     Parameters
     ----------
-    image : (H, W, 1) or (H, W, 3) uint8
-    heat : (H, W)
-        From 0 to 1.
+    image
+        (H, W, 1) or (H, W, 3) uint8.
+    heat
+        (H, W), from 0 to 1.
     """
     grey = np.asarray(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).convert("L"), np.float64)[..., None]
     places = np.linspace(0, 1, len(COLOURS))
     colour = np.stack([np.interp(heat, places, channel) for channel in COLOURS.T], axis=-1)
     share = STRENGTH * np.clip(heat, 0, 1)[..., None]
-    mixed: Picture = np.rint(grey * (1 - share) + colour * share).astype(np.uint8)
+    mixed: Picture = np.rint(DIMMED * grey * (1 - share) + colour * share).astype(np.uint8)
     return mixed
 
 
 def scaled(image: Picture, side: int = SIDE) -> Picture:
-    """Return an image whose longer side is at most `side`: small ones are enlarged by a whole factor, so that pixels are squares."""
+    """Return an image of at most `side` pixels a side; small ones are enlarged by a whole factor, so that pixels are squares."""
     height, width = image.shape[:2]
     longer = max(height, width)
     if longer <= side:

@@ -47,7 +47,7 @@ class Layer(NamedTuple):
     mixed_later: bool = False
 
     def places(self, values: Tensor) -> Tensor:
-        """Return values (N, …) of the shape of its output, summed over channels, as (N, h, w); tokens of no patch are left out."""
+        """Return values of the shape of its output, summed over channels, (N, h, w); tokens of no patch are left out."""
         summed = values.sum(dim=self.channels)
         num = self.grid[0] * self.grid[1]
         return summed if summed.ndim == 3 else summed[:, summed.shape[1] - num :].unflatten(1, self.grid)
@@ -119,7 +119,9 @@ def find_layer(network: nn.Module, images: Tensor) -> Layer:
             first = _first_only_way([layer for layer in found if layer.grid == last.grid], network, images)
             return (first or last)._replace(mixed_later=True)
     if last is None:
-        raise InputError(f"{type(network).__name__}: no layer before its logits has places, so there is no heat to draw; name another")
+        raise InputError(
+            f"{type(network).__name__}: no layer before its logits has places, so there is no heat to draw; name another"
+        )
     return last
 
 
@@ -207,7 +209,7 @@ def _squarest(num: int) -> tuple[int, int]:
 
 def _fits(rows: int, columns: int, height: int, width: int) -> bool:
     """Return whether a grid has more than one place, and the shape of the image but for rounding."""
-    smaller = 1 < rows * columns and 1 <= rows <= height and 1 <= columns <= width
+    smaller = rows * columns > 1 and 1 <= rows <= height and 1 <= columns <= width
     return smaller and abs(rows * width - columns * height) <= max(height, width)
 
 

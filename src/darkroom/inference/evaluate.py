@@ -28,6 +28,8 @@ class Evaluation:
 
     Attributes
     ----------
+    predictor
+        The model that was measured.
     images
         The images of each part, such as `val` and `test`.
     about
@@ -40,6 +42,7 @@ class Evaluation:
         How the probabilities were computed.
     """
 
+    predictor: Predictor
     images: Mapping[str, "Images"]
     about: About
     predictions: Mapping[str, LabelledPredictions]
@@ -104,7 +107,12 @@ def evaluate_images(predictor: Predictor, params: Params, parts: Mapping[str, Im
     }
     about = About(predictor.model.card.classes, predictor.model.card.task, predictor.decision, _columns(parts))
     return Evaluation(
-        parts, about, predictions, measure(predictions, partial(measure_extra, extra), params.evaluate), predictor.record
+        predictor,
+        parts,
+        about,
+        predictions,
+        measure(predictions, partial(measure_extra, extra), params.evaluate),
+        predictor.record,
     )
 
 
