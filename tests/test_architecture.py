@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "input": {"data", "hardware", "models"},
     "objective": {"data", "metrics", "models", "input"},
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},
-    "explanation": {"data", "models", "metrics", "reporting", "input", "inference"},
+    "explanation": {"data", "models", "metrics", "reporting", "input", "inference", "pages"},
     "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
     "health": {"precheck", "repository", "stage", "training", "versions"},
     "experiments": {"stage", "repository", "health"},
