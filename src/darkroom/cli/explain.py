@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom.base.errors import InputError, listed, nearest
+from darkroom.base.errors import InputError, listed, nearest, one_line
 from darkroom.cli import parser_of
 from darkroom.cli.predict import MODEL_HELP, check_place, open_model
 
@@ -198,10 +198,10 @@ def lines(found: "Sequence[Explained]") -> Iterator[str]:
     has_true, has_near = any(each.actual is not None for each in found), any(each.near for each in found)
     rows = []
     for each in found[:SHOWN]:
-        near = ", ".join(f"{printable(other.label)} {other.similarity:.2f}" for other in each.near)
+        near = ", ".join(f"{printable(other.label)} {other.similarity:.3f}" for other in each.near)
         rows.append(
             [
-                each.name,
+                one_line(each.name),
                 *([printable(each.actual or "")] if has_true else []),
                 printable(each.predicted),
                 *(f"{printable(name)} {value:.4f}" for name, value in each.probable[:2]),

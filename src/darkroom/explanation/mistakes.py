@@ -79,10 +79,9 @@ def explained_classes(predictions: EvaluatedSplit, rows: NDArray[np.intp]) -> ND
     """Return the class of each row whose heat is drawn: the predicted one; of several labels a wrong one, or else the surest."""
     if predictions.task != "multilabel":
         return predictions.predicted[rows].astype(np.int64)
-    chosen, probabilities = predictions.predicted[rows] == 1, predictions.probabilities[rows]
     wrong = predictions.predicted[rows] != predictions.labels[rows]
-    # Those that are wrong first, and of these what is predicted: heat shows what speaks for a class.
-    order = np.where(chosen, probabilities, probabilities - 1) + 2 * (wrong & chosen) + (wrong & ~chosen)
+    # Heat shows what speaks for a class: so first what is predicted wrongly, then what is missing, each the most probable.
+    order = predictions.probabilities[rows] + 2 * wrong + 2 * (wrong & (predictions.predicted[rows] == 1))
     return order.argmax(axis=1).astype(np.int64)
 
 

@@ -53,11 +53,12 @@ def training_features(predictor: Predictor, pack: Pack, split: Split, batch_size
     found = _kept(path, len(rows))
     if found is None:
         print(f"explain: computes the features of {len(rows)} training images, which are kept for the next time", flush=True)
-        found = unit(compute_features(predictor, pack, rows, batch_size)).astype(np.float16)
+        # In float16 an image itself would not be the nearest to it.
+        found = unit(compute_features(predictor, pack, rows, batch_size))
         with files.replaced_file(path) as temporary, temporary.open("wb") as file:
             np.save(file, found, allow_pickle=False)
         _forget_others(path)
-    return found.astype(np.float32)
+    return found
 
 
 def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -102,13 +103,13 @@ def _key(predictor: Predictor, pack: Pack, split: Split) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _kept(path: Path, count: int) -> NDArray[np.float16] | None:
+def _kept(path: Path, count: int) -> NDArray[np.float32] | None:
     """Return what was kept in a file; None if there is none, or it is damaged."""
     try:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    is_right = isinstance(found, np.ndarray) and found.dtype == np.float16 and found.ndim == 2 and len(found) == count
+    is_right = isinstance(found, np.ndarray) and found.dtype == np.float32 and found.ndim == 2 and len(found) == count
     return found if is_right else None
 
 
