@@ -10,7 +10,6 @@ from darkroom.base.params_file import load_params
 from darkroom.base.state_files import forget_finished
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.reporting.evaluation import write_evaluation
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 
@@ -23,29 +22,18 @@ def main() -> None:
         split = Split.open(paths.SPLIT, pack)
 
         from darkroom.explanation.mistakes import explain_test
-        from darkroom.inference.evaluate import evaluate_model
+        from darkroom.inference.evaluate import evaluate_model, write_results
 
         # DVC has recorded what train made, or this stage would not run.
         forget_finished(paths.states_dir(), paths.MODELS / "run.json")
-        found = evaluate_model(paths.MODELS, params, pack, split)
-        test_rows = split.rows["test"]
-        with stage.replaced(paths.EVALUATE_TABLE, paths.EVALUATED, paths.EVALUATE_METRICS) as (table, predictions, directory):
+        places = (paths.EVALUATE_TABLE, paths.CALIBRATION, paths.EVALUATED, paths.EVALUATE_METRICS)
+        with stage.replaced(*places) as (table, calibration, predictions, directory):
+            found = evaluate_model(paths.MODELS, params, pack, split, predictions=predictions)
             files.write_json(table, found.metrics)
-            found.write_predictions(predictions)
-            files.write_json(directory / "backend.json", found.backend)
-            write_evaluation(
-                directory,
-                found.predictions,
-                split.classes,
-                lambda place: pack.shown(test_rows[place]),
-                params.evaluate,
-            )
-            explain_test(directory, found.predictor, pack, test_rows, predictions, params.evaluate)
-            outputs = {
-                "metrics/evaluate.json": table,
-                "metrics/predictions.parquet": predictions,
-                "metrics/evaluate": directory,
-            }
+            files.write_sealed_json(calibration, found.calibration)
+            write_results(directory, found, params.evaluate)
+            explain_test(directory, found.predictor, pack, split.rows["test"], predictions, params.evaluate)
+            outputs = dict(zip(map(paths.shown, places), (table, calibration, predictions, directory), strict=True))
             stage.record(directory / RECORD, outputs)
     print(*found.lines(), sep="\n")
 

@@ -55,12 +55,14 @@ class TrainedModel:
     metrics: Mapping[str, Mapping[str, float]]
 
     def predict(self, images: Sequence[Any]) -> NDArray[np.float64]:
-        """Return the probabilities (N, K) of images, each as a `LabelledImages` returns it; K as `card.classes`."""
+        """Return the calibrated probabilities (N, K) of images, each as a `LabelledImages` returns it; K as `card.classes`."""
         from darkroom.inference.predict import predict_images
         from darkroom.inference.predictor import Predictor
 
         predictor = Predictor.load(self.folder / "models", self.params, "predict")
-        return predict_images(predictor, [pixels(image) for image in images], batch_size=self.params.predict.batch_size)
+        found = predict_images(predictor, [pixels(image) for image in images], batch_size=self.params.predict.batch_size)
+        probabilities: NDArray[np.float64] = predictor.rule.predicted(found)["probabilities"]
+        return probabilities
 
 
 def train(
@@ -207,15 +209,15 @@ def _is_published(models: Path, about: Mapping[str, Any]) -> bool:
 
 
 def _evaluate(place: Path, params: Params, pack: Pack, split: Split) -> Mapping[str, Mapping[str, float]]:
-    from darkroom.inference.evaluate import evaluate_model
-    from darkroom.reporting.evaluation import write_evaluation
+    from darkroom.inference.evaluate import evaluate_model, write_results
 
-    found = evaluate_model(place / "models", params, pack, split)
-    rows = split.rows["test"]
     metrics = place / "metrics"
-    with files.replaced_dir(metrics / "evaluate") as directory:
+    with (
+        files.replaced_dir(metrics / "evaluate") as directory,
+        files.replaced_file(metrics / "predictions.parquet") as predictions,
+    ):
+        found = evaluate_model(place / "models", params, pack, split, predictions=predictions)
         files.write_json(metrics / "evaluate.json", found.metrics)
-        with files.replaced_file(metrics / "predictions.parquet") as predictions:
-            found.write_predictions(predictions)
-        write_evaluation(directory, found.predictions, split.classes, lambda number: pack[rows[number]], params.evaluate)
+        files.write_sealed_json(place / "models" / "calibration.json", found.calibration)
+        write_results(directory, found, params.evaluate)
     return found.metrics

@@ -90,9 +90,20 @@ DOTTED = r"^[A-Za-z_]\w*(\.[^.\s]+)+$"
 # Validation metrics that every training logs, those that it logs of its own batches, and those that evaluate adds.
 MEASURED = ("loss", "accuracy", "balanced_accuracy", "f1_macro")
 MEASURED_IN_TRAINING = ("loss", "accuracy")
+# What metrics/train.json calls the validation loss: the value of `train.loss`, with label smoothing and class weights. It is not
+# the cross entropy that evaluate calls loss.
+CRITERION = "criterion"
 EVALUATED = (*MEASURED, "ece", "mean_average_precision", "top5_accuracy")
 # Of the positive class of a binary task; training logs the first of them.
 BINARY = ("f1", "precision", "recall", "auroc", "average_precision")
+
+
+def published_name(metric: str) -> str:
+    """Return the name in metrics/train.json of a validation metric, `val/loss` or `loss`."""
+    name = metric.removeprefix("val/")
+    return CRITERION if name == "loss" else name
+
+
 PATTERNS = {
     IMPORT_PATH: "an import path such as torch.optim.SGD",
     PACKAGE: "the name of a package or module",
@@ -647,6 +658,8 @@ class EvaluateParams(Section):
     """Number of images on each sheet of sample images."""
     explained: Annotated[int, Field(ge=0, le=1000)] = 32
     """Number of the worst mistakes for which it is drawn where the wrong class comes from; 0: none, and no features either."""
+    abstain_precision: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Precision for which predict abstains, with `unknown`, where it is too uncertain, such as 0.99; null: it never does."""
 
 
 class PredictParams(Section):
@@ -662,8 +675,10 @@ class PredictParams(Section):
     """What runs the network, as `evaluate.backend`."""
     precision: InferencePrecision
     """Precision, as `evaluate.precision`."""
-    threshold: Threshold | None = None
-    """Probability above which a class is predicted, as `evaluate.threshold`."""
+    threshold: Threshold | Literal["fitted"] | None = None
+    """As `evaluate.threshold`, of calibrated probabilities; `fitted`: those of models/calibration.json, of each class its own."""
+    calibrated: bool = True
+    """Whether probabilities are calibrated by the temperature of models/calibration.json, which evaluate has fitted."""
     top_k: PositiveInt
     """Number of most probable classes to write to the CSV and JSON Lines files."""
     embeddings: bool = False

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from darkroom.base.errors import listed, nearest, warn
 from darkroom.base.params import (
     BINARY,
+    CRITERION,
     EVALUATED,
     MEASURED,
     MEASURED_IN_TRAINING,
@@ -93,7 +94,7 @@ def _check_split(split: SplitParams) -> None:
 
 def _check_train(train: TrainParams) -> None:
     measured = _measured(train)
-    _check_metric_names("train.metrics", train.metrics, measured)
+    _check_metric_names("train.metrics", train.metrics, (*measured, CRITERION))
     known = [f"val/{name}" for name in (*measured, *train.metrics)]
     if train.monitor.startswith("train/"):
         raise ValueError(

@@ -94,7 +94,10 @@ def table_lines(predictions: "Predictions", top_k: int) -> Iterator[str]:
         cells += [printable(predictions.actual[number])] if predictions.actual else []
         if predictions.multilabel:
             cells.append(printable("; ".join(predictions.chosen[number]) or "none"))
-        rows.append(cells + [cell for name, value in top for cell in (printable(name), f"{value:.4f}")])
+        shown = [cell for name, value in top for cell in (printable(name), f"{value:.4f}")]
+        if (named := predictions.named(number, top[0][0])) != top[0][0]:
+            shown[0] = f"{named}: {shown[0]}?"
+        rows.append(cells + shown)
     yield from table(rows, [*header, "class", "probability", *next_ones])
     more = len(predictions.paths) - len(rows)
     if more > 0:
@@ -114,7 +117,7 @@ def open_model(name: str | None, params: "Params", command: str) -> "Published":
     from darkroom.versions.models import read_model
 
     if name is None:
-        return load_model(paths.MODELS, params)
+        return _with_calibration(load_model(paths.MODELS, params), paths.MODELS, command)
     path = Path(name).expanduser()
     if path.name == "model.json" or (path.name == "model.safetensors" and (path.parent / "model.json").is_file()):
         path = path.parent
@@ -122,7 +125,7 @@ def open_model(name: str | None, params: "Params", command: str) -> "Published":
         epochs = sorted(each.name for each in path.glob("epoch_*"))
         if epochs and not (path / "model.json").exists():
             raise InputError(f"--model: {name} holds several models; name one of {', '.join(epochs)}")
-        return load_model(path.absolute(), params, paths.shown(path.absolute()))
+        return _with_calibration(load_model(path.absolute(), params, paths.shown(path.absolute())), path, command)
     if path.is_file():
         return _open_file(name, path, params, command)
     if "/" in name.partition(":")[0] or path.suffix:
@@ -134,7 +137,27 @@ def open_model(name: str | None, params: "Params", command: str) -> "Published":
         raise InputError(f"--model: {name} is no folder or file, and {error}") from None
     card, weights = open_content("--model", shown, content)
     network = build_published(card, weights, params, where=f"--model: model.json of {shown}", advice="name another model")
-    return Published(network, card, shown)
+    return Published(network, card, shown, _recorded_calibration(name) if command == "predict" else None)
+
+
+def _with_calibration(model: "Published", folder: Path, command: str) -> "Published":
+    """Return a model with the calibration beside it, which predict alone uses."""
+    from darkroom.inference.calibrated import read_calibration
+
+    return replace(model, calibration=read_calibration(folder, model.name)) if command == "predict" else model
+
+
+def _recorded_calibration(name: str) -> bytes | None:
+    """Return the calibration that a revision has of its published model; None if it has none, or an epoch was named."""
+    from darkroom.base import paths
+    from darkroom.versions.revisions import open_revision
+
+    commit, _, folder = name.partition(":")
+    path = paths.shown(paths.CALIBRATION)
+    if folder.rstrip("/") not in ("", paths.shown(paths.MODELS)):
+        return None
+    revision = open_revision(paths.main_repository(), commit, (path,))
+    return revision.read(path) if path in revision.outs else None
 
 
 def _open_file(name: str, path: Path, params: "Params", command: str) -> "Published":

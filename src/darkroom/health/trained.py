@@ -8,7 +8,7 @@ from typing import Any
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
-from darkroom.base.params import Params
+from darkroom.base.params import Params, published_name
 from darkroom.health.verified import FAIL, NOTE, OK, Finding
 from darkroom.stage.record import plain
 from darkroom.versions.models import read_model, read_training
@@ -53,7 +53,7 @@ def check_trained(root: Path, run: Json, again: str) -> Iterator[Finding]:
         if (root / file).is_file() and files.sha256(root / file) != card["data_sha256"][name]:
             yield Finding(FAIL, CARD, f"was trained on another data/{name}; {again}")
     published = json.loads((root / PUBLISHED).read_text(encoding="utf-8"))["published"]
-    expected = {"epoch": card["epoch"], card["monitor"].rpartition("/")[2]: card["score"]}
+    expected = {"epoch": card["epoch"], published_name(card["monitor"]): card["score"]}
     for key, value in expected.items():
         if key in published and published[key] != value:
             yield Finding(FAIL, PUBLISHED, f"{key} is {published[key]}, but {value} in {CARD}; {again}")

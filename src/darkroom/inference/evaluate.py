@@ -1,25 +1,27 @@
 """A model measured on the validation and the test split, for the stage evaluate and for `./darkroom evaluate`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from darkroom.base.params import Params
-from darkroom.data.labels import Labels
-from darkroom.data.pack import Pack, Rows
+import torch
+
+from darkroom.base import files
+from darkroom.base.params import EvaluateParams, Params
+from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.inference.predict import predict_rows
+from darkroom.inference.predict import iterate_rows
 from darkroom.inference.predictor import OpenModel, Predictor
-from darkroom.metrics.extra import build_metrics, measure_extra
-from darkroom.metrics.predictions_file import GIVEN, About
-from darkroom.metrics.predictions_writer import ImagesOf, PredictionsWriter
+from darkroom.inference.written_predictions import Images, PredictionsFile, described
+from darkroom.metrics.calibrator import Calibrator
+from darkroom.metrics.extra import build_metrics
+from darkroom.metrics.intervals import intervals_json
+from darkroom.metrics.outcomes import MOST_CLASSES, Outcomes, OutcomesBuilder, Predicted
 from darkroom.models.model_json import data_hashes
-from darkroom.reporting.evaluation import measure
-from darkroom.reporting.tables import LabelledPredictions
-
-ROWS_AT_ONCE = 10_000
+from darkroom.reporting.evaluation import measure, write_evaluation
 
 
 @dataclass(frozen=True)
@@ -32,50 +34,67 @@ class Evaluation:
         The model that was measured.
     images
         The images of each part, such as `val` and `test`.
-    about
-        What is predicted.
     predictions
-        Probabilities and labels of each part.
+        What is kept of the predictions for each part.
+    calibrated
+        The same with calibrated probabilities; empty if there is no part `val` to calibrate on.
+    calibrator
+        What was fitted on `val`, if there is such a part.
     metrics
         Values by name, of each part.
-    backend
-        How the probabilities were computed.
     """
 
     predictor: Predictor
-    images: Mapping[str, "Images"]
-    about: About
-    predictions: Mapping[str, LabelledPredictions]
+    images: Mapping[str, Images]
+    predictions: Mapping[str, Outcomes]
+    calibrated: Mapping[str, Outcomes]
+    calibrator: Calibrator | None
     metrics: Mapping[str, Mapping[str, float]]
-    backend: Mapping[str, str]
+
+    @property
+    def backend(self) -> Mapping[str, str]:
+        """How the probabilities were computed."""
+        return self.predictor.record
 
     def lines(self) -> Iterator[str]:
         """Yield the metrics of each split on one line."""
         for name, values in self.metrics.items():
             yield f"evaluate: {name}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in values.items())
 
-    def write_predictions(self, path: Path) -> None:
-        """Write a row for every image; see `PredictionsWriter`."""
-        with PredictionsWriter(path, self.about) as writer:
-            for name, (probabilities, labels, _) in self.predictions.items():
-                images = self.images[name]
-                for start in range(0, len(labels), ROWS_AT_ONCE):
-                    part = slice(start, start + ROWS_AT_ONCE)
-                    writer.add(name, described(images.pack, images.rows[part], labels[part]), probabilities[part])
+    @property
+    def calibration(self) -> Mapping[str, Any]:
+        """The content of calibration.json."""
+        assert self.calibrator is not None, "there is no part val"
+        return self.calibrator.as_json()
 
+    def ids(self, name: str) -> list[str]:
+        """Return the ids of the images of a part."""
+        return [self.images[name].pack.ids[row] for row in self.images[name].rows]
 
-class Images(NamedTuple):
-    """Labelled images to measure a model on: rows of a pack, and their labels as the model numbers its classes."""
-
-    pack: Pack
-    rows: Rows
-    labels: Labels
+    def intervals(self) -> dict[str, Any]:
+        """Return the content of intervals.json."""
+        columns = {name: dict(described(*each).columns) for name, each in self.images.items()}
+        for each in columns.values():
+            if all(name is None for name in each["group"]):
+                del each["group"]
+        groups = {name: each["group"] for name, each in columns.items() if "group" in each}
+        of_test = columns.get("test", {})
+        classes = self.predictor.model.card.classes
+        return intervals_json(self.predictions, classes, of_test, groups, self.calibrator, self.calibrated)
 
 
 def evaluate_model(
-    model: Path | OpenModel, params: Params, pack: Pack, split: Split, names: Sequence[str] = ("val", "test")
+    model: Path | OpenModel,
+    params: Params,
+    pack: Pack,
+    split: Split,
+    names: Sequence[str] = ("val", "test"),
+    *,
+    predictions: Path | None = None,
 ) -> Evaluation:
     """Measure a model, a folder or what opens one, on splits of its own data, as `evaluate` of params.yaml says.
+
+    `predictions` is a file to write what is predicted for each image to, see `PredictionsWriter`.
 
     Raises
     ------
@@ -84,50 +103,91 @@ def evaluate_model(
     """
     predictor = Predictor.load(model, params, "evaluate")
     predictor.model.check_data(data_hashes(pack.directory, split))
-    return evaluate_images(
-        predictor, params, {name: Images(pack, split.rows[name], pack.labels[split.rows[name]]) for name in names}
-    )
+    parts = {name: Images(pack, split.rows[name], pack.labels[split.rows[name]]) for name in names}
+    return evaluate_images(predictor, params, parts, predictions=predictions)
 
 
-def evaluate_images(predictor: Predictor, params: Params, parts: Mapping[str, Images]) -> Evaluation:
-    """Measure a model on labelled images, by the name of each part."""
+def evaluate_images(
+    predictor: Predictor, params: Params, parts: Mapping[str, Images], *, predictions: Path | None = None
+) -> Evaluation:
+    """Measure a model on labelled images, by the name of each part; it calibrates on `val`, which comes first."""
+    card = predictor.model.card
     extra = build_metrics(
         "evaluate.metrics",
         params.evaluate.metrics,
-        num_classes=len(predictor.model.card.classes),
+        num_classes=len(card.classes),
         multilabel=predictor.model.multilabel,
         allow=params.base.allow_targets,
         decision=predictor.decision,
-        classes=predictor.model.card.classes,
+        classes=card.classes,
     )
-    viewed = params.evaluate.model_dump(include={"batch_size", "tta"})
-    predictions = {
-        name: LabelledPredictions(predict_rows(predictor, each.pack, each.rows, **viewed), each.labels, predictor.decision)
-        for name, each in parts.items()
-    }
-    about = About(predictor.model.card.classes, predictor.model.card.task, predictor.decision, _columns(parts))
-    return Evaluation(
-        predictor,
-        parts,
-        about,
-        predictions,
-        measure(predictions, partial(measure_extra, extra), params.evaluate),
-        predictor.record,
+    found: dict[str, Outcomes] = {}
+    calibrated: dict[str, Outcomes] = {}
+    measured: dict[str, Mapping[str, float]] = {}
+    calibrator = _calibrator(predictor, params, len(parts["val"].rows)) if "val" in parts else None
+    with ExitStack() as stack:
+        writer = stack.enter_context(PredictionsFile(predictions, predictor, params, parts)) if predictions else None
+        for name, each in parts.items():
+            seen_by: list[See] = [
+                lambda _, batch: extra.add(torch.from_numpy(batch.probabilities), torch.from_numpy(batch.labels))
+            ]
+            if calibrator is not None and len(card.classes) > MOST_CLASSES:
+                seen_by.append(partial(calibrator.add, name))
+            if writer is not None:
+                seen_by.append(partial(writer.add, name))
+            found[name] = _outcomes(predictor, params, each, seen_by)
+            if calibrator is not None:
+                if name == "val":
+                    calibrator.fit(found[name])
+                calibrated[name] = calibrator.calibrated(name, found[name])
+            measured[name] = extra.take_values()
+    metrics = measure(found, measured, params.evaluate)
+    return Evaluation(predictor, parts, found, calibrated, calibrator, metrics)
+
+
+def _calibrator(predictor: Predictor, params: Params, num_images: int) -> Calibrator:
+    card = predictor.model.card
+    return Calibrator(
+        card.classes,
+        predictor.decision,
+        multilabel=predictor.model.multilabel,
+        bins=params.evaluate.ece_bins,
+        num_images=num_images,
+        weights_sha256=card.weights_sha256,
+        wanted=params.evaluate.abstain_precision,
     )
 
 
-def described(pack: Pack, rows: Rows, labels: Labels) -> ImagesOf:
-    """Return what the file of predictions says of rows of a pack, which have these labels."""
-    given = pack.extra(rows)
-    columns: dict[str, list[str | None]] = {"group": [pack.groups[row] for row in rows]}
-    columns |= {
-        GIVEN + name: [each.get(name) for each in given] for name in dict.fromkeys(name for each in given for name in each)
-    }
-    return ImagesOf([pack.ids[row] for row in rows], [pack.pixel_hashes[row] for row in rows], labels, columns)
+See = Callable[[int, Predicted], None]
+"""What sees a batch, after the place of its first image."""
 
 
-def _columns(parts: Mapping[str, Images]) -> tuple[str, ...]:
-    """Return the names of the columns beside that any image has."""
-    given = dict.fromkeys(name for each in parts.values() for extra in each.pack.extra(each.rows) for name in extra)
-    has_groups = any(each.pack.groups[row] is not None for each in parts.values() for row in each.rows)
-    return (*(["group"] if has_groups else []), *(GIVEN + name for name in given))
+def _outcomes(predictor: Predictor, params: Params, images: Images, seen_by: Sequence[See]) -> Outcomes:
+    """Predict the images of a part in batches, each of which is passed on and forgotten."""
+    evaluate = params.evaluate
+    builder = OutcomesBuilder(
+        len(predictor.model.card.classes), predictor.decision, multilabel=predictor.model.multilabel, bins=evaluate.ece_bins
+    )
+    start = 0
+    for probabilities in iterate_rows(predictor, images.pack, images.rows, batch_size=evaluate.batch_size, tta=evaluate.tta):
+        batch = builder.add(probabilities, images.labels[start : start + len(probabilities)])
+        for see in seen_by:
+            see(start, batch)
+        start += len(probabilities)
+    return builder.finish()
+
+
+def write_results(directory: Path, found: Evaluation, params: EvaluateParams) -> None:
+    """Write metrics/evaluate: tables, sheets and intervals."""
+    test = found.images["test"]
+    files.write_json(directory / "backend.json", found.backend)
+    files.write_json(directory / "intervals.json", found.intervals())
+    write_evaluation(
+        directory,
+        found.predictions,
+        found.predictor.model.card.classes,
+        found.ids("test"),
+        lambda place: test.pack.shown(test.rows[place]),
+        params,
+        calibrated=found.calibrated,
+    )

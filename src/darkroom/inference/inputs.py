@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from darkroom.base import paths
+from darkroom.base import files, paths
 from darkroom.base.params import Params
 from darkroom.data.labels import names
 from darkroom.data.listing import printable
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
+from darkroom.inference.calibrated import make_rule, read_calibration
 from darkroom.inference.photos import PhotoReader, Photos, find_photos, without_arrays
 from darkroom.reporting.predictions import Predictions
+
+if TYPE_CHECKING:
+    from darkroom.metrics.predictions_file import EvaluatedSplit
 
 Model = Path | Callable[[], Any]
 """Folder of a published model, or what returns a `Published`: torch, which that needs, takes seconds to import."""
@@ -40,9 +44,19 @@ def predict_inputs(chosen: Sequence[str | Path], model: Model, params: Params) -
 
 
 def predict_test_split(model: Model, params: Params) -> Predictions:
-    """Predict the images that training never saw."""
+    """Predict the images that training never saw, without the network where evaluate has computed the same."""
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)
+    rows = split.rows["test"]
+    ids = [pack.ids[row] for row in rows]
+    known = {"paths": ids, "actual": names(pack.labels[rows], pack.classes), "given": pack.extra(rows)}
+    if isinstance(model, Path):
+        from darkroom.inference.evaluated import evaluated_test_split
+
+        hashes = {"raw": files.sha256(paths.RAW / "dataset.json"), "split": split.sha256}
+        evaluated = evaluated_test_split(paths.EVALUATED, model, params.predict, hashes, ids)
+        if evaluated is not None:
+            return Predictions(**known, **_taken_over(evaluated, model, params))
 
     from darkroom.inference.predict import predict_rows
     from darkroom.inference.predictor import Predictor
@@ -50,15 +64,26 @@ def predict_test_split(model: Model, params: Params) -> Predictions:
 
     predictor = Predictor.load(model, params, "predict")
     predictor.model.check_data(data_hashes(paths.RAW, split))
-    rows = split.rows["test"]
     embedder = _make_embedder(predictor, params)
     how = params.predict.model_dump(include={"batch_size", "tta"}) | ({"passing": embedder.passing} if embedder else {})
-    probabilities = predict_rows(predictor, pack, rows, **how)
+    predicted = predictor.rule.predicted(predict_rows(predictor, pack, rows, **how))
     embeddings = embedder.result() if embedder else None
-    ids, actual = [pack.ids[row] for row in rows], names(pack.labels[rows], pack.classes)
-    return Predictions(
-        paths=ids, probabilities=probabilities, actual=actual, given=pack.extra(rows), embeddings=embeddings, **predictor.about
+    return Predictions(**known, **predicted, embeddings=embeddings, **predictor.about)
+
+
+def _taken_over(evaluated: "EvaluatedSplit", model: Path, params: Params) -> dict[str, Any]:
+    """Return probabilities that evaluate computed, and all else that `Predictions` says of them."""
+    name, about = paths.shown(model), evaluated.about
+    rule = make_rule(
+        params.predict,
+        read_calibration(model, name),
+        name=name,
+        weights_sha256=about.how["weights_sha256"],
+        task=about.task,
+        positive=about.decision.positive,
     )
+    kind = {"classes": about.classes, "multilabel": rule.multilabel, "decision": rule.decision}
+    return {**kind, "backend": {**about.how["record"], **rule.record}, **rule.predicted(evaluated.probabilities)}
 
 
 def predict_files(chosen: Sequence[str | Path], model: Model, params: Params) -> Predictions:
@@ -73,13 +98,12 @@ def predict_files(chosen: Sequence[str | Path], model: Model, params: Params) ->
         found = without_arrays(found, chosen)
     photos = Photos(found, params.predict, PhotoReader.of(predictor.seen, predictor.preprocess))
     embedder = _make_embedder(predictor, params)
-    probabilities = predict_photos(
-        predictor, photos, tta=params.predict.tta, **({"passing": embedder.passing} if embedder else {})
-    )
+    passing = {"passing": embedder.passing} if embedder else {}
+    predicted = predictor.rule.predicted(predict_photos(predictor, photos, tta=params.predict.tta, **passing))
     embeddings = embedder.result() if embedder else None
     photos.check(params.predict.max_bad)
     shown = [printable(paths.shown(path)) for path in photos.read]
-    return Predictions(paths=shown, probabilities=probabilities, embeddings=embeddings, **predictor.about)
+    return Predictions(paths=shown, **predicted, embeddings=embeddings, **predictor.about)
 
 
 def _make_embedder(predictor: Any, params: Params) -> Any:

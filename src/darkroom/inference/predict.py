@@ -1,7 +1,7 @@
 """Probabilities of a trained network for images, without Lightning. N images, K classes."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -26,10 +26,10 @@ Probabilities = NDArray[np.float64]
 
 
 @torch.inference_mode()
-def predict_probabilities(
+def iterate_probabilities(
     network: Network, batches: Iterable[Tensor], device: torch.device, *, total: int, multilabel: bool = False
-) -> Probabilities:
-    """Return the probability of every class for every image.
+) -> Iterator[Probabilities]:
+    """Yield the probability of every class for the images of each batch.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ def predict_probabilities(
     multilabel
         Whether an image may have any number of classes.
 
-    Returns
-    -------
-    probabilities : (N, K) float64
+    Yields
+    ------
+    probabilities : (n, K) float64
         Each row sums to 1, unless `multilabel`.
 
     Raises
@@ -56,35 +56,42 @@ def predict_probabilities(
     """
     shown = track(batches, "images", total, console=Console(), transient=True, disable=not sys.stdout.isatty())
     try:
-        # Softmax in double precision on the CPU, so that rows sum to 1 and ties are the same on every device.
-        parts = [network(images.to(device)).cpu().double() for images in shown]
+        for images in shown:
+            # Softmax in double precision on the CPU, so that rows sum to 1 and ties are the same on every device.
+            logits = network(images.to(device)).cpu().double()
+            if not torch.isfinite(logits).all():
+                raise RunError("models/model.safetensors: its logits are NaN or infinite; train with a lower train.lr or 32-true")
+            probabilities: Probabilities = (logits.sigmoid() if multilabel else logits.softmax(dim=1)).numpy()
+            yield probabilities
     except torch.OutOfMemoryError:
         raise RunError("batch_size: a batch does not fit in the device's memory; lower it in params.yaml") from None
-    logits = torch.cat(parts) if parts else torch.zeros(0, 1)
-    if not torch.isfinite(logits).all():
-        raise RunError("models/model.safetensors: its logits are NaN or infinite; train with a lower train.lr or 32-true")
-    probabilities: Probabilities = (logits.sigmoid() if multilabel else logits.softmax(dim=1)).numpy()
-    return probabilities
 
 
 Passing = Callable[[Iterable[Tensor]], Iterable[Tensor]]
 """What sees the batches on their way to the network."""
 
 
-def predict_rows(
+def iterate_rows(
     predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none", passing: Passing = iter
-) -> Probabilities:
-    """Return the probabilities (len(rows), K) of rows of the pack; each of them is read once."""
+) -> Iterator[Probabilities]:
+    """Yield the probabilities (n, K) of rows of the pack, batch by batch; each of them is read once."""
     images = ImageDataset.for_network(pack, predictor.seen, predictor.preprocess)
     readers = num_readers(predictor.hardware, images, on_gpu=predictor.device.type == "cuda")
     loader = make_loader(images, SequentialBatchSampler(rows, batch_size=batch_size), readers=readers)
-    return _predict(predictor, passing(batch["images"] for batch in loader), len(loader), tta)
+    return _iterate(predictor, passing(batch["images"] for batch in loader), len(loader), tta)
+
+
+def predict_rows(
+    predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none", passing: Passing = iter
+) -> Probabilities:
+    """Return the probabilities (len(rows), K) of rows of the pack."""
+    return _joined(iterate_rows(predictor, pack, rows, batch_size=batch_size, tta=tta, passing=passing))
 
 
 def predict_photos(predictor: Predictor, photos: Photos, *, tta: str = "none", passing: Passing = iter) -> Probabilities:
     """Return the probabilities (len(photos.read), K) of images from files."""
     images = (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos)
-    return _predict(predictor, passing(images), len(photos), tta)
+    return _joined(_iterate(predictor, passing(images), len(photos), tta))
 
 
 def predict_images(predictor: Predictor, images: Sequence[ImageArray], *, batch_size: int, tta: str = "none") -> Probabilities:
@@ -94,9 +101,15 @@ def predict_images(predictor: Predictor, images: Sequence[ImageArray], *, batch_
         torch.from_numpy(np.stack(list(islice(fitted, batch_size)))).permute(0, 3, 1, 2)
         for _ in range(0, len(images), batch_size)
     )
-    return _predict(predictor, batches, -(-len(images) // batch_size), tta)
+    return _joined(_iterate(predictor, batches, -(-len(images) // batch_size), tta))
 
 
-def _predict(predictor: Predictor, images: Iterable[Tensor], total: int, tta: str) -> Probabilities:
+def _iterate(predictor: Predictor, images: Iterable[Tensor], total: int, tta: str) -> Iterator[Probabilities]:
     network = predictor if tta == "none" else TTAModel(predictor, tta)
-    return predict_probabilities(network, images, predictor.device, total=total, multilabel=predictor.model.multilabel)
+    return iterate_probabilities(network, images, predictor.device, total=total, multilabel=predictor.model.multilabel)
+
+
+def _joined(parts: Iterable[Probabilities]) -> Probabilities:
+    """Return the probabilities of all batches together, (0, 1) of none."""
+    every = list(parts)
+    return np.concatenate(every) if every else np.ones((0, 1))

@@ -14,6 +14,7 @@ from darkroom.base.errors import InputError, warn
 from darkroom.base.params import HardwareParams, Params
 from darkroom.hardware.devices import use_threads
 from darkroom.inference.backends import BACKENDS, Backend
+from darkroom.inference.calibrated import Rule, make_rule, read_calibration
 from darkroom.input.preprocess import Preprocess, published_preprocess
 from darkroom.metrics.decision import THRESHOLD, Decision
 from darkroom.models.model_json import CARD
@@ -45,6 +46,8 @@ class Predictor:
         Which classes are predicted.
     preprocess : Preprocess or None
         What every image goes through first.
+    rule : Rule
+        What predict makes of the probabilities.
     precision : str
         The precision; `auto` until the first images have chosen it.
 
@@ -74,6 +77,7 @@ class Predictor:
         self._backend: Backend = BACKENDS[backend](model.network, hardware, f"{stage}.backend")
         self._is_ready = False
         self.preprocess: Preprocess | None = None
+        self.rule = Rule(self.decision, None, model.multilabel, is_calibrated=False)
         key = f"{stage}.precision"
         if precision != "auto":
             self._backend.check(precision, key)
@@ -87,7 +91,15 @@ class Predictor:
         published = load_model(model, params, name) if isinstance(model, Path) else model()
         use_threads(published.card.threads)
         how = getattr(params, stage).model_dump(include={"backend", "precision", "threshold"})
+        rule = None
+        if stage == "predict":
+            card = published.card
+            content = read_calibration(model, name) if isinstance(model, Path) else published.calibration
+            about = {"weights_sha256": card.weights_sha256, "task": card.task, "positive": card.positive}
+            rule, how["threshold"] = make_rule(params.predict, content, name=published.name, **about), None
         predictor = cls(published, params.hardware, stage, **how)
+        if rule is not None:
+            predictor.rule, predictor.decision = rule, rule.decision
         predictor.preprocess = published_preprocess(params, predictor.seen, f"{name}/{CARD}")
         return predictor
 
@@ -110,7 +122,7 @@ class Predictor:
     def about(self) -> dict[str, Any]:
         """Classes, kind of labels, what is predicted, and backend, for `Predictions`."""
         kind = {"multilabel": self.model.multilabel, "decision": self.decision}
-        return {"classes": self.model.card.classes, **kind, "backend": self.record}
+        return {"classes": self.model.card.classes, **kind, "backend": {**self.record, **self.rule.record}}
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of images (N, C, H, W) uint8; of a binary task 0 for the class that has no output."""

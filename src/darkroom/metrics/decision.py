@@ -9,6 +9,8 @@ Probabilities = NDArray[np.float64]  # N K
 Labels = NDArray[np.int64] | NDArray[np.uint8]  # N, or in a multilabel set N K
 
 THRESHOLD = 0.5
+# The class of an image for which a model abstains.
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -17,19 +19,19 @@ class Decision:
 
     Attributes
     ----------
-    threshold : float
-        Of several labels per image, those with a greater probability are predicted; of a binary task, the positive class where
-        its probability is greater. Of other tasks the most probable class is predicted.
+    threshold : float, or tuple of K
+        Of several labels per image, those with a greater probability are predicted, or greater than each its own; of a binary
+        task, the positive class where its probability is greater. Of other tasks the most probable class is predicted.
     positive : int or None
         Label of the positive class of a binary task; None: another task.
     """
 
-    threshold: float = THRESHOLD
+    threshold: float | tuple[float, ...] = THRESHOLD
     positive: int | None = None
 
     def chosen(self, probabilities: Probabilities) -> NDArray[np.bool_]:
         """Return which of several labels are predicted, (N, K)."""
-        above: NDArray[np.bool_] = probabilities > self.threshold
+        above: NDArray[np.bool_] = probabilities > np.asarray(self.threshold)
         return above
 
     def label(self, probabilities: Probabilities) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ N images, K classes.
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +97,13 @@ class ExtraMetrics:
             self._say(name, getattr(metric, "left_out", lambda _: "")(self.classes))
         return found
 
+    def take_values(self) -> dict[str, float]:
+        """Return the metrics of all images added, and forget these."""
+        self.said.clear()
+        found = self.values()
+        self.reset()
+        return found
+
     def _say(self, name: str, left_out: str) -> None:
         if left_out and name not in self.said and is_main_process():
             self.said.add(name)
@@ -185,15 +192,6 @@ def name_of(metric: "Metric") -> str:
     """Return the name of a metric's class, or of the function or module that it measures with."""
     name: str = getattr(metric, "name", type(metric).__name__)
     return name
-
-
-def measure_extra(metrics: ExtraMetrics, probabilities: Any, labels: Any, decision: Decision = USUAL) -> dict[str, float]:  # noqa: ARG001
-    """Return the metrics of NumPy probabilities (N, K) and labels, (N,) or (N, K), then reset them."""
-    metrics.add(torch.from_numpy(probabilities).float(), torch.from_numpy(labels))
-    metrics.said.clear()
-    values = metrics.values()
-    metrics.reset()
-    return values
 
 
 # What an image has.

@@ -4,6 +4,7 @@ Comparisons, reports and tables are drawn from it, so that they need neither the
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +16,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from darkroom.metrics.decision import Decision, Labels
+from darkroom.metrics.outcomes import MOST_CLASSES
 
 FORMAT = 1
-# All probabilities of so many classes are kept.
-MAX_CLASSES = 1000
+# All probabilities of so many classes are there; of more, the most probable ones and that of the label.
+MAX_CLASSES = MOST_CLASSES
 GIVEN = "given_"
 METADATA = b"darkroom"
 
@@ -35,12 +37,15 @@ class About(NamedTuple):
         Which classes are predicted.
     columns
         Names of the columns beside: `group`, and those of the source with `given_` before their names.
+    how
+        What computed them: `weights_sha256`, `data_sha256`, and the settings `backend`, `precision`, `tta` and `batch_size`.
     """
 
     classes: list[str]
     task: str
     decision: Decision
     columns: tuple[str, ...] = ()
+    how: Mapping[str, Any] = {}
 
     @property
     def is_complete(self) -> bool:
@@ -167,6 +172,7 @@ def read_predictions(source: Path | bytes) -> dict[str, EvaluatedSplit]:
         described = json.loads(table.schema.metadata[METADATA])
         if described.pop("format") != FORMAT:
             raise ValueError("it has a format that this version does not know")
+        described.setdefault("how", {})
         decision = Decision(described.pop("threshold"), described.pop("positive"))
         about = About(decision=decision, columns=tuple(described.pop("columns")), **described)
         splits = table["split"].to_numpy()

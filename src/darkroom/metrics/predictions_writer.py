@@ -1,4 +1,4 @@
-"""Writing metrics/predictions.parquet. No torch. N images, K classes."""
+"""Writing metrics/predictions.parquet, batch by batch. No torch. N images, K classes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from darkroom.metrics.decision import Labels, Probabilities
+from darkroom.metrics.per_image import Floats, cross_entropy
 from darkroom.metrics.predictions_file import FORMAT, METADATA, About
-from darkroom.metrics.scores import losses
 
-# Of more classes than `About.is_complete` allows, so many of the most probable ones, and that of the label.
+# Of more classes than all probabilities are written of: the most probable ones.
 KEPT = 20
+# Rows that are compressed, and read, together.
+ROWS_OF_GROUP = 10_000
 
 
 class ImagesOf(NamedTuple):
@@ -49,6 +51,7 @@ class PredictionsWriter:
             metadata={METADATA: _metadata(about)},
         )
         self._file = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=["split", *about.columns])
+        self._waiting: list[pa.Table] = []
 
     def __enter__(self) -> "PredictionsWriter":
         """Return itself."""
@@ -56,10 +59,17 @@ class PredictionsWriter:
 
     def __exit__(self, *_: object) -> None:
         """Finish the file."""
+        self._write_group()
         self._file.close()
 
-    def add(self, split: str, images: ImagesOf, probabilities: Probabilities) -> None:
-        """Write a row for each of N images of a split, with probabilities (N, K)."""
+    def add(
+        self,
+        split: str,
+        images: ImagesOf,
+        probabilities: Probabilities | NDArray[np.float32],
+        losses: Floats | None = None,
+    ) -> None:
+        """Write a row for each of N images of a split, with probabilities (N, K), and losses (N,) if they are known."""
         decision, labels = self.about.decision, images.labels
         if self.about.task == "multilabel":
             chosen = decision.chosen(probabilities)
@@ -75,7 +85,7 @@ class PredictionsWriter:
             "label": named,
             "predicted": predicted,
             "confidence": confidence,
-            "loss": losses(probabilities, labels),
+            "loss": cross_entropy(probabilities.astype(np.float64), labels) if losses is None else losses,
             **self._kept(probabilities, labels),
             **{name: images.columns.get(name) or [None] * len(images.ids) for name in self.about.columns},
         }
@@ -83,11 +93,23 @@ class PredictionsWriter:
             each if isinstance(each, pa.Array) else pa.array(each, self._schema.field(name).type)
             for name, each in columns.items()
         ]
-        self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+        # Groups of rows depend on the number of images alone, not on how many came together.
+        table = pa.Table.from_arrays(arrays, schema=self._schema)
+        while len(table):
+            rest = ROWS_OF_GROUP - sum(map(len, self._waiting))
+            self._waiting.append(table.slice(0, rest))
+            table = table.slice(rest)
+            if rest <= len(self._waiting[-1]):
+                self._write_group()
 
-    def _kept(self, probabilities: Probabilities, labels: Labels) -> dict[str, Any]:
+    def _write_group(self) -> None:
+        if self._waiting:
+            self._file.write_table(pa.concat_tables(self._waiting).combine_chunks(), row_group_size=ROWS_OF_GROUP)
+            self._waiting = []
+
+    def _kept(self, probabilities: Probabilities | NDArray[np.float32], labels: Labels) -> dict[str, Any]:
         """Return the column of probabilities, and if they are not complete that of the classes which they belong to."""
-        values = probabilities.astype(np.float32)
+        values = probabilities.astype(np.float32, copy=False)
         if self.about.is_complete:
             return {"probabilities": pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])}
         kept = np.zeros(probabilities.shape, np.bool_)
@@ -112,6 +134,7 @@ def _metadata(about: About) -> bytes:
         "threshold": about.decision.threshold,
         "positive": about.decision.positive,
         "columns": about.columns,
+        "how": dict(about.how),
     }
     return json.dumps(described, ensure_ascii=False).encode()
 

@@ -31,6 +31,8 @@ class Published:
     card: Card
     name: str = "models"
     """Its folder, or the name under which it was opened."""
+    calibration: bytes | None = None
+    """The content of calibration.json, where it was read with the model."""
 
     @property
     def multilabel(self) -> bool:

@@ -20,8 +20,8 @@ from darkroom.reporting.contents import (
     notable_pairs,
     numbers,
 )
+from darkroom.reporting.csv_table import plain_text, write_csv
 from darkroom.reporting.sheets import contact_sheet, sampled_by_class
-from darkroom.reporting.tables import plain_text, write_csv
 
 MAX_SAMPLES = 64
 MAX_PAIRS = 16

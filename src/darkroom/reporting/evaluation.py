@@ -9,22 +9,21 @@ from numpy.typing import NDArray
 
 from darkroom.base.errors import warn
 from darkroom.base.params import EvaluateParams
-from darkroom.metrics.decision import Decision, Labels
-from darkroom.metrics.scores import is_right, most_confident_mistakes, per_class, score
+from darkroom.metrics.outcomes import Outcomes
+from darkroom.metrics.scores import per_class_scores, score_of
 from darkroom.reporting.sheets import contact_sheet, evenly_sampled
-from darkroom.reporting.tables import LabelledPredictions, write_tables
+from darkroom.reporting.tables import write_tables
 
 ReadImage = Callable[[int], NDArray[np.uint8]]
-ExtraMetricsOf = Callable[[NDArray[np.float64], Labels, Decision], Mapping[str, float]]
 
 
 def measure(
-    predictions: Mapping[str, LabelledPredictions], extra: ExtraMetricsOf, params: EvaluateParams
+    outcomes: Mapping[str, Outcomes], extra: Mapping[str, Mapping[str, float]], params: EvaluateParams
 ) -> dict[str, dict[str, float]]:
-    """Return the metrics of every split, the default ones and those of `extra`; a NaN is left out with a warning."""
-    metrics = {name: score(*each, bins=params.ece_bins) | dict(extra(*each)) for name, each in predictions.items()}
+    """Return the metrics of every split, the default ones and the `extra` ones; a NaN is left out with a warning."""
+    metrics = {name: score_of(each) | dict(extra[name]) for name, each in outcomes.items()}
     for split, values in metrics.items():
-        if lost := int(np.isnan(per_class(*predictions[split]).f1).sum()):
+        if lost := int(np.isnan(per_class_scores(outcomes[split]).f1).sum()):
             warn(f"metrics/evaluate.json: f1_macro: leaves out {lost} class(es) that {split} neither has nor predicts")
         for name in [name for name, value in values.items() if not math.isfinite(value)]:
             key = f"params.yaml: evaluate.metrics.{name}" if name in params.metrics else f"metrics/evaluate.json: {name}"
@@ -34,10 +33,13 @@ def measure(
 
 def write_evaluation(
     directory: Path,
-    predictions: Mapping[str, LabelledPredictions],
+    outcomes: Mapping[str, Outcomes],
     classes: Sequence[str],
+    ids: Sequence[str],
     read_image: ReadImage,
     params: EvaluateParams,
+    *,
+    calibrated: Mapping[str, Outcomes] | None = None,
 ) -> None:
     """Write tables and `images/`.
 
@@ -45,21 +47,25 @@ def write_evaluation(
     ----------
     directory
         Folder to write to.
-    predictions
-        Predictions on `val` and `test`.
+    outcomes
+        On `val` and `test`.
     classes
         The K class names.
+    ids
+        Of the images in the test split.
     read_image
         Given the place of an image in the test split, returns it as (H, W, C) uint8.
     params
-        Number of bins, and of images in a sheet.
+        Number of images in a sheet.
+    calibrated
+        Outcomes with calibrated probabilities.
     """
-    write_tables(directory, predictions, classes, bins=params.ece_bins)
+    write_tables(directory, outcomes, classes, ids, calibrated=calibrated)
     images = directory / "images"
     images.mkdir()
-    test = predictions["test"]
+    test = outcomes["test"]
     sheets = {
-        "mistakes": most_confident_mistakes(*test, count=params.num_images),
+        "mistakes": test.most_confident_mistakes(params.num_images),
         "samples": evenly_sampled(test.labels, params.num_images),
     }
     # The same file names always, so that `dvc plots diff` shows the sheets of two revisions side by side.
@@ -67,21 +73,17 @@ def write_evaluation(
         _draw(test, places, classes, read_image, images / f"{name}.png")
 
 
-def _draw(test: LabelledPredictions, places: NDArray[np.intp], classes: Sequence[str], read_image: ReadImage, path: Path) -> None:
-    probabilities, labels, decision = test.probabilities[places], test.labels[places], test.decision
-    right = is_right(probabilities, labels, decision)
-    if labels.ndim == 2:
-        chosen = decision.chosen(probabilities)
-        texts = [(_listed(classes, actual), _listed(classes, each)) for actual, each in zip(labels, chosen, strict=True)]
+def _draw(test: Outcomes, places: NDArray[np.intp], classes: Sequence[str], read_image: ReadImage, path: Path) -> None:
+    if test.multilabel:
+        texts = [(_listed(classes, test.labels[place]), _listed(classes, test.chosen(place))) for place in places.tolist()]
     else:
-        predicted = decision.label(probabilities)
         texts = [
-            (classes[label], f"{classes[best]} {row[best]:.2f}")
-            for label, best, row in zip(labels, predicted, probabilities, strict=True)
+            (classes[int(test.labels[place])], f"{classes[int(test.chosen(place))]} {test.confidence[place]:.2f}")
+            for place in places.tolist()
         ]
     captions = [(f"true: {actual}", f"predicted: {each}") for actual, each in texts]
-    shown = [read_image(int(place)) for place in places]
-    contact_sheet(shown, captions, (~right).tolist()).save(path)
+    shown = [read_image(place) for place in places.tolist()]
+    contact_sheet(shown, captions, (~test.right[places]).tolist()).save(path)
 
 
 def _listed(classes: Sequence[str], chosen: NDArray[np.generic]) -> str:

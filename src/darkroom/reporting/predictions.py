@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
-from darkroom.metrics.decision import USUAL, Decision
+from darkroom.metrics.decision import UNKNOWN, USUAL, Decision
 
 SEPARATOR = "; "
 
@@ -36,9 +36,11 @@ class Predictions:
     decision : Decision
         Which classes are predicted.
     backend : dict, or None
-        Backend and precision that computed them.
+        Backend and precision that computed them, and their temperature.
     embeddings : (N, D) float32, or None
         Features of the images before the last layer.
+    abstained : (N,) bool, or None
+        For which images the model abstains: their class is `unknown`; None: it never does.
     """
 
     classes: list[str]
@@ -48,14 +50,19 @@ class Predictions:
     given: list[dict[str, str]] | None = None
     multilabel: bool = False
     decision: Decision = USUAL
-    backend: dict[str, str] | None = None
+    backend: dict[str, Any] | None = None
     embeddings: NDArray[np.float32] | None = None
+    abstained: NDArray[np.bool_] | None = None
 
     @property
     def chosen(self) -> list[list[str]]:
         """The several classes that are predicted for each image, in the order of the class list."""
         rows = self.decision.chosen(self.probabilities)
         return [[self.classes[label] for label in np.flatnonzero(row).tolist()] for row in rows]
+
+    def named(self, number: int, most_probable: str) -> str:
+        """Return the class of an image, given its most probable one: `unknown` where the model abstains."""
+        return UNKNOWN if self.abstained is not None and self.abstained[number] else most_probable
 
     @property
     def given_columns(self) -> list[str]:
@@ -111,7 +118,8 @@ def check_out(path: Path) -> None:
 def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
     """Write path, actual (where known), class, probability, class_2, … in four digits, and `given_<column>` of the source.
 
-    For multi-label data, `classes` lists the predicted classes, and `class` is the most probable one.
+    For multi-label data, `classes` lists the predicted classes, and `class` is the most probable one. Where a model abstains,
+    `class` is `unknown`; `most_probable` is the class that the probability is of.
     """
     top_k = min(top_k, len(predictions.classes))
     known = ["actual"] if predictions.actual else []
@@ -121,11 +129,14 @@ def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
         columns = predictions.given_columns
         given = [files.csv_text(f"given_{name}") for name in columns]
         multilabel = ["classes"] if predictions.multilabel else []
-        writer.writerow(["path", *known, *multilabel, "class", "probability", *ranks, *given])
+        abstains = ["most_probable"] if predictions.abstained is not None else []
+        writer.writerow(["path", *known, *multilabel, "class", *abstains, "probability", *ranks, *given])
         chosen = predictions.chosen if predictions.multilabel else []
         for number, top in enumerate(predictions.most_probable(top_k)):
             actual = [files.csv_text(predictions.actual[number])] if predictions.actual else []
             cells = [cell for name, value in top for cell in (files.csv_text(name), f"{value:.4f}")]
+            if abstains:
+                cells = [files.csv_text(predictions.named(number, top[0][0])), *cells]
             columns_of_source = (
                 [files.csv_text(predictions.given[number].get(name, "")) for name in columns] if predictions.given else []
             )
@@ -142,7 +153,8 @@ def _write_jsonl(path: Path, predictions: Predictions, top_k: int) -> None:
             ranked = [{"class": name, "probability": value} for name, value in top]
             given = {"given": predictions.given[number]} if predictions.given_columns and predictions.given else {}
             predicted = {"classes": chosen[number]} if predictions.multilabel else {}
-            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **predicted, **ranked[0], "top": ranked, **given}
+            first = {**ranked[0], "class": predictions.named(number, top[0][0])}
+            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **predicted, **first, "top": ranked, **given}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
@@ -157,7 +169,9 @@ def _write_parquet(path: Path, predictions: Predictions, top_k: int) -> None:  #
         columns["actual"] = pa.array(predictions.actual, pa.string())
     if predictions.multilabel:
         columns["classes"] = pa.array(predictions.chosen, pa.list_(pa.string()))
-    columns["class"] = pa.array([name for name, _ in first], pa.string())
+    columns["class"] = pa.array([predictions.named(number, name) for number, (name, _) in enumerate(first)], pa.string())
+    if predictions.abstained is not None:
+        columns["most_probable"] = pa.array([name for name, _ in first], pa.string())
     columns["probability"] = pa.array([value for _, value in first], pa.float64())
     columns |= {f"p_{name}": predictions.probabilities[:, label] for label, name in enumerate(predictions.classes)}
     for name in predictions.given_columns:

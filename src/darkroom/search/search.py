@@ -15,7 +15,7 @@ from optuna.study import Study
 from optuna.trial import Trial, TrialState
 
 from darkroom.base.errors import InputError, RunError
-from darkroom.base.params import Params
+from darkroom.base.params import Params, published_name
 from darkroom.base.params_file import check_params
 from darkroom.experiments.baseline import Baseline
 from darkroom.experiments.leases import lease_gpus, visible_gpus
@@ -144,7 +144,7 @@ class Search:
                 f"give tune.study a new name, or run 'dvc exp remove {name}'"
             )
         published = json.loads(file_in(repository, commit, PUBLISHED))["published"]
-        values = [published.get(metric.removeprefix("val/")) for metric in self.params.tune.metrics]
+        values = [published.get(published_name(metric)) for metric in self.params.tune.metrics]
         for metric, value in zip(self.params.tune.metrics, values, strict=True):
             if value is None:
                 self._fail(trial, f"{metric} has no value for the published epoch")

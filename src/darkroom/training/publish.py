@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from darkroom.base import files
+from darkroom.base.params import published_name
 from darkroom.data.split_file import Split
 from darkroom.models.model_json import make_card
 from darkroom.models.saving import save_checkpoints, save_model
@@ -47,7 +48,8 @@ def publish(
     save_checkpoints(checkpoints, ((best.load(each), card_of(each)) for each in kept), states)
     # Not by shutil.copytree, whose errors name neither file nor reason.
     write_files(metrics, read_files(store.log_dir))
-    measured = {"epoch": best.epoch, **best.measured(metrics), **plan.model.size.model_dump(exclude={"trained"})}
+    values = {published_name(name): value for name, value in best.measured(metrics).items()}
+    measured = {"epoch": best.epoch, **values, **plan.model.size.model_dump(exclude={"trained"})}
     files.write_json(table, {"published": measured})
     about = record(
         {**store.about, "machine": plan.about["machine"]}, files.sha256(models / "model.safetensors"), store.folder.name

@@ -23,8 +23,8 @@ from darkroom.stage.record import digest
 
 pytestmark = pytest.mark.slow
 Edit = Callable[[bytes], bytes | None]
-SCORES, METRICS, CARD, RUN = (
-    "src/darkroom/metrics/scores.py",
+DECISION, METRICS, CARD, RUN = (
+    "src/darkroom/metrics/decision.py",
     "metrics/evaluate.json",
     "models/model.json",
     "models/run.json",
@@ -128,8 +128,8 @@ COMMITTED: dict[str, tuple[dict[str, Edit], list[str]]] = {
         ["params.yaml: evaluate.ece_bins is not set, but evaluate ran with 15"],
     ),
     "code": (
-        {SCORES: replaced('"accuracy": ', '"accuracy": 0.5 * ')},
-        [f"{SCORES}: is not the code that {stage} ran with" for stage in ("split", "train", "evaluate")],
+        {DECISION: replaced("THRESHOLD = 0.5", "THRESHOLD = 0.4")},
+        [f"{DECISION}: is not the code that {stage} ran with" for stage in ("train", "evaluate", "predict")],
     ),
     "code removed": (
         {"src/darkroom/data/decoding/tiff.py": lambda _: None},

@@ -18,11 +18,11 @@ from darkroom.base.params import Params, Target
 from darkroom.data.split_file import Split
 from darkroom.metrics.decision import Decision
 from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
-from darkroom.metrics.extra import ExtraMetrics, build_metrics, measure_extra
-from darkroom.metrics.scores import score
+from darkroom.metrics.extra import ExtraMetrics, build_metrics
+from darkroom.metrics.outcomes import Outcomes
+from darkroom.metrics.scores import score, score_of
 from darkroom.objective.schedules import make_scheduler
 from darkroom.reporting.evaluation import measure
-from darkroom.reporting.tables import LabelledPredictions
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
@@ -304,7 +304,9 @@ def test_they_are_logged_and_choose_the_epoch(
         with torch.no_grad():
             probabilities = network(torch.from_numpy(digits.pack.batch(rows)).permute(0, 3, 1, 2)).softmax(1)
         labels = torch.from_numpy(digits.pack.labels[rows])
-        value = measure_extra(build({name: target}, num_classes=10), probabilities.numpy(), labels.numpy())[name]
+        metrics = build({name: target}, num_classes=10)
+        metrics.add(probabilities, labels)
+        value = metrics.take_values()[name]
         if name == "auroc":
             assert value == pytest.approx(roc_auc_score(labels, probabilities, multi_class="ovr"), abs=1e-5)
         if expected is None and best.epoch % 2 == 0:
@@ -328,15 +330,18 @@ def test_a_monitored_metric_without_a_value_ends_the_training(
 def test_evaluate_measures_them_beside_its_own(make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]) -> None:
     params = make_params({"evaluate.metrics": {"kappa": "CohenKappa"}}).evaluate
     rng = np.random.default_rng(0)
-    predictions = {
-        name: LabelledPredictions(rng.dirichlet(np.ones(5), size=50), rng.integers(0, 5, 50)) for name in ("val", "test")
-    }
+    predictions = {name: Outcomes.of(rng.dirichlet(np.ones(5), size=50), rng.integers(0, 5, 50)) for name in ("val", "test")}
     metrics = build_metrics("evaluate.metrics", params.metrics, num_classes=5, multilabel=False, allow=())
-    measured = measure(predictions, lambda *given: measure_extra(metrics, *given), params)
+    extra = {}
+    for name, given in predictions.items():
+        for part in (slice(0, 20), slice(20, 50)):  # in batches
+            metrics.add(torch.from_numpy(given.probabilities[part]), torch.from_numpy(given.labels[part]))
+        extra[name] = metrics.take_values()
+    measured = measure(predictions, extra, params)
     for name, given in predictions.items():
         kappa = cohen_kappa_score(given.labels, given.probabilities.argmax(1))
-        assert measured[name] == score(*given, bins=15) | {"kappa": pytest.approx(kappa, abs=1e-6)}
-    undefined = measure(predictions, lambda *_: {"kappa": float("nan")}, params)
+        assert measured[name] == score_of(given) | {"kappa": pytest.approx(kappa, abs=1e-6)}
+    undefined = measure(predictions, {name: {"kappa": float("nan")} for name in predictions}, params)
     assert "kappa" not in undefined["test"]
     assert "warning: params.yaml: evaluate.metrics.kappa: is nan on test; it is left out there" in capsys.readouterr().err
 
