@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,16 +61,16 @@ def main(arguments: list[str]) -> None:
 
         chosen.images = _few(find_photos(chosen.images))
 
-    from darkroom.explanation.explained import explain
+    from darkroom.explanation.explained import Training, explain
     from darkroom.explanation.results import write_explained
     from darkroom.inference.predictor import Predictor
 
-    predictor = Predictor.load(lambda: open_model(chosen.model, params, "explain"), params, "predict")
+    predictor = Predictor.load(lambda: open_model(chosen.model, params, "predict"), params, "predict")
     wanted = label_of(chosen.wanted, predictor.model.card.classes)
     data = _data(predictor, needed=not chosen.images)
     inputs = _photos(chosen.images, predictor, params) if chosen.images else _recorded(chosen, predictor, data)
-    training = _training(data, chosen.nearest, params)
-    found = explain(predictor, inputs, wanted, training)
+    training = Training(*data, chosen.nearest, params.predict.batch_size) if data is not None and chosen.nearest else None
+    found = explain(predictor, replace(inputs, tta=params.predict.tta), wanted, training)
     write_explained(chosen.out.absolute(), found, predictor.model.name)
     print(*lines(found), sep="\n")
     print(f"explain: {len(found)} images -> {chosen.out}")
@@ -135,12 +136,6 @@ def _data(predictor: "Predictor", *, needed: bool) -> "tuple[Pack, Split] | None
     return pack, split
 
 
-def _training(data: "tuple[Pack, Split] | None", count: int, params: "Params"):  # type: ignore[no-untyped-def]
-    from darkroom.explanation.explained import Training
-
-    return Training(*data, count, params.predict.batch_size) if data is not None and count else None
-
-
 def _photos(found: list[Path], predictor: "Predictor", params: "Params") -> "Inputs":
     """Read images from files, as predict does."""
     import torch
@@ -156,6 +151,8 @@ def _photos(found: list[Path], predictor: "Predictor", params: "Params") -> "Inp
     photos = Photos(found, params.predict, PhotoReader.of(predictor.seen, predictor.preprocess))
     batches = [torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos]
     photos.check(params.predict.max_bad)
+    if not batches:
+        raise InputError(f"{found[0]}: cannot be read, nor any other image; name other images")
     return Inputs([printable(paths.shown(path)) for path in photos.read], batches)
 
 

@@ -16,8 +16,10 @@ from darkroom.explanation.mistakes import NONE, heat_or_warning
 from darkroom.explanation.nearest import find_nearest, training_features
 from darkroom.explanation.overlay import Picture, image_and_overlay
 from darkroom.inference.embeddings import Embedder
-from darkroom.inference.predict import predict_probabilities
+from darkroom.inference.predict import iterate_probabilities
 from darkroom.inference.predictor import Predictor
+from darkroom.inference.tta import TTAModel
+from darkroom.metrics.decision import Probabilities
 
 TOP = 3  # classes that are named
 
@@ -88,11 +90,14 @@ class Inputs:
         The images (n, C, H, W), as the network is given them.
     actual
         N texts of true classes, if they are known.
+    tta
+        `predict.tta`, by which probabilities are computed, but not the heat.
     """
 
     names: Sequence[str]
     batches: Sequence[Tensor]
     actual: Sequence[str] | None = None
+    tta: str = "none"
 
 
 @dataclass(frozen=True)
@@ -120,9 +125,7 @@ def explain(predictor: Predictor, inputs: Inputs, wanted: int | None = None, tra
         The training images, to show the nearest of them.
     """
     card, multilabel = predictor.model.card, predictor.model.multilabel
-    probabilities = predict_probabilities(
-        predictor, inputs.batches, predictor.device, total=len(inputs.batches), multilabel=multilabel
-    )
+    probabilities = _probabilities(predictor, inputs)
     decision = predictor.decision
     predicted = decision.chosen(probabilities) if multilabel else decision.label(probabilities)
     best = probabilities.argmax(axis=1) if multilabel else predicted
@@ -147,6 +150,15 @@ def explain(predictor: Predictor, inputs: Inputs, wanted: int | None = None, tra
                 near=near[place],
             )
         )
+    return found
+
+
+def _probabilities(predictor: Predictor, inputs: Inputs) -> Probabilities:
+    """Return the probabilities (N, K), as predict writes them."""
+    network = predictor if inputs.tta == "none" else TTAModel(predictor, inputs.tta)
+    multilabel = predictor.model.multilabel
+    parts = iterate_probabilities(network, inputs.batches, predictor.device, total=len(inputs.batches), multilabel=multilabel)
+    found: Probabilities = predictor.rule.predicted(np.concatenate(list(parts)))["probabilities"]
     return found
 
 
