@@ -26,6 +26,7 @@ def main() -> None:
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
 
+        from darkroom.explanation.mistakes import explain_test
         from darkroom.inference.evaluate import evaluate_model, write_results
 
         # DVC has recorded what train made, or this stage would not run.
@@ -37,6 +38,7 @@ def main() -> None:
                 files.write_json(place, found.metrics)
             files.write_sealed_json(calibration, found.calibration)
             write_results(directory, found, params.evaluate)
+            explain_test(directory, found.predictor, pack, split.rows["test"], predictions, params.evaluate)
             write_model_card(card, found.metrics, directory, calibration)
             outputs = dict(zip(map(paths.shown, places), (table, calibration, predictions, card, directory), strict=True))
             stage.record(directory / RECORD, outputs)

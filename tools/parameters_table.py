@@ -160,6 +160,7 @@ EXAMPLES = {
     "evaluate.metrics": "-S '++evaluate.metrics={auroc: AUROC}'",
     "evaluate.num_images": "-S evaluate.num_images=64",
     "evaluate.abstain_precision": "-S evaluate.abstain_precision=0.99",
+    "evaluate.explained": "-S evaluate.explained=100",
     "predict.input": "-S predict.input=/path/to/photos",
     "predict.batch_size": "-S predict.batch_size=64",
     "predict.tta": "-S predict.tta=flip",

@@ -656,6 +656,8 @@ class EvaluateParams(Section):
     """Further metrics, as in `train.metrics`; written to metrics/evaluate.json."""
     num_images: SmallInt
     """Number of images on each sheet of sample images."""
+    explained: Annotated[int, Field(ge=0, le=1000)] = 32
+    """Number of the worst mistakes for which it is drawn where the wrong class comes from; 0: none, and no features either."""
     abstain_precision: Annotated[float, Field(gt=0, le=1)] | None = None
     """Precision for which predict abstains, with `unknown`, where it is too uncertain, such as 0.99; null: it never does."""
 

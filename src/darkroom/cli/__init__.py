@@ -20,6 +20,7 @@ COMMANDS = {
     "download": "Print the SHA-256 of an archive.",
     "evaluate": "Validate or test any model without training, also on other images.",
     "predict": "Predict the classes of images.",
+    "explain": "Show where in an image a class comes from, and the nearest training images.",
     "tune": "Search for better parameters; every trial is an experiment.",
     "repeat": "Repeat a training with several seeds, or on every fold.",
     "find": "Propose a learning rate or a batch size by short trials.",
