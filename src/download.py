@@ -22,7 +22,7 @@ def main() -> None:
                 dataset = write_pack(listing, directory, params)
                 line = summary(dataset, directory)
             stage.record(record, {"data/raw": directory})
-    print(f"download: {line}")
+    print(f"download: {line} -> {paths.shown(paths.RAW)}")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,13 @@ from darkroom.base.params_file import load_params
 from darkroom.base.state_files import forget_finished
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
+from darkroom.reporting.closing import closing_line
 from darkroom.reporting.evaluation import write_evaluation
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
+
+# The table once more, in a folder that DVC pushes, so that the run cache of another clone finds it (docs/decisions/0029).
+COPY = "metrics.json"
 
 
 def main() -> None:
@@ -29,7 +33,8 @@ def main() -> None:
         found = evaluate_model(paths.MODELS, params, pack, split)
         test_rows = split.rows["test"]
         with stage.replaced(paths.EVALUATE_TABLE, paths.EVALUATED, paths.EVALUATE_METRICS) as (table, predictions, directory):
-            files.write_json(table, found.metrics)
+            for place in (table, directory / COPY):
+                files.write_json(place, found.metrics)
             found.write_predictions(predictions)
             files.write_json(directory / "backend.json", found.backend)
             write_evaluation(
@@ -45,7 +50,7 @@ def main() -> None:
                 "metrics/evaluate": directory,
             }
             stage.record(directory / RECORD, outputs)
-    print(*found.lines(), sep="\n")
+    print(*found.lines(), closing_line(found.metrics, paths.EVALUATE_METRICS, paths.shown(paths.EVALUATE_METRICS)), sep="\n")
 
 
 if __name__ == "__main__":

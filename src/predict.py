@@ -21,7 +21,8 @@ def main() -> None:
         with stage.replaced(paths.PREDICTIONS) as (directory,):
             write_all(directory, predictions, params.predict.top_k)
             stage.record(directory / RECORD, {"data/predictions": directory})
-    print(f"predict: {len(predictions.paths)} images -> {paths.shown(paths.PREDICTIONS)}")
+    done = f"{len(predictions.paths)} images -> {paths.shown(paths.PREDICTIONS)}"
+    print(f"predict: {done}; './darkroom predict photo.jpg' takes others")
 
 
 if __name__ == "__main__":

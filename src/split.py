@@ -32,7 +32,7 @@ def main() -> None:
             stage.record(metrics / RECORD, {"metrics/split": metrics, "data/split": directory})
         for line in class_lines(contents):
             print(line)
-        print(f"split: {summary(pack, assignment)}")
+        print(f"split: {summary(pack, assignment)} -> {paths.shown(paths.SPLIT)}; metrics/split/card.md describes it")
 
 
 def describe(pack: Pack, assignment: Assignment) -> Contents:

@@ -4,8 +4,6 @@ from darkroom.stage.observed import observe
 
 observe(__name__)  # before anything else is imported
 
-from functools import partial
-
 from darkroom.base import paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.errors import is_main_process
@@ -33,10 +31,10 @@ def main() -> None:
         rows = split.rows["train"]
         if params.train.test_every is None:
             pack.withhold(split.rows["test"])
-        read = partial(read_model, paths.ROOT, paths.main_repository())
-        initial = read(params.train.init_from) if params.train.init_from else None
-        teacher = read(params.train.teacher.model) if params.train.teacher else None
-        resumed = read_training(paths.ROOT, paths.main_repository(), params.train.resume_from)
+        where = (paths.ROOT, paths.main_repository())
+        initial = read_model(*where, params.train.init_from) if params.train.init_from else None
+        teacher = read_model(*where, params.train.teacher.model) if params.train.teacher else None
+        resumed = read_training(*where, params.train.resume_from)
 
         from darkroom.hardware import startup
 

@@ -41,7 +41,7 @@ def set_params(checkout: Path, **changes: str) -> None:
 def test_digits_then_a_mistake_then_an_archive(checkout: Path) -> None:
     result = run(checkout)
     assert (result.returncode, said(result)) == (0, [])
-    assert result.stdout == "download: 1797 images of 10 classes (1797 train), 0.2 MB\n"
+    assert result.stdout == "download: 1797 images of 10 classes (1797 train), 0.2 MB -> data/raw\n"
     imported = {line.rpartition("|")[2].strip().split(".")[0] for line in result.stderr.splitlines()}
     assert not {"torch", "torchvision", "sklearn", "requests", "rich"} & imported
     before = {path.name: path.read_bytes() for path in (checkout / "data" / "raw").iterdir()}

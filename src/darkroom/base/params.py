@@ -696,7 +696,7 @@ class HardwareParams(Section):
     cache_images: Literal["auto"] | bool
     """Keep decoded images in memory, on the GPU where possible; `auto`: if they fit into a quarter of it."""
     progress_refresh: Annotated[int, Field(ge=0)] | None = None
-    """Steps between updates of the progress bar; null: four updates a second; 0: no bar, one line per epoch."""
+    """Steps between updates of the progress bar; null: four updates a second; 0: no bar, only a line per epoch."""
     states_max_days: Duration | None = 30.0
     """Remove the state of an unfinished training that was not resumed for so many days; null: never."""
     states_max_share: Annotated[float, Field(gt=0, le=1)] | None = 0.5

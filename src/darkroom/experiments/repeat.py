@@ -79,7 +79,8 @@ class Repeat:
             outcome = self.runner.run(slot, "evaluate", env={**env, **of_run}, log=self.logs / f"{each.name}.log")
             if outcome.kind == "done":
                 slot.save(self.snapshot, each.name, f"{each.name}: {each.settings}")
-                print(f"repeat: {each.name}: done", flush=True)
+                how = "done before, with the same data, code and parameters" if outcome.is_cached else "done"
+                print(f"repeat: {each.name}: {how}", flush=True)
                 return
             num_kills += outcome.kind == "interrupted"
             if outcome.kind == "failed" or num_kills == MAX_KILLS:

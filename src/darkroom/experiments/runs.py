@@ -51,6 +51,8 @@ class Outcome:
     kind: Literal["done", "failed", "interrupted", "busy"]
     """`interrupted`: run again, it resumes; `busy`: another process runs the same training."""
     reason: str = ""
+    is_cached: bool = False
+    """Whether DVC's run cache had the last stage, so that it did not run."""
 
 
 @dataclass
@@ -88,7 +90,7 @@ class Runner:
         with log.open("rb") as file:
             file.seek(begun)
             output = file.read().decode(errors="replace")
-        return read_outcome(process.wait(), output)
+        return read_outcome(process.wait(), output, target)
 
     def stop(self) -> None:
         """Let all runs save their state and end, and start no other."""
@@ -133,10 +135,10 @@ def thread_limits(jobs: int) -> dict[str, str]:
     return limits if has_chosen_waiting() else {**limits, SPINS: "0"}
 
 
-def read_outcome(status: int, output: str) -> Outcome:
-    """Return how `dvc repro` ended, from its exit status and its output, which includes that of the stage."""
+def read_outcome(status: int, output: str, target: str = "train") -> Outcome:
+    """Return how `dvc repro` of a stage ended, from its exit status and its output, which includes that of the stage."""
     if status == 0:
-        return Outcome("done")
+        return Outcome("done", is_cached=re.search(rf"^Stage '{target}' is cached", output, re.MULTILINE) is not None)
     errors = re.findall(r"^error: (.*)$", output, re.MULTILINE)
     exited = re.findall(r"exited with (-?\d+)", output)
     of_stage = int(exited[-1]) if exited else None

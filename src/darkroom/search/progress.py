@@ -1,12 +1,40 @@
 """How far a search is, on one line: trials done, the best value, the time left."""
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from darkroom.experiments.text import duration_text, value_text
 from darkroom.search.results import ranked
+from darkroom.search.trials import CACHED, Trials
+
+
+def say(text: str) -> None:
+    """Print a line on the progress of the search."""
+    print(f"tune: {text}", flush=True)
+
+
+def state_text(trials: Trials, begun: Mapping[int, float], jobs: int, deadline: float) -> str:
+    """Return how far a search is.
+
+    Parameters
+    ----------
+    trials
+        Of the search.
+    begun
+        When those that this search runs began, by number, on the clock `time.monotonic`.
+    jobs
+        Trials at the same time.
+    deadline
+        When the last trial may begin, on the same clock.
+    """
+    now, counted = time.monotonic(), trials.counted()
+    runs = {each.number for each in counted if each.state == TrialState.RUNNING}
+    elapsed = [now - since for number, since in list(begun.items()) if number in runs]
+    number = len(counted) if trials.is_exhausted else trials.number
+    return progress_text(trials.study, counted, number, elapsed=elapsed, jobs=jobs, most=deadline - now)
 
 
 def progress_text(
@@ -33,7 +61,9 @@ def progress_text(
     best = ranked(study, trials) if len(study.directions) == 1 else []
     if best:
         parts.append(f"best {value_text(float(best[0].values[0]))}")
-    seconds = [float(trial.user_attrs["seconds"]) for trial in done if "seconds" in trial.user_attrs]
+    # How long a training takes: one that DVC's run cache had took none.
+    timed = [trial for trial in done if "seconds" in trial.user_attrs and CACHED not in trial.user_attrs]
+    seconds = [float(trial.user_attrs["seconds"]) for trial in timed]
     # Those of other searches have just begun, for all that is known here.
     running = [*elapsed, *[0.0] * (num_running - len(elapsed))]
     left = seconds_left(seconds, running, max(0, number - len(trials)), jobs=max(jobs, num_running), most=most)

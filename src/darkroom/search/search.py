@@ -24,7 +24,8 @@ from darkroom.experiments.repository import file_in, find_experiment, params_of
 from darkroom.experiments.runs import MAX_KILLS, Outcome, Runner, run_in_threads, thread_limits
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.experiments.text import experiment_name, settings_text
-from darkroom.search.progress import progress_text
+from darkroom.search.curves import read_curve
+from darkroom.search.progress import say, state_text
 from darkroom.search.samplers import make_pruner, make_sampler
 from darkroom.search.space import Space
 from darkroom.search.storage import faults, open_storage
@@ -74,7 +75,7 @@ class Search:
                         self.begun[trial.number] = time.monotonic() - self.trials.attributes(trial).get("seconds", 0.0)
                         self._run_trial(slot, trial, env)
                     finally:
-                        del self.begun[trial.number]
+                        self.begun.pop(trial.number, None)
                         self.trials.release(trial)
                 elif elsewhere := self.trials.elsewhere():
                     if not has_said_so:
@@ -108,6 +109,8 @@ class Search:
                 self._say_pruned(trial)
                 return
             if outcome.kind == "done":
+                if outcome.is_cached:
+                    self._record_cached(slot, trial)
                 commit = slot.save(self.baseline.snapshot, name, f"{name}: {settings_text(settings)}")
                 self._conclude(trial, commit, settings, slot.repository)
                 return
@@ -138,6 +141,12 @@ class Search:
         if not self.trials.is_finished(trial):
             trial.set_user_attr("seconds", round(time.monotonic() - self.begun[trial.number], 2))
         return outcome
+
+    def _record_cached(self, slot: Slot, trial: Trial) -> None:
+        """Record the epochs of a training that DVC's run cache had, which has reported none, for the pruner of other trials."""
+        say(f"{self.name(trial.number)}: was trained before, with the same data, code and parameters; nothing was trained again")
+        by_epoch = self.params.train.log_every == "epoch"
+        self.trials.record_cached(trial, read_curve(slot.folder, self.params.tune.metrics[0]) if by_epoch else {})
 
     def _conclude(self, trial: Trial, commit: str, settings: Settings, repository: Path) -> None:
         """Record the result of an experiment in the study."""
@@ -174,14 +183,8 @@ class Search:
 
     def _say_end(self, trial: Trial, text: str) -> None:
         """Print how a trial ended, and how far the search is."""
-        now, trials = time.monotonic(), self.trials.counted()
-        runs = {each.number for each in trials if each.state == TrialState.RUNNING}
-        elapsed = [now - since for number, since in list(self.begun.items()) if number in runs]
-        number = len(trials) if self.trials.is_exhausted else self.trials.number
-        most = self.deadline - now
-        so_far = progress_text(self.trials.study, trials, number, elapsed=elapsed, jobs=self.jobs, most=most)
         say(f"{self.name(trial.number)}: {text}")
-        say(so_far)
+        say(state_text(self.trials, self.begun, self.jobs, self.deadline))
 
     def name(self, number: int) -> str:
         """Return the name of a trial's experiment."""
@@ -243,8 +246,3 @@ def search(content: dict[str, Any], params: Params, *, repository: Path, logs: P
         if trials.is_exhausted and len(trials.counted()) < tune.trials:
             say(f"there are no more combinations than these {len(trials.counted())} trials")
     return SearchResult(study, trials, address)
-
-
-def say(text: str) -> None:
-    """Print a line on the progress of the search."""
-    print(f"tune: {text}", flush=True)

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ HEARTBEAT_SECONDS = 20.0
 # A search elsewhere without a heartbeat for this long, by this machine's clock, is gone.
 STALE_SECONDS = 180.0
 SURPLUS = "surplus"
+# Trials whose training did not run, since DVC's run cache had its results.
+CACHED = "cached"
 
 
 class Trials:
@@ -135,6 +137,17 @@ class Trials:
                 trial.set_user_attr("seconds", round(seconds, 2))
         self.tell(trial, TrialState.PRUNED, reason=reason)
         return reason
+
+    def record_cached(self, trial: Trial, values: Mapping[int, float]) -> None:
+        """Record that the training of a trial was done before, and its values by epoch; it is not pruned any more."""
+        if self.is_finished(trial):
+            return
+        with suppress(UpdateFinishedTrialError):  # another search finished it just now
+            trial.set_user_attr(CACHED, True)
+            if len(self.study.directions) > 1:
+                return
+            for epoch in sorted(values.keys() - self.study.get_trials(deepcopy=False)[trial.number].intermediate_values.keys()):
+                trial.report(values[epoch], epoch)
 
     def tell(self, trial: Trial, state: TrialState, *, values: Sequence[float] | None = None, reason: str = "") -> None:
         """Finish a trial, unless it is finished."""

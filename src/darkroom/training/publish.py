@@ -14,6 +14,10 @@ from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.observing.provenance import record
 from darkroom.training.plan import Plan
 
+# The table once more, in a folder that DVC pushes: the run cache of another clone restores all outputs or none, and DVC pushes no
+# metric that is in Git. Equal bytes are one object in the cache (docs/decisions/0029).
+COPY = "published.json"
+
 
 def publish(
     plan: Plan,
@@ -48,7 +52,8 @@ def publish(
     # Not by shutil.copytree, whose errors name neither file nor reason.
     write_files(metrics, read_files(store.log_dir))
     measured = {"epoch": best.epoch, **best.measured(metrics), **plan.model.size.model_dump(exclude={"trained"})}
-    files.write_json(table, {"published": measured})
+    for place in (table, metrics / COPY):
+        files.write_json(place, {"published": measured})
     about = record(
         {**store.about, "machine": plan.about["machine"]}, files.sha256(models / "model.safetensors"), store.folder.name
     )

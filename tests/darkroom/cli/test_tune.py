@@ -150,6 +150,30 @@ def test_the_end_names_the_best_and_what_to_do_with_it(searched: tuple[Clone, st
         assert [float(row["value"]) for row in csv.DictReader(file)] == [trial.value for trial in study.trials]
 
 
+def test_every_end_of_a_trial_says_how_far_the_search_is(searched: tuple[Clone, str]) -> None:
+    _, told = searched
+    best = max(trial.value for trial in study_of(searched[0]).trials)
+    states = re.findall(r"^tune: (\d of 3.*)$", told, re.MULTILINE)
+    assert states[-1] == f"3 of 3, best {best:.4g}"
+    assert all(re.fullmatch(r"\d of 3(, best 0\.\d+)?(, \d+ (s|min) left)?", state) for state in states), states
+
+
+def test_a_trial_that_was_trained_before_has_its_value_without_training(searched: tuple[Clone, str]) -> None:
+    clone, _ = searched
+    told = clone.run(f"{TUNE} -S tune.trials=1 -S tune.pruner=null -S tune.study=again").stdout
+    assert "tune: again-0000: was trained before, with the same data, code and parameters; nothing was trained again" in told
+    log = (clone.path / "logs/search/again-0000.log").read_text()
+    assert "Stage 'train' is cached" in log
+    assert "epoch 1/3" not in log
+    first, again = study_of(clone).trials[0], study_of(clone, "again").trials[0]
+    assert (again.state, again.value) == (TrialState.COMPLETE, first.value)
+    assert again.intermediate_values == first.intermediate_values
+    assert len(again.intermediate_values) == 3
+    commits = [trial.user_attrs["experiment"] for trial in (first, again)]
+    assert clone.run(f"git diff --stat {' '.join(commits)} -- metrics dvc.lock").stdout == ""
+    clone.run("dvc exp remove again-0000 && git status --porcelain")
+
+
 def test_the_same_command_finds_nothing_to_do(searched: tuple[Clone, str]) -> None:
     clone, told = searched
     again = clone.run(f"{TUNE} -S tune.trials=3 -S tune.pruner=null").stdout
@@ -222,14 +246,16 @@ def test_a_study_whose_journal_is_damaged_loses_nothing_else(searched: tuple[Clo
 def test_repetitions_are_experiments_and_one_row(clone: Clone) -> None:
     command = "./darkroom repeat --seeds 2 -S hardware.watch=false -S train.lr=0.03"
     kill_when(clone, command, "logs/repeat/repeat-seed0.log", "epoch 2/3")
-    told = clone.run(f"{command} --jobs 2").stdout.splitlines()
+    *told, last = clone.run(f"{command} --jobs 2").stdout.splitlines()
+    assert last.startswith("repeat: repeat-seed0 to repeat-seed1: each is an experiment; ")
     found = rows(clone)
     values = [found[f"repeat-seed{seed}"]["metrics"]["metrics/evaluate.json"]["data"]["test"]["accuracy"] for seed in (0, 1)]
     assert [found[f"repeat-seed{seed}"]["params"]["params.yaml"]["data"]["base"]["seed"] for seed in (0, 1)] == [0, 1]
     mean, deviation = sum(values) / 2, abs(values[0] - values[1]) / 2**0.5
     assert f"{mean:.4f} ± {deviation:.4f}" in told[-1]
     assert told[-1].startswith("repeat ")
-    split, *table = clone.run(command).stdout.splitlines()
+    split, *table, end = clone.run(command).stdout.splitlines()
+    assert end == last
     assert split == "repeat: 2 seeds: each has a split of its own; -S split.seed=0 measures all on the same images"
     assert table == told[-4:]
     other = clone.run(f"{command} -S train.lr=0.04", status=2).stderr

@@ -22,6 +22,8 @@ FAILED = "ERROR: failed to reproduce 'train': failed to run: python src/train.py
     ("status", "said", "expected"),
     [
         (0, "", Outcome("done")),
+        (0, "Stage 'train' is cached - skipping run, checking out outputs\n", Outcome("done", is_cached=True)),
+        (0, "Stage 'split' is cached - skipping run, checking out outputs\nRunning stage 'train':\n", Outcome("done")),
         (-9, "epoch 1\n", Outcome("interrupted", "killed (-9)")),
         (255, "error: interrupted by SIGTERM; saved\n" + FAILED.format(143), Outcome("interrupted", "interrupted by SIGTERM; saved")),
         (255, "epoch 1\n" + FAILED.format(-9), Outcome("interrupted", "killed (-9)")),

@@ -2,14 +2,18 @@
 
 import math
 import re
+import time
+from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
+from searching import open_trials
 
 from darkroom.experiments.text import duration_text
-from darkroom.search.progress import progress_text, seconds_left
+from darkroom.search.progress import progress_text, seconds_left, state_text
+from darkroom.search.samplers import EXHAUSTED
 
 COMPLETE, PRUNED, FAIL, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING
 
@@ -57,6 +61,12 @@ def test_the_time_that_running_trials_have_taken_is_not_left() -> None:
     assert text(study, 2, jobs=2) == "1 of 2, best 0.9, 60 s left"  # of another search
 
 
+def test_a_training_that_was_done_before_took_no_time() -> None:
+    study = study_of((COMPLETE, 0.9, 60), (COMPLETE, 0.8, 2))
+    study.add_trial(create_trial(state=COMPLETE, value=0.7, user_attrs={"seconds": 2.0, "cached": True}))
+    assert text(study, 5) == "3 of 5, best 0.9, 62 s left"
+
+
 def test_a_raised_number_and_more_trials_than_wanted() -> None:
     study = study_of(*[(COMPLETE, 0.9, 60.0)] * 3)
     assert text(study, 4) == "3 of 4, best 0.9, 60 s left"
@@ -82,3 +92,17 @@ def test_durations() -> None:
     shown = [duration_text(seconds) for seconds in (0.2, 89.4, 90, 150, 3600, 5399, 5400, 36000)]
     assert shown == ["1 s", "89 s", "2 min", "2 min", "60 min", "90 min", "1.5 h", "10.0 h"]
     assert all(re.fullmatch(r"[\d.]+ (s|min|h)", each) for each in shown)
+
+
+def test_the_state_of_a_search_and_of_one_that_has_tried_everything(tmp_path: Path) -> None:
+    trials = open_trials(tmp_path, 3)
+    first, second = trials.claim(), trials.claim()
+    assert first is not None
+    assert second is not None
+    first.set_user_attr("seconds", 40.0)
+    trials.tell(first, TrialState.COMPLETE, values=[0.5])
+    begun = {first.number: time.monotonic() - 45, second.number: time.monotonic() - 30}  # the first one has just ended
+    assert state_text(trials, begun, 1, math.inf) == "1 of 3, best 0.5, 50 s left"
+    assert state_text(trials, begun, 1, time.monotonic() - 1) == "1 of 3, best 0.5, 40 s left"
+    trials.study.set_user_attr(EXHAUSTED, True)
+    assert state_text(trials, begun, 1, math.inf) == "1 of 2, best 0.5, 10 s left"

@@ -162,3 +162,16 @@ def test_an_epoch_that_is_reported_again_after_a_resume_is_recorded_once(tmp_pat
     for value in (0.3, 0.4):
         assert trials.prune_reason(trial, 1, value) is None
     assert trials.study.trials[0].intermediate_values == {1: 0.3}
+
+
+def test_the_curve_of_a_training_that_was_done_before_is_that_of_one_that_reports(tmp_path: Path) -> None:
+    trials = open_trials(tmp_path)
+    cached, poor = trials.claim(), trials.claim()
+    assert cached is not None
+    assert poor is not None
+    trials.record_cached(cached, {1: 0.9, 2: 0.95})
+    trials.record_cached(cached, {1: 0.1, 3: 0.97})
+    trials.tell(cached, TrialState.COMPLETE, values=[0.97])
+    trials.record_cached(cached, {4: 0.98})
+    assert trials.study.trials[0].intermediate_values == {1: 0.9, 2: 0.95, 3: 0.97}
+    assert trials.prune_reason(poor, 1, 0.2) is not None, "others are compared with it"
