@@ -1,6 +1,7 @@
 """dvc.lock in the layout in which DVC writes it, read line by line: to parse its YAML would take 0.2 seconds each."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,6 @@ def parse_lock(text: str) -> dict[str, LockedStage]:
     return stages
 
 
-def outputs(stages: dict[str, LockedStage]) -> dict[str, str]:
+def outputs(stages: Mapping[str, LockedStage]) -> dict[str, str]:
     """Return the MD5 of every output of all stages."""
     return {path: md5 for stage in stages.values() for path, md5 in stage.outs.items()}

@@ -126,9 +126,10 @@ def _text(path: Path) -> str | None:
 
 
 def _read(candidate: Candidate, texts: dict[str, str | None], cache: Path | None, durations: Durations) -> Row:
-    if texts[COMMIT] is None:
+    commit = texts[COMMIT]
+    if commit is None:
         return Row(candidate, faults=("its commit is missing or damaged; run: git fsck",))
-    header, _, message = texts[COMMIT].partition("\n\n")
+    header, _, message = commit.partition("\n\n")
     committed = COMMITTER.search(header)
     seconds = int(committed[1]) if committed else None
     faults: list[str] = []
