@@ -167,10 +167,11 @@ def line_for(root: Path, revision: Revision) -> str:
     short = revision.commit[:10]
     if PREDICTIONS in (text_in(root, revision.commit, "dvc.yaml") or ""):
         return f"git switch --detach {short} && dvc checkout && dvc repro evaluate"
-    # Its own code does not write them: the code of now evaluates what its parameters say.
+    # Its own code does not write them, and Git tracked what DVC caches now: the code of now runs with its parameters.
     now = commit_of(root, "HEAD")[:10]
     code = f"git switch -c again-{short} {short} && git checkout {now} -- src dvc.yaml"
-    return f"{code} && dvc repro && git add -A && git commit -m again"
+    untracked = "git rm -rq --cached --ignore-unmatch metrics/split metrics/train metrics/evaluate"
+    return f"{code} && {untracked} && dvc repro && git add -A && git commit -m again"
 
 
 def _metrics(text: str | None) -> dict[str, dict[str, float]]:
