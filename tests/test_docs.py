@@ -120,9 +120,12 @@ def command_fault(command: str) -> str | None:
             return darkroom_fault(name, rest)
         case ["python", script, *_]:
             return None if (ROOT / script).is_file() else script
+        case [program, *_] if program.startswith("tools/"):
+            return None if (ROOT / program).is_file() else program
         case [program, *_]:
             known = (
                 "git",
+                "gto",
                 "pip",
                 "docker",
                 "mlflow",

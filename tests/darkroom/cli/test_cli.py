@@ -101,7 +101,7 @@ def test_an_unknown_command_is_one_line(arguments: list[str], message: str) -> N
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("compare", "WHAT: is missing; './darkroom compare --help' shows the arguments"),
+        ("compare", "REV: is missing; './darkroom compare HEAD' compares HEAD with the workspace"),
         ("repeat", "--seeds --folds: one of them is needed; './darkroom repeat --help' shows the arguments"),
         ("repeat --seeds two", "--seeds: is 'two', but should be a whole number; './darkroom repeat --help' shows the arguments"),
         ("repeat --seeds 0", "--seeds, --folds, --jobs: must be 1 or more; raise them"),

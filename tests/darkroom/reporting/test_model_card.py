@@ -68,6 +68,11 @@ def changed(content: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return copy.deepcopy(content) | changes
 
 
+def read_by_hub(card: str) -> Any:
+    """Return the metadata as the library of the Hugging Face hub reads it."""
+    return ModelCard(card).data
+
+
 def outside_of_code(card: str) -> str:
     """Return what a Markdown reader takes for markup: no metadata, no block of code, no code span, each of which ends on its line."""
     body = re.sub(r"\A---\n.*?\n---\n", "", card, flags=re.DOTALL)
@@ -97,13 +102,13 @@ def test_the_card_says_what_was_recorded() -> None:
 
 
 def test_the_hub_reads_the_results() -> None:
-    card = ModelCard(model_card(MODEL, DATASET, SPLIT, MEASURED))
-    assert card.data.license == "unknown"
-    assert card.data.tags == ["image-classification", "darkroom"]
-    assert card.data.metrics == ["accuracy", "f1"]
-    found = {(each.metric_name, each.metric_type, each.metric_value) for each in card.data.eval_results}
+    data = read_by_hub(model_card(MODEL, DATASET, SPLIT, MEASURED))
+    assert data.license == "unknown"
+    assert data.tags == ["image-classification", "darkroom"]
+    assert data.metrics == ["accuracy", "f1"]
+    found = {(each.metric_name, each.metric_type, each.metric_value) for each in data.eval_results}
     assert found == {("Accuracy", "accuracy", 0.75), ("F1 (macro)", "f1", 0.7), ("Own", "own", 0.1)}
-    assert {(each.task_type, each.dataset_name, each.dataset_split) for each in card.data.eval_results} == {
+    assert {(each.task_type, each.dataset_name, each.dataset_split) for each in data.eval_results} == {
         ("image-classification", "A set", "test")
     }
 
@@ -120,14 +125,14 @@ def test_the_hub_reads_the_results() -> None:
 def test_the_licence_is_that_of_the_weights(origin: str, teacher: str | None, licence: str) -> None:
     began = {key: value and {"source": "timm: x", "licence": value} for key, value in (("origin", origin), ("teacher", teacher))}
     card = model_card(changed(MODEL, **began), DATASET, SPLIT, MEASURED)
-    assert ModelCard(card).data.license == licence
+    assert read_by_hub(card).license == licence
     assert f"licence `{origin}`" in card
 
 
 def test_a_data_set_of_the_hub_is_named_as_there() -> None:
-    card = ModelCard(model_card(MODEL, changed(DATASET, source="huggingface", name="owner/set"), SPLIT, MEASURED))
-    assert card.data.datasets == ["owner/set"]
-    assert card.data.eval_results[0].dataset_type == "owner/set"
+    data = read_by_hub(model_card(MODEL, changed(DATASET, source="huggingface", name="owner/set"), SPLIT, MEASURED))
+    assert data.datasets == ["owner/set"]
+    assert data.eval_results[0].dataset_type == "owner/set"
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -158,7 +163,7 @@ def test_no_name_becomes_markup(name: str) -> None:
     metadata = YAML(typ="safe", pure=True).load(StringIO(card.split("\n---\n")[0].removeprefix("---\n")))
     assert metadata["license"] == "other"
     assert list(metadata) == ["license", "pipeline_tag", "tags", "metrics", "model-index"]
-    assert ModelCard(card).data.eval_results[0].metric_value == 0.5
+    assert read_by_hub(card).eval_results[0].metric_value == 0.5
 
 
 LEAVES = [

@@ -63,7 +63,7 @@ stages:
     ".gitignore": "/data/photos\n",
     ".dvcignore": "__pycache__\n",
 }
-Edit = Callable[[Path], None]
+Edit = Callable[[Path], object]
 
 
 @pytest.fixture(scope="module")
