@@ -11,7 +11,7 @@ from darkroom.base import files
 from darkroom.base.errors import InputError, warn
 from darkroom.base.params import PredictParams
 from darkroom.metrics.calibration import FILE, Calibration
-from darkroom.metrics.decision import THRESHOLD, Decision, Probabilities
+from darkroom.metrics.decision import THRESHOLD, Decision, Rounded
 
 MAX_BYTES = 64_000_000
 KEY = "params.yaml: predict.threshold"
@@ -38,7 +38,7 @@ class Rule:
     multilabel: bool
     is_calibrated: bool
 
-    def predicted(self, probabilities: Probabilities) -> dict[str, Any]:
+    def predicted(self, probabilities: Rounded) -> dict[str, Any]:
         """Return `probabilities` (N, K) and `abstained`; rounded first to float32, as evaluate keeps them."""
         kept = probabilities.astype(np.float32).astype(np.float64)
         calibrated = kept if self.calibration is None else self.calibration.calibrated(kept, multilabel=self.multilabel)
