@@ -77,13 +77,16 @@ def make_rule(
             f"{KEY}: is {predict.threshold}, but the model predicts the most probable of several classes; set it to null"
         )
     calibration = _calibration(content, name, weights_sha256, wanted=predict.calibrated or predict.threshold == "fitted")
+    is_calibrated = predict.calibrated and calibration is not None
     if predict.threshold != "fitted":
-        decision = Decision(THRESHOLD if predict.threshold is None else predict.threshold, positive)
+        threshold = THRESHOLD if predict.threshold is None else predict.threshold
+        if is_calibrated and calibration is not None and threshold != THRESHOLD:
+            threshold = calibration.threshold(threshold)  # decides as evaluate does
+        decision = Decision(threshold, positive)
     elif calibration is None or calibration.thresholds is None:
         raise InputError(f"{KEY}: is fitted, but {name} has no thresholds; run 'dvc repro evaluate', or set a number")
     else:
         decision = calibration.decision(positive, raw=not predict.calibrated)
-    is_calibrated = predict.calibrated and calibration is not None
     return Rule(decision, calibration, task == "multilabel", is_calibrated)
 
 
