@@ -14,6 +14,7 @@ FEW = 5  # images of a bin: of fewer nothing can be said
 CALIBRATION = "models/calibration.json"
 # Values of the column `calibration`, which tables of earlier versions do not have.
 BEFORE, AFTER = "before", "after"
+ABSTENTION = ("confidence", "precision", "coverage")
 
 
 def reliability(found: Sequence[Results]) -> Html:
@@ -78,8 +79,9 @@ def _temperature(results: Results, several: bool) -> Html | None:
     if math.isfinite(before) and math.isfinite(after):
         text += f"; the calibration error on test is {decimal(after)} with it and {decimal(before)} without"
     abstain = fitted.get("abstain")
-    values = [abstain.get(key) for key in ("confidence", "precision", "coverage")] if isinstance(abstain, dict) else []
-    if values and all(isinstance(value, int | float) for value in values):
+    found = abstain if isinstance(abstain, dict) else {}
+    values = [float(found[key]) for key in ABSTENTION if isinstance(found.get(key), int | float)]
+    if len(values) == len(ABSTENTION):
         confidence, precision, coverage = values
         text += f". It abstains below a confidence of {decimal(confidence, 3)}: on validation {precision:.1%} of the other "
         text += f"{coverage:.1%} are right"
