@@ -241,3 +241,20 @@ def test_equal_experiments_are_both_visible(draw: Callable[..., Path]) -> None:
         seen = look(draw(renderer("curves", revisions=revisions)), expression=lines)
         assert (seen.errors, seen.value) == ([], widths)
     assert "main, b, c: equal" in seen.text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+def test_templates_are_drawn_without_the_page_as_well(tmp_path: Path) -> None:
+    """As in VS Code, and with another page of the user's."""
+    arrangement = (ROOT / "tools/plots_page.js").read_text(encoding="utf-8")
+    assert PAGE.count(arrangement) == 1
+    page, plain = tmp_path / "index.html", tmp_path / "plain.html"
+    plain.write_text(PAGE.replace(arrangement, ""), encoding="utf-8")
+    render_html([renderer(template, template) for template in ROWS], page, html_template=str(plain))
+    drawn = "Promise.resolve([...document.querySelectorAll('.vega-embed')].length)"
+    seen = look(page, expression=drawn)
+    # Notes on the versions that the schema names, and of Vega-Lite on heights by step.
+    harmless = ("The input spec uses", "The compiled spec uses", "Dropping")
+    assert [error for error in seen.errors if not any(text in error for text in harmless)] == []
+    assert seen.value == len(ROWS)
