@@ -44,8 +44,8 @@ class Decision:
 
     def confidence(self, probabilities: Rounded) -> NDArray[np.float64]:
         """Return the probability of the class that is predicted for each image, (N,)."""
-        each: NDArray[np.float64] = np.take_along_axis(probabilities, self.label(probabilities)[:, None], axis=1)[:, 0]
-        return each
+        each = np.take_along_axis(probabilities, self.label(probabilities)[:, None], axis=1)[:, 0]
+        return each.astype(np.float64, copy=False)
 
 
 USUAL = Decision()

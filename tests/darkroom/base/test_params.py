@@ -8,7 +8,7 @@ import pytest
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
-from darkroom.base.params import Network, Params, Target
+from darkroom.base.params import Network, Params, Target, published_name
 from darkroom.base.params_file import check_params, load_params, load_sections, read_yaml
 
 REMOVED = object()
@@ -274,3 +274,14 @@ def test_of_many_names_the_first_are_listed(content: dict[str, Any]) -> None:
     content["train"]["qqqq"] = 1
     with pytest.raises(InputError, match=r"known keys here: task, .*, … \(\d\d in all\)$"):
         check_params(content)
+
+
+def test_the_published_value_of_the_loss_is_not_called_like_the_cross_entropy(make_params: Callable[..., Params]) -> None:
+    assert [published_name(name) for name in ("val/loss", "loss", "val/accuracy", "auroc")] == [
+        "criterion",
+        "criterion",
+        "accuracy",
+        "auroc",
+    ]
+    with pytest.raises(InputError, match=r"train\.metrics\.criterion: is the name of a metric that is always measured"):
+        make_params({"train.metrics": {"criterion": "AUROC"}})

@@ -34,6 +34,12 @@ def test_true_classes_and_several_classes_have_a_column() -> None:
     assert rows[1][1:] == ["none", "wild cat", "0.3000"]
 
 
+def test_where_the_model_abstains_the_most_probable_class_is_a_question() -> None:
+    scores = np.array([[0.2, 0.7, 0.1], [0.05, 0.05, 0.9]])
+    found = Predictions(CLASSES, ["a", "b"], scores, abstained=np.array([True, False]))
+    assert [re.split(" {2,}", line)[1] for line in table_lines(found, 1)] == ["class", "unknown: bee?", "wild cat"]
+
+
 def test_of_many_images_the_first_are_shown() -> None:
     number = SHOWN + 3
     found = Predictions(CLASSES, [f"{each}.jpg" for each in range(number)], np.full((number, 3), 1 / 3))
