@@ -25,6 +25,7 @@ ROWS: dict[str, tuple[list[dict[str, str]], str, str]] = {
         [
             {"split": "test", "metric": "accuracy", "value": "0.875", "low": "0.8", "high": "0.95", "images": "8"},
             {"split": "test", "metric": "loss", "value": "0.4", "low": "", "high": "", "images": "8"},
+            {"split": "test", "metric": "perplexity", "value": "1234.5", "low": "", "high": "", "images": "8"},
             {"split": "val", "metric": "f1_macro", "value": "0.9", "low": "0.8", "high": "0.95", "images": "10"},
         ],
         "value",
@@ -193,6 +194,8 @@ def test_all_is_drawn_without_an_error_or_a_request(draw: Callable[..., Path], t
     assert "87.5 %" in lines[: places[1]]
     assert "95 % interval 80.0 % to 95.0 %" in seen.text
     assert "main, lr=0.1 (equal)" in lines
+    assert "1234.5" in seen.text
+    assert "123450" not in seen.text
     assert len(seen.value) == 8  # one for equal revisions; the headline is a table
     assert all(drawn <= host for host, drawn in seen.value)
     assert sum(drawn > 0.8 * host for host, drawn in seen.value) >= 7  # but for matrices, whose cells have a largest size
