@@ -49,7 +49,7 @@ class Series:
         return colour(self.colour)
 
 
-def line_chart(series: Sequence[Series], *, x_label: str, label: str, from_zero: bool = False, most: float | None = None) -> Html:
+def line_chart(series: Sequence[Series], *, x_label: str, label: str, from_zero: bool = False, is_share: bool = False) -> Html:
     """Return lines over x, such as metrics over epochs, with a legend if there is more than one; what y is says the heading.
 
     Parameters
@@ -62,13 +62,14 @@ def line_chart(series: Sequence[Series], *, x_label: str, label: str, from_zero:
         What y is, for those who cannot see the chart.
     from_zero
         Whether y begins with 0.
-    most
-        The largest value that y can have.
+    is_share
+        Whether y lies between 0 and 1.
     """
     points = [point for each in series for point in each.points if is_finite(point)]
     xs, ys = [point.x for point in points], [point.y for point in points]
     y_ticks = ticks(0.0 if from_zero else min(ys), max(ys))
-    y_ticks = [value for value in y_ticks if most is None or value <= most + 1e-9] or [0.0, 1.0]
+    if is_share:  # a single value is in the middle of its ticks
+        y_ticks = [value for value in y_ticks if -1e-9 <= value <= 1 + 1e-9]
     margin = 0.5 if min(xs) == max(xs) else 0.0
     x_range = (min(xs) - margin, max(xs) + margin)
     y_range = (min(y_ticks[0], *ys), max(y_ticks[-1], *ys))

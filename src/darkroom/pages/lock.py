@@ -46,3 +46,23 @@ def params_in(stages: Mapping[str, Any]) -> dict[str, Any]:
         name: value for stage in stages.values() for name, value in stage.get("params", {}).get("params.yaml", {}).items()
     }
     return dict(flatten(sections)) if sections else {}
+
+
+def differing(*each: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Return the parameters that differ, by dotted key, with the value in each; `...` where there is none.
+
+    Where one has a value and another a mapping, as an optimizer's, the mapping is one value.
+    """
+    keys = {key for params in each for key in params}
+    tops = {key for key in keys if any(other.startswith(f"{key}.") for other in keys)}
+
+    def top_of(key: str) -> str:
+        parts = key.split(".")
+        return next((top for top in (".".join(parts[:end]) for end in range(1, len(parts))) if top in tops), key)
+
+    def value_of(params: Mapping[str, Any], key: str) -> Any:
+        below = {name.removeprefix(f"{key}."): value for name, value in params.items() if name.startswith(f"{key}.")}
+        return params.get(key, below or ...)
+
+    found = {key: tuple(value_of(params, key) for params in each) for key in sorted(map(top_of, keys))}
+    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}

@@ -13,7 +13,7 @@ from darkroom.base.errors import InputError
 from darkroom.metrics.predictions_file import EvaluatedSplit, read_predictions
 from darkroom.pages.damage import DAMAGED, reading
 from darkroom.pages.intervals import Interval, interval_in, wilson
-from darkroom.pages.lock import params_in, stages_in
+from darkroom.pages.lock import outs_in, params_in, stages_in
 from darkroom.versions.revisions import LOCK, Revision
 
 EVALUATE, TRAIN, SPLIT = "metrics/evaluate", "metrics/train", "metrics/split"
@@ -136,6 +136,13 @@ class Results:
     def params(self) -> dict[str, Any]:
         """The parameters with which the stages ran, by dotted key: those of dvc.lock, not of params.yaml."""
         return params_in(self.lock)
+
+    @property
+    def data_version(self) -> tuple[str, ...]:
+        """What identifies images and split: their hashes in dvc.lock; the revision's name where they are not recorded."""
+        hashes = {out["path"]: out.get("md5") for out in outs_in(self.lock)}
+        found = [hashes.get(name) for name in ("data/raw", "data/split")]
+        return tuple(map(str, found)) if all(found) else (self.name,)
 
     @cached_property
     def task(self) -> str:

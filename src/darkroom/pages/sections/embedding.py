@@ -58,7 +58,8 @@ def _one(results: Results, most: int) -> Html:
         for label in np.unique(labels[labels >= 0]).tolist():
             x, y = np.median(places[labels == label], axis=0).tolist()
             names.append((x, y, results.classes[label]))
-    return figure(map_chart(spots, names, label="map of test images"), class_="chart")
+    drawn = figure(map_chart(spots, names, label="map of test images"), class_="chart")
+    return join(drawn, None if (labels >= 0).any() else missing("Without readable predictions there are no classes on it."))
 
 
 def _labels(results: Results, ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
