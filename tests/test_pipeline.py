@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from chromium import BROWSER, look
 from clones import Clone, Finished, make_clone, outs, wait_for
 from forked_stages import STAGES, ForkedStages
 from PIL import Image
@@ -148,8 +149,9 @@ def test_the_data_is_explained(clone: Clone) -> None:
     preprocessing = json.loads((clone.path / "models/model.json").read_text())["preprocessing"]
     assert f"| grey | {preprocessing['mean'][0]:.4f} | {preprocessing['std'][0]:.4f} |" in card
     assert str(clone.path) not in card
-    for name in ("split/images/samples.png", "split/images/duplicates.png", "train/augmented.png"):
+    for name in ("split/images/samples.png", "train/augmented.png"):
         Image.open(clone.path / "metrics" / name).verify()
+    assert not (folder / "images" / "duplicates.png").exists()  # there are none
     assert "images.train" in clone.run("dvc metrics diff HEAD~1 --all --targets metrics/split/numbers.json").stdout
 
 
@@ -191,6 +193,13 @@ def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
         assert all(f'"{revision}"' in page for revision in ("HEAD", "fast"))
         assert all(title in page for title in ("Loss", "Validation accuracy", "Confusion", "F1 of every class", "Reliability"))
         assert all(title in page for title in ("Images of every class", "Sizes of the images", "Shapes of the images"))
+        if BROWSER:
+            seen = look(clone.path / "plots" / "index.html", width=390)
+            lines = seen.text.splitlines()
+            assert (seen.errors, seen.width, lines[0]) == ([], 390, "Plots of HEAD, fast")
+            assert seen.text.count("test accuracy, 359 images") == 2
+            assert "Images of every class" in lines
+            assert "Sizes of the images" not in lines  # all are in one bar
     finally:
         clone.run("git reset -q --hard && rm -rf plots && dvc checkout -q")
 

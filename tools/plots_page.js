@@ -279,7 +279,8 @@
   const called = (metric) => METRICS[metric] ?? metric.replaceAll("_", " ");
   const isError = (metric) => /loss|ece|brier/.test(metric);
   const percent = (value) => `${(100 * value).toFixed(1)} %`;
-  const shown = (metric, value) => (isError(metric) ? Number(value).toFixed(4) : percent(value));
+  // A metric of a user's may be no share.
+  const shown = (metric, value) => (isError(metric) || Math.abs(value) > 1 ? Number(Number(value).toFixed(4)).toString() : percent(value));
 
   function headline(card, revisions) {
     const rows = rowsOf(card.spec), box = make("div");

@@ -25,6 +25,7 @@ ROWS: dict[str, tuple[list[dict[str, str]], str, str]] = {
         [
             {"split": "test", "metric": "accuracy", "value": "0.875", "low": "0.8", "high": "0.95", "images": "8"},
             {"split": "test", "metric": "loss", "value": "0.4", "low": "", "high": "", "images": "8"},
+            {"split": "test", "metric": "perplexity", "value": "1234.5", "low": "", "high": "", "images": "8"},
             {"split": "val", "metric": "f1_macro", "value": "0.9", "low": "0.8", "high": "0.95", "images": "10"},
         ],
         "value",
@@ -193,6 +194,8 @@ def test_all_is_drawn_without_an_error_or_a_request(draw: Callable[..., Path], t
     assert "87.5 %" in lines[: places[1]]
     assert "95 % interval 80.0 % to 95.0 %" in seen.text
     assert "main, lr=0.1 (equal)" in lines
+    assert "1234.5" in seen.text
+    assert "123450" not in seen.text
     assert len(seen.value) == 8  # one for equal revisions; the headline is a table
     assert all(drawn <= host for host, drawn in seen.value)
     assert sum(drawn > 0.8 * host for host, drawn in seen.value) >= 7  # but for matrices, whose cells have a largest size
@@ -241,3 +244,20 @@ def test_equal_experiments_are_both_visible(draw: Callable[..., Path]) -> None:
         seen = look(draw(renderer("curves", revisions=revisions)), expression=lines)
         assert (seen.errors, seen.value) == ([], widths)
     assert "main, b, c: equal" in seen.text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+def test_templates_are_drawn_without_the_page_as_well(tmp_path: Path) -> None:
+    """As in VS Code, and with another page of the user's."""
+    arrangement = (ROOT / "tools/plots_page.js").read_text(encoding="utf-8")
+    assert PAGE.count(arrangement) == 1
+    page, plain = tmp_path / "index.html", tmp_path / "plain.html"
+    plain.write_text(PAGE.replace(arrangement, ""), encoding="utf-8")
+    render_html([renderer(template, template) for template in ROWS], page, html_template=str(plain))
+    drawn = "Promise.resolve([...document.querySelectorAll('.vega-embed')].length)"
+    seen = look(page, expression=drawn)
+    # Notes on the versions that the schema names, and of Vega-Lite on heights by step.
+    harmless = ("The input spec uses", "The compiled spec uses", "Dropping")
+    assert [error for error in seen.errors if not any(text in error for text in harmless)] == []
+    assert seen.value == len(ROWS)
