@@ -123,8 +123,19 @@ def test_metrics_and_tables_are_complete(clone: Clone) -> None:
     assert sum(int(row["support"]) for row in rows) == 359
     for name in ("mistakes", "samples"):
         Image.open(folder / "images" / f"{name}.png").verify()
-    for place in (folder, clone.path / "data" / "predictions"):
-        assert json.loads((place / "backend.json").read_text()) == {"backend": "torch", "precision": "32-true"}
+    backend = {"backend": "torch", "precision": "32-true"}
+    assert json.loads((folder / "backend.json").read_text()) == backend
+    temperature = json.loads((clone.path / "models" / "calibration.json").read_text())["temperature"]
+    predicted = json.loads((clone.path / "data" / "predictions" / "backend.json").read_text())
+    assert predicted == backend | {"temperature": temperature}
+    intervals = json.loads((folder / "intervals.json").read_text())
+    for split, values in metrics.items():
+        assert {name: intervals[split][name]["value"] for name in values} == pytest.approx(values)
+        assert intervals[split]["loss_calibrated"]["value"] < values["loss"]
+    assert len((folder / "mistakes.csv").read_text().splitlines()) == 1 + round(359 * (1 - metrics["test"]["accuracy"]))
+    published = json.loads((clone.path / "metrics/train.json").read_text())["published"]
+    assert "loss" not in published
+    assert published["criterion"] > metrics["val"]["loss"]  # with label smoothing
 
 
 def test_the_data_is_explained(clone: Clone) -> None:
@@ -538,6 +549,7 @@ def test_a_set_of_two_classes_passes_through_all_stages_with_one_output(clone: C
         "pos_weight: null": "pos_weight: balanced",
         "metrics: {}": "metrics: {auroc: AUROC, picky: torchmetrics.functional.classification.binary_accuracy}",
         "monitor: val/accuracy": "monitor: val/auroc",
+        "calibrated: true ": "calibrated: false ",
     }
     try:
         clone.edit(binary)

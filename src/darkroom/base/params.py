@@ -676,7 +676,7 @@ class PredictParams(Section):
     precision: InferencePrecision
     """Precision, as `evaluate.precision`."""
     threshold: Threshold | Literal["fitted"] | None = None
-    """As `evaluate.threshold`, of calibrated probabilities; `fitted`: those of models/calibration.json, of each class its own."""
+    """As `evaluate.threshold`, of probabilities before calibration; `fitted`: of each class that of models/calibration.json."""
     calibrated: bool = True
     """Whether probabilities are calibrated by the temperature of models/calibration.json, which evaluate has fitted."""
     top_k: PositiveInt

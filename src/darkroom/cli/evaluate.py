@@ -153,7 +153,7 @@ def known_images(pack: "Pack", model: "Published", data: str, split: str | None)
     import numpy as np
 
     from darkroom.data.labels import count_labels, is_multilabel, matching, relabelled
-    from darkroom.inference.evaluate import Images
+    from darkroom.inference.written_predictions import Images
 
     if is_multilabel(pack.labels) != model.multilabel:
         kind = "any number of classes" if model.multilabel else "one class"

@@ -11,7 +11,7 @@ from darkroom.base import files
 from darkroom.base.errors import InputError, warn
 from darkroom.base.params import PredictParams
 from darkroom.metrics.calibration import FILE, Calibration
-from darkroom.metrics.decision import THRESHOLD, Decision, Probabilities
+from darkroom.metrics.decision import THRESHOLD, Decision, Rounded
 
 MAX_BYTES = 64_000_000
 KEY = "params.yaml: predict.threshold"
@@ -38,7 +38,7 @@ class Rule:
     multilabel: bool
     is_calibrated: bool
 
-    def predicted(self, probabilities: Probabilities) -> dict[str, Any]:
+    def predicted(self, probabilities: Rounded) -> dict[str, Any]:
         """Return `probabilities` (N, K) and `abstained`; rounded first to float32, as evaluate keeps them."""
         kept = probabilities.astype(np.float32).astype(np.float64)
         calibrated = kept if self.calibration is None else self.calibration.calibrated(kept, multilabel=self.multilabel)
@@ -77,13 +77,16 @@ def make_rule(
             f"{KEY}: is {predict.threshold}, but the model predicts the most probable of several classes; set it to null"
         )
     calibration = _calibration(content, name, weights_sha256, wanted=predict.calibrated or predict.threshold == "fitted")
+    is_calibrated = predict.calibrated and calibration is not None
     if predict.threshold != "fitted":
-        decision = Decision(THRESHOLD if predict.threshold is None else predict.threshold, positive)
+        threshold = THRESHOLD if predict.threshold is None else predict.threshold
+        if is_calibrated and calibration is not None and threshold != THRESHOLD:
+            threshold = calibration.threshold(threshold)  # decides as evaluate does
+        decision = Decision(threshold, positive)
     elif calibration is None or calibration.thresholds is None:
         raise InputError(f"{KEY}: is fitted, but {name} has no thresholds; run 'dvc repro evaluate', or set a number")
     else:
         decision = calibration.decision(positive, raw=not predict.calibrated)
-    is_calibrated = predict.calibrated and calibration is not None
     return Rule(decision, calibration, task == "multilabel", is_calibrated)
 
 

@@ -62,7 +62,7 @@ class Evaluation:
             yield f"evaluate: {name}  " + "  ".join(f"{metric} {value:.4f}" for metric, value in values.items())
 
     @property
-    def calibration(self) -> Mapping[str, Any]:
+    def calibration(self) -> dict[str, Any]:
         """The content of calibration.json."""
         assert self.calibrator is not None, "there is no part val"
         return self.calibrator.as_json()

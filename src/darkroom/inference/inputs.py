@@ -49,7 +49,7 @@ def predict_test_split(model: Model, params: Params) -> Predictions:
     split = Split.open(paths.SPLIT, pack)
     rows = split.rows["test"]
     ids = [pack.ids[row] for row in rows]
-    known = {"paths": ids, "actual": names(pack.labels[rows], pack.classes), "given": pack.extra(rows)}
+    known: dict[str, Any] = {"paths": ids, "actual": names(pack.labels[rows], pack.classes), "given": pack.extra(rows)}
     if isinstance(model, Path):
         from darkroom.inference.evaluated import evaluated_test_split
 

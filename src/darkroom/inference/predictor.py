@@ -95,8 +95,15 @@ class Predictor:
         if stage == "predict":
             card = published.card
             content = read_calibration(model, name) if isinstance(model, Path) else published.calibration
-            about = {"weights_sha256": card.weights_sha256, "task": card.task, "positive": card.positive}
-            rule, how["threshold"] = make_rule(params.predict, content, name=published.name, **about), None
+            rule = make_rule(
+                params.predict,
+                content,
+                name=published.name,
+                weights_sha256=card.weights_sha256,
+                task=card.task,
+                positive=card.positive,
+            )
+            how["threshold"] = None
         predictor = cls(published, params.hardware, stage, **how)
         if rule is not None:
             predictor.rule, predictor.decision = rule, rule.decision

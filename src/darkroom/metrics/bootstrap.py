@@ -126,8 +126,8 @@ def intervals_of(
     for weights in draw_weights(num, num_draws, groups):
         each = measure(outcomes, weights, counts=count(outcomes, weights))
         of_curves = areas(ranked, weights[: max(0, num_ranked - done)], binary=binary) if done < num_ranked else Measured({}, {})
-        overall = {name: values for name, values in each.overall.items() if only is None or name in only}
-        drawn.append(Measured(overall | of_curves.overall, (each.per_class | of_curves.per_class) if keeps_classes else {}))
+        chosen = {name: values for name, values in each.overall.items() if only is None or name in only}
+        drawn.append(Measured(chosen | of_curves.overall, (each.per_class | of_curves.per_class) if keeps_classes else {}))
         done += len(weights)
     names = [name for name in (*value.overall, *curves.overall) if only is None or name in only]
     whole = value.overall | curves.overall

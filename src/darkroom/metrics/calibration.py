@@ -35,7 +35,7 @@ class Calibration:
     thresholds : (K,) or (1,), or None
         Of calibrated probabilities of several labels, or of the positive class: those with the greatest F1 on validation.
     abstain : float or None
-        The model abstains where the calibrated probability of the predicted class is below this; None: never.
+        Calibrated probability of the predicted class below which the model abstains.
     """
 
     weights_sha256: str
@@ -52,14 +52,17 @@ class Calibration:
     def decision(self, positive: int | None, *, raw: bool = False) -> Decision:
         """Return the decision by the fitted thresholds.
 
-        `positive` is the label of the positive class of a binary task; `raw`: of probabilities that are not calibrated.
+        `positive` is the label of the positive class; `raw`: of probabilities that are not calibrated.
         """
         assert self.thresholds is not None
         thresholds = self.thresholds
         if raw:
-            logits = _logits(np.array(thresholds)) * self.temperature
-            thresholds = tuple(_sigmoid(logits).tolist())
+            thresholds = tuple(_sigmoid(_logits(np.array(thresholds)) * self.temperature).tolist())
         return Decision(thresholds[0] if positive is not None else thresholds, positive)
+
+    def threshold(self, raw: float) -> float:
+        """Return the threshold of calibrated probabilities that decides as one of probabilities before calibration."""
+        return float(_sigmoid(_logits(np.array([raw])) / self.temperature)[0])
 
     @classmethod
     def parsed(cls, content: bytes, name: str) -> Self:
@@ -92,9 +95,10 @@ def at_temperature(probabilities: Probabilities, temperature: float, *, multilab
     if multilabel:
         logits = _logits(probabilities)
         return _sigmoid(logits / temperature)
-    powers = np.log(probabilities.clip(SMALLEST)) / temperature
+    powers: Floats = np.log(probabilities.clip(SMALLEST)) / temperature
     powers = np.exp(powers - powers.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
 
 
 def _sigmoid(logits: Floats) -> Floats:
@@ -103,9 +107,9 @@ def _sigmoid(logits: Floats) -> Floats:
 
 
 def _logits(probabilities: Probabilities) -> Floats:
-    """Return the logits of independent labels; float32 knows no probability between 1 - 6e-8 and 1."""
-    kept = probabilities.clip(SMALLEST, 1 - 2.0**-25)
-    return np.log(kept) - np.log1p(-kept)
+    kept = probabilities.clip(SMALLEST, 1 - 2.0**-25)  # float32 knows nothing between 1 - 6e-8 and 1
+    logits: Floats = np.log(kept) - np.log1p(-kept)
+    return logits
 
 
 def fit_temperature(probabilities: NDArray[np.floating[Any]], labels: Labels) -> float:

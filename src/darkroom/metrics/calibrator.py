@@ -3,7 +3,6 @@
 N images, K classes.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -110,7 +109,7 @@ class Calibrator:
         """
         known = outcomes.probabilities is not None
         probabilities = outcomes.probabilities if known else np.concatenate(self._sampled)
-        labels: Labels = outcomes.labels if known else np.concatenate(self._labels)
+        labels: Labels = outcomes.labels if known else np.concatenate(self._labels)  # type: ignore[assignment]
         assert probabilities is not None
         temperature = fit_temperature(probabilities, labels)
         self.calibration = Calibration(self.weights_sha256, temperature)
@@ -152,7 +151,7 @@ class Calibrator:
             return None
         return self._recalibrated(outcomes.probabilities, outcomes.labels, self.calibration.decision(self.decision.positive))
 
-    def as_json(self) -> Mapping[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the content of calibration.json."""
         positive = self.decision.positive
         names = self.classes if positive is None else [self.classes[positive]]

@@ -5,7 +5,7 @@ N images, K classes, M bins, c draws.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,14 +86,17 @@ def count(outcomes: Outcomes, weights: Floats | None = None) -> Counts:
     """Count the images of each class, each as often as it is drawn."""
     total = np.array([len(outcomes)], np.float64) if weights is None else weights.sum(axis=1)
     if weights is None or outcomes.predicted is None:  # of which only the counts of all images are kept
-        return Counts(*(each.astype(np.float64)[None] for each in outcomes.counts), total)
+        right, claimed, support = (each.astype(np.float64)[None] for each in outcomes.counts)
+        return Counts(right, claimed, support, total)
     if outcomes.multilabel:
         predicted, actual = outcomes.predicted.astype(bool), outcomes.labels.astype(bool)
-        return Counts(*(weights @ flags.astype(np.float64) for flags in (predicted & actual, predicted, actual)), total)
+        right, claimed, support = (weights @ each.astype(np.float64) for each in (predicted & actual, predicted, actual))
+        return Counts(right, claimed, support, total)
     labels, chosen, rows = outcomes.labels, outcomes.predicted, np.arange(len(outcomes))
-    right = rows[outcomes.right]
-    pairs = ((right, labels[right]), (rows, chosen), (rows, labels))
-    return Counts(*(_sums(weights, places, of, outcomes.num_classes) for places, of in pairs), total)
+    hits = rows[outcomes.right]
+    pairs = ((hits, labels[hits]), (rows, chosen), (rows, labels))
+    right, claimed, support = (_sums(weights, places, of, outcomes.num_classes) for places, of in pairs)
+    return Counts(right, claimed, support, total)
 
 
 def _sums(weights: Floats, rows: NDArray[np.intp], of: NDArray[np.generic], num_classes: int) -> Floats:
@@ -131,14 +134,15 @@ def _averages(counts: Counts, classes: dict[str, Floats]) -> dict[str, Floats]:
 
 def _calibration_error(outcomes: Outcomes, weights: Floats, total: Floats) -> Floats:
     if outcomes.gaps is not None:
-        return np.abs(weights @ outcomes.gaps).sum(axis=1) / (total * outcomes.num_classes)
+        every: Floats = np.abs(weights @ outcomes.gaps).sum(axis=1) / (total * outcomes.num_classes)
+        return every
     gap = outcomes.right - outcomes.confidence
     sums = _sums(weights * gap, np.arange(len(outcomes)), outcomes.bin_of, outcomes.bins)
     each: Floats = np.abs(sums).sum(axis=1) / total
     return each
 
 
-def _ratio(above: Floats, below: NDArray[np.generic]) -> Floats:
+def _ratio(above: Floats, below: NDArray[Any]) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0: NaN
         each: Floats = above / below
     return each
@@ -207,7 +211,7 @@ def rankings(outcomes: Outcomes) -> Iterator[Ranking]:
 def areas(ranked: Iterable[Ranking], weights: Floats, *, binary: bool) -> Measured:
     """Return the areas under the curves of each class, and their means over the classes for which they are defined."""
     # Of draws in float32, which counts exactly up to 16 million images; transposed, whole rows are moved and added.
-    columns = np.ascontiguousarray(weights.T, np.float32 if len(weights) > 1 else np.float64)
+    columns: NDArray[Any] = np.ascontiguousarray(weights.T, np.float32 if len(weights) > 1 else np.float64)
     each = [ranking.areas(columns) for ranking in ranked]
     if not each:
         return Measured({}, {})

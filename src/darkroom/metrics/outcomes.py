@@ -5,7 +5,7 @@ Up to a thousand classes these are all probabilities; beyond, a few numbers an i
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,14 +116,14 @@ class Outcomes:
     def take(self, rows: NDArray[np.intp]) -> "Outcomes":
         """Return the outcomes of some images, without their probabilities."""
         per_image = ("labels", "predicted", "right", "confidence", "worst", "losses", "squares", "ranks", "gaps")
-        chosen = {name: None if (each := getattr(self, name)) is None else each[rows] for name in per_image}
+        chosen: dict[str, Any] = {name: None if (each := getattr(self, name)) is None else each[rows] for name in per_image}
         assert chosen["predicted"] is not None, "only the counts of all images are kept"
         counts = counts_of(chosen["labels"], chosen["predicted"], chosen["right"], self.num_classes)
         return replace(self, **chosen, probabilities=None, counts=counts, binned=None)
 
     def chosen(self, row: int) -> NDArray[np.generic]:
         """Return the predicted label of an image, (), or which are predicted, (K,); none where they were not kept."""
-        return np.zeros(self.num_classes, np.bool_) if self.predicted is None else self.predicted[row]  # type: ignore[no-any-return]
+        return np.zeros(self.num_classes, np.bool_) if self.predicted is None else self.predicted[row]
 
     def most_confident_mistakes(self, count: int | None = None) -> NDArray[np.intp]:
         """Return at most `count` rows of wrong predictions, the most confident first."""

@@ -16,7 +16,8 @@ def cross_entropy(probabilities: Probabilities, labels: Labels) -> Floats:
         actual = np.where(labels == 1, probabilities, 1 - probabilities)
         each: Floats = -np.log(actual.clip(tiny)).mean(axis=1)
         return each
-    return -np.log(probabilities[np.arange(len(labels)), labels].clip(tiny))
+    losses: Floats = -np.log(probabilities[np.arange(len(labels)), labels].clip(tiny))
+    return losses
 
 
 def bin_of(confidence: Floats, bins: int) -> NDArray[np.intp]:

@@ -108,8 +108,8 @@ class EvaluatedSplit:
     @cached_property
     def right(self) -> NDArray[np.bool_]:
         """Whether each prediction is correct, (N,); of a multilabel task whether all its classes are."""
-        equal: NDArray[np.bool_] = self.labels == self.predicted
-        return equal.all(axis=1) if equal.ndim == 2 else equal
+        equal: NDArray[np.bool_] = np.equal(self.labels, self.predicted)
+        return np.logical_and.reduce(equal, axis=1) if equal.ndim == 2 else equal
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from darkroom.metrics.decision import Labels, Probabilities
+from darkroom.metrics.decision import Labels, Rounded
 from darkroom.metrics.per_image import Floats, cross_entropy
 from darkroom.metrics.predictions_file import FORMAT, METADATA, About
 
@@ -66,7 +66,7 @@ class PredictionsWriter:
         self,
         split: str,
         images: ImagesOf,
-        probabilities: Probabilities | NDArray[np.float32],
+        probabilities: Rounded,
         losses: Floats | None = None,
     ) -> None:
         """Write a row for each of N images of a split, with probabilities (N, K), and losses (N,) if they are known."""
@@ -107,7 +107,7 @@ class PredictionsWriter:
             self._file.write_table(pa.concat_tables(self._waiting).combine_chunks(), row_group_size=ROWS_OF_GROUP)
             self._waiting = []
 
-    def _kept(self, probabilities: Probabilities | NDArray[np.float32], labels: Labels) -> dict[str, Any]:
+    def _kept(self, probabilities: Rounded, labels: Labels) -> dict[str, Any]:
         """Return the column of probabilities, and if they are not complete that of the classes which they belong to."""
         values = probabilities.astype(np.float32, copy=False)
         if self.about.is_complete:

@@ -136,8 +136,8 @@ COMMITTED: dict[str, tuple[dict[str, Edit], list[str]]] = {
         ["src/darkroom/data/decoding/tiff.py: is not the code that download"],
     ),
     "code added": (
-        {"src/darkroom/metrics/scores/__init__.py": written("")},
-        ["src/darkroom/metrics/scores/__init__.py: was added since evaluate ran"],
+        {"src/darkroom/input/dataset/__init__.py": written("")},
+        ["src/darkroom/input/dataset/__init__.py: was added since evaluate ran"],
     ),
     "metrics": ({METRICS: replaced('"accuracy": 0', '"accuracy": 1')}, [f"{METRICS}: is not what evaluate wrote"]),
     "curve": ({"metrics/train/metrics.json": replaced("0.", "1.")}, ["metrics/train/metrics.json: is not what train wrote"]),

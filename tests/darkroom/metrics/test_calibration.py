@@ -156,6 +156,8 @@ def test_what_is_written_is_read_again(tmp_path: Path, kind: str) -> None:
         raw = found.decision(1 if kind == "binary" else None, raw=True)
         again = Outcomes.of(data[0], data[1], raw)
         assert (np.asarray(again.predicted) == np.asarray(after.predicted)).mean() > 0.999
+        changed = found.calibrated(data[0], multilabel=kind == "multilabel")
+        np.testing.assert_array_equal(changed > found.threshold(0.8), data[0] > 0.8)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("inf"), 21.0])
