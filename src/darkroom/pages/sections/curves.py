@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from darkroom.base.errors import InputError
-from darkroom.pages.charts import Point, Series, is_finite, line_chart
 from darkroom.pages.document import Html, columns, element, figure, join, paragraph
-from darkroom.pages.results import TRAIN, Results, number
+from darkroom.pages.intervals import number
+from darkroom.pages.lines import Point, Series, is_finite, line_chart
+from darkroom.pages.results import TRAIN, Results
 from darkroom.pages.sections.words import metric_name, ordered, readable
 
 PLOTS = f"{TRAIN}/plots/metrics"

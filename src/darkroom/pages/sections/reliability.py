@@ -4,9 +4,10 @@ import math
 from collections.abc import Sequence
 
 from darkroom.base.errors import InputError
-from darkroom.pages.charts import Point, Series, reliability_chart
 from darkroom.pages.document import Html, columns, element, figure, join, name_of, paragraph
-from darkroom.pages.results import EVALUATE, Results, Row, number, wilson
+from darkroom.pages.intervals import interval_in, number, wilson
+from darkroom.pages.lines import Point, Series, reliability_chart
+from darkroom.pages.results import EVALUATE, Results, Row
 from darkroom.pages.sections.words import SPLITS, decimal, readable
 
 FEW = 5  # images of a bin: of fewer nothing can be said
@@ -64,11 +65,22 @@ def _points(rows: Sequence[Row]) -> list[Point]:
 
 
 def _temperature(results: Results, several: bool) -> Html | None:
+    """Return what was fitted on validation: the temperature, what it changes, from where on the model abstains."""
     try:
-        found = results.json_of(CALIBRATION).get("temperature")
+        fitted = results.json_of(CALIBRATION)
     except InputError:
         return None
-    if not isinstance(found, int | float):
+    temperature = fitted.get("temperature")
+    if not isinstance(temperature, int | float):
         return None
-    text = f"calibrated at temperature {decimal(float(found), 3)}, which was fitted on validation."
-    return paragraph(join(name_of(results.name), ": ") if several else None, text if several else text.capitalize())
+    text = f"Calibrated at temperature {decimal(float(temperature), 3)}, which was fitted on validation"
+    before, after = (interval_in(results.intervals.get("test"), name).value for name in ("ece", "ece_calibrated"))
+    if math.isfinite(before) and math.isfinite(after):
+        text += f"; the calibration error on test is {decimal(after)} with it and {decimal(before)} without"
+    abstain = fitted.get("abstain")
+    values = [abstain.get(key) for key in ("confidence", "precision", "coverage")] if isinstance(abstain, dict) else []
+    if values and all(isinstance(value, int | float) for value in values):
+        confidence, precision, coverage = values
+        text += f". It abstains below a confidence of {decimal(confidence, 3)}: on validation {precision:.1%} of the other "
+        text += f"{coverage:.1%} are right"
+    return paragraph(join(name_of(results.name), ": ") if several else None, f"{text}.")
