@@ -84,8 +84,8 @@ def explained_classes(predictions: EvaluatedSplit, rows: NDArray[np.intp]) -> ND
         return predictions.predicted[rows].astype(np.int64)
     wrong = predictions.predicted[rows] != predictions.labels[rows]
     # Heat shows what speaks for a class: so first what is predicted wrongly, then what is missing, each the most probable.
-    order = predictions.probabilities[rows] + 2 * wrong + 2 * (wrong & (predictions.predicted[rows] == 1))
-    return order.argmax(axis=1).astype(np.int64)
+    order: NDArray[np.float64] = predictions.probabilities[rows] + 2 * wrong + 2 * (wrong & (predictions.predicted[rows] == 1))
+    return np.asarray(order.argmax(axis=1), np.int64)
 
 
 def heat_or_warning(predictor: Predictor, images: Any, classes: NDArray[np.int64]) -> Heat | None:
