@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_OUT = "explanation.png"
 MOST = 200  # images: a sheet or a page of more is of no use
 SHOWN = 20
+AT_ONCE = 16  # images of a batch
 
 
 def main(arguments: list[str]) -> None:
@@ -143,8 +144,7 @@ def _photos(found: list[Path], predictor: "Predictor", params: "Params") -> "Inp
     from darkroom.base import paths
     from darkroom.data.listing import printable
     from darkroom.explanation.explained import Inputs
-    from darkroom.inference.inputs import without_arrays
-    from darkroom.inference.photos import PhotoReader, Photos
+    from darkroom.inference.photos import PhotoReader, Photos, without_arrays
 
     if predictor.seen.bands is None:
         found = without_arrays(found, found[:1])
@@ -159,6 +159,7 @@ def _photos(found: list[Path], predictor: "Predictor", params: "Params") -> "Inp
 def _recorded(chosen: Namespace, predictor: "Predictor", data: "tuple[Pack, Split] | None") -> "Inputs":
     """Return the images with the largest losses, or the most confident mistakes, of what evaluate recorded."""
     import numpy as np
+    import torch
 
     from darkroom.base import paths
     from darkroom.explanation.explained import Inputs
@@ -183,7 +184,7 @@ def _recorded(chosen: Namespace, predictor: "Predictor", data: "tuple[Pack, Spli
         places = worst_mistakes(recorded, chosen.count)
     if not len(places):
         raise InputError(f"{shown}: has no mistakes on {name}; name images, or --top-losses 16")
-    batches = network_images(predictor, pack, split.rows[name][places]).split(chosen.count)
+    batches = torch.split(network_images(predictor, pack, split.rows[name][places]), AT_ONCE)
     return Inputs([recorded.ids[place] for place in places], batches, [actual for actual, _ in label_texts(recorded, places)])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from darkroom.base.errors import InputError, warn
-from darkroom.data.labels import names
+from darkroom.data.labels import Labels, names
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.explanation.features import picture_of
@@ -127,10 +127,10 @@ def explain(predictor: Predictor, inputs: Inputs, wanted: int | None = None, tra
     card, multilabel = predictor.model.card, predictor.model.multilabel
     probabilities = _probabilities(predictor, inputs)
     decision = predictor.decision
-    predicted = decision.chosen(probabilities) if multilabel else decision.label(probabilities)
+    predicted: Labels = decision.chosen(probabilities).astype(np.uint8) if multilabel else decision.label(probabilities)
     best = probabilities.argmax(axis=1) if multilabel else predicted
     classes = np.full(len(best), wanted) if wanted is not None else np.asarray(best, np.int64)
-    texts = names(np.asarray(predicted, np.uint8) if multilabel else predicted, card.classes)
+    texts = names(predicted, card.classes)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
     images = [image for batch in inputs.batches for image in batch]
     heat = _heat(predictor, inputs, classes)

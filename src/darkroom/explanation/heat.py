@@ -71,7 +71,9 @@ class Explainer:
         pixels = PIECE_PIXELS_OF_TOKENS if self.layer.mixed_later else PIECE_PIXELS
         piece, labels = max(1, pixels // (height * width)), torch.from_numpy(classes)
         parts = (
-            [self._of_piece(*each) for each in zip(images.split(piece), labels.split(piece), strict=True)] if len(images) else []
+            [self._of_piece(*each) for each in zip(torch.split(images, piece), torch.split(labels, piece), strict=True)]
+            if len(images)
+            else []
         )
         return np.concatenate(parts) if parts else np.zeros((0, height, width), np.float32)
 

@@ -25,6 +25,8 @@ from darkroom.reporting.sheets import contact_sheet
 
 MISTAKES, FEATURES, SHEET = "mistakes.parquet", "features.parquet", "images/explained.png"
 NONE = "none"
+# Mistakes on the sheet; the table has all of them.
+SHEET_MOST = 32
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("id", "true", "predicted", "explained")),
@@ -62,7 +64,8 @@ def explain_test(
     pictures = [image_and_overlay(picture_of(image), None if heat is None else heat[place]) for place, image in enumerate(images)]
     _write_table(directory / MISTAKES, test, worst, classes, pictures)
     (directory / SHEET).parent.mkdir(exist_ok=True)
-    _draw_sheet(directory / SHEET, test, worst, classes, pictures)
+    few = slice(0, SHEET_MOST)
+    _draw_sheet(directory / SHEET, test, worst[few], classes[few], pictures[few])
     try:
         write_features(directory / FEATURES, predictor, pack, rows, params.batch_size)
     except InputError as error:
@@ -81,8 +84,8 @@ def explained_classes(predictions: EvaluatedSplit, rows: NDArray[np.intp]) -> ND
         return predictions.predicted[rows].astype(np.int64)
     wrong = predictions.predicted[rows] != predictions.labels[rows]
     # Heat shows what speaks for a class: so first what is predicted wrongly, then what is missing, each the most probable.
-    order = predictions.probabilities[rows] + 2 * wrong + 2 * (wrong & (predictions.predicted[rows] == 1))
-    return order.argmax(axis=1).astype(np.int64)
+    order: NDArray[np.float64] = predictions.probabilities[rows] + 2 * wrong + 2 * (wrong & (predictions.predicted[rows] == 1))
+    return np.asarray(order.argmax(axis=1), np.int64)
 
 
 def heat_or_warning(predictor: Predictor, images: Any, classes: NDArray[np.int64]) -> Heat | None:

@@ -64,8 +64,7 @@ def training_features(predictor: Predictor, pack: Pack, split: Split, batch_size
 def unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return features (N, D) divided by their lengths."""
     lengths: NDArray[np.float32] = np.linalg.norm(features, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = features / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return scaled
+    return (features / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32, copy=False)
 
 
 def find_nearest(

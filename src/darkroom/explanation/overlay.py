@@ -12,6 +12,8 @@ Picture = NDArray[np.uint8]
 
 # Longer side in pixels of the images that are kept beside the predictions.
 SIDE = 128
+# The default, 6, takes twice as long for 5 % fewer bytes.
+COMPRESSION = 3
 # From little heat to the most: also in grey, and for the colour-blind, more is brighter.
 COLOURS = np.array([[110, 0, 90], [200, 30, 60], [245, 125, 20], [255, 235, 120]], np.float64)
 # Share of the colour where the heat is largest; the rest is the image in grey.
@@ -64,5 +66,5 @@ def image_and_overlay(image: Picture, heat: NDArray[np.floating[Any]] | None, si
 def png(image: Picture) -> bytes:
     """Return the bytes of a PNG file."""
     file = io.BytesIO()
-    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(file, "PNG")
+    Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(file, "PNG", compress_level=COMPRESSION)
     return file.getvalue()

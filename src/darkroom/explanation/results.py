@@ -79,7 +79,7 @@ def _section(each: Explained) -> Html:
     near = [
         join(
             image(png(other.image), other.name),
-            element("b", name_of(other.label)),
+            element("b", name_of(other.label), class_=None if other.label == each.predicted else "bad"),
             f" {other.similarity:.3f}",
             element("br"),
             name_of(other.name),

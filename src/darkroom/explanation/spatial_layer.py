@@ -50,7 +50,7 @@ class Layer(NamedTuple):
         """Return values of the shape of its output, summed over channels, (N, h, w); tokens of no patch are left out."""
         summed = values.sum(dim=self.channels)
         num = self.grid[0] * self.grid[1]
-        return summed if summed.ndim == 3 else summed[:, summed.shape[1] - num :].unflatten(1, self.grid)
+        return summed if summed.ndim == 3 else summed[:, summed.shape[1] - num :].reshape(-1, *self.grid)
 
     def mean_place(self, output: Tensor) -> Tensor:
         """Return an output (N, …) with the mean of an image's places at each of them; tokens of no patch stay as they are."""
