@@ -146,4 +146,5 @@ def _draw_sheet(
             ("what speaks for", test.classes[label]),
         ]
     wrong = [place % 2 == 0 for place in range(len(images))]
-    contact_sheet(images, captions, wrong, columns=8, group=2).save(path)
+    title = f"{len(rows)} of {int((~test.right).sum())} mistakes, and what speaks for the wrong class"
+    contact_sheet(images, captions, wrong, title=title, columns=8, group=2).save(path)

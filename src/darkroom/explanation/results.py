@@ -48,9 +48,10 @@ def draw(found: Sequence[Explained]) -> Image.Image:
         images += [cell[0] for cell in row]
         captions += [cell[1] for cell in row]
         wrong += [cell[2] for cell in row]
-    return contact_sheet(images, captions, wrong, columns=columns, empty="no images")
+    return contact_sheet(images, captions, wrong, title=TITLE if found else "No images", columns=columns)
 
 
+TITLE = "What speaks for a class, and the nearest training images"
 Cell = tuple[Picture | None, tuple[str, str, str], bool]
 
 
