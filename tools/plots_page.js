@@ -280,7 +280,8 @@
   const isError = (metric) => /loss|ece|brier/.test(metric);
   const percent = (value) => `${(100 * value).toFixed(1)} %`;
   // A metric of a user's may be no share.
-  const shown = (metric, value) => (isError(metric) || Math.abs(value) > 1 ? Number(Number(value).toFixed(4)).toString() : percent(value));
+  const plain = (value) => (Math.abs(value) > 10 ? Number(value).toFixed(1) : Number(value).toFixed(4));
+  const shown = (metric, value) => (isError(metric) || Math.abs(value) > 1 ? plain(value) : percent(value));
 
   function headline(card, revisions) {
     const rows = rowsOf(card.spec), box = make("div");
