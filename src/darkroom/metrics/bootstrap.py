@@ -54,7 +54,9 @@ class Intervals:
     num_draws: tuple[int, int] = (DRAWS, DRAWS)
 
 
-def draw_weights(num_images: int, num_draws: int, groups: Sequence[str | None] | None = None) -> Iterator[Floats]:
+def draw_weights(
+    num_images: int, num_draws: int, groups: Sequence[str | None] | None = None, *, num_classes: int = 1
+) -> Iterator[Floats]:
     """Yield chunks (c, N) of how often each of N images is drawn, of B draws in all; always the same ones.
 
     Images are drawn with replacement. Where images belong together, as those of a patient do, whole groups are drawn: images of
@@ -66,11 +68,13 @@ def draw_weights(num_images: int, num_draws: int, groups: Sequence[str | None] |
         N and B.
     groups
         The group of each image; None: it is alone.
+    num_classes
+        Number of classes that are counted for each draw: with more of them a chunk has fewer draws.
     """
     random = np.random.Generator(np.random.Philox(SEED))
     member = members_of(num_images, groups)
     num_groups = num_images if member is None else int(member.max()) + 1
-    size = max(1, CHUNK // num_images)
+    size = max(1, CHUNK // max(num_images, num_classes))
     for begin in range(0, num_draws, size):
         rows = min(size, num_draws - begin)
         drawn = random.integers(0, num_groups, (rows, num_groups)) + num_groups * np.arange(rows)[:, None]
@@ -123,7 +127,7 @@ def intervals_of(
     curves = areas(ranked, once, binary=binary)
     drawn: list[Measured] = []
     done = 0
-    for weights in draw_weights(num, num_draws, groups):
+    for weights in draw_weights(num, num_draws, groups, num_classes=outcomes.num_classes):
         each = measure(outcomes, weights, counts=count(outcomes, weights))
         of_curves = areas(ranked, weights[: max(0, num_ranked - done)], binary=binary) if done < num_ranked else Measured({}, {})
         chosen = {name: values for name, values in each.overall.items() if only is None or name in only}

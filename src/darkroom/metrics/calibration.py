@@ -18,8 +18,8 @@ COLDEST, HOTTEST = 0.05, 20.0
 MOST_FITTED = 20_000_000
 # A threshold is fitted for a class with so many positive images.
 FEWEST_POSITIVE = 5
-# The smallest positive float32, below which a probability is 0.
-SMALLEST = 1e-45
+# The smallest positive float32, below which a probability is 0; and numbers that are in double precision at once.
+SMALLEST, AT_ONCE = 1e-45, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -131,15 +131,15 @@ def fit_temperature(probabilities: NDArray[np.floating[Any]], labels: Labels) ->
     .. [2] J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
     """
     every = evenly(len(labels), max(1, MOST_FITTED // probabilities.shape[1]))
-    exact, labels = probabilities[every].astype(np.float64), labels[every]
+    chosen, labels = probabilities[every], labels[every]
     if labels.ndim == 2:
-        logits = _logits(exact)
+        logits: NDArray[Any] = _logits(chosen.astype(np.float64))
         targets = (labels.astype(np.float64) * labels.size + 1) / (labels.size + 2)
         slope = (logits * targets).mean()
     else:
-        logits = np.log(exact.clip(SMALLEST))
-        doubt = 1 / (len(labels) + 2)
-        slope = ((1 - doubt) * logits[np.arange(len(labels)), labels] + doubt * logits.mean(axis=1)).mean()
+        logits, doubt = np.log(chosen.clip(SMALLEST)), 1 / (len(labels) + 2)
+        own = logits[np.arange(len(labels)), labels]
+        slope = ((1 - doubt) * own + doubt * logits.mean(axis=1, dtype=np.float64)).mean()
     moments = _moments_of_several if labels.ndim == 2 else _moments_of_one
     low, high, inverse = 1 / HOTTEST, 1 / COLDEST, 1.0
     for _ in range(60):  # the derivative by the inverse temperature rises, so that the root is always between low and high
@@ -154,12 +154,17 @@ def fit_temperature(probabilities: NDArray[np.floating[Any]], labels: Labels) ->
     return float(f"{1 / inverse:.6g}")
 
 
-def _moments_of_one(logits: Floats, inverse: float) -> tuple[float, float]:
+def _moments_of_one(logits: NDArray[Any], inverse: float) -> tuple[float, float]:
     """Return mean and variance of the logits under the probabilities at an inverse temperature, over images."""
-    powers = np.exp(inverse * (logits - logits.max(axis=1, keepdims=True)))
-    powers /= powers.sum(axis=1, keepdims=True)
-    mean = np.einsum("nk,nk->n", powers, logits)
-    return float(mean.mean()), float((np.einsum("nk,nk,nk->n", powers, logits, logits) - mean**2).mean())
+    mean = variance = 0.0
+    for part in np.array_split(logits, 1 + logits.size // AT_ONCE):
+        values = part.astype(np.float64)
+        powers = np.exp(inverse * (values - values.max(axis=1, keepdims=True)))
+        powers /= powers.sum(axis=1, keepdims=True)
+        each = np.einsum("nk,nk->n", powers, values)
+        mean += float(each.sum())
+        variance += float((np.einsum("nk,nk,nk->n", powers, values, values) - each**2).sum())
+    return mean / len(logits), variance / len(logits)
 
 
 def _moments_of_several(logits: Floats, inverse: float) -> tuple[float, float]:
@@ -175,14 +180,7 @@ def evenly(number: int, most: int) -> NDArray[np.intp]:
 def fit_threshold(probabilities: Floats, actual: NDArray[np.bool_]) -> float:
     """Return the threshold with the greatest F1, in the middle between two of N images.
 
-    It is 0.5 for a class with fewer than five positive images, or without others.
-
-    Parameters
-    ----------
-    probabilities : (N,)
-        Of one class.
-    actual : (N,)
-        Which images are positive.
+    It is 0.5 for a class with fewer than five positive images, or without others; `actual` (N,) says which are positive.
     """
     positive = int(actual.sum())
     if positive < FEWEST_POSITIVE or positive == len(actual):
@@ -210,9 +208,7 @@ def fit_abstention(confidence: Floats, right: NDArray[np.bool_], wanted: float) 
 
     None: at no confidence.
 
-    References
-    ----------
-    Y. Geifman, R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
+    See Y. Geifman, R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
     """
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]

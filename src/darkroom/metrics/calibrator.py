@@ -26,7 +26,7 @@ from darkroom.metrics.outcomes import Outcomes, OutcomesBuilder, Predicted
 
 KEY = "params.yaml: evaluate.abstain_precision"
 # Numbers that are calibrated at once.
-AT_ONCE = 4_000_000
+AT_ONCE = 1_000_000
 
 
 class Calibrator:

@@ -246,7 +246,7 @@ from darkroom.base.params_file import load_params
 from darkroom.data.pack import Pack
 from test_evaluate import measure_wide
 pack, params = Pack.open(Path({raw!r})), load_params(Path({params!r}))
-measure_wide(pack, params.hardware, params, 200, 21841, Path({out!r}))
+measure_wide(pack, params.hardware, params, 200, 1001, Path({out!r}))  # what libraries take
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 measure_wide(pack, params.hardware, params, 5000, 21841, Path({out!r}))
 print(before // 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
@@ -256,11 +256,11 @@ print(before // 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 @pytest.mark.thorough
 @pytest.mark.slow
 def test_five_thousand_images_of_imagenet_s_21_841_classes_take_little_memory(digits: Any, tmp_path: Path) -> None:
-    """All their probabilities would be 0.9 GB in double precision, and took 31 bytes each: 3.4 GB."""
+    """All their probabilities took 31 bytes each, 4.2 GB with those of val; the peak is that of one batch and of the fit."""
     here = Path(__file__)
     places = {"src": paths.ROOT / "src", "tests": paths.ROOT / "tests", "here": here.parent, "raw": digits.raw}
     given = places | {"params": paths.PARAMS, "out": tmp_path / "p.parquet"}
     code = SCRIPT.format(**{name: str(path) for name, path in given.items()})
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     before, peak = map(int, run.stdout.split()[-2:])
-    assert peak - before < 400, f"{before} MiB, then {peak} MiB"
+    assert peak - before < 750, f"{before} MiB, then {peak} MiB"
