@@ -62,6 +62,8 @@ def records(
     found["dvc.lock"] = json.dumps({"schema": "2.0", "stages": {"train": stage}}).encode()
     found["params.yaml"] = json.dumps(ran).encode()
     found["models/model.json"] = json.dumps({"task": task, "classes": list(classes)}).encode()
+    abstain = {"wanted_precision": 0.95, "confidence": 0.6, "precision": 0.96, "coverage": 0.7}
+    found["models/calibration.json"] = json.dumps({"temperature": 0.5, "abstain": abstain}).encode()
     found["data/raw/dataset.json"] = json.dumps({"name": f"/data/{HOSTILE}", "licence": "CC0"}).encode()
     return found
 
@@ -125,7 +127,7 @@ def _tables(classes: Sequence[str], probabilities: Any, labels: Any, decision: D
     }
     value = {"images": 20, "accuracy": _interval(0.75)}
     content = {
-        "test": {"accuracy": _interval(0.8)},
+        "test": {"accuracy": _interval(0.8), "ece": _interval(0.2), "ece_calibrated": _interval(0.1)},
         "per_class": intervals,
         "by": {"given_site": {HOSTILE: value, "north": value}},
     }

@@ -253,11 +253,12 @@ def test_other_packages_do_not_bring_in_the_heavy_ones(digits: Any) -> None:
 
 @pytest.mark.slow
 def test_commands_do_not_bring_in_the_heavy_packages() -> None:
-    compare, search = loaded_by(
+    compare, page, search = loaded_by(
         "import darkroom.versions.report, dvc.api",
+        "import darkroom.cli.report, darkroom.cli.predict, darkroom.pages.report, sklearn.manifold",
         "import darkroom.cli.tune, darkroom.cli.repeat, darkroom.search.report, darkroom.experiments.repeat",
     )
-    assert compare & HEAVY == search & HEAVY == set()
+    assert compare & HEAVY == page & HEAVY == search & HEAVY == set()
 
 
 @pytest.mark.slow

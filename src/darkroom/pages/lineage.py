@@ -3,7 +3,8 @@
 from typing import NamedTuple
 
 from darkroom.base.errors import InputError
-from darkroom.pages.results import Results, params_in, stages_in
+from darkroom.pages.lock import differing, params_in, stages_in
+from darkroom.pages.results import Results
 from darkroom.repository.git import commit_of, experiments, git, text_in
 from darkroom.versions.revisions import LOCK
 
@@ -20,7 +21,7 @@ class Lineage(NamedTuple):
     """Date and first line of the commit's message; empty for the workspace."""
     baseline: str
     """What it is compared with: of an experiment the commit that it started from, of a commit the one before; empty: none."""
-    changed: dict[str, tuple[object, object]]
+    changed: dict[str, tuple[object, ...]]
     """Parameters that differ from the baseline's, with both values; `...` where there is none."""
 
 
@@ -37,10 +38,8 @@ def lineage(results: Results) -> Lineage:
     params = _params_of(results, baseline)
     if params is None:
         return Lineage(commit or head, about, "", {})
-    keys = sorted(params.keys() | results.params.keys())
-    pairs = {key: (params.get(key, ...), results.params.get(key, ...)) for key in keys}
     shown = f"HEAD ({baseline[:7]})" if baseline == head else baseline[:7]
-    return Lineage(commit or head, about, shown, {key: pair for key, pair in pairs.items() if pair[0] != pair[1]})
+    return Lineage(commit or head, about, shown, differing(params, results.params))
 
 
 def _params_of(results: Results, commit: str) -> dict[str, object] | None:

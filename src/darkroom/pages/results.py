@@ -1,23 +1,19 @@
 """What the stages recorded in one revision, read when a section asks for it: from Git, DVC's cache or the remote. No images."""
 
 import csv
-import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import pyarrow as pa
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from typing import Any
 
 from darkroom.base.errors import InputError
-from darkroom.base.nested import flatten
 from darkroom.metrics.predictions_file import EvaluatedSplit, read_predictions
+from darkroom.pages.damage import DAMAGED, reading
+from darkroom.pages.intervals import Interval, interval_in, wilson
+from darkroom.pages.lock import outs_in, params_in, stages_in
 from darkroom.versions.revisions import LOCK, Revision
 
 EVALUATE, TRAIN, SPLIT = "metrics/evaluate", "metrics/train", "metrics/split"
@@ -28,16 +24,7 @@ PUBLISHED = ("metrics/train.json", f"{TRAIN}/published.json")
 OUTS = (EVALUATE, TRAIN, SPLIT, PREDICTIONS, "data/split", "data/raw", "models/model.json", "models/calibration.json")
 # A file that each of these folders has had in every version.
 ALWAYS = {EVALUATE: "confusion.csv", TRAIN: "plots/metrics/val/loss.tsv", SPLIT: "classes.csv", "data/split": "split.json"}
-DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, pa.ArrowException, YAMLError, csv.Error)
 Row = dict[str, str]
-
-
-class Interval(NamedTuple):
-    """A value with its interval of 95 %; the ends are NaN where unknown."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
 
 
 class Results:
@@ -150,38 +137,12 @@ class Results:
         """The parameters with which the stages ran, by dotted key: those of dvc.lock, not of params.yaml."""
         return params_in(self.lock)
 
-    def mismatches(self) -> list[str]:
-        """Return what says that the metrics do not belong to what lies beside them."""
-        if not self.lock:
-            return ["dvc.lock does not say what they were made with"]
-        return [*self._changed_params(), *self._other_metrics(), *self._broken_chain()]
-
-    def _changed_params(self) -> Iterator[str]:
-        try:
-            with reading("params.yaml", self.revision):
-                written = _yaml(self.bytes_of("params.yaml"))
-                now = {key: value for name in sections_in(self.lock) for key, value in flatten(written.get(name), name)}
-        except InputError:
-            return
-        for key in sorted(now.keys() | self.params.keys()):
-            if now.get(key, ...) != self.params.get(key, ...):
-                values = [repr(each[key]) if key in each else "not set" for each in (now, self.params)]
-                yield f"params.yaml has {key} = {values[0]}, but the results were made with {values[1]}"
-
-    def _other_metrics(self) -> Iterator[str]:
-        outs = {out.get("path"): out for out in _outs(self.lock)}
-        for path in METRICS[:1]:
-            recorded = outs.get(path, {}).get("md5")
-            if recorded and hashlib.md5(self.bytes_of(path), usedforsecurity=False).hexdigest() != recorded:
-                yield f"{path} is not the file that dvc.lock records"
-
-    def _broken_chain(self) -> Iterator[str]:
-        made = {out.get("path"): out.get("md5") for out in _outs(self.lock)}
-        for name, stage in self.lock.items():
-            for dep in stage.get("deps", []):
-                path = dep.get("path")
-                if path in made and dep.get("md5") != made[path]:
-                    yield f"{name} ran with another {path} than the one recorded"
+    @property
+    def data_version(self) -> tuple[str, ...]:
+        """What identifies images and split: their hashes in dvc.lock; the revision's name where they are not recorded."""
+        hashes = {out["path"]: out.get("md5") for out in outs_in(self.lock)}
+        found = [hashes.get(name) for name in ("data/raw", "data/split")]
+        return tuple(map(str, found)) if all(found) else (self.name,)
 
     @cached_property
     def task(self) -> str:
@@ -239,84 +200,3 @@ class Results:
         content = self.bytes_of(PREDICTIONS)
         with reading(PREDICTIONS, self.revision):
             return read_predictions(content)
-
-
-@contextmanager
-def reading(path: str, revision: Revision) -> Iterator[None]:
-    """Turn what goes wrong with the content of a file into an InputError that names it."""
-    try:
-        yield
-    except InputError:
-        raise
-    except DAMAGED as error:
-        way_out = "check that commit out and run './darkroom verify'" if revision.commit else "run 'dvc checkout --force'"
-        text = f"{type(error).__name__}: {error}"[:200]
-        raise InputError(f"{path}: is damaged in {revision.name} ({text}); {way_out}") from error
-
-
-def _yaml(content: bytes) -> dict[str, Any]:
-    found = YAML(typ="safe", pure=True).load(content.decode("utf-8"))
-    if not isinstance(found, dict):
-        raise TypeError("it is not a mapping")
-    return found
-
-
-def stages_in(content: bytes, revision: Revision) -> dict[str, Any]:
-    """Return the stages in the text of a dvc.lock."""
-    with reading(LOCK, revision):
-        stages = _yaml(content).get("stages", {})
-        found = {str(name): stage for name, stage in stages.items()}
-        for stage in found.values():  # whatever is looked up in them later
-            dict(stage.get("params", {}).get("params.yaml", {}))
-            [each["path"] for kind in ("deps", "outs") for each in stage.get(kind, [])]
-        return found
-
-
-def _outs(stages: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [out for stage in stages.values() for out in stage.get("outs", [])]
-
-
-def sections_in(stages: Mapping[str, Any]) -> list[str]:
-    """Return the sections of params.yaml that stages ran with."""
-    found = [name for stage in stages.values() for name in stage.get("params", {}).get("params.yaml", {})]
-    return list(dict.fromkeys(found))
-
-
-def params_in(stages: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that stages ran with, by dotted key."""
-    sections = {
-        name: value for stage in stages.values() for name, value in stage.get("params", {}).get("params.yaml", {}).items()
-    }
-    return dict(flatten(sections)) if sections else {}
-
-
-def interval_in(values: Any, name: str) -> Interval:
-    """Return an interval out of a mapping of intervals.json; NaN where there is none."""
-    found = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(found, dict) or any(found.get(end) is None for end in Interval._fields):
-        return Interval(math.nan)
-    ends = [found.get(key) for key in Interval._fields]
-    return Interval(*(float(end) if isinstance(end, int | float) else math.nan for end in ends))
-
-
-def wilson(share: float, count: int) -> Interval:
-    """Return a share of `count` images with its interval of 95 %.
-
-    References
-    ----------
-    E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927).
-    """
-    if not (math.isfinite(share) and count):
-        return Interval(share)
-    z = 1.959964  # the quantile of 97.5 % of the normal distribution
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
-
-
-def number(text: str | None) -> float:
-    """Return the number in a cell of a table, NaN if it has none."""
-    try:
-        return float(text) if text else math.nan
-    except ValueError:
-        return math.nan

@@ -5,19 +5,9 @@ import re
 
 import pytest
 
-from darkroom.pages.charts import (
-    Point,
-    Series,
-    Spot,
-    bar,
-    interval,
-    line_chart,
-    map_chart,
-    reliability_chart,
-    shortened,
-    tick_texts,
-    ticks,
-)
+from darkroom.pages.charts import bar, interval, shortened, tick_texts, ticks
+from darkroom.pages.lines import Point, Series, line_chart, reliability_chart
+from darkroom.pages.scatter import Spot, map_chart
 
 
 @pytest.mark.parametrize(
@@ -99,3 +89,13 @@ def test_an_interval_without_a_value_is_empty() -> None:
 
 def test_points_of_a_map_all_at_one_place() -> None:
     assert "nan" not in map_chart([Spot(1, 1, 0), Spot(1, 1, 0)], [], label="map").markup
+
+
+@pytest.mark.parametrize("values", [(0.7,), (0.0,), (1.0, 1.0), (0.2, 0.9)])
+def test_the_axis_of_a_share_stays_between_0_and_1(values: tuple[float, ...]) -> None:
+    points = [Point(epoch, value) for epoch, value in enumerate(values)]
+    drawn = line_chart([Series("a", points)], x_label="epoch", label="accuracy", is_share=True).markup
+    ticks_of_y = [float(text) for text in re.findall(r'text-anchor="end" class="tick">([^<]+)', drawn)]
+    assert len(ticks_of_y) >= 2
+    assert min(ticks_of_y) >= 0
+    assert max(ticks_of_y) <= 1

@@ -87,6 +87,9 @@ def test_every_section_is_drawn_in_order(page: str) -> None:
     assert 'class="missing"' not in page
     assert page.count('class="pair"') == min(24, len(wrong(page)))
     assert "after calibration" in page
+    assert "temperature 0.500" in page
+    assert "calibration error on test is 0.1000 with it and 0.2000 without" in page
+    assert "below a confidence of 0.600: on validation 96.0% of the other 70.0% are right" in page
     assert "stroke-dasharray" in page
 
 
@@ -186,6 +189,15 @@ def test_revisions_stand_beside_each_other(files: Files, tmp_path: Path) -> None
     assert "not set" in text
     assert "All have the same images and the same split." in text
     assert "./darkroom compare main &#x27;&lt;img src=x onerror=alert(1)&gt;&#x27; again" in text
+
+
+def test_other_data_are_said_where_metrics_are_compared(files: Files) -> None:
+    other = files | {"dvc.lock": files["dvc.lock"].replace(b'"md5": "s"', b'"md5": "t"')}
+    text = report([revision(files, "main"), revision(files, "same"), revision(other, "other")])
+    assert "They were not measured on the same images" in text
+    assert "./darkroom compare data main other" in text
+    assert ">main, same</bdi>" in text
+    assert "not measured on the same images" not in report([revision(files, "main"), revision(files, "same")])
 
 
 def test_one_of_several_has_nothing(files: Files) -> None:

@@ -9,8 +9,10 @@ import pytest
 from evaluated import revision
 
 from darkroom.base.errors import InputError
+from darkroom.pages.intervals import interval_in, wilson
 from darkroom.pages.lineage import lineage
-from darkroom.pages.results import Results, interval_in, wilson
+from darkroom.pages.lock import differing
+from darkroom.pages.results import Results
 from darkroom.versions.revisions import Revision
 
 
@@ -94,3 +96,10 @@ def test_what_a_revision_started_from(tmp_path: Path) -> None:
     found = lineage(of(made, 0.4))
     assert (found.baseline, found.changed) == (first[:7], {"train.lr": (0.1, 0.4)})
     assert "experiment" not in found.about
+
+
+def test_a_mapping_in_place_of_a_value_is_one_difference() -> None:
+    first = {"train.lr": 0.1, "train.stop.patience": 3, "train.stop.delta": 0.0, "train.loss": "ce"}
+    second = {"train.lr": 0.1, "train.stop": None, "train.loss": "ce", "train.new.a.b": 1}
+    assert differing(first, second) == {"train.stop": ({"patience": 3, "delta": 0.0}, None), "train.new.a.b": (..., 1)}
+    assert differing(first, first, first) == {}

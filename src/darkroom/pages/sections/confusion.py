@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.pages.charts import shortened
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, columns, element, folded, join, name_of, paragraph, table
-from darkroom.pages.results import EVALUATE, Results, reading
+from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import each, readable
 
 MAX_CLASSES = 30

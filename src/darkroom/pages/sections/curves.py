@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from darkroom.base.errors import InputError
-from darkroom.pages.charts import Point, Series, is_finite, line_chart
 from darkroom.pages.document import Html, columns, element, figure, join, paragraph
-from darkroom.pages.results import TRAIN, Results, number
+from darkroom.pages.intervals import number
+from darkroom.pages.lines import Point, Series, is_finite, line_chart
+from darkroom.pages.results import TRAIN, Results
 from darkroom.pages.sections.words import metric_name, ordered, readable
 
 PLOTS = f"{TRAIN}/plots/metrics"
@@ -61,7 +62,7 @@ def _chart(name: str, found: Sequence[Results]) -> Html | None:
     is_share = (
         name != "lr" and name != "loss" and all(0 <= point.y <= 1 for each in series for point in each.points if is_finite(point))
     )
-    chart = line_chart(series, x_label="epoch", label=title, from_zero=name == "lr", most=1.0 if is_share else None)
+    chart = line_chart(series, x_label="epoch", label=title, from_zero=name == "lr", is_share=is_share)
     return element("div", element("h3", title), figure(chart, class_="chart"))
 
 

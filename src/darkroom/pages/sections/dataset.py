@@ -7,8 +7,9 @@ import numpy as np
 
 from darkroom.base.errors import InputError
 from darkroom.pages.charts import bar, colour
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, name_of, paragraph, table
-from darkroom.pages.results import SPLIT, Results, Row, reading
+from darkroom.pages.results import SPLIT, Results, Row
 from darkroom.pages.sections.words import SPLITS, each
 from darkroom.pages.thumbnails import sheet
 
@@ -18,27 +19,23 @@ LONG = 12  # rows of a table after which the rest is folded
 
 
 def dataset(found: Sequence[Results]) -> Html:
-    """Draw the data; once, if it is the same for all revisions."""
-    if len(found) > 1 and len({_version(results) for results in found}) == 1:
-        return join(paragraph("All have the same images and the same split."), *each(found[:1], _one_without_name))
-    note = None
-    if len(found) > 1:
-        first, second = found[0].name, found[1].name
-        note = paragraph(
-            "They differ in images or split; what differs is listed by ",
-            element("code", f"./darkroom compare data {shlex.join((first, second))}"),
-        )
-    return join(note, *each(found, _one))
-
-
-def _one_without_name(results: Results) -> Html:
-    return _one(results)
-
-
-def _version(results: Results) -> object:
-    """Return what identifies images and split: their hashes in dvc.lock, else the revision itself."""
-    outs = {out.get("path"): out.get("md5") for stage in results.lock.values() for out in stage.get("outs", [])}
-    return (outs.get("data/raw"), outs.get("data/split")) if outs.get("data/split") else results
+    """Draw the data of every version of them that there is."""
+    versions: dict[tuple[str, ...], list[Results]] = {}
+    for results in found:
+        versions.setdefault(results.data_version, []).append(results)
+    if len(versions) == 1:
+        same = paragraph("All have the same images and the same split.") if len(found) > 1 else None
+        return join(same, *each(found[:1], _one))
+    first, second = (same[0].name for same in list(versions.values())[:2])
+    note = paragraph(
+        "They differ in images or split; what differs is listed by ",
+        element("code", f"./darkroom compare data {shlex.join((first, second))}"),
+    )
+    drawn = [
+        join(element("h3", name_of(", ".join(results.name for results in same))), *each(same[:1], _one))
+        for same in versions.values()
+    ]
+    return join(note, *drawn)
 
 
 def _one(results: Results) -> Html:
@@ -100,7 +97,7 @@ def _sizes(results: Results) -> Content:
     if len(filled) == 1:
         return paragraph(f"The shorter side of all images is {names[filled[0]]} pixels.")
     places = range(filled[0], filled[-1] + 1)
-    body = [[f"{names[place]} px", counts[place], bar([counts[place]], max(counts))] for place in places]
+    body: list[list[Content]] = [[f"{names[place]} px", counts[place], bar([counts[place]], max(counts))] for place in places]
     shown = table(["shorter side", "images", ""], body, texts=(0, 2))
     return join(element("h3", "Sizes"), shown) if len(body) <= LONG else folded("Sizes", shown)
 

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from darkroom.base.errors import InputError
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, name_of, paragraph, table
-from darkroom.pages.results import SPLIT, Results, Row, reading
+from darkroom.pages.results import SPLIT, Results, Row
 from darkroom.pages.sections.words import SPLITS, each
 from darkroom.pages.thumbnails import sheet
 

@@ -8,9 +8,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from darkroom.base.errors import InputError
-from darkroom.pages.charts import NUM_COLOURS, Spot, map_chart
+from darkroom.pages.charts import NUM_COLOURS
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Html, columns, element, figure, join, missing, paragraph
-from darkroom.pages.results import EVALUATE, Results, reading
+from darkroom.pages.results import EVALUATE, Results
+from darkroom.pages.scatter import Spot, map_chart
 from darkroom.pages.sections.words import each, readable
 
 FILE = f"{EVALUATE}/features.parquet"
@@ -56,7 +58,8 @@ def _one(results: Results, most: int) -> Html:
         for label in np.unique(labels[labels >= 0]).tolist():
             x, y = np.median(places[labels == label], axis=0).tolist()
             names.append((x, y, results.classes[label]))
-    return figure(map_chart(spots, names, label="map of test images"), class_="chart")
+    drawn = figure(map_chart(spots, names, label="map of test images"), class_="chart")
+    return join(drawn, None if (labels >= 0).any() else missing("Without readable predictions there are no classes on it."))
 
 
 def _labels(results: Results, ids: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

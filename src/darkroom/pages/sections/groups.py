@@ -8,8 +8,10 @@ import numpy as np
 from darkroom.base.errors import InputError
 from darkroom.metrics.predictions_file import GIVEN
 from darkroom.pages.charts import HIGHEST_START, interval, ticks
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, name_of, paragraph, table
-from darkroom.pages.results import EVALUATE, Interval, Results, interval_in, reading, wilson
+from darkroom.pages.intervals import Interval, interval_in, wilson
+from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import decimal
 
 FILE = f"{EVALUATE}/intervals.json"
@@ -48,7 +50,9 @@ def measured(results: Results) -> Columns:
     """Measure the accuracy of every value of every column of the predictions that has enough images."""
     test = results.predictions.get("test")
     found: Columns = {}
-    for column, values in {} if test is None else test.columns.items():
+    if test is None:
+        return found
+    for column, values in test.columns.items():
         names, places = np.unique(
             np.array(["" if value is None else value for value in values], dtype=object), return_inverse=True
         )

@@ -10,6 +10,8 @@ from typing import Any
 from darkroom.base.errors import InputError
 from darkroom.pages.document import Content, Html, described, element, folded, join, listed, name_of, paragraph, table
 from darkroom.pages.lineage import lineage
+from darkroom.pages.lock import differing
+from darkroom.pages.mismatches import mismatches
 from darkroom.pages.results import Results
 from darkroom.pages.sections.words import (
     ABSENT,
@@ -24,7 +26,8 @@ from darkroom.pages.sections.words import (
     with_interval,
 )
 
-MAX_CHANGED = 12  # parameters; of more the rest is folded
+OTHER_DATA = "They were not measured on the same images: images or split differ, and differences may come from that."
+MAX_CHANGED = 10  # parameters; of more the rest is folded
 MAX_VALUE = 80  # characters
 LARGE = ("balanced_accuracy", "f1_macro", "f1", "auroc", "mean_average_precision", "top5_accuracy", "ece", "loss")
 MAX_LARGE = 4
@@ -83,7 +86,7 @@ def _facts(results: Results) -> list[tuple[Content, Content]]:
     return facts
 
 
-def _changed(changed: dict[str, tuple[object, object]], baseline: str) -> Html:
+def _changed(changed: dict[str, tuple[object, ...]], baseline: str) -> Html:
     if not changed:
         return join(f"none against {baseline}")
     rows = [
@@ -132,7 +135,7 @@ def _training(results: Results) -> list[tuple[Content, Content]]:
 
 
 def _warnings(results: Results) -> list[Content]:
-    wrong = results.mismatches()
+    wrong = mismatches(results)
     if not wrong:
         return []
     text = "These numbers do not belong to all that lies beside them; run "
@@ -142,7 +145,9 @@ def _warnings(results: Results) -> list[Content]:
 def _all_metrics(results: Results) -> Html:
     splits = [split for split in ("test", "val") if split in results.metrics]
     names = ordered(name for split in splits for name in results.metrics[split])
-    rows = [[metric_name(name), *(with_interval(results.interval(split, name)) for split in splits)] for name in names]
+    rows: list[list[Content]] = [
+        [metric_name(name), *(with_interval(results.interval(split, name)) for split in splits)] for name in names
+    ]
     return table(["metric", *(SPLITS[split] for split in splits)], rows)
 
 
@@ -151,6 +156,7 @@ def _several(found: Sequence[Results]) -> list[Content]:
     return [
         *sentences,
         _beside(there) if there else None,
+        element("p", OTHER_DATA, class_="bad") if len({each.data_version for each in there}) > 1 else None,
         *(element("div", element("h3", name_of(each.name)), *wrong) for each in there if (wrong := _warnings(each))),
         _differing(found),
         *(folded(join("About ", name_of(each.name)), described(_facts(each))) for each in found),
@@ -181,12 +187,8 @@ def _beside(found: Sequence[Results]) -> Html:
 
 def _differing(found: Sequence[Results]) -> Html | None:
     """Return the parameters that differ between revisions."""
-    keys = sorted({key for each in found for key in each.params})
-    rows: list[list[Content]] = []
-    for key in keys:
-        values = [each.params.get(key, ...) for each in found]
-        if any(value != values[0] for value in values):
-            rows.append([element("code", key), *map(value_text, values)])
+    pairs = differing(*(each.params for each in found))
+    rows: list[list[Content]] = [[element("code", key), *map(value_text, values)] for key, values in pairs.items()]
     if not rows:
         return paragraph("All ran with the same parameters.")
     shown = table(["parameter", *(name_of(each.name) for each in found)], rows[:MAX_CHANGED])

@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 
 from darkroom.base.errors import InputError
 from darkroom.data.labels import names
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, listed, missing, name_of, paragraph, table
-from darkroom.pages.results import EVALUATE, Results, number, reading
+from darkroom.pages.intervals import number
+from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import ABSENT, decimal, each
 from darkroom.pages.thumbnails import sheet, thumbnail
 
@@ -19,11 +21,13 @@ FILE, SHEET = f"{EVALUATE}/mistakes.parquet", f"{EVALUATE}/images/mistakes.png"
 MAX_IMAGES, FEWEST_SHARED = 24, 6
 MAX_BYTES = 2_500_000  # in base64, so that the page stays below 5 MB
 MAX_ROWS = 50
+HEAT = "what speaks for the predicted class"
+NOTE = "The most confident mistakes. Beside each image: the places that speak for the predicted class."
 NO_NAMES = "Names of the images are in metrics/predictions.parquet, which this revision does not have."
 
 
 class Mistake(NamedTuple):
-    """A wrong prediction; the loss is NaN where it is unknown."""
+    """A wrong prediction; its confidence is NaN where it is unknown."""
 
     id: str
     actual: str
@@ -45,20 +49,22 @@ def _one(results: Results, most: int, most_bytes: int) -> Html:
     if known == []:
         return paragraph("No test image was predicted wrongly.")
     by_id = {mistake.id: mistake for mistake in known or []}
-    cards = list(_cards(results, by_id, most, most_bytes))
+    rows = _explained(results)[:most]
+    cards = list(_cards(rows, by_id, most_bytes))
     if not cards and known is None:
         return join(_sheet(results), missing(NO_NAMES, "dvc repro evaluate"))
     shown = listed(cards, class_="images") if cards else _sheet(results)
-    return join(shown, _by_name(known) if known else None)
+    note = paragraph(NOTE) if any(row.get("heat") for row in rows) else None
+    return join(note, shown, _by_name(known) if known else None)
 
 
 def worst(results: Results) -> list[Mistake]:
-    """Return the wrong predictions on the test split, the one with the largest loss first."""
+    """Return the wrong predictions on the test split, the most confident first."""
     test = results.predictions.get("test")
     if test is None:
         return []
     rows = np.flatnonzero(~test.right)
-    rows = rows[np.argsort(-test.losses[rows], kind="stable")]
+    rows = rows[np.argsort(-test.confidence[rows], kind="stable")]
     actual, predicted = names(test.labels[rows], test.classes), names(test.predicted[rows], test.classes)
     ids, confidence = test.ids, test.confidence
     return [
@@ -76,17 +82,13 @@ def _by_name(known: Sequence[Mistake]) -> Html:
     return folded(summary, table(["image", "true", "predicted", "confidence"], rows, texts=(0, 1, 2)))
 
 
-def _cards(results: Results, known: dict[str, Mistake], most: int, most_bytes: int) -> Iterator[Html]:
+def _cards(rows: list[dict[str, Any]], known: dict[str, Mistake], most_bytes: int) -> Iterator[Html]:
     """Yield images with what the network looked at, until there are enough."""
     used = 0
-    for row in _explained(results)[:most]:
+    for row in rows:
         mistake = known.get(str(row.get("id"))) or _written(row)
-        pictures = [
-            thumbnail(row[key], text)
-            for key, text in (("image", mistake.id), ("heat", "what the network looked at"))
-            if row.get(key)
-        ]
-        pictures = [picture for picture in pictures if picture is not None]
+        shown = (thumbnail(row[key], words) for key, words in (("image", mistake.id), ("heat", HEAT)) if row.get(key))
+        pictures = [picture for picture in shown if picture is not None]
         used += sum(len(picture.markup) for picture in pictures)
         if used > most_bytes:
             return

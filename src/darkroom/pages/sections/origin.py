@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from darkroom.base.errors import InputError
-from darkroom.pages.document import Content, Html, command, described, element, folded, join, table
+from darkroom.pages.document import Content, Html, command, described, element, folded, join, missing, table
 from darkroom.pages.results import Results
 from darkroom.pages.sections.headline import value_text
 from darkroom.pages.sections.words import each
@@ -21,7 +21,10 @@ def _one(results: Results) -> Html:
     params = table(
         ["parameter", "value"], [[element("code", key), value_text(value)] for key, value in results.params.items()], texts=(0, 1)
     )
-    return join(described(_facts(results)), folded("All parameters", params) if results.params else None)
+    facts = _facts(results)
+    if not facts and not results.params:
+        return missing("Nothing that is here says so.", "dvc repro")
+    return join(described(facts), folded("All parameters", params) if results.params else None)
 
 
 def _facts(results: Results) -> list[tuple[Content, Content]]:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from darkroom.pages.charts import HIGHEST_START, interval, ticks
+from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, folded, join, name_of, paragraph, table
-from darkroom.pages.results import EVALUATE, Interval, Results, interval_in, number, reading, wilson
+from darkroom.pages.intervals import Interval, interval_in, number, wilson
+from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import METRICS, decimal, difference, readable
 
 FILE = f"{EVALUATE}/per_class.csv"

@@ -4,15 +4,17 @@ import math
 from collections.abc import Sequence
 
 from darkroom.base.errors import InputError
-from darkroom.pages.charts import Point, Series, reliability_chart
 from darkroom.pages.document import Html, columns, element, figure, join, name_of, paragraph
-from darkroom.pages.results import EVALUATE, Results, Row, number, wilson
+from darkroom.pages.intervals import interval_in, number, wilson
+from darkroom.pages.lines import Point, Series, reliability_chart
+from darkroom.pages.results import EVALUATE, Results, Row
 from darkroom.pages.sections.words import SPLITS, decimal, readable
 
 FEW = 5  # images of a bin: of fewer nothing can be said
 CALIBRATION = "models/calibration.json"
 # Values of the column `calibration`, which tables of earlier versions do not have.
 BEFORE, AFTER = "before", "after"
+ABSTENTION = ("confidence", "precision", "coverage")
 
 
 def reliability(found: Sequence[Results]) -> Html:
@@ -64,11 +66,23 @@ def _points(rows: Sequence[Row]) -> list[Point]:
 
 
 def _temperature(results: Results, several: bool) -> Html | None:
+    """Return what was fitted on validation: the temperature, what it changes, from where on the model abstains."""
     try:
-        found = results.json_of(CALIBRATION).get("temperature")
+        fitted = results.json_of(CALIBRATION)
     except InputError:
         return None
-    if not isinstance(found, int | float):
+    temperature = fitted.get("temperature")
+    if not isinstance(temperature, int | float):
         return None
-    text = f"calibrated at temperature {decimal(float(found), 3)}, which was fitted on validation."
-    return paragraph(join(name_of(results.name), ": ") if several else None, text if several else text.capitalize())
+    text = f"Calibrated at temperature {decimal(float(temperature), 3)}, which was fitted on validation"
+    before, after = (interval_in(results.intervals.get("test"), name).value for name in ("ece", "ece_calibrated"))
+    if math.isfinite(before) and math.isfinite(after):
+        text += f"; the calibration error on test is {decimal(after)} with it and {decimal(before)} without"
+    abstain = fitted.get("abstain")
+    found = abstain if isinstance(abstain, dict) else {}
+    values = [float(found[key]) for key in ABSTENTION if isinstance(found.get(key), int | float)]
+    if len(values) == len(ABSTENTION):
+        confidence, precision, coverage = values
+        text += f". It abstains below a confidence of {decimal(confidence, 3)}: on validation {precision:.1%} of the other "
+        text += f"{coverage:.1%} are right"
+    return paragraph(join(name_of(results.name), ": ") if several else None, f"{text}.")

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from darkroom.base.errors import InputError
 from darkroom.pages.document import Content, Html, command, element, join, name_of
-from darkroom.pages.results import Interval, Results
+from darkroom.pages.intervals import Interval
+from darkroom.pages.results import Results
 
 # In the order in which a person asks.
 METRICS = {
