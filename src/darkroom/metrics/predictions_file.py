@@ -104,7 +104,8 @@ class EvaluatedSplit:
     def right(self) -> NDArray[np.bool_]:
         """Whether each prediction is correct, (N,); of a multilabel task whether all its classes are."""
         equal: NDArray[np.bool_] = np.equal(self.labels, self.predicted)
-        return np.all(equal, axis=tuple(range(1, equal.ndim)))
+        right: NDArray[np.bool_] = np.all(equal, axis=tuple(range(1, equal.ndim)))
+        return right
 
     @cached_property
     def confidence(self) -> NDArray[np.float64]:
