@@ -133,7 +133,9 @@ def _metrics(comparison: Comparison) -> Html:
         *cells, verdict = metric_cells(change)
         rows.append([*cells, element("span", verdict, class_=VERDICTS.get(verdict))])
     names = [name_of(each.name) for each in (comparison.first, comparison.second)]
-    return document.table(["metric", *names, "difference", "95 % interval", "p", ""], rows, texts=(0, 6))
+    return document.table(
+        ["metric", *names, "difference", "95 % interval", "p", ""], rows
+    )  # the verdict is not to be wrapped, as numbers
 
 
 def _classes(comparison: Comparison) -> Html | None:
