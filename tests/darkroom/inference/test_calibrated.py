@@ -73,12 +73,11 @@ def test_thresholds_that_were_not_fitted_are_refused(rule: Callable[..., Rule]) 
         rule({"threshold": "fitted"}, "multilabel", None)
 
 
-@pytest.mark.parametrize("content", [None, b""])
+@pytest.mark.parametrize("found", [None, b""])
 def test_a_model_that_was_not_evaluated_predicts_without_calibration(
-    content: bytes | None, make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+    found: bytes | None, make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    predict = make_params({}).predict
     predict = make_params({"predict.calibrated": True}).predict
-    made = make_rule(predict, content, name="models", weights_sha256="0" * 64, task="multiclass", positive=None)
+    made = make_rule(predict, found, name="models", weights_sha256=SHA, task="multiclass", positive=None)
     assert (made.calibration, made.is_calibrated) == (None, False)
     assert "models: has no calibration.json, so its probabilities are not calibrated" in capsys.readouterr().err
