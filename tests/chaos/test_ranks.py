@@ -142,7 +142,7 @@ def assert_told_in_one_line(training: tuple[subprocess.Popen[str], int]) -> None
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("seconds", [12, pytest.param(70, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("seconds", [pytest.param(seconds, marks=pytest.mark.thorough) for seconds in (12, 70)])
 def test_a_state_that_takes_long_to_write_ends_nothing(clone: Clone, tmp_path: Path, seconds: int) -> None:
     """The limit for a process that does not respond is 8 seconds here."""
     with started(clone, slow_save(tmp_path, seconds)) as (process, _):

@@ -141,7 +141,7 @@ def test_an_old_python_says_so(tmp_path: Path, command: str, out: str) -> None:
     assert done.stderr.count("\n") == (command != "doctor")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a stage outlives its DVC")
 def test_a_killed_experiment(clone: Path) -> None:
     def experiments() -> str:

@@ -58,7 +58,7 @@ def test_training_starts_from_a_commit_also_elsewhere(finished: Finished, tmp_pa
     assert "neither in DVC's cache nor on the default remote" in clone.run("dvc repro -f train", status=None).stderr
 
 
-@pytest.mark.slow
+@pytest.mark.thorough  # as test_resume_from has it within one process
 def test_an_experiment_is_made_longer_and_the_commit_is_recorded(tmp_path: Path) -> None:
     """With states the result is that of one long training; run.json and model.json have the whole commit."""
     clone = make_clone(tmp_path / "clone")

@@ -115,6 +115,7 @@ def test_checkpoints_and_rates_are_written_and_change_nothing(train: Train) -> N
 CHAIN = [Stop("asked", "step", 4), Stop("killed", "step", 7), Stop("asked", "validation", 1)]
 
 
+@pytest.mark.thorough
 def test_their_state_survives_interruptions(train: Train) -> None:
     """Also of a step at which a checkpoint is due and the training is interrupted."""
     saved = {"_target_": "ModelCheckpoint", "every_n_train_steps": 4, "save_top_k": -1}

@@ -129,7 +129,7 @@ def chains_of(name: str) -> list[list[Stop | None]]:
 
 
 # Its steps are those of test_asked_to_end_at_every_step, or it differs little from others.
-SIMILAR = ("plain", "one worker", "steps and test")
+SIMILAR = ("plain", "one worker", "one cycle", "held", "steps and test", "kept epochs")
 
 
 @pytest.mark.parametrize(
