@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.metrics.decision import USUAL, Decision, Labels, Probabilities
-from darkroom.metrics.measures import areas, count, measure, rankings
+from darkroom.metrics.measures import areas, measure, rankings
 from darkroom.metrics.measures import per_class as per_class_of
 from darkroom.metrics.outcomes import Outcomes
 from darkroom.metrics.per_image import cross_entropy
@@ -59,18 +59,16 @@ def score_of(outcomes: Outcomes) -> dict[str, float]:
     once = np.ones((1, len(outcomes)))
     found = measure(outcomes, once).overall
     names: tuple[str, ...] = ALWAYS
-    binary = outcomes.decision.positive is not None
-    if binary or outcomes.multilabel:
-        found |= areas(rankings(outcomes), once, binary=binary).overall
-        names += OF_POSITIVE if binary else ("mean_average_precision",)
+    if outcomes.binary or outcomes.multilabel:
+        found |= areas(rankings(outcomes), once, binary=outcomes.binary).overall
+        names += OF_POSITIVE if outcomes.binary else ("mean_average_precision",)
     names += ("top5_accuracy",)
     return {name: float(found[name][0]) for name in names if name in found}
 
 
 def per_class_scores(outcomes: Outcomes) -> PerClass:
     """Return precision, recall, F1 and support of every class."""
-    values = {name: each[0] for name, each in per_class_of(count(outcomes)).items()}
-    return PerClass(**values, support=outcomes.counts[2])
+    return PerClass(**per_class_of(*outcomes.counts.astype(np.float64)), support=outcomes.counts[2])
 
 
 def diagram(outcomes: Outcomes) -> Reliability:
