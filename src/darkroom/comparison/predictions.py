@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.decision import Decision
+from darkroom.metrics.decision import Decision, Labels
 from darkroom.metrics.outcomes import Outcomes, OutcomesBuilder
 from darkroom.metrics.per_image import Floats
 from darkroom.metrics.predictions_file import EvaluatedSplit
@@ -52,14 +53,14 @@ class Predictions:
         return np.array([known[name] for name in self.split.classes], np.int64)
 
     @cached_property
-    def labels(self) -> Rows | Flags:
-        """Labels, (N,) int64; of a multilabel task (N, K) bool."""
+    def labels(self) -> Labels:
+        """Labels, (N,) int64; of a multilabel task (N, K) uint8."""
         return self._mapped(self.split.labels)
 
     @cached_property
     def predicted(self) -> Rows | Flags:
-        """Predicted labels, of the same shape."""
-        return self._mapped(self.split.predicted)
+        """Predicted labels, (N,) int64; of a multilabel task (N, K) bool."""
+        return self._mapped(self.split.predicted > 0 if self.is_multilabel else self.split.predicted)
 
     @cached_property
     def right(self) -> Flags:
@@ -97,16 +98,9 @@ class Predictions:
             squares=made.squares if split.about.is_complete else None,
         ).take(self.rows)
         has_curves = split.about.is_complete and (made.binary or made.multilabel)
-        return replace(chosen, probabilities=self._probabilities) if has_curves else chosen
+        return replace(chosen, probabilities=self._mapped(split.probabilities)) if has_curves else chosen
 
-    @property
-    def _probabilities(self) -> NDArray[np.float32]:
-        """The probabilities of all classes of the comparison, (N, K)."""
-        mapped = np.zeros((len(self), len(self.classes)), np.float32)
-        mapped[:, self.places] = self.split.probabilities[self.rows]
-        return mapped
-
-    def name(self, labels: Rows | Flags, row: int) -> str:
+    def name(self, labels: NDArray[Any], row: int) -> str:
         """Return the class names of an image, of `labels` or `predicted`; of several the first, and how many more."""
         if not self.is_multilabel:
             return self.classes[int(labels[row])]
@@ -114,9 +108,11 @@ class Predictions:
         more = f" and {len(names) - SHOWN_CLASSES} more" if len(names) > SHOWN_CLASSES else ""
         return ", ".join(names[:SHOWN_CLASSES]) + more or "none"
 
-    def _mapped(self, own: NDArray[np.generic]) -> Rows | Flags:
-        if not self.is_multilabel:
-            return self.places[own[self.rows].astype(np.int64)]
-        mapped = np.zeros((len(self), len(self.classes)), np.bool_)
-        mapped[:, self.places] = own[self.rows] > 0  # type: ignore[operator]
+    def _mapped(self, own: NDArray[Any]) -> NDArray[Any]:
+        """Return labels of these images as the comparison numbers them; of a column for each class one for each of all, (N, K)."""
+        if own.ndim == 1:
+            labels: Rows = self.places[own[self.rows]]
+            return labels
+        mapped = np.zeros((len(self), len(self.classes)), own.dtype)
+        mapped[:, self.places] = own[self.rows]
         return mapped

@@ -5,8 +5,10 @@ All numbers are drawn from one seed: the same predictions give the same interval
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from darkroom.metrics.bootstrap import FEWEST_DRAWS, Units, draw_weights, num_draws_of
 from darkroom.metrics.measures import Ranking, areas, measure, measure_sums, rankings, sums_of
@@ -64,8 +66,8 @@ def _ranked_together(first: Outcomes, second: Outcomes) -> Iterator[Ranking]:
     """Yield the ranking of each class over the images of both, (2 N,); none if one has no probabilities."""
     if first.probabilities is None or second.probabilities is None:
         return iter(())
-    both = {name: np.concatenate([getattr(side, name) for side in (first, second)]) for name in ("labels", "probabilities")}
-    return rankings(replace(first, **both))
+    labels: NDArray[Any] = np.concatenate([first.labels, second.labels])
+    return rankings(replace(first, labels=labels, probabilities=np.concatenate([first.probabilities, second.probabilities])))
 
 
 def p_value(difference: float, by_chance: Floats) -> float:

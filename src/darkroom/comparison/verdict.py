@@ -143,7 +143,7 @@ def _absolute(gate: Gate, candidate: Evaluated, value: float, *, bins: int) -> V
 
 
 def _interval(split: EvaluatedSplit, metric: str, *, bins: int) -> Interval | None:
-    """Return a metric of all images of a split with its interval, as intervals.json has it; None if it is not one of predictions."""
+    """Return a metric of all images of a split with its interval, as intervals.json has it; None if there is none."""
     outcomes = whole(split).outcomes(bins=bins)
     return intervals_of(outcomes, split.columns.get("group"), only=[metric]).overall.get(metric)
 

@@ -18,6 +18,7 @@ RATES = frozenset(
     ["accuracy", "top5_accuracy", "balanced_accuracy", "f1_micro"]
     + [f"{name}{average}" for name in ("precision", "recall", "f1") for average in ("", "_macro", "_weighted")]
 )
+MEANS = ("loss", "accuracy", "brier", "top5_accuracy")
 # Areas under the curves of a class, and the names of their means over classes.
 CURVES = {"auroc": "auroc", "average_precision": "mean_average_precision"}
 OF_CURVES = frozenset([*CURVES, *CURVES.values()])
@@ -43,11 +44,6 @@ def measure(outcomes: Outcomes, weights: Floats | None = None) -> Measured:
         Of at least one image.
     weights : (c, N)
         How often each image is drawn; None: once.
-
-    Returns
-    -------
-    measured
-        As `measure_sums`.
     """
     return measure_sums(outcomes, sums_of(outcomes, np.ones((1, len(outcomes))) if weights is None else weights))
 
@@ -111,7 +107,7 @@ def measure_sums(outcomes: Outcomes, sums: Sums) -> Measured:
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
     """
     total = sums["total"]
-    overall = {name: sums[name] / total for name in ("loss", "accuracy", "brier", "top5_accuracy") if name in sums}
+    overall: dict[str, Floats] = {name: sums[name] / total for name in MEANS if name in sums}
     overall["ece"] = np.abs(sums["gaps"]).sum(axis=1) / (total * (outcomes.num_classes if outcomes.multilabel else 1))
     right, claimed, support = sums["right"], sums["claimed"], sums["support"]
     classes = per_class(right, claimed, support)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.decision import USUAL, Decision, Labels, Probabilities
+from darkroom.metrics.decision import USUAL, Decision, Labels, Probabilities, Rounded
 from darkroom.metrics.per_image import Floats, Grouped, bin_of, counts_of, cross_entropy, sums_of_bins
 
 # Up to so many classes every probability is kept.
@@ -188,7 +188,7 @@ class OutcomesBuilder:
         self._counts = np.zeros((3, num_classes), np.int64)
         self._binned = np.zeros((3, bins))
 
-    def add(self, probabilities: Probabilities, labels: Labels) -> Predicted:
+    def add(self, probabilities: Rounded, labels: Labels) -> Predicted:
         """Add a batch of probabilities (n, K), which are rounded to float32 as they are kept, and labels."""
         rounded = probabilities.astype(np.float32)
         exact = rounded.astype(np.float64)

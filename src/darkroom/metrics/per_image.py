@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.decision import Labels, Probabilities
+from darkroom.metrics.decision import Labels, Rounded
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class Grouped:
         return sums
 
 
-def cross_entropy(probabilities: Probabilities, labels: Labels) -> Floats:
+def cross_entropy(probabilities: Rounded, labels: Labels) -> Floats:
     """Return the cross entropy of each image in nats, (N,); with labels (N, K) the mean binary cross entropy of its classes."""
     # A softmax can underflow to 0; the smallest positive number keeps the loss finite, at 708 nats for that image.
     tiny = np.finfo(np.float64).tiny

@@ -13,7 +13,8 @@ from darkroom.comparison.matching import whole
 from darkroom.comparison.resampling import metrics_of
 from darkroom.metrics.decision import Decision
 from darkroom.metrics.measures import HIGHER_IS_BETTER, LOWER_IS_BETTER
-from darkroom.metrics.scores import score
+from darkroom.metrics.outcomes import Outcomes
+from darkroom.metrics.scores import score_of
 
 
 def random_case(task: str, num_classes: int, num_images: int = 200) -> tuple[NDArray[Any], NDArray[Any], Decision]:
@@ -34,7 +35,7 @@ def test_metrics_are_those_of_evaluate(task: str, num_classes: int, tmp_path: Pa
     probabilities, labels, decision = random_case(task, num_classes)
     rounded = probabilities.astype(np.float32).astype(np.float64)
     side = whole(split_of(tmp_path, rounded, labels, decision=decision))
-    found, expected = metrics_of(side.outcomes(bins=15)), score(rounded, labels, decision, bins=15)
+    found, expected = metrics_of(side.outcomes(bins=15)), score_of(Outcomes.of(rounded, labels, decision, bins=15))
     assert found.keys() >= expected.keys()
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-12)
     assert found.keys() <= LOWER_IS_BETTER | HIGHER_IS_BETTER
