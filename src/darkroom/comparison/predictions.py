@@ -109,7 +109,7 @@ class Predictions:
         return ", ".join(names[:SHOWN_CLASSES]) + more or "none"
 
     def _mapped(self, own: NDArray[Any]) -> NDArray[Any]:
-        """Return labels of these images as the comparison numbers them; of a column for each class one for each of all, (N, K)."""
+        """Return labels of these images as the comparison numbers them; of columns for classes those of all K of them, (N, K)."""
         if own.ndim == 1:
             labels: Rows = self.places[own[self.rows]]
             return labels
