@@ -17,7 +17,7 @@ Flags = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 SHOWN_CLASSES = 3
 # Probabilities that are computed with at a time.
-BATCH = 4_000_000
+BATCH = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,14 @@ from darkroom.metrics.measures import Ranking, areas, measure, measure_sums, ran
 from darkroom.metrics.outcomes import Outcomes
 from darkroom.metrics.per_image import Floats
 
+# Images that are drawn and exchanged, for all draws together, which takes a minute.
+MOST_DRAWN = 300_000_000
+
 
 def num_resamples(outcomes: Outcomes) -> int:
     """Return how many draws are made for every metric: fewer of very large sets, whose noise is small, but always enough."""
     of_counts, of_curves = num_draws_of(outcomes)
-    return max(FEWEST_DRAWS, of_counts if outcomes.probabilities is None else of_curves)
+    return max(FEWEST_DRAWS, min(of_counts if outcomes.probabilities is None else of_curves, MOST_DRAWN // len(outcomes)))
 
 
 def metrics_of(outcomes: Outcomes) -> dict[str, float]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from compared import split_of, sure
 
+from darkroom.comparison import resampling
 from darkroom.comparison.matching import match
 from darkroom.comparison.measured import Measured
 from darkroom.comparison.resampling import mcnemar, p_value
@@ -86,7 +87,7 @@ def test_undefined_draws_are_left_out() -> None:
 
 
 def test_large_sets_are_drawn_less_often_but_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "MOST_WEIGHED", 1)
+    monkeypatch.setattr(resampling, "MOST_DRAWN", 1)
     few = pair(tmp_path, 300, 5, 9)
     assert few.metrics[0].has_noise
     assert all((each.p * (FEWEST_DRAWS + 1)) % 1 == pytest.approx(0, abs=1e-6) for each in few.metrics if each.name != "accuracy")
