@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from PIL import Image
 
 from darkroom.base.errors import InputError
 from darkroom.metrics import scores
 from darkroom.metrics.decision import USUAL, Decision
+from darkroom.metrics.outcomes import Outcomes
 from darkroom.metrics.predictions_file import About
 from darkroom.metrics.predictions_writer import ImagesOf, PredictionsWriter
 from darkroom.pages.results import Results
@@ -51,11 +53,11 @@ def records(
     probabilities, labels = parts["test"]
     found |= _tables(classes, probabilities, labels, decision)
     found["metrics/predictions.parquet"] = (folder / "predictions.parquet").read_bytes()
-    metrics = {split: scores.score(*part, decision, bins=15) for split, part in parts.items()}
+    metrics = {split: scores.score_of(Outcomes.of(*part, decision, bins=15)) for split, part in parts.items()}
     finite = {split: {name: value for name, value in each.items() if value == value} for split, each in metrics.items()}
     found["metrics/evaluate.json"] = json.dumps(finite).encode()
     test = [f"test/{FORMULA}", *(f"test/{number}.png" for number in range(1, images))]
-    wrong = [test[row] for row in np.flatnonzero(~scores.is_right(probabilities, labels, decision)).tolist()]
+    wrong = [test[row] for row in np.flatnonzero(~Outcomes.of(probabilities, labels, decision).right).tolist()]
     found |= _split(classes, labels, images) | _training(epochs, random) | _explained(folder, random, images, wrong)
     ran = {"train": {"lr": 0.01, "epochs": epochs} | (params or {})}
     stage = {"params": {"params.yaml": ran}, "outs": [{"path": "data/split", "md5": "s"}, {"path": "data/raw", "md5": "r"}]}
@@ -102,12 +104,20 @@ def _table(rows: Sequence[Sequence[object]], delimiter: str = ",") -> bytes:
     return written.getvalue().encode()
 
 
+def confusion_matrix(outcomes: Outcomes) -> NDArray[np.int64]:
+    """Return the number of images (K, K) of each actual class (row) that were predicted to be each class (column)."""
+    matrix = np.diag(outcomes.counts[0])
+    actual, predicted, number = outcomes.cells()
+    matrix[actual, predicted] = number
+    return matrix
+
+
 def _reliability(probabilities: Any, labels: Any, decision: Decision) -> bytes:
     """Return the table before and after a calibration, which makes them more certain."""
     rows: list[list[object]] = []
     for name, sharper in (("before", probabilities), ("after", np.sqrt(probabilities))):
         each = sharper / sharper.sum(axis=1, keepdims=True) if labels.ndim == 1 else sharper
-        columns = (column.tolist() for column in scores.reliability(each, labels, decision, bins=15))
+        columns = (column.tolist() for column in scores.diagram(Outcomes.of(each, labels, decision, bins=15)))
         rows += [[*row, name] for row in zip(range(1, 16), *columns, strict=True) if row[-1]]
     return _table([["bin", "confidence", "accuracy", "count", "calibration"], *rows])
 
@@ -115,9 +125,9 @@ def _reliability(probabilities: Any, labels: Any, decision: Decision) -> bytes:
 def _tables(classes: Sequence[str], probabilities: Any, labels: Any, decision: Decision) -> Files:
     """Return per_class.csv, confusion.csv and intervals.json."""
     written = [name.translate({ord("<"): "\u2039", ord(">"): "\u203a"}) for name in classes]
-    columns = [column.tolist() for column in scores.per_class(probabilities, labels, decision)]
+    columns = [column.tolist() for column in scores.per_class_scores(Outcomes.of(probabilities, labels, decision))]
     each = [[name, *("" if value != value else value for value in row)] for name, *row in zip(written, *columns, strict=True)]
-    matrix = scores.confusion_matrix(probabilities, labels, decision)
+    matrix = confusion_matrix(Outcomes.of(probabilities, labels, decision))
     places = [(label, label) for label in range(len(classes))]
     places += [(a, b) for a, b in np.argwhere(matrix).tolist() if a != b]
     cells = [[written[a], written[b], matrix[a, b], len(classes)] for a, b in places]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from darkroom.base.errors import InputError, nearest
-from darkroom.comparison.weighted import HIGHER_IS_BETTER, LOWER_IS_BETTER
+from darkroom.metrics.measures import HIGHER_IS_BETTER, LOWER_IS_BETTER
 
 SPLITS = ("test", "val")
 GRAMMAR = "write 'SPLIT.METRIC >= REV - MARGIN', 'SPLIT.METRIC >= NUMBER', or <= for what is better when smaller"

@@ -5,11 +5,12 @@ from functools import cached_property
 
 import numpy as np
 
-from darkroom.comparison.matching import Matched, whole
-from darkroom.comparison.predictions import Floats
-from darkroom.comparison.resampling import Units, bootstrap, exchanged, interval, mcnemar, p_value
-from darkroom.comparison.weighted import LOWER_IS_BETTER, Summed, summed
-from darkroom.metrics.predictions_file import EvaluatedSplit
+from darkroom.comparison.matching import Matched
+from darkroom.comparison.resampling import bootstrap, exchanged, mcnemar, metrics_of, p_value
+from darkroom.metrics.bootstrap import Units, middle_of
+from darkroom.metrics.measures import LOWER_IS_BETTER, measure
+from darkroom.metrics.outcomes import Outcomes
+from darkroom.metrics.per_image import Floats
 
 # Metrics without images, such as those of `evaluate.metrics`, have neither.
 UNKNOWN = float("nan")
@@ -59,24 +60,6 @@ class MetricChange:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """One metric of one revision with its 95 % interval, over so many images."""
-
-    value: float
-    low: float
-    high: float
-    num_images: int
-
-
-def estimates(split: EvaluatedSplit, *, bins: int) -> dict[str, Estimate]:
-    """Return the metrics of all images of a split that are computed from predictions."""
-    side = summed(whole(split), bins=bins)
-    values = side.metrics(np.ones((1, len(split))))
-    resampled = bootstrap([side], Units.of(len(split), split.columns.get("group")))[0]
-    return {name: Estimate(float(value[0]), *interval(resampled[name]), len(split)) for name, value in values.items()}
-
-
-@dataclass(frozen=True)
 class ClassChange:
     """One class of two revisions: its images, F1 in each, and how many of its images were fixed and broken."""
 
@@ -111,16 +94,15 @@ class Measured:
     @cached_property
     def metrics(self) -> list[MetricChange]:
         """All metrics that both have."""
-        ones = np.ones((1, len(self.matched)))
-        first, second = (side.metrics(ones) for side in self._sides)
+        first, second = (metrics_of(side) for side in self._sides)
         resampled = bootstrap(self._sides, self.units)
         by_chance = exchanged(*self._sides, self.units)
         changes = []
         for name in [name for name in first if name in second]:
-            values = float(first[name][0]), float(second[name][0])
-            limits = interval(resampled[1][name] - resampled[0][name])
-            p = self.mcnemar if name == EXACT and self.units.member is None else p_value(values[1] - values[0], by_chance[name])
-            changes.append(MetricChange(name, *values, *limits, p))
+            is_exact = name == EXACT and self.units.member is None
+            p = self.mcnemar if is_exact else p_value(second[name] - first[name], by_chance[name])
+            limits = middle_of(resampled[1][name] - resampled[0][name])
+            changes.append(MetricChange(name, first[name], second[name], *limits, p))
         return [change for change in changes if not np.isnan(change.difference)]
 
     @cached_property
@@ -136,14 +118,13 @@ class Measured:
     @cached_property
     def classes(self) -> list[ClassChange]:
         """The classes with images or predictions, the largest changes of F1 first."""
-        ones = np.ones((1, len(self.matched)))
-        first, second = (side.sums(ones) for side in self._sides)
-        scores = [_f1(each) for each in (first, second)]
+        scores = [measure(side).per_class["f1"][0] for side in self._sides]
+        support = self._sides[0].counts[2]
         fixed, broken = (self._by_class(right=place) for place in (1, 0))
         changes = [
             ClassChange(
                 name,
-                int(first["support"][0, place]),
+                int(support[place]),
                 float(scores[0][place]),
                 float(scores[1][place]),
                 int(fixed[place]),
@@ -165,12 +146,6 @@ class Measured:
         return np.bincount(winner.labels[chosen], minlength=len(winner.classes)).astype(np.float64)
 
     @cached_property
-    def _sides(self) -> tuple[Summed, Summed]:
-        first, second = (summed(side, bins=self.bins) for side in (self.matched.first, self.matched.second))
+    def _sides(self) -> tuple[Outcomes, Outcomes]:
+        first, second = (side.outcomes(bins=self.bins) for side in (self.matched.first, self.matched.second))
         return first, second
-
-
-def _f1(sums: dict[str, Floats]) -> Floats:
-    with np.errstate(invalid="ignore"):  # 0 / 0
-        scores: Floats = (2 * sums["hits"] / (sums["support"] + sums["claimed"]))[0]
-    return scores

@@ -1,18 +1,23 @@
 """Predictions of one revision, in the form in which two can be compared. N images, K classes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.predictions_file import EvaluatedSplit, numbers
+from darkroom.metrics.decision import Decision, Labels
+from darkroom.metrics.outcomes import Outcomes, OutcomesBuilder
+from darkroom.metrics.per_image import Floats
+from darkroom.metrics.predictions_file import EvaluatedSplit
 
-Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Rows = NDArray[np.int64]
 SHOWN_CLASSES = 3
+# Probabilities that are computed with at a time.
+BATCH = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -47,21 +52,15 @@ class Predictions:
         known = {name: place for place, name in enumerate(self.classes)}
         return np.array([known[name] for name in self.split.classes], np.int64)
 
-    @property
-    def positive(self) -> int | None:
-        """The positive class of a binary task."""
-        own = self.split.decision.positive
-        return None if own is None else int(self.places[own])
-
     @cached_property
-    def labels(self) -> Rows | Flags:
-        """Labels, (N,) int64; of a multilabel task (N, K) bool."""
+    def labels(self) -> Labels:
+        """Labels, (N,) int64; of a multilabel task (N, K) uint8."""
         return self._mapped(self.split.labels)
 
     @cached_property
     def predicted(self) -> Rows | Flags:
-        """Predicted labels, of the same shape."""
-        return self._mapped(self.split.predicted)
+        """Predicted labels, (N,) int64; of a multilabel task (N, K) bool."""
+        return self._mapped(self.split.predicted > 0 if self.is_multilabel else self.split.predicted)
 
     @cached_property
     def right(self) -> Flags:
@@ -73,42 +72,35 @@ class Predictions:
         """The probability of what is predicted, (N,)."""
         return self.split.confidence[self.rows]
 
-    @cached_property
-    def losses(self) -> Floats:
-        """The cross entropy of each image in nats, (N,)."""
-        return self.split.losses[self.rows]
+    def outcomes(self, *, bins: int) -> Outcomes:
+        """Return what metrics are measured by, as evaluate has it, of these images and classes.
 
-    @cached_property
-    def squares(self) -> Floats | None:
-        """The Brier score of each image, (N,): the sum over classes, of two or of independent ones the mean; None: not known."""
-        if not self.split.about.is_complete:
-            return None
-        own = self.split.labels[self.rows]
-        probabilities = self.split.probabilities[self.rows].astype(np.float64)
-        if self.is_multilabel:
-            several: Floats = ((probabilities - own) ** 2).mean(axis=1)
-            return several
-        label = probabilities[np.arange(len(self)), own]
-        squares: Floats = np.einsum("nk,nk->n", probabilities, probabilities) - 2 * label + 1
-        return squares / 2 if self.split.decision.positive is not None else squares
+        Of more classes than all probabilities are kept of, there is no Brier score; probabilities are there for the curves of a
+        binary or a multilabel task.
+        """
+        split, positive = self.split, self.split.decision.positive
+        builder = OutcomesBuilder(len(split.classes), split.decision, multilabel=self.is_multilabel, bins=bins, keep=False)
+        size = max(1, BATCH // len(split.classes))
+        for begin in range(0, len(split), size):
+            part = EvaluatedSplit(split.about, split.table.slice(begin, size))
+            builder.add(part.probabilities, part.labels)
+        made = builder.finish()
+        everything = Predictions(split, np.arange(len(split)), self.classes)
+        chosen = replace(
+            made,
+            num_classes=len(self.classes),
+            decision=Decision(positive=None if positive is None else int(self.places[positive])),
+            labels=everything.labels,
+            predicted=everything.predicted,
+            right=split.right,
+            confidence=split.confidence,
+            losses=split.losses,
+            squares=made.squares if split.about.is_complete else None,
+        ).take(self.rows)
+        has_curves = split.about.is_complete and (made.binary or made.multilabel)
+        return replace(chosen, probabilities=self._mapped(split.probabilities)) if has_curves else chosen
 
-    @cached_property
-    def scores(self) -> Floats:
-        """Probabilities of the positive class, (N,); of a multilabel task those of all classes, (N, K)."""
-        probabilities = self.split.probabilities[self.rows].astype(np.float64)
-        if self.split.decision.positive is not None:
-            own: Floats = probabilities[:, self.split.decision.positive]
-            return own
-        scores = np.zeros((len(self), len(self.classes)))
-        scores[:, self.places] = probabilities
-        return scores
-
-    @cached_property
-    def ranks(self) -> Rows:
-        """How many classes are more probable than that of the label, (N,); among equal ones the first of the list is."""
-        return _ranks(self.split)[self.rows]
-
-    def name(self, labels: Rows | Flags, row: int) -> str:
+    def name(self, labels: NDArray[Any], row: int) -> str:
         """Return the class names of an image, of `labels` or `predicted`; of several the first, and how many more."""
         if not self.is_multilabel:
             return self.classes[int(labels[row])]
@@ -116,29 +108,11 @@ class Predictions:
         more = f" and {len(names) - SHOWN_CLASSES} more" if len(names) > SHOWN_CLASSES else ""
         return ", ".join(names[:SHOWN_CLASSES]) + more or "none"
 
-    def _mapped(self, own: NDArray[np.generic]) -> Rows | Flags:
-        if not self.is_multilabel:
-            return self.places[own[self.rows].astype(np.int64)]
-        mapped = np.zeros((len(self), len(self.classes)), np.bool_)
-        mapped[:, self.places] = own[self.rows] > 0  # type: ignore[operator]
+    def _mapped(self, own: NDArray[Any]) -> NDArray[Any]:
+        """Return labels of these images as the comparison numbers them; of columns for classes those of all K of them, (N, K)."""
+        if own.ndim == 1:
+            labels: Rows = self.places[own[self.rows]]
+            return labels
+        mapped = np.zeros((len(self), len(self.classes)), own.dtype)
+        mapped[:, self.places] = own[self.rows]
         return mapped
-
-
-def _ranks(split: EvaluatedSplit) -> Rows:
-    """Return the rank of the label of each image of a split, from 0; beyond the kept probabilities it is too small."""
-    labels = split.labels.astype(np.int64)
-    if split.about.is_complete:
-        values = split.probabilities
-        own = values[np.arange(len(split)), labels][:, None]
-        before = (values == own) & (np.arange(values.shape[1]) < labels[:, None])
-        complete: Rows = ((values > own) | before).sum(axis=1)
-        return complete
-    # Without a table of N K: the kept probabilities one after the other, the label's among them.
-    column = split.table["probabilities"].combine_chunks()
-    kept, values = numbers(split.table["kept"].combine_chunks().flatten()), numbers(column.flatten())
-    image = np.repeat(np.arange(len(split)), np.diff(numbers(column.offsets)))
-    is_own = kept == labels[image]
-    own = np.zeros(len(split), values.dtype)
-    own[image[is_own]] = values[is_own]
-    above = (values > own[image]) | ((values == own[image]) & (kept < labels[image]))
-    return np.bincount(image[above], minlength=len(split)).astype(np.int64)

@@ -1,120 +1,76 @@
-"""How far a difference may be chance: paired bootstrap, random exchange, McNemar's exact test. N images, B resamples.
+"""How far a difference may be chance: paired bootstrap, random exchange, McNemar's exact test. N images, B draws.
 
 All numbers are drawn from one seed: the same predictions give the same intervals.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import islice
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.comparison.predictions import Floats, Rows
-from darkroom.comparison.weighted import Summed, sums
+from darkroom.metrics.bootstrap import FEWEST_DRAWS, Units, draw_weights, num_draws_of
+from darkroom.metrics.measures import Ranking, areas, measure, measure_sums, rankings, sums_of
+from darkroom.metrics.outcomes import Outcomes
+from darkroom.metrics.per_image import Floats
 
-RESAMPLES, FEWEST = 1000, 200
-# Weights that are computed with at a time, and kept as bytes; products of weights and columns that are affordable: seconds.
-HELD, KEPT, AFFORDABLE = 2_000_000, 50_000_000, 20_000_000_000
-LEVEL = 0.95
-
-
-def num_resamples(side: Summed) -> int:
-    """Return how many resamples are drawn: fewer of very large sets, whose noise is small."""
-    return int(np.clip(AFFORDABLE // (len(side) * side.cost), FEWEST, RESAMPLES))
+# Images that are drawn and exchanged, for all draws together, which takes a minute.
+MOST_DRAWN = 300_000_000
 
 
-@dataclass(frozen=True)
-class Units:
-    """What is drawn: images, or groups of them. Images of one group are more alike than others, such as those of a patient.
-
-    Attributes
-    ----------
-    count : int
-        How many units there are.
-    member : (N,) int64, or None
-        The unit of each image; None: each image is one.
-    """
-
-    count: int
-    member: Rows | None = None
-
-    @classmethod
-    def of(cls, num_images: int, groups: Sequence[str | None] | None) -> "Units":
-        """Return the groups of N images, of which None is alone; of one group alone there is nothing to draw."""
-        if groups is None:
-            return cls(num_images)
-        numbers: dict[tuple[str, int] | str, int] = {}
-        keys = [("", place) if name is None else name for place, name in enumerate(groups)]
-        member = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
-        return cls(num_images) if len(numbers) in (1, num_images) else cls(len(numbers), member)
-
-    def spread(self, weights: Floats) -> Floats:
-        """Return the weights of images, (B, N), from those of units, (B, U)."""
-        return weights if self.member is None else weights[:, self.member]
+def num_resamples(outcomes: Outcomes) -> int:
+    """Return how many draws are made for every metric: fewer of very large sets, whose noise is small, but always enough."""
+    of_counts, of_curves = num_draws_of(outcomes)
+    return max(FEWEST_DRAWS, min(of_counts if outcomes.probabilities is None else of_curves, MOST_DRAWN // len(outcomes)))
 
 
-@lru_cache(maxsize=2)
-def _kept(num_units: int, count: int) -> NDArray[np.uint8]:
-    """Return how often each unit is in each resample, (B, U); several comparisons of the same images share it."""
-    return np.stack(list(_drawn(num_units, count)))
+def metrics_of(outcomes: Outcomes) -> dict[str, float]:
+    """Return every metric; NaN where it is undefined."""
+    curves = areas(rankings(outcomes), np.ones((1, len(outcomes))), binary=outcomes.binary)
+    return {name: float(value[0]) for name, value in (measure(outcomes).overall | curves.overall).items()}
 
 
-def _drawn(num_units: int, count: int) -> Iterator[NDArray[np.uint8]]:
-    generator = np.random.default_rng(0)
-    for _ in range(count):
-        yield np.bincount(generator.integers(0, num_units, num_units), minlength=num_units).astype(np.uint8)
-
-
-def _weights(units: Units, count: int) -> Iterator[Floats]:
-    """Yield the weights of the units in the resamples, (B, U) in parts."""
-    rows = iter(_kept(units.count, count)) if units.count * count <= KEPT else _drawn(units.count, count)
-    while part := list(islice(rows, max(1, HELD // units.count))):
-        yield np.stack(part).astype(np.float64)
-
-
-def bootstrap(sides: Sequence[Summed], units: Units) -> list[dict[str, Floats]]:
-    """Return for each side every metric of the same resamples of the images, (B,)."""
+def bootstrap(sides: Sequence[Outcomes], units: Units) -> list[dict[str, Floats]]:
+    """Return for each side every metric of the same draws of the images, (B,)."""
+    ranked = [list(rankings(side)) for side in sides]
     parts: list[list[dict[str, Floats]]] = [[] for _ in sides]
-    for weights in _weights(units, num_resamples(sides[0])):
-        for found, side in zip(parts, sides, strict=True):
-            found.append(side.metrics(units.spread(weights)))
+    for weights in draw_weights(units, num_resamples(sides[0]), num_classes=sides[0].num_classes):
+        for found, side, curves in zip(parts, sides, ranked, strict=True):
+            found.append(measure(side, weights).overall | areas(curves, weights, binary=side.binary).overall)
     return [_joined(found) for found in parts]
 
 
-def exchanged(first: Summed, second: Summed, units: Units) -> dict[str, Floats]:
+def exchanged(first: Outcomes, second: Outcomes, units: Units) -> dict[str, Floats]:
     """Return every metric's difference where the two predictions of each unit are exchanged or not, at random, (B,).
 
     This is how the difference would vary if both revisions were equally good and only different.
     """
     generator = np.random.default_rng(1)
-    ones = np.ones((1, len(first)))
-    totals = [side.sums(ones) for side in (first, second)]
-    shifts = {name: first.columns[name] - second.columns[name] for name in first.columns.keys() & second.columns.keys()}
-    curve = first.curve.stacked(second.curve) if first.curve and second.curve else None
-    found, left = [], num_resamples(first)
-    while left:
-        size = min(left, max(1, HELD // len(first)))
-        left -= size
-        swap = units.spread(generator.integers(0, 2, (size, units.count), dtype=np.uint8).astype(np.float64))
-        moved = sums(shifts, swap)
-        metrics = first.metrics_of({name: totals[0][name] - moved[name] for name in shifts})
-        others = second.metrics_of({name: totals[1][name] + moved[name] for name in shifts})
-        if curve:
-            metrics |= curve.metrics(np.concatenate([1 - swap, swap], axis=1))
-            others |= curve.metrics(np.concatenate([swap, 1 - swap], axis=1))
-        found.append({name: others[name] - metrics[name] for name in metrics.keys() & others.keys()})
+    once = np.ones((1, len(first)))
+    sides = (first, second)
+    totals = [sums_of(side, once) for side in sides]
+    ranked = list(_ranked_together(first, second))
+    found = []
+    for rows in units.sizes(num_resamples(first), first.num_classes):
+        swap = units.spread(generator.integers(0, 2, (rows, units.count), dtype=np.uint8).astype(np.float64))
+        given, taken = (sums_of(side, swap) for side in sides)
+        moved = {name: taken[name] - given[name] for name in given if name in taken}
+        metrics = []
+        for side, total, sign in zip(sides, totals, (1, -1), strict=True):
+            own = measure_sums(side, {name: total[name] + sign * each for name, each in moved.items()})
+            weights = np.concatenate([1 - swap, swap][::sign], axis=1) if ranked else swap
+            metrics.append(own.overall | areas(ranked, weights, binary=side.binary).overall)
+        found.append({name: metrics[1][name] - metrics[0][name] for name in metrics[0] if name in metrics[1]})
     return _joined(found)
 
 
-def interval(values: Floats) -> tuple[float, float]:
-    """Return the percentiles between which 95 % of the values are; NaN if none is defined."""
-    defined = values[~np.isnan(values)]
-    if not len(defined):
-        return float("nan"), float("nan")
-    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+def _ranked_together(first: Outcomes, second: Outcomes) -> Iterator[Ranking]:
+    """Yield the ranking of each class over the images of both, (2 N,); none if one has no probabilities."""
+    if first.probabilities is None or second.probabilities is None:
+        return iter(())
+    labels: NDArray[Any] = np.concatenate([first.labels, second.labels])
+    return rankings(replace(first, labels=labels, probabilities=np.concatenate([first.probabilities, second.probabilities])))
 
 
 def p_value(difference: float, by_chance: Floats) -> float:

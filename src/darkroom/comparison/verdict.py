@@ -12,7 +12,11 @@ from dataclasses import dataclass, field
 from darkroom.base.errors import InputError
 from darkroom.comparison.evaluated import Evaluated
 from darkroom.comparison.gate import Gate, check_metric
-from darkroom.comparison.measured import Estimate, Measured, MetricChange, estimates
+from darkroom.comparison.matching import whole
+from darkroom.comparison.measured import Measured, MetricChange
+from darkroom.comparison.resampling import metrics_of
+from darkroom.metrics.bootstrap import Interval, intervals_of
+from darkroom.metrics.predictions_file import EvaluatedSplit
 
 SIGNIFICANT = 0.05
 Measure = Callable[[Evaluated, Evaluated, str], Measured | None]
@@ -56,18 +60,18 @@ def judge(gate: Gate, candidate: Evaluated, reference: Evaluated | None, measure
     known = {}
     for each in filter(None, (candidate, reference)):
         split = each.predictions.get(gate.split)
-        computed = {} if split is None else estimates(split, bins=bins)
-        values = {**each.metrics.get(gate.split, {}), **{name: found.value for name, found in computed.items()}}
+        computed = {} if split is None else metrics_of(whole(split).outcomes(bins=bins))
+        values = {**each.metrics.get(gate.split, {}), **computed}
         check_metric(gate, each.name, values)
-        known[each.name] = values[gate.metric], computed.get(gate.metric)
-    value, found = known[candidate.name]
+        known[each.name] = values[gate.metric]
+    value = known[candidate.name]
     if reference is None:
-        return _by_value(gate, candidate, value, gate.limit) if found is None else _absolute(gate, candidate, found)
+        return _absolute(gate, candidate, value, bins=bins)
     measured = measure(reference, candidate, gate.split)
     change = next((each for each in measured.metrics if each.name == gate.metric), None) if measured else None
     if measured and change:
         return _relative(gate, candidate, reference, change, len(measured.matched))
-    return _by_value(gate, candidate, value, known[reference.name][0] + gate.limit, reference)
+    return _by_value(gate, candidate, value, known[reference.name] + gate.limit, reference)
 
 
 def is_worse(gate: Gate, change: MetricChange) -> bool:
@@ -121,10 +125,14 @@ def _gain(wanted: float, least: float, most: float, *, failed: bool) -> str:
     return f"not short of the wanted {wanted:g} beyond noise, but better by {-most:+.4f} only at the worse end of the interval"
 
 
-def _absolute(gate: Gate, candidate: Evaluated, found: Estimate) -> Verdict:
+def _absolute(gate: Gate, candidate: Evaluated, value: float, *, bins: int) -> Verdict:
+    split = candidate.predictions.get(gate.split)
+    found = None if split is None else _interval(split, gate.metric, bins=bins)
+    if split is None or found is None or found.low is None or found.high is None:
+        return _by_value(gate, candidate, value, gate.limit)
     failed = _is_beyond(gate, found.low, found.high)
     worst = found.low if gate.at_least else found.high
-    values = f"{found.value:.4f}, 95 % interval {found.low:.4f} to {found.high:.4f}, {found.num_images} images"
+    values = f"{value:.4f}, 95 % interval {found.low:.4f} to {found.high:.4f}, {len(split)} images"
     if failed:
         reason = f"{'below' if gate.at_least else 'above'} {gate.limit:g} beyond noise; it could be {worst:.4f}"
     elif _is_met(gate, worst, gate.limit):
@@ -132,6 +140,12 @@ def _absolute(gate: Gate, candidate: Evaluated, found: Estimate) -> Verdict:
     else:
         reason = f"not beyond {gate.limit:g} by more than noise, but it could be {worst:.4f}: so few images do not tell"
     return Verdict(gate, candidate.name, not failed, values, reason)
+
+
+def _interval(split: EvaluatedSplit, metric: str, *, bins: int) -> Interval | None:
+    """Return a metric of all images of a split with its interval, as intervals.json has it; None if there is none."""
+    outcomes = whole(split).outcomes(bins=bins)
+    return intervals_of(outcomes, split.columns.get("group"), only=[metric]).overall.get(metric)
 
 
 def _is_met(gate: Gate, value: float, limit: float) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.measures import Measured, areas, count, measure, rankings
+from darkroom.metrics.measures import OF_CURVES, RATES, Measured, areas, measure, measure_sums, rankings, sums_of
 from darkroom.metrics.outcomes import MOST_CLASSES, Outcomes
 from darkroom.metrics.per_image import Floats
 
@@ -17,8 +17,6 @@ FEWEST_DRAWS = 200
 MOST_WEIGHED, MOST_RANKED = 1_000_000_000, 200_000_000
 # Numbers that are in memory at once.
 CHUNK = 500_000
-# Metrics that are fractions of images: all right, or all wrong, does not mean that there is no doubt.
-RATES = ("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "recall", "f1")
 Z = 1.959964  # standard normal quantile of LEVEL
 
 
@@ -54,43 +52,61 @@ class Intervals:
     num_draws: tuple[int, int] = (DRAWS, DRAWS)
 
 
-def draw_weights(
-    num_images: int, num_draws: int, groups: Sequence[str | None] | None = None, *, num_classes: int = 1
-) -> Iterator[Floats]:
+@dataclass(frozen=True)
+class Units:
+    """What is drawn: images, or whole groups of them.
+
+    Images of one group are more alike than others, as those of a patient are; drawn one by one they would promise more than they
+    can keep.
+
+    Attributes
+    ----------
+    count : int
+        How many units there are.
+    member : (N,) intp, or None
+        The unit of each image; None: each image is one.
+    """
+
+    count: int
+    member: NDArray[np.intp] | None = None
+
+    @classmethod
+    def of(cls, num_images: int, groups: Sequence[str | None] | None = None) -> "Units":
+        """Return the groups of N images, of which None is alone; of one group alone there is nothing to draw."""
+        if groups is None:
+            return cls(num_images)
+        keys = [f"{place}" if name is None else f"g{name}" for place, name in enumerate(groups)]
+        numbers: dict[str, int] = {}
+        member = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.intp)
+        return cls(num_images) if len(numbers) in (1, num_images) else cls(len(numbers), member)
+
+    def spread(self, weights: Floats) -> Floats:
+        """Return the weights of images, (c, N), from those of units, (c, U)."""
+        return weights if self.member is None else np.take(weights, self.member, axis=1)
+
+    def sizes(self, num_draws: int, num_classes: int) -> Iterator[int]:
+        """Yield numbers of draws that fit into memory together, with so many classes that are counted for each, B in all."""
+        size = max(1, CHUNK // max(self.count if self.member is None else len(self.member), num_classes))
+        yield from (min(size, num_draws - begin) for begin in range(0, num_draws, size))
+
+
+def draw_weights(units: Units, num_draws: int, *, num_classes: int = 1) -> Iterator[Floats]:
     """Yield chunks (c, N) of how often each of N images is drawn, of B draws in all; always the same ones.
 
-    Images are drawn with replacement. Where images belong together, as those of a patient do, whole groups are drawn: images of
-    one group are more alike than others, and drawn one by one they would promise more than they can keep.
-
-    Parameters
-    ----------
-    num_images, num_draws
-        N and B.
-    groups
-        The group of each image; None: it is alone.
-    num_classes
-        Number of classes that are counted for each draw: with more of them a chunk has fewer draws.
+    Units are drawn with replacement.
     """
     random = np.random.Generator(np.random.Philox(SEED))
-    member = members_of(num_images, groups)
-    num_groups = num_images if member is None else int(member.max()) + 1
-    size = max(1, CHUNK // max(num_images, num_classes))
-    for begin in range(0, num_draws, size):
-        rows = min(size, num_draws - begin)
-        drawn = random.integers(0, num_groups, (rows, num_groups)) + num_groups * np.arange(rows)[:, None]
-        weights = np.bincount(drawn.ravel(), minlength=rows * num_groups).reshape(rows, num_groups).astype(np.float64)
-        yield weights if member is None else np.take(weights, member, axis=1)
+    for rows in units.sizes(num_draws, num_classes):
+        drawn = random.integers(0, units.count, (rows, units.count)) + units.count * np.arange(rows)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=rows * units.count).reshape(rows, units.count)
+        yield units.spread(weights.astype(np.float64))
 
 
-def members_of(num_images: int, groups: Sequence[str | None] | None) -> NDArray[np.intp] | None:
-    """Return the number of the group of each image, (N,); None if no two images are in one."""
-    if groups is None:
-        return None
-    keys = [f"{place}" if name is None else f"g{name}" for place, name in enumerate(groups)]
-    numbers: dict[str, int] = {}
-    member = np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.intp)
-    # Of one group there is nothing to draw.
-    return None if len(numbers) in (1, num_images) else member
+def num_draws_of(outcomes: Outcomes) -> tuple[int, int]:
+    """Return how many draws are affordable, and of these for the areas under curves; 0 if these are fewer than are enough."""
+    num = len(outcomes)
+    num_draws = _fitting(MOST_WEIGHED, num * (outcomes.num_classes if outcomes.multilabel else 1))
+    return num_draws, min(num_draws, _fitting(MOST_RANKED, num * outcomes.num_classes))
 
 
 def intervals_of(
@@ -106,59 +122,61 @@ def intervals_of(
     outcomes
         Of N images.
     groups
-        As for `draw_weights`.
+        The group of each image, of which None is alone: see `Units`.
     only
-        Names of metrics of all images; None: all, also the areas under curves and those of each class.
+        Names of metrics of all images; None: all, and also those of each class.
 
     References
     ----------
     B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (the percentile interval).
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
     """
-    num = len(outcomes)
-    num_draws = _fitting(MOST_WEIGHED, num * (outcomes.num_classes if outcomes.multilabel else 1))
-    num_ranked = min(num_draws, _fitting(MOST_RANKED, num * outcomes.num_classes)) if only is None else 0
-    once = np.ones((1, num))
-    counts = count(outcomes, once)
-    value = measure(outcomes, once, counts=counts)
+    num, binary = len(outcomes), outcomes.binary
+    has_curves = only is None or not OF_CURVES.isdisjoint(only)
+    num_draws, num_ranked = num_draws_of(outcomes)
+    num_ranked = num_ranked if has_curves else 0
     keeps_classes = only is None and outcomes.num_classes <= MOST_CLASSES
-    ranked = list(rankings(outcomes)) if num_ranked else rankings(outcomes) if only is None else []
-    binary = outcomes.decision.positive is not None
-    curves = areas(ranked, once, binary=binary)
+    once = np.ones((1, num))
+    sums = sums_of(outcomes, once)
+    ranked = list(rankings(outcomes)) if num_ranked else rankings(outcomes) if has_curves else []
+    value = _joined(measure_sums(outcomes, sums), areas(ranked, once, binary=binary))
     drawn: list[Measured] = []
     done = 0
-    for weights in draw_weights(num, num_draws, groups, num_classes=outcomes.num_classes):
-        each = measure(outcomes, weights, counts=count(outcomes, weights))
-        of_curves = areas(ranked, weights[: max(0, num_ranked - done)], binary=binary) if done < num_ranked else Measured({}, {})
-        chosen = {name: values for name, values in each.overall.items() if only is None or name in only}
-        drawn.append(Measured(chosen | of_curves.overall, (each.per_class | of_curves.per_class) if keeps_classes else {}))
+    for weights in draw_weights(Units.of(num, groups), num_draws, num_classes=outcomes.num_classes):
+        left = max(0, num_ranked - done)
+        curves = areas(ranked if left else [], weights[:left], binary=binary)
+        each = _joined(measure(outcomes, weights), curves)
+        drawn.append(each if keeps_classes else Measured(each.overall, {}))
         done += len(weights)
-    names = [name for name in (*value.overall, *curves.overall) if only is None or name in only]
-    whole = value.overall | curves.overall
     overall = {
-        name: _interval(whole[name][0], _gathered(drawn, "overall", name), float(num), is_rate=_is_rate(name)) for name in names
+        name: _interval(whole[0], _gathered(drawn, "overall", name), float(num), is_rate=name in RATES)
+        for name, whole in value.overall.items()
+        if only is None or name in only
     }
-    overall = _without_draws_of_counts(outcomes, overall)
-    per_class: dict[str, list[Interval]] = {}
-    if keeps_classes:
-        support = counts.support[0]
-        for name, values in (value.per_class | curves.per_class).items():
-            ends = _gathered(drawn, "per_class", name)
-            rate = _is_rate(name)
-            per_class[name] = [
-                _interval(each, None if ends is None else ends[:, label], support[label], is_rate=rate)
-                for label, each in enumerate(values[0])
-            ]
-    return Intervals(overall, per_class, (num_draws, num_ranked))
+    per_class = {
+        name: _intervals_of_classes(values[0], _gathered(drawn, "per_class", name), sums["support"][0], is_rate=name in RATES)
+        for name, values in (value.per_class.items() if keeps_classes else ())
+    }
+    return Intervals(_without_draws_of_counts(outcomes, overall), per_class, (num_draws, num_ranked))
+
+
+def _joined(first: Measured, second: Measured) -> Measured:
+    return Measured(first.overall | second.overall, first.per_class | second.per_class)
+
+
+def _intervals_of_classes(values: Floats, draws: Floats | None, support: Floats, *, is_rate: bool) -> list[Interval]:
+    """Return the interval of each class from values (K,) and draws (B, K)."""
+    each = [None] * len(values) if draws is None else draws.T
+    return [_interval(*one, is_rate=is_rate) for one in zip(values, each, support, strict=True)]
 
 
 def selective(outcomes: Outcomes, confidence: float, groups: Sequence[str | None] | None = None) -> dict[str, Interval]:
     """Return how many images a model decides that abstains below a confidence, and how many of those rightly."""
     covered = (outcomes.confidence >= confidence).astype(np.float64)
     columns = np.stack([covered, covered * outcomes.right], axis=1)
-    weights = np.ones((1, len(outcomes)))
+    weights, num_draws = np.ones((1, len(outcomes))), _fitting(MOST_WEIGHED, len(outcomes))
     values = [_selected(weights, columns)]
-    values += [_selected(each, columns) for each in draw_weights(len(outcomes), _fitting(MOST_WEIGHED, len(outcomes)), groups)]
+    values += [_selected(each, columns) for each in draw_weights(Units.of(len(outcomes), groups), num_draws)]
     joined = {name: np.concatenate([each[name] for each in values]) for name in values[0]}
     sizes = {"coverage": float(len(outcomes)), "selective_accuracy": float(covered.sum())}
     return {name: _interval(each[0], each[1:], sizes[name], is_rate=True) for name, each in joined.items()}
@@ -184,10 +202,6 @@ def _fitting(most: int, numbers: int) -> int:
     return fitting if fitting >= FEWEST_DRAWS else 0
 
 
-def _is_rate(name: str) -> bool:
-    return name.removesuffix("_macro").removesuffix("_weighted").removesuffix("_micro") in RATES
-
-
 def _gathered(drawn: Sequence[Measured], part: str, name: str) -> Floats | None:
     """Return all draws of a metric, (B,) or (B, K); None if there are none."""
     found = [getattr(each, part)[name] for each in drawn if name in getattr(each, part)]
@@ -204,8 +218,16 @@ def _interval(value: float, draws: Floats | None, num_images: float, *, is_rate:
         return Interval(known, None, None)
     if is_rate and min(known, 1 - known) < 1e-12 and num_images > 0 and np.allclose(defined, known, rtol=0, atol=1e-12):
         return Interval(known, *_rounded(wilson(known, num_images)))
-    ends = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(known, *_rounded((float(ends[0]), float(ends[1]))))
+    return Interval(known, *_rounded(middle_of(defined)))
+
+
+def middle_of(draws: Floats) -> tuple[float, float]:
+    """Return the percentiles between which 95 % of the draws are, but for those that are not defined; NaN if none is."""
+    defined = draws[~np.isnan(draws)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _rounded(ends: tuple[float, float]) -> tuple[float, float]:

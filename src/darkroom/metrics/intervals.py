@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.bootstrap import LEVEL, Interval, Intervals, intervals_of, members_of, selective
+from darkroom.metrics.bootstrap import LEVEL, Interval, Intervals, Units, intervals_of, selective
 from darkroom.metrics.calibrator import Calibrator
 from darkroom.metrics.outcomes import MOST_CLASSES, Outcomes
 
@@ -129,7 +129,7 @@ def _about(
     left_out: Mapping[str, str],
 ) -> dict[str, Any]:
     """Say how the intervals were computed, and what of which there are none."""
-    in_groups = {name: members_of(len(each), groups.get(name)) is not None for name, each in splits.items()}
+    in_groups = {name: Units.of(len(each), groups.get(name)).member is not None for name, each in splits.items()}
     return {
         "level": LEVEL,
         "method": "percentile bootstrap; Wilson where every draw is 0 or 1",

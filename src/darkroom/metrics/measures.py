@@ -11,19 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.metrics.outcomes import Outcomes
-from darkroom.metrics.per_image import Floats
+from darkroom.metrics.per_image import Floats, Grouped
 
-# Metrics that are a mean over classes of a curve's area: of all classes, or of the positive one of a binary task.
-CURVES = ("auroc", "average_precision")
+# Metrics that are fractions of images or of classes' images.
+RATES = frozenset(
+    ["accuracy", "top5_accuracy", "balanced_accuracy", "f1_micro"]
+    + [f"{name}{average}" for name in ("precision", "recall", "f1") for average in ("", "_macro", "_weighted")]
+)
+MEANS = ("loss", "accuracy", "brier", "top5_accuracy")
+# Areas under the curves of a class, and the names of their means over classes.
+CURVES = {"auroc": "auroc", "average_precision": "mean_average_precision"}
+OF_CURVES = frozenset([*CURVES, *CURVES.values()])
+HIGHER_IS_BETTER, LOWER_IS_BETTER = RATES | OF_CURVES, frozenset(["loss", "log_loss", "ece", "brier"])
 
-
-class Counts(NamedTuple):
-    """Weights of the images of each class, (c, K): predicted correctly, predicted, actual; and of all images, (c,)."""
-
-    right: Floats
-    claimed: Floats
-    support: Floats
-    total: Floats
+Sums = dict[str, Floats]
+"""Sums over images, of which each has a weight, by name: see `sums_of`."""
 
 
 class Measured(NamedTuple):
@@ -33,7 +35,7 @@ class Measured(NamedTuple):
     per_class: dict[str, Floats]
 
 
-def measure(outcomes: Outcomes, weights: Floats | None = None, *, counts: Counts | None = None) -> Measured:
+def measure(outcomes: Outcomes, weights: Floats | None = None) -> Measured:
     """Return the metrics of a split but for the areas under curves.
 
     Parameters
@@ -42,8 +44,49 @@ def measure(outcomes: Outcomes, weights: Floats | None = None, *, counts: Counts
         Of at least one image.
     weights : (c, N)
         How often each image is drawn; None: once.
-    counts
-        What `count` returns for these weights, if it is known.
+    """
+    return measure_sums(outcomes, sums_of(outcomes, np.ones((1, len(outcomes))) if weights is None else weights))
+
+
+def sums_of(outcomes: Outcomes, weights: Floats) -> Sums:
+    """Return what metrics are made of for weights (c, N): sums over images of what each has, times its weight.
+
+    They are `total`, the weights alone, and what means are of, (c,); of each bin the right decisions without the sum of their
+    confidence, `gaps` (c, M); and of each class the images that are predicted correctly, predicted, and actual, `right`,
+    `claimed` and `support` (c, K).
+    """
+    columns = {"loss": outcomes.losses, "accuracy": outcomes.right}
+    if outcomes.squares is not None:
+        columns["brier"] = outcomes.squares
+    if outcomes.ranks is not None and outcomes.num_classes > 5:
+        columns["top5_accuracy"] = outcomes.ranks < 5
+    stacked = np.stack([column.astype(np.float64) for column in columns.values()])
+    # Of draws no product of matrices: as small as it is, its threads would take longer to wait for each other.
+    means = np.einsum("cn,mn->cm", weights, stacked) if len(weights) > 1 else weights @ np.ascontiguousarray(stacked.T)
+    if outcomes.gaps is not None:
+        gaps = weights @ outcomes.gaps
+    else:
+        gaps = outcomes.by_bin.spread(weights * (outcomes.right - outcomes.confidence), outcomes.bins)
+    counts = dict(zip(("right", "claimed", "support"), _counts(outcomes, weights), strict=True))
+    return {"total": weights.sum(axis=1), **dict(zip(columns, means.T, strict=True)), "gaps": gaps, **counts}
+
+
+def _counts(outcomes: Outcomes, weights: Floats) -> Iterable[Floats]:
+    """Return the weights of the images of each class that are predicted correctly, predicted, and actual, (c, K) each."""
+    if outcomes.predicted is None:  # of which only the counts of all images are kept
+        return outcomes.counts[:, None].astype(np.float64)
+    if outcomes.multilabel:
+        predicted, actual = outcomes.predicted.astype(bool), outcomes.labels.astype(bool)
+        return [weights @ each.astype(np.float64) for each in (predicted & actual, predicted, actual)]
+    cells = outcomes.by_cell.sums(weights)
+    actual, predicted = np.divmod(outcomes.by_cell.present, outcomes.num_classes)
+    same = actual == predicted
+    pairs = ((cells[:, same], actual[same]), (cells, predicted), (cells, actual))
+    return [Grouped(of).spread(each, outcomes.num_classes) for each, of in pairs]
+
+
+def measure_sums(outcomes: Outcomes, sums: Sums) -> Measured:
+    """Return the metrics of a split but for the areas under curves, from sums over its images.
 
     Returns
     -------
@@ -63,58 +106,24 @@ def measure(outcomes: Outcomes, weights: Floats | None = None, *, counts: Counts
     ----------
     .. [1] C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, equation 3.
     """
-    weights = np.ones((1, len(outcomes))) if weights is None else weights
-    counts = count(outcomes, weights) if counts is None else counts
-    total = counts.total
-    columns = {"loss": outcomes.losses, "accuracy": outcomes.right, "brier": outcomes.squares}
-    if outcomes.ranks is not None and outcomes.num_classes > 5:
-        columns["top5_accuracy"] = outcomes.ranks < 5
-    means = weights @ np.stack([column.astype(np.float64) for column in columns.values()], axis=1) / total[:, None]
-    overall = dict(zip(columns, means.T, strict=True)) | {"ece": _calibration_error(outcomes, weights, total)}
-    classes = per_class(counts)
-    overall |= _averages(counts, classes)
-    positive = outcomes.decision.positive
-    if positive is not None:
-        overall |= {name: values[:, positive] for name, values in classes.items()}
+    total = sums["total"]
+    overall: dict[str, Floats] = {name: sums[name] / total for name in MEANS if name in sums}
+    overall["ece"] = np.abs(sums["gaps"]).sum(axis=1) / (total * (outcomes.num_classes if outcomes.multilabel else 1))
+    right, claimed, support = sums["right"], sums["claimed"], sums["support"]
+    classes = per_class(right, claimed, support)
+    overall |= _averages(classes, support, claimed + support > 0)
+    if outcomes.decision.positive is not None:
+        overall |= {name: values[:, outcomes.decision.positive] for name, values in classes.items()}
     elif outcomes.multilabel:
-        right, claimed, support = (each.sum(axis=1) for each in counts[:3])
-        overall["f1_micro"] = _ratio(2 * right, claimed + support)
+        overall["f1_micro"] = _ratio(2 * right.sum(axis=1), (claimed + support).sum(axis=1))
     return Measured(overall, classes)
 
 
-def count(outcomes: Outcomes, weights: Floats | None = None) -> Counts:
-    """Count the images of each class, each as often as it is drawn."""
-    total = np.array([len(outcomes)], np.float64) if weights is None else weights.sum(axis=1)
-    if weights is None or outcomes.predicted is None:  # of which only the counts of all images are kept
-        right, claimed, support = (each.astype(np.float64)[None] for each in outcomes.counts)
-        return Counts(right, claimed, support, total)
-    if outcomes.multilabel:
-        predicted, actual = outcomes.predicted.astype(bool), outcomes.labels.astype(bool)
-        right, claimed, support = (weights @ each.astype(np.float64) for each in (predicted & actual, predicted, actual))
-        return Counts(right, claimed, support, total)
-    labels, chosen, rows = outcomes.labels, outcomes.predicted, np.arange(len(outcomes))
-    hits = rows[outcomes.right]
-    pairs = ((hits, labels[hits]), (rows, chosen), (rows, labels))
-    right, claimed, support = (_sums(weights, places, of, outcomes.num_classes) for places, of in pairs)
-    return Counts(right, claimed, support, total)
-
-
-def _sums(weights: Floats, rows: NDArray[np.intp], of: NDArray[np.generic], num_classes: int) -> Floats:
-    """Return the sums (c, K) of the weights of some images by their class."""
-    order = np.argsort(of, kind="stable")
-    present, starts = np.unique(of[order], return_index=True)
-    sums = np.zeros((len(weights), num_classes))
-    if len(present):
-        sums[:, present] = np.add.reduceat(np.take(weights, rows[order], axis=1), starts, axis=1)
-    return sums
-
-
-def per_class(counts: Counts) -> dict[str, Floats]:
-    """Return precision, recall and F1 (c, K); NaN where undefined.
+def per_class(right: Floats, claimed: Floats, support: Floats) -> dict[str, Floats]:
+    """Return precision, recall and F1 (c, K) from the images of each class; NaN where undefined.
 
     That is precision of a class that was never predicted, recall of one without images, and F1 of one that is both.
     """
-    right, claimed, support, _ = counts
     return {
         "precision": _ratio(right, claimed),
         "recall": _ratio(right, support),
@@ -122,24 +131,13 @@ def per_class(counts: Counts) -> dict[str, Floats]:
     }
 
 
-def _averages(counts: Counts, classes: dict[str, Floats]) -> dict[str, Floats]:
+def _averages(classes: dict[str, Floats], support: Floats, seen: NDArray[np.bool_]) -> dict[str, Floats]:
     """Return the means over classes."""
-    seen, support = counts.claimed + counts.support > 0, counts.support
     known = {name: np.where(np.isnan(values), 0, values) for name, values in classes.items()}
     macro = {f"{name}_macro": _ratio((values * seen).sum(axis=1), seen.sum(axis=1)) for name, values in known.items()}
     weighted = {f"{name}_weighted": _ratio((values * support).sum(1), support.sum(1)) for name, values in known.items()}
     balanced = _ratio(known["recall"].sum(axis=1), (support > 0).sum(axis=1))
     return {"balanced_accuracy": balanced, **macro, **weighted}
-
-
-def _calibration_error(outcomes: Outcomes, weights: Floats, total: Floats) -> Floats:
-    if outcomes.gaps is not None:
-        every: Floats = np.abs(weights @ outcomes.gaps).sum(axis=1) / (total * outcomes.num_classes)
-        return every
-    gap = outcomes.right - outcomes.confidence
-    sums = _sums(weights * gap, np.arange(len(outcomes)), outcomes.bin_of, outcomes.bins)
-    each: Floats = np.abs(sums).sum(axis=1) / total
-    return each
 
 
 def _ratio(above: Floats, below: NDArray[Any]) -> Floats:
@@ -209,17 +207,23 @@ def rankings(outcomes: Outcomes) -> Iterator[Ranking]:
 
 
 def areas(ranked: Iterable[Ranking], weights: Floats, *, binary: bool) -> Measured:
-    """Return the areas under the curves of each class, and their means over the classes for which they are defined."""
-    # Of draws in float32, which counts exactly up to 16 million images; transposed, whole rows are moved and added.
-    columns: NDArray[Any] = np.ascontiguousarray(weights.T, np.float32 if len(weights) > 1 else np.float64)
-    each = [ranking.areas(columns) for ranking in ranked]
+    """Return the areas under the curves of each class, and their means over the classes for which they are defined.
+
+    Of a binary task they are those of the one class alone.
+    """
+    columns: NDArray[Any] | None = None
+    each = []
+    for ranking in ranked:
+        if columns is None:
+            # Of draws in float32, which counts exactly up to 16 million images; transposed, whole rows are moved and added.
+            columns = np.ascontiguousarray(weights.T, np.float32 if len(weights) > 1 else np.float64)
+        each.append(ranking.areas(columns))
     if not each:
         return Measured({}, {})
     classes = {name: np.stack([values[name] for values in each], axis=1) for name in CURVES}
     if binary:
         return Measured({name: values[:, 0] for name, values in classes.items()}, {})
-    means = {"auroc": "auroc", "average_precision": "mean_average_precision"}
-    return Measured({means[name]: _mean_of_defined(values) for name, values in classes.items()}, classes)
+    return Measured({CURVES[name]: _mean_of_defined(values) for name, values in classes.items()}, classes)
 
 
 def _mean_of_defined(values: Floats) -> Floats:

@@ -5,13 +5,14 @@ Up to a thousand classes these are all probabilities; beyond, a few numbers an i
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.decision import USUAL, Decision, Labels, Probabilities
-from darkroom.metrics.per_image import Floats, bin_of, counts_of, cross_entropy, sums_of_bins
+from darkroom.metrics.decision import USUAL, Decision, Labels, Probabilities, Rounded
+from darkroom.metrics.per_image import Floats, Grouped, bin_of, counts_of, cross_entropy, sums_of_bins
 
 # Up to so many classes every probability is kept.
 MOST_CLASSES = 1000
@@ -56,8 +57,10 @@ class Outcomes:
         As in `Predicted`.
     worst : (N,) float64
         Probability of the most confident of the wrong decisions on an image, 0 where all are right.
-    losses, squares : (N,) float64
-        Cross entropy, and Brier score: of one class the sum over classes [1]_, of two or independent ones the mean.
+    losses : (N,) float64
+        Cross entropy.
+    squares : (N,) float64, or None
+        Brier score: of one class the sum over classes [1]_, of two or independent ones the mean; None: unknown.
     ranks : (N,) int64, or None
         Number of classes that are more probable than the correct one; None with labels (N, K).
     probabilities : (N, K) float32, or None
@@ -84,7 +87,7 @@ class Outcomes:
     confidence: Floats
     worst: Floats
     losses: Floats
-    squares: Floats
+    squares: Floats | None
     ranks: NDArray[np.int64] | None
     probabilities: NDArray[np.float32] | None
     counts: NDArray[np.int64]
@@ -109,9 +112,20 @@ class Outcomes:
         return self.labels.ndim == 2
 
     @property
-    def bin_of(self) -> NDArray[np.intp]:
-        """The bin of each image's confidence, (N,), from 0."""
-        return bin_of(self.confidence, self.bins)
+    def binary(self) -> bool:
+        """Whether the task is binary."""
+        return self.decision.positive is not None
+
+    @cached_property
+    def by_bin(self) -> Grouped:
+        """The images sorted by the bin of their confidence, from 0."""
+        return Grouped(bin_of(self.confidence, self.bins))
+
+    @cached_property
+    def by_cell(self) -> Grouped:
+        """The images sorted by K times their label plus their prediction; not with labels (N, K)."""
+        assert self.predicted is not None
+        return Grouped(self.labels * np.int64(self.num_classes) + self.predicted)
 
     def take(self, rows: NDArray[np.intp]) -> "Outcomes":
         """Return the outcomes of some images, without their probabilities."""
@@ -174,7 +188,7 @@ class OutcomesBuilder:
         self._counts = np.zeros((3, num_classes), np.int64)
         self._binned = np.zeros((3, bins))
 
-    def add(self, probabilities: Probabilities, labels: Labels) -> Predicted:
+    def add(self, probabilities: Rounded, labels: Labels) -> Predicted:
         """Add a batch of probabilities (n, K), which are rounded to float32 as they are kept, and labels."""
         rounded = probabilities.astype(np.float32)
         exact = rounded.astype(np.float64)

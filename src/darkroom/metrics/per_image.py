@@ -3,12 +3,39 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.decision import Labels, Probabilities
+from darkroom.metrics.decision import Labels, Rounded
 
 Floats = NDArray[np.float64]
 
 
-def cross_entropy(probabilities: Probabilities, labels: Labels) -> Floats:
+class Grouped:
+    """Images, or other columns of weights, sorted by a number of each, (N,), so that weights are added up by it.
+
+    Attributes
+    ----------
+    present : (P,)
+        The numbers that there are.
+    """
+
+    def __init__(self, of: NDArray[np.generic]):
+        self._order = np.argsort(of, kind="stable")
+        self.present, self._starts = np.unique(of[self._order], return_index=True)
+
+    def sums(self, weights: Floats) -> Floats:
+        """Return the sums (c, P) of weights (c, N)."""
+        if not len(self.present):
+            return np.zeros((len(weights), 0))
+        each: Floats = np.add.reduceat(np.take(weights, self._order, axis=1), self._starts, axis=1)
+        return each
+
+    def spread(self, weights: Floats, size: int) -> Floats:
+        """Return the sums (c, `size`) of weights (c, N), with zeros for the numbers that there are not."""
+        sums = np.zeros((len(weights), size))
+        sums[:, self.present] = self.sums(weights)
+        return sums
+
+
+def cross_entropy(probabilities: Rounded, labels: Labels) -> Floats:
     """Return the cross entropy of each image in nats, (N,); with labels (N, K) the mean binary cross entropy of its classes."""
     # A softmax can underflow to 0; the smallest positive number keeps the loss finite, at 708 nats for that image.
     tiny = np.finfo(np.float64).tiny

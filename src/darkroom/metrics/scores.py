@@ -1,15 +1,13 @@
-"""Metrics and tables of a split from its outcomes, or from probabilities in memory. N images, K classes, M bins of confidence."""
+"""Metrics and tables of a split from its outcomes. N images, K classes, M bins of confidence."""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.decision import USUAL, Decision, Labels, Probabilities
-from darkroom.metrics.measures import areas, count, measure, rankings
+from darkroom.metrics.measures import areas, measure, rankings
 from darkroom.metrics.measures import per_class as per_class_of
 from darkroom.metrics.outcomes import Outcomes
-from darkroom.metrics.per_image import cross_entropy
 
 # What evaluate.json has of every task; all other metrics are in intervals.json.
 ALWAYS = ("loss", "accuracy", "balanced_accuracy", "f1_macro", "ece")
@@ -59,18 +57,16 @@ def score_of(outcomes: Outcomes) -> dict[str, float]:
     once = np.ones((1, len(outcomes)))
     found = measure(outcomes, once).overall
     names: tuple[str, ...] = ALWAYS
-    binary = outcomes.decision.positive is not None
-    if binary or outcomes.multilabel:
-        found |= areas(rankings(outcomes), once, binary=binary).overall
-        names += OF_POSITIVE if binary else ("mean_average_precision",)
+    if outcomes.binary or outcomes.multilabel:
+        found |= areas(rankings(outcomes), once, binary=outcomes.binary).overall
+        names += OF_POSITIVE if outcomes.binary else ("mean_average_precision",)
     names += ("top5_accuracy",)
     return {name: float(found[name][0]) for name in names if name in found}
 
 
 def per_class_scores(outcomes: Outcomes) -> PerClass:
     """Return precision, recall, F1 and support of every class."""
-    values = {name: each[0] for name, each in per_class_of(count(outcomes)).items()}
-    return PerClass(**values, support=outcomes.counts[2])
+    return PerClass(**per_class_of(*outcomes.counts.astype(np.float64)), support=outcomes.counts[2])
 
 
 def diagram(outcomes: Outcomes) -> Reliability:
@@ -86,51 +82,3 @@ def diagram(outcomes: Outcomes) -> Reliability:
     number, confidence, right = outcomes.binned
     with np.errstate(invalid="ignore"):  # 0 / 0 in empty bins
         return Reliability(confidence=confidence / number, accuracy=right / number, num_images=number.astype(np.int64))
-
-
-# The same from probabilities (N, K) and labels, (N,) or (N, K).
-
-
-def score(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL, *, bins: int) -> dict[str, float]:
-    """Return the metrics of a split, as `score_of`."""
-    return score_of(Outcomes.of(probabilities, labels, decision, bins=bins))
-
-
-def per_class(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL) -> PerClass:
-    """Return precision, recall, F1 and support of every class."""
-    return per_class_scores(Outcomes.of(probabilities, labels, decision))
-
-
-def confusion_matrix(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL) -> NDArray[np.int64]:
-    """Return the number of images (K, K) of each actual class (row) that were predicted to be each class (column).
-
-    With labels (N, K) the diagonal counts correct predictions, and the other cells the images in which the class of the row was
-    missed and that of the column was predicted wrongly.
-    """
-    outcomes = Outcomes.of(probabilities, labels, decision)
-    matrix = np.diag(outcomes.counts[0])
-    actual, predicted, number = outcomes.cells()
-    matrix[actual, predicted] = number
-    return matrix
-
-
-def reliability(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL, *, bins: int) -> Reliability:
-    """Return the reliability diagram, as `diagram`."""
-    return diagram(Outcomes.of(probabilities, labels, decision, bins=bins))
-
-
-def is_right(probabilities: Probabilities, labels: Labels, decision: Decision = USUAL) -> NDArray[np.bool_]:
-    """Return for each image, (N,), whether its class is correct, or with labels (N, K) all its classes."""
-    return Outcomes.of(probabilities, labels, decision).right
-
-
-def most_confident_mistakes(
-    probabilities: Probabilities, labels: Labels, decision: Decision = USUAL, *, count: int
-) -> NDArray[np.intp]:
-    """Return at most `count` rows of wrong predictions, the most confident first."""
-    return Outcomes.of(probabilities, labels, decision).most_confident_mistakes(count)
-
-
-def losses(probabilities: Probabilities, labels: Labels) -> NDArray[np.float64]:
-    """Return the cross entropy of each image in nats, (N,); with labels (N, K) the mean binary one of its classes."""
-    return cross_entropy(probabilities, labels)

@@ -8,8 +8,10 @@ from compared import split_of, sure
 
 from darkroom.comparison import resampling
 from darkroom.comparison.matching import match
-from darkroom.comparison.measured import Measured, estimates
-from darkroom.comparison.resampling import Units, interval, mcnemar, p_value
+from darkroom.comparison.measured import Measured
+from darkroom.comparison.resampling import mcnemar, p_value
+from darkroom.metrics import bootstrap
+from darkroom.metrics.bootstrap import FEWEST_DRAWS
 
 
 @pytest.mark.parametrize(
@@ -69,16 +71,6 @@ def test_equal_predictions_give_equal_numbers(tmp_path: Path) -> None:
     assert pair(tmp_path, 300, 5, 9).metrics == pair(tmp_path, 300, 5, 9).metrics
 
 
-def test_images_of_a_group_are_drawn_together(tmp_path: Path) -> None:
-    """Of 40 groups of 10 alike images, noise is about the square root of 10 larger than of 400 images of their own."""
-    labels = np.zeros(400, np.int64)
-    predicted = np.repeat(np.arange(40) % 4 == 0, 10).astype(np.int64)
-    groups = [f"g{place // 10}" for place in range(400)]
-    alone = estimates(split_of(tmp_path, sure(predicted, 2), labels), bins=15)["accuracy"]
-    grouped = estimates(split_of(tmp_path, sure(predicted, 2), labels, groups=groups), bins=15)["accuracy"]
-    assert (grouped.high - grouped.low) / (alone.high - alone.low) == pytest.approx(np.sqrt(10), rel=0.1)
-
-
 def test_in_groups_images_are_exchanged_together(tmp_path: Path) -> None:
     """Twelve broken images of one patient are one case, not twelve."""
     alone = next(each for each in pair(tmp_path, 400, 0, 12).metrics if each.name == "accuracy")
@@ -90,24 +82,19 @@ def test_in_groups_images_are_exchanged_together(tmp_path: Path) -> None:
     assert (change.p, change.verdict) == (1.0, "within noise")
 
 
-def test_units() -> None:
-    assert Units.of(3, None) == Units(3)
-    assert Units.of(3, ["a", "a", "a"]) == Units(3), "of one group there is nothing to draw"
-    assert Units.of(3, [None, None, None]) == Units(3)
-    units = Units.of(4, ["a", None, "a", None])
-    assert units.count == 3
-    assert units.spread(np.array([[1.0, 2.0, 3.0]])).tolist() == [[1.0, 2.0, 1.0, 3.0]]
-
-
-def test_undefined_resamples_are_left_out() -> None:
-    assert interval(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)
-    assert np.isnan(interval(np.full(3, np.nan))).all()
+def test_undefined_draws_are_left_out() -> None:
     assert p_value(1.0, np.array([np.nan, 0.0, 0.0, 2.0])) == 0.5
 
 
-def test_large_sets_are_drawn_less_often_and_nothing_of_them_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "AFFORDABLE", 1)
-    monkeypatch.setattr(resampling, "HELD", 900)
-    few = pair(tmp_path, 300, 5, 9).metrics
-    monkeypatch.setattr(resampling, "KEPT", 0)
-    assert pair(tmp_path, 300, 5, 9).metrics == few
+def test_large_sets_are_drawn_less_often_but_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "MOST_DRAWN", 1)
+    few = pair(tmp_path, 300, 5, 9)
+    assert few.metrics[0].has_noise
+    assert all((each.p * (FEWEST_DRAWS + 1)) % 1 == pytest.approx(0, abs=1e-6) for each in few.metrics if each.name != "accuracy")
+
+
+def test_draws_do_not_depend_on_how_many_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = pair(tmp_path, 300, 5, 9).metrics
+    monkeypatch.setattr(bootstrap, "CHUNK", 900)
+    for found, one in zip(pair(tmp_path, 300, 5, 9).metrics, expected, strict=True):
+        assert (found.low, found.high, found.p) == pytest.approx((one.low, one.high, one.p)), one.name

@@ -20,7 +20,7 @@ from darkroom.metrics.decision import Decision
 from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
 from darkroom.metrics.extra import ExtraMetrics, build_metrics
 from darkroom.metrics.outcomes import Outcomes
-from darkroom.metrics.scores import score, score_of
+from darkroom.metrics.scores import score_of
 from darkroom.objective.schedules import make_scheduler
 from darkroom.reporting.evaluation import measure
 from darkroom.training.checkpoints.best import KeepBest
@@ -348,7 +348,10 @@ def test_evaluate_measures_them_beside_its_own(make_params: Callable[..., Params
 
 def test_names_that_evaluate_uses_itself_are_taken(make_params: Callable[..., Params]) -> None:
     multiclass, multilabel = np.full((6, 6), 1 / 6), np.eye(6)
-    names = {*score(multiclass, np.arange(6), bins=5), *score(multilabel, np.eye(6, dtype=np.uint8), bins=5)}
+    names = {
+        *score_of(Outcomes.of(multiclass, np.arange(6), bins=5)),
+        *score_of(Outcomes.of(multilabel, np.eye(6, dtype=np.uint8), bins=5)),
+    }
     assert len(names) == 7
     for name in names:
         with pytest.raises(InputError, match=rf"evaluate\.metrics\.{name}: is the name of a metric that is always measured"):

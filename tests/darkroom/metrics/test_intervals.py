@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from darkroom.metrics import bootstrap
-from darkroom.metrics.bootstrap import DRAWS, draw_weights, intervals_of, selective, wilson
+from darkroom.metrics.bootstrap import DRAWS, Units, draw_weights, intervals_of, middle_of, selective, wilson
 from darkroom.metrics.decision import Decision
 from darkroom.metrics.intervals import MOST_COLUMNS, MOST_VALUES, by_column, intervals_json
 from darkroom.metrics.measures import measure
@@ -57,13 +57,33 @@ def test_nineteen_of_twenty_intervals_hold_the_true_value() -> None:
 
 
 def test_draws_are_whole_numbers_of_images_or_groups() -> None:
-    weights = np.concatenate(list(draw_weights(7, 50)))
+    weights = np.concatenate(list(draw_weights(Units.of(7), 50)))
     assert weights.shape == (50, 7)
     assert (weights.sum(axis=1) == 7).all()
-    together = np.concatenate(list(draw_weights(6, 50, ["a", "a", "b", "b", "b", None])))
+    together = np.concatenate(list(draw_weights(Units.of(6, ["a", "a", "b", "b", "b", None]), 50)))
     assert (together[:, 0] == together[:, 1]).all()
     assert (together[:, 2] == together[:, 4]).all()
     assert (together[:, [0, 2, 5]].sum(axis=1) == 3).all()
+
+
+def test_units() -> None:
+    assert Units.of(3, None) == Units(3)
+    assert Units.of(3, ["a", "a", "a"]) == Units(3), "of one group there is nothing to draw"
+    assert Units.of(3, [None, None, None]) == Units(3)
+    units = Units.of(4, ["a", None, "a", None])
+    assert units.count == 3
+    assert units.spread(np.array([[1.0, 2.0, 3.0]])).tolist() == [[1.0, 2.0, 1.0, 3.0]]
+
+
+def test_undefined_draws_are_left_out() -> None:
+    assert middle_of(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)
+    assert np.isnan(middle_of(np.full(3, np.nan))).all()
+
+
+def test_one_metric_alone_has_the_interval_that_it_has_among_all(outcomes: Outcomes) -> None:
+    everything = intervals_of(outcomes).overall
+    for name in ("accuracy", "auroc"):
+        assert intervals_of(outcomes, only=[name]).overall == {name: everything[name]}
 
 
 def test_of_groups_that_agree_the_interval_is_wider() -> None:

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pytest
 
 from darkroom.metrics.decision import Decision
+from darkroom.metrics.outcomes import Outcomes
 from darkroom.metrics.predictions_file import About, EvaluatedSplit, read_predictions
 from darkroom.metrics.predictions_writer import KEPT, ImagesOf, PredictionsWriter
-from darkroom.metrics.scores import is_right, score
+from darkroom.metrics.scores import score_of
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "=1+1.png", "a\nb"]
 
@@ -42,10 +43,10 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert (test.classes, test.task, test.decision) == (about.classes, "multiclass", Decision())
     assert test.ids[0] == f"test {HOSTILE[0]} 0"
     np.testing.assert_array_equal(test.labels, labels[5:])
-    np.testing.assert_array_equal(test.right, is_right(probabilities[5:], labels[5:]))
+    np.testing.assert_array_equal(test.right, Outcomes.of(probabilities[5:], labels[5:]).right)
     np.testing.assert_array_equal(test.confidence, probabilities[5:].max(axis=1))
     np.testing.assert_allclose(test.probabilities, probabilities[5:], rtol=1e-6)
-    assert test.losses.mean() == pytest.approx(score(probabilities[5:], labels[5:], bins=10)["loss"], rel=1e-12)
+    assert test.losses.mean() == pytest.approx(score_of(Outcomes.of(probabilities[5:], labels[5:], bins=10))["loss"], rel=1e-12)
     assert test.columns["group"][:2] == ["g0", "g1"]
     assert set(test.columns["given_camera"]) == {None}
     assert read_predictions((tmp_path / "a.parquet").read_bytes())["val"].ids == found["val"].ids

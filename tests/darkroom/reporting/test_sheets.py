@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom.metrics import scores
+from darkroom.metrics.outcomes import Outcomes
 from darkroom.reporting import sheets
 
 SRC = Path(__file__).resolve().parents[3] / "src"
@@ -112,9 +112,9 @@ def test_colours_are_kept() -> None:
 def test_most_confident_mistakes_come_first() -> None:
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.4, 0.6]])
     labels = np.array([0, 1, 0, 0])
-    assert scores.most_confident_mistakes(probabilities, labels, count=5).tolist() == [2, 1, 3]
-    assert scores.most_confident_mistakes(probabilities, labels, count=1).tolist() == [2]
-    assert scores.most_confident_mistakes(probabilities[:1], labels[:1], count=5).tolist() == []
+    assert Outcomes.of(probabilities, labels).most_confident_mistakes(5).tolist() == [2, 1, 3]
+    assert Outcomes.of(probabilities, labels).most_confident_mistakes(1).tolist() == [2]
+    assert Outcomes.of(probabilities[:1], labels[:1]).most_confident_mistakes(5).tolist() == []
 
 
 def test_samples_are_spread_over_the_classes() -> None:

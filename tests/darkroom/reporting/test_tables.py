@@ -59,7 +59,7 @@ def test_confusion_begins_with_the_diagonal_in_the_order_of_the_class_list(tmp_p
 
 
 def test_per_class_keeps_the_order_of_the_class_list(tmp_path: Path) -> None:
-    classes = scores.per_class(np.array([[1.0, 0.0], [0.6, 0.4], [0.0, 1.0]]), np.array([0, 1, 1]))
+    classes = scores.per_class_scores(Outcomes.of(np.array([[1.0, 0.0], [0.6, 0.4], [0.0, 1.0]]), np.array([0, 1, 1])))
     tables.write_per_class(tmp_path / "per_class.csv", classes, ["zebra", "ape"])
     header, zebra, ape = read(tmp_path / "per_class.csv")
     assert header == ["class", "precision", "recall", "f1", "support"]
@@ -68,7 +68,7 @@ def test_per_class_keeps_the_order_of_the_class_list(tmp_path: Path) -> None:
 
 
 def test_reliability_leaves_out_empty_bins(tmp_path: Path) -> None:
-    diagram = scores.reliability(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]), bins=10)
+    diagram = scores.diagram(Outcomes.of(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]), bins=10))
     tables.write_reliability(tmp_path / "reliability.csv", {"before": diagram})
     header, *rows = read(tmp_path / "reliability.csv")
     assert header == ["bin", "confidence", "accuracy", "count", "calibration"]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from evaluated import confusion_matrix
 from publishing import publish, teacher_of
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from torch.nn import functional
@@ -19,6 +20,7 @@ from darkroom.inference.predictor import Predictor
 from darkroom.metrics import scores
 from darkroom.metrics.decision import Decision
 from darkroom.metrics.epoch import BinaryEpochMetrics
+from darkroom.metrics.outcomes import Outcomes
 from darkroom.models.initial_weights.init_from import open_initial_weights
 from darkroom.models.model_json import read_card
 from darkroom.objective.losses import BinaryLoss, FocalLoss, class_weights, make_loss
@@ -98,7 +100,7 @@ def test_a_training_learns_and_its_metrics_are_those_of_the_positive_class(
     assert measured["accuracy"] == pytest.approx(((probability > 0.5) == actual).mean())
     assert measured["auroc"] == pytest.approx(roc_auc_score(actual, probability), abs=1e-6)
     assert measured["ap"] == pytest.approx(average_precision_score(actual, probability), abs=1e-6)
-    assert measured["loss"] == pytest.approx(scores.score(np.stack([1 - probability, probability], 1), actual, bins=5)["loss"], abs=1e-5)  # fmt: skip
+    assert measured["loss"] == pytest.approx(scores.score_of(Outcomes.of(np.stack([1 - probability, probability], 1), actual, bins=5))["loss"], abs=1e-5)  # fmt: skip
 
 
 def test_metrics_of_an_epoch_count_for_either_positive_class() -> None:
@@ -118,7 +120,7 @@ def test_scores_of_the_positive_class_depend_on_the_threshold_and_curves_do_not(
     labels = rng.integers(0, 2, 200)
     p = np.clip(0.3 * labels + 0.7 * rng.random(200), 0, 1)
     probabilities = np.stack([1 - p, p], axis=1)
-    low, high = (scores.score(probabilities, labels, Decision(threshold, 1), bins=10) for threshold in (0.3, 0.6))
+    low, high = (scores.score_of(Outcomes.of(probabilities, labels, Decision(threshold, 1), bins=10)) for threshold in (0.3, 0.6))
     for threshold, found in ((0.3, low), (0.6, high)):
         assert found["f1"] == pytest.approx(f1_score(labels, p > threshold))
         assert found["accuracy"] == pytest.approx(((p > threshold) == labels).mean())
@@ -127,14 +129,14 @@ def test_scores_of_the_positive_class_depend_on_the_threshold_and_curves_do_not(
     assert low["recall"] > high["recall"]
     assert low["precision"] < high["precision"]
     assert low["loss"] == high["loss"]
-    matrix = scores.confusion_matrix(probabilities, labels, Decision(0.6, 1))
+    matrix = confusion_matrix(Outcomes.of(probabilities, labels, Decision(0.6, 1)))
     assert matrix[:, 1].sum() == (p > 0.6).sum()
-    rows = scores.most_confident_mistakes(probabilities, labels, Decision(0.6, 1), count=200)
+    rows = Outcomes.of(probabilities, labels, Decision(0.6, 1)).most_confident_mistakes(200)
     assert set(rows.tolist()) == set(np.flatnonzero((p > 0.6) != labels).tolist())
-    assert scores.reliability(probabilities, labels, Decision(0.6, 1), bins=10).num_images.sum() == 200
-    mirrored = scores.score(probabilities[:, ::-1], 1 - labels, Decision(0.6, 0), bins=10)
+    assert scores.diagram(Outcomes.of(probabilities, labels, Decision(0.6, 1), bins=10)).num_images.sum() == 200
+    mirrored = scores.score_of(Outcomes.of(probabilities[:, ::-1], 1 - labels, Decision(0.6, 0), bins=10))
     assert mirrored == pytest.approx(high)
-    one_class = scores.score(probabilities, np.zeros(200, np.int64), Decision(0.5, 1), bins=10)
+    one_class = scores.score_of(Outcomes.of(probabilities, np.zeros(200, np.int64), Decision(0.5, 1), bins=10))
     assert np.isnan([one_class["auroc"], one_class["average_precision"]]).all()
 
 
