@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> None:
 
     from darkroom.cli.predict import check_place
     from darkroom.pages.report import report
-    from darkroom.pages.results import OUTS, Results
     from darkroom.pages.sections.headline import summary
     from darkroom.pages.sections.words import readable
+    from darkroom.versions.results import OUTS, Results
     from darkroom.versions.revisions import WORKSPACE, open_revision
 
     check_out(chosen.out)

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 
 from darkroom.base.errors import one_line
 from darkroom.base.files import csv_text
-from darkroom.history.changes import changed_inputs, changed_params, whole_text
+from darkroom.history.changes import changed_inputs, changed_params
 from darkroom.history.groups import group_of
 from darkroom.history.layout import Line
 from darkroom.history.query import Query
 from darkroom.history.rows import Row
+from darkroom.versions.parameters import value_text
 
 # Of Markdown, and of GitHub's mentions and links to issues.
 SPECIAL = re.compile(r"[\\`*\[\]#|~@]|(?<!\w)_|_(?!\w)")
@@ -32,7 +33,7 @@ def csv_lines(rows: Sequence[Row], reference: Row, query: Query) -> str:
     for row in rows:
         numbers = [row.metrics.get(metric, "") for metric in query.metrics]
         intervals = [end for metric in ends for end in row.intervals.get(metric, ("", ""))]
-        values = [one_line(whole_text(row.params[key])) if key in row.params else "" for key in params]
+        values = [one_line(value_text(row.params[key])) if key in row.params else "" for key in params]
         texts = [*values, " ".join(changed_inputs(row, reference)), "; ".join(row.faults)]
         writer.writerow([*map(csv_text, _about(row)), *numbers, *intervals, *map(csv_text, texts)])
     return stream.getvalue()

@@ -42,7 +42,7 @@ def test_a_revision_without_predictions_has_metrics_alone_and_the_line_that_make
     repository.git("checkout", "-q", "main")
     found = open_evaluated(repository.root, "older")
     assert found.metrics == {"test": {"accuracy": 0.75, "ece": 0.5}}
-    assert found.trained["parameters"] == 1234567
+    assert found.published["parameters"] == 1234567
     assert found.without == f"older has no {PREDICTIONS}"
     assert found.command == (
         f"git switch -c again-{commit[:10]} {commit[:10]} && "
@@ -75,10 +75,10 @@ def test_predictions_that_are_neither_in_the_cache_nor_on_a_remote(repository: R
 def test_an_edited_workspace_is_told_from_what_was_evaluated(repository: Repository) -> None:
     assert open_evaluated(repository.root, "workspace").notes == []
     params = repository.root / "params.yaml"
-    params.write_text(params.read_text().replace("lr: 0.01", "lr: 0.5"))
+    params.write_text(params.read_text().replace('"lr": 0.01', '"lr": 0.5'))
     found = open_evaluated(repository.root, "workspace")
     assert found.params["train.lr"] == 0.01
-    assert found.notes == ["params.yaml of workspace has another train.lr than the run that was evaluated; run 'dvc repro'"]
+    assert found.notes == ["workspace: params.yaml has train.lr = 0.5, but the results were made with 0.01; run 'dvc repro'"]
     shown = list(lines(Comparer(repository.root, repository.root / "logs").compare("main", "workspace", "test"), 20))
     assert f"note: {found.notes[0]}" in " ".join(line.strip() for line in shown)
     assert "parameters: the same" in shown
@@ -86,7 +86,7 @@ def test_an_edited_workspace_is_told_from_what_was_evaluated(repository: Reposit
     repository.evaluate(sure(LABELS, 4, 0.8), LABELS)
     (repository.root / PREDICTIONS).write_bytes(content)
     assert open_evaluated(repository.root, "workspace").notes == [
-        f"{PREDICTIONS} of workspace is not the one that dvc.lock records; run 'dvc repro'"
+        f"workspace: {PREDICTIONS} is not the file that dvc.lock records; run 'dvc repro'"
     ]
 
 
@@ -134,8 +134,8 @@ def test_what_was_changed_and_what_it_cost(repository: Repository) -> None:
     found = Comparer(repository.root, repository.root / "logs").compare("main", "workspace", "test")
     assert [(each.key, each.first, each.second) for each in found.params] == [
         ("train.lr", "0.01", "0.1"),
-        ("train.aug", "absent", "null"),
-        ("train.flag", "absent", "true"),
+        ("train.aug", "not set", "null"),
+        ("train.flag", "not set", "true"),
     ]
     assert [(each.path, each.counts) for each in found.code] == [("src/train.py", "+2 -1"), ("src/plugins/new.py", "")]
     assert found.data.state == "unknown"
