@@ -10,12 +10,13 @@ from darkroom.versions.parameters import Params, flat
 from darkroom.versions.recorded import mapping, read_json
 
 NEWEST = 500
+UNKNOWN = "not recorded"
 SECTIONS = ("base.", "download.", "split.", "train.")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One kind of cost, as text for each revision; empty where it is not recorded."""
+    """One kind of cost, as text for each revision."""
 
     name: str
     first: str
@@ -30,21 +31,21 @@ def costs(first: Evaluated, second: Evaluated, logs: Path) -> list[Cost]:
         Cost("parameters", *(_count(each.published.get("parameters")) for each in (first, second))),
         Cost("multiply-adds per image", *(_count(each.published.get("multiply_adds")) for each in (first, second))),
     ]
-    return [row for row in rows if row.first or row.second]
+    return [row for row in rows if {row.first, row.second} != {UNKNOWN}]
 
 
 def _epochs(each: Evaluated) -> str:
     planned, published = each.params.get("train.epochs"), each.published.get("epoch")
-    return f"{planned}, published {published}" if isinstance(planned, int) and isinstance(published, int) else ""
+    return f"{planned}, published {published}" if isinstance(planned, int) and isinstance(published, int) else UNKNOWN
 
 
 def _count(value: Any) -> str:
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else ""
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) else UNKNOWN
 
 
 def _shown_seconds(seconds: float | None) -> str:
     if seconds is None:
-        return ""
+        return UNKNOWN
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 

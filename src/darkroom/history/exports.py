@@ -1,9 +1,7 @@
 """The table for other programs: CSV with everything in full, and Markdown as on the terminal."""
 
 import csv
-import html
 import io
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
@@ -15,9 +13,8 @@ from darkroom.history.layout import Line
 from darkroom.history.query import Query
 from darkroom.history.rows import Row
 from darkroom.versions.parameters import value_text
+from darkroom.versions.text import escaped
 
-# Of Markdown, and of GitHub's mentions and links to issues.
-SPECIAL = re.compile(r"[\\`*\[\]#|~@]|(?<!\w)_|_(?!\w)")
 OF_ROW = ("name", "kind", "commit", "baseline", "group", "message", "time", "minutes")
 
 
@@ -60,8 +57,3 @@ def _row(line: Line) -> str:
     first = escaped(f"{line.name} {line.subject}".strip())
     indent = "&emsp;" if line.name.startswith(" ") else ""
     return "| " + " | ".join((indent + first, *map(escaped, line.values), escaped(line.changes))) + " |"
-
-
-def escaped(text: str) -> str:
-    """Return text for a cell of a Markdown table."""
-    return SPECIAL.sub(lambda match: f"&#{ord(match[0])};", html.escape(text, quote=False))

@@ -27,7 +27,6 @@ METRICS = {
     "loss": "loss",
 }
 SPLITS = {"train": "training", "val": "validation", "test": "test", "left_out": "left out"}
-LESS_IS_BETTER = ("loss", "ece", "brier", "error")
 ABSENT = "-"
 QUOTED = re.compile(r"'((?:dvc|git|\./darkroom) [^']+)'")
 
