@@ -32,13 +32,24 @@ def cache(project: Path, content: bytes, *, suffix: str = "") -> str:
     return md5
 
 
-def lock_text(stages: Mapping[str, Any]) -> str:
+def lock_text(stages: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Return a dvc.lock as DVC writes it; of a stage `params` are those of params.yaml, `deps` and `outs` have MD5s by path."""
-    content = {name: {"cmd": f"python src/{name}.py"} for name in stages}
-    for name, stage in stages.items():
-        for kind in ("deps", "outs"):
-            content[name] |= {kind: [{"path": path, "hash": "md5", "md5": md5} for path, md5 in stage.get(kind, {}).items()]}
-        content[name] |= {"params": {"params.yaml": stage["params"]}} if "params" in stage else {}
+
+    def written(kind: str, values: Mapping[str, Any]) -> Any:
+        if kind == "params":
+            return {"params.yaml": dict(values)}
+        return [{"path": path, "hash": "md5", "md5": md5, "size": 1} for path, md5 in values.items()]
+
+    content = {
+        name: {"cmd": f"python src/{name}.py"}
+        | {kind: written(kind, stage[kind]) for kind in ("deps", "params", "outs") if kind in stage}
+        for name, stage in stages.items()
+    }
     text = io.StringIO()
     YAML().dump({"schema": "2.0", "stages": content}, text)
     return text.getvalue()
+
+
+def shell(command: str, folder: Path) -> str:
+    """Return what commands print; they end with the first that fails."""
+    return subprocess.run(["bash", "-ec", command], cwd=folder, check=True, capture_output=True, text=True).stdout
