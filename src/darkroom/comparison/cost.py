@@ -53,10 +53,11 @@ def training_seconds(params: Params, logs: Path) -> float | None:
     """Return how long the last training with these parameters took on this machine; None if no log tells."""
     for log in reversed(logs_in(logs)[-NEWEST:]):
         try:
-            if _is_of(flat(mapping(read_json((log.folder / "run.json").read_text(encoding="utf-8")))["params"]), params):
-                return log.seconds()
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # of another version, or still being written
+            content = read_json((log.folder / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if _is_of(flat(mapping(mapping(content).get("params"))), params):
+            return log.seconds()
     return None
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Mapping
 from typing import Any
 
 # The second names are those of earlier versions. This is the only table of them.
@@ -18,7 +17,7 @@ Metrics = dict[str, dict[str, float]]
 """Metrics of each split."""
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
     """Return a mapping; an empty one for all else."""
     return value if isinstance(value, dict) else {}
 

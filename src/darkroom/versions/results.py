@@ -101,17 +101,13 @@ class Results:
             return list(csv.DictReader(text, delimiter="\t" if path.endswith(".tsv") else ",", strict=True))
 
     def _first(self, names: tuple[str, ...]) -> tuple[str, bytes]:
-        for name in names[:-1]:
+        errors = []
+        for name in names:
             try:
                 return name, self.bytes_of(name)
             except InputError as error:
-                first = error
-        try:
-            return names[-1], self.bytes_of(names[-1])
-        except InputError:
-            if len(names) == 1:
-                raise
-            raise first from None
+                errors.append(error)
+        raise errors[0]
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -196,15 +192,13 @@ class Results:
 
     def num_images(self, split: str) -> int:
         """Return the number of images of a split; 0 if it is not recorded."""
-        for path, key in ((INTERVALS, "about"), ("data/split/split.json", "images")):
-            with suppress(InputError, *DAMAGED):
-                found = self.json_of(path)[key]
-                return int(found["images"][split] if key == "about" else found[split])
-        try:  # the cells of the confusion, which an image of several classes has no single one of
+        with suppress(InputError, *DAMAGED):
+            return int(self.intervals["about"]["images"][split])
+        with suppress(InputError, *DAMAGED):
+            return int(self.json_of("data/split/split.json")["images"][split])
+        with suppress(InputError, *DAMAGED):  # an image of several classes is in no single cell
             if self.task != "multilabel" and split == "test":
                 return sum(int(row["count"]) for row in self.rows_of(f"{EVALUATE}/confusion.csv"))
-        except (InputError, *DAMAGED):
-            pass
         return 0
 
     @cached_property
