@@ -25,6 +25,8 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 DEVCONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+# What each workflow may do: one that commits results and comments on a pull request needs more.
+RIGHTS = {"check": {"contents": "read"}, "experiment": {"contents": "write", "pull-requests": "write"}}
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
@@ -67,7 +69,10 @@ def test_ci_runs_every_python_that_is_supported() -> None:
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflows_run_targets_that_exist_with_pinned_actions_and_few_rights(workflow: Path) -> None:
     content = read_yaml(workflow)
-    assert content["permissions"] == {"contents": "read"}
+    assert content["permissions"] == RIGHTS[workflow.stem]
+    if content["permissions"]["contents"] == "write":  # never with the code of strangers
+        conditions = [job["if"] for job in content["jobs"].values()]
+        assert all("head.repo.full_name == github.repository" in each for each in conditions)
     assert all("timeout-minutes" in job for job in content["jobs"].values())
     commands = [shlex.split(step["run"]) for step in steps(workflow) if "run" in step]
     made = {command[1] for command in commands if command[0] == "make"}

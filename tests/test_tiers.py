@@ -5,24 +5,24 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tiers import FIFTHS, in_fifth
+from tiers import TENTHS, in_tenth
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_every_test_is_in_one_fifth_and_every_file_is_spread_over_all() -> None:
-    files = ["a"] * 12 + ["b"] * 5 + ["c", "a"]
-    chosen = [in_fifth(files, fifth) for fifth in range(FIFTHS)]
+def test_every_test_is_in_one_tenth_and_every_file_is_spread_over_all() -> None:
+    files = ["a"] * 24 + ["b"] * 10 + ["c", "a"]
+    chosen = [in_tenth(files, tenth) for tenth in range(TENTHS)]
     assert [sum(each) for each in zip(*chosen, strict=True)] == [1] * len(files)
-    for fifth, each in enumerate(chosen):
-        assert [each[files.index(name)] for name in "abc"] == [fifth == 0, fifth == 1, fifth == 2]
+    for tenth, each in enumerate(chosen):
+        assert [each[files.index(name)] for name in "abc"] == [tenth == 0, tenth == 1, tenth == 2]
         shares = [sum(taken for taken, file in zip(each, files, strict=True) if file == name) for name in "abc"]
         assert shares[0] in (2, 3)
         assert shares[1:] in ([1, 0], [1, 1])
 
 
 @pytest.mark.parametrize("shallow", [False, True])
-def test_ci_chooses_a_fifth(tmp_path: Path, shallow: bool) -> None:
+def test_ci_chooses_a_tenth(tmp_path: Path, shallow: bool) -> None:
     """Of the commits, or of the hash of a commit whose ancestors are missing; the checks and tests are left out here."""
     folder = tmp_path / "repository"
     commit = "git -c user.name=x -c user.email=x@localhost commit -q --allow-empty -m x"
@@ -36,8 +36,8 @@ def test_ci_chooses_a_fifth(tmp_path: Path, shallow: bool) -> None:
     (folder / ".ci").mkdir()
     (folder / ".ci/run").write_text(text.replace('"$(id -u)" = 0', "no = yes"))  # and no PostgreSQL
     said = subprocess.run(["bash", folder / ".ci/run"], capture_output=True, text=True, check=True).stdout.splitlines()
-    fifth = re.fullmatch(r"make test FIFTH=([0-4])", said[-1])
-    assert fifth
-    assert said[-2].startswith(f"thorough tests: fifth {fifth[1]} of 0 to 4, ")
+    tenth = re.fullmatch(r"make test TENTH=([0-9])", said[-1])
+    assert tenth
+    assert said[-2].startswith(f"thorough tests: tenth {tenth[1]} of 0 to 9, ")
     assert ("by the hash" if shallow else "7 commits") in said[-2]
-    assert shallow or fifth[1] == "2"
+    assert shallow or tenth[1] == "7"

@@ -43,7 +43,7 @@ from PIL import Image
 
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError, RunError, one_line
-from darkroom.base.nested import read_stages
+from darkroom.base.nested import outputs_of, read_stages
 from darkroom.base.params import Params
 from darkroom.base.params_file import check_params, load_sections, read_yaml
 from darkroom.base.state_files import forget_finished
@@ -54,7 +54,7 @@ from darkroom.data.resizing import fit
 from darkroom.data.split_file import Split
 from darkroom.experiments.presets import read_preset, set_arguments
 from darkroom.health.verification.verify import verify
-from darkroom.precheck.dependencies import check_dependencies, check_files, outputs
+from darkroom.precheck.dependencies import check_dependencies, check_files
 from darkroom.precheck.names import check_names
 from darkroom.precheck.source_keys import check_source_keys
 from darkroom.search.storage import check_journal
@@ -302,7 +302,7 @@ def _read_pipeline(path: Path) -> None:
     stages = read_stages(path)
     read_inputs("train")
     check_dependencies(stages, read_yaml(paths.PARAMS), path.parent)
-    assert all(isinstance(out, str) for stage in stages.values() for out in outputs(stage))
+    assert all(isinstance(out, str) for stage in stages.values() for out in outputs_of(stage))
 
 
 def _read_lock(path: Path) -> None:

@@ -91,7 +91,7 @@ def make_rule(
 
 
 def _calibration(content: bytes | None, name: str, weights_sha256: str, *, wanted: bool) -> Calibration | None:
-    if content is None:
+    if not content:  # an empty file stands for it where a trial of a search was applied, which evaluate has not measured
         if wanted:
             warn(f"{name}: has no {FILE}, so its probabilities are not calibrated; 'dvc repro evaluate' makes it for models")
         return None

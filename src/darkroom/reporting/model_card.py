@@ -55,14 +55,16 @@ class Measured(NamedTuple):
 
 
 def write_model_card(
-    path: Path, metrics: Mapping[str, Mapping[str, float]], tables: Path, calibration: Path | None = None
+    path: Path, model: Content, metrics: Mapping[str, Mapping[str, float]], tables: Path, calibration: Path | None = None
 ) -> None:
-    """Write the card of the model in `models`, from that, the data and what evaluate has just measured.
+    """Write the card of a model, from its model.json, the data and what evaluate has just measured.
 
     Parameters
     ----------
     path
         The file to write.
+    model
+        The content of model.json, with what earlier versions left out.
     metrics
         Values by name, of `val` and `test`.
     tables
@@ -79,8 +81,7 @@ def write_model_card(
         per_class=rows,
         calibration=json.loads(calibration.read_bytes()) if calibration else None,
     )
-    sealed = (paths.MODELS / "model.json", paths.RAW / "dataset.json", paths.SPLIT / "split.json")
-    model, dataset, split = map(files.read_sealed_json, sealed)
+    dataset, split = map(files.read_sealed_json, (paths.RAW / "dataset.json", paths.SPLIT / "split.json"))
     files.write_text(path, model_card(model, dataset, split, measured))
 
 
@@ -144,11 +145,17 @@ def _classes(classes: Sequence[str]) -> str:
 
 
 def _data(dataset: Content, split: Content) -> str:
-    counts = split["images"]
+    counts = _counts(split)
     numbers = ", ".join(f"{counts[name]} to {use}" for name, use in (("train", "train"), ("val", "validate"), ("test", "test")))
     rows = [("Name", code(short_name(dataset))), ("Licence", code(dataset.get("licence") or "unknown")), ("Images", numbers)]
     rows += [("Citation", code(dataset["citation"]))] if dataset.get("citation") else []
     return f"{items(rows)}\n\n`metrics/split/card.md` in its repository describes the images."
+
+
+def _counts(split: Content) -> Content:
+    """Return the number of images of each split; split.json of earlier versions calls them pictures."""
+    counts: Content = split["images"] if "images" in split else split["pictures"]
+    return counts
 
 
 def _preprocessing(content: Content) -> str:
@@ -198,7 +205,7 @@ def _metrics(measured: Measured, split: Content) -> str:
     names = list(dict.fromkeys(name for values in measured.metrics.values() for name in values))
     splits = list(measured.metrics)
     rows = [(code(name), *(_value(measured, each, name) for each in splits)) for name in names]
-    counts = ", ".join(f"{split['images'].get(each)} images of {each}" for each in splits)
+    counts = ", ".join(f"{_counts(split).get(each)} images of {each}" for each in splits)
     note = "In brackets the interval that holds the metric with 95 % confidence, for other images from the same source."
     note = f" {note}" if any(measured.intervals.get(each) for each in splits) else ""
     return f"Measured on {counts}.{note}\n\n{table(('metric', *splits), rows)}"
@@ -228,7 +235,7 @@ def _limits(model: Content, measured: Measured, split: Content) -> str:
         lines.append("It knows no other classes.")
     else:
         lines.append("It predicts one of its classes for any image, also for one that shows none of them.")
-    count = split["images"].get("test") or 0
+    count = _counts(split).get("test") or 0
     if count:
         lines.append(f"With {count} test images, one image more or less right is {1 / count:.2%} of accuracy.")
     scored = [row for row in measured.per_class if row.get("f1")]

@@ -19,6 +19,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     made = Work(tmp_path_factory.mktemp("show") / "work")
     made.write({"darkroom": (ROOT / "darkroom").read_text()})
     (made.root / "src").symlink_to(ROOT / "src")
+    made.commit(results(0.90, 0.91), "First results")
+    made.experiment("slow", results(0.95, 0.96, params=params_with(lr=0.003)))
+    made.experiment("<img_src=x>", results(0.91, 0.96, params=PARAMS.replace("torch.optim.AdamW", '"\\e[31m' + "x" * 500 + '"')))
     return made
 
 
@@ -43,9 +46,6 @@ def test_without_results_it_says_what_to_type(tmp_path: Path) -> None:
 
 
 def test_the_table_fits_120_columns(work: Work) -> None:
-    work.commit(results(0.90, 0.91), "First results")
-    work.experiment("slow", results(0.95, 0.96, params=params_with(lr=0.003)))
-    work.experiment("<img_src=x>", results(0.91, 0.96, params=PARAMS.replace("torch.optim.AdamW", '"\\e[31m' + "x" * 500 + '"')))
     output = show(work)
     assert max(map(len, output.splitlines())) <= 120
     assert output.splitlines()[0].split("  ")[0] == "name"

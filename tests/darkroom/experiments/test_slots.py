@@ -131,6 +131,8 @@ def test_results_of_other_models_are_left_out(repository: Path, opened: Callable
     assert {out["path"]: "nfiles" in out for out in stages["evaluate"]["outs"]} == {
         "metrics/evaluate": True,
         "metrics/predictions.parquet": False,
+        "models/README.md": False,
+        "models/calibration.json": False,
         "metrics/evaluate.json": False,
     }
     table = next(out for out in stages["evaluate"]["outs"] if out["path"] == "metrics/evaluate.json")
@@ -140,6 +142,8 @@ def test_results_of_other_models_are_left_out(repository: Path, opened: Callable
     assert {out["path"]: (cache / out["md5"][:2] / out["md5"][2:]).read_text() for out in cached} == {
         "metrics/evaluate": "[]",
         "metrics/predictions.parquet": "",
+        "models/README.md": "",
+        "models/calibration.json": "",
     }
 
 

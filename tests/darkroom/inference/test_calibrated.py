@@ -71,3 +71,13 @@ def test_a_binary_model_abstains_on_either_side(rule: Callable[..., Rule]) -> No
 def test_thresholds_that_were_not_fitted_are_refused(rule: Callable[..., Rule]) -> None:
     with pytest.raises(InputError, match=r"^params\.yaml: predict\.threshold: is fitted, but models has no thresholds; run"):
         rule({"threshold": "fitted"}, "multilabel", None)
+
+
+@pytest.mark.parametrize("found", [None, b""])
+def test_a_model_that_was_not_evaluated_predicts_without_calibration(
+    found: bytes | None, make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict = make_params({"predict.calibrated": True}).predict
+    made = make_rule(predict, found, name="models", weights_sha256=SHA, task="multiclass", positive=None)
+    assert (made.calibration, made.is_calibrated) == (None, False)
+    assert "models: has no calibration.json, so its probabilities are not calibrated" in capsys.readouterr().err

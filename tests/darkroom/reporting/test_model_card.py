@@ -211,5 +211,5 @@ def test_the_card_is_written_from_the_files(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "per_class.csv").write_text("class,f1,support\ncat,0.5,1\ndog,,1\n")
     (tmp_path / "intervals.json").write_text(json.dumps(MEASURED.intervals))
     (tmp_path / "calibration.json").write_text(json.dumps(MEASURED.calibration))
-    write_model_card(tmp_path / "README.md", MEASURED.metrics, tmp_path, tmp_path / "calibration.json")
+    write_model_card(tmp_path / "README.md", MODEL, MEASURED.metrics, tmp_path, tmp_path / "calibration.json")
     assert (tmp_path / "README.md").read_text() == model_card(MODEL, DATASET, SPLIT, MEASURED)

@@ -1,14 +1,11 @@
 """Ranks, tables and charts of studies of known values."""
 
-import re
-
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from darkroom.experiments.text import table
-from darkroom.search.report import draw_charts
 from darkroom.search.results import Step, history, importances, ranked
 
 LR = {"train.lr": FloatDistribution(0.0, 1.0), "train.ema": FloatDistribution(0.0, 1.0)}
@@ -44,16 +41,3 @@ def test_a_key_that_matters_has_the_importance_and_too_few_trials_have_none() ->
 
 def test_a_table_has_columns_of_equal_width() -> None:
     assert table([["a", 10], ["bbb", 2]], ["name", "n"]) == ["name  n", "a     10", "bbb   2"]
-
-
-def test_charts_load_nothing() -> None:
-    study = study_of([[place / 10] for place in range(10)], ["maximize"])
-    two = study_of([[0.9, 10.0], [0.8, 20.0]], ["maximize", "minimize"])
-    charts = draw_charts(study, study.trials, ["val/accuracy"])
-    assert len(charts) == 4  # history, importance, and the metric over two keys
-    charts_of_two = draw_charts(two, two.trials, ["val/accuracy", "parameters"])
-    assert len(charts_of_two) == 5  # two histories, one metric against the other, two keys; too few trials for importances
-    for chart in [*charts, *charts_of_two]:
-        assert chart.startswith("<svg")
-        assert chart.rstrip().endswith("</svg>")
-        assert not re.search(r"(href|src)=\"(?!#)", chart)
