@@ -1,86 +1,201 @@
-"""A headless Chromium that opens a page, and what came of it: its elements, messages of its console, its requests."""
+"""Opens a page in Chromium without a display, over its pipe for debugging, and says what a person would have seen; reads markup."""
 
+import base64
+import json
+import os
+import shlex
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from html.parser import HTMLParser
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# Where Chromium itself calls home.
-ITS_OWN = ("google.com", "googleapis.com", "gvt1.com", "gstatic.com")
+from darkroom.pages.document import VOID
+
+BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+# A browser that runs as root, as in containers, refuses to start with its sandbox; the pages are our own.
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-dev-shm-usage"),
+    "--host-resolver-rules=MAP * ~NOTFOUND",  # no page reaches the Internet
+)
+SECONDS = 60
 
 
-class Element(NamedTuple):
-    """An element of a page."""
-
-    tag: str
-    attributes: dict[str, str | None]
-
-
-class Opened(NamedTuple):
-    """What came of opening a page."""
-
-    elements: list[Element]
-    console: list[str]
-    requests: list[str]
-    """Host and path of each but the page itself."""
-
-
-class Elements(HTMLParser):
-    """The elements of a page, without a browser."""
+class Markup(HTMLParser):
+    """Elements with their attributes, texts, and what is left open of a page, as a browser reads them."""
 
     def __init__(self, text: str):
         super().__init__()
-        self.found: list[Element] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append(Element(tag, dict(attrs)))
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def tags(self) -> set[str]:
+        return {tag for tag, _ in self.elements}
+
+    @property
+    def attributes(self) -> set[str]:
+        return {name for _, attributes in self.elements for name in attributes}
 
 
-def open_page(text: str, folder: Path) -> Opened:
-    """Open a page, which a server on this machine sends, and to which all names of the Internet lead as well."""
-    requests: list[str] = []
-    with _serving(text, requests) as port:
-        command = [
-            str(CHROMIUM),
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-logging=stderr"),
-            f"--user-data-dir={folder / 'profile'}",
-            f"--host-resolver-rules=MAP * 127.0.0.1:{port}",
-            *("--virtual-time-budget=2000", "--dump-dom", f"http://page.test:{port}/page"),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    return Opened(Elements(done.stdout).found, console, requests)
+class Look(NamedTuple):
+    """What was seen of a page.
+
+    Attributes
+    ----------
+    errors
+        Uncaught exceptions, errors and warnings on the console, what the browser refused or could not load.
+    requests
+        Addresses of what was asked for, beside the page itself and data in it.
+    width
+        Pixels that the page needs sideways.
+    text
+        The text of the page.
+    markup
+        Its elements once it is loaded.
+    value
+        What the expression of `look` gave.
+    png
+        A picture of the whole page.
+    """
+
+    errors: list[str]
+    requests: list[str]
+    width: int
+    text: str
+    markup: Markup
+    value: Any
+    png: bytes
 
 
-@contextmanager
-def _serving(text: str, requests: list[str]) -> Iterator[int]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            host = self.headers.get("Host", "").partition(":")[0]
-            is_page = (host, self.path) == ("page.test", "/page")
-            if not is_page and not host.endswith(ITS_OWN):
-                requests.append(host + self.path)
-            self.send_response(200 if is_page else 404)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(text.encode() if is_page else b"")
+def look(page: Path, *, width: int = 1400, dark: bool = False, expression: str = "null", settle: float = 0.5) -> Look:
+    """Open a page in a window of `width` pixels, wait until it is loaded and `settle` seconds more, and look at it."""
+    assert BROWSER is not None
+    with _Browser() as browser:
+        target = browser.call("Target.createTarget", url="about:blank")["targetId"]
+        session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
-        def log_message(self, *_: Any) -> None:
-            pass
+        def call(method: str, **params: Any) -> Any:
+            return browser.call(method, session, **params)
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+        def value_of(code: str) -> Any:
+            return call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)["result"].get("value")
+
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            call(f"{domain}.enable")
+        call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        call("Emulation.setEmulatedMedia", features=[scheme])
+        call("Page.navigate", url=page.resolve().as_uri())
+        browser.wait_for("Page.loadEventFired")
+        value_of(f"new Promise((done) => setTimeout(done, {1000 * settle}))")
+        value, text = value_of(expression), value_of("document.body.innerText")
+        needed, markup = value_of("document.documentElement.scrollWidth"), Markup(value_of("document.documentElement.outerHTML"))
+        png = base64.b64decode(call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
+        return Look(*_problems(browser.events, page), needed, text, markup, value, png)
+
+
+def look_at(text: str, folder: Path) -> Look:
+    """Look at a page that is written into a folder."""
+    path = folder / "page.html"
+    path.write_text(text, encoding="utf-8")
+    return look(path)
+
+
+def _problems(events: list[dict[str, Any]], page: Path) -> tuple[list[str], list[str]]:
+    """Return errors and requests, without what the page's policy refused, of which nothing was sent."""
+    errors: list[str] = []
+    requests: dict[str, str] = {}
+    for event in events:
+        method, params = event["method"], event["params"]
+        if method == "Runtime.exceptionThrown":
+            errors.append(json.dumps(params["exceptionDetails"]))
+        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning", "assert"):
+            errors.append(json.dumps(params["args"]))
+        elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
+            errors.append(json.dumps(params["entry"]))
+        elif method in ("Page.javascriptDialogOpening", "Network.loadingFailed"):
+            errors.append(json.dumps(params))
+            if params.get("blockedReason") == "csp":
+                requests.pop(params["requestId"], None)
+        elif method == "Network.requestWillBeSent":
+            url = params["request"]["url"]
+            if not url.startswith("data:") and url != page.resolve().as_uri():
+                requests[params["requestId"]] = url
+    return errors, list(requests.values())
+
+
+class _Browser:
+    """Chromium with its pipe: JSON messages that end with a zero byte, read from file 4 and written to file 3."""
+
+    def __enter__(self) -> "_Browser":
+        self.events: list[dict[str, Any]] = []
+        self._number, self._rest = 0, b""
+        theirs, self._write = os.pipe()
+        self._read, writes = os.pipe()
+        command = shlex.join([str(BROWSER), *OPTIONS, "--remote-debugging-pipe", "about:blank"])
+        self._process = subprocess.Popen(
+            ["bash", "-c", f"exec {command} 3<&{theirs} 4>&{writes}"],
+            pass_fds=(theirs, writes),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(theirs)
+        os.close(writes)
+        return self
+
+    def __exit__(self, *_: object) -> None:
         try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
+            self.call("Browser.close")
+            self._process.wait(10)
+        except (OSError, EOFError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        os.close(self._write)
+        os.close(self._read)
+
+    def call(self, method: str, session: str | None = None, /, **params: Any) -> Any:
+        """Return the answer to a command."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params} | ({"sessionId": session} if session else {})
+        os.write(self._write, json.dumps(message).encode() + b"\0")
+        while "id" not in (answer := self._next()) or answer["id"] != self._number:
+            self.events.append(answer)
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def wait_for(self, method: str) -> None:
+        """Return once an event has come."""
+        until = time.monotonic() + SECONDS
+        while not any(event["method"] == method for event in self.events):
+            if time.monotonic() > until:
+                raise TimeoutError(f"{method} has not come within {SECONDS} seconds")
+            self.events.append(self._next())
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            part = os.read(self._read, 1 << 20)
+            if not part:
+                raise EOFError("Chromium has ended")
+            self._rest += part
+        text, self._rest = self._rest.split(b"\0", 1)
+        message: dict[str, Any] = json.loads(text)
+        return message

@@ -1,8 +1,6 @@
 """Repositories whose revisions have predictions, made without a training: what Git and DVC would have recorded."""
 
-import hashlib
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
+from repositories import cache, git, lock_text, write
 
 from darkroom.metrics.decision import USUAL, Decision
 from darkroom.metrics.predictions_file import About, EvaluatedSplit, read_predictions
@@ -65,14 +63,10 @@ class Repository:
     root: Path
 
     def git(self, *arguments: str) -> str:
-        identity = ["-c", "user.name=Tester", "-c", "user.email=tester@localhost"]
-        command = ["git", *identity, *arguments]
-        return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=True).stdout.strip()
+        return git(self.root, *arguments)
 
-    def write(self, files: Mapping[str, str]) -> None:
-        for name, text in files.items():
-            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.root / name).write_text(text, encoding="utf-8")
+    def write(self, files: Mapping[str, str | bytes]) -> None:
+        write(self.root, files)
 
     def evaluate(
         self,
@@ -86,19 +80,10 @@ class Repository:
         """Let the workspace be as after `dvc repro`: predictions, metrics, dvc.lock, params.yaml, the cache."""
         path = self.root / PREDICTIONS
         path.parent.mkdir(exist_ok=True)
-        content = predictions_file(path, probabilities, labels, **options).read_bytes()
-        digest = hashlib.md5(content).hexdigest()
-        cached = self.root / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        cached.write_bytes(content)
-        out = {"path": PREDICTIONS, "hash": "md5", "md5": digest, "size": len(content)}
-        stage = {"cmd": "true", "params": {"params.yaml": dict(params)}, "outs": [out]}
-        for name, value in (("params.yaml", dict(params)), ("dvc.lock", {"schema": "2.0", "stages": {"evaluate": stage}})):
-            with (self.root / name).open("w", encoding="utf-8") as file:
-                YAML().dump(value, file)
-        splits = options.get("splits", ("test",))
-        recorded = {split: dict(metrics or {"accuracy": 0.5}) for split in splits}
-        self.write({"metrics/evaluate.json": json.dumps(recorded)})
+        digest = cache(self.root, predictions_file(path, probabilities, labels, **options).read_bytes())
+        recorded = {split: dict(metrics or {"accuracy": 0.5}) for split in options.get("splits", ("test",))}
+        lock = lock_text({"evaluate": {"params": dict(params), "outs": {PREDICTIONS: digest}}})
+        self.write({"params.yaml": json.dumps(params), "dvc.lock": lock, "metrics/evaluate.json": json.dumps(recorded)})
 
     def commit(self, branch: str) -> str:
         """Commit the workspace to a branch of this name, and return the commit."""

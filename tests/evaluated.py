@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
+from repositories import lock_text
 
 from darkroom.base.errors import InputError
 from darkroom.metrics import scores
@@ -19,7 +20,7 @@ from darkroom.metrics.decision import USUAL, Decision
 from darkroom.metrics.outcomes import Outcomes
 from darkroom.metrics.predictions_file import About
 from darkroom.metrics.predictions_writer import ImagesOf, PredictionsWriter
-from darkroom.pages.results import Results
+from darkroom.versions.results import Results
 from darkroom.versions.revisions import Revision
 
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -60,8 +61,7 @@ def records(
     wrong = [test[row] for row in np.flatnonzero(~Outcomes.of(probabilities, labels, decision).right).tolist()]
     found |= _split(classes, labels, images) | _training(epochs, random) | _explained(folder, random, images, wrong)
     ran = {"train": {"lr": 0.01, "epochs": epochs} | (params or {})}
-    stage = {"params": {"params.yaml": ran}, "outs": [{"path": "data/split", "md5": "s"}, {"path": "data/raw", "md5": "r"}]}
-    found["dvc.lock"] = json.dumps({"schema": "2.0", "stages": {"train": stage}}).encode()
+    found["dvc.lock"] = lock_text({"train": {"params": ran, "outs": {"data/split": "s", "data/raw": "r"}}}).encode()
     found["params.yaml"] = json.dumps(ran).encode()
     found["models/model.json"] = json.dumps({"task": task, "classes": list(classes)}).encode()
     abstain = {"wanted_precision": 0.95, "confidence": 0.6, "precision": 0.96, "coverage": 0.7}

@@ -30,10 +30,6 @@ def line(found: Iterable[Finding], subject: str) -> str:
     return match
 
 
-def shell(command: str, folder: Path) -> str:
-    return subprocess.run(["bash", "-ec", command], cwd=folder, capture_output=True, text=True, check=True).stdout
-
-
 def way_out(text: str) -> str:
     return text.rpartition("; run: ")[2]
 

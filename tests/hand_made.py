@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-import subprocess
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from repositories import cache, git, lock_text, write
+
 from darkroom.history.overview import Overview, Request, read_overview
 from darkroom.repository.git import reference
+from darkroom.versions.recorded import EVALUATE, RUN, WEIGHTS
+from darkroom.versions.yaml_blocks import read_mapping
 
 NOW = 1_800_000_000
 PARAMS = """\
@@ -46,37 +48,24 @@ def params_with(**changes: Any) -> str:
 
 def lock_of(params: str, weights: str, *, stages: tuple[str, ...] = ("train", "evaluate"), **extra: str) -> str:
     """Return a dvc.lock as DVC writes it."""
+    content = read_mapping(params)
+    train = {"data/raw": extra.get("raw", "0" * 32), "src/train.py": extra.get("code", "1" * 32)}
+    locked = {
+        "train": {"deps": train, "outs": {WEIGHTS: weights, RUN: extra.get("run", "2" * 32)}},
+        "evaluate": {
+            "deps": {WEIGHTS: extra.get("measured", weights)},
+            "outs": {EVALUATE: extra.get("evaluated", "3" * 32 + ".dir")},
+        },
+    }
     sections = {"train": ("base", "train"), "evaluate": ("evaluate",)}
-    lines = ["schema: '2.0'", "stages:"]
-    for stage in stages:
-        lines += [f"  {stage}:", f"    cmd: python src/{stage}.py", "    deps:"]
-        deps = {"train": {"data/raw": extra.get("raw", "0" * 32), "src/train.py": extra.get("code", "1" * 32)}}
-        for path, md5 in deps.get(stage, {"models/model.safetensors": extra.get("measured", weights)}).items():
-            lines += [f"    - path: {path}", "      hash: md5", f"      md5: {md5}", "      size: 1"]
-        lines += ["    params:", "      params.yaml:"]
-        for section in sections[stage]:
-            start = params.index(f"{section}:\n")
-            block = [params[start:].splitlines()[0]]
-            for line in params[start:].splitlines()[1:]:
-                if not line.startswith(" "):
-                    break
-                block.append(line)
-            lines += textwrap.indent("\n".join(block), " " * 8).splitlines()
-        outs = {"train": {"models/model.safetensors": weights, "models/run.json": extra.get("run", "2" * 32)}}
-        found = outs.get(stage, {"metrics/evaluate": extra.get("evaluated", "3" * 32 + ".dir")})
-        lines += ["    outs:"]
-        for path, md5 in found.items():
-            lines += [f"    - path: {path}", "      hash: md5", f"      md5: {md5}", "      size: 1"]
-    return "\n".join(lines) + "\n"
-
-
-def md5_of(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    return lock_text(
+        {name: locked[name] | {"params": {section: content[section] for section in sections[name]}} for name in stages}
+    )
 
 
 def results(val: float, test: float | None = None, *, params: str = PARAMS, **extra: str) -> dict[str, str]:
     """Return the files that a state of the project has; without `test` those of a trial."""
-    weights = extra.pop("weights", md5_of(f"{val} {test} {params}"))
+    weights = extra.pop("weights", hashlib.md5(f"{val} {test} {params}".encode(), usedforsecurity=False).hexdigest())
     published = {"published": {"epoch": 3, "accuracy": val, "loss": 0.5}}
     evaluated = {} if test is None else {"val": {"accuracy": val, "loss": 0.2}, "test": {"accuracy": test, "loss": 0.3}}
     return {
@@ -107,8 +96,7 @@ class Work:
         self.commit({"params.yaml": PARAMS, "README.md": "the template"}, "The template", age=900_000)
 
     def git(self, *arguments: str, given: bytes = b"") -> str:
-        done = subprocess.run(["git", *arguments], cwd=self.top, input=given, capture_output=True, check=True)
-        return done.stdout.decode().strip()
+        return git(self.top, *arguments, given=given)
 
     def commit(self, files: Mapping[str, str | None], message: str, *, age: float = 3600, branch: str = "main") -> str:
         """Commit files on a branch, which may be the one that is checked out; None removes one."""
@@ -131,25 +119,15 @@ class Work:
 
     def write(self, files: Mapping[str, str]) -> None:
         """Change the workspace."""
-        for name, text in files.items():
-            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-            (self.root / name).write_text(text, errors="surrogateescape")
+        write(self.root, files)
 
-    def cache(self, content: Any) -> str:
+    def cache(self, content: Any, *, suffix: str = "") -> str:
         """Put JSON into DVC's cache, and return its MD5."""
-        text = json.dumps(content)
-        path = self.root / ".dvc" / "cache" / "files" / "md5" / md5_of(text)[:2] / md5_of(text)[2:]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return md5_of(text)
+        return cache(self.root, json.dumps(content).encode(), suffix=suffix)
 
     def cache_folder(self, name: str, content: Any) -> str:
         """Put a folder of one file into DVC's cache, and return its MD5."""
-        listing = [{"md5": self.cache(content), "relpath": name}]
-        md5 = self.cache(listing)
-        place = self.root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
-        place.rename(place.with_name(f"{place.name}.dir"))
-        return f"{md5}.dir"
+        return self.cache([{"md5": self.cache(content), "relpath": name}], suffix=".dir")
 
     def show(self, *names: str, **request: Any) -> Overview:
         return read_overview(self.root, self.root / "logs", Request(names=names, **request), NOW)

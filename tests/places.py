@@ -1,9 +1,10 @@
 """A small project of DVC in every place where Git may put it."""
 
 import hashlib
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
+
+from repositories import shell, write
 
 CONTENT = b"what the stage made"
 DIGEST = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
@@ -19,14 +20,8 @@ FILES = {
 AWKWARD = "Doe, Jo #1; 50% of \"é\" [x] * 'y' $HOME & more "
 
 
-def shell(command: str, folder: Path) -> str:
-    return subprocess.run(["bash", "-ec", command], cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
 def make_project(folder: Path) -> Path:
-    for name, text in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+    write(folder, FILES)
     return folder
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from chromium import BROWSER, look
+from browser import BROWSER, look
 from clones import Clone, Finished, make_clone, outs, wait_for
 from forked_stages import STAGES, ForkedStages
 from PIL import Image

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from darkroom.base.command import Parser
 
@@ -104,6 +105,16 @@ def parser_of(name: str, details: str = "", *, examples: Sequence[str] = (), sta
 
     description = COMMANDS[name] + (f" {details}" if details else "")
     return Parser(f"./darkroom {name}", description, examples=examples, statuses=statuses)
+
+
+def check_file(option: str, path: Path) -> None:
+    """Refuse a file that cannot be written, before anything is computed for it."""
+    from darkroom.base.errors import InputError
+
+    if not path.parent.is_dir():
+        raise InputError(f"{option}: the folder {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise InputError(f"{option}: {path} is a folder; name a file")
 
 
 def suggest(line: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError
-from darkroom.cli import parser_of
+from darkroom.cli import check_file, parser_of
 
 SHOWN = 20
 DATA, WORKSPACE = "data", "workspace"
@@ -67,7 +67,7 @@ def compare_data(chosen: argparse.Namespace) -> None:
     from darkroom.versions.revisions import open_revision
 
     if chosen.csv:
-        report.check_table(chosen.csv)
+        check_file("--csv", chosen.csv)
     before, after = (open_revision(paths.ROOT, name, (RAW, SPLIT)) for name in names[:2])
     differences = compare(read_dataset(before), read_dataset(after))
     if chosen.csv:
@@ -82,8 +82,9 @@ def compare_results(chosen: argparse.Namespace) -> None:
         raise InputError("--csv: is of 'compare data'; write './darkroom compare data REV --csv FILE'")
     if not chosen.revisions and not chosen.gate:
         raise InputError("REV: is missing; './darkroom compare HEAD' compares HEAD with the workspace")
-    _check_file("--html", chosen.html)
-    _check_file("--md", Path(chosen.md) if chosen.md and chosen.md != "-" else None)
+    for option, path in (("--html", chosen.html), ("--md", chosen.md)):
+        if path and path != "-":
+            check_file(option, Path(path))
 
     from darkroom.comparison.comparison import Comparer
     from darkroom.comparison.gate import read_gate
@@ -113,16 +114,6 @@ def compare_results(chosen: argparse.Namespace) -> None:
     if not all(verdict.passed for verdict in verdicts):
         sys.stdout.flush()
         sys.exit(1)
-
-
-def _check_file(flag: str, path: Path | None) -> None:
-    """Raise InputError if a file cannot be written, before anything is computed for it."""
-    if path is None:
-        return
-    if not path.parent.is_dir():
-        raise InputError(f"{flag}: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise InputError(f"{flag}: {path} is a folder; name a file")
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError, one_line
-from darkroom.cli import parser_of
+from darkroom.cli import check_file, parser_of
 
 MAX_REVISIONS = 8  # as many as there are colours
 # What the file of a page begins with: only such a file is replaced.
@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> None:
 
     from darkroom.cli.predict import check_place
     from darkroom.pages.report import report
-    from darkroom.pages.results import OUTS, Results
     from darkroom.pages.sections.headline import summary
     from darkroom.pages.sections.words import readable
+    from darkroom.versions.results import OUTS, Results
     from darkroom.versions.revisions import WORKSPACE, open_revision
 
     check_out(chosen.out)
@@ -50,10 +50,7 @@ def main(arguments: list[str]) -> None:
 
 def check_out(path: Path) -> None:
     """Refuse a place where no page can be written, or where another file would be lost."""
-    if path.is_dir():
-        raise InputError(f"--out: {path} is a folder; name a file")
-    if not path.parent.is_dir():
-        raise InputError(f"--out: the folder {path.parent} does not exist; create it first")
+    check_file("--out", path)
     if path.exists():
         with path.open("rb") as file:
             if file.read(len(START)) != START:

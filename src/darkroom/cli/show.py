@@ -8,7 +8,7 @@ from pathlib import Path
 from darkroom.base import paths
 from darkroom.base.command import Parser
 from darkroom.base.errors import InputError
-from darkroom.cli import parser_of
+from darkroom.cli import check_file, parser_of
 
 # Where the output is no terminal.
 WIDTH = 120
@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> None:
     if chosen.csv and chosen.md:
         raise InputError("--md: cannot be given together with --csv; choose one")
     if chosen.csv and chosen.csv != "-":
-        _check_file(Path(chosen.csv))
+        check_file("--csv", Path(chosen.csv))
 
     from darkroom.history.overview import Request, read_overview
 
@@ -88,11 +88,3 @@ def _parser() -> Parser:
     parser.add_argument("--csv", metavar="FILE", help="write everything to a file, or to standard output with -")
     parser.add_argument("--md", action="store_true", help="print the table in Markdown")
     return parser
-
-
-def _check_file(path: Path) -> None:
-    """Raise InputError if a table cannot be written, before anything is read for it."""
-    if not path.parent.is_dir():
-        raise InputError(f"--csv: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise InputError(f"--csv: {path} is a folder; name a file")

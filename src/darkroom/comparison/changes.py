@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from darkroom.base.errors import InputError
 from darkroom.comparison.evaluated import Evaluated
 from darkroom.repository.git import git, quoted
 from darkroom.versions import differences
 from darkroom.versions.datasets import RAW, SPLIT, read_dataset
+from darkroom.versions.lock import outputs
+from darkroom.versions.parameters import differing, value_text
 
 # What decides results; pages, tests and examples do not.
 CODE = ("src", "dvc.yaml", "requirements.txt", "pyproject.toml")
-ABSENT, SAME = "absent", "the same"
+SAME = "the same"
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,8 @@ class ParameterChange:
 
 def parameter_changes(first: Evaluated, second: Evaluated) -> list[ParameterChange]:
     """Return the parameters that differ, in the order of the second params.yaml; whatever `hardware` says changes no result."""
-    keys = [*second.params, *(key for key in first.params if key not in second.params)]
-    found = [
-        ParameterChange(key, _text(first.params, key), _text(second.params, key))
-        for key in keys
-        if not key.startswith("hardware.")
-    ]
-    return [each for each in found if each.first != each.second]
-
-
-def _text(params: dict[str, Any], key: str) -> str:
-    if key not in params:
-        return ABSENT
-    value = params[key]
-    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    found = differing(first.params, second.params).items()
+    return [ParameterChange(key, *map(value_text, values)) for key, values in found if not key.startswith("hardware.")]
 
 
 @dataclass(frozen=True)
@@ -58,7 +47,7 @@ class DataChanges:
 
 def data_changes(first: Evaluated, second: Evaluated) -> DataChanges:
     """Compare the data of both; images, labels and splits are read only if their hashes differ."""
-    hashes = [[each.recorded_hash(out) for out in (RAW, SPLIT)] for each in (first, second)]
+    hashes = [[outputs(each.lock).get(out) for out in (RAW, SPLIT)] for each in (first, second)]
     if hashes[0] == hashes[1] and all(hashes[0]):
         return DataChanges(SAME, [])
     try:

@@ -2,31 +2,24 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from darkroom.base.errors import one_line
 from darkroom.comparison.comparison import Comparison
-from darkroom.comparison.text import NOISE, SEEDS, class_cells, commands, metric_cells, notes, predicted, shown_metrics
+from darkroom.comparison.text import (
+    NOISE,
+    OF_CLASS,
+    OF_METRIC,
+    SEEDS,
+    class_cells,
+    commands,
+    metric_cells,
+    notes,
+    predicted,
+    shown_metrics,
+)
 from darkroom.comparison.verdict import Verdict
+from darkroom.versions.text import escaped
 
 # A comment on GitHub may have 65 536 characters.
 SHOWN_IMAGES, SHOWN = 30, 30
-PLAIN = frozenset(" -/,;%()+='…")
-
-
-def escaped(text: str) -> str:
-    """Return text as Markdown that shows it as it is, also in a table: what could mean anything becomes a reference.
-
-    Markdown does not take references for structure: no tag, link or emphasis comes of them. A dot or colon is one as well, unless
-    a number or a sentence goes on behind it, since GitHub makes links of addresses without any mark.
-    """
-    line = one_line(text)
-    return "".join(
-        each if each.isalnum() or each in PLAIN or (each in ".:" and _ends(line, place)) else f"&#{ord(each)};"
-        for place, each in enumerate(line)
-    )
-
-
-def _ends(line: str, place: int) -> bool:
-    return line[place + 1 : place + 2] in ("", " ") or (line[place - 1 : place] + line[place + 1 : place + 2]).isdecimal()
 
 
 def name(text: str) -> str:
@@ -68,7 +61,7 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
         yield ""
     yield from (f"- {escaped(note)}" for note in notes(comparison))
     yield from (f"- run: {name(command)}" for command in commands(comparison))
-    head = ["metric", name(comparison.first.name), name(comparison.second.name), "difference", "95 % interval", "p", ""]
+    head = ["metric", name(comparison.first.name), name(comparison.second.name), *OF_METRIC]
     rows = [[escaped(cell) for cell in metric_cells(change)] for change in shown_metrics(comparison, every=False)]
     yield from _table(head, rows, numbers=range(1, 6))
     if comparison.measured:
@@ -79,11 +72,11 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
 
 def _folded_classes(comparison: Comparison) -> Iterator[str]:
     assert comparison.measured
-    changed = [each for each in comparison.measured.classes if each.difference or each.fixed or each.broken]
+    changed = comparison.measured.changed_classes
     if not changed:
         return
     rows = [[name(each.name), *map(escaped, class_cells(each)[1:])] for each in changed[:SHOWN]]
-    head = ["class", "images", "F1 before", "after", "difference", "fixed", "broken"]
+    head = ["class", *OF_CLASS]
     yield from _folded(f"Classes: {len(changed)} differ", [*_table(head, rows, numbers=range(1, 7)), *_more(len(changed), SHOWN)])
 
 
@@ -119,10 +112,7 @@ def _folded_changes(comparison: Comparison) -> Iterator[str]:
         files = [f"- {name(each.path)} {escaped(each.counts)}" for each in comparison.code[:SHOWN]]
         lines += ["Code:", "", *files, "", *_more(len(comparison.code), SHOWN)]
     if comparison.costs:
-        rows = [
-            [escaped(each.name), *(escaped(value or "not recorded") for value in (each.first, each.second))]
-            for each in comparison.costs
-        ]
+        rows = [[escaped(cell) for cell in (each.name, each.first, each.second)] for each in comparison.costs]
         lines += _table(["cost", name(comparison.first.name), name(comparison.second.name)], rows)
     same = [what for what, is_same in (("data", comparison.data.is_same), ("code", not comparison.code)) if is_same]
     summary = f"Changed: {len(comparison.params)} parameters, {len(comparison.code)} files of code"

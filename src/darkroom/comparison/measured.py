@@ -135,6 +135,11 @@ class Measured:
         ]
         return sorted(changes, key=lambda each: (-abs(each.difference), -each.fixed - each.broken))
 
+    @cached_property
+    def changed_classes(self) -> list[ClassChange]:
+        """Those that differ in anything."""
+        return [each for each in self.classes if each.difference or each.fixed or each.broken]
+
     def _by_class(self, *, right: int) -> Floats:
         """Return in how many images of each class, (K,), one side is right about the class, and the other one not."""
         sides = (self.matched.first, self.matched.second)

@@ -10,7 +10,7 @@ from darkroom.base.errors import InputError
 from darkroom.comparison.comparison import Comparison
 from darkroom.comparison.matching import Matched
 from darkroom.comparison.predictions import Rows
-from darkroom.comparison.text import NOISE, SEEDS, class_cells, commands, metric_cells, notes, shown_metrics
+from darkroom.comparison.text import NOISE, OF_CLASS, OF_METRIC, SEEDS, class_cells, commands, metric_cells, notes, shown_metrics
 from darkroom.comparison.verdict import Verdict
 from darkroom.data.pack import Pack
 from darkroom.pages import document
@@ -133,23 +133,20 @@ def _metrics(comparison: Comparison) -> Html:
         *cells, verdict = metric_cells(change)
         rows.append([*cells, element("span", verdict, class_=VERDICTS.get(verdict))])
     names = [name_of(each.name) for each in (comparison.first, comparison.second)]
-    return document.table(
-        ["metric", *names, "difference", "95 % interval", "p", ""], rows
-    )  # the verdict is not to be wrapped, as numbers
+    return document.table(["metric", *names, *OF_METRIC], rows)  # the verdict is not to be wrapped, as numbers
 
 
 def _classes(comparison: Comparison) -> Html | None:
     assert comparison.measured
-    changed = [each for each in comparison.measured.classes if each.difference or each.fixed or each.broken]
+    changed = comparison.measured.changed_classes
     if not changed:
         return None
     rows: list[list[Content]] = [[name_of(each.name), *class_cells(each)[1:]] for each in changed[:SHOWN]]
-    head = ["class", "images", "F1 before", "after", "difference", "fixed", "broken"]
     count = f"{len(changed)} of {len(comparison.measured.classes)} classes differ"
     return join(
         element("h3", "Classes"),
         paragraph(f"{count}, the largest change of F1 first."),
-        document.table(head, rows),
+        document.table(["class", *OF_CLASS], rows),
         _more(len(changed), SHOWN),
     )
 
@@ -202,8 +199,7 @@ def _changes(comparison: Comparison) -> Iterator[Html]:
         files: list[list[Content]] = [[name_of(each.path), each.counts] for each in comparison.code[:SHOWN]]
         yield join(document.table(["code", "lines"], files), _more(len(comparison.code), SHOWN))
     if comparison.costs:
-        unknown = "not recorded"
-        costs: list[list[Content]] = [[each.name, each.first or unknown, each.second or unknown] for each in comparison.costs]
+        costs: list[list[Content]] = [[each.name, each.first, each.second] for each in comparison.costs]
         yield document.table(["cost", *names], costs)
 
 

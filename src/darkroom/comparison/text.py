@@ -1,19 +1,22 @@
 """Comparisons as lines for a terminal of 100 columns."""
 
 import math
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 
 from darkroom.base.errors import one_line
 from darkroom.comparison.comparison import Comparison
 from darkroom.comparison.matching import Matched
-from darkroom.comparison.measured import ClassChange, MetricChange
+from darkroom.comparison.measured import ClassChange, Measured, MetricChange
 from darkroom.comparison.predictions import Predictions, Rows
 from darkroom.comparison.verdict import Verdict
+from darkroom.versions.text import aligned, width_of
 
 WIDTH = 100
 NAME_WIDTH, CELL_WIDTH = 16, 36
+# Columns of the tables of metrics and classes, after the name, and of metrics both values.
+OF_METRIC = ("difference", "95 % interval", "p", "")
+OF_CLASS = ("images", "F1 before", "after", "difference", "fixed", "broken")
 # Of the many averages those that are shown without --all.
 DETAILS = ("precision_macro", "recall_macro", "precision_weighted", "recall_weighted", "f1_weighted", "f1_micro")
 # Measured on two cores; docs/experiments.md has the command.
@@ -48,7 +51,7 @@ def lines(comparison: Comparison, limit: int | None) -> Iterator[str]:
         yield f"  run: {one_line(command)}"  # whole, to be copied
     yield from _metrics(comparison, limit)
     if comparison.measured:
-        yield from _classes(comparison.measured.classes, limit)
+        yield from _classes(comparison.measured, limit)
         yield from _images("fixed", comparison.measured.matched.fixed, comparison.measured.matched, limit)
         yield from _images("broken", comparison.measured.matched.broken, comparison.measured.matched, limit)
     yield from _changes(comparison, limit)
@@ -85,9 +88,9 @@ def _metrics(comparison: Comparison, limit: int | None) -> Iterator[str]:
     count = f", {len(comparison.measured.matched)} images of both" if comparison.measured else ""
     yield f"metrics{count}:"
     first, second = (shortened(each.name, NAME_WIDTH) for each in (comparison.first, comparison.second))
-    rows = [["", first, second, "difference", "95 % interval", "p", ""]]
+    rows = [["", first, second, *OF_METRIC]]
     rows += [metric_cells(change) for change in shown_metrics(comparison, every=limit is None)]
-    yield from aligned(rows, right={1, 2, 3, 5})
+    yield from fitted(rows, right={1, 2, 3, 5})
 
 
 def metric_cells(change: MetricChange) -> list[str]:
@@ -103,12 +106,13 @@ def number(value: float, sign: str = "") -> str:
     return ("" if sign else "none") if math.isnan(value) else f"{value:{sign}.4f}"
 
 
-def _classes(classes: Sequence[ClassChange], limit: int | None) -> Iterator[str]:
-    changed = [each for each in classes if each.difference or each.fixed or each.broken]
-    yield f"classes: {len(changed)} of {len(classes)} differ{', the largest change of F1 first' if len(changed) > 1 else ''}"
+def _classes(measured: Measured, limit: int | None) -> Iterator[str]:
+    changed = measured.changed_classes
+    order = ", the largest change of F1 first" if len(changed) > 1 else ""
+    yield f"classes: {len(changed)} of {len(measured.classes)} differ{order}"
     if changed:
-        rows = [["", "images", "F1 before", "after", "difference", "fixed", "broken"]]
-        yield from aligned(rows + [class_cells(each) for each in changed[: _half(limit)]], right=set(range(1, 7)))
+        rows = [["", *OF_CLASS], *(class_cells(each) for each in changed[: _half(limit)])]
+        yield from fitted(rows, right=range(1, 7))
     yield from _more(len(changed), _half(limit))
 
 
@@ -124,7 +128,7 @@ def _half(limit: int | None) -> int | None:
 
 def _images(kind: str, rows: Rows, matched: Matched, limit: int | None) -> Iterator[str]:
     yield f"{kind}: {len(rows)}"
-    yield from aligned([image_cells(row, matched) for row in rows[:limit].tolist()])
+    yield from fitted([image_cells(row, matched) for row in rows[:limit].tolist()])
     yield from _more(len(rows), limit)
 
 
@@ -155,8 +159,7 @@ def _changes(comparison: Comparison, limit: int | None) -> Iterator[str]:
     yield from _more(len(comparison.code), limit)
     if comparison.costs:
         yield "cost:"
-        unknown = "not recorded"
-        yield from aligned([[each.name, each.first or unknown, "->", each.second or unknown] for each in comparison.costs])
+        yield from fitted([[each.name, each.first, "->", each.second] for each in comparison.costs])
 
 
 def _more(total: int, limit: int | None) -> Iterator[str]:
@@ -174,22 +177,13 @@ def gate_lines(verdicts: Sequence[Verdict]) -> Iterator[str]:
             yield f"    run: {one_line(command)}"
 
 
-def aligned(rows: Sequence[Sequence[str]], right: set[int] = frozenset()) -> Iterator[str]:  # type: ignore[assignment]
-    """Yield rows of cells in columns as wide as their widest cell; those in `right` end at the same place.
-
-    Where they do not fit, the widest columns are made narrower.
-    """
+def fitted(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> Iterator[str]:
+    """Yield rows of cells in columns; where they do not fit, the widest columns are made narrower."""
     cells = [[one_line(cell) for cell in row] for row in rows]
-    widths = [max(map(width_of, column)) for column in zip(*cells, strict=True)] if cells else []
+    widths = [max(map(width_of, column)) for column in zip(*cells, strict=True)]
     while sum(widths) + 2 * len(widths) > WIDTH:
         widths[widths.index(max(widths))] -= 1
-    for row in cells:
-        fitting = [shortened(cell, width) for cell, width in zip(row, widths, strict=True)]
-        padded = []
-        for place, (cell, width) in enumerate(zip(fitting, widths, strict=True)):
-            space = " " * (width - width_of(cell))
-            padded.append(space + cell if place in right else cell + space)
-        yield "  " + "  ".join(padded).rstrip()
+    yield from aligned([[shortened(cell, width) for cell, width in zip(row, widths, strict=True)] for row in cells], right)
 
 
 def wrapped(text: str, *, indent: int = 0) -> Iterator[str]:
@@ -226,8 +220,3 @@ def _fitting(text: str, width: int) -> Iterator[str]:
         if width < 0:
             return
         yield character
-
-
-def width_of(text: str) -> int:
-    """Return the columns that a text takes: two for a wide character, none for an accent of its own."""
-    return sum(0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text)

@@ -1,13 +1,13 @@
 """What a row changes: parameters that differ from those of HEAD, by short names; also other code or data."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from darkroom.base.errors import one_line
-from darkroom.history.lock import LockedStage
 from darkroom.history.rows import Row
+from darkroom.versions import parameters
+from darkroom.versions.lock import LockedStage
 
 MAX_CHARACTERS = 60
 ELLIPSIS = "…"
@@ -64,14 +64,9 @@ def value_text(key: str, value: Any) -> str:
     """Return the value of a parameter on one short line: numbers in four digits, of a `_target_` its last name."""
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = one_line(whole_text(value))
+    text = one_line(parameters.value_text(value))
     text = text.rpartition(".")[2] if key.endswith(TARGET) else text
     return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + ELLIPSIS
-
-
-def whole_text(value: Any) -> str:
-    """Return the value of a parameter without loss."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def changes_text(row: Row, reference: Row, names: Mapping[str, str]) -> str:

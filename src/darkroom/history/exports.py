@@ -1,22 +1,20 @@
 """The table for other programs: CSV with everything in full, and Markdown as on the terminal."""
 
 import csv
-import html
 import io
-import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from darkroom.base.errors import one_line
 from darkroom.base.files import csv_text
-from darkroom.history.changes import changed_inputs, changed_params, whole_text
+from darkroom.history.changes import changed_inputs, changed_params
 from darkroom.history.groups import group_of
 from darkroom.history.layout import Line
 from darkroom.history.query import Query
 from darkroom.history.rows import Row
+from darkroom.versions.parameters import value_text
+from darkroom.versions.text import escaped
 
-# Of Markdown, and of GitHub's mentions and links to issues.
-SPECIAL = re.compile(r"[\\`*\[\]#|~@]|(?<!\w)_|_(?!\w)")
 OF_ROW = ("name", "kind", "commit", "baseline", "group", "message", "time", "minutes")
 
 
@@ -32,7 +30,7 @@ def csv_lines(rows: Sequence[Row], reference: Row, query: Query) -> str:
     for row in rows:
         numbers = [row.metrics.get(metric, "") for metric in query.metrics]
         intervals = [end for metric in ends for end in row.intervals.get(metric, ("", ""))]
-        values = [one_line(whole_text(row.params[key])) if key in row.params else "" for key in params]
+        values = [one_line(value_text(row.params[key])) if key in row.params else "" for key in params]
         texts = [*values, " ".join(changed_inputs(row, reference)), "; ".join(row.faults)]
         writer.writerow([*map(csv_text, _about(row)), *numbers, *intervals, *map(csv_text, texts)])
     return stream.getvalue()
@@ -59,8 +57,3 @@ def _row(line: Line) -> str:
     first = escaped(f"{line.name} {line.subject}".strip())
     indent = "&emsp;" if line.name.startswith(" ") else ""
     return "| " + " | ".join((indent + first, *map(escaped, line.values), escaped(line.changes))) + " |"
-
-
-def escaped(text: str) -> str:
-    """Return text for a cell of a Markdown table."""
-    return SPECIAL.sub(lambda match: f"&#{ord(match[0])};", html.escape(text, quote=False))

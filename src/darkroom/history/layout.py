@@ -1,11 +1,12 @@
 """The lines of the table on a terminal of any width: what is too long goes on below; only commits' messages are cut off."""
 
 import textwrap
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple
+
+from darkroom.versions.text import padded, width_of
 
 GAP = "  "
 ELLIPSIS = "…"
@@ -99,22 +100,6 @@ def paragraph(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, max(width, 20), break_on_hyphens=False) or [""]
 
 
-def width_of(text: str) -> int:
-    """Return the columns of a terminal that a text takes."""
-    return sum(_width(character) for character in text)
-
-
-def _width(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def padded(text: str, width: int) -> str:
-    """Return a text filled up with spaces."""
-    return text + " " * (width - width_of(text))
-
-
 def shortened(text: str, width: int) -> str:
     """Return a text, cut off with an ellipsis if it is wider."""
     if width_of(text) <= width:
@@ -141,7 +126,7 @@ def _fitting(text: str, width: int) -> int:
     """Return how many characters have this width together, one at least, and up to a space if there is one near the end."""
     taken = 0
     for place, character in enumerate(text):
-        taken += _width(character)
+        taken += width_of(character)
         if taken > width and place:
             return text.rfind(" ", place // 2, place) + 1 or place
     return len(text)

@@ -8,9 +8,10 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from darkroom.base.errors import InputError, nearest
-from darkroom.history.changes import short_names, whole_text
+from darkroom.history.changes import short_names
 from darkroom.history.groups import group_of
 from darkroom.history.rows import Row
+from darkroom.versions.parameters import value_text
 
 CONDITION = re.compile(r"\s*(?P<key>[^<>=!~\s]+)\s*(?P<sign><=|>=|==|!=|<|>|=|~)\s*(?P<value>.*?)\s*")
 SIGNS: dict[str, Callable[[Any, Any], bool]] = {
@@ -104,7 +105,7 @@ class Query:
             return SIGNS[condition.sign](*numbers)
         if condition.sign in ("<", "<=", ">", ">="):
             return False
-        return SIGNS[condition.sign](whole_text(found), condition.value)
+        return SIGNS[condition.sign](value_text(found), condition.value)
 
     def ordered(self, rows: Iterable[Row], key: str, *, is_reversed: bool = False) -> list[Row]:
         """Return the rows with the best first; of numbers that are no metrics, the lowest; those without the value last."""
@@ -128,7 +129,7 @@ class Query:
     def _rank(self, row: Row, key: str) -> tuple[float, str]:
         found = self.value(row, key)
         number = _number(found)
-        return (math.inf, whole_text(found)) if math.isnan(number) else (number, "")
+        return (math.inf, value_text(found)) if math.isnan(number) else (number, "")
 
 
 class Condition(NamedTuple):

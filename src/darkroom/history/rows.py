@@ -8,19 +8,27 @@ from typing import Any
 
 from darkroom.history.cached import read_cached, read_in_folder
 from darkroom.history.candidates import HEAD, LOCK, Candidate
-from darkroom.history.durations import STATE_DIGITS, Durations
-from darkroom.history.lock import LockedStage, outputs, parse_lock
-from darkroom.history.recorded import flat_params, metrics_of, outdated, read_intervals, read_json, read_params, read_table
+from darkroom.history.recorded import metrics_of, read_intervals, read_params, read_table
 from darkroom.repository.git import prefix_of
 from darkroom.repository.objects import read_objects
+from darkroom.versions.durations import STATE_DIGITS, Log, logs_in, minutes_of
+from darkroom.versions.lock import LockedStage, outputs, parse_lock
+from darkroom.versions.parameters import Params, outdated
+from darkroom.versions.recorded import (
+    EVALUATE,
+    INTERVALS,
+    METRICS,
+    PUBLISHED,
+    RUN,
+    WEIGHTS,
+    mapping,
+    metrics_in,
+    published_in,
+    read_json,
+)
 
 PARAMS = "params.yaml"
-# The tables of metrics, and what they were called by earlier versions.
-EVALUATED = ("metrics/evaluate.json", "metrics/evaluate/metrics.json")
-TRAINED = ("metrics/train.json", "metrics/train/published.json")
-FILES = (LOCK, PARAMS, *EVALUATED, *TRAINED)
-INTERVALS = ("metrics/evaluate", "intervals.json")
-RUN, WEIGHTS = "models/run.json", "models/model.safetensors"
+FILES = (LOCK, PARAMS, *METRICS, *PUBLISHED)
 # With other parameters of a stage, what it and later ones have measured is of the past.
 MEASURED_BY = {"download": ("train", "evaluate"), "split": ("train", "evaluate"), "train": ("train", "evaluate")}
 COMMITTER = re.compile(r"^committer .* (\d+) [+-]\d{4}$", re.MULTILINE)
@@ -99,8 +107,8 @@ def read_rows(root: Path, candidates: list[Candidate], *, cache: Path | None, lo
     logs
         The folder with the logs of trainings.
     """
-    durations = Durations(logs)
-    rows = [_read(each, texts, cache, durations) for each, texts in zip(candidates, _texts(root, candidates), strict=True)]
+    known = logs_in(logs)
+    rows = [_read(each, texts, cache, known) for each, texts in zip(candidates, _texts(root, candidates), strict=True)]
     return list(_share_minutes(_without_copies(rows)))
 
 
@@ -114,8 +122,7 @@ def _texts(root: Path, candidates: list[Candidate]) -> Iterator[dict[str, str | 
         if each.commit:
             yield {name: next(content) for name in (COMMIT, *FILES)}
         else:
-            intervals = "/".join(INTERVALS)
-            yield {COMMIT: "", **{name: _text(root / name) for name in FILES}, intervals: _text(root / intervals)}
+            yield {COMMIT: "", **{name: _text(root / name) for name in (*FILES, INTERVALS)}}
 
 
 def _text(path: Path) -> str | None:
@@ -125,7 +132,7 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _read(candidate: Candidate, texts: dict[str, str | None], cache: Path | None, durations: Durations) -> Row:
+def _read(candidate: Candidate, texts: dict[str, str | None], cache: Path | None, logs: list[Log]) -> Row:
     commit = texts[COMMIT]
     if commit is None:
         return Row(candidate, faults=("its commit is missing or damaged; run: git fsck",))
@@ -134,33 +141,33 @@ def _read(candidate: Candidate, texts: dict[str, str | None], cache: Path | None
     seconds = int(committed[1]) if committed else None
     faults: list[str] = []
     stages, params = parse_lock(texts[LOCK] or ""), read_params(texts[PARAMS], faults)
-    tables = {"evaluate": read_table(texts, EVALUATED, faults), "train": read_table(texts, TRAINED, faults)}
+    tables = {"evaluate": read_table(texts, METRICS, faults), "train": read_table(texts, PUBLISHED, faults)}
     faults += _drop_outdated(tables, stages, params)
     outs = outputs(stages)
-    workspace = texts.get("/".join(INTERVALS))
-    intervals = read_json(workspace) if workspace else read_in_folder(cache, outs.get(INTERVALS[0]), INTERVALS[1])
+    workspace, file = texts.get(INTERVALS), INTERVALS.removeprefix(f"{EVALUATE}/")
+    intervals = read_json(workspace) if workspace else read_in_folder(cache, outs.get(EVALUATE), file)
     run = read_cached(cache, outs.get(RUN))
-    names = [candidate.experiment, str(run.get("state", ""))[:STATE_DIGITS] if isinstance(run, dict) else ""]
+    names = [candidate.experiment, str(mapping(run).get("state", ""))[:STATE_DIGITS]]
     return Row(
         candidate,
         subject=message.partition("\n")[0],
         seconds=seconds,
-        params=flat_params(params),
-        metrics=metrics_of(tables["evaluate"], tables["train"]),
+        params=params,
+        metrics=metrics_of(metrics_in(tables["evaluate"]), published_in(tables["train"])),
         intervals=read_intervals(intervals) if tables["evaluate"] else {},
-        minutes=durations.minutes([name for name in names if name], seconds) if WEIGHTS in outs else None,
+        minutes=minutes_of(logs, names, seconds) if WEIGHTS in outs else None,
         stages=stages,
         faults=tuple(faults),
     )
 
 
-def _drop_outdated(tables: dict[str, dict[str, float]], stages: dict[str, LockedStage], params: dict[str, Any]) -> list[str]:
+def _drop_outdated(tables: dict[str, Mapping[str, Any]], stages: dict[str, LockedStage], params: Params) -> list[str]:
     """Empty the tables of metrics that do not belong to these parameters and this model, and return why."""
     faults = []
-    for stage, changed in outdated(stages, params):
+    for stage, changed in outdated(stages, params) if params else []:
         measured = [table for table in MEASURED_BY.get(stage, (stage,)) if tables.get(table)]
         if measured:
-            faults.append(f"{changed} is not what {stage} ran with, so that its metrics are left out; run: dvc repro")
+            faults.append(f"{next(iter(changed))} is not what {stage} ran with, so that its metrics are left out; run: dvc repro")
         for table in measured:
             tables[table] = {}
     deps, outs = stages.get("evaluate", LockedStage()).deps, outputs(stages)

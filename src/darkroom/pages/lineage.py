@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from darkroom.base.errors import InputError
-from darkroom.pages.lock import differing, params_in, stages_in
-from darkroom.pages.results import Results
 from darkroom.repository.git import commit_of, experiments, git, text_in
+from darkroom.versions.lock import parse_lock
+from darkroom.versions.parameters import Differing, differing, params_in
+from darkroom.versions.results import Results
 from darkroom.versions.revisions import LOCK
 
 # Message of an experiment, which says no more.
@@ -21,7 +21,7 @@ class Lineage(NamedTuple):
     """Date and first line of the commit's message; empty for the workspace."""
     baseline: str
     """What it is compared with: of an experiment the commit that it started from, of a commit the one before; empty: none."""
-    changed: dict[str, tuple[object, ...]]
+    changed: Differing
     """Parameters that differ from the baseline's, with both values; `...` where there is none."""
 
 
@@ -35,17 +35,8 @@ def lineage(results: Results) -> Lineage:
         about = about.partition(f" {OF_DVC}")[0]
         started = [experiment.baseline for experiment in experiments(root) if experiment.commit == commit]
         baseline = started[0] if started else commit_of(root, f"{commit}~1")
-    params = _params_of(results, baseline)
-    if params is None:
+    lock = text_in(root, baseline, LOCK) if baseline else None
+    if lock is None:
         return Lineage(commit or head, about, "", {})
     shown = f"HEAD ({baseline[:7]})" if baseline == head else baseline[:7]
-    return Lineage(commit or head, about, shown, differing(params, results.params))
-
-
-def _params_of(results: Results, commit: str) -> dict[str, object] | None:
-    """Return the parameters of a commit; None if nothing was recorded in it."""
-    text = text_in(results.root, commit, LOCK) if commit else None
-    try:
-        return None if text is None else params_in(stages_in(text.encode("utf-8", "surrogateescape"), results.revision))
-    except InputError:
-        return None
+    return Lineage(commit or head, about, shown, differing(params_in(parse_lock(lock)), results.params))

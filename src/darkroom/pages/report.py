@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from darkroom.pages import document
 from darkroom.pages.document import Html
-from darkroom.pages.results import Results
 from darkroom.pages.sections.confusion import confusion
 from darkroom.pages.sections.curves import curves
 from darkroom.pages.sections.dataset import dataset
@@ -17,6 +16,7 @@ from darkroom.pages.sections.mistakes import mistakes
 from darkroom.pages.sections.origin import origin
 from darkroom.pages.sections.per_class import per_class
 from darkroom.pages.sections.reliability import reliability
+from darkroom.versions.results import Results
 
 MAX_BYTES = 5_000_000
 

@@ -1,1 +1,1 @@
-"""Data and models of other revisions. No torch."""
+"""What revisions recorded: parameters, data, models, metrics. No torch."""

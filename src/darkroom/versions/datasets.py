@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 
 from darkroom.base.errors import InputError
 from darkroom.data.labels import SEPARATOR
+from darkroom.versions.damage import reading
 from darkroom.versions.revisions import Revision
 
 RAW, SPLIT = "data/raw", "data/split"
 INDEX, DATASET, MANIFEST = f"{RAW}/index.parquet", f"{RAW}/dataset.json", f"{SPLIT}/manifest.csv"
 # 64-bit offsets: the ids of two large data sets together may take more than 2 GB.
 TEXT = pa.large_string()
-DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, pa.ArrowException)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_dataset(revision: Revision) -> Dataset:
         way_out = "name another revision" if revision.commit else "run 'dvc repro', or 'dvc checkout' if this commit has them"
         raise InputError(f"{RAW}: {revision.name} has no images; {way_out}")
     content, described_by = revision.read(INDEX), revision.read(DATASET)
-    try:
+    with reading(RAW, revision):
         dataset = json.loads(described_by)
         recorded = dataset.get("files", {}).get("index.parquet")
         if recorded and hashlib.sha256(content).hexdigest() != recorded:
@@ -68,8 +68,6 @@ def read_dataset(revision: Revision) -> Dataset:
             "class": _class_names(index["label"].combine_chunks(), classes),
             "pixel_hash": _column(index, "pixel_hash", pa.large_binary()),
         }
-    except DAMAGED as error:
-        raise _damage(RAW, revision, error) from error
     places, why = _splits(revision, columns["id"])
     return Dataset(classes, pa.table(columns | {"split": places}), why)
 
@@ -80,7 +78,7 @@ def _splits(revision: Revision, ids: pa.Array) -> tuple[pa.Array, str | None]:
     if SPLIT not in revision.outs:
         return unknown, f"{revision.name} has no split yet"
     content = revision.read(MANIFEST)
-    try:
+    with reading(SPLIT, revision):
         options = pa.csv.ConvertOptions(include_columns=["split", "id"], column_types={"split": TEXT, "id": TEXT})
         # A class name may contain a line break.
         table = pa.csv.read_csv(
@@ -88,8 +86,6 @@ def _splits(revision: Revision, ids: pa.Array) -> tuple[pa.Array, str | None]:
         )
         written = _column(table, "id", TEXT)
         splits = _column(table, "split", TEXT)
-    except DAMAGED as error:
-        raise _damage(SPLIT, revision, error) from error
     # In the manifest, ids that a spreadsheet would take for formulas begin with an apostrophe.
     if not pc.utf8_ltrim(written, "'").equals(pc.utf8_ltrim(ids, "'")):
         return unknown, f"in {revision.name}, {SPLIT} does not match {RAW}"
@@ -120,8 +116,3 @@ def _class_names(labels: pa.Array, classes: Any) -> pa.Array:
     ends = np.concatenate([[0], np.cumsum(lengths)])
     each = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), names.take(indices.take(pa.array(order))))
     return pc.binary_join(each, pa.scalar(SEPARATOR, TEXT))
-
-
-def _damage(place: str, revision: Revision, error: BaseException) -> InputError:
-    way_out = "check that commit out and run './darkroom verify'" if revision.commit else "run 'dvc checkout --force'"
-    return InputError(f"{place}: is damaged in {revision.name} ({type(error).__name__}: {error}); {way_out}")

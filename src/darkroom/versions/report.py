@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from darkroom.base import files
-from darkroom.base.errors import InputError, one_line
+from darkroom.base.errors import one_line
 from darkroom.data.pack import Rows
 from darkroom.versions.differences import KINDS, NONE, Differences
 from darkroom.versions.revisions import Revision
+from darkroom.versions.text import aligned
 
 COLUMNS = ["kind", *(f"{name}_{when}" for name in ("id", "class", "split", "row") for when in ("before", "after"))]
 CHUNK = 10_000
@@ -59,7 +60,7 @@ def lines(differences: Differences, before: Revision, after: Revision, limit: in
             continue
         total = len(differences.rows[kind])
         yield f"{kind}: {total}"
-        yield from _aligned([_cells(change) for change in islice(changes(differences, kind), limit)])
+        yield from aligned([_cells(change) for change in islice(changes(differences, kind), limit)])
         yield from _more(total, limit)
 
 
@@ -89,20 +90,6 @@ def _cells(change: Change) -> list[str]:
 
 def _arrow(before: str, after: str) -> str:
     return f"{before} -> {after}" if before and after and before != after else after or before
-
-
-def _aligned(rows: list[list[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def check_table(path: Path) -> None:
-    """Raise InputError if a table cannot be written, before anything is read for it."""
-    if not path.parent.is_dir():
-        raise InputError(f"--csv: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise InputError(f"--csv: {path} is a folder; name a file")
 
 
 def write_table(path: Path, differences: Differences) -> None:

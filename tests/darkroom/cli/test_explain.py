@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browser import CHROMIUM, Elements, open_page
+from browser import BROWSER, Markup, look_at
 from PIL import Image
 from publishing import Best
 from ruamel.yaml import YAML
@@ -111,9 +111,9 @@ def test_the_largest_losses_of_a_split_as_a_page(workspace: Path, capsys: pytest
     _, *rows = table_of(capsys.readouterr().out)
     val = read_predictions(workspace / "predictions.parquet")["val"]
     assert [row[0] for row in rows] == [val.ids[place] for place in np.argsort(-val.losses, kind="stable")[:4]]
-    images = [each for each in Elements((workspace / "why.html").read_text(encoding="utf-8")).found if each.tag == "img"]
+    images = [each for tag, each in Markup((workspace / "why.html").read_text(encoding="utf-8")).elements if tag == "img"]
     assert len(images) == 4 * (2 + 5)
-    assert all((each.attributes["src"] or "").startswith("data:image/png;base64,") for each in images)
+    assert all((each["src"] or "").startswith("data:image/png;base64,") for each in images)
 
 
 def test_what_speaks_for_another_class(workspace: Path, digits: Any) -> None:
@@ -195,9 +195,9 @@ def hostile() -> Explained:
 
 def test_names_run_nothing(tmp_path: Path) -> None:
     page = make_page([hostile()], HOSTILE)
-    found = Elements(page).found
-    assert [each.tag for each in found].count("img") == 3
-    assert not [name for each in found for name in each.attributes if name.startswith("on")]
+    found = Markup(page)
+    assert [tag for tag, _ in found.elements].count("img") == 3
+    assert not [name for name in found.attributes if name.startswith("on")]
     assert HOSTILE not in page
     assert "\x1b" not in page
     write_explained(tmp_path / "a.png", [hostile()], "models")
@@ -205,9 +205,8 @@ def test_names_run_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
 def test_a_browser_requests_nothing_and_runs_nothing(tmp_path: Path) -> None:
-    opened = open_page(make_page([hostile()], HOSTILE), tmp_path)
-    assert opened.requests == []
-    assert opened.console == []
-    assert "script" not in {each.tag for each in opened.elements}
+    seen = look_at(make_page([hostile()], HOSTILE), tmp_path)
+    assert (seen.errors, seen.requests) == ([], [])
+    assert "script" not in seen.markup.tags

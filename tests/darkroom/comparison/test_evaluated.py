@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compared import PARAMS, PREDICTIONS, Repository, make_repository, sure
+from repositories import write
 
 from darkroom.base.errors import InputError
 from darkroom.comparison.comparison import Comparer
+from darkroom.comparison.cost import training_seconds
 from darkroom.comparison.evaluated import open_evaluated
 from darkroom.comparison.text import lines
 
@@ -42,7 +44,7 @@ def test_a_revision_without_predictions_has_metrics_alone_and_the_line_that_make
     repository.git("checkout", "-q", "main")
     found = open_evaluated(repository.root, "older")
     assert found.metrics == {"test": {"accuracy": 0.75, "ece": 0.5}}
-    assert found.trained["parameters"] == 1234567
+    assert found.published["parameters"] == 1234567
     assert found.without == f"older has no {PREDICTIONS}"
     assert found.command == (
         f"git switch -c again-{commit[:10]} {commit[:10]} && "
@@ -75,10 +77,10 @@ def test_predictions_that_are_neither_in_the_cache_nor_on_a_remote(repository: R
 def test_an_edited_workspace_is_told_from_what_was_evaluated(repository: Repository) -> None:
     assert open_evaluated(repository.root, "workspace").notes == []
     params = repository.root / "params.yaml"
-    params.write_text(params.read_text().replace("lr: 0.01", "lr: 0.5"))
+    params.write_text(params.read_text().replace('"lr": 0.01', '"lr": 0.5'))
     found = open_evaluated(repository.root, "workspace")
     assert found.params["train.lr"] == 0.01
-    assert found.notes == ["params.yaml of workspace has another train.lr than the run that was evaluated; run 'dvc repro'"]
+    assert found.notes == ["workspace: params.yaml has train.lr = 0.5, but the results were made with 0.01; run 'dvc repro'"]
     shown = list(lines(Comparer(repository.root, repository.root / "logs").compare("main", "workspace", "test"), 20))
     assert f"note: {found.notes[0]}" in " ".join(line.strip() for line in shown)
     assert "parameters: the same" in shown
@@ -86,7 +88,7 @@ def test_an_edited_workspace_is_told_from_what_was_evaluated(repository: Reposit
     repository.evaluate(sure(LABELS, 4, 0.8), LABELS)
     (repository.root / PREDICTIONS).write_bytes(content)
     assert open_evaluated(repository.root, "workspace").notes == [
-        f"{PREDICTIONS} of workspace is not the one that dvc.lock records; run 'dvc repro'"
+        f"workspace: {PREDICTIONS} is not the file that dvc.lock records; run 'dvc repro'"
     ]
 
 
@@ -126,16 +128,11 @@ def test_what_was_changed_and_what_it_cost(repository: Repository) -> None:
     params = PARAMS | {"train": {"lr": 0.1, "epochs": 3, "aug": None, "flag": True}, "hardware": {"threads": 9}}
     repository.evaluate(sure(LABELS, 4), LABELS, params=params)
     repository.write({"src/train.py": "2\n3\n", "src/plugins/new.py": "", "docs/x.md": "not code"})
-    started = {"started": "2026-01-01T10:00:00+00:00", "params": params}
-    times = ["2026-01-01 10:00:03", "2026-01-01 10:00:06", "2026-01-01 12:00:00", "2026-01-01 12:00:05"]
-    folder = "logs/2026-01-01_10-00-00_x"
-    repository.write({f"{folder}/run.json": json.dumps(started), f"{folder}/machine.csv": "time,x\n" + ",\n".join(times) + ",\n"})
-    repository.write({"logs/2026-01-02_10-00-00_y/run.json": "torn", "logs/2026-01-03_10-00-00_z/run.json": '{"params": 1}'})
     found = Comparer(repository.root, repository.root / "logs").compare("main", "workspace", "test")
     assert [(each.key, each.first, each.second) for each in found.params] == [
         ("train.lr", "0.01", "0.1"),
-        ("train.aug", "absent", "null"),
-        ("train.flag", "absent", "true"),
+        ("train.aug", "not set", "null"),
+        ("train.flag", "not set", "true"),
     ]
     assert [(each.path, each.counts) for each in found.code] == [("src/train.py", "+2 -1"), ("src/plugins/new.py", "")]
     assert found.data.state == "unknown"
@@ -147,17 +144,11 @@ def test_what_was_changed_and_what_it_cost(repository: Repository) -> None:
     assert [(each.path, each.counts) for each in between.code] == [("src/plugins/new.py", "+0 -0"), ("src/train.py", "+2 -1")]
 
 
-def test_seconds_of_a_training(tmp_path: Path) -> None:
-    """From its start to its last sample, without the two hours in which it was interrupted."""
-    from darkroom.comparison.cost import training_seconds
-
-    folder = tmp_path / "2026-01-01_10-00-00_x"
-    folder.mkdir()
-    local = "2026-01-01T10:00:00"
-    (folder / "run.json").write_text(json.dumps({"started": local, "params": {"train": {"lr": 0.1}, "hardware": {"x": 1}}}))
-    times = ["10:00:03", "10:00:06", "12:00:00", "12:00:05"]
-    (folder / "machine.csv").write_text("time,step\n" + "".join(f"2026-01-01 {time},1\n" for time in times))
-    assert training_seconds({"train.lr": 0.1, "hardware.x": 2}, tmp_path) == 11
-    assert training_seconds({"train.lr": 0.2}, tmp_path) is None
-    assert training_seconds({}, tmp_path) is None
-    assert training_seconds({"train.lr": 0.1}, tmp_path / "none") is None
+def test_the_training_with_the_same_parameters_is_found(tmp_path: Path) -> None:
+    """Among logs that are torn, or of another version."""
+    ran = {"params": {"train": {"lr": 0.1}, "hardware": {"x": 1}}}
+    for name, run in (("01-01_10-00-00_x", json.dumps(ran)), ("01-02_10-00-00_y", "torn"), ("01-03_10-00-00_z", '{"params": 1}')):
+        write(tmp_path, {f"2026-{name}/run.json": run, f"2026-{name}/machine.csv": "time,step\n2026-01-01 10:00:03,1\n"})
+    assert training_seconds({"train.lr": 0.1, "hardware.x": 2}, tmp_path) == 3
+    for params, logs in (({"train.lr": 0.2}, tmp_path), ({}, tmp_path), ({"train.lr": 0.1}, tmp_path / "none")):
+        assert training_seconds(params, logs) is None

@@ -2,12 +2,11 @@
 
 import html
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, Elements, open_page
+from browser import BROWSER, Markup, look_at
 from compared import PARAMS, Repository, make_repository, sure
 
 from darkroom.base import paths
@@ -106,38 +105,23 @@ def test_markdown_shows_names_as_they_are(compared: Compared) -> None:
     assert len(made) < 65_536
 
 
-class Parsed(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: set[str] = set()
-        self.attributes: set[str] = set()
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.attributes |= {name for name, _ in attrs}
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def test_the_page_shows_names_as_they_are(compared: Compared, tmp_path: Path) -> None:
-    parsed = Parsed()
-    parsed.feed(page(*compared, tmp_path / "raw"))
+    parsed = Markup(page(*compared, tmp_path / "raw"))
+    text = "".join(parsed.texts)
     assert not {"script", "img", "i", "u", "s", "iframe"} & parsed.tags
     assert not [name for name in parsed.attributes if name.startswith("on")]
     for expected in (CLASSES[0], CLASSES[2], IDS[1], "</details>", BRANCH, "\\x1b[31m", "worse beyond noise"):
-        assert expected in parsed.text
-    assert "12 without a thumbnail, since data/raw here does not have their pixels." in parsed.text
+        assert expected in text
+    assert "12 without a thumbnail, since data/raw here does not have their pixels." in text
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_a_browser_finds_no_fault_and_requests_nothing(compared: Compared, tmp_path: Path) -> None:
     written = page(*compared, tmp_path / "raw")
-    opened = open_page(written, tmp_path)
-    assert (opened.console, opened.requests) == ([], [])
-    assert len(opened.elements) == pytest.approx(len(Elements(written).found), abs=3)
+    seen = look_at(written, tmp_path)
+    assert (seen.errors, seen.requests) == ([], [])
+    assert len(seen.markup.elements) == pytest.approx(len(Markup(written).elements), abs=3)
 
 
 def test_thumbnails_are_those_of_the_pixels(digits: object, tmp_path: Path) -> None:

@@ -117,6 +117,6 @@ def test_predictions_that_are_damaged_or_gone_are_no_reason_to_fail_without_a_wo
     (made.root / PREDICTIONS).write_bytes(b"PAR1 no")
     found = comparer.judge(read_gate("test.accuracy >= main"), "workspace")
     assert found.passed
-    assert f"{PREDICTIONS} of workspace is damaged (" in found.reason
-    assert found.commands == ["dvc repro evaluate"]
+    assert f"{PREDICTIONS}: is damaged in workspace (" in found.reason
+    assert "run 'dvc checkout --force'" in found.reason
     assert not math.isnan(float(found.values[:6]))

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from findings_of import shell
 from packaging.requirements import Requirement
+from repositories import shell
 
 from darkroom.base import files
 from darkroom.health import checks, dvc_setup, findings, installation, leftovers, locks, machine, processes, repository

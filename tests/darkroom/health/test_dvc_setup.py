@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from findings_of import line, lines, shell, way_out
+from findings_of import line, lines, way_out
 from packaging.requirements import Requirement
+from repositories import shell
 
 from darkroom.health import checks, dvc_setup
 

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from findings_of import HOLD_STAGE, held, line, shell, way_out
+from findings_of import HOLD_STAGE, held, line, way_out
+from repositories import shell
 
 from darkroom.base import files
 from darkroom.health import leftovers

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from findings_of import HOLD_STAGE, held, line, lines, shell, way_out
+from findings_of import HOLD_STAGE, held, line, lines, way_out
+from repositories import shell
 
 from darkroom.health import locks, processes
 

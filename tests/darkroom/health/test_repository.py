@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from findings_of import line, lines, shell, way_out
+from findings_of import line, lines, way_out
+from repositories import shell
 
 from darkroom.health import repository
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from findings_of import HOLD_STAGE, ROOT, held, lines, shell
+from findings_of import HOLD_STAGE, ROOT, held, lines
+from repositories import shell
 
 from darkroom.base import files
 from darkroom.base.params_file import load_params

@@ -37,21 +37,20 @@ def test_the_history_of_the_template_is_not_listed(work: Work) -> None:
     work.commit(results(0.90, 0.91), "First results")
     for number in range(3):
         work.commit({"README.md": f"version {number}"}, f"The template, {number}", branch="template")
-    work.git("-c", "user.name=T", "-c", "user.email=t@x", "merge", "-q", "--no-edit", "template")
+    work.git("merge", "-q", "--no-edit", "template")
     work.commit(results(0.95, 0.96), "Better")
     assert [row.subject for row in work.show().rows] == ["Better", "First results"]
 
 
 def test_what_is_older_than_a_removed_lock_is_not_listed(work: Work) -> None:
     """As where results were committed to the template, and taken back by a commit or a merge."""
-    identity = ("-c", "user.name=T", "-c", "user.email=t@x")
     work.commit(results(0.70, 0.71), "By accident")
     work.commit({"dvc.lock": None, "metrics/evaluate.json": None}, "Taken back")
     work.git("branch", "part")
     work.commit(results(0.60, 0.61), "Again by accident", branch="part")
-    work.git(*identity, "merge", "-q", "--no-commit", "--no-ff", "part")
+    work.git("merge", "-q", "--no-commit", "--no-ff", "part")
     work.git("rm", "-q", "-f", "dvc.lock", "metrics/evaluate.json", "metrics/train.json")
-    work.git(*identity, "commit", "-q", "-m", "Merged without it")
+    work.git("commit", "-q", "-m", "Merged without it")
     work.commit(results(0.90, 0.91), "First results")
     work.commit(results(0.95, 0.96), "Better")
     assert [row.subject for row in work.show().rows] == ["Better", "First results"]
@@ -64,15 +63,14 @@ def test_results_of_a_merged_branch_are_listed(work: Work) -> None:
     work.git("checkout", "-q", "idea")
     work.commit(results(0.95, 0.95), "On the branch", age=7000, branch="idea")
     assert [row.subject for row in work.show(all_branches=True).rows] == ["On the branch", "On main", "First results"]
-    identity = ("-c", "user.name=T", "-c", "user.email=t@x")
     work.git("checkout", "-q", "main")
-    work.git(*identity, "merge", "-q", "--no-edit", "-X", "theirs", "idea")
+    work.git("merge", "-q", "--no-edit", "-X", "theirs", "idea")
     assert [row.subject for row in work.show().rows] == ["On the branch", "On main", "First results"]
 
 
 def test_commits_are_called_by_tags_and_branches(work: Work) -> None:
     work.commit(results(0.90, 0.91), "First results")
-    work.git("-c", "user.name=T", "-c", "user.email=t@x", "tag", "-a", "v1.0", "-m", "tag")
+    work.git("tag", "-a", "v1.0", "-m", "tag")
     work.commit(results(0.92, 0.91), "Second results")
     work.git("branch", "kept")
     work.commit(results(0.93, 0.91), "Third results")

@@ -1,19 +1,20 @@
 """The report: every kind of data, nothing that runs or loads, what is missing is said; opened in a browser where one is installed."""
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from browser import CHROMIUM, Elements, open_page
+from browser import BROWSER, Markup, look_at
 from evaluated import FORMULA, HOSTILE, Files, records, revision
 from PIL import Image
+from repositories import lock_text
 
 from darkroom.pages import document
 from darkroom.pages.report import MAX_BYTES, SECTIONS, report
+from darkroom.versions.recorded import WEIGHTS
 
 LONG = "Ärger mit Umlauten und einem sehr langen Namen, der nirgends hineinpasst"
 CLASSES = ["a", "b", HOSTILE, "</style><script>alert(1)</script>", "='=1+1", "\u202egpj", LONG]
@@ -33,7 +34,7 @@ def page(files: Files) -> str:
 def faults(text: str) -> list[str]:
     """Return what in a page could run, or load anything."""
     found = []
-    for tag, attributes in Elements(text).found:
+    for tag, attributes in Markup(text).elements:
         if tag not in document.ELEMENTS | {"style"}:
             found.append(tag)
         for name, value in attributes.items():
@@ -56,28 +57,27 @@ def test_what_runs_or_loads_is_seen(page: str, fault: str) -> None:
     assert faults(page.replace("</main>", f"{fault}</main>")) != []
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_a_browser_finds_no_fault_and_requests_nothing(page: str, tmp_path: Path) -> None:
-    opened = open_page(page, tmp_path)
-    assert opened.console == []
-    assert opened.requests == []
-    assert len(opened.elements) == pytest.approx(len(Elements(page).found), abs=3)
-    assert {tag for tag, _ in opened.elements} <= document.ELEMENTS | {"style"}
+    seen = look_at(page, tmp_path)
+    assert (seen.errors, seen.requests) == ([], [])
+    assert len(seen.markup.elements) == pytest.approx(len(Markup(page).elements), abs=3)
+    assert seen.markup.tags <= document.ELEMENTS | {"style"}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_a_browser_reports_errors_and_requests(tmp_path: Path) -> None:
-    opened = open_page("<script>console.error('x')</script><img src=x.png><img src=http://other.test/y.png>", tmp_path)
-    assert len(opened.console) >= 1
-    assert sorted(set(opened.requests) - {"page.test/favicon.ico"}) == ["other.test/y.png", "page.test/x.png"]
+    seen = look_at("<script>console.error('x')</script><img src=x.png><img src=http://other.test/y.png>", tmp_path)
+    assert any('"x"' in error for error in seen.errors)
+    assert sorted(seen.requests) == [(tmp_path / "x.png").as_uri(), "http://other.test/y.png"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_even_a_name_that_became_markup_would_not_run(page: str, tmp_path: Path) -> None:
     broken = page.replace("</main>", "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script></main>")
-    opened = open_page(broken, tmp_path)
-    assert opened.requests == []
-    assert opened.console != []  # the policy says what it refused
+    seen = look_at(broken, tmp_path)
+    assert seen.requests == []
+    assert seen.errors != []  # the policy says what it refused
 
 
 def test_every_section_is_drawn_in_order(page: str) -> None:
@@ -192,7 +192,7 @@ def test_revisions_stand_beside_each_other(files: Files, tmp_path: Path) -> None
 
 
 def test_other_data_are_said_where_metrics_are_compared(files: Files) -> None:
-    other = files | {"dvc.lock": files["dvc.lock"].replace(b'"md5": "s"', b'"md5": "t"')}
+    other = files | {"dvc.lock": files["dvc.lock"].replace(b"md5: s", b"md5: t")}
     text = report([revision(files, "main"), revision(files, "same"), revision(other, "other")])
     assert "They were not measured on the same images" in text
     assert "./darkroom compare data main other" in text
@@ -216,14 +216,9 @@ def test_metrics_of_other_parameters_are_not_passed_off(files: Files) -> None:
 
 
 def test_metrics_of_another_model_are_not_passed_off(files: Files) -> None:
-    stages = {
-        "train": {"outs": [{"path": "models/model.safetensors", "md5": "new"}]},
-        "evaluate": {
-            "deps": [{"path": "models/model.safetensors", "md5": "old"}],
-            "outs": [{"path": "metrics/evaluate.json", "md5": "0" * 32}],
-        },
-    }
-    text = report([revision(files | {"dvc.lock": json.dumps({"stages": stages}).encode()})])
+    outs = {"metrics/evaluate.json": "0" * 32}
+    stages = {"train": {"outs": {WEIGHTS: "new"}}, "evaluate": {"deps": {WEIGHTS: "old"}, "outs": outs}}
+    text = report([revision(files | {"dvc.lock": lock_text(stages).encode()})])
     assert "evaluate ran with another models/model.safetensors than the one recorded" in text
     assert "metrics/evaluate.json is not the file that dvc.lock records" in text
 

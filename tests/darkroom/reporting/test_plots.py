@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import BROWSER, look
+from browser import BROWSER, look
 from dvc_render import ImageRenderer, VegaRenderer, render_html
 from dvc_render.html import HTML
 from PIL import Image

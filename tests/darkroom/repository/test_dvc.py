@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from places import CONTENT, DIGEST, add_cache, in_a_folder, shell
+from places import CONTENT, DIGEST, add_cache, in_a_folder
+from repositories import shell
 
 from darkroom.experiments.repository import take_snapshot
 from darkroom.experiments.slots import Slot

@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from places import in_a_folder, in_a_worktree, shell
+from places import in_a_folder, in_a_worktree
+from repositories import shell
 
 from darkroom.base.errors import InputError
 from darkroom.experiments.repository import find_experiment, take_snapshot

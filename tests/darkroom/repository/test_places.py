@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from places import CONTENT, shell
+from places import CONTENT
+from repositories import shell
 
 from darkroom.base.params_file import read_yaml
 from darkroom.experiments.repository import find_experiment, params_of, take_snapshot

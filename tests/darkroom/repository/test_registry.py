@@ -5,7 +5,8 @@ from pathlib import Path
 
 import gto.api
 import pytest
-from places import at_the_top, detached, in_a_submodule, in_a_worktree, make_project, shallow, shell
+from places import at_the_top, detached, in_a_submodule, in_a_worktree, make_project, shallow
+from repositories import shell
 
 from darkroom.base.errors import InputError
 from darkroom.repository.git import commit_of

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from places import shell
+from repositories import shell
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import optuna
 import pytest
-from chromium import BROWSER, look
+from browser import BROWSER, look
 from optuna.trial import TrialState
 from searching import open_trials
 

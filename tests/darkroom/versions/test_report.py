@@ -4,12 +4,10 @@ import csv
 from pathlib import Path
 
 import pyarrow as pa
-import pytest
 
-from darkroom.base.errors import InputError
 from darkroom.versions.datasets import TEXT, Dataset
 from darkroom.versions.differences import compare
-from darkroom.versions.report import COLUMNS, check_table, lines, write_table
+from darkroom.versions.report import COLUMNS, lines, write_table
 from darkroom.versions.revisions import Revision
 
 OLD = Revision("main", "1234567890", frozenset(), lambda _: b"")
@@ -105,11 +103,3 @@ def test_the_table_is_complete_and_runs_no_formula(tmp_path: Path) -> None:
         ["replaced", "a/2", "a/2", "a", "a", "train", "train", "1", "1"],
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["x.csv"]
-
-
-def test_tables_that_cannot_be_written(tmp_path: Path) -> None:
-    check_table(tmp_path / "x.csv")
-    with pytest.raises(InputError, match=r"--csv: the folder .*/none does not exist; create it first"):
-        check_table(tmp_path / "none" / "x.csv")
-    with pytest.raises(InputError, match=r"--csv: .* is a folder; name a file"):
-        check_table(tmp_path)

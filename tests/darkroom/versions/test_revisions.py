@@ -1,19 +1,14 @@
 """Names of revisions that Git and DVC know, and suggestions for others."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
+from repositories import git
 
 from darkroom.base.errors import InputError
 from darkroom.versions.revisions import Revision, _commit, open_revision
 
 BASELINES = ("a" * 40, "b" * 40)
-
-
-def git(root: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@localhost"]
-    return subprocess.run(["git", *identity, *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def experiment(root: Path, baseline: str, name: str) -> str:

@@ -16,8 +16,6 @@ from darkroom.repository.dvc import EMPTY
 from darkroom.stage.inputs import fill_in
 from darkroom.stage.record import files_in, plain
 
-# What a stage that did not run has in dvc.lock after a search (darkroom.experiments.slots).
-
 
 class Entry(NamedTuple):
     """A stage in dvc.lock: parameters by section, dependencies and outputs by path."""

@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.pages.charts import shortened
-from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, columns, element, folded, join, name_of, paragraph, table
-from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import each, readable
+from darkroom.versions.damage import reading
+from darkroom.versions.recorded import EVALUATE
+from darkroom.versions.results import Results
 
 MAX_CLASSES = 30
 MAX_PAIRS, FEW_PAIRS = 20, 8

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from darkroom.base.errors import InputError
 from darkroom.pages.document import Html, columns, element, figure, join, paragraph
-from darkroom.pages.intervals import number
 from darkroom.pages.lines import Point, Series, is_finite, line_chart
-from darkroom.pages.results import TRAIN, Results
 from darkroom.pages.sections.words import metric_name, ordered, readable
+from darkroom.versions.intervals import number
+from darkroom.versions.recorded import TRAIN
+from darkroom.versions.results import Results
 
 PLOTS = f"{TRAIN}/plots/metrics"
 # Of train.json: what is no metric.

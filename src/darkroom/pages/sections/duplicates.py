@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from darkroom.base.errors import InputError
-from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, name_of, paragraph, table
-from darkroom.pages.results import SPLIT, Results, Row
 from darkroom.pages.sections.words import SPLITS, each
 from darkroom.pages.thumbnails import sheet
+from darkroom.versions.damage import reading
+from darkroom.versions.recorded import SPLIT
+from darkroom.versions.results import Results, Row
 
 FILE, SHEET = "data/split/duplicates.csv", f"{SPLIT}/images/duplicates.png"
 SHOWN = 12

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from darkroom.base.errors import InputError
 from darkroom.pages.charts import NUM_COLOURS
-from darkroom.pages.damage import reading
 from darkroom.pages.document import Html, columns, element, figure, join, missing, paragraph
-from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.scatter import Spot, map_chart
 from darkroom.pages.sections.words import each, readable
+from darkroom.versions.damage import reading
+from darkroom.versions.recorded import EVALUATE
+from darkroom.versions.results import Results
 
 FILE = f"{EVALUATE}/features.parquet"
 # A map of 1000 takes two seconds; several share that.

@@ -8,13 +8,13 @@ import numpy as np
 from darkroom.base.errors import InputError
 from darkroom.metrics.predictions_file import GIVEN
 from darkroom.pages.charts import HIGHEST_START, interval, ticks
-from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, name_of, paragraph, table
-from darkroom.pages.intervals import Interval, interval_in, wilson
-from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import decimal
+from darkroom.versions.damage import reading
+from darkroom.versions.intervals import Interval, interval_in, wilson
+from darkroom.versions.recorded import INTERVALS
+from darkroom.versions.results import Results
 
-FILE = f"{EVALUATE}/intervals.json"
 FEW = 5  # images: of fewer nothing can be said
 SHOWN = 12
 MAX_COLUMNS = 6
@@ -39,7 +39,7 @@ def groups(found: Sequence[Results]) -> Html | None:
 def recorded(results: Results) -> Columns:
     """Return what evaluate measured; empty if it did not."""
     by = results.intervals.get("by")
-    with reading(FILE, results.revision):
+    with reading(INTERVALS, results.revision):
         return {
             column: {value: (int(each["images"]), interval_in(each, "accuracy")) for value, each in values.items()}
             for column, values in (by or {}).items()

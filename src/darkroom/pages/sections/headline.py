@@ -1,6 +1,5 @@
 """The top of a report: how good it is, what it is, what was changed, on which data; and all metrics."""
 
-import json
 import math
 import shlex
 from collections.abc import Sequence
@@ -10,9 +9,6 @@ from typing import Any
 from darkroom.base.errors import InputError
 from darkroom.pages.document import Content, Html, described, element, folded, join, listed, name_of, paragraph, table
 from darkroom.pages.lineage import lineage
-from darkroom.pages.lock import differing
-from darkroom.pages.mismatches import mismatches
-from darkroom.pages.results import Results
 from darkroom.pages.sections.words import (
     ABSENT,
     SPLITS,
@@ -25,6 +21,10 @@ from darkroom.pages.sections.words import (
     sentence,
     with_interval,
 )
+from darkroom.versions import parameters
+from darkroom.versions.mismatches import mismatches
+from darkroom.versions.parameters import Differing, differing
+from darkroom.versions.results import Results
 
 OTHER_DATA = "They were not measured on the same images: images or split differ, and differences may come from that."
 MAX_CHANGED = 10  # parameters; of more the rest is folded
@@ -86,7 +86,7 @@ def _facts(results: Results) -> list[tuple[Content, Content]]:
     return facts
 
 
-def _changed(changed: dict[str, tuple[object, ...]], baseline: str) -> Html:
+def _changed(changed: Differing, baseline: str) -> Html:
     if not changed:
         return join(f"none against {baseline}")
     rows = [
@@ -99,9 +99,7 @@ def _changed(changed: dict[str, tuple[object, ...]], baseline: str) -> Html:
 
 def value_text(value: Any) -> str:
     """Return the value of a parameter on one line."""
-    if value is ...:
-        return "not set"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    text = parameters.value_text(value)
     return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 1]}…"
 
 

@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 
 from darkroom.base.errors import InputError
 from darkroom.data.labels import names
-from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, element, folded, join, listed, missing, name_of, paragraph, table
-from darkroom.pages.intervals import number
-from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import ABSENT, decimal, each
 from darkroom.pages.thumbnails import sheet, thumbnail
+from darkroom.versions.damage import reading
+from darkroom.versions.intervals import number
+from darkroom.versions.recorded import EVALUATE
+from darkroom.versions.results import Results
 
 FILE, SHEET = f"{EVALUATE}/mistakes.parquet", f"{EVALUATE}/images/mistakes.png"
 # Of all revisions together; each shows at least the second number.

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from darkroom.base.errors import InputError
 from darkroom.pages.document import Content, Html, command, described, element, folded, join, missing, table
-from darkroom.pages.results import Results
 from darkroom.pages.sections.headline import value_text
 from darkroom.pages.sections.words import each
+from darkroom.versions.lock import outputs
+from darkroom.versions.recorded import RUN
+from darkroom.versions.results import Results
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "pytorch-lightning", "dvc")
 SHOWN = 16  # characters of a hash
@@ -33,7 +35,7 @@ def _facts(results: Results) -> list[tuple[Content, Content]]:
         lines = [f"git checkout {results.revision.commit[:10]}", "dvc checkout"]
         facts.append(("To get it back", join(*(join(command(line), " ") for line in lines))))
     try:
-        record = results.json_of("models/run.json")
+        record = results.json_of(RUN)
         packages = record.get("packages", {})
         versions = [f"{name} {packages[name]}" for name in PACKAGES if name in packages]
         facts.append(("Trained with", "; ".join([f"Python {record.get('python', '?')}", *versions])))
@@ -41,9 +43,6 @@ def _facts(results: Results) -> list[tuple[Content, Content]]:
     except InputError:
         pass
     for name in ("data/raw", "data/split"):
-        digest = next(
-            (out.get("md5") for stage in results.lock.values() for out in stage.get("outs", []) if out.get("path") == name), None
-        )
-        if digest:
-            facts.append((join(name, ", MD5"), element("code", str(digest)[:SHOWN] + "…")))
+        if digest := outputs(results.lock).get(name):
+            facts.append((join(name, ", MD5"), element("code", digest[:SHOWN] + "…")))
     return facts

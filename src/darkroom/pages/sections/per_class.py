@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from darkroom.pages.charts import HIGHEST_START, interval, ticks
-from darkroom.pages.damage import reading
 from darkroom.pages.document import Content, Html, folded, join, name_of, paragraph, table
-from darkroom.pages.intervals import Interval, interval_in, number, wilson
-from darkroom.pages.results import EVALUATE, Results
 from darkroom.pages.sections.words import METRICS, decimal, difference, readable
+from darkroom.versions.damage import reading
+from darkroom.versions.intervals import Interval, interval_in, number, wilson
+from darkroom.versions.recorded import EVALUATE
+from darkroom.versions.results import Results
 
 FILE = f"{EVALUATE}/per_class.csv"
 SHOWN = 20  # classes; the others are folded

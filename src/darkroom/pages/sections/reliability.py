@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from darkroom.base.errors import InputError
 from darkroom.pages.document import Html, columns, element, figure, join, name_of, paragraph
-from darkroom.pages.intervals import interval_in, number, wilson
 from darkroom.pages.lines import Point, Series, reliability_chart
-from darkroom.pages.results import EVALUATE, Results, Row
 from darkroom.pages.sections.words import SPLITS, decimal, readable
+from darkroom.versions.intervals import interval_in, number, wilson
+from darkroom.versions.recorded import EVALUATE
+from darkroom.versions.results import Results, Row
 
 FEW = 5  # images of a bin: of fewer nothing can be said
 CALIBRATION = "models/calibration.json"

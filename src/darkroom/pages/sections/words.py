@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from darkroom.base.errors import InputError
 from darkroom.pages.document import Content, Html, command, element, join, name_of
-from darkroom.pages.intervals import Interval
-from darkroom.pages.results import Results
+from darkroom.versions.intervals import Interval
+from darkroom.versions.results import Results
 
 # In the order in which a person asks.
 METRICS = {
@@ -27,7 +27,6 @@ METRICS = {
     "loss": "loss",
 }
 SPLITS = {"train": "training", "val": "validation", "test": "test", "left_out": "left out"}
-LESS_IS_BETTER = ("loss", "ece", "brier", "error")
 ABSENT = "-"
 QUOTED = re.compile(r"'((?:dvc|git|\./darkroom) [^']+)'")
 

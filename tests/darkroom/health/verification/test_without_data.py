@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from dvc.repo import Repo
-from places import shell
+from repositories import shell
 from ruamel.yaml import YAML
 
 from darkroom.base.errors import InputError

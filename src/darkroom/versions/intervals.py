@@ -3,6 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
+from darkroom.versions.recorded import is_number, mapping
+
 
 class Interval(NamedTuple):
     """A value with its interval of 95 %; the ends are NaN where unknown."""
@@ -14,11 +16,9 @@ class Interval(NamedTuple):
 
 def interval_in(values: Any, name: str) -> Interval:
     """Return an interval out of a mapping of intervals.json; NaN where there is none."""
-    found = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(found, dict) or any(found.get(end) is None for end in Interval._fields):
-        return Interval(math.nan)
-    ends = [found.get(key) for key in Interval._fields]
-    return Interval(*(float(end) if isinstance(end, int | float) else math.nan for end in ends))
+    found = mapping(mapping(values).get(name))
+    value, low, high = (float(found[key]) if is_number(found.get(key)) else math.nan for key in Interval._fields)
+    return Interval(value, low, high) if math.isfinite(low) and math.isfinite(high) else Interval(value)
 
 
 def wilson(share: float, count: int) -> Interval:

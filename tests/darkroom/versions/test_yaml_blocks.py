@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from darkroom.history.lock import outputs, parse_lock
-from darkroom.history.yaml_blocks import read_mapping
+from darkroom.versions.lock import outputs, parse_lock
+from darkroom.versions.yaml_blocks import read_mapping
 
 ROOT = Path(__file__).resolve().parents[3]
 TEXTS = {

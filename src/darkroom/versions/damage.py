@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
-from ruamel.yaml.error import YAMLError
 
 from darkroom.base.errors import InputError
 from darkroom.versions.revisions import Revision
 
-DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, pa.ArrowException, YAMLError, csv.Error)
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, OSError, pa.ArrowException, csv.Error)
 
 
 @contextmanager

@@ -2,17 +2,17 @@
 
 import json
 import math
-import subprocess
 from pathlib import Path
 
 import pytest
 from evaluated import revision
+from repositories import git, lock_text
 
 from darkroom.base.errors import InputError
-from darkroom.pages.intervals import interval_in, wilson
 from darkroom.pages.lineage import lineage
-from darkroom.pages.lock import differing
-from darkroom.pages.results import Results
+from darkroom.versions.intervals import interval_in, wilson
+from darkroom.versions.parameters import differing
+from darkroom.versions.results import Results
 from darkroom.versions.revisions import Revision
 
 
@@ -60,11 +60,6 @@ def test_what_was_never_made_is_told_from_what_is_not_here(outs: set[str], there
         results.bytes_of("metrics/evaluate/features.parquet")
 
 
-def git(folder: Path, *arguments: str) -> str:
-    identity = ("-c", "user.name=t", "-c", "user.email=t@t")
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def committed(folder: Path, lr: float, message: str) -> str:
     (folder / "dvc.lock").write_bytes(lock(lr))
     git(folder, "add", "-A")
@@ -73,7 +68,7 @@ def committed(folder: Path, lr: float, message: str) -> str:
 
 
 def lock(lr: float) -> bytes:
-    return json.dumps({"stages": {"train": {"params": {"params.yaml": {"train": {"lr": lr}}}}}}).encode()
+    return lock_text({"train": {"params": {"train": {"lr": lr}}}}).encode()
 
 
 def test_what_a_revision_started_from(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.history.durations import Durations
+from darkroom.versions.durations import logs_in, minutes_of
 
 START = datetime(2026, 11, 30, 5, 0, 0)
 
@@ -14,7 +14,7 @@ def minutes(logs: Path, table: bytes, name: str = "slow") -> float | None:
     folder = logs / f"2026-11-30_05-00-00_{name}"
     folder.mkdir(parents=True)
     (folder / "machine.csv").write_bytes(table)
-    return Durations(logs).minutes(["other", name], None)
+    return minutes_of(logs_in(logs), ["other", name], None)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_of_several_trainings_the_last_before_the_result_counts(tmp_path: Path) 
         folder = tmp_path / f"2026-11-30_{start}_slow"
         folder.mkdir()
         (folder / "machine.csv").write_text(f"time\n2026-11-30 {start[:5].replace('-', ':')}:{second}\n")
-    assert Durations(tmp_path).minutes(["slow"], START.timestamp() + 60) == 0.5
-    assert Durations(tmp_path).minutes(["slow"], START.timestamp() + 7200) == 0.25
-    assert Durations(tmp_path).minutes(["slow"], START.timestamp() - 60) is None
-    assert Durations(tmp_path / "nothing").minutes(["slow"], None) is None
+    assert minutes_of(logs_in(tmp_path), ["slow"], START.timestamp() + 60) == 0.5
+    assert minutes_of(logs_in(tmp_path), ["slow"], START.timestamp() + 7200) == 0.25
+    assert minutes_of(logs_in(tmp_path), ["slow"], START.timestamp() - 60) is None
+    assert minutes_of(logs_in(tmp_path / "nothing"), ["slow"], None) is None

@@ -11,17 +11,27 @@ from typing import Any
 
 from darkroom.base.errors import InputError
 from darkroom.metrics.predictions_file import EvaluatedSplit, read_predictions
-from darkroom.pages.damage import DAMAGED, reading
-from darkroom.pages.intervals import Interval, interval_in, wilson
-from darkroom.pages.lock import outs_in, params_in, stages_in
+from darkroom.versions.damage import DAMAGED, reading
+from darkroom.versions.intervals import Interval, interval_in, wilson
+from darkroom.versions.lock import LockedStage, outputs, parse_lock
+from darkroom.versions.parameters import Params, flat, params_in
+from darkroom.versions.recorded import (
+    EVALUATE,
+    INTERVALS,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+    PUBLISHED,
+    SPLIT,
+    TRAIN,
+    Metrics,
+    metrics_in,
+    published_in,
+)
 from darkroom.versions.revisions import LOCK, Revision
+from darkroom.versions.yaml_blocks import read_mapping
 
-EVALUATE, TRAIN, SPLIT = "metrics/evaluate", "metrics/train", "metrics/split"
-PREDICTIONS = "metrics/predictions.parquet"
-# The second names are those of earlier versions.
-METRICS = ("metrics/evaluate.json", f"{EVALUATE}/metrics.json")
-PUBLISHED = ("metrics/train.json", f"{TRAIN}/published.json")
-OUTS = (EVALUATE, TRAIN, SPLIT, PREDICTIONS, "data/split", "data/raw", "models/model.json", "models/calibration.json")
+OUTS = (EVALUATE, TRAIN, SPLIT, PREDICTIONS, "data/split", "data/raw", MODEL, "models/calibration.json")
 # A file that each of these folders has had in every version.
 ALWAYS = {EVALUATE: "confusion.csv", TRAIN: "plots/metrics/val/loss.tsv", SPLIT: "classes.csv", "data/split": "split.json"}
 Row = dict[str, str]
@@ -91,64 +101,63 @@ class Results:
             return list(csv.DictReader(text, delimiter="\t" if path.endswith(".tsv") else ",", strict=True))
 
     def _first(self, names: tuple[str, ...]) -> tuple[str, bytes]:
-        for name in names[:-1]:
+        errors = []
+        for name in names:
             try:
                 return name, self.bytes_of(name)
             except InputError as error:
-                first = error
-        try:
-            return names[-1], self.bytes_of(names[-1])
-        except InputError:
-            if len(names) == 1:
-                raise
-            raise first from None
+                errors.append(error)
+        raise errors[0]
 
     @cached_property
-    def metrics(self) -> dict[str, dict[str, float]]:
+    def metrics(self) -> Metrics:
         """Metrics of `val` and `test`, by name."""
-        found = self.json_of(*METRICS)
-        with reading(METRICS[0], self.revision):
-            return {
-                split: {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
-                for split, values in found.items()
-                if isinstance(values, dict)
-            }
+        return metrics_in(self.json_of(*METRICS))
 
     @cached_property
     def published(self) -> dict[str, Any]:
-        """The published epoch and its metrics on validation; empty if it is not recorded."""
+        """The published epoch, its metrics on validation and the size of the network; empty if it is not recorded."""
         try:
-            found = self.json_of(*PUBLISHED)
+            return published_in(self.json_of(*PUBLISHED))
         except InputError:
             return {}
-        published = found.get("published", found)
-        return published if isinstance(published, dict) else {}
 
     @cached_property
-    def lock(self) -> dict[str, Any]:
+    def lock(self) -> dict[str, LockedStage]:
         """The stages of dvc.lock; none if it is not there, or damaged, which `mismatches` says."""
-        try:
-            return stages_in(self.bytes_of(LOCK), self.revision)
-        except InputError:
-            return {}
+        return parse_lock(self._text_of(LOCK))
 
     @cached_property
-    def params(self) -> dict[str, Any]:
+    def params(self) -> Params:
         """The parameters with which the stages ran, by dotted key: those of dvc.lock, not of params.yaml."""
         return params_in(self.lock)
+
+    @cached_property
+    def written_params(self) -> Params:
+        """The parameters of params.yaml, by dotted key; none if it is not there, or damaged."""
+        try:
+            return flat(read_mapping(self._text_of("params.yaml")))
+        except (ValueError, TypeError, RecursionError):
+            return {}
+
+    def _text_of(self, path: str) -> str:
+        """Return a file that Git keeps as text; an empty one if it is not there."""
+        try:
+            return self.bytes_of(path).decode("utf-8", "surrogateescape")
+        except InputError:
+            return ""
 
     @property
     def data_version(self) -> tuple[str, ...]:
         """What identifies images and split: their hashes in dvc.lock; the revision's name where they are not recorded."""
-        hashes = {out["path"]: out.get("md5") for out in outs_in(self.lock)}
-        found = [hashes.get(name) for name in ("data/raw", "data/split")]
-        return tuple(map(str, found)) if all(found) else (self.name,)
+        found = [outputs(self.lock).get(name, "") for name in ("data/raw", "data/split")]
+        return tuple(found) if all(found) else (self.name,)
 
     @cached_property
     def task(self) -> str:
         """`multiclass`, `binary` or `multilabel`; `multiclass` if it is not recorded."""
         try:
-            return str(self.json_of("models/model.json").get("task", "multiclass"))
+            return str(self.json_of(MODEL).get("task", "multiclass"))
         except InputError:
             return "multiclass"
 
@@ -167,7 +176,7 @@ class Results:
     def intervals(self) -> dict[str, Any]:
         """The content of intervals.json; empty in a revision of an earlier version."""
         try:
-            return self.json_of(f"{EVALUATE}/intervals.json")
+            return self.json_of(INTERVALS)
         except InputError:
             return {}
 
@@ -183,15 +192,13 @@ class Results:
 
     def num_images(self, split: str) -> int:
         """Return the number of images of a split; 0 if it is not recorded."""
-        for path, key in ((f"{EVALUATE}/intervals.json", "about"), ("data/split/split.json", "images")):
-            with suppress(InputError, *DAMAGED):
-                found = self.json_of(path)[key]
-                return int(found["images"][split] if key == "about" else found[split])
-        try:  # the cells of the confusion, which an image of several classes has no single one of
+        with suppress(InputError, *DAMAGED):
+            return int(self.intervals["about"]["images"][split])
+        with suppress(InputError, *DAMAGED):
+            return int(self.json_of("data/split/split.json")["images"][split])
+        with suppress(InputError, *DAMAGED):  # an image of several classes is in no single cell
             if self.task != "multilabel" and split == "test":
                 return sum(int(row["count"]) for row in self.rows_of(f"{EVALUATE}/confusion.csv"))
-        except (InputError, *DAMAGED):
-            pass
         return 0
 
     @cached_property

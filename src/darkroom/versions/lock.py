@@ -1,11 +1,11 @@
 """dvc.lock in the layout in which DVC writes it, read line by line: to parse its YAML would take 0.2 seconds each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from darkroom.history.yaml_blocks import read_mapping
+from darkroom.versions.yaml_blocks import read_mapping
 
 LINE = re.compile(r"(?P<indent> *)(?P<key>- path|[\w/.-]+):(?: (?P<value>.*))?$")
 # Spaces before the parameters of a stage, below the name of their file.
@@ -39,7 +39,7 @@ def parse_lock(text: str) -> dict[str, LockedStage]:
         match = LINE.match(line)
         if not match:
             continue
-        depth, key, value = len(match["indent"]), match["key"], match["value"] or ""
+        depth, key, value = len(match["indent"]), match["key"], (match["value"] or "").strip("'")
         if depth == 2:
             stage = stages[key] = LockedStage()
             kind = ""
@@ -55,3 +55,10 @@ def parse_lock(text: str) -> dict[str, LockedStage]:
 def outputs(stages: Mapping[str, LockedStage]) -> dict[str, str]:
     """Return the MD5 of every output of all stages."""
     return {path: md5 for stage in stages.values() for path, md5 in stage.outs.items()}
+
+
+def broken_chain(stages: Mapping[str, LockedStage]) -> Iterator[tuple[str, str]]:
+    """Yield the stages that ran on another version of a file than the stage that makes it made last, and the file."""
+    made = outputs(stages)
+    for name, stage in stages.items():
+        yield from ((name, path) for path, md5 in stage.deps.items() if md5 != made.get(path, md5))
