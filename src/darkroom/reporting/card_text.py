@@ -96,3 +96,9 @@ def _yaml(content: Mapping[str, Any]) -> str:
     text = io.StringIO()
     yaml.dump(dict(content), text)
     return text.getvalue()
+
+
+def count_images(split: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the number of images of each split; split.json of earlier versions calls them pictures."""
+    counts: Mapping[str, Any] = split["images"] if "images" in split else split["pictures"]
+    return counts

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from darkroom.base import files, paths
 from darkroom.base.params import TrainParams
-from darkroom.reporting.card_text import code, document, items, short_name, table
+from darkroom.reporting.card_text import code, count_images, document, items, short_name, table
 from darkroom.reporting.hub_metadata import metadata, network_name
 
 Content = Mapping[str, Any]
@@ -145,17 +145,11 @@ def _classes(classes: Sequence[str]) -> str:
 
 
 def _data(dataset: Content, split: Content) -> str:
-    counts = _counts(split)
+    counts = count_images(split)
     numbers = ", ".join(f"{counts[name]} to {use}" for name, use in (("train", "train"), ("val", "validate"), ("test", "test")))
     rows = [("Name", code(short_name(dataset))), ("Licence", code(dataset.get("licence") or "unknown")), ("Images", numbers)]
     rows += [("Citation", code(dataset["citation"]))] if dataset.get("citation") else []
     return f"{items(rows)}\n\n`metrics/split/card.md` in its repository describes the images."
-
-
-def _counts(split: Content) -> Content:
-    """Return the number of images of each split; split.json of earlier versions calls them pictures."""
-    counts: Content = split["images"] if "images" in split else split["pictures"]
-    return counts
 
 
 def _preprocessing(content: Content) -> str:
@@ -205,7 +199,7 @@ def _metrics(measured: Measured, split: Content) -> str:
     names = list(dict.fromkeys(name for values in measured.metrics.values() for name in values))
     splits = list(measured.metrics)
     rows = [(code(name), *(_value(measured, each, name) for each in splits)) for name in names]
-    counts = ", ".join(f"{_counts(split).get(each)} images of {each}" for each in splits)
+    counts = ", ".join(f"{count_images(split).get(each)} images of {each}" for each in splits)
     note = "In brackets the interval that holds the metric with 95 % confidence, for other images from the same source."
     note = f" {note}" if any(measured.intervals.get(each) for each in splits) else ""
     return f"Measured on {counts}.{note}\n\n{table(('metric', *splits), rows)}"
@@ -235,7 +229,7 @@ def _limits(model: Content, measured: Measured, split: Content) -> str:
         lines.append("It knows no other classes.")
     else:
         lines.append("It predicts one of its classes for any image, also for one that shows none of them.")
-    count = _counts(split).get("test") or 0
+    count = count_images(split).get("test") or 0
     if count:
         lines.append(f"With {count} test images, one image more or less right is {1 / count:.2%} of accuracy.")
     scored = [row for row in measured.per_class if row.get("f1")]
