@@ -1,6 +1,10 @@
 """Registered models are found as gto and DVC know them, wherever Git puts the project, and a mistake names the nearest one."""
 
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import gto.api
@@ -21,20 +25,42 @@ def in_a_plain_folder(folder: Path) -> Path:
     return project
 
 
+SECONDS = count(int(time.time()) - 1000)
+
+
+@contextmanager
+def a_second_later() -> Iterator[None]:
+    """Let the clock of commits and tags go on: gto orders them by the second."""
+    second = float(next(SECONDS))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(time, "time", lambda: second)
+        for name in ("AUTHOR", "COMMITTER"):
+            patched.setenv(f"GIT_{name}_DATE", f"{second:.0f} +0000")
+        yield
+
+
 def declare(project: Path, path: str = "models") -> str:
     """Declare the artifact in a new commit, and return that."""
     text = (project / "dvc.yaml").read_text().partition("artifacts:")[0]
     (project / "dvc.yaml").write_text(text + ARTIFACT.format(path))
-    shell("git commit -qam artifact", project)
+    with a_second_later():
+        shell("git commit -qam artifact", project)
     return commit_of(project, "HEAD")
 
 
 def register(project: Path, version: str, name: str = "classifier") -> None:
-    gto.api.register(str(project), name, "HEAD", version=version)
+    with a_second_later():
+        gto.api.register(str(project), name, "HEAD", version=version)
 
 
 def assign(project: Path, version: str, name: str = "classifier") -> None:
-    gto.api.assign(str(project), name, "prod", version=version)
+    with a_second_later():
+        gto.api.assign(str(project), name, "prod", version=version)
+
+
+def unassign(project: Path, version: str) -> None:
+    with a_second_later():
+        gto.api.unassign(str(project), "classifier", version=version, stage="prod")
 
 
 @pytest.fixture
@@ -56,9 +82,9 @@ def test_versions_and_stages_are_found(registered: tuple[Path, str, str]) -> Non
         assert find_registered(project, name) == ("v1.1.0-rc.1", second, "models")
     assign(project, "v1.1.0-rc.1")
     assert find_registered(project, "classifier@prod") == ("v1.1.0-rc.1", second, "models")
-    gto.api.unassign(str(project), "classifier", version="v1.1.0-rc.1", stage="prod")
+    unassign(project, "v1.1.0-rc.1")
     assert find_registered(project, "classifier@prod") == ("v1.0.0", first, "old")  # the stage is back at the one before
-    gto.api.unassign(str(project), "classifier", version="v1.0.0", stage="prod")
+    unassign(project, "v1.0.0")
     with pytest.raises(InputError, match="has neither a version nor a stage of this name"):
         find_registered(project, "classifier@prod")
 
