@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.base import paths
+from darkroom.stage.observed import Observation, asked_by_git
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 SCRIPT = '''"""A stage."""
@@ -241,3 +242,33 @@ def test_code_that_was_not_read_may_change_and_what_was_may_not(run: Run, reposi
 def test_dvc_ignores_what_is_taken_for_left_behind() -> None:
     lines = (SRC.parent / ".dvcignore").read_text(encoding="utf-8").splitlines()
     assert set(paths.LEFT_BEHIND) <= set(lines)
+
+
+def test_what_another_process_opens_is_reported_to_the_first(tmp_path: Path) -> None:
+    first, other = (Observation(str(tmp_path), str(tmp_path / "report")) for _ in range(2))
+    for name in ("before", "after", "made"):
+        (tmp_path / name).write_text("")
+    other._note(str(tmp_path / "before"))
+    other.report_all()
+    other._note(str(tmp_path / "after"))
+    other._note(str(tmp_path / "made"), os.O_WRONLY | os.O_TRUNC)
+    other._note(str(tmp_path / "made"))  # its own
+    with other.paused():
+        other._note(str(tmp_path / "hashed"))
+    assert first.of_all_processes() == {str(tmp_path / "before"), str(tmp_path / "after")}
+    first.forget_reports()
+    assert first.of_all_processes() == set()
+
+
+def test_what_is_no_path_is_no_file(tmp_path: Path) -> None:
+    seen = Observation(str(tmp_path), str(tmp_path / "report"))
+    for name in (3, object(), None):
+        seen._note(name)
+    assert seen.opened == set()
+
+
+def test_git_s_libraries_are_known_by_their_place(tmp_path: Path) -> None:
+    library, found = tmp_path / "site-packages" / "dulwich" / "index.py", {}
+    exec(compile("found = asked()", str(library), "exec"), {"asked": asked_by_git}, found)
+    assert found == {"found": True}
+    assert not asked_by_git()
