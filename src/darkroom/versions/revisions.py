@@ -60,7 +60,12 @@ def _open_workspace(root: Path, outs: tuple[str, ...]) -> Revision:
         except FileNotFoundError:
             raise InputError(f"{path}: does not exist; run 'dvc repro', or 'dvc checkout' if this commit has it") from None
 
-    return Revision(WORKSPACE, None, frozenset(out for out in outs if (root / out).exists()), read)
+    return Revision(WORKSPACE, None, frozenset(out for out in outs if _has_content(root / out)), read)
+
+
+def _has_content(path: Path) -> bool:
+    """Return whether an output is there, and not empty: so it stands where a trial was applied, of stages that it has not run."""
+    return any(path.iterdir()) if path.is_dir() else path.is_file() and path.stat().st_size > 0
 
 
 def _open_recorded(root: Path, name: str) -> Revision:

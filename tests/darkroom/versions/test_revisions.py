@@ -97,6 +97,15 @@ def test_the_workspace_is_read_as_it_is(tmp_path: Path) -> None:
         found.read("data/raw/y")
 
 
+def test_what_stands_for_results_that_a_trial_has_not_is_none_in_the_workspace_either(tmp_path: Path) -> None:
+    (tmp_path / "metrics" / "evaluate").mkdir(parents=True)
+    (tmp_path / "metrics" / "predictions.parquet").touch()
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.json").write_text("{}")
+    outs = ("metrics/evaluate", "metrics/predictions.parquet", "models/model.json", "models")
+    assert open_revision(tmp_path, "workspace", outs).outs == {"models/model.json", "models"}
+
+
 def test_a_commit_is_shown_with_its_name_once() -> None:
     assert str(Revision("main", "1234567890", frozenset(), lambda _: b"")) == "main (1234567)"
     assert str(Revision("12345", "1234567890", frozenset(), lambda _: b"")) == "12345"
