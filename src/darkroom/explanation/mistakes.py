@@ -75,7 +75,16 @@ def explain_test(
 def worst_mistakes(test: EvaluatedSplit, count: int) -> NDArray[np.intp]:
     """Return at most `count` rows of wrong predictions, the most confident first."""
     wrong = np.flatnonzero(~test.right)
-    return wrong[np.argsort(-test.confidence[wrong], kind="stable")[:count]]
+    return wrong[np.argsort(-_certainty(test, wrong), kind="stable")[:count]]
+
+
+def _certainty(test: EvaluatedSplit, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return how sure each wrong prediction is; of several labels its surest wrong decision is, as in mistakes.csv."""
+    if test.task != "multilabel":
+        return test.confidence[rows]
+    probabilities, predicted, labels = test.probabilities[rows], test.predicted[rows], test.labels[rows]
+    certain = np.where(predicted == labels, 0, np.where(predicted == 1, probabilities, 1 - probabilities))
+    return np.asarray(certain.max(axis=1, initial=0), np.float64)
 
 
 def explained_classes(predictions: EvaluatedSplit, rows: NDArray[np.intp]) -> NDArray[np.int64]:
@@ -122,7 +131,7 @@ def _write_table(
         "true": [actual for actual, _ in texts],
         "predicted": [predicted for _, predicted in texts],
         "explained": [test.classes[label] for label in classes],
-        "confidence": test.confidence[rows].tolist(),
+        "confidence": _certainty(test, rows).tolist(),
         "image": [png(image) for image, _ in pictures],
         "heat": [None if drawn is None else png(drawn) for _, drawn in pictures],
     }
@@ -139,10 +148,11 @@ def _draw_sheet(
 ) -> None:
     images: list[Picture | None] = []
     captions: list[tuple[str, str]] = []
-    for (actual, predicted), label, row, pair in zip(label_texts(test, rows), classes, rows, pictures, strict=True):
+    certain = _certainty(test, rows)
+    for (actual, predicted), label, sure, pair in zip(label_texts(test, rows), classes, certain, pictures, strict=True):
         images += pair
         captions += [
-            (f"true: {actual}", f"predicted: {predicted} {test.confidence[row]:.2f}"),
+            (f"true: {actual}", f"predicted: {predicted} {sure:.2f}"),
             ("what speaks for", test.classes[label]),
         ]
     wrong = [place % 2 == 0 for place in range(len(images))]

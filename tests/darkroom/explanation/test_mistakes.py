@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from darkroom.base.params import EvaluateParams
 from darkroom.explanation.mistakes import explain_test, explained_classes, worst_mistakes
 from darkroom.metrics.decision import Decision
+from darkroom.metrics.outcomes import Outcomes
 from darkroom.metrics.predictions_file import About, read_predictions
 from darkroom.metrics.predictions_writer import ImagesOf, PredictionsWriter
 
@@ -137,6 +138,16 @@ def test_without_a_mistake_the_table_is_empty(tmp_path: Path, digits: Any) -> No
     explain_test(tmp_path, predictor, digits.pack, rows, tmp_path / "all.parquet", params(4))
     assert len(pq.read_table(tmp_path / "mistakes.parquet")) == 0
     assert (tmp_path / "images" / "explained.png").exists()
+
+
+def test_of_several_labels_mistakes_have_the_order_of_the_table_of_mistakes(tmp_path: Path) -> None:
+    """By the surest wrong decision on an image, as mistakes.csv has them, and not by its least certain decision."""
+    labels = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0]], np.uint8)
+    probabilities = np.array([[0.9, 0.7, 0.3], [0.1, 0.05, 0.49], [0.4, 0.2, 0.6], [0.8, 0.45, 0.1]])
+    write(tmp_path / "table", list("abcd"), labels, probabilities, "multilabel")
+    test = read_predictions(tmp_path / "table")["test"]
+    expected = Outcomes.of(probabilities, labels).most_confident_mistakes().tolist()
+    assert worst_mistakes(test, 10).tolist() == expected == [1, 3, 0]
 
 
 def test_of_several_labels_a_wrong_one_is_explained(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def why_fresh(store: StateStore) -> str | None:
         if is_finished and is_longer and set(changed) <= {EPOCHS, "params.train.keep_states"}:
             return (
                 f"the finished training in {paths.shown(folder)} differs in train.epochs; to go on with it, run 'dvc exp run "
-                f"-S train.epochs={now[EPOCHS]} -S train.resume_from=COMMIT', with its commit ('./darkroom commit NAME' prints that of an experiment)"
+                f"-S train.epochs={now[EPOCHS]} -S train.resume_from=COMMIT', with its commit ('./darkroom commit NAME' prints "
+                "that of an experiment)"
             )
         if has_state:
             return f"the state in {paths.shown(folder)} differs in {changed[0]}{more}" if changed else None
