@@ -188,7 +188,7 @@ class Network(Section):
 
     provider: Literal["builtin", "timm", "torchvision", "huggingface"]
     """Library of the network; `builtin`: `small_cnn`, `small_resnet`, `small_resnet18`, `small_vit` and `whitened_cnn`, which
-    suit small images."""
+    suit small images, and `side_by_side`, timm's networks beside each other."""
     name: Annotated[str, Field(min_length=1)]
     """Name, such as `small_cnn`, `resnet18`; for `huggingface` a local folder or `owner/name@commit` on the hub."""
     pretrained: bool

@@ -25,7 +25,8 @@ def no_weights(model: Network, error: Exception) -> RunError:
     """Return the error for pretrained weights that cannot be downloaded."""
     return RunError(
         f"params.yaml: train.model.pretrained: the weights of {model.provider}'s {model.name} cannot be downloaded "
-        f"({described(error)}); check the connection, or set it to false"
+        f"({described(error)}); check the connection, or take what needs none: 'dvc exp run $(./darkroom preset photos)' has the "
+        "weights that are installed, from_scratch_small none"
     )
 
 

@@ -21,6 +21,9 @@ class WeightsOrigin(Section):
     sha256: dict[str, str]
     """Hash of each file, where the name alone does not say which weights are meant."""
 
+    def __str__(self) -> str:
+        return f"the weights of {self.source} ({self.licence or 'no licence named'})"
+
 
 def check_licence(origin: WeightsOrigin, *, allow_noncommercial: bool) -> None:
     """Refuse weights whose licence forbids commercial use, unless `train.allow_noncommercial` is set.

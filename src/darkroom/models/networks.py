@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from darkroom.base.errors import InputError
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Network, Target
+from darkroom.models.builtin.side_by_side import SIDE_BY_SIDE, SideBySide, members
 from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.builtin.small_resnet import SmallResNet, small_resnet18
 from darkroom.models.builtin.small_vit import SmallViT
@@ -19,6 +20,7 @@ from darkroom.models.builtin.whitened_cnn import WhitenedCNN
 from darkroom.models.errors import check_kwargs, no_weights, one_line_errors, unknown_name
 from darkroom.models.huggingface.network import build_huggingface
 from darkroom.models.stem import adapt_stem
+from darkroom.models.timm.network import timm_network
 
 BUILTIN: dict[str, Callable[..., nn.Module]] = {
     "small_cnn": SmallCNN,
@@ -60,7 +62,7 @@ def build_network(
             case "builtin":
                 return _builtin(model, num_classes, channels)
             case "timm":
-                return _timm(model, num_classes, channels)
+                return timm_network(model, num_classes=num_classes, channels=channels)
             case "torchvision":
                 return _torchvision(model, num_classes, channels)
             case "huggingface":
@@ -94,27 +96,17 @@ def network_channels(model: Network | Target, channels: int) -> int:
 
 
 def _builtin(model: Network, num_classes: int, channels: int) -> nn.Module:
+    if model.name == SIDE_BY_SIDE:
+        check_kwargs(model, ["networks"])
+        return SideBySide(num_classes, channels, members(model))
     if model.name not in BUILTIN:
-        raise unknown_name(model, BUILTIN)
+        raise unknown_name(model, [*BUILTIN, SIDE_BY_SIDE])
     if model.pretrained:
-        raise InputError("params.yaml: train.model.pretrained: is true, but built-in networks have no weights; set it to false")
+        raise InputError(f"params.yaml: train.model.pretrained: is true, but {model.name} has no weights; set it to false")
     network_class = BUILTIN[model.name]
     known = [name for name in inspect.signature(network_class).parameters if name not in ("num_classes", "in_channels")]
     check_kwargs(model, known)
     return network_class(num_classes, channels, **model.kwargs)
-
-
-def _timm(model: Network, num_classes: int, channels: int) -> nn.Module:
-    import timm
-
-    if not timm.is_model(model.name):
-        raise unknown_name(model, timm.list_models())
-    if model.pretrained:
-        _check_hub(model)
-    network: nn.Module = timm.create_model(
-        model.name, pretrained=model.pretrained, num_classes=num_classes, in_chans=channels, **model.kwargs
-    )
-    return network
 
 
 def _torchvision(model: Network, num_classes: int, channels: int) -> nn.Module:
@@ -134,22 +126,6 @@ def _torchvision(model: Network, num_classes: int, channels: int) -> nn.Module:
     if channels != 3:
         adapt_stem(network, channels)
     return network
-
-
-def _check_hub(model: Network) -> None:
-    """Look up weights that are not in the cache, with a time limit: timm retries for a minute and prints each attempt."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from timm.models import get_pretrained_cfg
-
-    config = get_pretrained_cfg(model.name)
-    repository = config.hf_hub_id if config else None
-    given = {"pretrained_cfg", "pretrained_cfg_overlay"} & set(model.kwargs)
-    if given or not repository or isinstance(try_to_load_from_cache(repository, "model.safetensors"), str):
-        return
-    try:
-        HfApi().model_info(repository, timeout=20)
-    except Exception as error:
-        raise no_weights(model, error) from error
 
 
 def _load_all_but_head(network: nn.Module, weights: dict[str, Tensor]) -> None:

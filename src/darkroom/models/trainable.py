@@ -21,7 +21,7 @@ from darkroom.data.pack import Pack, Rows
 from darkroom.data.resizing import Way, fit, height_and_width
 from darkroom.models import networks
 from darkroom.models.initial_weights.init_from import InitialWeights, load_initial_weights
-from darkroom.models.initial_weights.pretrained import Pretrained, describe_weights
+from darkroom.models.initial_weights.pretrained import Pretrained, describe_weights, with_hashes
 from darkroom.models.initial_weights.weights_file import FileWeights, load_file_weights, open_model_weights
 from darkroom.models.layers import Frozen, zero_rate
 from darkroom.models.licence import WeightsOrigin, check_licence
@@ -55,7 +55,7 @@ class TrainableModel:
     origin : WeightsOrigin or None
         Of the weights that it starts with; None: it is trained from scratch.
     loaded : str or None
-        What was loaded of them, on one line; None: all, as the network's library does.
+        What was loaded of them, on one line; None: it is trained from scratch.
     frozen : Frozen
         The part that is not trained.
     merged : Merged or None
@@ -126,15 +126,21 @@ def build_model(
     network = network.to(memory_format=torch.channels_last)
     merged, base = add_adapters(network, train.lora, images) if train.lora else (None, [])
     frozen = Frozen(inner, train.freeze, zero_rate(inner, train.lr_factors), base)
+    _warn_of_random(train, origin)
+    frozen.set(frozen=True)
+    size = measure(merged.network if merged else network, images[:1], trained=network)
+    trained = make_probe(inner, preprocessing, images) if train.cache_features else network
+    if origin and not initial:
+        origin, loaded = with_hashes(origin, train.model), f"starts with {origin}"
+    return TrainableModel(trained, preprocessing, num_classes, positive, origin, loaded, frozen, merged, size)
+
+
+def _warn_of_random(train: TrainParams, origin: WeightsOrigin | None) -> None:
     if train.freeze and origin is None and isinstance(train.model, Network):
         warn(
             "params.yaml: train.freeze: freezes layers with random weights; set train.model.pretrained to true, "
             "or set train.init_from"
         )
-    frozen.set(frozen=True)
-    size = measure(merged.network if merged else network, images[:1], trained=network)
-    trained = make_probe(inner, preprocessing, images) if train.cache_features else network
-    return TrainableModel(trained, preprocessing, num_classes, positive, origin, loaded, frozen, merged, size)
 
 
 def choose_task(train: TrainParams, pack: Pack) -> int | None:

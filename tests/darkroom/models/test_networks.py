@@ -73,7 +73,7 @@ def test_images_are_normalised_in_front_of_the_network() -> None:
         ),
         (
             named("builtin", "small_cnn", pretrained=True),
-            "train.model.pretrained: is true, but built-in networks have no weights",
+            "train.model.pretrained: is true, but small_cnn has no weights",
         ),
         *(
             (named("builtin", "small_cnn", **{name: value}), f"ValueError: {name} is {value}, but must be {allowed}); correct")

