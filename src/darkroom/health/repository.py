@@ -72,4 +72,5 @@ def _changes(root: Path) -> Finding:
     if not (root / "dvc.lock").exists():
         return Finding("ok", "git changes", f"{first_of(names)} not committed; there are no results yet")
     text = f"{first_of(names)} not committed: results do not match the last commit"
-    return Finding("warn", "git changes", text, 'git add src params.yaml && git commit -m "Change src and params.yaml"')
+    changed = sorted({name.partition("/")[0] for name in names}, reverse=True)
+    return Finding("warn", "git changes", text, f'git add {" ".join(changed)} && git commit -m "Change {" and ".join(changed)}"')

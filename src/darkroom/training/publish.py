@@ -56,9 +56,7 @@ def publish(
     measured = {"epoch": best.epoch, **values, **plan.model.size.model_dump(exclude={"trained"})}
     for place in (table, metrics / COPY):
         files.write_json(place, {"published": measured})
-    about = record(
-        {**store.about, "machine": plan.about["machine"]}, files.sha256(models / "model.safetensors"), store.folder.name
-    )
+    about = record(store.about, files.sha256(models / "model.safetensors"), store.folder.name)
     outputs = {
         "models/model.json": models / "model.json",
         "models/checkpoints": checkpoints,

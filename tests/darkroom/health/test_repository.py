@@ -64,5 +64,9 @@ def test_changes_beside_results(workspace: Path) -> None:
     (workspace / "dvc.lock").touch()
     found = line(repository.check_git(workspace), "git changes")
     assert found.startswith("warn git changes params.yaml (and 1 more) not committed: results do not match the last commit")
+    assert way_out(found) == 'git add src params.yaml && git commit -m "Change src and params.yaml"'
     shell(way_out(found), workspace)
     assert line(repository.check_git(workspace), "git changes").startswith("ok git changes src and params.yaml are committed")
+    (workspace / "params.yaml").write_text("changed again")
+    found = line(repository.check_git(workspace), "git changes")
+    assert way_out(found) == 'git add params.yaml && git commit -m "Change params.yaml"'

@@ -19,6 +19,7 @@ from darkroom.base import files, paths
 from darkroom.base.errors import RunError, is_main_process, warn
 from darkroom.base.params import HardwareParams, Params
 from darkroom.base.state_files import KEPT_STATE_SUFFIX, WEIGHTS_SUFFIX
+from darkroom.hardware.devices import machine
 from darkroom.models.model_json import packages, science
 from darkroom.stage.lock import locked
 from darkroom.training.checkpoints.collect import Limits, collect
@@ -219,4 +220,5 @@ def depends_on(
     the training that is resumed: a name in params.yaml can mean another model later.
     """
     weights, used = {"origin": origin, "teacher": teacher, **({"resumed": resumed} if resumed else {})}, science(params)
-    return {"params": used, "data": data_sha256, **weights, "code": dict(code), "packages": packages(used)}
+    computed = {"packages": packages(used), "machine": machine(params.hardware)}
+    return {"params": used, "data": data_sha256, **weights, "code": dict(code), **computed}

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,11 +18,12 @@ import torch
 
 from darkroom.base import files
 from darkroom.base.errors import MAIN_PROCESS, RunError
+from darkroom.base.params import Params
 from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
 from darkroom.training.checkpoints.collect import Limits
 from darkroom.training.checkpoints.fresh_start import refuse_other_versions, why_fresh
 from darkroom.training.checkpoints.log_files import write_files
-from darkroom.training.checkpoints.saved_states import StateStore
+from darkroom.training.checkpoints.saved_states import StateStore, depends_on
 from darkroom.training.checkpoints.saved_trainings import install_line, is_in_use, other_versions, saved_trainings
 from darkroom.training.checkpoints.started import typed
 
@@ -377,6 +379,18 @@ def test_other_versions_of_packages_are_refused(store: StateStore, tmp_path: Pat
     refuse_other_versions(upgraded)
 
 
+def test_a_processor_with_other_instructions_is_another_machine(
+    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It rounds otherwise, so a training that goes on there has the numbers of neither."""
+    here = depends_on({}, make_params(), {})
+    assert here["machine"]["device"]
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "OTHER")
+    there = depends_on({}, make_params({"hardware.accelerator": "cpu"}), {})
+    assert there["machine"] == {"device": "cpu", "processor": "OTHER"}
+    assert there != here
+
+
 @pytest.mark.parametrize(
     ("changes", "refused"),
     [
@@ -384,7 +398,10 @@ def test_other_versions_of_packages_are_refused(store: StateStore, tmp_path: Pat
             {"packages": VERSIONS | {"timm": "3.0"}},
             "with timm None (here 3.0), and a mixture has the numbers of neither; run it where",
         ),
-        ({"packages": VERSIONS, "cpu": {"capability": "AVX2"}}, "with cpu.capability None (here AVX2), and"),
+        (
+            {"packages": VERSIONS, "machine": {"device": "cpu", "processor": "AVX2"}},
+            "with machine.device None (here cpu), machine.processor None (here AVX2), and a mixture has the numbers of neither; run it where",
+        ),
         ({"packages": VERSIONS | {"numpy": "2.1"}, "code": {"src/train.py": "bb"}}, None),
         ({"packages": VERSIONS | {"numpy": "2.1"}, "params": {"train": {"lr": 0.5}}}, None),
         ({"packages": VERSIONS | {"numpy": "2.1"}, "data": {"raw": "cc"}}, None),
