@@ -1,0 +1,149 @@
+"""The formats of an export: how each is written, and how it is run to compare it. N images, H by W pixels, K classes."""
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from darkroom.base import files
+from darkroom.base.errors import InputError, described, one_line
+
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""From images (N, H, W, 3) to probabilities (N, K)."""
+INPUT, OUTPUT, KEY = "images", "probabilities", "darkroom"
+OPSET = 18
+# Images of a batch, rows, columns.
+MOST = 65536
+# Of the example with which a network is traced; no two sizes are equal, so that none is taken for the other.
+EXAMPLE = (2, 83, 71, 3)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format.
+
+    Attributes
+    ----------
+    ending
+        Of its file.
+    packages
+        That write and run it.
+    write
+        Writes a network and what is known of it to a file.
+    open
+        Returns what runs a file.
+    """
+
+    ending: str
+    packages: tuple[str, ...]
+    write: Callable[[nn.Module, Mapping[str, Any], Path], None]
+    open: Callable[[Path], Run]
+
+    def check(self, name: str) -> None:
+        """Refuse the format where a package is missing."""
+        if missing := [package for package in self.packages if find_spec(package) is None]:
+            raise InputError(
+                f"--format: {name} needs {', '.join(missing)}; run 'pip install -c requirements-dev.txt {' '.join(missing)}'"
+            )
+
+
+def _dynamic() -> dict[str, dict[int, Any]]:
+    """Return which sizes of the input are free: number, height and width."""
+    number, height, width = (torch.export.Dim(name, min=1, max=MOST) for name in ("number", "height", "width"))
+    return {INPUT: {0: number, 1: height, 2: width}}
+
+
+def _example() -> torch.Tensor:
+    return torch.arange(int(np.prod(EXAMPLE)), dtype=torch.int64).remainder(251).to(torch.uint8).reshape(EXAMPLE)
+
+
+def _program(network: nn.Module) -> torch.export.ExportedProgram:
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.export.export(network, (_example(),), dynamic_shapes=_dynamic(), strict=False)
+
+
+def _write_onnx(network: nn.Module, about: Mapping[str, Any], path: Path) -> None:
+    import onnx
+
+    made = torch.onnx.export(
+        _program(network), input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, dynamo=True, verbose=False
+    )
+    assert made is not None
+    model = made.model_proto
+    onnx.helper.set_model_props(model, {KEY: json.dumps(about, ensure_ascii=False)})
+    with files.replaced_file(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+
+
+def _open_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda images: np.asarray(session.run([OUTPUT], {INPUT: images})[0])
+
+
+def _write_openvino(network: nn.Module, about: Mapping[str, Any], path: Path) -> None:
+    openvino = import_module("openvino")
+    model = openvino.convert_model(_program(network))
+    model.set_rt_info(json.dumps(about, ensure_ascii=False), KEY)
+    openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def _open_openvino(path: Path) -> Run:
+    openvino = import_module("openvino")
+    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    compiled = openvino.Core().compile_model(path, "CPU", options)
+    return lambda images: np.asarray(compiled(images)[0])
+
+
+def _write_torch(network: nn.Module, about: Mapping[str, Any], path: Path) -> None:
+    with files.replaced_file(path) as temporary:
+        torch.export.save(_program(network), temporary, extra_files={KEY: json.dumps(about, ensure_ascii=False)})
+
+
+def _open_torch(path: Path) -> Run:
+    program = torch.export.load(path).module()
+
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(program(torch.from_numpy(images)).numpy())
+
+    return run
+
+
+FORMATS = {
+    "onnx": Format(".onnx", ("onnx", "onnxscript", "onnxruntime"), _write_onnx, _open_onnx),
+    "openvino": Format(".xml", ("openvino",), _write_openvino, _open_openvino),
+    "torch": Format(".pt2", (), _write_torch, _open_torch),
+}
+
+
+def write(name: str, network: nn.Module, about: Mapping[str, Any], path: Path) -> None:
+    """Write a network in a format.
+
+    Raises
+    ------
+    InputError
+        If the format cannot hold it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporters, about their own code
+            FORMATS[name].write(network, about, path)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"--format: {name} cannot hold this network ({one_line(described(error))[:200]}); name another"
+        ) from error
