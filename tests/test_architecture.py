@@ -32,7 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "input": {"data", "hardware", "models"},
     "objective": {"data", "metrics", "models", "input"},
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},
-    "features": {"data", "hardware", "models", "metrics", "input", "inference"},
+    "features": {"data", "hardware", "models", "metrics", "reporting", "input", "inference"},
     "explanation": {"features", "data", "models", "metrics", "reporting", "input", "inference", "pages"},
     "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
     "comparison": {"data", "metrics", "pages", "repository", "versions"},

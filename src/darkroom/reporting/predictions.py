@@ -2,10 +2,10 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.metrics.decision import UNKNOWN, USUAL, Decision
+from darkroom.reporting.neighbours import Neighbour, csv_cells, csv_header, json_entries, parquet_lists
+
+if TYPE_CHECKING:
+    from darkroom.reporting.embeddings_file import Embeddings
 
 SEPARATOR = "; "
+EMBEDDINGS = "embeddings.parquet"
+SHARED = ("classes", "multilabel", "decision", "backend", "embeddings")
+"""Fields of `Predictions` that do not list something of each image."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,12 @@ class Predictions:
         Which classes are predicted.
     backend : dict, or None
         Backend and precision that computed them, and their temperature.
-    embeddings : (N, D) float32, or None
-        Features of the images before the last layer.
+    embeddings : Embeddings, or None
+        Features (N, D) of the images before the last layer.
     abstained : (N,) bool, or None
         For which images the model abstains: their class is `unknown`; None: it never does.
+    near : list of N lists of Neighbour, or None
+        The known images nearest to each, the nearest first.
     """
 
     classes: list[str]
@@ -51,8 +60,21 @@ class Predictions:
     multilabel: bool = False
     decision: Decision = USUAL
     backend: dict[str, Any] | None = None
-    embeddings: NDArray[np.float32] | None = None
+    embeddings: "Embeddings | None" = None
     abstained: NDArray[np.bool_] | None = None
+    near: list[list[Neighbour]] | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return predictions of one model for several batches of images as one, without embeddings."""
+        first, changes = parts[0], dict[str, Any]()
+        for name in (field.name for field in fields(cls) if field.name not in SHARED):
+            values = [getattr(each, name) for each in parts]
+            if isinstance(values[0], np.ndarray):
+                changes[name] = np.concatenate(values)
+            elif values[0] is not None:
+                changes[name] = [value for each in values for value in each]
+        return replace(first, embeddings=None, **changes)
 
     @property
     def chosen(self) -> list[list[str]]:
@@ -96,13 +118,10 @@ def write_predictions(path: Path, predictions: Predictions, top_k: int) -> None:
 
 
 def write_all(directory: Path, predictions: Predictions, top_k: int) -> None:
-    """Write predictions.csv, .parquet and .jsonl, backend.json, which says how they were computed, and embeddings.npy."""
+    """Write predictions.csv, .parquet and .jsonl, and backend.json, which says how they were computed."""
     for ending in WRITERS:
         write_predictions(directory / f"predictions{ending}", predictions, top_k)
     files.write_json(directory / "backend.json", predictions.backend)
-    if predictions.embeddings is not None:
-        with files.replaced_file(directory / "embeddings.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, predictions.embeddings, allow_pickle=False)
 
 
 def check_out(path: Path) -> None:
@@ -119,7 +138,8 @@ def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
     """Write path, actual (where known), class, probability, class_2, … in four digits, and `given_<column>` of the source.
 
     For multi-label data, `classes` lists the predicted classes, and `class` is the most probable one. Where a model abstains,
-    `class` is `unknown`; `most_probable` is the class that the probability is of.
+    `class` is `unknown`; `most_probable` is the class that the probability is of. Of the nearest images there are `nearest_1`,
+    `nearest_class_1`, `similarity_1`, and so on.
     """
     top_k = min(top_k, len(predictions.classes))
     known = ["actual"] if predictions.actual else []
@@ -130,7 +150,9 @@ def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
         given = [files.csv_text(f"given_{name}") for name in columns]
         multilabel = ["classes"] if predictions.multilabel else []
         abstains = ["most_probable"] if predictions.abstained is not None else []
-        writer.writerow(["path", *known, *multilabel, "class", *abstains, "probability", *ranks, *given])
+        near = csv_header(predictions.near)
+        first = ["class", *abstains, "probability"] if predictions.classes else []
+        writer.writerow(["path", *known, *multilabel, *first, *ranks, *near, *given])
         chosen = predictions.chosen if predictions.multilabel else []
         for number, top in enumerate(predictions.most_probable(top_k)):
             actual = [files.csv_text(predictions.actual[number])] if predictions.actual else []
@@ -141,6 +163,7 @@ def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
                 [files.csv_text(predictions.given[number].get(name, "")) for name in columns] if predictions.given else []
             )
             predicted = [files.csv_text(SEPARATOR.join(chosen[number]))] if predictions.multilabel else []
+            cells += csv_cells(predictions.near[number]) if predictions.near else []
             writer.writerow([files.csv_text(predictions.paths[number]), *actual, *predicted, *cells, *columns_of_source])
 
 
@@ -153,30 +176,40 @@ def _write_jsonl(path: Path, predictions: Predictions, top_k: int) -> None:
             ranked = [{"class": name, "probability": value} for name, value in top]
             given = {"given": predictions.given[number]} if predictions.given_columns and predictions.given else {}
             predicted = {"classes": chosen[number]} if predictions.multilabel else {}
-            first = {**ranked[0], "class": predictions.named(number, top[0][0])}
-            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **predicted, **first, "top": ranked, **given}
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            first = {**ranked[0], "class": predictions.named(number, top[0][0]), "top": ranked} if ranked else {}
+            near = {"nearest": json_entries(predictions.near[number])} if predictions.near else {}
+            kind = {"path": predictions.paths[number], **known, **predicted}
+            file.write(json.dumps({**kind, **first, **near, **given}, ensure_ascii=False) + "\n")
 
 
 def _write_parquet(path: Path, predictions: Predictions, top_k: int) -> None:  # noqa: ARG001
-    """Write path, actual (where known), class, probability, a column `p_<class>` for every class, and `given_<column>`."""
+    """Write the columns of `parquet_columns`, a column `p_<class>` for every class, and `given_<column>`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    first = [top[0] for top in predictions.most_probable(1)]
-    columns: dict[str, Any] = {"path": pa.array(predictions.paths, pa.string())}
-    if predictions.actual:
-        columns["actual"] = pa.array(predictions.actual, pa.string())
-    if predictions.multilabel:
-        columns["classes"] = pa.array(predictions.chosen, pa.list_(pa.string()))
-    columns["class"] = pa.array([predictions.named(number, name) for number, (name, _) in enumerate(first)], pa.string())
-    if predictions.abstained is not None:
-        columns["most_probable"] = pa.array([name for name, _ in first], pa.string())
-    columns["probability"] = pa.array([value for _, value in first], pa.float64())
+    columns = parquet_columns(predictions)
     columns |= {f"p_{name}": predictions.probabilities[:, label] for label, name in enumerate(predictions.classes)}
     for name in predictions.given_columns:
         columns[f"given_{name}"] = pa.array([each.get(name) for each in predictions.given or []], pa.string())
     pq.write_table(pa.table(columns), path)
+
+
+def parquet_columns(predictions: Predictions) -> dict[str, Any]:
+    """Return the columns path, actual (where known), class, probability, and the nearest images (where they were looked for)."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {"path": pa.array(predictions.paths, pa.string())}
+    if predictions.actual is not None:
+        columns["actual"] = pa.array(predictions.actual, pa.string())
+    if predictions.classes:
+        first = [top[0] for top in predictions.most_probable(1)]
+        if predictions.multilabel:
+            columns["classes"] = pa.array(predictions.chosen, pa.list_(pa.string()))
+        columns["class"] = pa.array([predictions.named(number, name) for number, (name, _) in enumerate(first)], pa.string())
+        if predictions.abstained is not None:
+            columns["most_probable"] = pa.array([name for name, _ in first], pa.string())
+        columns["probability"] = pa.array([value for _, value in first], pa.float64())
+    return columns | parquet_lists(predictions.near)
 
 
 WRITERS: dict[str, Callable[[Path, Predictions, int], None]] = {
