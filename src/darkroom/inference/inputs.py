@@ -112,7 +112,7 @@ def _taken_over(model: Path, params: Params) -> Predictions | None:
         task=about.task,
         positive=about.decision.positive,
     )
-    kind = {"classes": about.classes, "multilabel": rule.multilabel, "decision": rule.decision}
+    kind: dict[str, Any] = {"classes": about.classes, "multilabel": rule.multilabel, "decision": rule.decision}
     how = {"backend": {**about.how["record"], **rule.record}, **rule.predicted(evaluated.probabilities)}
     return Predictions(**described_rows(pack, split.rows["test"]), **kind, **how)
 
