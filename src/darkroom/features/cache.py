@@ -40,23 +40,20 @@ IN_MEMORY_BYTES = 256_000_000
 ABANDONED_SECONDS = 3600.0
 
 
-def features_dir() -> Path:
-    """Return the folder of all features: in that of DVC's temporary files, which Git and DVC ignore."""
-    return paths.main_repository() / ".dvc" / "tmp" / "darkroom-features"
-
-
 def content_key(data: bytes) -> bytes:
     """Return the key of an image by its bytes."""
     return hashlib.sha256(data).digest()[:KEY_BYTES]
 
 
-def cached(about: Sequence[Any], keys: Sequence[bytes], compute: Compute) -> tuple[Features, NDArray[np.bool_]]:
+def cached(root: Path, about: Sequence[Any], keys: Sequence[bytes], compute: Compute) -> tuple[Features, NDArray[np.bool_]]:
     """Return features, of which only those that are not kept are computed.
 
     What was computed is kept also if the computation is interrupted. Where nothing can be written, it goes on without.
 
     Parameters
     ----------
+    root
+        The folder of all features.
     about
         All that the features depend on beside the images, as JSON takes it.
     keys : sequence of N bytes
@@ -74,15 +71,15 @@ def cached(about: Sequence[Any], keys: Sequence[bytes], compute: Compute) -> tup
     first: dict[bytes, int] = {}
     for place, key in enumerate(keys):
         first.setdefault(key, place)  # equal images are computed once
-    found, there = np.zeros((0, 0), np.float32), np.zeros(len(keys), np.bool_)
+    found, there = np.zeros((len(keys), 0), np.float32), np.zeros(len(keys), np.bool_)
 
     def put(places: Places, features: Features) -> None:
         nonlocal found
-        if not there.any():
-            found = room(len(keys), features.shape[1])
+        if not found.size:
+            found = room(root, len(keys), features.shape[1])
         found[places], there[places] = features, True
 
-    store = _Store(features_dir() / hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32])
+    store = _Store(root, hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32])
     for part, rows in store.read(first):
         put(np.array([first[part["key"][row].tobytes()] for row in rows]), part["features"][rows])
     missing = np.array([place for place in first.values() if not there[place]], np.int64)
@@ -100,13 +97,13 @@ def cached(about: Sequence[Any], keys: Sequence[bytes], compute: Compute) -> tup
     return found, there
 
 
-def room(count: int, size: int) -> Features:
-    """Return an array (count, size) of zeros; a large one is mapped from a file without a name, so that it fills no memory."""
+def room(folder: Path, count: int, size: int) -> Features:
+    """Return zeros (count, size); many are mapped from a file without a name in the folder, so that they fill no memory."""
     num_bytes = 4 * count * size
     if num_bytes > IN_MEMORY_BYTES:
         with suppress(OSError):
-            files.make_folder(features_dir())  # the usual place of temporary files is often memory
-            with tempfile.TemporaryFile(dir=features_dir()) as file:
+            files.make_folder(folder)  # not the usual place of temporary files, which is often memory
+            with tempfile.TemporaryFile(dir=folder) as file:
                 os.posix_fallocate(file.fileno(), 0, num_bytes)  # on a full disk, writing to the array would kill the process
                 return np.memmap(file, np.float32, "r+", shape=(count, size))
     return np.zeros((count, size), np.float32)
@@ -115,8 +112,8 @@ def room(count: int, size: int) -> Features:
 class _Store:
     """The parts of one folder."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, root: Path, name: str):
+        self.root, self.folder = root, root / name
         self._waiting: list[Part] = []
         self._since = time.monotonic()
         self._is_writable = True
@@ -168,7 +165,7 @@ class _Store:
                 if self._write(joined[rows]):
                     for path in small:
                         path.unlink(missing_ok=True)
-        forget_oldest()
+        forget_oldest(self.root)
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("*.npy"))
@@ -197,9 +194,8 @@ def _load(path: Path) -> Part:
     return part
 
 
-def forget_oldest() -> None:
+def forget_oldest(folder: Path) -> None:
     """Remove the parts that were not used for longest, until all are small enough, and what killed processes left."""
-    folder = features_dir()
     for rest in folder.rglob(f"{files.WRITING}*"):
         with suppress(OSError):
             if time.time() - rest.stat().st_mtime > ABANDONED_SECONDS:

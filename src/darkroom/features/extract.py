@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import from_numpy
 
+from darkroom.base import paths
 from darkroom.base.params import PredictParams
 from darkroom.data.pack import Pack, Rows
 from darkroom.features.backbone import Backbone
@@ -47,6 +48,11 @@ class PhotoFeatures:
     bad: list[tuple[Path, str]]
 
 
+def features_dir() -> Path:
+    """Return the folder that keeps features: that of DVC's temporary files, which Git and DVC ignore."""
+    return paths.main_repository() / ".dvc" / "tmp" / "darkroom-features"
+
+
 def pack_features(backbone: Backbone, pack: Pack, rows: Rows) -> Features:
     """Return the features (len(rows), D) of rows of the pack, of length 1; many are mapped from a file.
 
@@ -67,7 +73,7 @@ def pack_features(backbone: Backbone, pack: Pack, rows: Rows) -> Features:
             done += len(features)
 
     stored = ["pack", pack.form, pack.channels, pack.resize, pack.dtype]
-    return cached([*_about(backbone), *stored], [pack.pixel_hashes[row] for row in rows], compute)[0]
+    return cached(features_dir(), [*_about(backbone), *stored], [pack.pixel_hashes[row] for row in rows], compute)[0]
 
 
 def photo_features(backbone: Backbone, photos: Sequence[Path], params: PredictParams) -> PhotoFeatures:
@@ -94,7 +100,7 @@ def photo_features(backbone: Backbone, photos: Sequence[Path], params: PredictPa
             done += len(features)
         bad.extend(reading.bad)
 
-    values, there = cached([*_about(backbone), "photos"], keys, compute)
+    values, there = cached(features_dir(), [*_about(backbone), "photos"], keys, compute)
     read = [path for path, is_there in zip(photos, there, strict=True) if is_there]
     return PhotoFeatures(read, values if there.all() else values[there], _all_bad(photos, keys, bad))
 

@@ -10,7 +10,7 @@ from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.features.backbone import Backbone
 from darkroom.features.cache import room
-from darkroom.features.extract import pack_features
+from darkroom.features.extract import features_dir, pack_features
 from darkroom.features.neighbours import Features, nearest, unit
 from darkroom.reporting.embeddings_file import EmbeddingsFile, FeaturesOf
 from darkroom.reporting.neighbours import Neighbour
@@ -81,7 +81,7 @@ def images_of_file(path: Path, of: FeaturesOf, where: str = "--among") -> Known:
         )
     if not len(file):
         raise InputError(f"{where}: {path}: holds no images; name another file")
-    features, done = room(len(file), file.num_features), 0
+    features, done = room(features_dir(), len(file), file.num_features), 0
     for block in file.blocks():
         features[done : done + len(block)] = unit(block)
         done += len(block)

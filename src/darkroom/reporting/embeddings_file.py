@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
+from darkroom.metrics.predictions_file import numbers
 from darkroom.reporting.predictions import Predictions, parquet_columns
 
 FORMAT = 1
@@ -79,7 +80,8 @@ class EmbeddingsWriter:
         if self._file is None:
             size = table.schema.field(COLUMN).type.list_size
             self._rows = max(1, min(MOST_ROWS, MOST_BYTES // (4 * size)))
-            self._file = pq.ParquetWriter(self.path, table.schema, compression="zstd", use_dictionary=["class"])
+            how = {"compression": "zstd", "use_dictionary": ["class"], "write_page_checksum": True}
+            self._file = pq.ParquetWriter(self.path, table.schema, **how)
         self.count += len(table)
         # Groups of rows depend on the number of images alone, not on how many came together.
         while len(table):
@@ -115,9 +117,10 @@ def writing_embeddings(path: Path) -> Iterator[EmbeddingsWriter]:
 def _table(predictions: Predictions) -> pa.Table:
     assert predictions.embeddings is not None
     values, of = predictions.embeddings
+    size = values.shape[1] or 1  # of no images, whose number of features nothing has told
     columns = parquet_columns(predictions)
-    columns[COLUMN] = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-    described = {"format": FORMAT, **of._asdict(), "num_features": values.shape[1]}
+    columns[COLUMN] = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), size)
+    described = {"format": FORMAT, **of._asdict(), "num_features": size}
     return pa.table(columns, metadata={METADATA: json.dumps(described, ensure_ascii=False).encode()})
 
 
@@ -149,7 +152,7 @@ class EmbeddingsFile:
         if not path.is_file():
             raise InputError(f"{where}: {path} does not exist; write it with './darkroom predict --embeddings --out {path}'")
         with self._damage():
-            with pq.ParquetFile(path) as file:
+            with self._open() as file:
                 schema, self.count = file.schema_arrow, file.metadata.num_rows
             described = json.loads((schema.metadata or {})[METADATA])
             if described.pop("format") != FORMAT:
@@ -161,7 +164,7 @@ class EmbeddingsFile:
             self.names = set(schema.names)
 
     def __len__(self) -> int:
-        return self.count
+        return int(self.count)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield the features (n, D) of a group of rows at a time, in order.
@@ -171,16 +174,15 @@ class EmbeddingsFile:
         InputError
             If the file is damaged.
         """
-        with self._damage(), pq.ParquetFile(self.path) as file:
+        with self._damage(), self._open() as file:
             for number in range(file.num_row_groups):
                 column = file.read_row_group(number, columns=[COLUMN])[COLUMN].combine_chunks()
-                values: NDArray[np.float32] = np.from_dlpack(column.flatten())
-                yield values.reshape(-1, self.num_features)
+                yield numbers(column.flatten()).reshape(-1, self.num_features)
 
     def column(self, name: str) -> list[Any]:
         """Return a column that describes the images, N values."""
-        with self._damage():
-            values: list[Any] = pq.read_table(self.path, columns=[name])[name].to_pylist()
+        with self._damage(), self._open() as file:
+            values: list[Any] = file.read(columns=[name])[name].to_pylist()
         return values
 
     def labels(self) -> list[str]:
@@ -189,6 +191,9 @@ class EmbeddingsFile:
             if name in self.names:
                 return ["; ".join(each) if isinstance(each, list) else each for each in self.column(name)]
         return [""] * len(self)
+
+    def _open(self) -> pq.ParquetFile:
+        return pq.ParquetFile(self.path, page_checksum_verification=True)
 
     @contextmanager
     def _damage(self) -> Iterator[None]:

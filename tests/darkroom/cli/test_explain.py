@@ -65,7 +65,7 @@ def workspace(published: Path, digits: Any, tmp_path: Path, monkeypatch: pytest.
     named |= {"PARAMS": tmp_path / "params.yaml", "EVALUATED": tmp_path / "predictions.parquet"}
     for name, path in named.items():
         monkeypatch.setattr(paths, name, path)
-    monkeypatch.setattr("darkroom.features.cache.features_dir", lambda: tmp_path / "features")
+    monkeypatch.setattr("darkroom.features.extract.features_dir", lambda: tmp_path / "features")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
