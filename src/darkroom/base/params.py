@@ -682,7 +682,7 @@ class PredictParams(Section):
     top_k: PositiveInt
     """Number of most probable classes to write to the CSV and JSON Lines files."""
     embeddings: bool = False
-    """Also write the input of the last layer for each image, (images, features) float32, to embeddings.npy."""
+    """Also write the input of the last layer for each image, float32, beside its class, to embeddings.parquet."""
     max_bad: Annotated[int, Field(ge=0)]
     """Unreadable images to skip and name; with more of them predict fails."""
     max_pixels: Limit

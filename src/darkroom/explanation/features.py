@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.base import files
+from darkroom.base.errors import InputError
 from darkroom.data.bands import shown_image
 from darkroom.data.pack import Pack, Rows
 from darkroom.explanation.overlay import Picture
-from darkroom.inference.embeddings import iterate_features
+from darkroom.inference.embeddings import Embedder
 from darkroom.inference.predictor import Predictor
 from darkroom.input.dataset import ImageDataset
+from darkroom.input.loaders import make_loader, num_readers
+from darkroom.input.samplers import SequentialBatchSampler
 
 # Test images whose features are kept.
 MOST = 1000
@@ -38,7 +41,20 @@ def compute_features(predictor: Predictor, pack: Pack, rows: Rows, batch_size: i
     InputError
         If the network has no last layer of its own.
     """
-    return np.concatenate(list(iterate_features(predictor, pack, rows, batch_size)))
+    try:
+        embedder = Embedder(predictor)
+        images = ImageDataset.for_network(pack, predictor.seen, predictor.preprocess)
+        readers = num_readers(predictor.hardware, images, on_gpu=predictor.device.type == "cuda")
+        loader = make_loader(images, SequentialBatchSampler(rows, batch_size=batch_size), readers=readers)
+        for _ in embedder.passing(batch["images"] for batch in loader):
+            pass
+    except InputError as error:
+        if "predict.embeddings" not in str(error):
+            raise
+        raise InputError(
+            f"{predictor.model.name}: its network has no single last layer, so its images have no features; name another"
+        ) from None
+    return embedder.result()
 
 
 def evenly(rows: Rows, most: int) -> Rows:

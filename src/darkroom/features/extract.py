@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from torch import from_numpy
@@ -25,6 +26,8 @@ from darkroom.input.loaders import make_loader, num_readers
 from darkroom.input.samplers import SequentialBatchSampler
 
 BATCH_SIZE = 32
+# Rows that are moved together.
+BLOCK = 4096
 # Of another one nothing is taken over: it grows when the same weights come to give other features.
 FORMAT = 1
 
@@ -49,8 +52,8 @@ class PhotoFeatures:
 
 
 def features_dir() -> Path:
-    """Return the folder that keeps features: that of DVC's temporary files, which Git and DVC ignore."""
-    return paths.main_repository() / ".dvc" / "tmp" / "darkroom-features"
+    """Return the folder that keeps features."""
+    return paths.features_dir()
 
 
 def pack_features(backbone: Backbone, pack: Pack, rows: Rows) -> Features:
@@ -102,7 +105,17 @@ def photo_features(backbone: Backbone, photos: Sequence[Path], params: PredictPa
 
     values, there = cached(features_dir(), [*_about(backbone), "photos"], keys, compute)
     read = [path for path, is_there in zip(photos, there, strict=True) if is_there]
-    return PhotoFeatures(read, values if there.all() else values[there], _all_bad(photos, keys, bad))
+    return PhotoFeatures(read, _without_gaps(values, there), _all_bad(photos, keys, bad))
+
+
+def _without_gaps(values: Features, there: NDArray[np.bool_]) -> Features:
+    """Return the rows that are there, moved together in place: a copy could fill the memory."""
+    end = 0
+    for start in range(0, len(values), BLOCK):
+        kept = values[start : start + BLOCK][there[start : start + BLOCK]]
+        values[end : end + len(kept)] = kept
+        end += len(kept)
+    return values[:end]
 
 
 def _key(path: Path) -> bytes:

@@ -15,7 +15,7 @@ from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import Split
 from darkroom.inference.calibrated import make_rule, read_calibration
 from darkroom.inference.photos import PhotoReader, Photos, find_photos, without_arrays
-from darkroom.reporting.embeddings_file import writing_embeddings
+from darkroom.reporting.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
 from darkroom.reporting.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _described(
 
     def described(probabilities: Any, end: int) -> Predictions:
         predicted = predictor.rule.predicted(probabilities)
-        embeddings = embedder.embeddings() if embedder else None
+        embeddings = Embeddings(embedder.result(), features_of(predictor, pooled=embedder.pooled)) if embedder else None
         return Predictions(**named(done, end), **predicted, embeddings=embeddings, **predictor.about)
 
     for probabilities in compute(embedder.passing if embedder else iter):
@@ -191,6 +191,12 @@ def _described(
         done = end
     if not done:
         yield described(np.ones((0, 1)), 0)
+
+
+def features_of(predictor: "Predictor", *, pooled: bool = False) -> FeaturesOf:
+    """Return what the features of a model are of."""
+    model = predictor.model
+    return FeaturesOf(model.name, type(model.network.network).__name__, model.card.weights_sha256, pooled)
 
 
 def _make_embedder(predictor: Any, asked: str) -> Any:

@@ -35,9 +35,7 @@ class TwoHeads(nn.Module):
 
 def test_a_network_without_a_last_layer_is_one_line(digits: Any) -> None:
     predictor = digits_predictor(digits, network=TwoHeads())
-    with pytest.raises(
-        InputError, match=r"^models: TwoHeads has no single last layer whose input could be written; name another model"
-    ):
+    with pytest.raises(InputError, match=r"^models: its network has no single last layer, so its images have no features; name"):
         compute_features(predictor, digits.pack, np.arange(4), 2)
 
 

@@ -93,12 +93,12 @@ def iterate_parts(chosen: Namespace, inputs: Sequence[str | Path], model: "Model
 
         parts, of, opened = iterate_features(backbone, inputs, params), features_of(backbone), None
     else:
+        from darkroom.inference.inputs import features_of as features_of_model
         from darkroom.inference.inputs import open_inputs
 
         opened = open_inputs(inputs, model, params, asked=asked)
 
         from darkroom.features.backbone import backbone_of
-        from darkroom.inference.embeddings import features_of as features_of_model
 
         parts, of, backbone = opened.parts, features_of_model(opened.predictor), backbone_of(opened.predictor)
     if chosen.nearest is None:
