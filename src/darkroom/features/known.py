@@ -8,9 +8,9 @@ from darkroom.base.errors import InputError
 from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
+from darkroom.features import extract
 from darkroom.features.backbone import Backbone
 from darkroom.features.cache import room
-from darkroom.features.extract import features_dir, pack_features
 from darkroom.features.neighbours import Features, nearest, unit
 from darkroom.reporting.embeddings_file import EmbeddingsFile, FeaturesOf
 from darkroom.reporting.neighbours import Neighbour
@@ -52,7 +52,9 @@ def training_images(backbone: Backbone, pack: Pack, split: Split) -> Known:
         If the network has no last layer of its own, or an image is damaged.
     """
     rows = split.rows["train"]
-    return Known([pack.ids[row] for row in rows], names(pack.labels[rows], pack.classes), pack_features(backbone, pack, rows))
+    return Known(
+        [pack.ids[row] for row in rows], names(pack.labels[rows], pack.classes), extract.pack_features(backbone, pack, rows)
+    )
 
 
 def images_of_file(path: Path, of: FeaturesOf, where: str = "--among") -> Known:
@@ -81,7 +83,7 @@ def images_of_file(path: Path, of: FeaturesOf, where: str = "--among") -> Known:
         )
     if not len(file):
         raise InputError(f"{where}: {path}: holds no images; name another file")
-    features, done = room(features_dir(), len(file), file.num_features), 0
+    features, done = room(extract.features_dir(), len(file), file.num_features), 0
     for block in file.blocks():
         features[done : done + len(block)] = unit(block)
         done += len(block)

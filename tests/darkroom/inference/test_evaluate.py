@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from publishing import Best
@@ -28,7 +29,7 @@ from darkroom.metrics.scores import score_of
 from darkroom.models.model_json import Card, data_hashes, make_card
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published, save_model
-from darkroom.reporting.predictions import Predictions, write_all
+from darkroom.reporting.predictions import EMBEDDINGS, Predictions, write_all
 from darkroom.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -59,9 +60,9 @@ class Workspace:
         files.write_sealed_json(self.models / "calibration.json", found.calibration)
         return found
 
-    def predict(self, changes: dict[str, Any]) -> Predictions:
+    def predict(self, changes: dict[str, Any], embeddings: Path | None = None) -> Predictions:
         params = self.params(changes)
-        return predict_inputs([params.predict.input], self.models, params)
+        return predict_inputs([params.predict.input], self.models, params, embeddings)
 
 
 @pytest.fixture
@@ -87,6 +88,14 @@ def test_predict_takes_over_what_evaluate_computed(workspace: Workspace, tmp_pat
     names = sorted(path.name for path in (tmp_path / "network").iterdir())
     assert len(names) == 4
     assert all((tmp_path / "network" / name).read_bytes() == (tmp_path / "evaluated" / name).read_bytes() for name in names)
+    # With embeddings the network runs, and all else stays as it is.
+    write_all(tmp_path / "embeddings", workspace.predict({}, tmp_path / "embeddings" / EMBEDDINGS), top_k=3)
+    assert all((tmp_path / "network" / name).read_bytes() == (tmp_path / "embeddings" / name).read_bytes() for name in names)
+    table = pq.read_table(tmp_path / "embeddings" / EMBEDDINGS)
+    assert table.column_names == ["path", "actual", "class", "probability", "embedding"]
+    assert table.drop_columns("embedding") == pq.read_table(
+        tmp_path / "network" / "predictions.parquet", columns=table.column_names[:4]
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from PIL import Image
 from publishing import Best
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
+from torch.nn import functional
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
@@ -166,6 +167,41 @@ def test_before_any_training_a_pretrained_network_has_features(
         predict.main([*arguments, "--nearest", "2", "--among", "f.parquet", "--out", f"n.{ending}"])
     assert (workspace / "n.csv").read_text().splitlines()[0].startswith("path,nearest_1,nearest_class_1,similarity_1,nearest_2")
     assert set(json.loads((workspace / "n.jsonl").read_text().splitlines()[0])) == {"path", "nearest"}
+
+
+def small_features(_: Backbone, images: torch.Tensor) -> torch.Tensor:
+    """What a network could compute of images, in no time."""
+    return functional.normalize(functional.adaptive_avg_pool2d(images[:, :1].float(), 4).flatten(1), dim=1)
+
+
+def test_the_test_split_has_features_of_a_pretrained_network_too(
+    workspace: Path, digits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(workspace / "models")
+    monkeypatch.setattr(Backbone, "features", small_features)
+    predict.main(["--backbone", "tf_efficientnet_lite0", "--embeddings", "--nearest", "1", "--out", "f.parquet"])
+    found, rows = pq.read_table("f.parquet").to_pydict(), digits.split.rows["test"]
+    assert found["path"] == [digits.pack.ids[row] for row in rows]
+    assert found["actual"] == [digits.pack.classes[label] for label in digits.pack.labels[rows]]
+    assert set(sum(found["nearest"], [])) <= {digits.pack.ids[row] for row in digits.split.rows["train"]}
+    # Digits are mostly nearest to digits of their class, even by 16 grey values.
+    assert np.mean([one == other for one, (other,) in zip(found["actual"], found["nearest_class"], strict=True)]) > 0.9
+
+
+def test_photos_that_cannot_be_read_are_counted_before_any_training_too(
+    workspace: Path, digits: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backbone, "features", small_features)
+    write_photos(digits, workspace / "few", digits.split.rows["test"][:3])
+    (workspace / "few" / "001.png").write_bytes(b"nothing")
+    arguments = ["few", "--backbone", "tf_efficientnet_lite0", "--embeddings", "--out", "f.parquet"]
+    with pytest.raises(InputError, match=r"001\.png: cannot be read .*; fix or remove it, or raise predict\.max_bad"):
+        predict.main(arguments)
+    assert not (workspace / "f.parquet").exists()
+    params = (workspace / "params.yaml").read_text()
+    (workspace / "params.yaml").write_text(params.replace("max_bad: 0", "max_bad: 1"))
+    predict.main(arguments)
+    assert [Path(path).name for path in pq.read_table("f.parquet")["path"].to_pylist()] == ["000.png", "002.png"]
 
 
 def test_another_network_cannot_be_compared(workspace: Path, digits: Any) -> None:
