@@ -98,10 +98,15 @@ def table_lines(predictions: "Predictions", top_k: int) -> Iterator[str]:
         if predictions.multilabel:
             cells.append(printable("; ".join(predictions.chosen[number]) or "none"))
         shown = [cell for name, value in top for cell in (printable(name), f"{value:.4f}")]
-        if (named := predictions.named(number, top[0][0])) != top[0][0]:
-            shown[0] = f"{named}: {shown[0]}?"
-        rows.append(cells + shown)
-    yield from table(rows, [*header, "class", "probability", *next_ones])
+        if why := predictions.why(number):
+            kind = " (foreign)" if "foreign" in why else ""
+            shown[0] = f"{predictions.named(number, top[0][0])}{kind}: {shown[0]}?"
+        more_cells = [f"{predictions.foreign[number]:.2f}"] if predictions.foreign is not None else []
+        if predictions.sets is not None:
+            more_cells.append(printable("; ".join(predictions.set_of(number)) or "none"))
+        rows.append(cells + shown + more_cells)
+    doubt = [*(["foreign"] if predictions.foreign is not None else []), *(["set"] if predictions.sets is not None else [])]
+    yield from table(rows, [*header, "class", "probability", *next_ones, *doubt])
     more = len(predictions.paths) - len(rows)
     if more > 0:
         yield f"... and {more} more; write all of them to a file with '--out result.csv'"

@@ -55,8 +55,9 @@ def predict_test_split(model: Model, params: Params) -> Predictions:
 
         hashes = {"raw": files.sha256(paths.RAW / "dataset.json"), "split": split.sha256}
         evaluated = evaluated_test_split(paths.EVALUATED, model, params.predict, hashes, ids)
-        if evaluated is not None:
-            return Predictions(**known, **_taken_over(evaluated, model, params))
+        taken = None if evaluated is None else _taken_over(evaluated, model, params)
+        if taken is not None:
+            return Predictions(**known, **taken)
 
     from darkroom.inference.predict import predict_rows
     from darkroom.inference.predictor import Predictor
@@ -66,13 +67,11 @@ def predict_test_split(model: Model, params: Params) -> Predictions:
     predictor.model.check_data(data_hashes(paths.RAW, split))
     embedder = _make_embedder(predictor, params)
     how = params.predict.model_dump(include={"batch_size", "tta"}) | ({"passing": embedder.passing} if embedder else {})
-    predicted = predictor.rule.predicted(predict_rows(predictor, pack, rows, **how))
-    embeddings = embedder.result() if embedder else None
-    return Predictions(**known, **predicted, embeddings=embeddings, **predictor.about)
+    return Predictions(**known, **_predicted(predictor, predict_rows(predictor, pack, rows, **how), embedder, params))
 
 
-def _taken_over(evaluated: "EvaluatedSplit", model: Path, params: Params) -> dict[str, Any]:
-    """Return probabilities that evaluate computed, and all else that `Predictions` says of them."""
+def _taken_over(evaluated: "EvaluatedSplit", model: Path, params: Params) -> dict[str, Any] | None:
+    """Return probabilities that evaluate computed, and all else that `Predictions` says of them; None if features are needed."""
     name, about = paths.shown(model), evaluated.about
     rule = make_rule(
         params.predict,
@@ -82,6 +81,8 @@ def _taken_over(evaluated: "EvaluatedSplit", model: Path, params: Params) -> dic
         task=about.task,
         positive=about.decision.positive,
     )
+    if rule.needs_features:
+        return None
     kind = {"classes": about.classes, "multilabel": rule.multilabel, "decision": rule.decision}
     return {**kind, "backend": {**about.how["record"], **rule.record}, **rule.predicted(evaluated.probabilities)}
 
@@ -99,16 +100,22 @@ def predict_files(chosen: Sequence[str | Path], model: Model, params: Params) ->
     photos = Photos(found, params.predict, PhotoReader.of(predictor.seen, predictor.preprocess))
     embedder = _make_embedder(predictor, params)
     passing = {"passing": embedder.passing} if embedder else {}
-    predicted = predictor.rule.predicted(predict_photos(predictor, photos, tta=params.predict.tta, **passing))
-    embeddings = embedder.result() if embedder else None
+    predicted = _predicted(predictor, predict_photos(predictor, photos, tta=params.predict.tta, **passing), embedder, params)
     photos.check(params.predict.max_bad)
     shown = [printable(paths.shown(path)) for path in photos.read]
-    return Predictions(paths=shown, **predicted, embeddings=embeddings, **predictor.about)
+    return Predictions(paths=shown, **predicted)
 
 
 def _make_embedder(predictor: Any, params: Params) -> Any:
-    if not params.predict.embeddings:
+    if not (params.predict.embeddings or predictor.rule.needs_features):
         return None
     from darkroom.inference.embeddings import Embedder
 
     return Embedder(predictor)
+
+
+def _predicted(predictor: Any, probabilities: Any, embedder: Any, params: Params) -> dict[str, Any]:
+    """Return what `Predictions` says of probabilities (N, K) and of the features that an embedder recorded."""
+    features = embedder.result() if embedder else None
+    embeddings = features if params.predict.embeddings else None
+    return {**predictor.rule.predicted(probabilities, features), "embeddings": embeddings, **predictor.about}

@@ -40,7 +40,11 @@ class Predictions:
     embeddings : (N, D) float32, or None
         Features of the images before the last layer.
     abstained : (N,) bool, or None
-        For which images the model abstains: their class is `unknown`; None: it never does.
+        For which images the model abstains, being uncertain: their class is `unknown`; None: it never does.
+    foreign : (N,) float64, or None
+        How far each image is from those that were trained on; above 1 it is of none of the classes, and its class is `unknown`.
+    sets : (N, K) bool, or None
+        The classes that are in the conformal set of each image.
     """
 
     classes: list[str]
@@ -53,6 +57,8 @@ class Predictions:
     backend: dict[str, Any] | None = None
     embeddings: NDArray[np.float32] | None = None
     abstained: NDArray[np.bool_] | None = None
+    foreign: NDArray[np.float64] | None = None
+    sets: NDArray[np.bool_] | None = None
 
     @property
     def chosen(self) -> list[list[str]]:
@@ -60,9 +66,28 @@ class Predictions:
         rows = self.decision.chosen(self.probabilities)
         return [[self.classes[label] for label in np.flatnonzero(row).tolist()] for row in rows]
 
+    @property
+    def has_unknown(self) -> bool:
+        """Whether the class of an image can be `unknown`."""
+        return self.abstained is not None or self.foreign is not None
+
+    def why(self, number: int) -> list[str]:
+        """Return why the class of an image is `unknown`: `foreign`, `uncertain`, or both; nothing if it is not."""
+        reasons = (("foreign", self.foreign is not None and self.foreign[number] > 1), ("uncertain", self._is_uncertain(number)))
+        return [reason for reason, holds in reasons if holds]
+
+    def _is_uncertain(self, number: int) -> bool:
+        return self.abstained is not None and bool(self.abstained[number])
+
     def named(self, number: int, most_probable: str) -> str:
-        """Return the class of an image, given its most probable one: `unknown` where the model abstains."""
-        return UNKNOWN if self.abstained is not None and self.abstained[number] else most_probable
+        """Return the class of an image, given its most probable one, or `unknown`."""
+        return UNKNOWN if self.why(number) else most_probable
+
+    def set_of(self, number: int) -> list[str]:
+        """Return the classes in the conformal set of an image, the most probable first."""
+        assert self.sets is not None
+        order = np.argsort(-self.probabilities[number], kind="stable")
+        return [self.classes[label] for label in order.tolist() if self.sets[number, label]]
 
     @property
     def given_columns(self) -> list[str]:
@@ -118,8 +143,8 @@ def check_out(path: Path) -> None:
 def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
     """Write path, actual (where known), class, probability, class_2, … in four digits, and `given_<column>` of the source.
 
-    For multi-label data, `classes` lists the predicted classes, and `class` is the most probable one. Where a model abstains,
-    `class` is `unknown`; `most_probable` is the class that the probability is of.
+    For multi-label data, `classes` lists the predicted classes, and `class` is the most probable one. Where `class` is `unknown`,
+    `most_probable` is the class that the probability is of, and `why` the reason; `foreign` is the distance, `set` a set of classes.
     """
     top_k = min(top_k, len(predictions.classes))
     known = ["actual"] if predictions.actual else []
@@ -129,8 +154,8 @@ def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
         columns = predictions.given_columns
         given = [files.csv_text(f"given_{name}") for name in columns]
         multilabel = ["classes"] if predictions.multilabel else []
-        abstains = ["most_probable"] if predictions.abstained is not None else []
-        writer.writerow(["path", *known, *multilabel, "class", *abstains, "probability", *ranks, *given])
+        abstains = ["most_probable"] if predictions.has_unknown else []
+        writer.writerow(["path", *known, *multilabel, "class", *abstains, "probability", *ranks, *_doubt(predictions), *given])
         chosen = predictions.chosen if predictions.multilabel else []
         for number, top in enumerate(predictions.most_probable(top_k)):
             actual = [files.csv_text(predictions.actual[number])] if predictions.actual else []
@@ -141,7 +166,24 @@ def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
                 [files.csv_text(predictions.given[number].get(name, "")) for name in columns] if predictions.given else []
             )
             predicted = [files.csv_text(SEPARATOR.join(chosen[number]))] if predictions.multilabel else []
-            writer.writerow([files.csv_text(predictions.paths[number]), *actual, *predicted, *cells, *columns_of_source])
+            doubt = [files.csv_text(_cell(value)) for value in _doubt(predictions, number).values()]
+            writer.writerow([files.csv_text(predictions.paths[number]), *actual, *predicted, *cells, *doubt, *columns_of_source])
+
+
+def _doubt(predictions: Predictions, number: int | None = None) -> dict[str, Any]:
+    """Return why the class of an image is unknown, how foreign it is, and its set; of no image the names alone."""
+    found: dict[str, Any] = {}
+    if predictions.has_unknown:
+        found["why"] = None if number is None else predictions.why(number)
+    if predictions.foreign is not None:
+        found["foreign"] = None if number is None else float(predictions.foreign[number])
+    if predictions.sets is not None:
+        found["set"] = None if number is None else predictions.set_of(number)
+    return found
+
+
+def _cell(value: Any) -> str:
+    return SEPARATOR.join(value) if isinstance(value, list) else f"{value:.4f}"
 
 
 def _write_jsonl(path: Path, predictions: Predictions, top_k: int) -> None:
@@ -154,7 +196,9 @@ def _write_jsonl(path: Path, predictions: Predictions, top_k: int) -> None:
             given = {"given": predictions.given[number]} if predictions.given_columns and predictions.given else {}
             predicted = {"classes": chosen[number]} if predictions.multilabel else {}
             first = {**ranked[0], "class": predictions.named(number, top[0][0])}
-            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **predicted, **first, "top": ranked, **given}
+            doubt = _doubt(predictions, number)
+            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **predicted, **first, "top": ranked}
+            entry |= {**doubt, **given}
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
@@ -170,9 +214,13 @@ def _write_parquet(path: Path, predictions: Predictions, top_k: int) -> None:  #
     if predictions.multilabel:
         columns["classes"] = pa.array(predictions.chosen, pa.list_(pa.string()))
     columns["class"] = pa.array([predictions.named(number, name) for number, (name, _) in enumerate(first)], pa.string())
-    if predictions.abstained is not None:
+    if predictions.has_unknown:
         columns["most_probable"] = pa.array([name for name, _ in first], pa.string())
     columns["probability"] = pa.array([value for _, value in first], pa.float64())
+    each = [_doubt(predictions, number) for number in range(len(first))]
+    kinds = {"foreign": pa.float64()}
+    for name in _doubt(predictions):
+        columns[name] = pa.array([doubt[name] for doubt in each], kinds.get(name, pa.list_(pa.string())))
     columns |= {f"p_{name}": predictions.probabilities[:, label] for label, name in enumerate(predictions.classes)}
     for name in predictions.given_columns:
         columns[f"given_{name}"] = pa.array([each.get(name) for each in predictions.given or []], pa.string())
