@@ -144,7 +144,7 @@ def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
     """Write path, actual (where known), class, probability, class_2, … in four digits, and `given_<column>` of the source.
 
     For multi-label data, `classes` lists the predicted classes, and `class` is the most probable one. Where `class` is `unknown`,
-    `most_probable` is the class that the probability is of, and `why` the reason; `foreign` is the distance, `set` a set of classes.
+    `most_probable` is the class that the probability is of, and `why` the reason; `foreign` is the distance, `set` its set.
     """
     top_k = min(top_k, len(predictions.classes))
     known = ["actual"] if predictions.actual else []

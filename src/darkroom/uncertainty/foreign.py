@@ -84,8 +84,8 @@ ABOUT = ("wanted_false_alarms", "false_alarms")
 def fit_directions(features: Features, labels: NDArray[np.integer[Any]]) -> ForeignDetector:
     """Return the detector of training images, without its limit.
 
-    It is the Mahalanobis distance with one covariance for all classes [1]_, in the directions of linear discriminant analysis and,
-    with less weight, in those in which images of one class differ most. In all others there is more noise than knowledge.
+    It is the Mahalanobis distance with one covariance for all classes [1]_, in the directions of linear discriminant
+    analysis and, with less weight, in those in which images of one class differ most. All others add more noise than knowledge.
 
     Parameters
     ----------
@@ -117,13 +117,21 @@ def fit_directions(features: Features, labels: NDArray[np.integer[Any]]) -> Fore
         first = within.vectors[: len(order) + num_others]
         along = np.linalg.qr(first @ discriminant, mode="complete")[0][:, len(order) :]
         directions.append(math.sqrt(WEIGHT) * within.whiten(along.T @ first).T)
-    every = np.concatenate(directions, axis=1).astype(np.float32)
+    every = np.ascontiguousarray(np.concatenate(directions, axis=1), np.float32)
     return ForeignDetector(every, (means @ every.astype(np.float64)).astype(np.float32))
 
 
 @dataclass(frozen=True)
 class Within:
-    """The covariance within classes: its eigenvectors (R, D), the greatest first, and their eigenvalues (R,), shrunk; `rest` of others."""
+    """The shrunk covariance within classes.
+
+    Attributes
+    ----------
+    vectors, values : (R, D) and (R,) float64
+        Its eigenvectors, the greatest first, and their eigenvalues.
+    rest : float
+        The eigenvalue of all other directions.
+    """
 
     vectors: NDArray[np.float64]
     values: NDArray[np.float64]

@@ -28,7 +28,7 @@ def test_known_and_foreign_images_are_told_apart(num: int) -> None:
     assert (known[:, None] < other[None]).mean() > 0.85
 
 
-def test_both_ways_to_the_eigenvectors_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_ways_to_the_eigenvectors_agree() -> None:
     deviations = np.random.default_rng(0).normal(size=(40, 40)) * np.linspace(0.5, 2, 40)
     first = foreign.Within.of(deviations)
     padded = foreign.Within.of(np.concatenate([deviations, np.zeros((40, 1))], axis=1))
