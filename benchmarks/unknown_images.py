@@ -7,7 +7,9 @@ of the images of data/raw by the installed backbone. `--digits` trains small net
 """
 
 import argparse
+import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,7 +132,8 @@ def digits_left_out(number: int, draw: int) -> tuple[float, float, list[float]]:
     numbered = np.searchsorted(np.setdiff1d(np.arange(10), foreign), labels)
     settings = {"evaluate.false_alarms": FALSE_ALARMS, "evaluate.explained": 0, "hardware.accelerator": "cpu", "base.seed": draw}
     with tempfile.TemporaryDirectory() as folder:
-        model = train(folder, (images[inside], numbered[inside]), settings=settings)
+        with contextlib.redirect_stdout(sys.stderr):
+            model = train(folder, (images[inside], numbered[inside]), settings=settings)
         predictor = Predictor.load(model.folder / "models", model.params, "predict")
         pack = Pack.open(model.folder / "data" / "raw")
         embedder = Embedder(predictor)

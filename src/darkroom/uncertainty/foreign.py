@@ -6,7 +6,7 @@ N images, D features, K classes, Q directions.
 import base64
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ KEY = "params.yaml: evaluate.false_alarms"
 Features = NDArray[np.float32]
 # Share of the covariance within classes that is replaced by that of equal variance in all directions; weight of the directions
 # beside the discriminant ones, and how many there are in all. From benchmarks/unknown_images.py.
-SHRINKAGE, WEIGHT, OTHERS = 0.3, 0.5, 400
+SHRINKAGE, WEIGHT, OTHERS = 0.5, 0.2, 400
 # Numbers that are stored at most, 4 bytes each; images that the covariance is estimated from.
 MOST_NUMBERS, MOST_IMAGES = 1_000_000, 2000
 ROUNDING = 1e-9
@@ -43,7 +43,7 @@ class ForeignDetector:
     directions: NDArray[np.float32]
     means: NDArray[np.float32]
     limit: float = math.inf
-    about: Mapping[str, Any] = None  # type: ignore[assignment]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def distances(self, features: Features) -> NDArray[np.float64]:
         """Return the distance of each image in units of the limit, (N,), from features (N, D): above 1 it is foreign."""

@@ -20,12 +20,12 @@ def features(rng: np.random.Generator, classes: list[int], num: int, size: int =
     return (means[labels] + rng.normal(size=(len(labels), size)) * scale + 5).astype(np.float32), labels
 
 
-@pytest.mark.parametrize("num", [8, 60])  # fewer images than features, and more
-def test_known_and_foreign_images_are_told_apart(num: int) -> None:
+@pytest.mark.parametrize(("num", "auroc"), [(8, 0.7), (60, 0.95)])  # fewer images than features, and more
+def test_known_and_foreign_images_are_told_apart(num: int, auroc: float) -> None:
     rng = np.random.default_rng(0)
     detector = fit_directions(*features(rng, list(range(7)), num))
     known, other = (detector.raw(features(rng, classes, 100)[0]) for classes in ([*range(7)], [7, 8, 9]))
-    assert (known[:, None] < other[None]).mean() > 0.85
+    assert (known[:, None] < other[None]).mean() > auroc
 
 
 def test_both_ways_to_the_eigenvectors_agree() -> None:
