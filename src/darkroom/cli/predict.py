@@ -116,10 +116,15 @@ def table_lines(predictions: "Predictions", top_k: int) -> Iterator[str]:
         if predictions.multilabel:
             cells.append(printable("; ".join(predictions.chosen[number]) or "none"))
         shown = [cell for name, value in top for cell in (printable(name), f"{value:.4f}")]
-        if top and (named := predictions.named(number, top[0][0])) != top[0][0]:
-            shown[0] = f"{named}: {shown[0]}?"
+        if why := predictions.why(number) if top else []:
+            kind = " (foreign)" if "foreign" in why else ""
+            shown[0] = f"{predictions.named(number, top[0][0])}{kind}: {shown[0]}?"
+        shown += [f"{predictions.foreign[number]:.2f}"] if predictions.foreign is not None else []
+        shown += [printable("; ".join(predictions.set_of(number)) or "none")] if predictions.sets is not None else []
         rows += near_rows(cells + shown, predictions.near[number]) if predictions.near else [cells + shown]
     header += ["class", "probability", *next_ones] if predictions.classes else []
+    header += ["foreign"] if predictions.foreign is not None else []
+    header += ["set"] if predictions.sets is not None else []
     yield from table(rows, [*header, *(["nearest", "its class", "similarity"] if predictions.near else [])])
     more = len(predictions.paths) - SHOWN
     if more > 0:

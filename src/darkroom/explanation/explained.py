@@ -182,7 +182,7 @@ def _nearest(predictor: Predictor, inputs: Inputs, training: Training | None) ->
     pack, known = training.pack, training.split.rows["train"]
     try:
         features = pack_features(backbone_of(predictor), pack, known)
-        embedder = Embedder(predictor, predictor.model.name)
+        embedder = Embedder(predictor, (predictor.model.name, "name another model"))
         for _ in embedder.passing(inputs.batches):
             pass
     except InputError as error:

@@ -13,7 +13,7 @@ from darkroom.features.backbone import Backbone
 from darkroom.features.cache import room
 from darkroom.features.neighbours import Features, nearest, unit
 from darkroom.reporting.embeddings_file import EmbeddingsFile, FeaturesOf
-from darkroom.reporting.neighbours import Neighbour
+from darkroom.reporting.further_columns import Neighbour
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.base.errors import InputError
+from darkroom.data.pack import Pack, Rows
 from darkroom.inference.predictor import Predictor
+from darkroom.input.dataset import ImageDataset
+from darkroom.input.loaders import make_loader, num_readers
+from darkroom.input.samplers import SequentialBatchSampler
 from darkroom.models.layers import head_name
 from darkroom.models.preprocessing import Normalized
 from darkroom.models.probe_network import Probe
 
-KEY = "params.yaml: predict.embeddings"
+ASKED = ("params.yaml: predict.embeddings", "set it to false")
 
 
 class Embedder:
@@ -26,7 +30,7 @@ class Embedder:
     predictor
         With the network.
     asked
-        Key or flag that asks for them, for messages.
+        Key or flag that asks for them, and the way out, for messages.
 
     Attributes
     ----------
@@ -39,10 +43,11 @@ class Embedder:
         If the network has no last layer of its own.
     """
 
-    def __init__(self, predictor: Predictor, asked: str = KEY):
+    def __init__(self, predictor: Predictor, asked: tuple[str, str] = ASKED):
         self.asked = asked
         network = predictor.model.network
         assert isinstance(network, Normalized)
+        self.predictor = predictor
         self.name, self.device = type(network.network).__name__, predictor.device
         if not head_name(network.network):
             raise self._unfit()
@@ -53,22 +58,33 @@ class Embedder:
     def passing(self, images: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield batches (n, C, H, W), after recording their features."""
         for batch in images:
-            try:
-                with torch.inference_mode():
-                    features = self.probe.features(batch.to(self.device))
-            except InputError:
-                raise self._unfit() from None
-            if features.ndim > 2:
-                self.pooled = True
-                features = features.flatten(2).mean(dim=2)
-            self._parts.append(features.float().cpu())
+            self._parts.append(self.features(batch))
             yield batch
 
+    @torch.inference_mode()
+    def features(self, batch: Tensor) -> Tensor:
+        """Return the features (n, D) of a batch; those of a last convolution are means over its places."""
+        try:
+            features = self.probe.features(batch.to(self.device))
+        except InputError:
+            raise self._unfit() from None
+        if features.ndim > 2:
+            self.pooled = True
+            features = features.flatten(2).mean(dim=2)
+        return features.float().cpu()
+
+    def of_rows(self, pack: Pack, rows: Rows, batch_size: int) -> NDArray[np.float32]:
+        """Return the features (len(rows), D) of rows of the pack, without their logits."""
+        images = ImageDataset.for_network(pack, self.predictor.seen, self.predictor.preprocess)
+        readers = num_readers(self.predictor.hardware, images, on_gpu=self.device.type == "cuda")
+        loader = make_loader(images, SequentialBatchSampler(rows, batch_size=batch_size), readers=readers)
+        return torch.cat([self.features(batch["images"]) for batch in loader]).numpy()
+
     def result(self) -> NDArray[np.float32]:
-        """Return the features (N, D) of all images since the last call; those of a last convolution are means over its places."""
+        """Return the features (N, D) of all images since the last call."""
         parts, self._parts = self._parts, []
         return torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
 
     def _unfit(self) -> InputError:
-        advice = "set it to false" if self.asked == KEY else "name another model"
-        return InputError(f"{self.asked}: {self.name} has no single last layer whose input could be written; {advice}")
+        who, way_out = self.asked
+        return InputError(f"{who}: {self.name} has no single last layer whose input could be used; {way_out}")

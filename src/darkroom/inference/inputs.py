@@ -47,7 +47,7 @@ def predict_inputs(chosen: Sequence[str | Path], model: Model, params: Params, e
     if embeddings is not None:
         with writing_embeddings(embeddings) as writer:
             parts = []
-            for part in open_inputs(chosen, model, params, asked="params.yaml: predict.embeddings").parts:
+            for part in open_inputs(chosen, model, params, asked=("params.yaml: predict.embeddings", "set it to false")).parts:
                 writer.add(part)
                 parts.append(replace(part, embeddings=None))
         return Predictions.joined(parts)
@@ -63,7 +63,7 @@ class Opened:
     parts: Iterator[Predictions]
 
 
-def open_inputs(chosen: Sequence[str | Path], model: Model, params: Params, *, asked: str | None = None) -> Opened:
+def open_inputs(chosen: Sequence[str | Path], model: Model, params: Params, *, asked: tuple[str, str] | None = None) -> Opened:
     """Open a model, and return its predictions as `predict_inputs` makes them.
 
     Parameters
@@ -71,7 +71,7 @@ def open_inputs(chosen: Sequence[str | Path], model: Model, params: Params, *, a
     chosen, model, params
         As those of `predict_inputs`.
     asked
-        The key or flag that asks for embeddings; None: they are not computed.
+        The key or flag that asks for embeddings, and the way out; None: nothing does.
     """
     return (_open_test_split if is_test_split(chosen) else _open_files)(chosen, model, params, asked)
 
@@ -112,12 +112,14 @@ def _taken_over(model: Path, params: Params) -> Predictions | None:
         task=about.task,
         positive=about.decision.positive,
     )
+    if rule.needs_features:
+        return None
     kind: dict[str, Any] = {"classes": about.classes, "multilabel": rule.multilabel, "decision": rule.decision}
     how = {"backend": {**about.how["record"], **rule.record}, **rule.predicted(evaluated.probabilities)}
     return Predictions(**described_rows(pack, split.rows["test"]), **kind, **how)
 
 
-def _open_test_split(_: Sequence[str | Path], model: Model, params: Params, asked: str | None) -> Opened:
+def _open_test_split(_: Sequence[str | Path], model: Model, params: Params, asked: tuple[str, str] | None) -> Opened:
     """Predict the images that training never saw."""
     pack, split, _ids = read_test_split()
     rows = split.rows["test"]
@@ -136,7 +138,7 @@ def _open_test_split(_: Sequence[str | Path], model: Model, params: Params, aske
     return Opened(predictor, _described(predictor, compute, lambda start, end: described_rows(pack, rows[start:end]), asked))
 
 
-def _open_files(chosen: Sequence[str | Path], model: Model, params: Params, asked: str | None) -> Opened:
+def _open_files(chosen: Sequence[str | Path], model: Model, params: Params, asked: tuple[str, str] | None) -> Opened:
     """Predict images from files; they are looked for before torch is imported, which takes seconds."""
     found = find_photos(chosen)
 
@@ -162,7 +164,7 @@ def _described(
     predictor: "Predictor",
     compute: Callable[[Any], Iterable[Any]],
     named: Callable[[int, int], dict[str, Any]],
-    asked: str | None,
+    asked: tuple[str, str] | None,
 ) -> Iterator[Predictions]:
     """Yield the predictions of each batch.
 
@@ -177,12 +179,13 @@ def _described(
     asked
         What asks for embeddings.
     """
-    embedder = _make_embedder(predictor, asked) if asked else None
+    embedder = _make_embedder(predictor, asked) if asked or predictor.rule.needs_features else None
     done = 0
 
     def described(probabilities: Any, end: int) -> Predictions:
-        predicted = predictor.rule.predicted(probabilities)
-        embeddings = Embeddings(embedder.result(), features_of(predictor, pooled=embedder.pooled)) if embedder else None
+        features = embedder.result() if embedder else None
+        predicted = predictor.rule.predicted(probabilities, features)
+        embeddings = Embeddings(features, features_of(predictor, pooled=embedder.pooled)) if embedder and asked else None
         return Predictions(**named(done, end), **predicted, embeddings=embeddings, **predictor.about)
 
     for probabilities in compute(embedder.passing if embedder else iter):
@@ -199,7 +202,7 @@ def features_of(predictor: "Predictor", *, pooled: bool = False) -> FeaturesOf:
     return FeaturesOf(model.name, type(model.network.network).__name__, model.card.weights_sha256, pooled)
 
 
-def _make_embedder(predictor: Any, asked: str) -> Any:
-    from darkroom.inference.embeddings import Embedder
+def _make_embedder(predictor: Any, asked: tuple[str, str] | None) -> Any:
+    from darkroom.inference.embeddings import ASKED, Embedder
 
-    return Embedder(predictor, asked)
+    return Embedder(predictor, asked or ASKED)

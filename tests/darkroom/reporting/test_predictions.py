@@ -12,7 +12,7 @@ import pytest
 
 from darkroom.base.errors import InputError
 from darkroom.metrics.decision import Decision
-from darkroom.reporting.neighbours import Neighbour
+from darkroom.reporting.further_columns import Neighbour
 from darkroom.reporting.predictions import SHARED, Predictions, check_out, write_predictions
 
 NAMES = [
@@ -66,6 +66,8 @@ def test_batches_are_joined_field_by_field() -> None:
     values = {
         "probabilities": np.random.default_rng(0).random((5, 2)),
         "abstained": np.array([True, False, True, False, False]),
+        "foreign": np.arange(5.0),
+        "sets": np.ones((5, 2), np.bool_),
         "near": [[Neighbour(str(number), "a", 0.5)] for number in range(5)],
         **{name: [f"{name} {number}" for number in range(5)] for name in ("paths", "actual")},
         "given": [{"x": str(number)} for number in range(5)],

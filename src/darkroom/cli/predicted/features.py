@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from darkroom.features.backbone import Backbone
     from darkroom.features.known import Known
     from darkroom.inference.inputs import Model, Opened
-    from darkroom.reporting.neighbours import Neighbour
+    from darkroom.reporting.further_columns import Neighbour
     from darkroom.reporting.predictions import Predictions
 
 MOST = 100
@@ -96,7 +96,7 @@ def iterate_parts(chosen: Namespace, inputs: Sequence[str | Path], model: "Model
         from darkroom.inference.inputs import features_of as features_of_model
         from darkroom.inference.inputs import open_inputs
 
-        opened = open_inputs(inputs, model, params, asked=asked)
+        opened = open_inputs(inputs, model, params, asked=(asked, "name another model"))
 
         from darkroom.features.backbone import backbone_of
 

@@ -1,10 +1,14 @@
-"""The known images nearest to predicted ones, as columns of the files of predictions. N images."""
+"""Columns beside the classes in files of predictions: why an image is unknown, and the known images nearest to it. N images."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from darkroom.base import files
 
+if TYPE_CHECKING:
+    from darkroom.reporting.predictions import Predictions
+
+SEPARATOR = "; "
 Near = Sequence[Sequence["Neighbour"]]
 
 
@@ -24,6 +28,24 @@ class Neighbour(NamedTuple):
     name: str
     label: str
     similarity: float
+
+
+def doubt(predictions: "Predictions", number: int | None = None) -> dict[str, Any]:
+    """Return why the class of an image is unknown, how foreign it is, and its set; of no image the names alone."""
+    found: dict[str, Any] = {}
+    if predictions.has_unknown:
+        found["why"] = None if number is None else predictions.why(number)
+    if predictions.foreign is not None:
+        found["foreign"] = None if number is None else float(predictions.foreign[number])
+    if predictions.sets is not None:
+        found["set"] = None if number is None else predictions.set_of(number)
+    return found
+
+
+def doubt_cells(predictions: "Predictions", number: int) -> list[str]:
+    """Return the same as cells of a CSV file."""
+    values = doubt(predictions, number).values()
+    return [files.csv_text(SEPARATOR.join(each) if isinstance(each, list) else f"{each:.4f}") for each in values]
 
 
 def csv_header(near: Near | None) -> list[str]:
