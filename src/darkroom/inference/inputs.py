@@ -185,7 +185,9 @@ def _described(
     def described(probabilities: Any, end: int) -> Predictions:
         features = embedder.result() if embedder else None
         predicted = predictor.rule.predicted(probabilities, features)
-        embeddings = Embeddings(features, features_of(predictor, pooled=embedder.pooled)) if embedder and asked else None
+        embeddings = None
+        if asked and embedder and features is not None:
+            embeddings = Embeddings(features, features_of(predictor, pooled=embedder.pooled))
         return Predictions(**named(done, end), **predicted, embeddings=embeddings, **predictor.about)
 
     for probabilities in compute(embedder.passing if embedder else iter):

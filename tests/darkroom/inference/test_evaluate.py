@@ -231,7 +231,9 @@ def test_what_is_not_known_goes_by_the_network_as_it_is_whatever_else_is_set(wor
         np.testing.assert_allclose(again.foreign, made.foreign, rtol=1e-4)
         if "predict.calibrated" in changes:
             np.testing.assert_array_equal(again.sets, made.sets)
-    assert workspace.predict({"predict.embeddings": True}).embeddings is not None
+    again = workspace.predict({}, workspace.models / EMBEDDINGS)
+    np.testing.assert_array_equal(again.foreign, made.foreign)
+    assert pq.read_table(workspace.models / EMBEDDINGS).num_rows == len(again.paths)
     assert made.embeddings is None
 
 
