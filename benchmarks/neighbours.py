@@ -50,7 +50,7 @@ def measure(count: int, folder: Path) -> None:
 
 
 def anonymous() -> float:
-    """Return the MB of memory that no file stands for: pages of a mapped file count as used, but the system can take them back."""
+    """Return the MB of memory that no file stands for: the system can take back pages of a mapped file."""
     (line,) = [each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("RssAnon")]
     return int(line.split()[1]) / 1e3
 
