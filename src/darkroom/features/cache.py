@@ -157,7 +157,7 @@ class _Store:
 
     def tidy(self) -> None:
         """Make one part of many small ones, and remove what was not used for longest if all is too large."""
-        small = [path for _, size, path in _kept(self.folder) if size < PART_BYTES]
+        small = [path for _, size, path in _kept(self.folder, "*.npy") if size < PART_BYTES]
         if len(small) > MOST_SMALL:
             with suppress(OSError, ValueError, EOFError):  # another process does the same, or one of them is damaged
                 joined = np.concatenate([_load(path) for path in small])
@@ -214,9 +214,9 @@ def forget_oldest(folder: Path) -> None:
         print(f"features: removed {size_text} that were not used for longest from {paths.shown(folder)}", flush=True)
 
 
-def _kept(folder: Path) -> Iterator[tuple[float, int, Path]]:
-    """Yield the time of last use, size and path of each part."""
-    for path in folder.rglob("*.npy"):
+def _kept(folder: Path, pattern: str = "*.np[yz]") -> Iterator[tuple[float, int, Path]]:
+    """Yield the time of last use, size and path of each part, also of those that others keep there."""
+    for path in folder.rglob(pattern):
         with suppress(OSError):
             about = path.stat()
             yield about.st_mtime, about.st_size, path

@@ -135,7 +135,14 @@ def _all_bad(photos: Sequence[Path], keys: Sequence[bytes], bad: Sequence[tuple[
 
 def _about(backbone: Backbone) -> list[Any]:
     """Return all that features depend on beside the images: also what changes their rounding."""
-    return [FORMAT, backbone.digest, torch.__version__, backbone.device.type, torch.get_num_threads()]
+    return [
+        FORMAT,
+        type(backbone).__qualname__,
+        backbone.digest,
+        torch.__version__,
+        backbone.device.type,
+        torch.get_num_threads(),
+    ]
 
 
 def _shown(batches: Any, total: int, backbone: Backbone, count: int) -> Any:

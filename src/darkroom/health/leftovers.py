@@ -106,7 +106,7 @@ def check_states(root: Path, states_dir: Path) -> Iterator[Finding]:
 
 def check_features(root: Path, features_dir: Path) -> Iterator[Finding]:
     """Say how much is kept of features of images, which commands compute again where they are removed."""
-    sizes = _sizes(features_dir.rglob("*.npy"))
+    sizes = _sizes(features_dir.rglob("*.np[yz]"))
     kept = f"{shown_size(sum(sizes.values()))} of kept features in {within(root, features_dir)}" if sizes else "none kept"
     yield Finding("ok", "features", kept)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from darkroom.base import paths
@@ -46,6 +47,24 @@ def test_features_of_the_pack_are_kept(digits: Any, backbone: Backbone, tmp_path
     similarities, found = nearest(first[:3], first, 2)
     assert found[:, 0].tolist() == [0, 1, 2]
     assert (similarities[:, 0] >= similarities[:, 1]).all()
+
+
+def test_features_are_of_the_images_alone(
+    digits: Any, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A corrected label changes index.parquet and dataset.json, and no feature; another computation of features is another one."""
+
+    class Mirrored(Backbone):
+        def features(self, images: torch.Tensor) -> torch.Tensor:
+            return super().features(images.flip(3))
+
+    monkeypatch.setattr(extract, "features_dir", lambda: tmp_path)
+    rows = digits.split.rows["train"][:4]
+    first = pack_features(backbone, digits.pack, rows)
+    assert not np.allclose(pack_features(Mirrored(**vars(backbone)), digits.pack, rows), first, atol=1e-3)
+    monkeypatch.setitem(digits.pack.dataset, "files", digits.pack.dataset["files"] | {"index.parquet": "other"})
+    monkeypatch.setattr(Backbone, "features", lambda *_: 1 / 0)
+    assert np.array_equal(pack_features(backbone, digits.pack, rows), first)
 
 
 def test_files_that_cannot_be_read_are_listed(
