@@ -8,7 +8,7 @@ from darkroom.base import paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params
 from darkroom.inference.inputs import predict_inputs
-from darkroom.reporting.predictions import write_all
+from darkroom.reporting.predictions import EMBEDDINGS, write_all
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 
@@ -17,8 +17,9 @@ def main() -> None:
     """Run the stage."""
     with running("predict") as stage:
         params = load_params(paths.PARAMS)
-        predictions = predict_inputs([paths.ROOT / params.predict.input], paths.MODELS, params)
         with stage.replaced(paths.PREDICTIONS) as (directory,):
+            embeddings = directory / EMBEDDINGS if params.predict.embeddings else None
+            predictions = predict_inputs([paths.ROOT / params.predict.input], paths.MODELS, params, embeddings)
             write_all(directory, predictions, params.predict.top_k)
             stage.record(directory / RECORD, {"data/predictions": directory})
     done = f"{len(predictions.paths)} images -> {paths.shown(paths.PREDICTIONS)}"

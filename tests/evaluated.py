@@ -65,7 +65,8 @@ def records(
     found["params.yaml"] = json.dumps(ran).encode()
     found["models/model.json"] = json.dumps({"task": task, "classes": list(classes)}).encode()
     abstain = {"wanted_precision": 0.95, "confidence": 0.6, "precision": 0.96, "coverage": 0.7}
-    found["models/calibration.json"] = json.dumps({"temperature": 0.5, "abstain": abstain}).encode()
+    fitted = {"temperature": 0.5, "abstain": abstain, "conformal": {"coverage": 0.9}, "foreign": {"limit": 3.0}}
+    found["models/calibration.json"] = json.dumps(fitted).encode()
     found["data/raw/dataset.json"] = json.dumps({"name": f"/data/{HOSTILE}", "licence": "CC0"}).encode()
     return found
 
@@ -136,8 +137,16 @@ def _tables(classes: Sequence[str], probabilities: Any, labels: Any, decision: D
         for label, name in enumerate(classes)
     }
     value = {"images": 20, "accuracy": _interval(0.75)}
+    test = {
+        "accuracy": 0.8,
+        "ece": 0.2,
+        "ece_calibrated": 0.1,
+        "false_alarms": 0.04,
+        "conformal_coverage": 0.91,
+        "conformal_size": 1.3,
+    }
     content = {
-        "test": {"accuracy": _interval(0.8), "ece": _interval(0.2), "ece_calibrated": _interval(0.1)},
+        "test": {name: _interval(value) for name, value in test.items()},
         "per_class": intervals,
         "by": {"given_site": {HOSTILE: value, "north": value}},
     }

@@ -660,6 +660,10 @@ class EvaluateParams(Section):
     """Number of the worst mistakes for which it is drawn where the wrong class comes from; 0: none, and no features either."""
     abstain_precision: Annotated[float, Field(gt=0, le=1)] | None = None
     """Precision for which predict abstains, with `unknown`, where it is too uncertain, such as 0.99; null: it never does."""
+    false_alarms: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of known images that predict may call `unknown`, such as 0.05, to find those of no trained class; null: none."""
+    conformal: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Predict also writes a set of classes that holds the correct one for this share of images, such as 0.9; null: none."""
 
 
 class PredictParams(Section):
@@ -682,7 +686,7 @@ class PredictParams(Section):
     top_k: PositiveInt
     """Number of most probable classes to write to the CSV and JSON Lines files."""
     embeddings: bool = False
-    """Also write the input of the last layer for each image, (images, features) float32, to embeddings.npy."""
+    """Also write the input of the last layer for each image, float32, beside its class, to embeddings.parquet."""
     max_bad: Annotated[int, Field(ge=0)]
     """Unreadable images to skip and name; with more of them predict fails."""
     max_pixels: Limit

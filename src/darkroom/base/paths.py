@@ -68,6 +68,11 @@ def states_dir() -> Path:
     return main_repository() / ".resume"
 
 
+def features_dir() -> Path:
+    """Return the folder that keeps features of images: that of DVC's temporary files, which Git and DVC ignore."""
+    return main_repository() / ".dvc" / "tmp" / "darkroom-features"
+
+
 def logs_dir() -> Path:
     """Return the folder for logs, likewise in the main repository; Git and DVC ignore it."""
     return main_repository() / "logs"

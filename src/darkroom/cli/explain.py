@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
     wanted = label_of(chosen.wanted, predictor.model.card.classes)
     data = _data(predictor, needed=not chosen.images)
     inputs = _photos(chosen.images, predictor, params) if chosen.images else _recorded(chosen, predictor, data)
-    training = Training(*data, chosen.nearest, params.predict.batch_size) if data is not None and chosen.nearest else None
+    training = Training(*data, chosen.nearest) if data is not None and chosen.nearest else None
     found = explain(predictor, replace(inputs, tta=params.predict.tta), wanted, training)
     write_explained(chosen.out.absolute(), found, predictor.model.name)
     print(*lines(found), sep="\n")

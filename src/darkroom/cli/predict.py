@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from darkroom.base.errors import InputError, nearest_path
 from darkroom.base.nested import outputs_of, read_stages
 from darkroom.cli import parser_of, suggest
+from darkroom.cli.predicted.features import add_arguments, check_arguments, near_rows, predict_nearest, write_embeddings
 
 if TYPE_CHECKING:
     from darkroom.base.params import Params
@@ -34,6 +35,10 @@ def main(arguments: list[str]) -> None:
             "./darkroom predict photo.jpg --model models/checkpoints/epoch_0003",
             "./darkroom predict photo.jpg --model my-experiment",
             "./darkroom predict photo.jpg --model classifier@prod",
+            "./darkroom predict photo.jpg --nearest 5",
+            "./darkroom predict folder/ --embeddings --out features.parquet",
+            "./darkroom predict folder/ --embeddings --backbone pretrained --out features.parquet",
+            "./darkroom predict photo.jpg --nearest 5 --among features.parquet",
         ],
     )
     parser.add_argument(
@@ -41,7 +46,9 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a .csv, .jsonl or .parquet file, not a table")
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models)")
+    add_arguments(parser)
     chosen = parser.parse(arguments)
+    check_arguments(chosen)
 
     from darkroom.base import paths
     from darkroom.base.environment import ignore_variables
@@ -54,10 +61,21 @@ def main(arguments: list[str]) -> None:
         check_place(chosen.out)
     params = load_sections(paths.PARAMS, "base", "predict", "hardware")
 
-    from darkroom.inference.inputs import predict_inputs
-
     inputs = chosen.images or [paths.ROOT / params.predict.input]
-    predictions = predict_inputs(inputs, lambda: open_model(chosen.model, params, "predict"), params)
+
+    def model() -> "Published":
+        return open_model(chosen.model, params, "predict")
+
+    if chosen.embeddings:
+        count = write_embeddings(chosen, inputs, model, params)
+        print(f"predict: {count} images -> {chosen.out}")
+        return
+    if chosen.nearest is not None:
+        predictions = predict_nearest(chosen, inputs, model, params)
+    else:
+        from darkroom.inference.inputs import predict_inputs
+
+        predictions = predict_inputs(inputs, model, params)
     if chosen.out is None:
         print(*table_lines(predictions, params.predict.top_k), sep="\n")
         suggest("predict: nothing was written; '--out result.csv' writes the table to a file")
@@ -98,11 +116,17 @@ def table_lines(predictions: "Predictions", top_k: int) -> Iterator[str]:
         if predictions.multilabel:
             cells.append(printable("; ".join(predictions.chosen[number]) or "none"))
         shown = [cell for name, value in top for cell in (printable(name), f"{value:.4f}")]
-        if (named := predictions.named(number, top[0][0])) != top[0][0]:
-            shown[0] = f"{named}: {shown[0]}?"
-        rows.append(cells + shown)
-    yield from table(rows, [*header, "class", "probability", *next_ones])
-    more = len(predictions.paths) - len(rows)
+        if why := predictions.why(number) if top else []:
+            kind = " (foreign)" if "foreign" in why else ""
+            shown[0] = f"{predictions.named(number, top[0][0])}{kind}: {shown[0]}?"
+        shown += [f"{predictions.foreign[number]:.2f}"] if predictions.foreign is not None else []
+        shown += [printable("; ".join(predictions.set_of(number)) or "none")] if predictions.sets is not None else []
+        rows += near_rows(cells + shown, predictions.near[number]) if predictions.near else [cells + shown]
+    header += ["class", "probability", *next_ones] if predictions.classes else []
+    header += ["foreign"] if predictions.foreign is not None else []
+    header += ["set"] if predictions.sets is not None else []
+    yield from table(rows, [*header, *(["nearest", "its class", "similarity"] if predictions.near else [])])
+    more = len(predictions.paths) - SHOWN
     if more > 0:
         yield f"... and {more} more; write all of them to a file with '--out result.csv'"
 

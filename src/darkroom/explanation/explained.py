@@ -13,8 +13,10 @@ from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.explanation.features import picture_of
 from darkroom.explanation.mistakes import NONE, heat_or_warning
-from darkroom.explanation.nearest import find_nearest, training_features
 from darkroom.explanation.overlay import Picture, image_and_overlay
+from darkroom.features.backbone import backbone_of
+from darkroom.features.extract import pack_features
+from darkroom.features.neighbours import nearest
 from darkroom.inference.embeddings import Embedder
 from darkroom.inference.predict import iterate_probabilities
 from darkroom.inference.predictor import Predictor
@@ -107,7 +109,6 @@ class Training:
     pack: Pack
     split: Split
     count: int
-    batch_size: int
 
 
 def explain(predictor: Predictor, inputs: Inputs, wanted: int | None = None, training: Training | None = None) -> list[Explained]:
@@ -178,17 +179,20 @@ def _nearest(predictor: Predictor, inputs: Inputs, training: Training | None) ->
     count = sum(map(len, inputs.batches))
     if training is None:
         return [[] for _ in range(count)]
-    pack, split = training.pack, training.split
+    pack, known = training.pack, training.split.rows["train"]
     try:
-        known = training_features(predictor, pack, split, training.batch_size)
-        embedder = Embedder(predictor)
+        features = pack_features(backbone_of(predictor), pack, known)
+        embedder = Embedder(predictor, (predictor.model.name, "name another model"))
         for _ in embedder.passing(inputs.batches):
             pass
     except InputError as error:
         warn(f"explain: no nearest training images: {error}")
         return [[] for _ in range(count)]
-    found = find_nearest(embedder.result(), known, split.rows["train"], training.count)
-    return [[Near(*_described(pack, row), similarity, _shown(pack, row)) for row, similarity in each] for each in found]
+    found = zip(*nearest(embedder.result(), features, training.count), strict=True)
+    return [
+        [Near(*_described(pack, row), value, _shown(pack, row)) for value, row in zip(values.tolist(), known[rows], strict=True)]
+        for values, rows in found
+    ]
 
 
 def _described(pack: Pack, row: int) -> tuple[str, str]:

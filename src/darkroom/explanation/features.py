@@ -16,8 +16,6 @@ from darkroom.explanation.overlay import Picture
 from darkroom.inference.embeddings import Embedder
 from darkroom.inference.predictor import Predictor
 from darkroom.input.dataset import ImageDataset
-from darkroom.input.loaders import make_loader, num_readers
-from darkroom.input.samplers import SequentialBatchSampler
 
 # Test images whose features are kept.
 MOST = 1000
@@ -42,19 +40,13 @@ def compute_features(predictor: Predictor, pack: Pack, rows: Rows, batch_size: i
         If the network has no last layer of its own.
     """
     try:
-        embedder = Embedder(predictor)
-        images = ImageDataset.for_network(pack, predictor.seen, predictor.preprocess)
-        readers = num_readers(predictor.hardware, images, on_gpu=predictor.device.type == "cuda")
-        loader = make_loader(images, SequentialBatchSampler(rows, batch_size=batch_size), readers=readers)
-        for _ in embedder.passing(batch["images"] for batch in loader):
-            pass
+        return Embedder(predictor).of_rows(pack, rows, batch_size)
     except InputError as error:
         if "predict.embeddings" not in str(error):
             raise
         raise InputError(
             f"{predictor.model.name}: its network has no single last layer, so its images have no features; name another"
         ) from None
-    return embedder.result()
 
 
 def evenly(rows: Rows, most: int) -> Rows:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from darkroom.inference.predictor import Predictor
     from darkroom.input.preprocess import Preprocess
     from darkroom.models.preprocessing import Preprocessing
     from darkroom.models.probe_network import Probe
@@ -55,12 +56,25 @@ class Backbone:
     preprocess: "Preprocess | None" = None
 
     def features(self, images: "Tensor") -> "Tensor":
-        """Return the features (N, D) float32, of length 1, of images (N, C, H, W) as `Preprocessing` describes them."""
+        """Return the features (N, D) float32, of length 1, of images (N, C, H, W) as `Preprocessing` describes them.
+
+        Raises
+        ------
+        InputError
+            If the network has no last layer of its own.
+        """
         import torch
         from torch.nn import functional
 
-        with torch.inference_mode():
-            features = self.probe.features(images.to(self.device)).float()
+        try:
+            if not self.probe.head_name:
+                raise InputError
+            with torch.inference_mode():
+                features = self.probe.features(images.to(self.device)).float()
+        except InputError:
+            raise InputError(
+                f"{self.name}: its network has no single last layer, so its images have no features; name another"
+            ) from None
         flat = features.flatten(2).mean(dim=2) if features.ndim > 2 else features
         return functional.normalize(flat, dim=1).cpu()
 
@@ -144,18 +158,23 @@ def _published(folder: Path, hardware: HardwareParams) -> Backbone:
     from darkroom.base import paths
     from darkroom.base.params_file import load_sections
     from darkroom.inference.predictor import Predictor
-    from darkroom.models.preprocessing import Normalized
-    from darkroom.models.probe_network import Probe
     from darkroom.models.saving import load_model
 
-    params = load_sections(paths.PARAMS, "base", "train", "predict", "hardware")
+    params = load_sections(paths.PARAMS, "base", "train", "predict", "hardware").model_copy(update={"hardware": hardware})
     folder = folder.absolute()
-    predictor = Predictor.load(lambda: load_model(folder, params, paths.shown(folder)), params, "predict")
-    network, card = predictor.model.network, predictor.model.card
+    return backbone_of(Predictor.load(lambda: load_model(folder, params, paths.shown(folder)), params, "predict"))
+
+
+def backbone_of(predictor: "Predictor") -> Backbone:
+    """Return the network of a model before its last layer."""
+    from darkroom.models.preprocessing import Normalized
+    from darkroom.models.probe_network import Probe
+
+    network, seen = predictor.model.network, predictor.seen
     assert isinstance(network, Normalized)
-    probe = _on(Probe(network.network, predictor.seen), predictor.device)
-    digest = hashlib.sha256(f"{card.weights_sha256}{predictor.seen.model_dump_json()}".encode()).hexdigest()
-    return Backbone(paths.shown(folder), digest, probe, predictor.seen, hardware, predictor.device, predictor.preprocess)
+    digest = hashlib.sha256(f"{predictor.model.card.weights_sha256}{seen.model_dump_json()}".encode()).hexdigest()
+    probe = _on(Probe(network.network, seen), predictor.device)
+    return Backbone(predictor.model.name, digest, probe, seen, predictor.hardware, predictor.device, predictor.preprocess)
 
 
 def _on(probe: "Probe", device: "torch.device") -> "Probe":

@@ -36,6 +36,7 @@ def all_checks(root: Path, parse: installation.Parse) -> list[Check]:
         Check("experiments", partial(leftovers.check_experiments, root), "ls -lR .dvc/tmp/exps/standalone/run"),
         Check("resume", partial(leftovers.check_states, root, paths.states_dir()), "ls -lR .resume"),
         Check("unfinished", partial(unfinished.check_unfinished, root, paths.states_dir()), "ls -lR .resume"),
+        Check("features", partial(leftovers.check_features, root, paths.features_dir()), "ls -lR .dvc/tmp/darkroom-features"),
         Check("torch", partial(machine.check_torch, root), install),
     ]
 

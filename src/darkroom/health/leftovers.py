@@ -104,6 +104,13 @@ def check_states(root: Path, states_dir: Path) -> Iterator[Finding]:
         yield Finding("ok", "resume", "no unfinished training")
 
 
+def check_features(root: Path, features_dir: Path) -> Iterator[Finding]:
+    """Say how much is kept of features of images, which commands compute again where they are removed."""
+    sizes = _sizes(features_dir.rglob("*.np[yz]"))
+    kept = f"{shown_size(sum(sizes.values()))} of kept features in {within(root, features_dir)}" if sizes else "none kept"
+    yield Finding("ok", "features", kept)
+
+
 def _sizes(found: Iterable[Path]) -> dict[Path, int]:
     """Return the size of each file; files that a training has just removed are left out."""
     sizes = {}

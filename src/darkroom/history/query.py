@@ -25,7 +25,7 @@ SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     "~": lambda text, pattern: fnmatchcase(str(text), str(pattern)),
 }
 # Of these the lowest is the best, and of all other metrics the highest.
-LOWER_IS_BETTER = re.compile(r".*(loss|criterion|ece|brier|error|nll|epoch|parameters|multiply_adds)")
+LOWER_IS_BETTER = re.compile(r".*(loss|criterion|ece|brier|error|false_alarms|conformal_size|nll|epoch|parameters|multiply_adds)")
 HOUR = 3600.0
 OF_ROW = ("name", "minutes", "age")
 

@@ -30,7 +30,7 @@ class Rule:
     multilabel
         Whether an image has any number of classes.
     is_calibrated
-        Whether calibrated probabilities are written; whether the model abstains goes by these in any case.
+        Whether calibrated probabilities are written; whether the model abstains, and sets, go by these in any case.
     """
 
     decision: Decision
@@ -38,14 +38,28 @@ class Rule:
     multilabel: bool
     is_calibrated: bool
 
-    def predicted(self, probabilities: Rounded) -> dict[str, Any]:
-        """Return `probabilities` (N, K) and `abstained`; rounded first to float32, as evaluate keeps them."""
+    @property
+    def needs_features(self) -> bool:
+        """Whether it needs the features of images, to tell those of no trained class."""
+        return self.calibration is not None and self.calibration.foreign is not None
+
+    def predicted(self, probabilities: Rounded, features: NDArray[np.float32] | None = None) -> dict[str, Any]:
+        """Return `probabilities` (N, K), `abstained`, `foreign` and `sets`, as `Predictions` has them.
+
+        Probabilities are rounded first to float32, as evaluate keeps them; without `features` (N, D) there is no `foreign`.
+        """
         kept = probabilities.astype(np.float32).astype(np.float64)
         calibrated = kept if self.calibration is None else self.calibration.calibrated(kept, multilabel=self.multilabel)
         abstained: NDArray[np.bool_] | None = None
         if self.calibration is not None and self.calibration.abstain is not None and not self.multilabel:
             abstained = self.decision.confidence(calibrated) < self.calibration.abstain
-        return {"probabilities": calibrated if self.is_calibrated else kept, "abstained": abstained}
+        foreign = sets = None
+        if self.calibration is not None and self.calibration.foreign is not None and features is not None:
+            foreign = self.calibration.foreign.distances(features) if len(features) else np.zeros(0)
+        if self.calibration is not None and self.calibration.conformal is not None:
+            sets = self.calibration.conformal.members(calibrated)
+        shown = calibrated if self.is_calibrated else kept
+        return {"probabilities": shown, "abstained": abstained, "foreign": foreign, "sets": sets}
 
     @property
     def record(self) -> dict[str, Any]:

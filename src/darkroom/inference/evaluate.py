@@ -13,7 +13,8 @@ from darkroom.base import files
 from darkroom.base.params import EvaluateParams, Params
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.inference.predict import iterate_rows
+from darkroom.inference.foreign_images import ForeignImages
+from darkroom.inference.predict import Passing, iterate_rows
 from darkroom.inference.predictor import OpenModel, Predictor
 from darkroom.inference.written_predictions import Images, PredictionsFile, described
 from darkroom.metrics.calibrator import Calibrator
@@ -104,14 +105,23 @@ def evaluate_model(
     """
     predictor = Predictor.load(model, params, "evaluate")
     predictor.model.check_data(data_hashes(pack.directory, split))
-    parts = {name: Images(pack, split.rows[name], pack.labels[split.rows[name]]) for name in names}
-    return evaluate_images(predictor, params, parts, predictions=predictions)
+    images = {name: Images(pack, split.rows[name], pack.labels[split.rows[name]]) for name in dict.fromkeys((*names, "train"))}
+    parts = {name: images[name] for name in names}
+    return evaluate_images(predictor, params, parts, predictions=predictions, train=images["train"])
 
 
 def evaluate_images(
-    predictor: Predictor, params: Params, parts: Mapping[str, Images], *, predictions: Path | None = None
+    predictor: Predictor,
+    params: Params,
+    parts: Mapping[str, Images],
+    *,
+    predictions: Path | None = None,
+    train: Images | None = None,
 ) -> Evaluation:
-    """Measure a model on labelled images, by the name of each part; it calibrates on `val`, which comes first."""
+    """Measure a model on labelled images, by the name of each part; it calibrates on `val`, which comes first.
+
+    `train` are the images that it was trained on, which `evaluate.false_alarms` needs.
+    """
     card = predictor.model.card
     extra = build_metrics(
         "evaluate.metrics",
@@ -126,6 +136,7 @@ def evaluate_images(
     calibrated: dict[str, Outcomes] = {}
     measured: dict[str, Mapping[str, float]] = {}
     calibrator = _calibrator(predictor, params, len(parts["val"].rows)) if "val" in parts else None
+    foreign = _foreign(predictor, params, train) if calibrator is not None and train is not None else None
     with ExitStack() as stack:
         writer = stack.enter_context(PredictionsFile(predictions, predictor, params, parts)) if predictions else None
         for name, each in parts.items():
@@ -136,12 +147,16 @@ def evaluate_images(
                 seen_by.append(partial(calibrator.add, name))
             if writer is not None:
                 seen_by.append(partial(writer.add, name))
-            found[name] = _outcomes(predictor, params, each, seen_by)
+            found[name] = _outcomes(predictor, params, each, seen_by, partial(foreign.passing, name) if foreign else iter)
             if calibrator is not None:
                 if name == "val":
                     calibrator.fit(found[name])
                 calibrated[name] = calibrator.calibrated(name, found[name])
             measured[name] = extra.take_values()
+    if calibrator is not None and foreign is not None:
+        calibrator.add_foreign(*foreign.finish())
+    for name, values in (calibrator.per_image if calibrator else {}).items():
+        measured[name] = {**measured[name], **{key: float(each.mean()) for key, each in values.items()}}
     metrics = measure(found, measured, params.evaluate)
     return Evaluation(predictor, parts, found, calibrated, calibrator, metrics)
 
@@ -156,21 +171,28 @@ def _calibrator(predictor: Predictor, params: Params, num_images: int) -> Calibr
         num_images=num_images,
         weights_sha256=card.weights_sha256,
         wanted=params.evaluate.abstain_precision,
+        coverage=params.evaluate.conformal,
     )
+
+
+def _foreign(predictor: Predictor, params: Params, train: Images) -> ForeignImages | None:
+    rate = params.evaluate.false_alarms
+    return None if rate is None else ForeignImages(predictor, train, rate, params.evaluate.batch_size)
 
 
 See = Callable[[int, Predicted], None]
 """What sees a batch, after the place of its first image."""
 
 
-def _outcomes(predictor: Predictor, params: Params, images: Images, seen_by: Sequence[See]) -> Outcomes:
+def _outcomes(predictor: Predictor, params: Params, images: Images, seen_by: Sequence[See], passing: Passing = iter) -> Outcomes:
     """Predict the images of a part in batches, each of which is passed on and forgotten."""
     evaluate = params.evaluate
     builder = OutcomesBuilder(
         len(predictor.model.card.classes), predictor.decision, multilabel=predictor.model.multilabel, bins=evaluate.ece_bins
     )
     start = 0
-    for probabilities in iterate_rows(predictor, images.pack, images.rows, batch_size=evaluate.batch_size, tta=evaluate.tta):
+    how = {"batch_size": evaluate.batch_size, "tta": evaluate.tta}
+    for probabilities in iterate_rows(predictor, images.pack, images.rows, **how, passing=passing):
         batch = builder.add(probabilities, images.labels[start : start + len(probabilities)])
         for see in seen_by:
             see(start, batch)

@@ -1,27 +1,31 @@
 """Predictions of the test split, or of images from files, for the stage predict and for `./darkroom predict`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from darkroom.base import files, paths
 from darkroom.base.params import Params
 from darkroom.data.labels import names
 from darkroom.data.listing import printable
-from darkroom.data.pack import Pack
+from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import Split
 from darkroom.inference.calibrated import make_rule, read_calibration
 from darkroom.inference.photos import PhotoReader, Photos, find_photos, without_arrays
+from darkroom.reporting.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
 from darkroom.reporting.predictions import Predictions
 
 if TYPE_CHECKING:
-    from darkroom.metrics.predictions_file import EvaluatedSplit
+    from darkroom.inference.predictor import Predictor
 
 Model = Path | Callable[[], Any]
 """Folder of a published model, or what returns a `Published`: torch, which that needs, takes seconds to import."""
 
 
-def predict_inputs(chosen: Sequence[str | Path], model: Model, params: Params) -> Predictions:
+def predict_inputs(chosen: Sequence[str | Path], model: Model, params: Params, embeddings: Path | None = None) -> Predictions:
     """Predict images with a model, as `predict` of params.yaml says.
 
     Parameters
@@ -32,47 +36,73 @@ def predict_inputs(chosen: Sequence[str | Path], model: Model, params: Params) -
         Its folder, or a function that opens it.
     params
         All of params.yaml.
+    embeddings
+        File for their features before the last layer; None: they are not computed.
 
     Raises
     ------
     InputError
         If one of the images, or the model, does not exist or cannot be read.
     """
-    if len(chosen) == 1 and str(chosen[0]) and Path(chosen[0]).resolve() == paths.SPLIT.resolve():
-        return predict_test_split(model, params)
-    return predict_files(chosen, model, params)
+    if embeddings is not None:
+        with writing_embeddings(embeddings) as writer:
+            parts = []
+            for part in open_inputs(chosen, model, params, asked=("params.yaml: predict.embeddings", "set it to false")).parts:
+                writer.add(part)
+                parts.append(replace(part, embeddings=None))
+        return Predictions.joined(parts)
+    taken_over = _taken_over(model, params) if is_test_split(chosen) and isinstance(model, Path) else None
+    return taken_over or Predictions.joined(list(open_inputs(chosen, model, params).parts))
 
 
-def predict_test_split(model: Model, params: Params) -> Predictions:
-    """Predict the images that training never saw, without the network where evaluate has computed the same."""
+@dataclass(frozen=True)
+class Opened:
+    """A model, and its predictions for images: batch by batch, as they are computed, and at least one."""
+
+    predictor: "Predictor"
+    parts: Iterator[Predictions]
+
+
+def open_inputs(chosen: Sequence[str | Path], model: Model, params: Params, *, asked: tuple[str, str] | None = None) -> Opened:
+    """Open a model, and return its predictions as `predict_inputs` makes them.
+
+    Parameters
+    ----------
+    chosen, model, params
+        As those of `predict_inputs`.
+    asked
+        The key or flag that asks for embeddings, and the way out; None: nothing does.
+    """
+    return (_open_test_split if is_test_split(chosen) else _open_files)(chosen, model, params, asked)
+
+
+def is_test_split(chosen: Sequence[str | Path]) -> bool:
+    """Return whether data/split alone is named, which stands for its test split."""
+    return len(chosen) == 1 and bool(str(chosen[0])) and Path(chosen[0]).resolve() == paths.SPLIT.resolve()
+
+
+def read_test_split() -> tuple[Pack, Split, list[str]]:
+    """Return data/raw, data/split, and the ids of the test images."""
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)
-    rows = split.rows["test"]
+    return pack, split, [pack.ids[row] for row in split.rows["test"]]
+
+
+def described_rows(pack: Pack, rows: Rows) -> dict[str, Any]:
+    """Return what is known of rows of the pack, for `Predictions`."""
     ids = [pack.ids[row] for row in rows]
-    known: dict[str, Any] = {"paths": ids, "actual": names(pack.labels[rows], pack.classes), "given": pack.extra(rows)}
-    if isinstance(model, Path):
-        from darkroom.inference.evaluated import evaluated_test_split
-
-        hashes = {"raw": files.sha256(paths.RAW / "dataset.json"), "split": split.sha256}
-        evaluated = evaluated_test_split(paths.EVALUATED, model, params.predict, hashes, ids)
-        if evaluated is not None:
-            return Predictions(**known, **_taken_over(evaluated, model, params))
-
-    from darkroom.inference.predict import predict_rows
-    from darkroom.inference.predictor import Predictor
-    from darkroom.models.model_json import data_hashes
-
-    predictor = Predictor.load(model, params, "predict")
-    predictor.model.check_data(data_hashes(paths.RAW, split))
-    embedder = _make_embedder(predictor, params)
-    how = params.predict.model_dump(include={"batch_size", "tta"}) | ({"passing": embedder.passing} if embedder else {})
-    predicted = predictor.rule.predicted(predict_rows(predictor, pack, rows, **how))
-    embeddings = embedder.result() if embedder else None
-    return Predictions(**known, **predicted, embeddings=embeddings, **predictor.about)
+    return {"paths": ids, "actual": names(pack.labels[rows], pack.classes), "given": pack.extra(rows)}
 
 
-def _taken_over(evaluated: "EvaluatedSplit", model: Path, params: Params) -> dict[str, Any]:
-    """Return probabilities that evaluate computed, and all else that `Predictions` says of them."""
+def _taken_over(model: Path, params: Params) -> Predictions | None:
+    """Return the test split as evaluate has predicted it; None if predict would compute other numbers."""
+    from darkroom.inference.evaluated import evaluated_test_split
+
+    pack, split, ids = read_test_split()
+    hashes = {"raw": files.sha256(paths.RAW / "dataset.json"), "split": split.sha256}
+    evaluated = evaluated_test_split(paths.EVALUATED, model, params.predict, hashes, ids)
+    if evaluated is None:
+        return None
     name, about = paths.shown(model), evaluated.about
     rule = make_rule(
         params.predict,
@@ -82,33 +112,99 @@ def _taken_over(evaluated: "EvaluatedSplit", model: Path, params: Params) -> dic
         task=about.task,
         positive=about.decision.positive,
     )
-    kind = {"classes": about.classes, "multilabel": rule.multilabel, "decision": rule.decision}
-    return {**kind, "backend": {**about.how["record"], **rule.record}, **rule.predicted(evaluated.probabilities)}
+    if rule.needs_features:
+        return None
+    kind: dict[str, Any] = {"classes": about.classes, "multilabel": rule.multilabel, "decision": rule.decision}
+    how = {"backend": {**about.how["record"], **rule.record}, **rule.predicted(evaluated.probabilities)}
+    return Predictions(**described_rows(pack, split.rows["test"]), **kind, **how)
 
 
-def predict_files(chosen: Sequence[str | Path], model: Model, params: Params) -> Predictions:
+def _open_test_split(_: Sequence[str | Path], model: Model, params: Params, asked: tuple[str, str] | None) -> Opened:
+    """Predict the images that training never saw."""
+    pack, split, _ids = read_test_split()
+    rows = split.rows["test"]
+
+    from darkroom.inference.predict import iterate_rows
+    from darkroom.inference.predictor import Predictor
+    from darkroom.models.model_json import data_hashes
+
+    predictor = Predictor.load(model, params, "predict")
+    predictor.model.check_data(data_hashes(paths.RAW, split))
+    how = params.predict.model_dump(include={"batch_size", "tta"})
+
+    def compute(passing: Any) -> Any:
+        return iterate_rows(predictor, pack, rows, **how, passing=passing)
+
+    return Opened(predictor, _described(predictor, compute, lambda start, end: described_rows(pack, rows[start:end]), asked))
+
+
+def _open_files(chosen: Sequence[str | Path], model: Model, params: Params, asked: tuple[str, str] | None) -> Opened:
     """Predict images from files; they are looked for before torch is imported, which takes seconds."""
     found = find_photos(chosen)
 
-    from darkroom.inference.predict import predict_photos
+    from darkroom.inference.predict import iterate_photos
     from darkroom.inference.predictor import Predictor
 
     predictor = Predictor.load(model, params, "predict")
     if predictor.seen.bands is None:
         found = without_arrays(found, chosen)
     photos = Photos(found, params.predict, PhotoReader.of(predictor.seen, predictor.preprocess))
-    embedder = _make_embedder(predictor, params)
-    passing = {"passing": embedder.passing} if embedder else {}
-    predicted = predictor.rule.predicted(predict_photos(predictor, photos, tta=params.predict.tta, **passing))
-    embeddings = embedder.result() if embedder else None
-    photos.check(params.predict.max_bad)
-    shown = [printable(paths.shown(path)) for path in photos.read]
-    return Predictions(paths=shown, **predicted, embeddings=embeddings, **predictor.about)
+
+    def compute(passing: Any) -> Any:
+        yield from iterate_photos(predictor, photos, tta=params.predict.tta, passing=passing)
+        photos.check(params.predict.max_bad)
+
+    def named(start: int, end: int) -> dict[str, Any]:
+        return {"paths": [printable(paths.shown(path)) for path in photos.read[start:end]]}
+
+    return Opened(predictor, _described(predictor, compute, named, asked))
 
 
-def _make_embedder(predictor: Any, params: Params) -> Any:
-    if not params.predict.embeddings:
-        return None
-    from darkroom.inference.embeddings import Embedder
+def _described(
+    predictor: "Predictor",
+    compute: Callable[[Any], Iterable[Any]],
+    named: Callable[[int, int], dict[str, Any]],
+    asked: tuple[str, str] | None,
+) -> Iterator[Predictions]:
+    """Yield the predictions of each batch.
 
-    return Embedder(predictor)
+    Parameters
+    ----------
+    predictor
+        The model.
+    compute
+        Returns probabilities (n, K) batch by batch, given what sees the batches on their way to the network.
+    named
+        What is known of the images from one number to another.
+    asked
+        What asks for embeddings.
+    """
+    embedder = _make_embedder(predictor, asked) if asked or predictor.rule.needs_features else None
+    done = 0
+
+    def described(probabilities: Any, end: int) -> Predictions:
+        features = embedder.result() if embedder else None
+        predicted = predictor.rule.predicted(probabilities, features)
+        embeddings = None
+        if asked and embedder and features is not None:
+            embeddings = Embeddings(features, features_of(predictor, pooled=embedder.pooled))
+        return Predictions(**named(done, end), **predicted, embeddings=embeddings, **predictor.about)
+
+    for probabilities in compute(embedder.passing if embedder else iter):
+        end = done + len(probabilities)
+        yield described(probabilities, end)
+        done = end
+    if not done:
+        yield described(np.ones((0, 1)), 0)
+
+
+def features_of(predictor: "Predictor", *, pooled: bool = False) -> FeaturesOf:
+    """Return what the features of a model are of."""
+    model = predictor.model
+    return FeaturesOf(model.name, type(model.network.network).__name__, model.card.weights_sha256, pooled)
+
+
+def _make_embedder(predictor: Any, asked: tuple[str, str] | None) -> Any:
+    from darkroom.inference.embeddings import ASKED, Embedder
+
+    return Embedder(predictor, asked or ASKED)

@@ -203,16 +203,21 @@ class Photos:
 
     def check(self, max_bad: int) -> None:
         """Raise InputError if more than `max_bad` images could not be read."""
-        if len(self.bad) > max_bad:
-            path, reason = self.bad[0]
-            more = f" (and {len(self.bad) - 1} more)" if len(self.bad) > 1 else ""
-            raise InputError(f"{path}: cannot be read ({reason}){more}; fix or remove it, or raise predict.max_bad")
+        check_bad(self.bad, max_bad)
 
     def _read_one(self, path: Path) -> ImageArray | str:
         try:
             return self.reader(path.read_bytes(), self.max_pixels)
         except (ImageError, OSError) as error:
             return str(error)
+
+
+def check_bad(bad: Sequence[tuple[Path, str]], max_bad: int) -> None:
+    """Raise InputError if more than `max_bad` images could not be read; each with its reason."""
+    if len(bad) > max_bad:
+        path, reason = bad[0]
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise InputError(f"{path}: cannot be read ({reason}){more}; fix or remove it, or raise predict.max_bad")
 
 
 def _walk(folder: Path, left_out: list[tuple[str, str]], below: str = "") -> Iterator[Path]:

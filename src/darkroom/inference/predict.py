@@ -88,10 +88,17 @@ def predict_rows(
     return _joined(iterate_rows(predictor, pack, rows, batch_size=batch_size, tta=tta, passing=passing))
 
 
-def predict_photos(predictor: Predictor, photos: Photos, *, tta: str = "none", passing: Passing = iter) -> Probabilities:
-    """Return the probabilities (len(photos.read), K) of images from files."""
+def iterate_photos(
+    predictor: Predictor, photos: Photos, *, tta: str = "none", passing: Passing = iter
+) -> Iterator[Probabilities]:
+    """Yield the probabilities (n, K) of images from files, batch by batch."""
     images = (torch.from_numpy(batch).permute(0, 3, 1, 2) for batch in photos)
-    return _joined(_iterate(predictor, passing(images), len(photos), tta))
+    return _iterate(predictor, passing(images), len(photos), tta)
+
+
+def predict_photos(predictor: Predictor, photos: Photos, *, tta: str = "none") -> Probabilities:
+    """Return the probabilities (len(photos.read), K) of images from files."""
+    return _joined(iterate_photos(predictor, photos, tta=tta))
 
 
 def predict_images(predictor: Predictor, images: Sequence[ImageArray], *, batch_size: int, tta: str = "none") -> Probabilities:

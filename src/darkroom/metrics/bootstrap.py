@@ -1,6 +1,6 @@
 """Bootstrap intervals of every metric, and of each class. N images, K classes, G groups, B draws."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -180,6 +180,15 @@ def selective(outcomes: Outcomes, confidence: float, groups: Sequence[str | None
     joined = {name: np.concatenate([each[name] for each in values]) for name in values[0]}
     sizes = {"coverage": float(len(outcomes)), "selective_accuracy": float(covered.sum())}
     return {name: _interval(each[0], each[1:], sizes[name], is_rate=True) for name, each in joined.items()}
+
+
+def means_of(values: Mapping[str, Floats], groups: Sequence[str | None] | None = None) -> dict[str, Interval]:
+    """Return the mean over N images of each of some values (N,) by name; all but those with `size` in their name are rates."""
+    columns = np.stack(list(values.values()), axis=1)
+    weights = draw_weights(Units.of(len(columns), groups), _fitting(MOST_WEIGHED, columns.size))
+    means = np.concatenate([each @ columns / each.sum(axis=1)[:, None] for each in (np.ones((1, len(columns))), *weights)])
+    named = zip(values, means.T, strict=True)
+    return {name: _interval(each[0], each[1:], len(columns), is_rate="size" not in name) for name, each in named}
 
 
 def _selected(weights: Floats, columns: Floats) -> dict[str, Floats]:

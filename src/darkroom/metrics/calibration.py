@@ -11,6 +11,9 @@ from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.metrics.decision import THRESHOLD, Decision, Labels, Probabilities
 from darkroom.metrics.per_image import Floats
+from darkroom.uncertainty.abstention import Abstention
+from darkroom.uncertainty.conformal import ConformalSets
+from darkroom.uncertainty.foreign import ForeignDetector
 
 FILE = "calibration.json"
 COLDEST, HOTTEST = 0.05, 20.0
@@ -36,12 +39,18 @@ class Calibration:
         Of calibrated probabilities of several labels, or of the positive class: those with the greatest F1 on validation.
     abstain : float or None
         Calibrated probability of the predicted class below which the model abstains.
+    conformal : ConformalSets or None
+        Which classes are in the set of an image.
+    foreign : ForeignDetector or None
+        Which images are of no class that was trained.
     """
 
     weights_sha256: str
     temperature: float
     thresholds: tuple[float, ...] | None = None
     abstain: float | None = None
+    conformal: ConformalSets | None = None
+    foreign: ForeignDetector | None = None
 
     def calibrated(self, probabilities: Probabilities, *, multilabel: bool) -> Probabilities:
         """Return the probabilities (N, K) of logits divided by the temperature."""
@@ -82,6 +91,8 @@ class Calibration:
                 float(found["temperature"]),
                 values,
                 None if abstain is None else float(abstain["confidence"]),
+                None if found.get("conformal") is None else ConformalSets.of_json(found["conformal"]),
+                None if found.get("foreign") is None else ForeignDetector.of_json(found["foreign"]),
             )
             if not COLDEST <= made.temperature <= HOTTEST:
                 raise ValueError(f"its temperature is {made.temperature}")
@@ -194,36 +205,6 @@ def fit_threshold(probabilities: Floats, actual: NDArray[np.bool_]) -> float:
     return float(f"{(ranked[place] + below) / 2:.9g}")
 
 
-@dataclass(frozen=True)
-class Abstention:
-    """Below which confidence to abstain; on validation the precision of the other images, and their share of all."""
-
-    confidence: float
-    precision: float
-    coverage: float
-
-
-def fit_abstention(confidence: Floats, right: NDArray[np.bool_], wanted: float) -> Abstention | None:
-    """Return the confidence from which on predictions are right as often as wanted, for as many images as possible.
-
-    None: at no confidence.
-
-    See Y. Geifman, R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
-    """
-    order = np.argsort(-confidence, kind="stable")
-    ranked = confidence[order]
-    precision = np.cumsum(right[order]) / np.arange(1, len(ranked) + 1)
-    fits = precision >= wanted
-    fits[:-1] &= ranked[:-1] != ranked[1:]
-    if not fits.any():
-        return None
-    place = int(np.flatnonzero(fits)[-1])
-    if place + 1 == len(ranked):
-        return Abstention(0.0, float(precision[-1]), 1.0)
-    middle = (ranked[place] + ranked[place + 1]) / 2
-    return Abstention(float(f"{middle:.9g}"), float(precision[place]), (place + 1) / len(ranked))
-
-
 def calibration_json(
     calibration: Calibration, names: Sequence[str], abstention: Abstention | None, wanted: float | None, about: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -242,5 +223,8 @@ def calibration_json(
             "precision": abstention.precision,
             "coverage": abstention.coverage,
         },
+        # Only where they were asked for, so that the file of a model without them stays the same.
+        **({"conformal": calibration.conformal.as_json()} if calibration.conformal else {}),
         **about,
+        **({"foreign": calibration.foreign.as_json()} if calibration.foreign else {}),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.metrics.bootstrap import LEVEL, Interval, Intervals, Units, intervals_of, selective
+from darkroom.metrics.bootstrap import LEVEL, Interval, Intervals, Units, intervals_of, means_of, selective
 from darkroom.metrics.calibrator import Calibrator
 from darkroom.metrics.outcomes import MOST_CLASSES, Outcomes
 
@@ -90,6 +90,10 @@ def intervals_json(
     for name, each in measured.items():
         after = (calibrated or {}).get(name)
         more = {} if calibrator is None or after is None else _after(splits[name], calibrator, after, groups.get(name))
+        of_images = {} if calibrator is None else calibrator.per_image.get(name, {})
+        for values in ({key: value} for key, value in of_images.items()):
+            number = len(next(iter(values.values())))
+            more |= means_of(values, groups.get(name) if number == len(splits[name]) else None)
         content[name] = {key: one.as_json() for key, one in (each.overall | more).items()}
     test = splits.get("test")
     per_class: dict[str, Any] = {}

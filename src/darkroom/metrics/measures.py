@@ -22,7 +22,10 @@ MEANS = ("loss", "accuracy", "brier", "top5_accuracy")
 # Areas under the curves of a class, and the names of their means over classes.
 CURVES = {"auroc": "auroc", "average_precision": "mean_average_precision"}
 OF_CURVES = frozenset([*CURVES, *CURVES.values()])
-HIGHER_IS_BETTER, LOWER_IS_BETTER = RATES | OF_CURVES, frozenset(["loss", "log_loss", "ece", "brier"])
+HIGHER_IS_BETTER, LOWER_IS_BETTER = (
+    RATES | OF_CURVES,
+    frozenset(["loss", "log_loss", "ece", "brier", "false_alarms", "conformal_size"]),
+)
 
 Sums = dict[str, Floats]
 """Sums over images, of which each has a weight, by name: see `sums_of`."""

@@ -1,6 +1,7 @@
 """What the cards of data and model share: names from the data as code spans, lists, tables, and the metadata that a hub reads."""
 
 import io
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
@@ -11,6 +12,8 @@ from ruamel.yaml import YAML
 from darkroom.base.errors import one_line
 
 MAX_LENGTH = 200  # characters of a name
+# Arrays of calibration.json, which say nothing to people.
+ARRAYS = ("directions", "means")
 # Characters that end a code span or a table cell, or that some renderers take for HTML.
 LOOKALIKES = str.maketrans({"`": "'", "|": "¦", "<": "\u2039", ">": "\u203a"})
 # Identifiers of https://huggingface.co/docs/hub/repositories-licenses that weights and data sets have; the hub refuses any other
@@ -102,3 +105,15 @@ def count_images(split: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the number of images of each split; split.json of earlier versions calls them pictures."""
     counts: Mapping[str, Any] = split["images"] if "images" in split else split["pictures"]
     return counts
+
+
+def calibrated(content: Mapping[str, Any] | None) -> str:
+    """Return what calibration.json says to people, without hashes and arrays; empty if there is none."""
+    if content is None:
+        return ""
+    rows = []
+    for name, value in content.items():
+        if value is not None and not name.endswith("sha256"):
+            shown = {key: each for key, each in value.items() if key not in ARRAYS} if name == "foreign" else value
+            rows.append((code(name), code(json.dumps(shown, ensure_ascii=False))))
+    return f"Fitted on the validation split, and used by `./darkroom predict`:\n\n{items(rows)}"

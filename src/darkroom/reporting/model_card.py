@@ -8,15 +8,13 @@ from typing import Any, NamedTuple
 
 from darkroom.base import files, paths
 from darkroom.base.params import TrainParams
-from darkroom.reporting.card_text import code, count_images, document, items, short_name, table
+from darkroom.reporting.card_text import calibrated, code, count_images, document, items, short_name, table
 from darkroom.reporting.hub_metadata import metadata, network_name
 
 Content = Mapping[str, Any]
 Metrics = Mapping[str, Mapping[str, float]]
 
 MAX_CLASSES, SHOWN_ENDS = 100, 20
-# Keys of calibration.json that say nothing of what was fitted.
-OF_THE_FILE = ("format", "weights_sha256", "content_sha256")
 NUM_WEAKEST = 5
 # Sections of train that say how a training was run, kept and watched, not what the weights are.
 NOT_SHOWN = (
@@ -103,7 +101,7 @@ def model_card(model: Content, dataset: Content, split: Content, measured: Measu
         "Preprocessing": _preprocessing(model["preprocessing"]),
         "Training": _training(model),
         "Metrics": _metrics(measured, split),
-        "Calibration": _calibration(measured.calibration),
+        "Calibration": calibrated(measured.calibration),
         "Limits": _limits(model, measured, split),
         "Hashes": _hashes(model),
     }
@@ -214,18 +212,13 @@ def _value(measured: Measured, split: str, name: str) -> str:
     return f"{value:.4f}" + ("" if low is None or high is None else f" ({low:.4f} to {high:.4f})")
 
 
-def _calibration(content: Content | None) -> str:
-    if content is None:
-        return ""
-    rows = [
-        (code(name), code(_json(value))) for name, value in content.items() if value is not None and not name.endswith("sha256")
-    ]
-    return f"Fitted on the validation split, and used by `./darkroom predict`:\n\n{items(rows)}"
-
-
 def _limits(model: Content, measured: Measured, split: Content) -> str:
     lines = ["It was measured on images from the same source as those it was trained on; others may give other results."]
-    if model["task"] == "multilabel":
+    if (measured.calibration or {}).get("foreign"):
+        lines.append(
+            "`./darkroom predict` calls images `unknown` that are far from those of every class; some foreign ones are not."
+        )
+    elif model["task"] == "multilabel":
         lines.append("It knows no other classes.")
     else:
         lines.append("It predicts one of its classes for any image, also for one that shows none of them.")

@@ -2,10 +2,10 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.metrics.decision import UNKNOWN, USUAL, Decision
+from darkroom.reporting.further_columns import Neighbour, csv_cells, csv_header, doubt, doubt_cells, json_entries, parquet_lists
+
+if TYPE_CHECKING:
+    from darkroom.reporting.embeddings_file import Embeddings
 
 SEPARATOR = "; "
+EMBEDDINGS = "embeddings.parquet"
+SHARED = ("classes", "multilabel", "decision", "backend", "embeddings")
+"""Fields of `Predictions` that do not list something of each image."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +44,16 @@ class Predictions:
         Which classes are predicted.
     backend : dict, or None
         Backend and precision that computed them, and their temperature.
-    embeddings : (N, D) float32, or None
-        Features of the images before the last layer.
+    embeddings : Embeddings, or None
+        Features (N, D) of the images before the last layer.
     abstained : (N,) bool, or None
-        For which images the model abstains: their class is `unknown`; None: it never does.
+        For which images the model abstains, being uncertain: their class is `unknown`; None: it never does.
+    foreign : (N,) float64, or None
+        How far each image is from those that were trained on; above 1 it is of none of the classes, and its class is `unknown`.
+    sets : (N, K) bool, or None
+        The classes that are in the conformal set of each image.
+    near : list of N lists of Neighbour, or None
+        The known images nearest to each, the nearest first.
     """
 
     classes: list[str]
@@ -51,8 +64,23 @@ class Predictions:
     multilabel: bool = False
     decision: Decision = USUAL
     backend: dict[str, Any] | None = None
-    embeddings: NDArray[np.float32] | None = None
+    embeddings: "Embeddings | None" = None
     abstained: NDArray[np.bool_] | None = None
+    foreign: NDArray[np.float64] | None = None
+    sets: NDArray[np.bool_] | None = None
+    near: list[list[Neighbour]] | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return predictions of one model for several batches of images as one, without embeddings."""
+        first, changes = parts[0], dict[str, Any]()
+        for name in (field.name for field in fields(cls) if field.name not in SHARED):
+            values = [getattr(each, name) for each in parts]
+            if isinstance(values[0], np.ndarray):
+                changes[name] = np.concatenate(values)
+            elif values[0] is not None:
+                changes[name] = [value for each in values for value in each]
+        return replace(first, embeddings=None, **changes)
 
     @property
     def chosen(self) -> list[list[str]]:
@@ -60,9 +88,28 @@ class Predictions:
         rows = self.decision.chosen(self.probabilities)
         return [[self.classes[label] for label in np.flatnonzero(row).tolist()] for row in rows]
 
+    @property
+    def has_unknown(self) -> bool:
+        """Whether the class of an image can be `unknown`."""
+        return self.abstained is not None or self.foreign is not None
+
+    def why(self, number: int) -> list[str]:
+        """Return why the class of an image is `unknown`: `foreign`, `uncertain`, or both; nothing if it is not."""
+        reasons = (("foreign", self.foreign is not None and self.foreign[number] > 1), ("uncertain", self._is_uncertain(number)))
+        return [reason for reason, holds in reasons if holds]
+
+    def _is_uncertain(self, number: int) -> bool:
+        return self.abstained is not None and bool(self.abstained[number])
+
     def named(self, number: int, most_probable: str) -> str:
-        """Return the class of an image, given its most probable one: `unknown` where the model abstains."""
-        return UNKNOWN if self.abstained is not None and self.abstained[number] else most_probable
+        """Return the class of an image, given its most probable one, or `unknown`."""
+        return UNKNOWN if self.why(number) else most_probable
+
+    def set_of(self, number: int) -> list[str]:
+        """Return the classes in the conformal set of an image, the most probable first."""
+        assert self.sets is not None
+        order = np.argsort(-self.probabilities[number], kind="stable")
+        return [self.classes[label] for label in order.tolist() if self.sets[number, label]]
 
     @property
     def given_columns(self) -> list[str]:
@@ -96,13 +143,10 @@ def write_predictions(path: Path, predictions: Predictions, top_k: int) -> None:
 
 
 def write_all(directory: Path, predictions: Predictions, top_k: int) -> None:
-    """Write predictions.csv, .parquet and .jsonl, backend.json, which says how they were computed, and embeddings.npy."""
+    """Write predictions.csv, .parquet and .jsonl, and backend.json, which says how they were computed."""
     for ending in WRITERS:
         write_predictions(directory / f"predictions{ending}", predictions, top_k)
     files.write_json(directory / "backend.json", predictions.backend)
-    if predictions.embeddings is not None:
-        with files.replaced_file(directory / "embeddings.npy") as temporary, temporary.open("wb") as file:
-            np.save(file, predictions.embeddings, allow_pickle=False)
 
 
 def check_out(path: Path) -> None:
@@ -118,8 +162,9 @@ def check_out(path: Path) -> None:
 def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
     """Write path, actual (where known), class, probability, class_2, … in four digits, and `given_<column>` of the source.
 
-    For multi-label data, `classes` lists the predicted classes, and `class` is the most probable one. Where a model abstains,
-    `class` is `unknown`; `most_probable` is the class that the probability is of.
+    For multi-label data, `classes` lists the predicted classes, and `class` is the most probable one. Where `class` is `unknown`,
+    `most_probable` is the class that the probability is of, and `why` the reason; `foreign` is the distance, `set` its set. Of
+    the nearest images there are `nearest_1`, `nearest_class_1`, `similarity_1`, and so on.
     """
     top_k = min(top_k, len(predictions.classes))
     known = ["actual"] if predictions.actual else []
@@ -129,8 +174,10 @@ def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
         columns = predictions.given_columns
         given = [files.csv_text(f"given_{name}") for name in columns]
         multilabel = ["classes"] if predictions.multilabel else []
-        abstains = ["most_probable"] if predictions.abstained is not None else []
-        writer.writerow(["path", *known, *multilabel, "class", *abstains, "probability", *ranks, *given])
+        abstains = ["most_probable"] if predictions.has_unknown else []
+        further = [*doubt(predictions), *csv_header(predictions.near)]
+        first = ["class", *abstains, "probability"] if predictions.classes else []
+        writer.writerow(["path", *known, *multilabel, *first, *ranks, *further, *given])
         chosen = predictions.chosen if predictions.multilabel else []
         for number, top in enumerate(predictions.most_probable(top_k)):
             actual = [files.csv_text(predictions.actual[number])] if predictions.actual else []
@@ -141,6 +188,8 @@ def _write_csv(path: Path, predictions: Predictions, top_k: int) -> None:
                 [files.csv_text(predictions.given[number].get(name, "")) for name in columns] if predictions.given else []
             )
             predicted = [files.csv_text(SEPARATOR.join(chosen[number]))] if predictions.multilabel else []
+            cells += doubt_cells(predictions, number)
+            cells += csv_cells(predictions.near[number]) if predictions.near else []
             writer.writerow([files.csv_text(predictions.paths[number]), *actual, *predicted, *cells, *columns_of_source])
 
 
@@ -153,30 +202,43 @@ def _write_jsonl(path: Path, predictions: Predictions, top_k: int) -> None:
             ranked = [{"class": name, "probability": value} for name, value in top]
             given = {"given": predictions.given[number]} if predictions.given_columns and predictions.given else {}
             predicted = {"classes": chosen[number]} if predictions.multilabel else {}
-            first = {**ranked[0], "class": predictions.named(number, top[0][0])}
-            entry: dict[str, Any] = {"path": predictions.paths[number], **known, **predicted, **first, "top": ranked, **given}
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            first = {**ranked[0], "class": predictions.named(number, top[0][0]), "top": ranked} if ranked else {}
+            near = {"nearest": json_entries(predictions.near[number])} if predictions.near else {}
+            kind = {"path": predictions.paths[number], **known, **predicted}
+            file.write(json.dumps({**kind, **first, **doubt(predictions, number), **near, **given}, ensure_ascii=False) + "\n")
 
 
 def _write_parquet(path: Path, predictions: Predictions, top_k: int) -> None:  # noqa: ARG001
-    """Write path, actual (where known), class, probability, a column `p_<class>` for every class, and `given_<column>`."""
+    """Write the columns of `parquet_columns`, a column `p_<class>` for every class, and `given_<column>`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    first = [top[0] for top in predictions.most_probable(1)]
-    columns: dict[str, Any] = {"path": pa.array(predictions.paths, pa.string())}
-    if predictions.actual:
-        columns["actual"] = pa.array(predictions.actual, pa.string())
-    if predictions.multilabel:
-        columns["classes"] = pa.array(predictions.chosen, pa.list_(pa.string()))
-    columns["class"] = pa.array([predictions.named(number, name) for number, (name, _) in enumerate(first)], pa.string())
-    if predictions.abstained is not None:
-        columns["most_probable"] = pa.array([name for name, _ in first], pa.string())
-    columns["probability"] = pa.array([value for _, value in first], pa.float64())
+    columns = parquet_columns(predictions)
     columns |= {f"p_{name}": predictions.probabilities[:, label] for label, name in enumerate(predictions.classes)}
     for name in predictions.given_columns:
         columns[f"given_{name}"] = pa.array([each.get(name) for each in predictions.given or []], pa.string())
     pq.write_table(pa.table(columns), path)
+
+
+def parquet_columns(predictions: Predictions) -> dict[str, Any]:
+    """Return the columns path, actual (where known), class, probability, and the nearest images (where they were looked for)."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {"path": pa.array(predictions.paths, pa.string())}
+    if predictions.actual is not None:
+        columns["actual"] = pa.array(predictions.actual, pa.string())
+    if predictions.classes:
+        first = [top[0] for top in predictions.most_probable(1)]
+        if predictions.multilabel:
+            columns["classes"] = pa.array(predictions.chosen, pa.list_(pa.string()))
+        columns["class"] = pa.array([predictions.named(number, name) for number, (name, _) in enumerate(first)], pa.string())
+        if predictions.has_unknown:
+            columns["most_probable"] = pa.array([name for name, _ in first], pa.string())
+        columns["probability"] = pa.array([value for _, value in first], pa.float64())
+    each = [doubt(predictions, number) for number in range(len(predictions.paths))]
+    for name in doubt(predictions):
+        columns[name] = pa.array([found[name] for found in each], pa.float64() if name == "foreign" else pa.list_(pa.string()))
+    return columns | parquet_lists(predictions.near)
 
 
 WRITERS: dict[str, Callable[[Path, Predictions, int], None]] = {

@@ -20,7 +20,7 @@ from darkroom.health.processes import is_locked
 ROOT = Path(__file__).resolve().parents[3]
 LINE = re.compile(r"(ok  |warn|fail)  (\S.{12})  \S.*")
 SUBJECTS = ["python", "packages", "lightning", "commands", "environment", "git", "params.yaml", "dvc.yaml", "dvc.lock", "dvc"]
-SUBJECTS += ["disk", "dvc cache", "downloads", "dvc lock", "stages", "experiments", "resume", "unfinished", "torch"]
+SUBJECTS += ["disk", "dvc cache", "downloads", "dvc lock", "stages", "experiments", "resume", "unfinished", "features", "torch"]
 ENV = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
 for role in ("AUTHOR", "COMMITTER"):
     ENV |= {f"GIT_{role}_NAME": "Tester", f"GIT_{role}_EMAIL": "tester@localhost"}

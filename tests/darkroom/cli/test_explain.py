@@ -65,7 +65,7 @@ def workspace(published: Path, digits: Any, tmp_path: Path, monkeypatch: pytest.
     named |= {"PARAMS": tmp_path / "params.yaml", "EVALUATED": tmp_path / "predictions.parquet"}
     for name, path in named.items():
         monkeypatch.setattr(paths, name, path)
-    monkeypatch.setattr("darkroom.explanation.nearest.features_dir", lambda: tmp_path / "features")
+    monkeypatch.setattr("darkroom.features.extract.features_dir", lambda: tmp_path / "features")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -75,7 +75,7 @@ def photo(digits: Any, path: Path, row: int) -> None:
 
 
 def table_of(text: str) -> list[list[str]]:
-    lines = [line for line in text.splitlines() if not line.startswith(("explain:", "..."))]
+    lines = [line for line in text.splitlines() if not line.startswith(("explain:", "features:", "..."))]
     return [re.split(" {2,}", line) for line in lines]
 
 
@@ -92,7 +92,7 @@ def test_a_photo_of_the_training_set_is_its_own_nearest(workspace: Path, digits:
     with Image.open("explanation.png") as sheet:
         assert sheet.width > 5 * 136
     explain.main(["a b.png", "--nearest", "3"])
-    assert "computes the features" not in capsys.readouterr().out
+    assert "features: computes" not in capsys.readouterr().out
 
 
 def test_without_images_the_most_confident_mistakes_are_shown(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

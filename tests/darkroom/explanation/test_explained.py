@@ -40,9 +40,9 @@ def test_a_class_can_be_wanted(digits: Any) -> None:
 def test_what_a_network_does_not_allow_is_left_out(
     digits: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    monkeypatch.setattr("darkroom.explanation.nearest.features_dir", lambda: tmp_path)
+    monkeypatch.setattr("darkroom.features.extract.features_dir", lambda: tmp_path)
     predictor = digits_predictor(digits, network=nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
-    training = Training(digits.pack, digits.split, 2, 256)
+    training = Training(digits.pack, digits.split, 2)
     (first, *_) = explain(predictor, Inputs(["x", "y", "z"], batches(digits)), training=training)
     assert first.drawn is None
     assert len(first.near) == 2

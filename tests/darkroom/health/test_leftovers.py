@@ -119,6 +119,16 @@ def test_states(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resume(workspace).startswith("ok")
 
 
+def test_kept_features(workspace: Path) -> None:
+    folder = workspace / ".dvc" / "tmp" / "darkroom-features"
+    assert line(leftovers.check_features(workspace, folder), "features") == "ok features none kept"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "part-1.npy").write_bytes(b"x" * 1_500_000)
+    found = line(leftovers.check_features(workspace, folder), "features")
+    assert found == "ok features 3.0 MB of kept features in .dvc/tmp/darkroom-features"
+
+
 def test_half_written_states(workspace: Path) -> None:
     folder = workspace / ".resume" / "a1"
     save_state(folder, "000000000003-0")

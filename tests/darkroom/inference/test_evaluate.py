@@ -1,6 +1,8 @@
 """evaluate and predict: one forward pass for both, calibrated predictions, and memory that does not grow with images and classes."""
 
+import csv
 import json
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from publishing import Best
@@ -17,6 +20,7 @@ from torch import Tensor, nn
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import HardwareParams, Params
+from darkroom.cli.predict import table_lines
 from darkroom.inference.evaluate import evaluate_images, evaluate_model, write_results
 from darkroom.inference.inputs import predict_inputs
 from darkroom.inference.predictor import Predictor
@@ -28,7 +32,7 @@ from darkroom.metrics.scores import score_of
 from darkroom.models.model_json import Card, data_hashes, make_card
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published, save_model
-from darkroom.reporting.predictions import Predictions, write_all
+from darkroom.reporting.predictions import EMBEDDINGS, Predictions, write_all
 from darkroom.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -59,9 +63,9 @@ class Workspace:
         files.write_sealed_json(self.models / "calibration.json", found.calibration)
         return found
 
-    def predict(self, changes: dict[str, Any]) -> Predictions:
+    def predict(self, changes: dict[str, Any], embeddings: Path | None = None) -> Predictions:
         params = self.params(changes)
-        return predict_inputs([params.predict.input], self.models, params)
+        return predict_inputs([params.predict.input], self.models, params, embeddings)
 
 
 @pytest.fixture
@@ -87,6 +91,14 @@ def test_predict_takes_over_what_evaluate_computed(workspace: Workspace, tmp_pat
     names = sorted(path.name for path in (tmp_path / "network").iterdir())
     assert len(names) == 4
     assert all((tmp_path / "network" / name).read_bytes() == (tmp_path / "evaluated" / name).read_bytes() for name in names)
+    # With embeddings the network runs, and all else stays as it is.
+    write_all(tmp_path / "embeddings", workspace.predict({}, tmp_path / "embeddings" / EMBEDDINGS), top_k=3)
+    assert all((tmp_path / "network" / name).read_bytes() == (tmp_path / "embeddings" / name).read_bytes() for name in names)
+    table = pq.read_table(tmp_path / "embeddings" / EMBEDDINGS)
+    assert table.column_names == ["path", "actual", "class", "probability", "embedding"]
+    assert table.drop_columns("embedding") == pq.read_table(
+        tmp_path / "network" / "predictions.parquet", columns=table.column_names[:4]
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,6 +174,107 @@ def test_a_model_that_abstains_says_unknown(workspace: Workspace, tmp_path: Path
     assert metrics["coverage"]["value"] == pytest.approx(1 - made.abstained.mean())
     right = np.array(made.actual) == np.array(made.classes)[made.probabilities.argmax(axis=1)]
     assert metrics["selective_accuracy"]["value"] == pytest.approx(right[~made.abstained].mean())
+
+
+UNSURE = {"evaluate.false_alarms": 0.1, "evaluate.conformal": 0.9}
+
+
+def test_both_reasons_of_unknown_and_sets_are_in_every_output(workspace: Workspace, tmp_path: Path) -> None:
+    found = workspace.evaluate(UNSURE | {"evaluate.abstain_precision": 0.15})
+    calibration = found.calibrator.calibration
+    assert 0.05 < found.metrics["val"]["false_alarms"] <= 0.1
+    made = workspace.predict({})
+    assert made.foreign is not None and made.abstained is not None and made.sets is not None  # noqa: PT018
+    # evaluate measured the same images.
+    assert (made.foreign > 1).mean() == pytest.approx(found.metrics["test"]["false_alarms"])
+    np.testing.assert_array_equal(made.sets, made.probabilities >= calibration.conformal.probability)
+    assert made.sets.sum(axis=1).mean() == pytest.approx(found.metrics["test"]["conformal_size"])
+    both = (made.foreign > 1) & made.abstained
+    assert 0 < both.sum() < made.abstained.sum()
+    assert (made.foreign > 1).sum() > both.sum()
+    write_all(tmp_path, made, top_k=2)
+    with (tmp_path / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    table = pq.read_table(tmp_path / "predictions.parquet").to_pylist()
+    for number, (row, line, cells) in enumerate(zip(rows, lines, table, strict=True)):
+        why = ["foreign"] * bool(made.foreign[number] > 1) + ["uncertain"] * bool(made.abstained[number])
+        assert line["why"] == cells["why"] == why
+        assert row["why"] == "; ".join(why)
+        assert (row["class"] == "unknown") == (line["class"] == "unknown") == (cells["class"] == "unknown") == bool(why)
+        assert line["foreign"] == cells["foreign"] == made.foreign[number]
+        assert row["foreign"] == f"{made.foreign[number]:.4f}"
+        assert line["set"] == cells["set"] == made.set_of(number)
+        assert set(line["set"]) == {made.classes[label] for label in np.flatnonzero(made.sets[number])}
+        assert row["set"] == "; ".join(line["set"])
+        assert row["most_probable"] == line["top"][0]["class"] == (line["set"] or [row["most_probable"]])[0]
+    # On the terminal, too.
+    header, *shown = (re.split(" {2,}", text.strip()) for text in table_lines(made, 1))
+    assert header[-2:] == ["foreign", "set"]
+    foreign = int(np.flatnonzero(made.foreign[:20] > 1)[0])
+    assert shown[foreign][2].startswith("unknown (foreign): ")
+    uncertain = int(np.flatnonzero(made.abstained[:20] & ~(made.foreign[:20] > 1))[0])
+    assert shown[uncertain][2].startswith("unknown: ")
+
+
+def test_what_is_not_known_goes_by_the_network_as_it_is_whatever_else_is_set(workspace: Workspace) -> None:
+    """Distances are those of the image itself, sets those of calibrated probabilities."""
+    workspace.evaluate(UNSURE)
+    made = workspace.predict({})
+    for changes in (
+        {"predict.calibrated": False},
+        {"predict.tta": "flip"},
+        {"predict.backend": "openvino"},
+        {"predict.batch_size": 7},
+    ):
+        again = workspace.predict(changes)
+        np.testing.assert_allclose(again.foreign, made.foreign, rtol=1e-4)
+        if "predict.calibrated" in changes:
+            np.testing.assert_array_equal(again.sets, made.sets)
+    again = workspace.predict({}, workspace.models / EMBEDDINGS)
+    np.testing.assert_array_equal(again.foreign, made.foreign)
+    assert pq.read_table(workspace.models / EMBEDDINGS).num_rows == len(again.paths)
+    assert made.embeddings is None
+
+
+def test_intervals_say_how_certain_they_are(workspace: Workspace) -> None:
+    found = workspace.evaluate(UNSURE)
+    content = found.intervals()
+    for split in ("val", "test"):
+        for name in ("false_alarms", "conformal_coverage", "conformal_size"):
+            each = content[split][name]
+            assert each["value"] == pytest.approx(found.metrics[split][name])
+            assert each["low"] < each["value"] < each["high"]
+    assert 0.8 < found.metrics["test"]["conformal_coverage"] <= 1
+
+
+def test_another_model_s_file_and_a_damaged_one_are_not_used(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    workspace.evaluate(UNSURE)
+    path = workspace.models / "calibration.json"
+    content = files.read_sealed_json(path)
+    files.write_sealed_json(path, content | {"weights_sha256": "0" * 64})
+    made = workspace.predict({})
+    assert (made.foreign, made.sets) == (None, None)
+    assert "belongs to another model" in capsys.readouterr().err
+    files.write_sealed_json(path, content)
+    text = path.read_text()
+    changed = text.replace('"limit": ', '"limit": 1')
+    assert changed != text
+    path.write_text(changed)
+    with pytest.raises(InputError, match=r"calibration\.json: is damaged \(its content does not have the SHA-256"):
+        workspace.predict({})
+    for wrong in ({"foreign": {**content["foreign"], "limit": -1}}, {"conformal": {"coverage": 0.9}}, {"foreign": 3}):
+        files.write_sealed_json(path, content | wrong)
+        with pytest.raises(InputError, match=r"calibration\.json: is damaged"):
+            workspace.predict({})
+
+
+def test_without_them_evaluate_and_predict_write_what_they_did(workspace: Workspace, tmp_path: Path) -> None:
+    found = workspace.evaluate({})
+    assert set(found.calibration) == {"format", "weights_sha256", "temperature", "thresholds", "abstain", "fitted_on", "loss"}
+    assert not {"false_alarms", "conformal_coverage", "conformal_size"} & set(found.metrics["test"])
+    write_all(tmp_path, workspace.predict({}), top_k=1)
+    assert (tmp_path / "predictions.csv").read_text().splitlines()[0] == "path,actual,class,probability"
 
 
 def test_a_threshold_of_several_classes_is_refused_with_and_without_the_network(workspace: Workspace) -> None:

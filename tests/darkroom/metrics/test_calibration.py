@@ -1,4 +1,4 @@
-"""Temperature, thresholds and abstention: what is fitted, how it is kept, and what a model without it does."""
+"""Temperature and thresholds: what is fitted, how it is kept, and what a model without it does."""
 
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from darkroom.metrics.calibration import (
     COLDEST,
     Calibration,
     at_temperature,
-    fit_abstention,
     fit_temperature,
     fit_threshold,
 )
@@ -94,24 +93,6 @@ def test_a_threshold_has_the_greatest_f1() -> None:
     tied = np.array([0.7] * 10 + [0.2] * 10)
     assert fit_threshold(tied, np.arange(20) < 8) == pytest.approx(0.45)
     assert fit_threshold(tied, np.ones(20, bool)) == 0.5
-
-
-def test_a_model_abstains_from_as_few_images_as_the_precision_allows() -> None:
-    rng = np.random.default_rng(0)
-    confidence = rng.random(2000)
-    right = rng.random(2000) < confidence
-    found = fit_abstention(confidence, right, 0.9)
-    assert found is not None
-    decided = confidence >= found.confidence
-    assert right[decided].mean() == pytest.approx(found.precision)
-    assert found.precision >= 0.9
-    assert decided.mean() == pytest.approx(found.coverage)
-    lower = np.sort(confidence)[::-1][int(decided.sum()) :]
-    assert all(right[confidence >= each].mean() < 0.9 for each in lower[:300])
-    everything = fit_abstention(confidence, right, 0.1)
-    assert everything is not None
-    assert (everything.confidence, everything.coverage) == (0.0, 1.0)
-    assert fit_abstention(confidence, np.zeros(2000, bool), 0.5) is None
 
 
 def fitted(

@@ -203,6 +203,17 @@ def test_another_number_is_another_card() -> None:
         assert model_card(MODEL, DATASET, SPLIT, other) != card
 
 
+def test_images_of_no_trained_class_are_told_without_arrays() -> None:
+    foreign = {"false_alarms": 0.04, "limit": 3.5, "directions": {"float32": "AAAA"}, "means": {"float32": "AAAA"}}
+    calibration = {"temperature": 1.25, "thresholds": {"means": 0.5}, "conformal": {"coverage": 0.9}, "foreign": foreign}
+    card = model_card(MODEL, DATASET, SPLIT, MEASURED._replace(calibration=calibration))
+    assert '`{"false_alarms": 0.04, "limit": 3.5}`' in card
+    assert '`{"means": 0.5}`' in card
+    assert "AAAA" not in card
+    assert "calls images `unknown` that are far from those of every class" in card
+    assert "for any image, also for one that shows none of them" not in card
+
+
 def test_the_card_is_written_from_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, content in (("model.json", MODEL), ("dataset.json", DATASET), ("split.json", SPLIT)):
         files.write_sealed_json(tmp_path / name, content)

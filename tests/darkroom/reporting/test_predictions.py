@@ -1,8 +1,10 @@
 """Predictions in three formats agree, survive any name, and start no formula."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,7 +12,8 @@ import pytest
 
 from darkroom.base.errors import InputError
 from darkroom.metrics.decision import Decision
-from darkroom.reporting.predictions import Predictions, check_out, write_predictions
+from darkroom.reporting.further_columns import Neighbour
+from darkroom.reporting.predictions import SHARED, Predictions, check_out, write_predictions
 
 NAMES = [
     "plain.jpg",
@@ -56,6 +59,44 @@ def test_no_cell_is_a_formula(tmp_path: Path) -> None:
     write_predictions(tmp_path / "p.csv", predictions(actual=True), top_k=4)
     with (tmp_path / "p.csv").open(encoding="utf-8", newline="") as file:
         assert not any(cell.startswith(("=", "+", "-", "@", "\t")) for row in csv.reader(file) for cell in row)
+
+
+def test_batches_are_joined_field_by_field() -> None:
+    """A field of `Predictions` is of all images, or lists something of each: one that is new must be one of the two."""
+    values = {
+        "probabilities": np.random.default_rng(0).random((5, 2)),
+        "abstained": np.array([True, False, True, False, False]),
+        "foreign": np.arange(5.0),
+        "sets": np.ones((5, 2), np.bool_),
+        "near": [[Neighbour(str(number), "a", 0.5)] for number in range(5)],
+        **{name: [f"{name} {number}" for number in range(5)] for name in ("paths", "actual")},
+        "given": [{"x": str(number)} for number in range(5)],
+    }
+    assert {field.name for field in dataclasses.fields(Predictions)} == {*values, *SHARED}
+    whole: Any = Predictions(classes=["a", "b"], multilabel=True, backend={"backend": "torch"}, **values)
+    parts = [
+        Predictions(classes=["a", "b"], multilabel=True, backend={"backend": "torch"}, **{k: v[start:end] for k, v in values.items()})
+        for start, end in ((0, 2), (2, 2), (2, 5))
+    ]  # fmt: skip
+    joined: Any = Predictions.joined(parts)
+    for field in dataclasses.fields(Predictions):
+        assert np.array_equal(getattr(joined, field.name), getattr(whole, field.name)), field.name
+
+
+def test_of_no_nearest_there_are_no_columns_and_names_start_no_formula(tmp_path: Path) -> None:
+    near = [[Neighbour("=x.jpg", "=rose", 0.98765), Neighbour("b.jpg", "", 1.0)]]
+    made = Predictions(["a"], ["1.png"], np.ones((1, 1)), near=near)
+    for ending in ("csv", "jsonl", "parquet"):
+        write_predictions(tmp_path / f"p.{ending}", made, top_k=1)
+    assert (tmp_path / "p.csv").read_text().splitlines() == [
+        "path,class,probability,nearest_1,nearest_class_1,similarity_1,nearest_2,nearest_class_2,similarity_2",
+        "1.png,a,1.0000,'=x.jpg,'=rose,0.9877,b.jpg,,1.0000",
+    ]
+    (line,) = (tmp_path / "p.jsonl").read_text().splitlines()
+    assert json.loads(line)["nearest"][0] == {"path": "=x.jpg", "class": "=rose", "similarity": 0.98765}
+    columns = pq.read_table(tmp_path / "p.parquet").to_pydict()
+    assert columns["nearest"] == [["=x.jpg", "b.jpg"]]
+    assert columns["similarity"] == [pytest.approx([0.98765, 1])]
 
 
 def test_fewer_classes_than_places(tmp_path: Path) -> None:

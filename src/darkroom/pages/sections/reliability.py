@@ -1,7 +1,8 @@
 """The section on confidence: how often predictions of a confidence are right."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from darkroom.base.errors import InputError
 from darkroom.pages.document import Html, columns, element, figure, join, name_of, paragraph
@@ -16,6 +17,7 @@ CALIBRATION = "models/calibration.json"
 # Values of the column `calibration`, which tables of earlier versions do not have.
 BEFORE, AFTER = "before", "after"
 ABSTENTION = ("confidence", "precision", "coverage")
+SETS = ("conformal_coverage", "conformal_size")
 
 
 def reliability(found: Sequence[Results]) -> Html:
@@ -86,4 +88,19 @@ def _temperature(results: Results, several: bool) -> Html | None:
         confidence, precision, coverage = values
         text += f". It abstains below a confidence of {decimal(confidence, 3)}: on validation {precision:.1%} of the other "
         text += f"{coverage:.1%} are right"
+    text += _doubt(results, fitted)
     return paragraph(join(name_of(results.name), ": ") if several else None, f"{text}.")
+
+
+def _doubt(results: Results, fitted: Mapping[str, Any]) -> str:
+    """Return what is known of images of no trained class and of conformal sets, if these were asked for."""
+    test = {name: interval_in(results.intervals.get("test"), name).value for name in (*SETS, "false_alarms")}
+    text = ""
+    if isinstance(fitted.get("foreign"), dict) and math.isfinite(test["false_alarms"]):
+        text += f". Of the known images of test it calls {test['false_alarms']:.1%} unknown, as if of no trained class"
+    stated = fitted["conformal"].get("coverage") if isinstance(fitted.get("conformal"), dict) else None
+    if isinstance(stated, int | float) and all(math.isfinite(test[name]) for name in SETS):
+        covered, size = (test[name] for name in SETS)
+        text += f". Sets of classes hold the correct one for {covered:.1%} of test, where {float(stated):.1%} were asked for, "
+        text += f"and have {decimal(size, 2)} classes on average"
+    return text

@@ -25,6 +25,9 @@ METRICS = {
     "brier": "Brier score",
     "log_loss": "log loss",
     "loss": "loss",
+    "conformal_coverage": "coverage of sets",
+    "conformal_size": "classes in a set",
+    "false_alarms": "false alarms",
 }
 SPLITS = {"train": "training", "val": "validation", "test": "test", "left_out": "left out"}
 ABSENT = "-"

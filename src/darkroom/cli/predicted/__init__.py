@@ -1,0 +1,1 @@
+"""What ./darkroom predict does beside the classes of images."""
