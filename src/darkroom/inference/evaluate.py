@@ -191,7 +191,7 @@ def _outcomes(predictor: Predictor, params: Params, images: Images, seen_by: Seq
         len(predictor.model.card.classes), predictor.decision, multilabel=predictor.model.multilabel, bins=evaluate.ece_bins
     )
     start = 0
-    how = {"batch_size": evaluate.batch_size, "tta": evaluate.tta}
+    how: dict[str, Any] = {"batch_size": evaluate.batch_size, "tta": evaluate.tta}
     for probabilities in iterate_rows(predictor, images.pack, images.rows, **how, passing=passing):
         batch = builder.add(probabilities, images.labels[start : start + len(probabilities)])
         for see in seen_by:

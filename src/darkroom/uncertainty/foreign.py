@@ -17,7 +17,7 @@ from darkroom.base.errors import InputError
 KEY = "params.yaml: evaluate.false_alarms"
 Features = NDArray[np.float32]
 # Share of the covariance within classes that is replaced by that of equal variance in all directions; weight of the directions
-# beside the discriminant ones, and how many there are in all. From benchmarks/unknown_images.py.
+# beside the discriminant ones, and how many there are in all. From benchmarks/unknown_photos.py.
 SHRINKAGE, WEIGHT, OTHERS = 0.5, 0.2, 400
 # Numbers that are stored at most, 4 bytes each; images that the covariance is estimated from.
 MOST_NUMBERS, MOST_IMAGES = 1_000_000, 2000

@@ -1,4 +1,4 @@
-"""Measure what a model knows of what it does not know: python benchmarks/unknown_images.py [--features FILE.npz ...] [--digits].
+"""Measure what a model knows of what it does not know: python benchmarks/unknown_photos.py [--features FILE.npz ...] [--digits].
 
 Classes are left out of the training; AUROC of known test images against those of the classes left out, by several scores, and how
 many of each are called unknown at a limit for 5 % of false alarms. Then coverage and size of conformal sets over many splits.
