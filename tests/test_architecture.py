@@ -34,6 +34,11 @@ ROOMS: dict[str, set[str]] = {
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},
     "features": {"data", "hardware", "models", "metrics", "input", "inference"},
     "explanation": {"features", "data", "models", "metrics", "reporting", "input", "inference", "pages"},
+    "explanation": {"data", "models", "metrics", "reporting", "input", "inference", "pages"},
+    "labels": {
+        *("data", "hardware", "repository", "sources", "splitting", "models", "metrics", "reporting", "pages", "input"),
+        *("inference", "explanation", "features"),
+    },
     "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
     "comparison": {"data", "metrics", "pages", "repository", "versions"},
     "health": {"precheck", "repository", "stage", "training", "versions"},

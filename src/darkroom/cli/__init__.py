@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "Validate or test any model without training, also on other images.",
     "predict": "Predict the classes of images.",
     "explain": "Show where in an image a class comes from, and the nearest training images.",
+    "labels": "Find wrong labels, choose what to label next, estimate what more labels would give.",
     "tune": "Search for better parameters; every trial is an experiment.",
     "repeat": "Repeat a training with several seeds, or on every fold.",
     "find": "Propose a learning rate or a batch size by short trials.",
