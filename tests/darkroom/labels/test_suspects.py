@@ -73,11 +73,11 @@ def test_groups_stay_in_one_fold(make_pack: MakePack, params: SplitParams) -> No
 
 def test_images_that_all_look_alike_are_no_near_duplicates(make_pack: MakePack, params: SplitParams) -> None:
     grey = np.full((40, 40, 3), 128, np.uint8)
-    images = [np.copy(grey) for _ in range(20)]
+    images = [np.copy(grey) for _ in range(120)]
     for number, each in enumerate(images):
-        each[number, number] += 1
+        each[number // 40, number % 40] += 1
     pack = make_pack([(number % 2, "train", each) for number, each in enumerate(images)])
-    assert len(set(find_units(pack, replace_distance(params)).numbers.tolist())) == 20
+    assert len(set(find_units(pack, replace_distance(params)).numbers.tolist())) == 120
 
 
 def replace_distance(params: SplitParams) -> SplitParams:

@@ -71,7 +71,7 @@ def test_corrections_that_data_raw_does_not_have_are_not_lost(tmp_path: Path, pa
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "text", "message"),
     [
         (
             "labels.csv",
@@ -81,8 +81,8 @@ def test_corrections_that_data_raw_does_not_have_are_not_lost(tmp_path: Path, pa
         ("labels.txt", "", "does not end with .csv; name such a file"),
     ],
 )
-def test_no_other_file_is_replaced(tmp_path: Path, pack: Pack, name: str, content: str, message: str) -> None:
-    (tmp_path / name).write_text(content)
+def test_no_other_file_is_replaced(tmp_path: Path, pack: Pack, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=message.replace("(", r"\(").replace(")", r"\)")):
         check_out(tmp_path / name, pack)
-    assert (tmp_path / name).read_text() == content
+    assert (tmp_path / name).read_text() == text
