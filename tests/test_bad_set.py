@@ -94,7 +94,7 @@ def test_a_bad_set_goes_through_all_stages_as_the_docs_say(clone: Clone, forked:
     assert [each["id"] for each in dataset["corrected"]] == WRONG
     expected = {"palette": 2, "alpha": 1, "cmyk": 1, "exif_rotated": 1, "animation": 1, "16_bit": 1}  # a GIF has a palette
     assert dataset["converted"] == expected
-    assert dataset["ignored"] == ["Thumbs.db"]
+    assert dataset["ignored"] == [".gitignore", "Thumbs.db"]
 
     rows = found(clone)
     assert len(rows) == 60 + len(WRONG) + 2 + 6

@@ -44,7 +44,7 @@ def _check(arguments: list[str]) -> None:
         [
             "./darkroom labels check",
             "./darkroom labels check --out labels.csv --sheet labels.html",
-            "./darkroom labels check --out labels.csv --accept 0.95",
+            "./darkroom labels check --out labels.csv --accept 0.8",
         ],
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a .csv file of the doubtful images, to edit")
