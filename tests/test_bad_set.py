@@ -55,7 +55,7 @@ def fill(folder: Path) -> None:
     photo(502, "blue").save(folder / "blue" / "turned.jpg", exif=turned)
     photo(503, "blue").save(folder / "blue" / "moving.gif", save_all=True, append_images=[photo(504, "blue")])
     grey = np.random.default_rng(505).integers(5000, 60000, (36, 40)).astype(np.uint16)
-    Image.fromarray(grey).save(folder / "red" / "16.png")
+    Image.fromarray(grey).save(folder / "red" / "deep.png")
     photo(506, "blue").save(folder / "blue" / "cut.jpg", quality=95)
     for name, content in UNREADABLE.items():
         whole = (folder / name).read_bytes() if content is None else b""
