@@ -79,7 +79,8 @@ def _check(arguments: list[str]) -> None:
     from darkroom.labels.check import check_labels
 
     suspects = check_labels(pack, params, chosen.backbone)
-    print(*_lines(suspects), sep="\n")
+    for line in _lines(suspects):
+        print(line)
     if chosen.sheet is not None:
         write_sheet(chosen.sheet, suspects, pack.shown)
         print(f"labels check: sheet in {chosen.sheet}")
