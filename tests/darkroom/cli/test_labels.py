@@ -99,6 +99,16 @@ def test_corrections_that_are_not_packed_are_not_replaced(write: Write, tmp_path
     assert "red" in Path("labels.csv").read_text()
 
 
+@pytest.mark.parametrize("name", command.WHAT)
+def test_help_of_a_sub_command_has_examples_and_exit_statuses(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main([name, "--help"])
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: ./darkroom labels {name} ")
+    assert f"\nexamples:\n  ./darkroom labels {name}" in text
+    assert "\nexit status:\n  0 " in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
