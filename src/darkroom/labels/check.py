@@ -1,5 +1,7 @@
 """`./darkroom labels check`: features of labelled images, probabilities out of fold, and the images whose label is doubtful."""
 
+import numpy as np
+
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.data.pack import Pack
@@ -32,14 +34,15 @@ def check_labels(pack: Pack, params: Params, backbone: str | None = None) -> Sus
         If the images have several labels, fewer than two classes have two images, or there is no such network.
     """
     units = find_units(pack, params.split)
-    rows, unchecked = checked_rows(pack.labels, units.numbers, len(pack.classes))
+    labels = np.asarray(pack.labels, np.int64)
+    rows, unchecked = checked_rows(labels, units.numbers, len(pack.classes))
     if len(unchecked) > len(pack.classes) - 2:
         raise InputError("data/raw: fewer than two classes have two distinct images, without which no label can be checked")
     opened = open_backbone(backbone, hardware=params.hardware, channels=pack.channels, threads=params.train.threads)
     features = pack_features(opened, pack, rows)
     probabilities = out_of_fold(
         features,
-        pack.labels[rows],
+        labels[rows],
         num_classes=len(pack.classes),
         groups=units.numbers[rows],
         folds=params.split.folds or FOLDS,
