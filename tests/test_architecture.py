@@ -36,6 +36,10 @@ ROOMS: dict[str, set[str]] = {
     "features": {"data", "hardware", "models", "metrics", "reporting", "input", "inference"},
     "export": {"data", "hardware", "models", "metrics", "input", "inference"},
     "explanation": {"features", "data", "models", "metrics", "reporting", "input", "inference", "pages"},
+    "labels": {
+        *("data", "hardware", "repository", "sources", "splitting", "models", "metrics", "reporting", "pages", "input"),
+        *("inference", "explanation", "features"),
+    },
     "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
     "comparison": {"data", "metrics", "pages", "repository", "versions"},
     "health": {"precheck", "repository", "stage", "training", "versions"},

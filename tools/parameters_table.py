@@ -63,6 +63,7 @@ EXAMPLES = {
     "download.bands": "-S 'download.bands=[0, 1, 3]'",
     "download.resize": "-S download.resize=256",
     "download.format": "-S download.format=raw",
+    "download.corrections": "-S download.corrections=labels.csv",
     "download.max_bad": "-S download.max_bad=10",
     "download.max_pixels": "-S download.max_pixels=400000000",
     "download.max_files": "-S download.max_files=5000000",

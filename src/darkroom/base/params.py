@@ -390,6 +390,8 @@ class DownloadParams(Section):
     """Shorter side in pixels to which larger images are reduced before they are stored; null: no resizing."""
     format: Literal["auto", "raw", "encoded"]
     """`raw` stores pixels, `encoded` the image files; `auto`: pixels if all images have one size of up to 64 px."""
+    corrections: Annotated[str, Field(min_length=1)] = "data/corrections.csv"
+    """Table (.csv, …) of corrected labels by the ids of the images, as `./darkroom labels check` writes it; see docs/data.md."""
     max_bad: Annotated[int, Field(ge=0)]
     """Unreadable images to skip and list in data/raw/dataset.json; with more of them download fails."""
     max_pixels: Limit

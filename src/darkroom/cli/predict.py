@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> None:
         print(f"predict: {len(predictions.paths)} images -> {chosen.out}")
 
 
-def check_place(out: Path) -> None:
+def check_place(out: Path, option: str = "--out") -> None:
     """Refuse a file among the outputs of stages, which DVC removes, or records as what a stage made.
 
     Raises
@@ -98,7 +98,7 @@ def check_place(out: Path) -> None:
     folders = [paths.ROOT / out for stage in read_stages(paths.PIPELINE).values() for out in outputs_of(stage)]
     for folder in (*folders, paths.MODELS):
         if place.is_relative_to(folder.resolve()):
-            raise InputError(f"--out: {out} is in {paths.shown(folder)}, which stages write; name a file elsewhere")
+            raise InputError(f"{option}: {out} is in {paths.shown(folder)}, which stages write; name a file elsewhere")
 
 
 def table_lines(predictions: "Predictions", top_k: int) -> Iterator[str]:

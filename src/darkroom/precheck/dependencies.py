@@ -16,6 +16,8 @@ from darkroom.base.nested import named, outputs_of
 from darkroom.base.params import Params
 
 FILLED_IN = re.compile(r"\$\{([\w.]+)\}")
+# Dependencies that are files; the others are folders.
+FILES = ("download.corrections",)
 Stages = Mapping[str, Mapping[str, Any]]
 
 
@@ -41,7 +43,7 @@ def check_dependencies(stages: Stages, content: Any, root: Path) -> None:
         for part in key.split("."):
             value = value.get(part) if isinstance(value, dict) else None
         if isinstance(value, str) and "://" not in value:
-            wrong = _fault(stages, name, value, root)
+            wrong = _fault(stages, name, value, root, "file" if key in FILES else "folder")
             if wrong:
                 raise InputError(f"params.yaml: {key}: {wrong}")
 
@@ -76,25 +78,25 @@ def _named(stages: Stages) -> Iterator[tuple[str, str]]:
                 yield name, match[1]
 
 
-def _fault(stages: Stages, name: str, value: str, root: Path) -> str | None:
-    """Return what is wrong with a dependency of a stage, and what to do."""
+def _fault(stages: Stages, name: str, value: str, root: Path, kind: str) -> str | None:
+    """Return what is wrong with a dependency of a stage, a file or a folder, and what to do."""
     if not value.strip():
-        return "is empty; name a folder"
+        return f"is empty; name a {kind}"
     if any(ord(character) < ord(" ") for character in value):
-        return f"{value!a} holds a control character; name another folder"
+        return f"{value!a} holds a control character; name another {kind}"
     if value.startswith("~"):
         return f"{value}: DVC does not know ~; write {Path(value).expanduser() if value[1:2] in ('', '/') else 'the whole path'}"
     place = Path(os.path.normpath(root / value))  # as DVC does: links are not followed
     for later in [name, *_after(stages, name)]:
         for out in outputs_of(stages[later]):
             if _overlap(place, root / out):
-                return f"{value} {_relation(place, root / out)} {out}, which the stage {later} writes; name another folder"
+                return f"{value} {_relation(place, root / out)} {out}, which the stage {later} writes; name another {kind}"
     # os.path.exists, since it accepts what is not a path at all, such as one that is too long.
     if os.path.exists(place) or any(_overlap(place, root / out) for stage in stages.values() for out in outputs_of(stage)):  # noqa: PTH110
         return None
     if not paths.in_workspace() and os.path.exists(paths.main_repository() / value):  # noqa: PTH110
         return f"{_shown(value)} is not in the folder of this run, which has only files that Git tracks; use an absolute path"
-    return f"{_shown(value)} does not exist; {nearest_path(value, 'correct it, or create the folder', root)}"
+    return f"{_shown(value)} does not exist; {nearest_path(value, f'correct it, or create the {kind}', root)}"
 
 
 def _after(stages: Stages, name: str) -> list[str]:

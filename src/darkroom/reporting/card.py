@@ -11,6 +11,7 @@ from darkroom.reporting.contents import SPLITS, Contents, channel_names, count_c
 # Of more classes only the largest and smallest are shown; more skipped images are only counted.
 MAX_CLASSES, SHOWN_ENDS = 50, 10
 MAX_SKIPPED = 20
+MAX_CORRECTED = 50
 SOURCE_KEYS = {
     "name": "Name",
     "source": "Source",
@@ -38,6 +39,7 @@ def data_card(contents: Contents, dataset: dict[str, Any], split: dict[str, Any]
         "Classes": _classes(contents),
         "Sizes and colours": _sizes(contents, dataset),
         "Skipped and converted": _exceptions(dataset),
+        **({"Corrected labels": corrected} if (corrected := _corrections(dataset)) else {}),
         "Duplicates": _duplicates(split),
         "Split": _split(split),
         "Hashes": _hashes(dataset, split),
@@ -121,6 +123,21 @@ def _exceptions(dataset: dict[str, Any]) -> str:
     if ignored:
         lines.append(f"- {len(ignored)} files ignored, see `data/raw/dataset.json`")
     return "\n".join(lines) or "None."
+
+
+def _corrections(dataset: dict[str, Any]) -> str:
+    """Return what `download.corrections` changed; nothing if it changed nothing."""
+    corrected, removed = dataset.get("corrected", []), dataset.get("removed", [])
+    if not (corrected or removed):
+        return ""
+    lines = [f"- {code(each['id'])}: {code(each['given'])} -> {code(each['label'])}" for each in corrected]
+    lines += [f"- {code(name)}: left out" for name in removed]
+    if len(lines) > MAX_CORRECTED:
+        lines = [*lines[:MAX_CORRECTED], f"- and {len(lines) - MAX_CORRECTED} more, see `data/raw/dataset.json`"]
+    note = (
+        f"`download.corrections` changed {len(corrected)} label(s) and left {len(removed)} image(s) out; the source is unchanged."
+    )
+    return f"{note}\n\n" + "\n".join(lines)
 
 
 def _duplicates(split: dict[str, Any]) -> str:

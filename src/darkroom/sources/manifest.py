@@ -76,7 +76,7 @@ def list_manifest(
     return Listing(where, items, name_classes, info, junk, multilabel=columns.separator is not None)
 
 
-def read_table(name: str, data: bytes, where: str) -> Table:
+def read_table(name: str, data: bytes, where: str, *, may_be_empty: bool = False) -> Table:
     """Return the table in the content of a .csv, .tsv, .jsonl, .ndjson or .parquet file, as text.
 
     Raises
@@ -94,7 +94,7 @@ def read_table(name: str, data: bytes, where: str) -> Table:
         raise InputError(f"{where}: is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except (ValueError, csv.Error, RecursionError, OSError, KeyError) as error:
         raise InputError(f"{where}: cannot be read ({one_line(error)[:200]}); correct it") from None
-    if not table.rows:
+    if not table.rows and not may_be_empty:
         raise InputError(f"{where}: has no rows; add a row for each image")
     twice = [column for column in table.columns if table.columns.count(column) > 1]
     if twice:

@@ -23,6 +23,8 @@ from darkroom.data.labels import Labels, multi_hot, twins
 from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample
 from darkroom.data.perceptual_hash import perceptual_hash
 from darkroom.data.stored import encoded, resized
+from darkroom.sources.corrections.applied import Applied
+from darkroom.sources.corrections.table import NO_CORRECTIONS, Corrections
 from darkroom.sources.pack_files import Columns, PackedImage, Shards, describe, write_index, write_npy
 from darkroom.sources.progress import progress_bar
 
@@ -36,7 +38,9 @@ MAX_WORKERS = 8
 READERS = 16
 
 
-def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dict[str, Any]:
+def write_pack(
+    listing: Listing, directory: Path, params: DownloadParams, corrections: Corrections = NO_CORRECTIONS
+) -> dict[str, Any]:
     """Write dataset.json, index.parquet and the images of a source into an empty folder.
 
     With `download.format: raw`, the pixels of images of one size become `images.npy`, (N, H, W, C); those of images of different
@@ -53,9 +57,10 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
     Raises
     ------
     InputError
-        If more than `download.max_bad` images cannot be read, or no image of a class can be.
+        If more than `download.max_bad` images cannot be read, or no image of a class can be, or a correction is wrong.
     """
-    items = sorted(listing.items, key=lambda item: (SPLITS.index(item.split), item.id))
+    applied = Applied(corrections, listing.items)
+    items = sorted(applied.kept(listing.items), key=lambda item: (SPLITS.index(item.split), item.id))
     shards = Shards(directory)
     # Here, since filters of warnings are shared by all threads. Problems of an image are in its ImageError.
     with warnings.catch_warnings():
@@ -68,12 +73,13 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
     assert columns is not None
     _check_skipped(columns, listing.where, params.max_bad)
     present = sorted({label for each in columns.labels for label in ((each,) if isinstance(each, int) else each)})
-    classes = listing.name_classes(present)
+    with applied.explaining():
+        classes = listing.name_classes(present)
     if len(classes) < 2:
         raise InputError(f"{listing.where}: holds {len(classes)} class(es); a classifier needs at least two")
     for one, other in twins(classes):
         warn(f"{listing.where}: the classes '{one}' and '{other}' differ in capitals alone; write them alike if they are one")
-    labels = _renumbered(columns.labels, present)
+    labels = applied.relabel(_renumbered(columns.labels, present), [item.id for item in columns.items], classes)
     as_array = form == "raw" and len({shape[:2] for shape in columns.shapes}) == 1
     images = shards.paths
     if as_array:
@@ -85,6 +91,7 @@ def write_pack(listing: Listing, directory: Path, params: DownloadParams) -> dic
     dataset = describe(listing, columns, labels, classes, images) | {"task": task, "format": form, "resize": params.resize}
     if bands := Bands.of(params):
         dataset |= {"bands": bands.model_dump(), "dtype": columns.dtype}
+    dataset |= applied.record
     files.write_sealed_json(directory / "dataset.json", dataset)
     return dataset
 

@@ -1,6 +1,5 @@
 """The split of every image: duplicates and groups stay on one side, splits of the source are kept, missing ones are made."""
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ from darkroom.data.split_file import LEFT_OUT
 from darkroom.splitting.duplicates import Duplicates, connected, find_duplicates
 from darkroom.splitting.stable import split_by_content
 from darkroom.splitting.stratified import split_stratified
+from darkroom.splitting.units import group_names, group_numbers
 
 # The test set is never changed; no image that selects the epoch is trained on.
 PRIORITY = ("test", "val", "train")
@@ -61,8 +61,8 @@ def assign_splits(pack: Pack, params: SplitParams, seed: int) -> Assignment:
     duplicates = find_duplicates(pack, params.near_distance)
     sets = _sets(pack, duplicates, params)
     splits: NDArray[np.str_] = pack.splits.astype("<U8")
-    names = _group_names(pack, params.group_pattern)
-    groups = _group_numbers(names)
+    names = group_names(pack, params.group_pattern)
+    groups = group_numbers(names)
     _check_groups(pack, groups)
     _leave_out(splits, sets)
     if params.duplicates == "drop":
@@ -98,28 +98,6 @@ def _sets(pack: Pack, duplicates: Duplicates, params: SplitParams) -> Rows:
             "near duplicates; lower it, or set it to null if all images look alike"
         )
     return sets
-
-
-def _group_names(pack: Pack, pattern: str | None) -> list[str | None]:
-    """Return the group of each row, from `split.group_pattern` or else from the source."""
-    if pattern is None:
-        return pack.groups
-    found = [re.search(pattern, name) for name in pack.ids]
-    missing = next((name for name, match in zip(pack.ids, found, strict=True) if not match), None)
-    if missing is not None:
-        raise InputError(
-            f"params.yaml: split.group_pattern: {pattern} does not match '{missing}'; write one that matches every id"
-        )
-    return [match and match[1] for match in found]
-
-
-def _group_numbers(names: list[str | None]) -> Rows | None:
-    """Return the number of each row's group, a number of its own for a row without one; None if there are no groups."""
-    if all(name is None for name in names):
-        return None
-    # Keys of two types, so that a name never equals a row.
-    numbers: dict[str | int, int] = {}
-    return np.array([numbers.setdefault(row if name is None else name, len(numbers)) for row, name in enumerate(names)])
 
 
 def _check_groups(pack: Pack, groups: Rows | None) -> None:

@@ -14,8 +14,8 @@ from darkroom.base.params import SplitParams
 from darkroom.data.labels import Labels, count_labels, is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import NO_FOLD
-from darkroom.splitting.duplicates import connected
 from darkroom.splitting.rare import with_every_class
+from darkroom.splitting.units import units_of
 
 # Groups are split in parts of at least 1/20.
 FINEST = 20
@@ -49,7 +49,7 @@ def split_stratified(
     """
     splits, folds = splits.copy(), np.full(len(pack), NO_FOLD)
     train = np.flatnonzero(splits == "train")
-    sampler = _Sampler(pack, _units(train, sets, groups), groups, seed)
+    sampler = _Sampler(pack, units_of(train, sets, groups), groups, seed)
     # Fractions are of the distinct images that the source calls train, before anything is taken from them.
     distinct = sampler.count(train)
     if not (splits == "test").any():
@@ -65,20 +65,6 @@ def split_stratified(
         tested = count_labels(pack.labels[splits == "test"], len(pack.classes)) > 0
         splits[sampler.sample(train, params.val_fraction, distinct, "split.val_fraction", among=tested)] = "val"
     return splits, folds
-
-
-def _units(train: Rows, sets: Rows, groups: Rows | None) -> Rows:
-    """Return the number (N,) of the unit that each row belongs to: sets and groups that share images are one unit.
-
-    A unit is never split. Rows outside train are not joined by their group.
-    """
-    if groups is None:
-        return sets
-    pairs = []
-    for numbers in (sets, groups):
-        _, firsts, inverse = np.unique(numbers[train], return_index=True, return_inverse=True)
-        pairs.append(np.stack([train[firsts[inverse]], train], axis=1))
-    return connected(len(sets), np.concatenate(pairs))
 
 
 @dataclass(frozen=True)

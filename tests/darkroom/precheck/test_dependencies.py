@@ -39,6 +39,8 @@ HOME = os.path.expanduser("~")  # noqa: PTH111
             "data/predictions",
             "data/predictions is data/predictions, which the stage predict writes; name another",
         ),
+        ("download.corrections", "", "is empty; name a file"),
+        ("download.corrections", "label.csv", "label.csv does not exist; correct it, or create the file"),
         ("predict.input", "data/photo", "data/photo does not exist; did you mean 'data/photos'?"),
     ],
 )

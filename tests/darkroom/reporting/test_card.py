@@ -42,6 +42,8 @@ def test_no_name_becomes_markup(make_contents: MakeContents, dataset: dict[str, 
         "arguments": {name: name},
         "skipped": skipped,
         "converted": {name: 1},
+        "corrected": [{"id": name, "given": name, "label": name}],
+        "removed": [name],
     }
     card = data_card(make_contents(classes=[name, "b"]), dataset | changes, split)
     plain = data_card(make_contents(), dataset | changes | dict.fromkeys(("name", "licence", "citation", "url"), "x"), split)
@@ -128,3 +130,12 @@ def test_of_many_classes_the_ends_are_shown(make_contents: MakeContents, dataset
 def test_a_long_name_is_cut(make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]) -> None:
     card = data_card(make_contents(classes=["x" * 5000, "b"]), dataset, split)
     assert max(map(len, card.split("\n"))) < 300
+
+
+def test_corrections_are_counted_and_listed(make_contents: MakeContents, dataset: dict[str, Any], split: dict[str, Any]) -> None:
+    corrected = [{"id": f"{number}.png", "given": "a", "label": "b"} for number in range(60)]
+    card = data_card(make_contents(), dataset | {"corrected": corrected, "removed": ["x.png"]}, split)
+    assert "## Corrected labels\n\n`download.corrections` changed 60 label(s) and left 1 image(s) out" in card
+    assert "- `0.png`: `a` -> `b`\n" in card
+    assert "- and 11 more, see `data/raw/dataset.json`" in card
+    assert "Corrected labels" not in data_card(make_contents(), dataset, split)

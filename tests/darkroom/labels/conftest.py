@@ -1,0 +1,3 @@
+"""Fixtures for the tests of labels."""
+
+from data_fixtures import download, image, make_pack, root
