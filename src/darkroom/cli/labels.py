@@ -119,8 +119,8 @@ def _next(arguments: list[str]) -> None:
     """Add rows to a table that a person fills in, and write a sheet of the photos."""
     parser = _parser(
         "next",
-        "It adds a row for each to a table whose column 'label' you fill in, and which download.source=manifest takes back; run it "
-        "again for the next ones. What has a label, in the table or in data/raw, is taken into account. No photo is changed.",
+        "It adds a row for each to a table whose column 'label' you fill in, and which download.source=manifest takes back; run "
+        "it again for the next ones. What has a label, in the table or in data/raw, is taken into account. No photo is changed.",
         [
             "./darkroom labels next photos/ --count 48",
             "./darkroom labels next photos/ --count 24 --sheet next.png --backbone models",

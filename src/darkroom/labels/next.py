@@ -157,7 +157,7 @@ def find_kinds(found: FolderFeatures, folder: Path, pack: Pack | None, near_dist
 def _read(backbone: Backbone, folder: Path, table: AskedTable, params: Params) -> FolderFeatures:
     """Return the features of the photos; those that cannot be named in the table, or read, are left out with a warning."""
     photos, unnamed = [], []
-    for path in without_arrays(find_photos([folder]), [folder]):
+    for path in without_arrays(find_photos([folder], [table.out]), [folder]):
         try:
             path_cell(table, path)
             photos.append(path)
