@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from darkroom.base import paths  # noqa: E402
-from darkroom.base.params_file import load_sections  # noqa: E402
-from darkroom.labels.next_choice import choose, squared_distances, typical_distance, uncertainties  # noqa: E402
-from darkroom.labels.next_labelled import STRENGTH  # noqa: E402
-from darkroom.models.logistic_head import LogisticHead, fit_logistic  # noqa: E402
+from darkroom.base import paths
+from darkroom.base.params_file import load_sections
+from darkroom.labels.next_choice import choose, squared_distances, typical_distance, uncertainties
+from darkroom.labels.next_labelled import STRENGTH
+from darkroom.models.logistic_head import LogisticHead, fit_logistic
 
 ROUND, ROUNDS = 12, 8
 Features = NDArray[np.float32]

@@ -1,6 +1,7 @@
 """Features and perceptual hashes of the photos in a folder, kept on disk part by part for the next time. N photos, D features."""
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from darkroom.sources.progress import progress_bar
 PART = 512  # photos of a file
 KEY_BYTES = 16
 # What a damaged file raises.
-DAMAGED = (OSError, ValueError, EOFError, KeyError)
+DAMAGED = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,8 @@ class _Kept:
         found: dict[bytes, Place] = {}
         for path in sorted(self.folder.glob("*.npz")):
             keys: list[bytes] = []
-            with suppress(*DAMAGED), np.load(path, allow_pickle=False) as content:
-                values = content["values"]
+            with suppress(*DAMAGED), path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+                values = content["values"]  # all of it, which checks its checksum
                 if values.dtype == np.float32 and len(content["hashes"]) == len(values) == len(content["keys"]):
                     keys = [row.tobytes() for row in content["keys"]]
             places = {key: (path, row) for row, key in enumerate(keys) if key in wanted}

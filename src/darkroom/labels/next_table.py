@@ -137,12 +137,11 @@ def check_folder(folder: Path, outputs: Sequence[Path]) -> None:
     if not folder.is_dir():
         what = "is no folder" if folder.exists() else "does not exist"
         raise InputError(f"{printable(str(folder))}: {what}; name a folder of photos")
-    place = folder.resolve()
-    for output in (each.resolve() for each in outputs):
-        if place.is_relative_to(output):
-            raise InputError(f"{folder}: is what stages write, not photos of yours; name another folder")
-        if output.is_relative_to(place):
-            raise InputError(f"{folder}: holds {paths.shown(output)}, which stages write; name a folder of photos alone")
+    place, written = folder.resolve(), [output.resolve() for output in outputs]
+    if any(place.is_relative_to(output) for output in written):
+        raise InputError(f"{folder}: is what stages write, not photos of yours; name another folder")
+    if inside := [output for output in written if output.is_relative_to(place)]:
+        raise InputError(f"{folder}: holds {paths.shown(inside[0])}, which stages write; name a folder of photos alone")
 
 
 def check_sheet(out: Path, folder: Path) -> None:
