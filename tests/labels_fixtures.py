@@ -14,6 +14,7 @@ from torch.nn import functional
 from darkroom.base import paths
 from darkroom.base.params import Params
 from darkroom.base.params_file import load_sections
+from darkroom.features import extract
 from darkroom.features.backbone import Backbone
 from darkroom.labels import next as chosen_next
 from darkroom.labels import next_photos
@@ -61,7 +62,8 @@ def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params) ->
     none: Callable[..., None] = torch.nn.Identity
     made = MeanColours("colours", "0", none(), preprocessing, params.hardware, torch.device("cpu"), None, ([],))  # type: ignore[arg-type]
     monkeypatch.setattr(chosen_next, "open_backbone", lambda *_, **__: made)
-    monkeypatch.setattr(next_photos, "features_dir", lambda: tmp_path / "kept")
+    for module in (next_photos, extract):
+        monkeypatch.setattr(module, "features_dir", lambda: tmp_path / "kept")
     return made
 
 

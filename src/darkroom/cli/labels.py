@@ -143,15 +143,15 @@ def _next(arguments: list[str]) -> None:
     from darkroom.base.nested import outputs_of, read_stages
     from darkroom.base.params_file import load_sections
     from darkroom.cli.predict import check_place
-    from darkroom.labels.next_table import check_folder, check_sheet, open_table
+    from darkroom.labels.next_table import check_folder, check_sheet, open_table, plain_path
 
     ignore_variables()
     if not 1 <= chosen.count <= MOST_ASKED:
         raise InputError(f"--count: is {chosen.count}, but should be 1 to {MOST_ASKED}; give another number")
-    folder = chosen.folder.expanduser().absolute()
+    folder = plain_path(chosen.folder)
     outputs = [paths.ROOT / out for stage in read_stages(paths.PIPELINE).values() for out in outputs_of(stage)]
     check_folder(folder, [*outputs, paths.MODELS])
-    out = chosen.out or chosen.folder / "labels.csv"
+    out = chosen.out or chosen.folder.expanduser() / "labels.csv"
     for option, path in (("--out", out), ("--sheet", chosen.sheet)):
         check_file(option, path)
         check_place(path, option)

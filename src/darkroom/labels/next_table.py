@@ -58,6 +58,11 @@ class AskedTable:
         return max((int(row["number"]) for row in self.rows if row["number"].strip().isdecimal()), default=0)
 
 
+def plain_path(path: Path) -> Path:
+    """Return a path as an absolute one without `..`; a link stays a link, as in the paths of photos behind it."""
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100
+
+
 def open_table(out: Path, folder: Path) -> AskedTable:
     """Read the table of earlier rounds, empty if there is none.
 
@@ -73,7 +78,7 @@ def open_table(out: Path, folder: Path) -> AskedTable:
     InputError
         If `manifest` would not take it back: it lies elsewhere, or is another table.
     """
-    out, folder = _absolute(out), _absolute(folder)
+    out, folder = plain_path(out), plain_path(folder)
     if out.suffix.lower() != ".csv":
         raise InputError(f"--out: {paths.shown(out)} does not end with .csv; name such a file")
     if not folder.is_relative_to(out.parent):
@@ -154,7 +159,3 @@ def check_sheet(out: Path, folder: Path) -> None:
 
 def _rows(table: Table) -> list[dict[str, str]]:
     return [dict(zip(table.columns, row, strict=True)) for _, row in table.rows]
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 - a link stays a link, as in the paths of the photos

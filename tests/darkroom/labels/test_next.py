@@ -138,9 +138,7 @@ def test_a_label_of_the_table_replaces_that_of_data_raw(
     assert "red" not in {each.proposed for each in found.photos}
 
 
-def test_data_raw_of_other_things_is_left_out(
-    folder: Path, params: Params, digits: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_raw_of_other_things_is_left_out(folder: Path, params: Params, digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(next_labelled, "is_related", lambda *_: False)
     found = next_photos(folder, open_table(folder / "labels.csv", folder), 3, params, pack=digits.pack)
     assert "data/raw: its images show other things than these photos, and are not taken into account" in found.notes
@@ -230,7 +228,7 @@ def test_folders_of_stages_are_refused(tmp_path: Path) -> None:
         run(tmp_path / "photso")
     with pytest.raises(InputError, match="is what stages write, not photos of yours"):
         run(paths.ROOT / "models")
-    with pytest.raises(InputError, match="holds .*, which stages write"):
+    with pytest.raises(InputError, match=r"holds .*, which stages write"):
         run(paths.ROOT)
 
 
@@ -258,6 +256,16 @@ def test_a_table_above_the_folder_names_photos_from_there(folder: Path, tmp_path
     assert all((tmp_path / row["path"]).is_file() for row in rows_of(tmp_path))
     run(folder, "--count", "28", "--out", str(tmp_path / "labels.csv"))
     assert len({row["path"] for row in rows_of(tmp_path)}) == 30
+
+
+def test_a_folder_may_be_named_from_anywhere(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path / "work")
+    run(Path("../photos"), "--count", "2")
+    run(folder / ".." / "photos", "--count", "2")
+    run(tmp_path / "link", "--count", "26")
+    assert len({row["path"] for row in rows_of(folder)}) == 30
 
 
 def test_columns_that_were_added_by_hand_stay(folder: Path) -> None:
