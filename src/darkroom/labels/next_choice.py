@@ -117,4 +117,5 @@ def _similarity(some: Features, others: Features, scale: float) -> NDArray[np.fl
 def squared_distances(some: Features, others: Features) -> NDArray[np.float32]:
     """Return the squared distances (N, M)."""
     lengths = (some**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)
-    return np.maximum(lengths - 2 * some @ others.T, 0, dtype=np.float32)
+    squared: NDArray[np.float32] = np.maximum(lengths - 2 * some @ others.T, 0, dtype=np.float32)
+    return squared
