@@ -19,8 +19,9 @@ from darkroom.labels.next_choice import Features, squared_distances
 MOST = 5000
 # Photos that are compared with the labelled images.
 SAMPLE = 500
-# Share of the pairs of photos that are less alike.
-UNLIKE = 0.25
+# Share of the pairs of photos that are less alike. Digits are farther from flowers than any two flowers are; with 0.25, of single
+# flowers one in twelve would count as something else.
+UNLIKE = 0.05
 # Images of the head times classes: more take minutes to fit.
 MOST_FITTED = 500_000
 # Inverse of the penalty on the weights of the head: the middle one of fit_logistic, which from few labels cannot choose it.
@@ -105,7 +106,7 @@ def labelled_images(backbone: Backbone, pack: Pack, known: Rows, photos: Feature
 
 
 def is_related(photos: Features, labelled: Features, seed: int) -> bool:
-    """Return whether labelled images show what photos show: the nearest one is as near as another photo is by chance."""
+    """Return whether labelled images show what photos show: the nearest is no farther than photos are from each other."""
     few = photos[np.random.default_rng(seed).permutation(len(photos))[:SAMPLE]]
     if len(few) < 2:
         return True
