@@ -8,7 +8,7 @@ from darkroom.labels.next_labelled import Labelled, is_related
 
 def features(count: int, towards: int, seed: int) -> NDArray[np.float32]:
     values = np.random.default_rng(seed).normal(size=(count, 32)).astype(np.float32)
-    values[:, towards] += 6
+    values[:, towards] += 12
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
