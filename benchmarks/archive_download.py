@@ -40,6 +40,8 @@ def main() -> None:
         for key, value in (("source", "archive"), ("archive", archive), ("sha256", sha256)):
             text = re.sub(rf"(?m)^  {key}: \S+", f"  {key}: {value}", text, count=1)
         (folder / "params.yaml").write_text(text, encoding="utf-8")
+        (folder / "data").mkdir()
+        shutil.copy(ROOT / "data" / "corrections.csv", folder / "data")
         print("| stage | s | peak MiB | result |\n|---|---|---|---|")
         for script in ("download", "split"):
             measured(script, folder, os.environ | {"DARKROOM_CACHE": str(folder / "cache")})

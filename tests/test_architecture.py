@@ -34,7 +34,6 @@ ROOMS: dict[str, set[str]] = {
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input"},
     "features": {"data", "hardware", "models", "metrics", "input", "inference"},
     "explanation": {"features", "data", "models", "metrics", "reporting", "input", "inference", "pages"},
-    "explanation": {"data", "models", "metrics", "reporting", "input", "inference", "pages"},
     "labels": {
         *("data", "hardware", "repository", "sources", "splitting", "models", "metrics", "reporting", "pages", "input"),
         *("inference", "explanation", "features"),

@@ -17,6 +17,8 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", "dvc.yaml", "darkroom"):
         shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "data").mkdir()
+    shutil.copy(ROOT / "data" / "corrections.csv", tmp_path / "data")
     return tmp_path
 
 
@@ -68,4 +70,4 @@ def test_digits_then_a_mistake_then_an_archive(checkout: Path) -> None:
     assert result.returncode == 2
     assert said(result)[0].startswith("error: set.zip: is not a .zip or .tar.* archive, or is damaged (")
     assert {path.name: path.read_bytes() for path in (checkout / "data" / "raw").iterdir()} == before
-    assert sorted(path.name for path in (checkout / "data").iterdir()) == ["download.json", "raw"]
+    assert sorted(path.name for path in (checkout / "data").iterdir()) == ["corrections.csv", "download.json", "raw"]

@@ -47,7 +47,7 @@ def _check(arguments: list[str]) -> None:
         [
             "./darkroom labels check",
             "./darkroom labels check --out labels.csv --sheet labels.html",
-            "./darkroom labels check --out labels.csv --accept 0.95",
+            "./darkroom labels check --out labels.csv --accept 0.8",
         ],
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a .csv file of the doubtful images, to edit")
@@ -82,7 +82,8 @@ def _check(arguments: list[str]) -> None:
     from darkroom.labels.check import check_labels
 
     suspects = check_labels(pack, params, chosen.backbone)
-    print(*_lines(suspects), sep="\n")
+    for line in _lines(suspects):
+        print(line)
     if chosen.sheet is not None:
         write_sheet(chosen.sheet, suspects, pack.shown)
         print(f"labels check: sheet in {chosen.sheet}")

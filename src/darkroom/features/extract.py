@@ -23,6 +23,8 @@ from darkroom.input.loaders import make_loader, num_readers
 from darkroom.input.samplers import SequentialBatchSampler
 
 BATCH_SIZE = 32
+# Of the files of data/raw the one that holds labels.
+INDEX = "index.parquet"
 Features = NDArray[np.float32]
 
 
@@ -52,7 +54,9 @@ def features_dir() -> Path:
 
 def pack_features(backbone: Backbone, pack: Pack, rows: Rows) -> Features:
     """Return the features (len(rows), D) of rows of the pack."""
-    parts = [backbone.digest, files.sha256(pack.directory / "dataset.json"), hashlib.sha256(rows.tobytes()).hexdigest()]
+    # Of the images alone: a corrected label changes no feature.
+    stored = {name: digest for name, digest in pack.dataset["files"].items() if name != INDEX}
+    parts = [backbone.digest, json.dumps(stored), hashlib.sha256(rows.tobytes()).hexdigest()]
 
     def compute() -> Features:
         images = ImageDataset.for_network(pack, backbone.preprocessing, backbone.preprocess)

@@ -1,4 +1,4 @@
-"""`./darkroom labels check`: features of the labelled images, probabilities out of fold, and the images whose label is doubtful."""
+"""`./darkroom labels check`: features of labelled images, probabilities out of fold, and the images whose label is doubtful."""
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params

@@ -27,7 +27,8 @@ def thresholds(probabilities: Probabilities, labels: Classes) -> NDArray[np.floa
     num_classes = probabilities.shape[1]
     counts = np.bincount(labels, minlength=num_classes)
     sums = np.bincount(labels, own_probabilities(probabilities, labels), minlength=num_classes)
-    return np.divide(sums, counts, out=np.full(num_classes, np.inf), where=counts > 0)
+    means: NDArray[np.float64] = np.divide(sums, counts, out=np.full(num_classes, np.inf), where=counts > 0)
+    return means
 
 
 def confident_joint(probabilities: Probabilities, labels: Classes) -> NDArray[np.int64]:

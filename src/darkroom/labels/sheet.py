@@ -64,7 +64,7 @@ def _card(each: Suspect, show: Show) -> Html:
         join("label: ", element("b", name_of(each.label), class_="bad")),
         join("proposed: ", element("b", name_of(each.proposed), class_="good"), f" {each.confidence:.2f}"),
         name_of(each.id),
-        element("small", name_of(each.note)) if each.note else None,
+        name_of(each.note) if each.note else None,
     ]
     parts = [part for line in lines if line is not None for part in (element("br"), line)]
     return join(thumbnail(png(show(each.row)), each.id), *parts[1:])

@@ -9,11 +9,9 @@ from darkroom.base.params import SplitParams
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.labels.confident import Classes, Probabilities, estimate_errors, own_probabilities
+from darkroom.splitting.assign import MAX_SET, MAX_SET_FRACTION
 from darkroom.splitting.duplicates import Duplicates, connected, find_duplicates
 from darkroom.splitting.units import group_names, group_numbers, units_of
-
-# If near duplicates join more than this share of all images, only equal pixels count: the others merely look alike.
-MAX_SET_FRACTION = 0.2
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def find_units(pack: Pack, params: SplitParams) -> Units:
         raise InputError("data/raw: its images may have any number of classes; labels check is for sets of one label per image")
     duplicates = find_duplicates(pack, params.near_distance)
     sets = connected(len(pack), duplicates.pairs)
-    if np.bincount(sets).max(initial=0) > max(2, MAX_SET_FRACTION * len(pack)):
+    if np.bincount(sets).max(initial=0) > max(MAX_SET, MAX_SET_FRACTION * len(pack)):  # they merely look alike
         duplicates = find_duplicates(pack, None)
         sets = connected(len(pack), duplicates.pairs)
     groups = group_numbers(group_names(pack, params.group_pattern))

@@ -43,6 +43,18 @@ def test_features_of_the_pack_are_kept(digits: Any, backbone: Backbone, tmp_path
     assert (similarities[:, 0] >= similarities[:, 1]).all()
 
 
+def test_features_are_of_the_images_alone(digits: Any, backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A corrected label changes index.parquet and dataset.json, and no feature."""
+    monkeypatch.setattr(extract, "_kept", lambda parts, *_: tuple(parts))
+    rows = digits.split.rows["train"][:4]
+    files = digits.pack.dataset["files"]
+    first = pack_features(backbone, digits.pack, rows)
+    monkeypatch.setitem(digits.pack.dataset, "files", files | {"index.parquet": "other"})
+    assert pack_features(backbone, digits.pack, rows) == first
+    monkeypatch.setitem(digits.pack.dataset, "files", files | {"images.npy": "other"})
+    assert pack_features(backbone, digits.pack, rows) != first
+
+
 def test_files_that_cannot_be_read_are_listed(backbone: Backbone, params: Params, tmp_path: Path) -> None:
     Image.new("RGB", (30, 20), (200, 0, 0)).save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"nothing")
