@@ -226,10 +226,11 @@ def test_wrong_arguments_are_refused_before_anything_is_written(
 def test_folders_of_stages_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist; name a folder of photos"):
         run(tmp_path / "photso")
+    (tmp_path / "data" / "raw").mkdir(parents=True)
     with pytest.raises(InputError, match="is what stages write, not photos of yours"):
-        run(paths.ROOT / "models")
+        run(tmp_path / "data" / "raw")
     with pytest.raises(InputError, match=r"holds .*, which stages write"):
-        run(paths.ROOT)
+        run(tmp_path)
 
 
 def test_names_that_tables_cannot_hold(folder: Path, make_params: Callable[..., Params], tmp_path: Path) -> None:
