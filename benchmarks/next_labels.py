@@ -50,6 +50,7 @@ def main() -> None:
     for draw in range(chosen.draws):
         for name, values in measure(features, labels, strategies, draw).items():
             measured[name].append(values)
+        print(f"draw {draw + 1} of {chosen.draws}", file=sys.stderr, flush=True)
     show({name: np.array(values) for name, values in measured.items()}, len(labels), chosen.draws)
 
 
