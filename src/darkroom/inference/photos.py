@@ -27,11 +27,11 @@ ARRAY = ".npy"
 NAMED = 10
 
 
-def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
+def find_photos(chosen: Sequence[str | Path], beside: Sequence[Path] = ()) -> list[Path]:
     """Return the files named, and the images in the folders named and below, sorted by name within a folder.
 
     In folders, files without an image's ending, links that lead nowhere or to folders, and what is no file are left out, which a
-    warning says; hidden files are left out without a word.
+    warning says; hidden files, and those of `beside`, are left out without a word.
 
     Raises
     ------
@@ -46,6 +46,7 @@ def find_photos(chosen: Sequence[str | Path]) -> list[Path]:
         if path.is_dir():
             left_out: list[tuple[str, str]] = []
             inside = sorted(_walk(path, left_out))
+            left_out = [each for each in left_out if path / each[0] not in beside]
             if not inside:
                 raise _no_image(path, left_out)
             if left_out:

@@ -27,6 +27,8 @@ LESS_USUAL = {
     "path": ("imagefile", "imagefilename", "imagename", "img", "imgpath", "imgname", "photo", "picture"),
     "label": ("labels", "classes", "classname", "classlabel", "labelname", "categoryname", "targetname", "species"),
 }
+# What `./darkroom labels next` writes beside path and label, and nobody else: by these columns its tables are known.
+ASKED = ("number", "proposed", "probability", "why")
 # Columns that say true or false.
 FLAGS = ("istest", "isval", "isvalid", "isvalidation", "istrain", "istraining")
 # What pandas reads as a missing value.
@@ -85,6 +87,11 @@ def find_roles(table: Table, columns: Columns, where: str) -> dict[str, int]:
         print(f"{where}: takes {taken}; set download.columns.{next(iter(found))} to false to ignore it", flush=True)
     places |= found
     return places
+
+
+def is_asked(table: Table) -> bool:
+    """Return whether `./darkroom labels next` wrote a table: it asks for labels, which may not all be there yet."""
+    return set(ASKED) <= set(table.columns)
 
 
 def split_of(cell: str) -> str | None:

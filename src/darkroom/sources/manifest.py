@@ -12,7 +12,7 @@ from darkroom.base.errors import InputError, one_line, warn
 from darkroom.base.params import Columns
 from darkroom.data.labels import clean_name
 from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample, junk_of, ordered_classes, printable
-from darkroom.sources.columns import Row, Table, column_texts, find_roles, is_missing, label_names, split_of
+from darkroom.sources.columns import ASKED, Row, Table, column_texts, find_roles, is_asked, is_missing, label_names, split_of
 from darkroom.sources.folder import name_all_classes
 
 DELIMITERS = (",", ";", "\t")
@@ -47,8 +47,12 @@ def list_manifest(
         If a column is missing, or a row has no path or label, an unknown split, or the same file as another row.
     """
     places = find_roles(table, columns, where)
-    extra = [place for place in range(len(table.columns)) if place not in places.values()]
+    own = ASKED if is_asked(table) else ()
+    extra = [place for place, name in enumerate(table.columns) if place not in places.values() and name not in own]
     rows, junk = _without_junk(table, places["path"], where)
+    if own:
+        rows, waiting = _without_waiting(rows, places, where)
+        junk = sorted({*junk, *waiting})
     names = [_checked_labels(row[places["label"]], columns.separator, number, where) for number, row in rows]
     classes = ordered_classes({name for each in names for name in each})
     labels = {name: label for label, name in enumerate(classes)}
@@ -110,6 +114,23 @@ def _without_junk(table: Table, place: int, where: str) -> tuple[list[tuple[int,
         count = sum(name is not None for name in junk)
         warn(f"{where}: {count} row(s) name files that are no part of a set, such as {found[0]}, and are ignored; remove them")
     return [row for row, name in zip(table.rows, junk, strict=True) if not name], found
+
+
+def _without_waiting(rows: list[tuple[int, Row]], places: dict[str, int], where: str) -> tuple[list[tuple[int, Row]], list[str]]:
+    """Return the rows of a table of `./darkroom labels next` that have a label, and the paths of the others.
+
+    Raises
+    ------
+    InputError
+        If none has one.
+    """
+    labelled = [entry for entry in rows if not is_missing(entry[1][places["label"]])]
+    if not labelled:
+        raise InputError(f"{where}: no row has a label yet; fill in its column 'label'")
+    waiting = [printable(row[places["path"]].strip()) for _, row in rows if is_missing(row[places["label"]])]
+    if waiting:
+        print(f"{where}: {len(waiting)} of {len(rows)} row(s) have no label yet and are left out", flush=True)
+    return labelled, waiting
 
 
 def _checked_labels(cell: str, separator: str | None, number: int, where: str) -> list[str]:

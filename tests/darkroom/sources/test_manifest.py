@@ -317,6 +317,36 @@ def test_a_label_that_is_missing_is_refused_in_every_format(kind: str, labels: l
         pack(f"a.{kind}", table)
 
 
+ASKED = {"number": "1", "proposed": "dog", "probability": "0.4", "why": "typical"}
+PLAIN = {"path": None, "label": None, "group": None, "split": None, "separator": None}
+
+
+def test_a_table_of_labels_next_may_be_half_filled(pack: Callable[..., Pack], capsys: pytest.CaptureFixture[str]) -> None:
+    """By its columns alone: of any other table a row without a label is refused, see above."""
+    rows = [{"path": row["path"], "label": row["label"], **ASKED, "note": "n"} for row in ROWS]
+    rows[3]["label"] = " "
+    rows[0]["number"] = rows[0]["proposed"] = ""  # of the columns themselves nothing is needed
+    packed = pack("a.csv", csv_of(rows), columns=PLAIN)
+    assert packed.ids == ["p/1.png", "p/2.png", "q/3.png"]
+    assert packed.extra(np.arange(3)) == [{"note": "n"}] * 3
+    assert packed.dataset["ignored"] == ["q/4.png"]
+    assert "a.csv: 1 of 4 row(s) have no label yet and are left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("left_out", list(ASKED))
+def test_a_table_that_lacks_one_of_these_columns_is_any_other(left_out: str, pack: Callable[..., Pack]) -> None:
+    rows = [{"path": row["path"], "label": row["label"], **ASKED} for row in ROWS]
+    rows[3]["label"] = ""
+    with pytest.raises(InputError, match="row 5 has no label"):
+        pack("a.csv", csv_of([{name: cell for name, cell in row.items() if name != left_out} for row in rows]), columns=PLAIN)
+
+
+def test_a_table_of_labels_next_without_a_label_is_refused(pack: Callable[..., Pack]) -> None:
+    rows = [{"path": row["path"], "label": "", **ASKED} for row in ROWS]
+    with pytest.raises(InputError, match=r"set/a\.csv: no row has a label yet; fill in its column 'label'"):
+        pack("a.csv", csv_of(rows), columns=PLAIN)
+
+
 def test_several_labels_of_which_one_is_missing(pack: Callable[..., Pack]) -> None:
     columns = COLUMNS | {"group": None, "split": None, "separator": ";"}
     rows = [row | {"label": label} for row, label in zip(ROWS, ("cat;dog", "nan", "", "dog"), strict=True)]

@@ -1,0 +1,72 @@
+"""Features of a folder are kept part by part, as long as its files do not change, also when Ctrl-C ends the command."""
+
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labels_fixtures import MeanColours, make_photo
+
+from darkroom.base.errors import Interrupted
+from darkroom.base.params import Params
+from darkroom.inference.photos import find_photos
+from darkroom.labels import next_photos
+from darkroom.labels.next_photos import folder_features
+
+
+def test_only_what_is_new_or_changed_is_computed(folder: Path, backbone: MeanColours, params: Params) -> None:
+    first = folder_features(backbone, folder, find_photos([folder]), params.predict)
+    assert sum(backbone.seen[0]) == 30
+    again = folder_features(backbone, folder, find_photos([folder]), params.predict)
+    assert sum(backbone.seen[0]) == 30
+    assert again.paths == first.paths
+    assert np.array_equal(again.values, first.values)
+    assert np.array_equal(again.hashes, first.hashes)
+    make_photo(folder / "p03.png", "blue", 99)
+    make_photo(folder / "sub" / "new.png", "red", 98)
+    third = folder_features(backbone, folder, find_photos([folder]), params.predict)
+    assert sum(backbone.seen[0]) == 32
+    place = third.paths.index(folder / "p03.png")
+    assert not np.allclose(third.values[place], first.values[3])
+    others = [path for path in first.paths if path.name != "p03.png"]
+    rows = [third.paths.index(path) for path in others]
+    assert np.array_equal(third.values[rows], first.values[[first.paths.index(path) for path in others]])
+
+
+def test_ctrl_c_keeps_what_was_computed(
+    folder: Path, backbone: MeanColours, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(next_photos, "PART", 12)
+    monkeypatch.setattr(next_photos, "BATCH_SIZE", 4)
+    features = MeanColours.features
+
+    def interrupted(self: MeanColours, images: object) -> object:
+        if sum(self.seen[0]) == 20:
+            raise Interrupted(signal.SIGINT)
+        return features(self, images)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MeanColours, "features", interrupted)
+    with pytest.raises(Interrupted, match="features of 20 of 30 photos are kept, run the same command again") as raised:
+        folder_features(backbone, folder, find_photos([folder]), params.predict)
+    assert raised.value.number == signal.SIGINT
+    monkeypatch.setattr(MeanColours, "features", features)
+    backbone.seen[0].clear()
+    assert len(folder_features(backbone, folder, find_photos([folder]), params.predict).paths) == 30
+    assert sum(backbone.seen[0]) == 10
+
+
+def test_damaged_files_are_computed_again(folder: Path, backbone: MeanColours, params: Params, tmp_path: Path) -> None:
+    first = folder_features(backbone, folder, find_photos([folder]), params.predict)
+    (kept,) = (tmp_path / "kept").rglob("*.npz")
+    kept.write_bytes(kept.read_bytes()[:5000])
+    again = folder_features(backbone, folder, find_photos([folder]), params.predict)
+    assert np.array_equal(again.values, first.values)
+    assert sum(backbone.seen[0]) == 60
+
+
+def test_what_cannot_be_read_is_listed_each_time(folder: Path, backbone: MeanColours, params: Params) -> None:
+    (folder / "p05.png").write_bytes(b"nothing")
+    for _ in range(2):
+        found = folder_features(backbone, folder, find_photos([folder]), params.predict)
+        assert [path.name for path, _ in found.bad] == ["p05.png"]
+        assert len(found.paths) == len(found.values) == 29
