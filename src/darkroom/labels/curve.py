@@ -101,12 +101,13 @@ def check_task(pack: Pack, split: Split) -> None:
     Raises
     ------
     InputError
-        If an image may have any number of classes, or there is one class alone.
+        If an image may have any number of classes, or there are not two images of each of two classes.
     """
     if is_multilabel(pack.labels):
         raise InputError("data/raw: its images may have any number of classes; labels curve is for sets of one label per image")
-    if len(np.unique(pack.labels[split.rows["train"]])) < 2:
-        raise InputError("data/split: train has images of one class alone; a curve needs two classes, add another")
+    counts = np.bincount(np.asarray(pack.labels[split.rows["train"]], np.int64))
+    if (counts > 1).sum() < 2:
+        raise InputError("data/split: train has fewer than two classes of two images, too few for a curve; label more of each")
 
 
 def sampled(rows: Rows, seed: int) -> Rows:
@@ -129,7 +130,7 @@ def measure_curve(pack: Pack, split: Split, params: Params, backbone: str | None
     Raises
     ------
     InputError
-        If an image may have any number of classes, train has one class alone, or there is no such network.
+        If an image may have any number of classes, train has too few images, or there is no such network.
     """
     check_task(pack, split)
     pack.withhold(split.rows["test"])

@@ -192,7 +192,7 @@ def _folds(images: Images, random: np.random.Generator) -> Iterator[tuple[Intege
 
     from sklearn.model_selection import StratifiedGroupKFold
 
-    folds = max(2, min(FOLDS, len(np.unique(images.units))))
+    folds = max(2, min(FOLDS, len(np.unique(images.units)), int(np.bincount(images.labels).max())))
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=int(random.integers(2**31)))
     with warnings.catch_warnings():
         # A class of fewer images than folds is not judged in all of them.

@@ -19,7 +19,8 @@ Floats = NDArray[np.float64]
 
 TIMES = 2.0
 EXPONENTS = np.linspace(0.05, 1.5, 59)
-NUM_FLOORS = 51
+# As parts of the present error; the closer to 0 the more there are, so that half of them are below a quarter.
+FLOORS = np.linspace(0, 1, 51) ** 2
 NUM_CURVES = 4000
 LEVEL = (0.025, 0.5, 0.975)
 # Curves follow a power law only so closely: a deviation of this share of the error is no surprise.
@@ -70,8 +71,8 @@ class Forecast:
 def forecast(growth: Growth, now: float, *, seed: int = 0) -> Forecast:
     """Sample curves by how well they agree with what was measured.
 
-    All exponents from 0.05 to 1.5 and all floors from 0 to the present error are as probable beforehand. Whether there is a floor
-    can hardly be seen in a curve, so curves with and without one are weighed by the data, where a best fit would choose one.
+    All of `EXPONENTS` and all of `FLOORS` are as probable beforehand. Whether there is a floor can hardly be seen in a curve, so
+    curves with and without one are weighed by the data, where a best fit would choose one.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def forecast(growth: Growth, now: float, *, seed: int = 0) -> Forecast:
     covariance = INFLATION * growth.covariance() + np.diag((MISFIT * errors) ** 2)
     precision = np.linalg.inv(covariance)
     present = errors[-3:].mean()
-    exponents, floors = (grid.ravel() for grid in np.meshgrid(EXPONENTS, np.linspace(0, present, NUM_FLOORS), indexing="ij"))
+    exponents, floors = (grid.ravel() for grid in np.meshgrid(EXPONENTS, present * FLOORS, indexing="ij"))
     powers = sizes ** -exponents[:, None]  # (exponents x floors, S)
     above = errors - floors[:, None]
     # The scale is linear: its best value and its variance are known for every exponent and floor.
