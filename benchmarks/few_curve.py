@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from few_labels import NETWORK, Photos, features_of, head_accuracy
+from few_photos import NETWORK, Photos, features_of, head_accuracy
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
                 known = part_of(photos, more, given.count, seed)
                 before, after = (head_accuracy(features, photos, rows, tested)[0] for rows in (known, more))
                 start = time.perf_counter()
-                images = Images(features[known], photos.labels[known], photos.units[known])
+                images = Images(features[known, 0], photos.labels[known], photos.units[known])
                 growth = measure_growth(images, images.take(np.zeros(0, np.int64)), len(photos.classes), seed=seed)
                 found = forecast(growth, len(known))
                 spent = time.perf_counter() - start

@@ -14,11 +14,9 @@ timm is a clone of pytorch-image-models. A run that takes far longer is given up
 """
 
 import argparse
-import hashlib
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -32,96 +30,8 @@ from pathlib import Path
 
 import numpy as np
 from few_peers import MORE, PATIENCE, Peer, peers_of, write_weights
-from numpy.typing import NDArray
+from few_photos import NETWORK, TOGETHER, Photos, Rows, features_of, head_accuracy, lay_out
 from peers import ENVIRONMENT, ROOT
-
-sys.path.insert(0, str(ROOT / "src"))
-
-ENDINGS = (".jpg", ".jpeg", ".png")
-NETWORK = "tf_efficientnet_lite0"
-TOGETHER = "side by side"
-Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Photos:
-    """All photos: `paths` by class and name, `labels` of each, `units`, equal for photos of equal bytes, and a hash of all."""
-
-    paths: list[Path]
-    labels: Rows
-    units: Rows
-    classes: list[str]
-    digest: str
-
-    @classmethod
-    def of(cls, folder: Path) -> "Photos":
-        """Find the photos below a folder; the folder that holds one is its class."""
-        paths = sorted((path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS), key=lambda path: path.parts[-2:])
-        classes = sorted({path.parent.name for path in paths})
-        labels = np.array([classes.index(path.parent.name) for path in paths])
-        hashes = [hashlib.sha256(path.read_bytes()).digest() for path in paths]
-        units = np.unique(np.array(hashes), return_inverse=True)[1]
-        return cls(paths, labels, units, classes, hashlib.sha256(b"".join(hashes)).hexdigest())
-
-    def draw(self, count: int, seed: int) -> tuple[Rows, Rows]:
-        """Return the rows to learn from, `count` a class, and those to test."""
-        random = np.random.default_rng([seed, count])
-        chosen: list[int] = []
-        for label in range(len(self.classes)):
-            own: list[int] = []
-            for unit in random.permutation(np.unique(self.units[self.labels == label])):
-                rows = np.flatnonzero((self.units == unit) & (self.labels == label)).tolist()
-                own += rows if len(own) + len(rows) <= count else []
-            chosen += own
-        learnt = np.isin(self.units, self.units[chosen])
-        return np.array(sorted(chosen)), np.flatnonzero(~learnt)
-
-
-def lay_out(photos: Photos, rows: tuple[Rows, Rows], target: Path) -> Path:
-    """Copy a draw into train/ and test/ with a folder for each class."""
-    for split, part in zip(("train", "test"), rows, strict=True):
-        for row in part.tolist():
-            copy = target / split / photos.classes[photos.labels[row]] / f"{row:05d}{photos.paths[row].suffix}"
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(photos.paths[row], copy)
-    return target
-
-
-def features_of(photos: Photos, name: str | None, keep: Path | None) -> tuple[NDArray[np.float32], float]:
-    """Return the features of all photos by an installed network, None being the preset's, and the seconds they took."""
-    from darkroom.base import paths
-    from darkroom.base.params_file import load_sections
-    from darkroom.features.backbone import open_backbone
-    from darkroom.features.extract import photo_features
-
-    params = load_sections(paths.PARAMS, "base", "predict", "train", "hardware")
-    backbone = open_backbone(name, hardware=params.hardware, threads=params.train.threads)
-    digest = hashlib.sha256(f"{backbone.digest}{photos.digest}".encode()).hexdigest()[:16]
-    kept = keep / f"{name or TOGETHER}-{digest}.npz" if keep else None
-    if kept and kept.exists():
-        found = np.load(kept)
-        return found["features"], float(found["seconds"])
-    start = time.perf_counter()
-    features = photo_features(backbone, photos.paths, params.predict).values
-    seconds = time.perf_counter() - start
-    if len(features) != len(photos.paths):
-        sys.exit("some photos cannot be read")
-    if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(kept, features=features, seconds=seconds)
-    return features, seconds
-
-
-def head_accuracy(features: NDArray[np.float32], photos: Photos, learnt: Rows, tested: Rows) -> tuple[float, float]:
-    """Fit the preset's head; return its accuracy on the tested photos, and its seconds."""
-    from darkroom.models.logistic_head import fit_logistic
-
-    start = time.perf_counter()
-    head = fit_logistic(
-        features[learnt], photos.labels[learnt], num_classes=len(photos.classes), groups=photos.units[learnt], seed=0
-    )
-    seconds = time.perf_counter() - start
-    return float((head.logits(features[tested]).argmax(axis=1) == photos.labels[tested]).mean()), seconds
 
 
 def of_heads(photos: Photos, counts: list[int], draws: int, keep: Path | None, out_of_time: float) -> Iterator[str]:
