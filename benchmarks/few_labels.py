@@ -38,7 +38,7 @@ def of_heads(photos: Photos, counts: list[int], draws: int, keep: Path | None, o
     """Yield the table of features and heads: accuracy, mean and deviation over draws, and seconds."""
     yield (
         f"| frozen features | features of {len(photos.paths)} photos, s | "
-        + " | ".join(f"{count} a class" for count in counts)
+        + " | ".join(f"{count} a class" if count else "train/" for count in counts)
         + " | head, s |"
     )
     yield "|---" * (len(counts) + 3) + "|"
@@ -111,7 +111,9 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("archive", type=Path)
-    parser.add_argument("--counts", type=int, nargs="+", default=[5, 10, 20, 60], help="photos a class (5 10 20 60)")
+    parser.add_argument(
+        "--counts", type=int, nargs="+", default=[5, 10, 20, 60], help="photos a class (5 10 20 60); 0: the archive's own train/"
+    )
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--keep", type=Path, help="folder that keeps features")
     parser.add_argument("--minutes", type=float, default=20, help="no further network is begun after this time (20)")

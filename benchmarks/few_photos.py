@@ -46,7 +46,10 @@ class Photos:
         return cls(paths, labels, units, classes, hashlib.sha256(b"".join(hashes)).hexdigest())
 
     def draw(self, count: int, seed: int) -> tuple[Rows, Rows]:
-        """Return the rows to learn from, `count` a class, and those to test."""
+        """Return the rows to learn from, `count` a class, and those to test; of 0, those of train/ and the others."""
+        if count == 0:
+            is_train = np.array([path.parts[-3] == "train" for path in self.paths])
+            return np.flatnonzero(is_train), np.flatnonzero(~is_train)
         random = np.random.default_rng([seed, count])
         chosen: list[int] = []
         for label in range(len(self.classes)):
