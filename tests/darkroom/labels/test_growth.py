@@ -76,7 +76,7 @@ def test_a_pair_in_two_folds_would_be_recognised() -> None:
 
 def test_a_large_validation_is_judged_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growth, "FEWEST_JUDGED", 50)
-    monkeypatch.setattr(growth, "PART", 0.2)
+    monkeypatch.setattr(growth, "PART", 0.05)
     found = measure_growth(clusters(64), clusters(60, seed=1), 4)
     assert not found.is_cross_validated
     assert found.wrong.shape == (growth.DRAWS, len(found.sizes), 60)
