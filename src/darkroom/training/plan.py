@@ -8,6 +8,7 @@ import torch
 from darkroom.base.errors import InputError
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Network, Params
+from darkroom.base.params_checks import NOT_MULTILABEL
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.hardware import devices
@@ -126,6 +127,7 @@ def make_plan(
         Naming the key; nothing has been trained or written then.
     """
     _check_machine(params)
+    _check_labels(params, pack)
     devices.use_threads(params.train.threads)
     if teacher:
         check_licence(teacher.origin, allow_noncommercial=params.train.allow_noncommercial)
@@ -140,6 +142,11 @@ def make_plan(
     train = params.train
     dry_run(classifier, images, rows, epochs=train.epochs, batch_size=train.batch_size, image_sizes=train.image_sizes)
     return Plan(params, model, images, classifier, earlier)
+
+
+def _check_labels(params: Params, pack: Pack) -> None:
+    if params.train.fit_head is not None and is_multilabel(pack.labels):
+        raise InputError(f"params.yaml: train.fit_head: {NOT_MULTILABEL}")
 
 
 def _check_machine(params: Params) -> None:
