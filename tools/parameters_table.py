@@ -115,6 +115,7 @@ EXAMPLES = {
     "train.module": "-S 'train.module={_target_: plugins.fixmatch.FixMatch, labels_per_class: 10}'",
     "train.freeze": "-S train.freeze=0.5",
     "train.unfreeze_epoch": "-S train.freeze=true -S train.unfreeze_epoch=2",
+    "train.fit_head": "-S train.init_from=$(./darkroom commit HEAD) -S train.fit_head=logistic_regression",
     "train.cache_features": "-S train.freeze=true -S train.cache_features=true -S 'train.augment=[]'",
     "train.lora": "-S train.init_from=$(./darkroom commit HEAD) -S 'train.lora={rank: 4, alpha: 8}'",
     "train.loss": "-S train.loss=FocalLoss",

@@ -565,6 +565,8 @@ class TrainParams(Section):
     """Number of epochs after which frozen layers are trained as well; null: never."""
     cache_features: bool
     """Compute the output of the frozen layers once per image and train only the head on it; needs `freeze: true`."""
+    fit_head: Literal["logistic_regression"] | None = None
+    """What fits the last layer on features of the training images in place of epoch 1; null: nothing, epoch 1 is as others."""
     lora: Lora | None
     """Train low-rank adapters (`rank`, `alpha`, `dropout`, `targets`) and the head; merged when published. null: no LoRA."""
     loss: Target

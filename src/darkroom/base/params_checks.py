@@ -53,6 +53,7 @@ def check_combinations(params: Params) -> None:
     _check_schedules(params.train)
     _check_init_from(params.train)
     _check_cache_features(params.train)
+    _check_fit_head(params.train)
     _check_lora(params.train)
     _check_evaluate(params)
     _check_tune(params)
@@ -192,6 +193,13 @@ def _check_cache_features(train: TrainParams) -> None:
             )
 
 
+def _check_fit_head(train: TrainParams) -> None:
+    _warn_of_random_weights(train, "fit_head", "fits the last layer on features of")
+    later = ("unfreeze_epoch", "lora", "teacher", "layer_decay", "lr_table", "augment", "mixup", "cutmix", "ema", "swa")
+    if train.fit_head is not None and train.epochs == 1 and (idle := [f"train.{key}" for key in later if getattr(train, key)]):
+        warn(f"params.yaml: {listed(idle)}: no effect while train.fit_head is set and train.epochs is 1; raise train.epochs")
+
+
 def _check_lora(train: TrainParams) -> None:
     if train.lora is None:
         return
@@ -201,12 +209,13 @@ def _check_lora(train: TrainParams) -> None:
                 f"train.lora and train.{key}: cannot be combined, because adapters freeze all layers before the head; "
                 f"set train.lora to null, or train.{key} to {nothing}"
             )
+    _warn_of_random_weights(train, "lora", "freezes layers with")
+
+
+def _warn_of_random_weights(train: TrainParams, key: str, what: str) -> None:
     has_weights = train.init_from is not None or train.resume_from is not None or train.model.weights is not None
-    if not has_weights and isinstance(train.model, Network) and not train.model.pretrained:
-        warn(
-            "params.yaml: train.lora: freezes layers with random weights; set train.model.pretrained to true, "
-            "or set train.init_from"
-        )
+    if getattr(train, key) and not has_weights and isinstance(train.model, Network) and not train.model.pretrained:
+        warn(f"params.yaml: train.{key}: {what} random weights; set train.model.pretrained to true, or set train.init_from")
 
 
 def _check_evaluate(params: Params) -> None:

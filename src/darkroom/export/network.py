@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from darkroom.base.errors import InputError
 from darkroom.export.fitting import Fitted
-from darkroom.inference.folding import fold_batch_norm
+from darkroom.hardware.folding import fold_batch_norm
 from darkroom.inference.predictor import Predictor
 from darkroom.models.preprocessing import Normalized
 

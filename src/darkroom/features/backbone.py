@@ -66,11 +66,14 @@ class Backbone:
         import torch
         from torch.nn import functional
 
+        from darkroom.hardware.folding import piece_size
+
         try:
             if not self.probe.head_name:
                 raise InputError
             with torch.inference_mode():
-                features = self.probe.features(images.to(self.device)).float()
+                pieces = torch.split(images.to(self.device), piece_size(images, self.device))
+                features = torch.cat([self.probe.features(piece) for piece in pieces]).float()
         except InputError:
             raise InputError(
                 f"{self.name}: its network has no single last layer, so its images have no features; name another"
@@ -180,4 +183,13 @@ def backbone_of(predictor: "Predictor") -> Backbone:
 def _on(probe: "Probe", device: "torch.device") -> "Probe":
     import torch
 
-    return probe.to(device).to(memory_format=torch.channels_last).eval()
+    from darkroom.hardware.folding import FEW, fold_batch_norm
+    from darkroom.models.probe_network import Probe
+
+    probe = probe.to(device).to(memory_format=torch.channels_last).eval()
+    if probe.image_dtype != torch.uint8:
+        return probe
+    images = torch.randint(256, (FEW, *probe.image_shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    folded = fold_batch_norm(probe, images.to(device))
+    assert isinstance(folded, Probe)
+    return folded

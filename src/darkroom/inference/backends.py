@@ -17,13 +17,8 @@ from torch.nn import functional
 from darkroom.base.errors import InputError, described, one_line
 from darkroom.base.params import HardwareParams
 from darkroom.hardware.devices import check_precision, choose_device, is_fast_at_bf16
-from darkroom.inference.folding import TOLERANCE, close, fold_batch_norm
+from darkroom.hardware.folding import FEW, TOLERANCE, close, fold_batch_norm, piece_size
 
-# On a CPU a batch is computed in pieces of this many pixels: larger activations are returned to the system after each layer and
-# allocated again.
-PIECE_PIXELS = 8 * 224**2
-# Number of images that a network is tested with.
-FEW = 4
 # Allowed difference of compiled code from torch in bfloat16, which keeps two to three digits, as a fraction of the largest logit.
 BF16_TOLERANCE = 0.05
 
@@ -69,15 +64,10 @@ class TorchBackend:
 
     def logits(self, images: Tensor, precision: str) -> Tensor:
         """Return the logits (N, K)."""
-        pieces = torch.split(images.to(self.device), self._piece(images))
+        pieces = torch.split(images.to(self.device), piece_size(images, self.device))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
             logits = torch.cat([self._compute(piece, precision) for piece in pieces])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-    def _piece(self, images: Tensor) -> int:
-        """Return how many images of a batch are computed at once."""
-        height, width = images.shape[2:]
-        return min(len(images), max(1, PIECE_PIXELS // (height * width))) if self.device.type == "cpu" else len(images)
 
     def _compute(self, images: Tensor, precision: str) -> Tensor:  # noqa: ARG002
         """Return the logits (N, K) of images that are computed at once."""
@@ -104,7 +94,7 @@ class CompiledBackend(TorchBackend):
         """Fold the batch normalisation; the network is compiled at the first batch of a precision."""
         super().prepare(images)
         # The size of the first batch, the largest: code for the few images that choose a precision would be of no other use.
-        self._count = self._piece(images)
+        self._count = piece_size(images, self.device)
         self._compiled = torch.compile(self.network, dynamic=False)
 
     def _compute(self, images: Tensor, precision: str) -> Tensor:

@@ -49,10 +49,11 @@ def fit_logistic(
     *,
     num_classes: int,
     groups: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
     seed: int = 0,
     strength: float | None = None,
 ) -> LogisticHead:
-    """Fit a multinomial logistic regression.
+    """Fit a multinomial logistic regression, on one thread, so that it is the same on any number of cores.
 
     Parameters
     ----------
@@ -64,16 +65,21 @@ def fit_logistic(
         K.
     groups
         (N,), images that are never divided when the strength is chosen.
+    weights
+        (N,), what each image counts; None: each as much.
     seed
         Of the folds.
     strength
         Inverse of the penalty; None: the one with the least cross-validated log loss.
     """
+    from threadpoolctl import threadpool_limits
+
     present = np.unique(labels)
     if len(present) == 1:
         return _spread(np.zeros((1, features.shape[1])), np.zeros(1), present, num_classes, strength or STRENGTHS[0])
-    chosen = strength or choose_strength(features, labels, groups=groups, seed=seed)
-    weight, bias = _solve(features, labels, chosen)
+    with threadpool_limits(1, user_api="blas"):
+        chosen = strength or choose_strength(features, labels, groups=groups, weights=weights, seed=seed)
+        weight, bias = _solve(features, labels, chosen, weights)
     return _spread(weight, bias, present, num_classes, chosen)
 
 
@@ -82,6 +88,7 @@ def choose_strength(
     labels: NDArray[np.int64],
     *,
     groups: NDArray[np.int64] | None = None,
+    weights: NDArray[np.float64] | None = None,
     seed: int = 0,
     strengths: Sequence[float] = STRENGTHS,
 ) -> float:
@@ -91,6 +98,7 @@ def choose_strength(
     rows = np.random.default_rng(seed).permutation(len(labels))[:MOST]
     features, labels = features[rows], np.unique(labels[rows], return_inverse=True)[1]
     groups = np.arange(len(rows)) if groups is None else groups[rows]
+    weights = np.ones(len(rows)) if weights is None else weights[rows]
     folds = min(FOLDS, int(np.bincount(labels).min()), len(np.unique(groups)))
     if folds < 2:
         return strengths[len(strengths) // 2]
@@ -101,15 +109,19 @@ def choose_strength(
         for place, strength in enumerate(strengths):
             if len(present) < 2 or not known.any():
                 continue
-            head = _spread(*_solve(features[kept], labels[kept], strength), present, int(labels.max()) + 1, strength)
+            solved = _solve(features[kept], labels[kept], strength, weights[kept])
+            head = _spread(*solved, present, int(labels.max()) + 1, strength)
             probabilities = head.probabilities(features[left_out][known])
             own = probabilities[np.arange(known.sum()), labels[left_out][known]]
-            losses[place] -= np.log(np.maximum(own, 1e-12)).sum()
+            losses[place] -= np.log(np.maximum(own, 1e-12)) @ weights[left_out][known]
     return strengths[int(losses.argmin())]
 
 
 def _solve(
-    features: NDArray[np.float32], labels: NDArray[np.int64], strength: float
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    strength: float,
+    weights: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return weight and bias, of two classes as of more."""
     import warnings
@@ -120,7 +132,7 @@ def _solve(
     with warnings.catch_warnings():
         # A solution a little beside the optimum is as good a classifier.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = LogisticRegression(C=strength, max_iter=MAX_STEPS).fit(features, labels)
+        found = LogisticRegression(C=strength, max_iter=MAX_STEPS).fit(features, labels, weights)
     weight, bias = found.coef_, found.intercept_
     if len(bias) == 1:  # of two classes scikit-learn returns the difference
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2

@@ -177,6 +177,7 @@ def packages(params: Mapping[str, Any]) -> dict[str, str]:
     named = dict.fromkeys(name.partition(".")[0] for name in [*params["base"]["allow_targets"], *_targets(train)])
     own = [name for name in named if name not in RECORDED_PACKAGES]
     used = {"transformers": train["model"].get("provider") == "huggingface", "peft": train["lora"] is not None}
+    used["scikit-learn"] = train.get("fit_head") is not None
     more = [*(name for name, is_used in used.items() if is_used), *(name for name in own if _is_distribution(name))]
     return {name: version(name) for name in (*RECORDED_PACKAGES, *more)}
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.base.errors import InputError
+from darkroom.base.params import TrainParams
 from darkroom.models.layers import head_name
 from darkroom.models.preprocessing import Normalized, Preprocessing
 
-KEY = "params.yaml: train.cache_features"
-
+KEY, FIT_KEY = "params.yaml: train.cache_features", "params.yaml: train.fit_head"
 
 # Another batch size may use another kernel.
 TOLERANCE = 1e-3
@@ -72,33 +72,43 @@ class Probe(Normalized):
         return features
 
     @torch.no_grad()
-    def check(self, images: Tensor) -> None:
+    def check(self, images: Tensor, key: str = KEY) -> None:
         """Refuse a network whose logits are not its head's output for each image's features.
 
         Raises
         ------
         InputError
-            Naming the network.
+            Naming the key and the network.
         """
         if not self.head_name:
-            raise self._unfit()
+            raise self._unfit(key)
         with evaluating(self):
             features = self.features(images)
             if features.dtype == self.image_dtype and self.shape == self.image_shape:
-                raise self._unfit()
+                raise self._unfit(key)
             alone = torch.cat([self.features(image[None]) for image in images])
             if not (_agree(self(features), self(images)) and _agree(alone, features)):
-                raise self._unfit()
+                raise self._unfit(key)
+        if key == FIT_KEY and not (isinstance(self.head, nn.Linear) and self.head.bias is not None and len(self.shape) == 1):
+            raise InputError(
+                f"{key}: fits a linear layer with a bias on a vector of features, but the last layer of "
+                f"{type(self.network).__name__} ({self.head_name}) is another; set it to null"
+            )
 
-    def _unfit(self) -> InputError:
+    def _unfit(self, key: str = KEY) -> InputError:
         return InputError(
-            f"{KEY}: cannot be used with {type(self.network).__name__}, whose logits are not the output of one last module "
-            f"({self.head_name or 'there are several'}) for each image; set it to false"
+            f"{key}: cannot be used with {type(self.network).__name__}, whose logits are not the output of one last module "
+            f"({self.head_name or 'there are several'}) for each image; set it to {'false' if key == KEY else 'null'}"
         )
 
 
-def make_probe(network: nn.Module, preprocessing: Preprocessing, images: Tensor) -> Probe:
-    """Return a network whose head is trained on features, checked on images (N, C, H, W) uint8.
+def key_of(train: TrainParams) -> str:
+    """Return the setting for which features are computed."""
+    return KEY if train.cache_features else FIT_KEY
+
+
+def make_probe(network: nn.Module, preprocessing: Preprocessing, images: Tensor, train: TrainParams | None = None) -> Probe:
+    """Return a network whose head is trained or fitted on features, checked on images (N, C, H, W) uint8.
 
     Raises
     ------
@@ -106,7 +116,8 @@ def make_probe(network: nn.Module, preprocessing: Preprocessing, images: Tensor)
         If its logits are not its head's output.
     """
     probe = Probe(network, preprocessing)
-    probe.check(images)
+    for key in [KEY] if train is None else [KEY] * train.cache_features + [FIT_KEY] * (train.fit_head is not None):
+        probe.check(images, key)
     return probe
 
 

@@ -129,7 +129,8 @@ def build_model(
     _warn_of_random(train, origin)
     frozen.set(frozen=True)
     size = measure(merged.network if merged else network, images[:1], trained=network)
-    trained = make_probe(inner, preprocessing, images) if train.cache_features else network
+    takes_features = train.cache_features or train.fit_head is not None
+    trained = make_probe(inner, preprocessing, images, train) if takes_features else network
     if origin and not initial:
         origin, loaded = with_hashes(origin, train.model), f"starts with {origin}"
     return TrainableModel(trained, preprocessing, num_classes, positive, origin, loaded, frozen, merged, size)

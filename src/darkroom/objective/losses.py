@@ -2,7 +2,9 @@
 
 import inspect
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -127,6 +129,23 @@ def class_weights(train: TrainParams, labels: Labels, classes: list[str], positi
     if positive is not None:
         return {"pos_weight": (weights[positive] / weights[1 - positive]).float().reshape(1)}
     return {"pos_weight" if multilabel else "weight": weights.float()}
+
+
+def image_weights(train: TrainParams, labels: Labels, classes: list[str], positive: int | None = None) -> NDArray[np.float64]:
+    """Return what each image counts for a loss with these class weights, and as often as `train.sampler` draws it, (N,) float64.
+
+    Parameters are those of `class_weights`; labels are (N,).
+    """
+    of_class = np.ones(len(classes))
+    found = class_weights(train, labels, classes, positive)
+    if "weight" in found:
+        of_class = found["weight"].double().numpy()
+    elif "pos_weight" in found:
+        of_class[positive] = float(found["pos_weight"])
+    if train.sampler == "balanced":
+        of_class = of_class * len(labels) / (len(classes) * np.maximum(count_labels(labels, len(classes)), 1))
+    weights: NDArray[np.float64] = of_class[labels]
+    return weights
 
 
 def make_loss(params: Params, weights: dict[str, Tensor], *, multilabel: bool, positive: int | None = None) -> nn.Module:

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from darkroom.base.instantiate import Builder
-from darkroom.base.params import Params
+from darkroom.base.params import Params, TrainParams
 from darkroom.metrics.extra import Mode
 
 
@@ -65,15 +65,20 @@ def set_table_lr(optimizer: Any, scheduler: Any, lr_table: Mapping[int, float], 
         group["lr"] = rate
 
 
+def first_epoch(train: TrainParams) -> int:
+    """Return the epoch, from 0, in which the schedule starts: after `train.lr_table`, and after a solver's epoch."""
+    return max(max(train.lr_table or {}, default=0), int(train.fit_head is not None))
+
+
 def make_scheduler(params: Params, optimizer: Optimizer, *, total_steps: int, mode: Mode) -> LRScheduler | None:
     """Return the schedule that `train.scheduler` names; `total_steps`, `T_max` and `max_lr` are filled in if it takes them.
 
-    It starts where `train.lr_table` ends. `mode` is that of the monitored metric, for ReduceLROnPlateau.
+    It starts in `first_epoch`. `mode` is that of the monitored metric, for ReduceLROnPlateau.
     """
     train = params.train
     if train.scheduler is None:
         return None
-    begun = max(train.lr_table or {}, default=0)
+    begun = first_epoch(train)
     if begun >= train.epochs:
         return None
     rates = [group["lr"] for group in optimizer.param_groups]

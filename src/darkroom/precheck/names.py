@@ -18,7 +18,7 @@ OWN = {
     "darkroom.objective.losses": ("FocalLoss", "BinaryLoss"),
     "darkroom.objective.schedules": ("WarmupCosine",),
 }
-OWN_NETWORKS = ("small_cnn", "small_resnet", "small_resnet18", "small_vit", "whitened_cnn")
+OWN_NETWORKS = ("side_by_side", "small_cnn", "small_resnet", "small_resnet18", "small_vit", "whitened_cnn")
 FIRST_PARTY = ("darkroom", "plugins")
 
 

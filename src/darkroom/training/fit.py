@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
@@ -18,8 +17,8 @@ from darkroom.input.cached_features import CachedFeatures, ComputeFeatures
 from darkroom.input.in_memory import describe_input, make_repeating_loader
 from darkroom.input.loaders import make_loader
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler, every_class_first
-from darkroom.models.probe_network import Probe
 from darkroom.training.callbacks.early_stopping import describe_stop, early_stopping
+from darkroom.training.callbacks.fit_head import FitHead, cached_features, fit_head_of
 from darkroom.training.callbacks.named import build_callbacks
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.fresh_start import describe, refuse_other_versions
@@ -66,10 +65,13 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
         store, train.monitor, plan.objective.mode, num_best=max(train.keep_best, train.soup or 1), every=train.keep_every
     )
     _restore_log(store, state)
-    cached = _cached_features(plan, split)
+    fits = train.fit_head is not None and state is None and earlier is None
+    cached = cached_features(plan, split, fits=fits)
     with observing(plan.params, logs, state, store.folder.name[:8]) as observers:
         stopping = early_stopping(train, plan.objective.stop_mode)
         callbacks = [*stopping, best, *_callbacks(plan, split, store, best, cached, observers)]
+        if fits and cached:
+            callbacks.append(fit_head_of(plan, split, cached))
         if earlier:
             callbacks.append(RestoreOptimizer(earlier, plan.params))
         trainer = make_trainer(plan.params, callbacks, store.log_dir, state, observers=observers)
@@ -82,7 +84,7 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
             best.publishes = trainer.is_global_zero
         else:
             _check_space(plan, store, best)
-            loaders = _loaders(plan, split, trainer, _place(state, earlier), cached)
+            loaders = _loaders(plan, split, trainer, _place(state, earlier), cached if train.cache_features else None)
             if trainer.is_global_zero:
                 print(f"train: input: {describe_input(loaders[0])}", flush=True)
                 _warn_of_one_class(plan, split)
@@ -110,9 +112,12 @@ def _begin(plan: Plan, store: StateStore) -> tuple[State | None, Earlier | None]
 
 
 def _save_last(trainer: pl.Trainer) -> None:
-    """Let the state be saved last; Lightning puts each ModelCheckpoint behind all other callbacks."""
+    """Let the state be saved last; Lightning puts each ModelCheckpoint behind all other callbacks.
+
+    A head is fitted once signals are handled.
+    """
     callbacks: list[pl.Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    callbacks.sort(key=lambda callback: isinstance(callback, KeepState))
+    callbacks.sort(key=lambda callback: isinstance(callback, KeepState) + 2 * isinstance(callback, FitHead))
 
 
 def _restore_log(store: StateStore, state: State | None) -> None:
@@ -240,11 +245,3 @@ def _test_loader(plan: Plan, split: Split, rank: int, world_size: int) -> Any:
     size = -(-plan.params.train.batch_size // world_size)
     order = SequentialBatchSampler(split.rows["test"], batch_size=size, rank=rank, world_size=world_size)
     return make_loader(plan.images.plain(), order, readers=0)
-
-
-def _cached_features(plan: Plan, split: Split) -> CachedFeatures | None:
-    """Return the features of training and validation images, to be computed, if only the head is trained on them."""
-    network = plan.classifier.network
-    if not isinstance(network, Probe):
-        return None
-    return CachedFeatures(plan.images.plain(), np.concatenate([split.rows["train"], split.rows["val"]]), network.shape)

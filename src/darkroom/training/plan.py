@@ -126,6 +126,7 @@ def make_plan(
         Naming the key; nothing has been trained or written then.
     """
     _check_machine(params)
+    _check_labels(params, pack)
     devices.use_threads(params.train.threads)
     if teacher:
         check_licence(teacher.origin, allow_noncommercial=params.train.allow_noncommercial)
@@ -140,6 +141,13 @@ def make_plan(
     train = params.train
     dry_run(classifier, images, rows, epochs=train.epochs, batch_size=train.batch_size, image_sizes=train.image_sizes)
     return Plan(params, model, images, classifier, earlier)
+
+
+def _check_labels(params: Params, pack: Pack) -> None:
+    if params.train.fit_head is not None and is_multilabel(pack.labels):
+        raise InputError(
+            "params.yaml: train.fit_head: chooses one class for each image, but these have any number of them; set it to null"
+        )
 
 
 def _check_machine(params: Params) -> None:

@@ -16,6 +16,7 @@ from torch.compiler import set_stance
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import HardwareParams, Network, Params
+from darkroom.hardware import folding
 from darkroom.inference import backends
 from darkroom.inference import predictor as predictors
 from darkroom.inference.predict import predict_rows
@@ -67,7 +68,7 @@ def test_a_processor_gets_large_images_a_few_at_a_time(hardware: HardwareParams,
     predictor = Predictor(model, hardware)
     logits(predictor)
     assert max(sizes[1:]) == len(IMAGES)
-    monkeypatch.setattr(backends, "PIECE_PIXELS", 20 * 8 * 8)
+    monkeypatch.setattr(folding, "PIECE_PIXELS", 20 * 8 * 8)
     del sizes[:]
     torch.testing.assert_close(logits(predictor), expected, rtol=1e-5, atol=1e-6)
     assert sizes == [20, 20, 20, 10]
@@ -196,7 +197,7 @@ def test_compiled_logits_are_as_before_and_the_time_is_printed(
     hardware: HardwareParams, precision: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, compiled = published(small()), published(small())
-    monkeypatch.setattr(backends, "PIECE_PIXELS", 20 * 8 * 8)
+    monkeypatch.setattr(folding, "PIECE_PIXELS", 20 * 8 * 8)
     sizes: list[int] = []
     expected = logits(Predictor(model, hardware, precision=precision))
     predictor = Predictor(compiled, hardware, "evaluate", backend="torch.compile", precision=precision)

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from darkroom.base.params import Params
-from darkroom.objective.schedules import interval
+from darkroom.objective.schedules import first_epoch, interval
 from darkroom.training.checkpoints.counters import count_as_done
 from darkroom.training.checkpoints.resume_from import Earlier
 
@@ -86,7 +86,7 @@ class RestoreOptimizer(pl.Callback):
                 kept = {name: value for name, value in self.earlier.scheduler.items() if name not in _settings(made)}
                 own.scheduler.load_state_dict(kept)
             return
-        begun, epoch = max(self.params.train.lr_table or {}, default=0), trainer.current_epoch
+        begun, epoch = first_epoch(self.params.train), trainer.current_epoch
         steps = trainer.global_step - trainer.global_step * begun // max(epoch, 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that no step of the optimizer came before

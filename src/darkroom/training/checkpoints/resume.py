@@ -110,7 +110,10 @@ class KeepState(pl.Callback):
     ) -> None:
         """End within a validation if a signal was received; the validation is repeated after the resume."""
         if self.received is not None and trainer.world_size == 1:
-            self._save(trainer, WITHIN_EPOCH, batch=trainer.fit_loop.epoch_loop.batch_idx + 1, validated=False)
+            done = trainer.fit_loop.epoch_loop.batch_idx + 1
+            if done == 0:  # of the epoch in which the head is fitted, which is fitted again
+                raise Interrupted(self.received, "the last layer was fitted; run the same command to fit it again")
+            self._save(trainer, WITHIN_EPOCH, batch=done, validated=False)
             self._end_if_asked(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002

@@ -96,7 +96,7 @@ def log_within_epochs(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> boo
     is_once = trainer.check_val_every_n_epoch is not None and trainer.val_check_batch == total
     if trainer.state.fn != TrainerFn.FITTING or is_once:
         return False
-    done, values = loop.batch_idx + 1, {name: float(value) for name, value in metrics.items()}
+    done, values = loop.batch_idx + 1 or total, {name: float(value) for name, value in metrics.items()}
     epoch: float = trainer.current_epoch + 1
     row: tuple[int, Values] = (trainer.current_epoch + 1, values)
     if done < total:

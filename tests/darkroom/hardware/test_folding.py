@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from darkroom.base.params import Network
-from darkroom.inference.folding import TOLERANCE, fold_batch_norm
+from darkroom.hardware.folding import TOLERANCE, fold_batch_norm
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 
