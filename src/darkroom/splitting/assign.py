@@ -61,7 +61,7 @@ def assign_splits(pack: Pack, params: SplitParams, seed: int) -> Assignment:
     duplicates = find_duplicates(pack, params.near_distance)
     sets = _sets(pack, duplicates, params)
     splits: NDArray[np.str_] = pack.splits.astype("<U8")
-    names = _group_names(pack, params.group_pattern)
+    names = group_names(pack, params.group_pattern)
     groups = _group_numbers(names)
     _check_groups(pack, groups)
     _leave_out(splits, sets)
@@ -100,7 +100,7 @@ def _sets(pack: Pack, duplicates: Duplicates, params: SplitParams) -> Rows:
     return sets
 
 
-def _group_names(pack: Pack, pattern: str | None) -> list[str | None]:
+def group_names(pack: Pack, pattern: str | None) -> list[str | None]:
     """Return the group of each row, from `split.group_pattern` or else from the source."""
     if pattern is None:
         return pack.groups

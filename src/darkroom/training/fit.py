@@ -41,7 +41,9 @@ from darkroom.training.test_during import TestDuring
 from darkroom.training.trainer import make_trainer
 
 
-def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None) -> KeepBest:
+def fit(
+    plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None, features: CachedFeatures | None = None
+) -> KeepBest:
     """Train, or resume from the state in `store`, and return the callback that has the weights of the best epochs.
 
     Parameters
@@ -54,6 +56,8 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
         Where states are saved; the log is written to `store.log_dir`.
     logs
         Folder for loggers and system measurements; None: there are none.
+    features
+        Where those of `train.cache_features` are kept for further trainings, which do not compute them again; None: nowhere.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
     )
     _restore_log(store, state)
     fits = train.fit_head is not None and state is None and earlier is None
-    cached = _cached_features(plan, split, fits=fits)
+    cached = features if features is not None else _cached_features(plan, split, fits=fits)
     with observing(plan.params, logs, state, store.folder.name[:8]) as observers:
         stopping = early_stopping(train, plan.objective.stop_mode)
         callbacks = [*stopping, best, *_callbacks(plan, split, store, best, cached, observers)]
