@@ -39,6 +39,9 @@ ROOMS: dict[str, set[str]] = {
     "health": {"precheck", "repository", "stage", "training", "versions"},
     "experiments": {"stage", "repository", "health"},
     "search": {"stage", "repository", "health", "experiments", "pages"},
+    "model_choice": {
+        *("data", "hardware", "models", "metrics", "reporting", "splitting", "input", "training", "comparison", "experiments"),
+    },
 }
 MAY_IMPORT = {
     "base": {"base"},
