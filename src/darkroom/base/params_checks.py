@@ -34,9 +34,6 @@ SOURCES_OF_KEY = {
 }
 SPLIT_FOLDERS = ("val", "valid", "validation", "test", "testing")
 POS_WEIGHT = "weighs the labels of independent outputs, but each image has one of several classes; set train.class_weights"
-# What concerns the epochs after that of a solver.
-OF_LATER_EPOCHS = ("unfreeze_epoch", "lora", "teacher", "layer_decay", "lr_table", "augment", "mixup", "cutmix", "ema", "swa")
-NOT_MULTILABEL = "chooses one class for each image, but these have any number of them; set it to null"
 NEEDED_KEY = {"torchvision": "dataset", "archive": "archive", "manifest": "manifest"}
 
 
@@ -197,13 +194,9 @@ def _check_cache_features(train: TrainParams) -> None:
 
 
 def _check_fit_head(train: TrainParams) -> None:
-    """Refuse what the solver cannot do, and warn of what has no effect after it."""
-    if train.fit_head is None:
-        return
-    if train.task == "multilabel":
-        raise ValueError(f"train.fit_head: {NOT_MULTILABEL}")
-    _warn_of_random_weights(train, "fit_head: fits the last layer on features of")
-    if train.epochs == 1 and (idle := [f"train.{key}" for key in OF_LATER_EPOCHS if getattr(train, key)]):
+    _warn_of_random_weights(train, "fit_head", "fits the last layer on features of")
+    later = ("unfreeze_epoch", "lora", "teacher", "layer_decay", "lr_table", "augment", "mixup", "cutmix", "ema", "swa")
+    if train.fit_head is not None and train.epochs == 1 and (idle := [f"train.{key}" for key in later if getattr(train, key)]):
         warn(f"params.yaml: {listed(idle)}: no effect while train.fit_head is set and train.epochs is 1; raise train.epochs")
 
 
@@ -216,13 +209,13 @@ def _check_lora(train: TrainParams) -> None:
                 f"train.lora and train.{key}: cannot be combined, because adapters freeze all layers before the head; "
                 f"set train.lora to null, or train.{key} to {nothing}"
             )
-    _warn_of_random_weights(train, "lora: freezes layers with")
+    _warn_of_random_weights(train, "lora", "freezes layers with")
 
 
-def _warn_of_random_weights(train: TrainParams, what: str) -> None:
+def _warn_of_random_weights(train: TrainParams, key: str, what: str) -> None:
     has_weights = train.init_from is not None or train.resume_from is not None or train.model.weights is not None
-    if not has_weights and isinstance(train.model, Network) and not train.model.pretrained:
-        warn(f"params.yaml: train.{what} random weights; set train.model.pretrained to true, or set train.init_from")
+    if getattr(train, key) and not has_weights and isinstance(train.model, Network) and not train.model.pretrained:
+        warn(f"params.yaml: train.{key}: {what} random weights; set train.model.pretrained to true, or set train.init_from")
 
 
 def _check_evaluate(params: Params) -> None:

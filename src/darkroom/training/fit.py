@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
@@ -18,9 +17,8 @@ from darkroom.input.cached_features import CachedFeatures, ComputeFeatures
 from darkroom.input.in_memory import describe_input, make_repeating_loader
 from darkroom.input.loaders import make_loader
 from darkroom.input.samplers import SequentialBatchSampler, ShuffledBatchSampler, every_class_first
-from darkroom.models.probe_network import Probe
 from darkroom.training.callbacks.early_stopping import describe_stop, early_stopping
-from darkroom.training.callbacks.fit_head import FitHead, fit_head_of, fitted_rows
+from darkroom.training.callbacks.fit_head import FitHead, cached_features, fit_head_of
 from darkroom.training.callbacks.named import build_callbacks
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.fresh_start import describe, refuse_other_versions
@@ -42,7 +40,7 @@ from darkroom.training.trainer import make_trainer
 
 
 def fit(
-    plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None, features: CachedFeatures | None = None
+    plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None, cached: CachedFeatures | None = None
 ) -> KeepBest:
     """Train, or resume from the state in `store`, and return the callback that has the weights of the best epochs.
 
@@ -56,8 +54,8 @@ def fit(
         Where states are saved; the log is written to `store.log_dir`.
     logs
         Folder for loggers and system measurements; None: there are none.
-    features
-        Where those of `train.cache_features` are kept for further trainings, which do not compute them again; None: nowhere.
+    cached
+        Features for `train.cache_features`, kept for further trainings; None: they are computed for this one.
 
     Raises
     ------
@@ -72,7 +70,7 @@ def fit(
     )
     _restore_log(store, state)
     fits = train.fit_head is not None and state is None and earlier is None
-    cached = features if features is not None else _cached_features(plan, split, fits=fits)
+    cached = cached or cached_features(plan, split, fits=fits)
     with observing(plan.params, logs, state, store.folder.name[:8]) as observers:
         stopping = early_stopping(train, plan.objective.stop_mode)
         callbacks = [*stopping, best, *_callbacks(plan, split, store, best, cached, observers)]
@@ -251,12 +249,3 @@ def _test_loader(plan: Plan, split: Split, rank: int, world_size: int) -> Any:
     size = -(-plan.params.train.batch_size // world_size)
     order = SequentialBatchSampler(split.rows["test"], batch_size=size, rank=rank, world_size=world_size)
     return make_loader(plan.images.plain(), order, readers=0)
-
-
-def _cached_features(plan: Plan, split: Split, *, fits: bool) -> CachedFeatures | None:
-    """Return the features, to be computed, of the images that the head is trained on, and of those that it is fitted on."""
-    network, train = plan.classifier.network, plan.params.train
-    if not isinstance(network, Probe) or not (train.cache_features or fits):
-        return None
-    rows = [split.rows["train"], split.rows["val"]] if train.cache_features else [fitted_rows(plan, split)]
-    return CachedFeatures(plan.images.plain(), np.concatenate(rows), network.shape)

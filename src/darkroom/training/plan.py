@@ -8,7 +8,6 @@ import torch
 from darkroom.base.errors import InputError
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Network, Params
-from darkroom.base.params_checks import NOT_MULTILABEL
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.hardware import devices
@@ -146,7 +145,9 @@ def make_plan(
 
 def _check_labels(params: Params, pack: Pack) -> None:
     if params.train.fit_head is not None and is_multilabel(pack.labels):
-        raise InputError(f"params.yaml: train.fit_head: {NOT_MULTILABEL}")
+        raise InputError(
+            "params.yaml: train.fit_head: chooses one class for each image, but these have any number of them; set it to null"
+        )
 
 
 def _check_machine(params: Params) -> None:

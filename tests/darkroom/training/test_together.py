@@ -48,6 +48,16 @@ def test_two_processes_train_the_same(clone: Clone, changes: dict[str, str]) -> 
     assert value_together == pytest.approx(value_alone, abs=0.01)
 
 
+def test_two_processes_have_the_head_that_one_has_fitted(clone: Clone) -> None:
+    before = (clone.path / "params.yaml").read_text()
+    clone.edit({"fit_head: null": "fit_head: logistic_regression", "  epochs: 20": "  epochs: 1"})
+    _, value_alone = trained(clone)
+    clone.edit(TWO_PROCESSES)
+    _, value_together = trained(clone)
+    (clone.path / "params.yaml").write_text(before)
+    assert value_together == pytest.approx(value_alone, abs=0.02)
+
+
 def trained(clone: Clone) -> tuple[dict[str, torch.Tensor], float]:
     """Return the weights, and the metric of the published epoch, which is an accuracy by another name."""
     clone.run("rm -rf .resume && python src/train.py")

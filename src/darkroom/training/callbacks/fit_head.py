@@ -98,6 +98,15 @@ class FitHead(pl.Callback):
         return LogisticHead((head.weight / scale).astype(np.float32), head.bias, head.strength)
 
 
+def cached_features(plan: Plan, split: Split, *, fits: bool) -> CachedFeatures | None:
+    """Return the features, to be computed, of the images that the head is trained on, and of those that it is fitted on."""
+    network, train = plan.classifier.network, plan.params.train
+    if not isinstance(network, Probe) or not (train.cache_features or fits):
+        return None
+    rows = [split.rows["train"], split.rows["val"]] if train.cache_features else [fitted_rows(plan, split)]
+    return CachedFeatures(plan.images.plain(), np.concatenate(rows), network.shape)
+
+
 def fit_head_of(plan: Plan, split: Split, cached: CachedFeatures) -> FitHead:
     """Return the callback for a plan; `cached` will have the features of `fitted_rows`."""
     params, pack, rows = plan.params, plan.images.pack, fitted_rows(plan, split)
