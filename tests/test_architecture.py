@@ -40,7 +40,8 @@ ROOMS: dict[str, set[str]] = {
     "experiments": {"stage", "repository", "health"},
     "search": {"stage", "repository", "health", "experiments", "pages"},
     "model_choice": {
-        *("data", "hardware", "models", "metrics", "reporting", "splitting", "input", "training", "comparison", "experiments"),
+        *("data", "hardware", "models", "metrics", "reporting", "splitting", "input", "objective", "training"),
+        *("comparison", "experiments"),
     },
 }
 MAY_IMPORT = {

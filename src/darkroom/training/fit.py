@@ -74,8 +74,7 @@ def fit(
     with observing(plan.params, logs, state, store.folder.name[:8]) as observers:
         stopping = early_stopping(train, plan.objective.stop_mode)
         callbacks = [*stopping, best, *_callbacks(plan, split, store, best, cached, observers)]
-        if fits and cached:
-            callbacks.append(fit_head_of(plan, split, cached))
+        callbacks += [fit_head_of(plan, split, cached)] if fits and cached else []
         if earlier:
             callbacks.append(RestoreOptimizer(earlier, plan.params))
         trainer = make_trainer(plan.params, callbacks, store.log_dir, state, observers=observers)
