@@ -129,7 +129,7 @@ class Trial:
         with tempfile.TemporaryDirectory(prefix="darkroom-find-") as folder, silent():
             store = StateStore(Path(folder), {})
             with store.held():
-                best = fit(self.plan, split, store, cached=features)
+                best = fit(self.plan, split, store, known=features)
                 published = best.measured(store.log_dir)["accuracy"]
                 network = self._published(best)
         right = self._judge(network, split.rows["val"], features)

@@ -40,7 +40,7 @@ from darkroom.training.trainer import make_trainer
 
 
 def fit(
-    plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None, cached: CachedFeatures | None = None
+    plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None, known: CachedFeatures | None = None
 ) -> KeepBest:
     """Train, or resume from the state in `store`, and return the callback that has the weights of the best epochs.
 
@@ -54,7 +54,7 @@ def fit(
         Where states are saved; the log is written to `store.log_dir`.
     logs
         Folder for loggers and system measurements; None: there are none.
-    cached
+    known
         Features for `train.cache_features`, kept for further trainings; None: they are computed for this one.
 
     Raises
@@ -70,7 +70,7 @@ def fit(
     )
     _restore_log(store, state)
     fits = train.fit_head is not None and state is None and earlier is None
-    cached = cached or cached_features(plan, split, fits=fits)
+    cached = known or cached_features(plan, split, fits=fits)
     with observing(plan.params, logs, state, store.folder.name[:8]) as observers:
         stopping = early_stopping(train, plan.objective.stop_mode)
         callbacks = [*stopping, best, *_callbacks(plan, split, store, best, cached, observers)]

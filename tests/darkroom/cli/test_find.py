@@ -116,7 +116,7 @@ def test_the_line_gives_what_the_table_says(searched: Clone) -> None:
         rows = {each["way"]: each for each in csv.DictReader(file)}
     assert f"find: networks on this machine: {TINY} (in the hub's cache)" in shown
     assert {"probe", "full", "as in params.yaml"} <= set(rows), f"more minutes than needed: {shown}"
-    assert int(rows["probe"]["images"]) > int(rows["full"]["images"]) > 0
+    assert int(rows["probe"]["images"]) >= int(rows["full"]["images"]) > 0
     for way in ("probe", "full"):
         searched.run(rows[way]["line"])
         found = json.loads((searched.path / "metrics" / "train.json").read_text())["published"]["accuracy"]
