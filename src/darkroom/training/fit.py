@@ -65,9 +65,8 @@ def fit(
         If a signal ended it; the state is saved then.
     """
     train, (state, earlier) = plan.params.train, _begin(plan, store)
-    best = KeepBest(
-        store, train.monitor, plan.objective.mode, num_best=max(train.keep_best, train.soup or 1), every=train.keep_every
-    )
+    num_best = max(train.keep_best, train.soup or 1)
+    best = KeepBest(store, train.monitor, plan.objective.mode, num_best=num_best, every=train.keep_every)
     _restore_log(store, state)
     fits = train.fit_head is not None and state is None and earlier is None
     cached = known or cached_features(plan, split, fits=fits)
@@ -75,8 +74,7 @@ def fit(
         stopping = early_stopping(train, plan.objective.stop_mode)
         callbacks = [*stopping, best, *_callbacks(plan, split, store, best, cached, observers)]
         callbacks += [fit_head_of(plan, split, cached)] if fits and cached else []
-        if earlier:
-            callbacks.append(RestoreOptimizer(earlier, plan.params))
+        callbacks += [RestoreOptimizer(earlier, plan.params)] if earlier else []
         trainer = make_trainer(plan.params, callbacks, store.log_dir, state, observers=observers)
         _save_last(trainer)
         if trainer.is_global_zero and not earlier and (line := describe(state, store)):
