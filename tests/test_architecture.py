@@ -45,6 +45,10 @@ ROOMS: dict[str, set[str]] = {
     "health": {"precheck", "repository", "stage", "training", "versions"},
     "experiments": {"stage", "repository", "health"},
     "search": {"stage", "repository", "health", "experiments", "pages"},
+    "model_choice": {
+        *("data", "hardware", "models", "metrics", "reporting", "splitting", "input", "objective", "training"),
+        *("comparison", "experiments"),
+    },
 }
 MAY_IMPORT = {
     "base": {"base"},

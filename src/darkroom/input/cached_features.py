@@ -93,6 +93,8 @@ class ComputeFeatures(pl.Callback):
         """
         cached, probe = self.cached, pl_module.network
         assert isinstance(probe, Probe)
+        if len(cached.features):
+            return  # an earlier training has computed them
         _check_memory(cached.nbytes * trainer.num_devices, self.key)
         if trainer.is_global_zero:
             numbers, size = math.prod(cached.shape), cached.nbytes / 1e6

@@ -39,7 +39,9 @@ from darkroom.training.test_during import TestDuring
 from darkroom.training.trainer import make_trainer
 
 
-def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None) -> KeepBest:
+def fit(
+    plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None, known: CachedFeatures | None = None
+) -> KeepBest:
     """Train, or resume from the state in `store`, and return the callback that has the weights of the best epochs.
 
     Parameters
@@ -52,6 +54,8 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
         Where states are saved; the log is written to `store.log_dir`.
     logs
         Folder for loggers and system measurements; None: there are none.
+    known
+        Features for `train.cache_features`, kept for further trainings; None: they are computed for this one.
 
     Raises
     ------
@@ -61,19 +65,16 @@ def fit(plan: Plan, split: Split, store: StateStore, *, logs: Path | None = None
         If a signal ended it; the state is saved then.
     """
     train, (state, earlier) = plan.params.train, _begin(plan, store)
-    best = KeepBest(
-        store, train.monitor, plan.objective.mode, num_best=max(train.keep_best, train.soup or 1), every=train.keep_every
-    )
+    num_best = max(train.keep_best, train.soup or 1)
+    best = KeepBest(store, train.monitor, plan.objective.mode, num_best=num_best, every=train.keep_every)
     _restore_log(store, state)
     fits = train.fit_head is not None and state is None and earlier is None
-    cached = cached_features(plan, split, fits=fits)
+    cached = known or cached_features(plan, split, fits=fits)
     with observing(plan.params, logs, state, store.folder.name[:8]) as observers:
         stopping = early_stopping(train, plan.objective.stop_mode)
         callbacks = [*stopping, best, *_callbacks(plan, split, store, best, cached, observers)]
-        if fits and cached:
-            callbacks.append(fit_head_of(plan, split, cached))
-        if earlier:
-            callbacks.append(RestoreOptimizer(earlier, plan.params))
+        callbacks += [fit_head_of(plan, split, cached)] if fits and cached else []
+        callbacks += [RestoreOptimizer(earlier, plan.params)] if earlier else []
         trainer = make_trainer(plan.params, callbacks, store.log_dir, state, observers=observers)
         _save_last(trainer)
         if trainer.is_global_zero and not earlier and (line := describe(state, store)):

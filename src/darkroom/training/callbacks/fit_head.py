@@ -61,7 +61,7 @@ class FitHead(pl.Callback):
         assert isinstance(pl_module, Classifier)
         probe, positive = pl_module.network, pl_module.objective.positive
         assert isinstance(probe, Probe)
-        fitted = self._fit() if trainer.is_global_zero else None
+        fitted = self.fit() if trainer.is_global_zero else None
         # Processes on other machines may round otherwise.
         set_head(probe.head, trainer.strategy.broadcast(fitted), positive)
         if pl_module.objective.average is not None:
@@ -77,7 +77,8 @@ class FitHead(pl.Callback):
             values = "  ".join(f"{name} {value:.4f}" for name, value in measured.items())
             print(f"epoch 1/{trainer.max_epochs}  {values}", flush=True)
 
-    def _fit(self) -> LogisticHead:
+    def fit(self, strength: float | None = None) -> LogisticHead:
+        """Return the head, of a strength that cross-validation chooses if none is given."""
         features = self.cached.of(self.rows).flatten(1).numpy()
         scale = float(np.sqrt(np.mean(np.sum(np.square(features, dtype=np.float64), axis=1)))) or 1.0
         head = fit_logistic(
@@ -87,6 +88,7 @@ class FitHead(pl.Callback):
             groups=_groups(self.pack, self.rows),
             weights=self.weights,
             seed=self.seed,
+            strength=strength,
         )
         print(
             f"train: the last layer is a logistic regression on {features.shape[1]} features of {len(features)} images, "
