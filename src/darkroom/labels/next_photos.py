@@ -179,13 +179,11 @@ class _Kept:
             return {}
         path = self.folder / f"{hashlib.sha256(b''.join(written)).hexdigest()}.npz"
         hashes = b"".join(each for batch in batches for each in batch.hashes)
-        content = {
-            "keys": np.frombuffer(b"".join(written), np.uint8).reshape(-1, KEY_BYTES),
-            "values": np.concatenate([batch.values for batch in batches]),
-            "hashes": np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES),
-        }
+        keys_made = np.frombuffer(b"".join(written), np.uint8).reshape(-1, KEY_BYTES)
+        values = np.concatenate([batch.values for batch in batches])
+        hashes_made = np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES)
         with files.replaced_file(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **content)
+            np.savez(file, keys=keys_made, values=values, hashes=hashes_made)
         return {key: (path, row) for row, key in enumerate(written)}
 
     def gather(self, places: Sequence[Place]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
