@@ -151,7 +151,7 @@ def darkroom_fault(name: str, arguments: list[str]) -> str | None:
     """Return what a command's own parser says of its arguments."""
     from darkroom.base.command import Parser
 
-    if not (COMMANDS / f"{name}.py").is_file():
+    if not any((COMMANDS / each).exists() for each in (f"{name}.py", f"{name}/__init__.py")):
         return f"no command {name}"
 
     def parse(parser: Parser, given: list[str]) -> None:
