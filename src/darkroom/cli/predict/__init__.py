@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from darkroom.base.errors import InputError, nearest_path
 from darkroom.base.nested import outputs_of, read_stages
 from darkroom.cli import parser_of, suggest
-from darkroom.cli.predicted.features import add_arguments, check_arguments, near_rows, predict_nearest, write_embeddings
+from darkroom.cli.predict.features import add_arguments, check_arguments, near_rows, predict_nearest, write_embeddings
 
 if TYPE_CHECKING:
     from darkroom.base.params import Params

@@ -1,1 +1,0 @@
-"""What ./darkroom predict does beside the classes of images."""
