@@ -26,7 +26,7 @@ COMMANDS = {
     "labels": "Find wrong labels, choose what to label next, estimate what more labels would give.",
     "tune": "Search for better parameters; every trial is an experiment.",
     "repeat": "Repeat a training with several seeds, or on every fold.",
-    "find": "Propose a learning rate or a batch size by short trials.",
+    "find": "Propose a learning rate, a batch size or a network by trials.",
     "show": "List what was tried: commits and experiments with their results.",
     "commit": "Print the commit of an experiment, a branch or a tag.",
     "compare": "Show whether a revision is better, on which images, and what was changed.",

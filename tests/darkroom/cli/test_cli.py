@@ -107,7 +107,10 @@ def test_an_unknown_command_is_one_line(arguments: list[str], message: str) -> N
         ("repeat --seeds two", "--seeds: is 'two', but should be a whole number; './darkroom repeat --help' shows the arguments"),
         ("repeat --seeds 0", "--seeds, --folds, --jobs: must be 1 or more; raise them"),
         ("repeat --seeds 2 --folds 3", "--folds: cannot be given together with --seeds; './darkroom repeat --help' shows"),
-        ("find speed", "WHAT: is 'speed', but should be one of 'lr', 'batch_size'; './darkroom find --help' shows the arguments"),
+        (
+            "find speed",
+            "WHAT: is 'speed', but should be one of 'lr', 'batch_size', 'model'; './darkroom find --help' shows the arguments",
+        ),
         ("find lr lr", "lr: unexpected argument; './darkroom find --help' shows the arguments"),
         ("tune --job 2", "--job: unknown flag; did you mean '--jobs'?"),
         ("predict a.jpg --ot=b.csv", "--ot: unknown flag; did you mean '--out'?"),
