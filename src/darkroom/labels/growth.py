@@ -142,16 +142,19 @@ def measure_growth(train: Images, val: Images, num_classes: int, *, seed: int = 
 
 def joined(first: Images, second: Images) -> Images:
     """Return the images of both, in this order."""
-    pairs = ((first.features, second.features), (first.labels, second.labels), (first.units, second.units))
-    features, labels, units = (np.concatenate(pair) for pair in pairs)
-    return Images(features, labels, units)
+    return Images(
+        np.concatenate([first.features, second.features]),
+        np.concatenate([first.labels, second.labels]),
+        np.concatenate([first.units, second.units]),
+    )
 
 
 def rotated(images: Images) -> Images:
     """Return the images with as few features as describe them without loss; a logistic regression on these is the same."""
     if images.features.shape[1] <= len(images):
         return images
-    triangle = np.linalg.qr(images.features.T.astype(np.float64), mode="r")
+    # numpy's types know only the mode with both factors.
+    triangle: Floats = np.asarray(np.linalg.qr(images.features.T.astype(np.float64), mode="r"), np.float64)
     return Images(triangle.T.astype(np.float32), images.labels, images.units)
 
 
