@@ -63,7 +63,9 @@ class FitHead(pl.Callback):
         assert isinstance(probe, Probe)
         fitted = self.fit() if trainer.is_global_zero else None
         # Processes on other machines may round otherwise.
-        set_head(probe.head, trainer.strategy.broadcast(fitted), positive)
+        head = trainer.strategy.broadcast(fitted)
+        assert head is not None
+        set_head(probe.head, head, positive)
         if pl_module.objective.average is not None:
             pl_module.objective.average.network.load_state_dict(probe.state_dict())
         if self.releases:
@@ -83,7 +85,7 @@ class FitHead(pl.Callback):
         scale = float(np.sqrt(np.mean(np.sum(np.square(features, dtype=np.float64), axis=1)))) or 1.0
         head = fit_logistic(
             (features / scale).astype(np.float32),
-            self.pack.labels[self.rows],
+            self.pack.labels[self.rows].astype(np.int64),
             num_classes=len(self.pack.classes),
             groups=_groups(self.pack, self.rows),
             weights=self.weights,
