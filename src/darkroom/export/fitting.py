@@ -39,8 +39,8 @@ class Fitted(nn.Module):
         rows, columns = images.shape[1], images.shape[2]
         planes = images.permute(0, 3, 1, 2)
         if self.channels == 1:
-            weighted = sum(planes[:, place : place + 1].int() * weight for place, weight in enumerate(LUMA))
-            planes = (weighted + 2**15) // 2**16
+            red, green, blue = (planes[:, place : place + 1].int() * weight for place, weight in enumerate(LUMA))
+            planes = (red + green + blue + 2**15) // 2**16
         (top, bottom, inner_rows, above), (left, right, inner_columns, before) = self._boxes(_number(rows), _number(columns))
         wide = _resample(planes.float(), columns, (left, right), inner_columns, before, self.width)
         high = _resample(wide.transpose(2, 3), rows, (top, bottom), inner_rows, above, self.height)

@@ -39,7 +39,7 @@ class Exported(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the probabilities (N, K) float32 of images (N, H, W, 3) uint8 of any size."""
-        logits = self.network(self.fitted(images)).double()
+        logits: Tensor = self.network(self.fitted(images)).double()
         if self.positive is not None:
             logits = functional.pad(logits, (self.positive, 1 - self.positive))
         logits = logits / self.temperature

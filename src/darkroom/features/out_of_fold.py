@@ -35,7 +35,8 @@ def out_of_fold(
     from sklearn.model_selection import StratifiedGroupKFold
 
     groups = np.arange(len(labels)) if groups is None else groups
-    folds = max(2, min(folds, len(np.unique(groups))))
+    # No more than the largest class has images, as the splitter asks.
+    folds = max(2, min(folds, len(np.unique(groups)), int(np.bincount(labels).max())))
     found = np.zeros((len(labels), num_classes))
     strength: float | None = None
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)

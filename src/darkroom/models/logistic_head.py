@@ -78,8 +78,12 @@ def fit_logistic(
     if len(present) == 1:
         return _spread(np.zeros((1, features.shape[1])), np.zeros(1), present, num_classes, strength or STRENGTHS[0])
     with threadpool_limits(1, user_api="blas"):
-        chosen = strength or choose_strength(features, labels, groups=groups, weights=weights, seed=seed)
-        weight, bias = _solve(features, labels, chosen, weights)
+        # The solution lies in the span of the features: of fewer images than features it is found there, in a fifth of the time.
+        basis = np.linalg.qr(features.T.astype(np.float64))[0] if len(features) < features.shape[1] else None
+        inner = features if basis is None else (features @ basis).astype(np.float32)
+        chosen = strength or choose_strength(inner, labels, groups=groups, weights=weights, seed=seed)
+        weight, bias = _solve(inner, labels, chosen, weights)
+        weight = weight if basis is None else weight @ basis.T
     return _spread(weight, bias, present, num_classes, chosen)
 
 

@@ -99,6 +99,12 @@ def test_out_of_fold_probabilities_do_not_know_the_label() -> None:
     assert 0.2 < (probabilities.argmax(axis=1) == labels).mean() < 0.8  # in the fold it would be 1
 
 
+def test_classes_of_two_images_have_probabilities_out_of_fold() -> None:
+    features = np.eye(6, 8, dtype=np.float32)[[0, 0, 1, 1, 2, 2]]
+    probabilities = out_of_fold(features, np.array([0, 0, 1, 1, 2, 2]), num_classes=3)
+    assert probabilities.argmax(axis=1).tolist() == [0, 0, 1, 1, 2, 2]
+
+
 def test_nothing_installed_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbones, "wheel_of", lambda _: None)
     with pytest.raises(

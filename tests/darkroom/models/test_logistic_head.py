@@ -24,6 +24,17 @@ def test_probabilities_are_those_of_the_library(num_classes: int) -> None:
     np.testing.assert_allclose(head.probabilities(features), wanted, atol=1e-3)
 
 
+def test_with_more_features_than_images_it_is_the_same() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    features = np.random.default_rng(0).normal(size=(30, 100)).astype(np.float32)
+    labels = np.arange(30) % 3
+    head = fit_logistic(features, labels, num_classes=3, strength=10)
+    np.testing.assert_allclose(
+        head.weight, LogisticRegression(C=10, max_iter=1000, tol=1e-6).fit(features, labels).coef_, atol=1e-3
+    )
+
+
 def test_a_class_without_an_image_is_never_predicted() -> None:
     features, labels = clusters(20)
     head = fit_logistic(features, np.where(labels == 1, 3, labels), num_classes=5)
