@@ -27,7 +27,7 @@ def test_probabilities_are_those_of_the_library(num_classes: int) -> None:
 def test_with_more_features_than_images_it_is_the_same() -> None:
     from sklearn.linear_model import LogisticRegression
 
-    features = np.random.default_rng(0).normal(size=(30, 100)).astype(np.float32)
+    features = (np.random.default_rng(0).normal(size=(30, 100)) / 10).astype(np.float32)
     labels = np.arange(30) % 3
     head = fit_logistic(features, labels, num_classes=3, strength=10)
     np.testing.assert_allclose(
