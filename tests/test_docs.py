@@ -250,10 +250,11 @@ def test_examples_of_parameters_are_accepted(key: str, example: str, tmp_path: P
 
 def test_the_page_of_commands_has_every_command_and_flag() -> None:
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    for path in COMMANDS.glob("[a-z]*.py"):
+    for path in (*COMMANDS.glob("[a-z]*.py"), *(each.parent for each in COMMANDS.glob("*/__init__.py"))):
         row = re.search(rf"^\| `{path.stem}.*$", page, re.MULTILINE)
         assert row, path.stem
-        flags = re.findall(r"add_argument\(\s*\"(-[^\"]+)\"", path.read_text(encoding="utf-8"))
+        code = "".join(each.read_text(encoding="utf-8") for each in (path.glob("*.py") if path.is_dir() else [path]))
+        flags = re.findall(r"add_argument\(\s*\"(-[^\"]+)\"", code)
         assert [flag for flag in flags if flag not in row[0]] == [], path.stem
 
 
