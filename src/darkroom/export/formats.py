@@ -4,7 +4,6 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import nn
 
 from darkroom.base import files
 from darkroom.base.errors import InputError, described, one_line
+from darkroom.inference.backends import import_openvino
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From images (N, H, W, 3) to probabilities (N, K)."""
@@ -94,14 +94,14 @@ def _open_onnx(path: Path) -> Run:
 
 
 def _write_openvino(network: nn.Module, about: Mapping[str, Any], path: Path) -> None:
-    openvino = import_module("openvino")
+    openvino = import_openvino("--format")
     model = openvino.convert_model(_program(network))
     model.set_rt_info(json.dumps(about, ensure_ascii=False), KEY)
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
 def _open_openvino(path: Path) -> Run:
-    openvino = import_module("openvino")
+    openvino = import_openvino("--format")
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = openvino.Core().compile_model(path, "CPU", options)
     return lambda images: np.asarray(compiled(images)[0])

@@ -149,7 +149,7 @@ class OpenVinoBackend:
                 "set backend to torch, or accelerator to cpu"
             )
         self.network, self.key, self.device = network, key, torch.device("cpu")
-        self.core = _openvino(key).Core()
+        self.core = import_openvino(key).Core()
         self.has_bf16 = "BF16" in self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.packages = {"openvino": version("openvino")}
         self._program: Any = None
@@ -174,7 +174,7 @@ class OpenVinoBackend:
             number = torch.export.Dim("number")
             try:
                 program = torch.export.export(self.network, (example,), dynamic_shapes=({0: number},))
-                self._program = _openvino(self.key).convert_model(program)
+                self._program = import_openvino(self.key).convert_model(program)
                 self._program.reshape([-1, *images.shape[1:]])
                 is_close = close(self.logits(images[:FEW], "32-true"), self.network(images[:FEW]))
             except Exception as error:
@@ -204,8 +204,8 @@ BACKENDS: dict[str, type[TorchBackend] | type[OpenVinoBackend]] = {
 }
 
 
-def _openvino(key: str) -> ModuleType:
-    """Import OpenVINO, with its usage reporting over the network disabled."""
+def import_openvino(key: str) -> ModuleType:
+    """Import OpenVINO, with its usage reporting over the network disabled; `key` of params.yaml names it."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino

@@ -261,7 +261,7 @@ def test_openvino_has_the_logits_of_torch(hardware: HardwareParams) -> None:
 
 @needs_openvino
 def test_openvino_refuses_bf16_that_would_be_none(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends._openvino("").Core, "get_property", lambda *_: ["FP32"])
+    monkeypatch.setattr(backends.import_openvino("").Core, "get_property", lambda *_: ["FP32"])
     with pytest.raises(
         InputError, match=r"^params.yaml: evaluate.precision: openvino has no bf16 on this CPU; set it to 32-true"
     ):

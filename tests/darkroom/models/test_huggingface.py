@@ -104,7 +104,8 @@ def test_a_training_sees_images_as_the_weights_did(make_params: Callable[..., Pa
     plan = plan_for(make_params, photos, named(vit))
     assert plan.preprocessing.image_size == 32
     assert plan.preprocessing.mean == (0.4, 0.5, 0.6)
-    assert plan.lines()[0] == f"{vit}, {plan.model.size}"
+    origin = f"starts with the weights of huggingface: {vit} ({plan.about['origin']['licence'] or 'no licence named'})"
+    assert plan.lines()[:2] == [origin, f"{vit}, {plan.model.size}"]
     assert plan.about["origin"]["source"] == f"huggingface: {vit}"
 
 
