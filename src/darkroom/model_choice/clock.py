@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+from darkroom.base.signals import none_missed
+
 # A training is expected to take this much longer than its first steps promise, and is ended when the time is over.
 MARGIN = 1.15
 
@@ -54,7 +56,8 @@ class Clock:
         before = signal.signal(signal.SIGALRM, end)
         signal.setitimer(signal.ITIMER_REAL, max(self.left, 0.01))
         try:
-            yield
+            with none_missed():
+                yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)

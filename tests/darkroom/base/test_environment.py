@@ -105,6 +105,11 @@ def test_every_stage_and_command_that_computes_asks() -> None:
     told = run(code, TIMM_FUSED_ATTN="0").stdout
     assert "OMP_" in told or "PATH" in told
     assert "TIMM_FUSED_ATTN" not in told
-    for name in ("evaluate", "predict"):
-        text = (SRC / "darkroom" / "cli" / f"{name}.py").read_text(encoding="utf-8")
+    for name in (
+        "evaluate.py",
+        "predict/__init__.py",
+        "export.py",
+        *(f"labels/{each}.py" for each in ("check", "next", "curve")),
+    ):
+        text = (SRC / "darkroom" / "cli" / name).read_text(encoding="utf-8")
         assert text.index("    ignore_variables()\n") < text.index("load_sections(")

@@ -10,7 +10,7 @@ import pytest
 
 from darkroom.base import signals
 from darkroom.base.errors import Interrupted
-from darkroom.base.signals import end_waiting, interrupt, interruptible, waiting
+from darkroom.base.signals import end_waiting, interrupt, interruptible, none_missed, waiting
 
 
 @pytest.fixture
@@ -61,3 +61,16 @@ def test_nothing_is_sent_to_another_handler(monkeypatch: pytest.MonkeyPatch) -> 
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     with waiting():
         time.sleep(0.3)
+
+
+def test_a_signal_that_ended_nothing_is_heard_afterwards() -> None:
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        with pytest.raises(Interrupted) as raised, none_missed():  # noqa: PT012 (it is raised at the end)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+        assert raised.value.number == signal.SIGINT
+        with none_missed():
+            pass
+    finally:
+        signal.signal(signal.SIGINT, before)

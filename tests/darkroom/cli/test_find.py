@@ -106,6 +106,7 @@ def searching(*arguments: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.xdist_group("find")
 def test_the_line_gives_what_the_table_says(searched: Clone) -> None:
     before = searched.run("git status --porcelain && dvc status").stdout
@@ -125,6 +126,7 @@ def test_the_line_gives_what_the_table_says(searched: Clone) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.xdist_group("find")
 def test_ctrl_c_prints_the_table_so_far(searched: Clone) -> None:
     leader, follower = pty.openpty()

@@ -23,6 +23,9 @@ from darkroom.inference.predict import predict_images
 from darkroom.inference.predictor import Predictor
 from darkroom.metrics.decision import Decision
 
+# Three formats are written once.
+pytestmark = pytest.mark.xdist_group("export")
+
 
 def made(digits: Any) -> Predictor:
     return digits_predictor(digits, positive_class=None, data_sha256={}, origin=None)

@@ -121,9 +121,10 @@ def test_the_source_texts_say_what_an_import_would() -> None:
 
 @pytest.mark.slow
 def test_the_tables_of_own_names_are_complete() -> None:
+    from darkroom.models.builtin.side_by_side import SIDE_BY_SIDE
     from darkroom.models.networks import BUILTIN
 
-    assert tuple(BUILTIN) == OWN_NETWORKS
+    assert (SIDE_BY_SIDE, *BUILTIN) == OWN_NETWORKS
     for module, names in OWN.items():
         found = importlib.import_module(module)
         classes = {name for name, value in vars(found).items() if inspect.isclass(value) and value.__module__ == module}

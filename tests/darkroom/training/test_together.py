@@ -22,7 +22,7 @@ HEAD_ALONE = {
 @pytest.fixture(scope="module")
 def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     made = finished.copy(tmp_path_factory.mktemp("together") / "darkroom")
-    made.run("cp -r models teacher")
+    made.run("cp -r models teacher && sed -i '/^  train:/,/deps:/ s/^    deps:/    deps:\\n    - teacher/' dvc.yaml")
     made.edit(HEAD_ALONE)
     return made
 
