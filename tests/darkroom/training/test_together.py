@@ -50,7 +50,7 @@ def test_two_processes_train_the_same(clone: Clone, changes: dict[str, str]) -> 
 
 def test_two_processes_have_the_head_that_one_has_fitted(clone: Clone) -> None:
     before = (clone.path / "params.yaml").read_text()
-    clone.edit({"fit_head: null": "fit_head: logistic_regression", "  epochs: 20": "  epochs: 1"})
+    clone.edit({"fit_head: null": "fit_head: logistic_regression", "  epochs: 3": "  epochs: 1"})
     _, value_alone = trained(clone)
     clone.edit(TWO_PROCESSES)
     _, value_together = trained(clone)
