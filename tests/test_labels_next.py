@@ -11,6 +11,7 @@ from darkroom.data.pack import Pack
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_table_that_was_filled_in_is_trained_on(tmp_path: Path) -> None:
     """With the installed network, through all stages; one row is left empty."""
     clone, photos = make_clone(tmp_path / "darkroom"), tmp_path / "photos"
