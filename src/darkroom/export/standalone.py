@@ -104,9 +104,17 @@ def _resized(image: Any, side: int) -> Any:
 def main() -> None:
     """Print the decision and the most probable classes of each image."""
     model = Model.load(Path(__file__).with_name("model.onnx"))
+    failed = False
     for name in sys.argv[1:]:
-        top = ", ".join(f"{label} {probability:.4f}" for label, probability in model.predict(name)[:3])
+        try:
+            found = model.predict(name)
+        except OSError as error:  # also what is no image
+            print(f"{name}: cannot be read ({error})", file=sys.stderr)
+            failed = True
+            continue
+        top = ", ".join(f"{label} {probability:.4f}" for label, probability in found[:3])
         print(f"{name}: {'; '.join(model.chosen(name)) or 'none'} ({top})")
+    sys.exit(int(failed))
 
 
 if __name__ == "__main__":

@@ -73,6 +73,12 @@ def test_the_script_reads_files_as_predict_does(digits: Any, exported: Path, tmp
         [sys.executable, "-I", exported / "classify.py", tmp_path / "a.jpg"], capture_output=True, text=True, check=True
     )
     assert run.stdout.startswith(f"{tmp_path / 'a.jpg'}: {model.chosen(tmp_path / 'a.jpg')[0]} (")
+    wrong = subprocess.run(
+        [sys.executable, "-I", exported / "classify.py", tmp_path / "none.jpg", __file__, tmp_path / "b.png"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (wrong.returncode, wrong.stdout.count("\n"), wrong.stderr.count("cannot be read")) == (1, 1, 2)
+    assert "Traceback" not in wrong.stderr
 
 
 def test_what_is_known_of_the_model_is_in_the_file(digits: Any, exported: Path) -> None:
