@@ -78,7 +78,7 @@ def _valid_sections(content: dict[str, Any]) -> dict[str, Any]:
         assert issubclass(kind, BaseModel)
         try:
             valid[section] = kind.model_validate(content.get(section))
-        except ValidationError:
+        except (ValidationError, UnicodeEncodeError):  # half a surrogate pair, which no message can show
             continue
     return valid
 

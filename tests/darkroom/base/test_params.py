@@ -206,6 +206,14 @@ def test_half_a_character_is_refused(make_params: Callable[..., Params]) -> None
         make_params({"train.model.kwargs": {"act": "\ud800"}})
 
 
+@pytest.mark.parametrize("key", ["folder: data/photos", "train.lr: {distribution: float, low: 0.001, high: 0.1, log: true}"])
+def test_half_a_character_beside_another_mistake(key: str, tmp_path: Path) -> None:
+    text = paths.PARAMS.read_text(encoding="utf-8").replace(key, f'{key.partition(":")[0]}: "\\ud800"', 1)
+    (tmp_path / "params.yaml").write_text(text.replace("val_fraction: 0.1", "val_fraction: much"), encoding="utf-8")
+    with pytest.raises(InputError):
+        load_sections(tmp_path / "params.yaml", "download", "split", "train", "predict").split.model_dump()
+
+
 def test_a_number_that_python_does_not_write(content: dict[str, Any]) -> None:
     content["train"]["model"]["kwargs"] = {"width": 16**5000}
     with pytest.raises(InputError, match=r"params\.yaml: contains a number of thousands of digits; lower it"):
