@@ -35,10 +35,19 @@ ROOMS: dict[str, set[str]] = {
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input", "uncertainty"},
     "features": {"data", "hardware", "models", "metrics", "reporting", "input", "inference"},
     "export": {"data", "hardware", "models", "metrics", "input", "inference"},
+    "batch": {"data", "hardware", "models", "metrics", "reporting", "sources", "input", "inference", "uncertainty", "pages"},
     "explanation": {"features", "data", "models", "metrics", "reporting", "input", "inference", "pages"},
     "labels": {
         *("data", "hardware", "repository", "sources", "splitting", "models", "metrics", "reporting", "pages", "input"),
         *("inference", "explanation", "features"),
+    },
+    "serving": {
+        *("data", "hardware", "models", "metrics", "reporting", "sources", "input", "inference", "uncertainty"),
+        *("explanation", "features", "pages", "export"),
+    },
+    "drift": {
+        *("data", "hardware", "models", "metrics", "reporting", "sources", "splitting", "pages", "input"),
+        *("inference", "explanation", "features", "uncertainty", "comparison"),
     },
     "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
     "comparison": {"data", "metrics", "pages", "repository", "versions"},
@@ -53,7 +62,7 @@ ROOMS: dict[str, set[str]] = {
 MAY_IMPORT = {
     "base": {"base"},
     **{room: {"base", room, *others} for room, others in ROOMS.items()},
-    "cli": {"base", "cli", *ROOMS},
+    "cli": {"base", "cli", "api", *ROOMS},
     "api": {"base", "api", *ROOMS},
     "script": {"base", *ROOMS},
     "plugins": {"base", "data", "reporting", "models", "metrics", "input", "objective", "training", "plugins"},

@@ -6,9 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from darkroom.api.named_model import MODEL_HELP, open_model
 from darkroom.base.errors import InputError, listed, nearest, nearest_path
 from darkroom.cli import parser_of
-from darkroom.cli.predict import MODEL_HELP, check_place, open_model
+from darkroom.cli.predict import check_place
 
 if TYPE_CHECKING:
     from darkroom.base.params import DownloadParams, Params

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from darkroom.api.named_model import MODEL_HELP, open_model
 from darkroom.base.errors import InputError, nearest
 from darkroom.cli import parser_of, suggest
-from darkroom.cli.predict import MODEL_HELP, check_place, open_model
+from darkroom.cli.predict import check_place
 
 FORMATS = ("onnx", "openvino", "torch")
 

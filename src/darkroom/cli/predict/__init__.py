@@ -1,26 +1,20 @@
 """./darkroom predict: classes and probabilities of images, on the terminal or in a file of the user's."""
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom.base.errors import InputError, nearest_path
+from darkroom.api.named_model import MODEL_HELP
+from darkroom.base.errors import InputError
 from darkroom.base.nested import outputs_of, read_stages
 from darkroom.cli import parser_of, suggest
 from darkroom.cli.predict.features import add_arguments, check_arguments, near_rows, predict_nearest, write_embeddings
 
 if TYPE_CHECKING:
-    from darkroom.base.params import Params
     from darkroom.models.saving import Published
     from darkroom.reporting.predictions import Predictions
 
 SHOWN = 20
-MODEL_HELP = (
-    "folder of a model.json, commit or experiment, registered model (NAME@v1.0.0, NAME@STAGE), or file of weights "
-    "(.safetensors, .ckpt, .pth) for the network of params.yaml"
-)
 
 
 def main(arguments: list[str]) -> None:
@@ -50,6 +44,7 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse(arguments)
     check_arguments(chosen)
 
+    from darkroom.api.named_model import open_model
     from darkroom.base import paths
     from darkroom.base.environment import ignore_variables
     from darkroom.base.params_file import load_sections
@@ -129,108 +124,3 @@ def table_lines(predictions: "Predictions", top_k: int) -> Iterator[str]:
     more = len(predictions.paths) - SHOWN
     if more > 0:
         yield f"... and {more} more; write all of them to a file with '--out result.csv'"
-
-
-def open_model(name: str | None, params: "Params", command: str) -> "Published":
-    """Open the model that `--model` names: a folder, a revision or experiment, a registered model, or a file of weights.
-
-    Raises
-    ------
-    InputError
-        If there is no such model, or it is damaged.
-    """
-    from darkroom.base import paths
-    from darkroom.models.saving import Published, build_published, load_model, open_content, refuse_unsafe_loading
-    from darkroom.repository.registry import REGISTERED, find_registered
-    from darkroom.versions.models import read_model
-
-    if name is None:
-        return _with_calibration(load_model(paths.MODELS, params), paths.MODELS, command)
-    path = Path(name).expanduser()
-    if path.name == "model.json" or (path.name == "model.safetensors" and (path.parent / "model.json").is_file()):
-        path = path.parent
-    if path.is_dir():
-        epochs = sorted(each.name for each in path.glob("epoch_*"))
-        if epochs and not (path / "model.json").exists():
-            raise InputError(f"--model: {name} holds several models; name one of {', '.join(epochs)}")
-        return _with_calibration(load_model(path.absolute(), params, paths.shown(path.absolute())), path, command)
-    if path.is_file():
-        return _open_file(name, path, params, command)
-    if not REGISTERED.fullmatch(name) and ("/" in name.partition(":")[0] or path.suffix):
-        raise InputError(f"--model: {name} does not exist; {nearest_path(name, f'name a {MODEL_HELP}')}")
-    refuse_unsafe_loading()
-    try:
-        registered = find_registered(paths.main_repository(), name)
-        revision = f"{registered.commit}:{registered.path}" if registered else name
-        shown, content = read_model(paths.ROOT, paths.main_repository(), revision)
-    except InputError as error:
-        raise InputError(f"--model: {name} is no folder or file, and {error}") from None
-    shown = f"{name} ({registered.version}, {registered.commit[:7]})" if registered else shown
-    card, weights = open_content("--model", shown, content)
-    network = build_published(card, weights, params, where=f"--model: model.json of {shown}", advice="name another model")
-    return Published(network, card, shown, _recorded_calibration(revision) if command == "predict" else None)
-
-
-def _with_calibration(model: "Published", folder: Path, command: str) -> "Published":
-    """Return a model with the calibration beside it, which predict alone uses."""
-    from darkroom.inference.calibrated import read_calibration
-
-    return replace(model, calibration=read_calibration(folder, model.name)) if command == "predict" else model
-
-
-def _recorded_calibration(name: str) -> bytes | None:
-    """Return the calibration that a revision has of its published model; None if it has none, or an epoch was named."""
-    from darkroom.base import paths
-    from darkroom.versions.revisions import open_revision
-
-    commit, _, folder = name.partition(":")
-    path = paths.shown(paths.CALIBRATION)
-    if folder.rstrip("/") not in ("", paths.shown(paths.MODELS)):
-        return None
-    revision = open_revision(paths.main_repository(), commit, (path,))
-    return revision.read(path) if path in revision.outs else None
-
-
-def _open_file(name: str, path: Path, params: "Params", command: str) -> "Published":
-    """Build the network of params.yaml with the weights of a file, and the preprocessing and classes of the data."""
-    from darkroom.base import paths
-    from darkroom.base.params import Network
-    from darkroom.data.pack import Pack
-    from darkroom.data.split_file import Split
-    from darkroom.models.initial_weights.pretrained import describe_weights
-    from darkroom.models.initial_weights.weights_file import open_file
-    from darkroom.models.model_json import Card
-    from darkroom.models.networks import without_weights
-    from darkroom.models.saving import Published, refuse_unsafe_loading
-    from darkroom.models.trainable import build_model
-
-    refuse_unsafe_loading()
-    weights = open_file("--model", name, path.read_bytes())
-    train = params.train
-    if train.init_from is not None:
-        raise InputError(
-            f"--model: {name} does not say how images are normalised, which train.init_from decides; name a folder or a revision"
-        )
-    pack = Pack.open(paths.RAW)
-    split = Split.open(paths.SPLIT, pack)
-    weights = replace(weights, expects=describe_weights(train.model))
-    model = without_weights(train.model) if isinstance(train.model, Network) else train.model
-    plain = {
-        "model": model,
-        "lora": None,
-        "freeze": 0.0,
-        "cache_features": False,
-        "allow_noncommercial": True,
-        "image_sizes": None,
-    }
-    built = build_model(params.model_copy(update={"train": train.model_copy(update=plain)}), pack, split.rows["train"], weights)
-    print(f"{command}: {built.loaded}")
-    print(f"{command}: classes and normalisation are those of data/raw; whether {name} was trained on other images is not known")
-    card = Card.model_validate(
-        {
-            "format": 1, "network": model, "classes": pack.classes, "task": split.task, "preprocessing": built.preprocessing,
-            "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "epoch": 0, "monitor": "", "score": 0.0,
-            "data_sha256": {}, "params": {}, "packages": {},
-        }
-    )  # fmt: skip
-    return Published(built.network.eval(), card, name)
