@@ -332,12 +332,17 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
     ("command", "message"),
     [
         ("./darkroom predict nothing.jpg", "error: nothing.jpg: does not exist; name an image or a folder"),
-        ("./darkroom predict ''", "error: predict: one of the paths is empty"),
-        ("./darkroom predict src", "error: src: holds no image"),
         ("./darkroom predict README.md --out r.csv", "error: README.md: cannot be read (is not a JPEG"),
-        ("./darkroom predict README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
-        ("./darkroom predict README.md --out no/r.csv", "error: --out: the folder no does not exist"),
         ("./darkroom preset mnits", "error: conf/mnits.yaml: there is no such preset; did you mean 'mnist'?"),
+        *(
+            pytest.param(f"./darkroom predict {arguments}", f"error: {message}", marks=pytest.mark.thorough)
+            for arguments, message in (
+                ("''", "predict: one of the paths is empty"),
+                ("src", "src: holds no image"),
+                ("README.md --out r.txt", "--out: r.txt ends with none of .csv, .jsonl, .parquet"),
+                ("README.md --out no/r.csv", "--out: the folder no does not exist"),
+            )
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) -> None:
@@ -360,31 +365,64 @@ def test_forked_stages_make_the_bits_of_their_own_processes(clone: Clone, forked
     ("old", "new", "stage", "message"),
     [
         ("lr: 0.01", "lrr: 0.01", "download", "error: params.yaml: train.lrr: unknown key; did you mean 'lr'?"),
-        ("lr: 0.01", "lr: -1", "train", "error: params.yaml: train.lr: is -1, but should be greater than 0"),
-        (
+        pytest.param(
+            "lr: 0.01",
+            "lr: -1",
+            "train",
+            "error: params.yaml: train.lr: is -1, but should be greater than 0",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
             "name: small_cnn",
             "name: smal_cnn",
             "train",
             "train.model.name: builtin has no network 'smal_cnn'; did you mean 'small_cnn'?",
+            marks=pytest.mark.thorough,
         ),
         ("torch.optim.AdamW", "torch.optim.AdamX", "train", "train.optimizer._target_: torch.optim has no AdamX; did you mean"),
-        (
+        pytest.param(
             "weight_decay: 0.01",
             "wait_decay: 0.01",
             "train",
             "train.optimizer.wait_decay: torch.optim.AdamW takes no such argument",
+            marks=pytest.mark.thorough,
         ),
-        (
+        pytest.param(
             "torch.nn.CrossEntropyLoss",
             "torch.nn.L1Loss",
             "train",
             "train.loss.label_smoothing: torch.nn.L1Loss takes no such argument",
+            marks=pytest.mark.thorough,
         ),
-        ("image_size: null", "image_size: 2", "train", "train.model: does not take images of 2 pixels"),
-        ("accelerator: auto", "accelerator: mps", "train", "hardware.accelerator: is mps, but this machine has none"),
+        pytest.param(
+            "image_size: null",
+            "image_size: 2",
+            "train",
+            "train.model: does not take images of 2 pixels",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            "accelerator: auto",
+            "accelerator: mps",
+            "train",
+            "hardware.accelerator: is mps, but this machine has none",
+            marks=pytest.mark.thorough,
+        ),
         ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which cpu does not support here"),
-        ("trainer: {}", "trainer: {max_epochs: 3}", "train", "train.trainer.max_epochs: cannot be set here; set train.epochs"),
-        ("trainer: {}", "trainer: {limit_val_batch: 3}", "train", "no such argument; did you mean 'limit_val_batches'?"),
+        pytest.param(
+            "trainer: {}",
+            "trainer: {max_epochs: 3}",
+            "train",
+            "train.trainer.max_epochs: cannot be set here; set train.epochs",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            "trainer: {}",
+            "trainer: {limit_val_batch: 3}",
+            "train",
+            "no such argument; did you mean 'limit_val_batches'?",
+            marks=pytest.mark.thorough,
+        ),
         ("pixels: 1\n", "pixels: -1\n", "train", "train.augment: darkroom.input.augment.RandomShift refuses its arguments"),
         ("test_fraction: 0.2", "test_fraction: 0.001", "split", "params.yaml: split.test_fraction: gives 2 of 1797 images"),
     ],
@@ -410,18 +448,20 @@ def test_mistakes_in_params_leave_earlier_results_alone(
     ("damage", "message"),
     [
         ("rm models/model.json", "error: models/model.json: does not exist; run 'dvc checkout'"),
-        ("rm models/model.safetensors", "error: models/model.safetensors: does not exist"),
+        pytest.param(
+            "rm models/model.safetensors", "error: models/model.safetensors: does not exist", marks=pytest.mark.thorough
+        ),
         (
             "truncate -s 100 models/model.safetensors",
             "error: models/model.safetensors: is not the file that model.json describes",
         ),
-        ("echo '{}' > models/model.json", "error: models/model.json: is damaged"),
-        ("rm -r data/split", "error: data/split/split.json: does not exist"),
+        pytest.param("echo '{}' > models/model.json", "error: models/model.json: is damaged", marks=pytest.mark.thorough),
+        pytest.param("rm -r data/split", "error: data/split/split.json: does not exist", marks=pytest.mark.thorough),
         (
             "sed -i 2d data/split/manifest.csv",
             "error: data/split: is damaged (the SHA-256 of manifest.csv is not the one in split.json",
         ),
-        ("rm -r data/raw", "error: data/raw"),
+        pytest.param("rm -r data/raw", "error: data/raw", marks=pytest.mark.thorough),
         ("python src/split.py", "was trained on another data/split"),
     ],
 )
@@ -437,17 +477,22 @@ def test_damaged_results_are_found(finished: Finished, tmp_path: Path, damage: s
     ("damage", "told"),
     [
         ("true", None),
-        ("sed -i 's/devices: 1/devices: auto/' params.yaml", None),
+        pytest.param("sed -i 's/devices: 1/devices: auto/' params.yaml", None, marks=pytest.mark.thorough),
         ("sed -i 's/lr: 0.01/lr: 0.02/' params.yaml", "FAIL  params.yaml: train.lr has changed since train ran; run 'dvc repro'"),
         (
             "echo '# more' >> src/train.py",
             "FAIL  src/train.py: is not the code that train ran with (models/run.json); change it back, or run 'dvc repro'",
         ),
-        ("rm models/model.safetensors", "FAIL  models/model.safetensors: is missing; run 'dvc checkout'"),
+        pytest.param(
+            "rm models/model.safetensors",
+            "FAIL  models/model.safetensors: is missing; run 'dvc checkout'",
+            marks=pytest.mark.thorough,
+        ),
         ("sed -i 's/0/1/' metrics/evaluate.json", "FAIL  metrics/evaluate.json: differs from the output of evaluate"),
-        (
+        pytest.param(
             "cp models/model.json m; flip m; mv m models/model.json",
             "FAIL  models/model.json: its content does not have the SHA-256",
+            marks=pytest.mark.thorough,
         ),
         (
             "cp models/model.json m; flip m; mv m models/model.json",
@@ -457,8 +502,12 @@ def test_damaged_results_are_found(finished: Finished, tmp_path: Path, damage: s
             "flip $(grep -A3 'path: data/raw$' dvc.lock | grep -o '[0-9a-f]*[.]dir' | head -1 | sed 's|^..|.dvc/cache/files/md5/&/|')",
             ".dir: is damaged, and should hold ",
         ),
-        ("sed -i 's/md5: .\\(.*[.]dir\\)/md5: z\\1/' dvc.lock", "run 'dvc"),
-        ("rm dvc.lock", "error: dvc.lock: does not exist, so nothing is recorded here; run 'dvc repro'"),
+        pytest.param("sed -i 's/md5: .\\(.*[.]dir\\)/md5: z\\1/' dvc.lock", "run 'dvc", marks=pytest.mark.thorough),
+        pytest.param(
+            "rm dvc.lock",
+            "error: dvc.lock: does not exist, so nothing is recorded here; run 'dvc repro'",
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_what_is_not_as_recorded_is_found(finished: Finished, tmp_path: Path, damage: str, told: str | None) -> None:
