@@ -37,7 +37,11 @@ MODULES = ["darkroom.training.fit", "darkroom.inference.predict", "darkroom.sear
 LIBRARIES = ["timm", "sklearn.model_selection", "pyarrow.parquet"]
 DVC = ["dvc.cli.parser", "dvc.repo", "dvc.api", "dvc_http", "networkx", "pygit2", "dulwich.porcelain", "dulwich.worktree"]
 # What commands import when they run, half a second of some.
-DVC += ["dvc.repo.experiments.queue.celery", "dvc.repo.experiments.queue.workspace", "hydra.core.override_parser.overrides_parser"]
+DVC += [
+    "dvc.repo.experiments.queue.celery",
+    "dvc.repo.experiments.queue.workspace",
+    "hydra.core.override_parser.overrides_parser",
+]
 DVC += ["dvc.cachemgr", "dvc.data_cloud", "dvc.repo.datasets", "fsspec.implementations.local", "configobj"]
 OWN = {"darkroom", "plugins", *STAGES}
 SIZE = 8  # bytes of the length of a request
