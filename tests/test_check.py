@@ -62,7 +62,9 @@ def test_what_is_refused_takes_nothing_away(clone: Clone, settings: str, message
 def test_a_smoke_test_runs_elsewhere_and_is_then_still_refused_here(clone: Clone) -> None:
     """The answer of check depends on where it runs, so DVC must not take it from the run cache."""
     before = contents(clone)
-    clone.run("dvc exp run --temp -n aside $(./darkroom preset debug)")
+    clone.run("dvc exp run --temp -n aside $(./darkroom preset debug) -S base.seed=3")
+    assert clone.run("git status --porcelain").stdout == ""
+    assert "aside" in clone.run("dvc exp list").stdout
     assert clone.run("git show $(git for-each-ref --format='%(objectname)' 'refs/exps/*/*/aside'):models/.gitignore").stdout
     assert contents(clone) == before
     try:
