@@ -249,7 +249,7 @@ def test_git_checkout_goes_back_too(finished: Finished, tmp_path: Path) -> None:
     """DVC stages nothing, so that Git's index is that of the last commit."""
     clone = finished.copy(tmp_path / "darkroom")
     clone.edit({"lr: 0.01": "lr: 0.004"})
-    clone.run("dvc repro -q && git diff --cached --quiet && git checkout -q . && dvc checkout -q")
+    clone.run("dvc repro -q train && git diff --cached --quiet && git checkout -q . && dvc checkout -q")
     assert clone.run("git status --porcelain && dvc status && ./darkroom verify").stdout.endswith("everything is as recorded\n")
 
 
