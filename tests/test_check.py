@@ -32,15 +32,17 @@ DEBUG = "train.debug: only tries the code, and here its result would replace the
     ("settings", "message"),
     [
         ("-S +trian.lr=0.1", "params.yaml: trian: unknown key; did you mean 'train'?"),
-        ("-S hardware.accelerator=tpux", "params.yaml: hardware.accelerator: is \"tpux\", but should be 'auto', 'cpu', "),
-        (
-            "-S train.optimizer=Adamw",
-            "params.yaml: train.optimizer._target_: there is no Adamw in torch.optim, timm.optim; did you",
-        ),
-        ("-S download.folder=data/phtos", "params.yaml: download.folder: data/phtos does not exist; did you mean 'data/photos'?"),
         ("$(./darkroom preset debug)", f"params.yaml: {DEBUG}$(./darkroom preset debug)'"),
-        ("-S ++train.trainer.fast_dev_run=true", "params.yaml: train.trainer.fast_dev_run: only tries the code"),
-        ("-S ++train.trainer.max_epochs=3", "params.yaml: train.trainer.max_epochs: cannot be set here; set train.epochs"),
+        *(
+            pytest.param(settings, f"params.yaml: {message}", marks=pytest.mark.thorough)
+            for settings, message in (
+                ("-S hardware.accelerator=tpux", "hardware.accelerator: is \"tpux\", but should be 'auto', 'cpu', "),
+                ("-S train.optimizer=Adamw", "train.optimizer._target_: there is no Adamw in torch.optim, timm.optim; did you"),
+                ("-S download.folder=data/phtos", "download.folder: data/phtos does not exist; did you mean 'data/photos'?"),
+                ("-S ++train.trainer.fast_dev_run=true", "train.trainer.fast_dev_run: only tries the code"),
+                ("-S ++train.trainer.max_epochs=3", "train.trainer.max_epochs: cannot be set here; set train.epochs"),
+            )
+        ),
     ],
 )
 def test_what_is_refused_takes_nothing_away(clone: Clone, settings: str, message: str) -> None:
@@ -60,7 +62,9 @@ def test_what_is_refused_takes_nothing_away(clone: Clone, settings: str, message
 def test_a_smoke_test_runs_elsewhere_and_is_then_still_refused_here(clone: Clone) -> None:
     """The answer of check depends on where it runs, so DVC must not take it from the run cache."""
     before = contents(clone)
-    clone.run("dvc exp run --temp -n aside $(./darkroom preset debug)")
+    clone.run("dvc exp run --temp -n aside $(./darkroom preset debug) -S base.seed=3")
+    assert clone.run("git status --porcelain").stdout == ""
+    assert "aside" in clone.run("dvc exp list").stdout
     assert clone.run("git show $(git for-each-ref --format='%(objectname)' 'refs/exps/*/*/aside'):models/.gitignore").stdout
     assert contents(clone) == before
     try:

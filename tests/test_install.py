@@ -157,7 +157,7 @@ CUDA = {"torch-2.15.0", "torchvision-0.29.2", "nvidia_ml_py-13.0", "nvidia_made-
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere PyPI has one kind of wheel")
-@pytest.mark.parametrize("run", ["pip", pytest.param("uv", marks=pytest.mark.thorough)], indirect=True)
+@pytest.mark.parametrize("run", ["uv", pytest.param("pip", marks=pytest.mark.thorough)], indirect=True)
 def test_either_kind_can_be_asked_for_at_any_time(run: Run, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     first = run("--cpu")
@@ -179,7 +179,7 @@ def test_either_kind_can_be_asked_for_at_any_time(run: Run, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere PyPI has one kind of wheel")
-@pytest.mark.parametrize("run", ["uv"], indirect=True)
+@pytest.mark.parametrize("run", ["pip", pytest.param("uv", marks=pytest.mark.thorough)], indirect=True)
 def test_without_the_index_of_cpu_wheels_the_pinned_ones_are_installed(run: Run, tmp_path: Path) -> None:
     done = run("--cpu", index="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr

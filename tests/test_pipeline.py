@@ -16,8 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 from browser import BROWSER, look
 from clones import Clone, Finished, make_clone, outs, wait_for
+from dvc.utils.hydra import apply_overrides
 from forked_stages import STAGES, ForkedStages
 from PIL import Image
+
+from darkroom.base.params_file import read_yaml
+from darkroom.experiments.presets import read_preset, set_arguments
 
 pytestmark = pytest.mark.slow
 
@@ -204,12 +208,6 @@ def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
         clone.run("git reset -q --hard && rm -rf plots && dvc checkout -q")
 
 
-def test_an_experiment_in_a_temporary_folder_leaves_the_workspace_alone(clone: Clone) -> None:
-    clone.run("dvc exp run --temp -n aside $(./darkroom preset debug) -S base.seed=3")
-    assert clone.run("git status --porcelain").stdout == ""
-    assert "aside" in clone.run("dvc exp list").stdout
-
-
 def test_images_that_a_temporary_folder_has_not(clone: Clone) -> None:
     done = clone.run("dvc exp run --temp -S download.source=folder", status=None)
     assert done.returncode != 0
@@ -255,7 +253,7 @@ def test_git_checkout_goes_back_too(finished: Finished, tmp_path: Path) -> None:
     """DVC stages nothing, so that Git's index is that of the last commit."""
     clone = finished.copy(tmp_path / "darkroom")
     clone.edit({"lr: 0.01": "lr: 0.004"})
-    clone.run("dvc repro -q && git diff --cached --quiet && git checkout -q . && dvc checkout -q")
+    clone.run("dvc repro -q train && git diff --cached --quiet && git checkout -q . && dvc checkout -q")
     assert clone.run("git status --porcelain && dvc status && ./darkroom verify").stdout.endswith("everything is as recorded\n")
 
 
@@ -332,12 +330,17 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
     ("command", "message"),
     [
         ("./darkroom predict nothing.jpg", "error: nothing.jpg: does not exist; name an image or a folder"),
-        ("./darkroom predict ''", "error: predict: one of the paths is empty"),
-        ("./darkroom predict src", "error: src: holds no image"),
         ("./darkroom predict README.md --out r.csv", "error: README.md: cannot be read (is not a JPEG"),
-        ("./darkroom predict README.md --out r.txt", "error: --out: r.txt ends with none of .csv, .jsonl, .parquet"),
-        ("./darkroom predict README.md --out no/r.csv", "error: --out: the folder no does not exist"),
         ("./darkroom preset mnits", "error: conf/mnits.yaml: there is no such preset; did you mean 'mnist'?"),
+        *(
+            pytest.param(f"./darkroom predict {arguments}", f"error: {message}", marks=pytest.mark.thorough)
+            for arguments, message in (
+                ("''", "predict: one of the paths is empty"),
+                ("src", "src: holds no image"),
+                ("README.md --out r.txt", "--out: r.txt ends with none of .csv, .jsonl, .parquet"),
+                ("README.md --out no/r.csv", "--out: the folder no does not exist"),
+            )
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(clone: Clone, command: str, message: str) -> None:
@@ -360,31 +363,64 @@ def test_forked_stages_make_the_bits_of_their_own_processes(clone: Clone, forked
     ("old", "new", "stage", "message"),
     [
         ("lr: 0.01", "lrr: 0.01", "download", "error: params.yaml: train.lrr: unknown key; did you mean 'lr'?"),
-        ("lr: 0.01", "lr: -1", "train", "error: params.yaml: train.lr: is -1, but should be greater than 0"),
-        (
+        pytest.param(
+            "lr: 0.01",
+            "lr: -1",
+            "train",
+            "error: params.yaml: train.lr: is -1, but should be greater than 0",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
             "name: small_cnn",
             "name: smal_cnn",
             "train",
             "train.model.name: builtin has no network 'smal_cnn'; did you mean 'small_cnn'?",
+            marks=pytest.mark.thorough,
         ),
         ("torch.optim.AdamW", "torch.optim.AdamX", "train", "train.optimizer._target_: torch.optim has no AdamX; did you mean"),
-        (
+        pytest.param(
             "weight_decay: 0.01",
             "wait_decay: 0.01",
             "train",
             "train.optimizer.wait_decay: torch.optim.AdamW takes no such argument",
+            marks=pytest.mark.thorough,
         ),
-        (
+        pytest.param(
             "torch.nn.CrossEntropyLoss",
             "torch.nn.L1Loss",
             "train",
             "train.loss.label_smoothing: torch.nn.L1Loss takes no such argument",
+            marks=pytest.mark.thorough,
         ),
-        ("image_size: null", "image_size: 2", "train", "train.model: does not take images of 2 pixels"),
-        ("accelerator: auto", "accelerator: mps", "train", "hardware.accelerator: is mps, but this machine has none"),
+        pytest.param(
+            "image_size: null",
+            "image_size: 2",
+            "train",
+            "train.model: does not take images of 2 pixels",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            "accelerator: auto",
+            "accelerator: mps",
+            "train",
+            "hardware.accelerator: is mps, but this machine has none",
+            marks=pytest.mark.thorough,
+        ),
         ("precision: 32-true", "precision: 16-mixed", "train", "train.precision: is 16-mixed, which cpu does not support here"),
-        ("trainer: {}", "trainer: {max_epochs: 3}", "train", "train.trainer.max_epochs: cannot be set here; set train.epochs"),
-        ("trainer: {}", "trainer: {limit_val_batch: 3}", "train", "no such argument; did you mean 'limit_val_batches'?"),
+        pytest.param(
+            "trainer: {}",
+            "trainer: {max_epochs: 3}",
+            "train",
+            "train.trainer.max_epochs: cannot be set here; set train.epochs",
+            marks=pytest.mark.thorough,
+        ),
+        pytest.param(
+            "trainer: {}",
+            "trainer: {limit_val_batch: 3}",
+            "train",
+            "no such argument; did you mean 'limit_val_batches'?",
+            marks=pytest.mark.thorough,
+        ),
         ("pixels: 1\n", "pixels: -1\n", "train", "train.augment: darkroom.input.augment.RandomShift refuses its arguments"),
         ("test_fraction: 0.2", "test_fraction: 0.001", "split", "params.yaml: split.test_fraction: gives 2 of 1797 images"),
     ],
@@ -410,18 +446,20 @@ def test_mistakes_in_params_leave_earlier_results_alone(
     ("damage", "message"),
     [
         ("rm models/model.json", "error: models/model.json: does not exist; run 'dvc checkout'"),
-        ("rm models/model.safetensors", "error: models/model.safetensors: does not exist"),
+        pytest.param(
+            "rm models/model.safetensors", "error: models/model.safetensors: does not exist", marks=pytest.mark.thorough
+        ),
         (
             "truncate -s 100 models/model.safetensors",
             "error: models/model.safetensors: is not the file that model.json describes",
         ),
-        ("echo '{}' > models/model.json", "error: models/model.json: is damaged"),
-        ("rm -r data/split", "error: data/split/split.json: does not exist"),
+        pytest.param("echo '{}' > models/model.json", "error: models/model.json: is damaged", marks=pytest.mark.thorough),
+        pytest.param("rm -r data/split", "error: data/split/split.json: does not exist", marks=pytest.mark.thorough),
         (
             "sed -i 2d data/split/manifest.csv",
             "error: data/split: is damaged (the SHA-256 of manifest.csv is not the one in split.json",
         ),
-        ("rm -r data/raw", "error: data/raw"),
+        pytest.param("rm -r data/raw", "error: data/raw", marks=pytest.mark.thorough),
         ("python src/split.py", "was trained on another data/split"),
     ],
 )
@@ -437,17 +475,22 @@ def test_damaged_results_are_found(finished: Finished, tmp_path: Path, damage: s
     ("damage", "told"),
     [
         ("true", None),
-        ("sed -i 's/devices: 1/devices: auto/' params.yaml", None),
+        pytest.param("sed -i 's/devices: 1/devices: auto/' params.yaml", None, marks=pytest.mark.thorough),
         ("sed -i 's/lr: 0.01/lr: 0.02/' params.yaml", "FAIL  params.yaml: train.lr has changed since train ran; run 'dvc repro'"),
         (
             "echo '# more' >> src/train.py",
             "FAIL  src/train.py: is not the code that train ran with (models/run.json); change it back, or run 'dvc repro'",
         ),
-        ("rm models/model.safetensors", "FAIL  models/model.safetensors: is missing; run 'dvc checkout'"),
+        pytest.param(
+            "rm models/model.safetensors",
+            "FAIL  models/model.safetensors: is missing; run 'dvc checkout'",
+            marks=pytest.mark.thorough,
+        ),
         ("sed -i 's/0/1/' metrics/evaluate.json", "FAIL  metrics/evaluate.json: differs from the output of evaluate"),
-        (
+        pytest.param(
             "cp models/model.json m; flip m; mv m models/model.json",
             "FAIL  models/model.json: its content does not have the SHA-256",
+            marks=pytest.mark.thorough,
         ),
         (
             "cp models/model.json m; flip m; mv m models/model.json",
@@ -457,8 +500,12 @@ def test_damaged_results_are_found(finished: Finished, tmp_path: Path, damage: s
             "flip $(grep -A3 'path: data/raw$' dvc.lock | grep -o '[0-9a-f]*[.]dir' | head -1 | sed 's|^..|.dvc/cache/files/md5/&/|')",
             ".dir: is damaged, and should hold ",
         ),
-        ("sed -i 's/md5: .\\(.*[.]dir\\)/md5: z\\1/' dvc.lock", "run 'dvc"),
-        ("rm dvc.lock", "error: dvc.lock: does not exist, so nothing is recorded here; run 'dvc repro'"),
+        pytest.param("sed -i 's/md5: .\\(.*[.]dir\\)/md5: z\\1/' dvc.lock", "run 'dvc", marks=pytest.mark.thorough),
+        pytest.param(
+            "rm dvc.lock",
+            "error: dvc.lock: does not exist, so nothing is recorded here; run 'dvc repro'",
+            marks=pytest.mark.thorough,
+        ),
     ],
 )
 def test_what_is_not_as_recorded_is_found(finished: Finished, tmp_path: Path, damage: str, told: str | None) -> None:
@@ -613,6 +660,7 @@ def served(clone: Clone, folder: Path) -> Any:
     )
 
 
+@pytest.mark.thorough  # the README's photos pass through all stages in every run, and downloads from servers have tests of their own
 def test_an_archive_of_photos_from_a_server(clone: Clone, tmp_path: Path) -> None:
     numbers = np.random.default_rng(0)
     for label, name in enumerate(("daisy", "rose")):
@@ -642,22 +690,20 @@ def test_an_archive_of_photos_from_a_server(clone: Clone, tmp_path: Path) -> Non
         clone.restore()
 
 
-def test_images_with_several_labels_from_a_table(tmp_path: Path) -> None:
-    clone = make_clone(tmp_path / "darkroom")
-    folder = clone.path / "data" / "photos"
+def write_several_labels(folder: Path) -> None:
+    """Write 240 images with up to three classes each, a colour for every class, and a table of their labels."""
     rows = ["file,label,page,camera"]
     for number in range(240):
         bits = [number >> bit & 1 for bit in range(3)]
         pixels = np.random.default_rng(number).integers(0, 60, (16, 16, 3), np.uint8)
-        pixels += np.array(bits, np.uint8) * 180  # a class for each colour
+        pixels += np.array(bits, np.uint8) * 180
         Image.fromarray(pixels).save(folder / f"{number}.png")
         rows.append(f"{number}.png,{';'.join(c for c, bit in zip(('r', 'g', 'b'), bits, strict=True) if bit)},{number // 3},a")
     (folder / "labels.csv").write_text("\n".join(rows))
-    source = "-S download.source=manifest -S download.manifest=labels.csv -S download.columns.group=page"
-    several = """-S 'download.columns.separator=";"'"""
-    told = clone.run(f"dvc exp run {source} {several}", status=None)
-    assert "train.loss: CrossEntropyLoss is for one class per image" in told.stderr + told.stdout
-    clone.run(f"dvc exp run $(./darkroom preset multilabel) {source} {several} -S 'train.augment=[]' -S train.epochs=8")
+
+
+def check_several_labels(clone: Clone, image: Path) -> None:
+    """Check that all classes of an image were learned, and are written as such."""
     metrics = clone.metrics()["test"]
     assert metrics["accuracy"] > 0.9
     assert metrics["mean_average_precision"] > 0.95
@@ -666,6 +712,37 @@ def test_images_with_several_labels_from_a_table(tmp_path: Path) -> None:
         predicted = list(csv.DictReader(file))
     assert np.mean([row["actual"] == row["classes"] for row in predicted]) == pytest.approx(metrics["accuracy"])
     assert {row["given_camera"] for row in predicted} == {"a"}
-    clone.run("./darkroom predict data/photos/7.png --out one.jsonl")
+    clone.run(f"./darkroom predict {image} --out one.jsonl")
     assert json.loads((clone.path / "one.jsonl").read_text())["classes"] != []
+
+
+SEVERAL = ["download.source=manifest", "download.manifest=labels.csv", "download.columns.group=page"]
+
+
+@share_forks
+def test_images_with_several_labels_pass_through_all_stages(clone: Clone, forked: ForkedStages, tmp_path: Path) -> None:
+    write_several_labels(tmp_path)
+    path = clone.path / "params.yaml"
+    preset = set_arguments(read_yaml(path), {"multilabel": read_preset(clone.path / "conf", "multilabel")})[1::2]
+    own = [*SEVERAL, f"download.folder={tmp_path}", 'download.columns.separator=";"', "train.augment=[]", "train.epochs=8"]
+    try:
+        apply_overrides(path, [*preset, *own])
+        done = [forked.run(stage) for stage in STAGES]
+        assert [each.status for each in done] == [0] * len(STAGES), [each.err for each in done]
+        check_several_labels(clone, tmp_path / "7.png")
+    finally:
+        clone.run("rm -f one.jsonl")
+        clone.restore()
+
+
+@pytest.mark.thorough  # the same as a person runs it, by DVC with the preset
+def test_images_with_several_labels_from_a_table(tmp_path: Path) -> None:
+    clone = make_clone(tmp_path / "darkroom")
+    write_several_labels(clone.path / "data" / "photos")
+    source = " ".join(f"-S {setting}" for setting in SEVERAL)
+    several = """-S 'download.columns.separator=";"'"""
+    told = clone.run(f"dvc exp run {source} {several}", status=None)
+    assert "train.loss: CrossEntropyLoss is for one class per image" in told.stderr + told.stdout
+    clone.run(f"dvc exp run $(./darkroom preset multilabel) {source} {several} -S 'train.augment=[]' -S train.epochs=8")
+    check_several_labels(clone, Path("data/photos/7.png"))
     assert "fail" not in clone.run("./darkroom verify").stdout

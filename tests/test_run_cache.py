@@ -57,6 +57,7 @@ def test_parameters_of_an_older_commit_bring_its_results_back(two: Clone) -> Non
         two.run("git checkout -q -f fast && dvc checkout -q -f")
 
 
+@pytest.mark.thorough  # tests/darkroom/cli/test_tune.py has trials in folders of their own that find a training in every run
 def test_a_folder_of_its_own_shares_them(two: Clone) -> None:
     told = two.run("dvc exp run --temp -n elsewhere -S train.lr=0.01").stdout
     assert ran(told) == {"check": "Running", **dict.fromkeys(RESULTS, "cached")}

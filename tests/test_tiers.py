@@ -32,12 +32,29 @@ def test_ci_chooses_a_tenth(tmp_path: Path, shallow: bool) -> None:
         folder = tmp_path / "shallow"
     text = (ROOT / ".ci/run").read_text(encoding="utf-8")
     text, number = re.subn(r"^make ", "echo make ", text, flags=re.MULTILINE)
-    assert number == 2
+    assert number == 3
     (folder / ".ci").mkdir()
     (folder / ".ci/run").write_text(text.replace('"$(id -u)" = 0', "no = yes"))  # and no PostgreSQL
     said = subprocess.run(["bash", folder / ".ci/run"], capture_output=True, text=True, check=True).stdout.splitlines()
-    tenth = re.fullmatch(r"make test TENTH=([0-9])", said[-1])
+    installed, announced, tested, checked = said
+    assert (installed, checked) == ("make setup-dev", "make check")
+    tenth = re.fullmatch(r"make test TENTH=([0-9])", tested)
     assert tenth
-    assert said[-2].startswith(f"thorough tests: tenth {tenth[1]} of 0 to 9, ")
-    assert ("by the hash" if shallow else "7 commits") in said[-2]
+    assert announced.startswith(f"thorough tests: tenth {tenth[1]} of 0 to 9, ")
+    assert ("by the hash" if shallow else "7 commits") in announced
     assert shallow or tenth[1] == "7"
+
+
+@pytest.mark.parametrize(("failing", "status"), [("check", 1), ("test", 1), ("setup-dev", 1), ("nothing", 0)])
+def test_ci_fails_where_one_of_its_commands_does_and_shows_what_the_checks_say(tmp_path: Path, failing: str, status: int) -> None:
+    (tmp_path / ".ci").mkdir()
+    text = (ROOT / ".ci/run").read_text(encoding="utf-8").replace('"$(id -u)" = 0', "no = yes")
+    text = text.replace("set -euo pipefail", f'set -euo pipefail\nmake() {{ echo "made $1"; [ "$1" != {failing} ]; }}', 1)
+    (tmp_path / ".ci/run").write_text(text, encoding="utf-8")
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    commit = ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-q", "--allow-empty", "-m", "x"]
+    subprocess.run(commit, cwd=tmp_path, check=True)
+    done = subprocess.run(["bash", tmp_path / ".ci/run"], capture_output=True, text=True)
+    assert done.returncode == status, done.stderr
+    made = re.findall("^made (.*)$", done.stdout, re.MULTILINE)
+    assert made == (["setup-dev"] if failing == "setup-dev" else ["setup-dev", "test", "check"])

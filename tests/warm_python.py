@@ -34,7 +34,15 @@ from typing import NoReturn
 SRC = Path(__file__).resolve().parents[1] / "src"
 STAGES = ["download", "split", "train", "evaluate", "predict"]
 MODULES = ["darkroom.training.fit", "darkroom.inference.predict", "darkroom.search.search", "darkroom.experiments.repeat"]
-LIBRARIES = ["timm", "sklearn.model_selection", "pyarrow.parquet", "dvc.cli.parser", "dvc.repo", "dvc.api", "dvc_http"]
+LIBRARIES = ["timm", "sklearn.model_selection", "pyarrow.parquet"]
+DVC = ["dvc.cli.parser", "dvc.repo", "dvc.api", "dvc_http", "networkx", "pygit2", "dulwich.porcelain", "dulwich.worktree"]
+# What commands import when they run, half a second of some.
+DVC += [
+    "dvc.repo.experiments.queue.celery",
+    "dvc.repo.experiments.queue.workspace",
+    "hydra.core.override_parser.overrides_parser",
+]
+DVC += ["dvc.cachemgr", "dvc.data_cloud", "dvc.repo.datasets", "fsspec.implementations.local", "configobj"]
 OWN = {"darkroom", "plugins", *STAGES}
 SIZE = 8  # bytes of the length of a request
 NUM_STREAMS = 3
@@ -153,7 +161,7 @@ def import_all() -> None:
     path = sys.path.copy()
     sys.path[0] = str(SRC)
     importlib.import_module("darkroom.hardware.startup").prepare()
-    for name in [*STAGES, *MODULES, *LIBRARIES]:
+    for name in [*STAGES, *MODULES, *LIBRARIES, *DVC]:
         importlib.import_module(name)
     for name in [name for name in sys.modules if name.partition(".")[0] in OWN]:
         del sys.modules[name]

@@ -183,20 +183,25 @@ def test_the_same_command_finds_nothing_to_do(searched: tuple[Clone, str]) -> No
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        (
-            f"{SPACE}={{train.lr: {{distribution: float, low: 0.001, high: 0.1, log: true}}}}'",
-            "params.yaml: tune.search_space: the study search also has train.batch_size; change it back",
-        ),
-        ("-S tune.metric=val/loss", "params.yaml: tune.metric: the study search has val/accuracy; change it back"),
-        ("-S tune.direction=minimize", "params.yaml: tune.direction: the study search has another"),
         ("-S train.epochs=4", "params.yaml: train.epochs: differs from what the study search began with; change it back"),
-        ("-S tune.start=nothing", "params.yaml: tune.start: nothing is not a commit, branch or experiment"),
-        (
-            f"{SPACE}={{train.lr: {{distribution: float, low: 2, high: 1}}}}'",
-            "params.yaml: tune.search_space.train.lr: low 2 is above high 1",
-        ),
         ("-S tune.triels=3", "-S: DVC cannot parse it"),
-        ("search/rate", "conf/search/rate.yaml: there is no such preset; did you mean 'search/rates'?"),
+        *(
+            pytest.param(settings, told, marks=pytest.mark.thorough)
+            for settings, told in (
+                (
+                    f"{SPACE}={{train.lr: {{distribution: float, low: 0.001, high: 0.1, log: true}}}}'",
+                    "params.yaml: tune.search_space: the study search also has train.batch_size; change it back",
+                ),
+                ("-S tune.metric=val/loss", "params.yaml: tune.metric: the study search has val/accuracy; change it back"),
+                ("-S tune.direction=minimize", "params.yaml: tune.direction: the study search has another"),
+                ("-S tune.start=nothing", "params.yaml: tune.start: nothing is not a commit, branch or experiment"),
+                (
+                    f"{SPACE}={{train.lr: {{distribution: float, low: 2, high: 1}}}}'",
+                    "params.yaml: tune.search_space.train.lr: low 2 is above high 1",
+                ),
+                ("search/rate", "conf/search/rate.yaml: there is no such preset; did you mean 'search/rates'?"),
+            )
+        ),
     ],
 )
 def test_what_is_wrong_is_told_before_the_first_trial(searched: tuple[Clone, str], settings: str, told: str) -> None:

@@ -181,7 +181,7 @@ def test_auto_tries_nothing_where_there_are_no_instructions(hardware: HardwarePa
 @pytest.fixture
 def _compiles_at_once() -> Iterator[None]:
     """Let the compiler start no processes, and trust the processor in what it can do rather than try each kind of code."""
-    with config.patch({"compile_threads": 1, "cpp.vec_isa_ok": True}):
+    with config.patch({"compile_threads": 1, "cpp.vec_isa_ok": True, "cpp_cache_precompile_headers": False}):
         yield
 
 

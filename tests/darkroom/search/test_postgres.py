@@ -34,10 +34,10 @@ def test_four_searches_in_four_repositories_share_a_study(address: str, tmp_path
     monkeypatch.setattr(trials_module, "HEARTBEAT_SECONDS", 0.3)
     context = multiprocessing.get_context("fork")
     places = [tmp_path / str(number) for number in range(SEARCHES)]
-    processes = [context.Process(target=work, args=(place, 24, address, 0.4)) for place in places]
+    processes = [context.Process(target=work, args=(place, 12, address, 0.4)) for place in places]
     for process in processes:
         process.start()
-    trials = open_trials(tmp_path / "watching", 24, address)
+    trials = open_trials(tmp_path / "watching", 12, address)
     while len({trial.user_attrs["owner"]["place"] for trial in trials.counted() if trial.state.is_finished()}) < SEARCHES:
         time.sleep(0.02)
     for process in processes[:2]:
@@ -46,7 +46,7 @@ def test_four_searches_in_four_repositories_share_a_study(address: str, tmp_path
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [-9, -9, 0, 0]
-    assert_sound(trials, 24)
+    assert_sound(trials, 12)
     assert len({trial.user_attrs["owner"]["place"] for trial in trials.counted()}) == SEARCHES
     close(trials)
 

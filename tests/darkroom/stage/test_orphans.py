@@ -7,8 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from darkroom.stage.orphans import is_orphan
+import pytest
+
+from darkroom.stage.orphans import end, is_orphan, missed_death_of_dvc
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 
@@ -46,3 +49,40 @@ def test_who_is_an_orphan() -> None:
     assert is_orphan(here | {"pid": process.pid})
     assert not is_orphan(here | {"host": "elsewhere", "pid": process.pid})
     assert is_orphan({})
+
+
+@pytest.mark.parametrize(
+    ("changes", "by_dvc", "missed"),
+    [
+        ({}, True, True),
+        ({"stage": "split"}, True, False),
+        ({"host": "elsewhere"}, True, False),
+        ({"by_dvc": False}, True, False),
+        ({}, False, False),
+    ],
+    ids=["same stage", "another stage", "another machine", "started by hand", "this one by hand"],
+)
+def test_a_stage_that_dvc_runs_twice_has_lost_its_first_dvc(
+    changes: dict[str, Any], by_dvc: bool, missed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    if by_dvc:
+        monkeypatch.setenv("DVC_STAGE", "train")
+    holder = {"host": socket.gethostname(), "stage": "train", "by_dvc": True}
+    assert missed_death_of_dvc(holder | changes, "train") == missed
+
+
+def test_a_process_is_asked_to_end_and_one_that_has_ended_is_no_error() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        end(process.pid)
+        assert process.wait() == -signal.SIGTERM
+    end(process.pid)
+
+
+def test_a_parent_that_died_before_it_was_followed() -> None:
+    """No signal would come any more."""
+    code = (
+        f"import sys, time; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.stage.orphans import following\n"
+        "import os, signal; following(os.getppid() + 1, signal.SIGTERM)(); time.sleep(60)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == -signal.SIGTERM

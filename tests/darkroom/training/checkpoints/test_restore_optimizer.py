@@ -1,0 +1,63 @@
+"""Whose moments an optimizer takes over: those of the same optimizer for the same parameters, also of another project."""
+
+import copy
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from darkroom.base.params import Params
+from darkroom.training.checkpoints.restore_optimizer import RestoreOptimizer
+
+
+def made(kind: type[Optimizer] = AdamW, features: int = 3, layers: int = 1) -> Optimizer:
+    """Return an optimizer with a group for each layer."""
+    return kind([{"params": list(nn.Linear(features, 2).parameters())} for _ in range(layers)], lr=0.1)  # type: ignore[call-arg]
+
+
+def saved(optimizer: Optimizer) -> dict[str, Any]:
+    """Return its state after a step."""
+    for group in optimizer.param_groups:
+        for value in group["params"]:
+            value.grad = torch.ones_like(value)
+    optimizer.step()
+    return copy.deepcopy(optimizer.state_dict())
+
+
+def takes(params: Params, state: dict[str, Any] | None, before: dict[str, Any]) -> bool:
+    """Return whether an AdamW of one layer takes over a state."""
+    earlier: Any = SimpleNamespace(optimizer=state, params=before)
+    return RestoreOptimizer(earlier, params)._takes_moments(made(), made())
+
+
+def without(state: dict[str, Any], setting: str) -> dict[str, Any]:
+    del state["param_groups"][0][setting]
+    return state
+
+
+@pytest.mark.parametrize(
+    ("state", "is_taken"),
+    [
+        (saved(made()), True),
+        (saved(made(features=4)), False),
+        (saved(made(SGD)), False),
+        (without(saved(made()), "weight_decay"), False),
+        (saved(made(layers=2)), False),
+        (None, False),
+    ],
+    ids=["fits", "other shapes", "other settings", "a setting less", "other groups", "none"],
+)
+def test_the_moments_of_another_project(state: dict[str, Any] | None, is_taken: bool, make_params: Callable[..., Params]) -> None:
+    """It has no params.yaml of ours: settings and shapes decide."""
+    assert takes(make_params(), state, {}) == is_taken
+
+
+@pytest.mark.parametrize(("target", "is_taken"), [("torch.optim.AdamW", True), ("torch.optim.SGD", False)])
+def test_the_moments_of_this_project(target: str, is_taken: bool, make_params: Callable[..., Params]) -> None:
+    """Its params.yaml says of which optimizer they are, and settings may change."""
+    state = without(saved(made()), "weight_decay")
+    assert takes(make_params(), state, {"optimizer": {"_target_": target}}) == is_taken
