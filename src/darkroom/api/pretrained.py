@@ -90,10 +90,10 @@ def _classes(where: str, name: str) -> list[str]:
             f"'./darkroom predict --embeddings --backbone {name}' writes these"
         )
     known = ImageNetInfo(subset)
-    return _distinct([known.index_to_description(place) for place in range(config.num_classes)])
+    return distinct_names([known.index_to_description(place) for place in range(config.num_classes)])
 
 
-def _distinct(described: list[str]) -> list[str]:
+def distinct_names(described: list[str]) -> list[str]:
     """Return the first of the names that ImageNet has for each class; all of them, and a number, where others have it, too."""
     short = [each.partition(",")[0] for each in described]
     counts = Counter(short)
