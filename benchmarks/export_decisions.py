@@ -84,7 +84,7 @@ def classified(python: Path, exported: Path, photos: list[Path], threads: int) -
     """Yield what classify.py decides for each photo, and the most probable classes."""
     names = exported / "photos.txt"
     names.write_text("\n".join(map(str, photos)))
-    command = [python, "-I", "-c", CLASSIFY, exported, names, str(threads)]
+    command = [str(python), "-I", "-c", CLASSIFY, str(exported), str(names), str(threads)]
     *found, loaded = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     assert json.loads(loaded) == [], loaded
     yield from map(json.loads, found)
