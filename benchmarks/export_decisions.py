@@ -120,9 +120,8 @@ def main() -> None:
             differing[path.stem.partition("_")[2]] += not is_tie
     print(f"{model}: {sum(differing.values())} of {len(photos)} decisions differ {dict(differing)}, {ties} ties")
     print(f"largest difference of a probability {largest:.2g}; {len({tuple(each.chosen) for each in here})} classes decided for")
-    print(
-        f"repository {(middle - start) / len(photos) * 1000:.1f} ms, classify.py {(end - middle) / len(photos) * 1000:.1f} ms a photo"
-    )
+    seconds, others = ((until - since) / len(photos) for since, until in ((start, middle), (middle, end)))
+    print(f"repository {seconds * 1000:.1f} ms, classify.py {others * 1000:.1f} ms a photo")
 
 
 if __name__ == "__main__":
