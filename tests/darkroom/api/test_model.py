@@ -1,6 +1,9 @@
 """`from darkroom import Model` answers as `./darkroom predict` and as the file that an export puts beside its network."""
 
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +35,7 @@ from darkroom.reporting.predictions import Predictions
 from darkroom.training.plan import make_plan
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("model")]
+ROOT = Path(__file__).resolve().parents[3]
 SETTINGS = {
     "train.model.kwargs": {"width": 4, "stages": 1},
     "train.image_size": 40,
@@ -150,6 +154,18 @@ def test_an_export_answers_alike(form: dict[str, Any], place: Place) -> None:
         np.testing.assert_allclose(exported.embed(images), model.embed(images), rtol=1e-3, atol=1e-4)
     assert exported.about == model.about
     assert exported.classes == model.classes
+
+
+def test_the_short_form_of_the_docs_is_enough_for_small_jpegs(place: Place, tmp_path: Path) -> None:
+    """That of docs/api.md; the photo has four times the side of the network's images, 40 pixels."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
+    (short,) = [block for block in blocks if "onnxruntime" in block]
+    photo = tmp_path / "photo.jpg"
+    Image.open(place.files[0]).resize((190, 159)).save(photo)
+    command = [sys.executable, "-I", "-c", short, photo]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=place.folder / "exported")
+    ((name, probability), *_) = place.model.predict(photo)
+    assert run.stdout == f"{photo} {name} {probability:.4f}\n"
 
 
 @pytest.mark.parametrize("kind", ["repository", "export"])
