@@ -34,7 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "objective": {"data", "metrics", "models", "input"},
     "inference": {"data", "hardware", "models", "metrics", "reporting", "input", "uncertainty"},
     "features": {"data", "hardware", "models", "metrics", "reporting", "input", "inference"},
-    "export": {"data", "hardware", "models", "metrics", "input", "inference"},
+    "export": {"data", "hardware", "models", "metrics", "input", "inference", "uncertainty"},
     "batch": {"data", "hardware", "models", "metrics", "reporting", "sources", "input", "inference", "uncertainty", "pages"},
     "explanation": {"features", "data", "models", "metrics", "reporting", "input", "inference", "pages"},
     "labels": {

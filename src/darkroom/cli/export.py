@@ -55,10 +55,10 @@ def main(arguments: list[str]) -> None:
 
     for name in formats:
         WRITTEN[name].check(name)
-    plain = params.predict.model_copy(update={"tta": "none", "backend": "torch", "precision": "32-true"})
+    plain = params.predict.model_copy(update={"backend": "torch", "precision": "32-true"})
     params = params.model_copy(update={"predict": plain})
     predictor = Predictor.load(lambda: open_model(chosen.model, params, "predict"), params, "predict")
-    for each in export_model(predictor, pack, split.rows["val"], formats, chosen.out):
+    for each in export_model(predictor, pack, split.rows["val"], formats, chosen.out, tta=plain.tta):
         ties = f", {each.parity.ties} ties apart" if each.parity.ties else ""
         print(
             f"export: {each.path} ({each.num_bytes / 1e6:.1f} MB): the same decisions on {each.parity.images} images{ties}, "

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from darkroom.base import files
 from darkroom.base.errors import InputError, described, one_line
+from darkroom.export.network import Exported
 from darkroom.inference.backends import import_openvino
 
-Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""From images (N, H, W, 3) to probabilities (N, K)."""
-INPUT, OUTPUT, KEY = "images", "probabilities", "darkroom"
+Run = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], ...]]
+"""From images (N, H, W, 3) to probabilities (N, K), features (N, D) and distances (N,), as far as the network has them."""
+INPUT, KEY = "images", "darkroom"
 OPSET = 18
 # Images of a batch, rows, columns.
 MOST = 65536
@@ -45,7 +45,7 @@ class Format:
 
     ending: str
     packages: tuple[str, ...]
-    write: Callable[[nn.Module, Mapping[str, Any], Path], None]
+    write: Callable[[Exported, Mapping[str, Any], Path], None]
     open: Callable[[Path], Run]
 
     def check(self, name: str) -> None:
@@ -66,16 +66,21 @@ def _example() -> torch.Tensor:
     return torch.arange(int(np.prod(EXAMPLE)), dtype=torch.int64).remainder(251).to(torch.uint8).reshape(EXAMPLE)
 
 
-def _program(network: nn.Module) -> torch.export.ExportedProgram:
+def _program(network: Exported) -> torch.export.ExportedProgram:
     with torch.inference_mode(False), torch.no_grad():
         return torch.export.export(network, (_example(),), dynamic_shapes=_dynamic(), strict=False)
 
 
-def _write_onnx(network: nn.Module, about: Mapping[str, Any], path: Path) -> None:
+def _write_onnx(network: Exported, about: Mapping[str, Any], path: Path) -> None:
     import onnx
 
     made = torch.onnx.export(
-        _program(network), input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, dynamo=True, verbose=False
+        _program(network),
+        input_names=[INPUT],
+        output_names=list(network.outputs),
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
     )
     assert made is not None
     model = made.model_proto
@@ -90,12 +95,14 @@ def _open_onnx(path: Path) -> Run:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda images: np.asarray(session.run([OUTPUT], {INPUT: images})[0])
+    return lambda images: tuple(map(np.asarray, session.run(None, {INPUT: images})))
 
 
-def _write_openvino(network: nn.Module, about: Mapping[str, Any], path: Path) -> None:
+def _write_openvino(network: Exported, about: Mapping[str, Any], path: Path) -> None:
     openvino = import_openvino("--format")
     model = openvino.convert_model(_program(network))
+    for name, output in zip(network.outputs, model.outputs, strict=True):
+        output.get_tensor().set_names({name})
     model.set_rt_info(json.dumps(about, ensure_ascii=False), KEY)
     openvino.save_model(model, path, compress_to_fp16=False)
 
@@ -104,10 +111,10 @@ def _open_openvino(path: Path) -> Run:
     openvino = import_openvino("--format")
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     compiled = openvino.Core().compile_model(path, "CPU", options)
-    return lambda images: np.asarray(compiled(images)[0])
+    return lambda images: tuple(np.array(each) for each in compiled(images).values())
 
 
-def _write_torch(network: nn.Module, about: Mapping[str, Any], path: Path) -> None:
+def _write_torch(network: Exported, about: Mapping[str, Any], path: Path) -> None:
     with files.replaced_file(path) as temporary:
         torch.export.save(_program(network), temporary, extra_files={KEY: json.dumps(about, ensure_ascii=False)})
 
@@ -115,9 +122,9 @@ def _write_torch(network: nn.Module, about: Mapping[str, Any], path: Path) -> No
 def _open_torch(path: Path) -> Run:
     program = torch.export.load(path).module()
 
-    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], ...]:
         with torch.inference_mode():
-            return np.asarray(program(torch.from_numpy(images)).numpy())
+            return tuple(each.numpy() for each in program(torch.from_numpy(images)))
 
     return run
 
@@ -129,7 +136,7 @@ FORMATS = {
 }
 
 
-def write(name: str, network: nn.Module, about: Mapping[str, Any], path: Path) -> None:
+def write(name: str, network: Exported, about: Mapping[str, Any], path: Path) -> None:
     """Write a network in a format.
 
     Raises

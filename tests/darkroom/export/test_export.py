@@ -4,11 +4,13 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from explanation_fixtures import digits_predictor
 from PIL import Image
 
@@ -16,12 +18,15 @@ from darkroom.base.errors import InputError
 from darkroom.export import formats
 from darkroom.export.export import export_model
 from darkroom.export.network import make_exported
-from darkroom.export.parity import Parity, compare
+from darkroom.export.parity import Parity, compare, run_each, stored_images
 from darkroom.export.standalone import Model
+from darkroom.inference.embeddings import Embedder
 from darkroom.inference.photos import PhotoReader
-from darkroom.inference.predict import predict_images
+from darkroom.inference.predict import predict_images, predict_rows
 from darkroom.inference.predictor import Predictor
+from darkroom.metrics.calibration import Calibration
 from darkroom.metrics.decision import Decision
+from darkroom.uncertainty.foreign import fit_directions
 
 # Three formats are written once.
 pytestmark = pytest.mark.xdist_group("export")
@@ -51,7 +56,11 @@ def test_photos_of_any_size_and_batches(digits: Any, exported: Path, name: str) 
     predictor = made(digits)
     for image in photos():
         wanted = predict_images(predictor, [image, image[::-1]], batch_size=2)
-        np.testing.assert_allclose(run(np.stack([image, image[::-1]])), wanted, atol=1e-5)
+        probabilities, embeddings = run(np.stack([image, image[::-1]]))
+        np.testing.assert_allclose(probabilities, wanted, atol=1e-5)
+        read = PhotoReader.of(predictor.seen, None).prepare
+        fitted = torch.from_numpy(np.stack([read(image), read(image[::-1])])).permute(0, 3, 1, 2)
+        np.testing.assert_allclose(embeddings, Embedder(predictor).features(fitted), rtol=1e-4, atol=1e-5)
 
 
 def test_the_script_reads_files_as_predict_does(digits: Any, exported: Path, tmp_path: Path) -> None:
@@ -88,22 +97,55 @@ def test_what_is_known_of_the_model_is_in_the_file(digits: Any, exported: Path) 
     assert json.loads((exported / "parity.json").read_text())["onnx"]["other_decisions"] == 0
 
 
-def test_other_decisions_are_refused_and_nothing_is_left(digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        formats.FORMATS,
-        "torch",
-        formats.Format(".pt2", (), lambda *_: None, lambda _: lambda images: np.eye(10, dtype=np.float32)[[3] * len(images)]),
-    )
-    with pytest.raises(InputError, match=r"torch decides otherwise than the model on \d+ of 200 images"):
-        export_model(made(digits), digits.pack, digits.split.rows["train"], ["torch"], tmp_path / "exported")
+def test_views_and_images_of_no_class_are_in_the_file(digits: Any, tmp_path: Path) -> None:
+    """Probabilities are those of two views, features those of the image as it is."""
+    predictor, rows = made(digits), digits.split.rows["val"][:40]
+    features = Embedder(predictor).of_rows(digits.pack, rows, 32)
+    detector = fit_directions(features, digits.pack.labels[rows])
+    limit = float(np.median(detector.raw(features)))
+    calibration = Calibration("0", 2.0, foreign=replace(detector, limit=limit))
+    predictor.rule = replace(predictor.rule, calibration=calibration, is_calibrated=True)
+    (written,) = export_model(predictor, digits.pack, rows, ["torch"], tmp_path / "exported", tta="flip")
+    assert written.parity.embedding_difference < 1e-4
+    probabilities, embeddings, distances = run_each(formats.FORMATS["torch"].open(written.path), stored_images(digits.pack, rows))
+    seen = predict_rows(predictor, digits.pack, rows, batch_size=32, tta="flip")
+    np.testing.assert_allclose(probabilities, calibration.calibrated(seen, multilabel=False), atol=1e-5)
+    np.testing.assert_allclose(embeddings, features, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(distances, calibration.foreign.distances(features), rtol=1e-3)
+    assert 0 < (distances > 1).sum() < len(rows)
+
+
+def test_other_images_of_no_class_are_another_decision() -> None:
+    probabilities, features = np.array([[0.9, 0.1]] * 3), np.ones((3, 4))
+    wanted, found = np.array([0.5, 1.00001, 1.2]), np.array([0.5, 0.99999, 0.8])
+    parity = compare((probabilities, features, wanted), (probabilities, features, found), Decision(), multilabel=False)
+    assert (parity.ties, parity.other_decisions) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("shift", "scale", "message"),
+    [(1, 1, r"torch decides otherwise than the model on \d+ of 40 images"), (0, 1.01, "torch has other features than the model")],
+)
+def test_other_answers_are_refused_and_nothing_is_left(
+    shift: int, scale: float, message: str, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a format that gives the probabilities of the next class, or features that are a little larger."""
+    rows = digits.split.rows["train"][:40]
+    probabilities = np.roll(predict_rows(made(digits), digits.pack, rows, batch_size=32), shift, axis=1)
+    features = Embedder(made(digits)).of_rows(digits.pack, rows, 32) * scale
+    answers = zip(probabilities, features, strict=True)
+    fake = formats.Format(".pt2", (), lambda *_: None, lambda _: lambda _: tuple(each[None] for each in next(answers)))
+    monkeypatch.setitem(formats.FORMATS, "torch", fake)
+    with pytest.raises(InputError, match=message):
+        export_model(made(digits), digits.pack, rows, ["torch"], tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_decisions_within_rounding_are_ties() -> None:
     wanted = np.array([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]])
     found = np.array([[0.49999, 0.50001], [0.9, 0.1], [0.7, 0.3]])
-    assert compare(wanted, found, Decision(), multilabel=False) == Parity(3, pytest.approx(0.5), 1, 1)
-    several = compare(wanted, found, Decision(0.5), multilabel=True)
+    assert compare((wanted,), (found,), Decision(), multilabel=False) == Parity(3, pytest.approx(0.5), 1, 1)
+    several = compare((wanted,), (found,), Decision(0.5), multilabel=True)
     assert (several.ties, several.other_decisions) == (1, 1)
 
 
