@@ -68,7 +68,8 @@ MAY_IMPORT = {
     "plugins": {"base", "data", "reporting", "models", "metrics", "input", "objective", "training", "plugins"},
 }
 BASE_PACKAGES = {"pydantic", "pydantic_core", "ruamel"}
-STAGES = read_yaml(ROOT / "dvc.yaml")["stages"]
+# A stage with `foreach` stands for one of its formats.
+STAGES = {name: stage.get("do", stage) for name, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items()}
 
 
 @functools.cache
