@@ -28,6 +28,7 @@ TRAIN_TABLE = ROOT / "metrics" / "train.json"
 EVALUATE_TABLE = ROOT / "metrics" / "evaluate.json"
 EXPORT_TABLES = ROOT / "metrics" / "export"
 EVALUATED = ROOT / "metrics" / "predictions.parquet"
+SPEED_METRICS = ROOT / "metrics" / "speed"
 SEARCH_METRICS = ROOT / "metrics" / "search"
 STUDIES = ROOT / "search"
 # Environment variable of a training that is a trial: the path of the socket at which its search listens.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from darkroom.api.named_model import MODEL_HELP, open_model
+from darkroom.base.command import Parser
 from darkroom.base.errors import InputError, nearest
 from darkroom.cli import parser_of, suggest
 from darkroom.cli.predict import check_place
@@ -13,28 +14,7 @@ ALLOW_LOSS, DEFAULT_LOSS = "--allow-loss", 0.3
 
 def main(arguments: list[str]) -> None:
     """Write the files to a folder, and say how they compare."""
-    parser = parser_of(
-        "export",
-        "Each takes images (N, H, W, 3) of any size in uint8, crops, resizes and normalises them as predict does, and gives "
-        "calibrated probabilities. It is compared with the model on images of validation: one other decision, and nothing is "
-        "written; openvino-int8 may decide otherwise, and says what accuracy it loses. Beside ONNX stands classify.py, which "
-        "needs onnxruntime, numpy and Pillow alone.",
-        examples=[
-            "./darkroom export",
-            "./darkroom export --format onnx --format openvino --out exported",
-            "./darkroom export --format openvino-int8 --allow-loss 0.5",
-            "./darkroom export --model classifier@prod --out exported",
-        ],
-    )
-    parser.add_argument(
-        "--format", action="append", metavar="FORMAT", help=f"{', '.join(FORMATS)}; may be given several times (default: onnx)"
-    )
-    parser.add_argument("--out", type=Path, default=Path("exported"), metavar="FOLDER", help="is replaced (default: exported)")
-    parser.add_argument(
-        ALLOW_LOSS, type=float, metavar="POINTS", help="openvino-int8: points of validation accuracy it may lose (default: 0.3)"
-    )
-    parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models)")
-    chosen = parser.parse(arguments)
+    chosen = _parser().parse(arguments)
 
     from darkroom.base import paths
     from darkroom.base.environment import ignore_variables
@@ -76,6 +56,31 @@ def main(arguments: list[str]) -> None:
     print(*(line for each in written for line in each.lines(chosen.out)), sep="\n")
     if "onnx" in formats:
         suggest(f"python {chosen.out}/classify.py PHOTO   # needs onnxruntime, numpy and Pillow alone")
+
+
+def _parser() -> Parser:
+    parser = parser_of(
+        "export",
+        "Each takes images (N, H, W, 3) of any size in uint8, crops, resizes and normalises them as predict does, and gives "
+        "calibrated probabilities. It is compared with the model on images of validation: one other decision, and nothing is "
+        "written; openvino-int8 may decide otherwise, and says what accuracy it loses. Beside ONNX stands classify.py, which "
+        "needs onnxruntime, numpy and Pillow alone.",
+        examples=[
+            "./darkroom export",
+            "./darkroom export --format onnx --format openvino --out exported",
+            "./darkroom export --format openvino-int8 --allow-loss 0.5",
+            "./darkroom export --model classifier@prod --out exported",
+        ],
+    )
+    parser.add_argument(
+        "--format", action="append", metavar="FORMAT", help=f"{', '.join(FORMATS)}; may be given several times (default: onnx)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("exported"), metavar="FOLDER", help="is replaced (default: exported)")
+    parser.add_argument(
+        ALLOW_LOSS, type=float, metavar="POINTS", help="openvino-int8: points of validation accuracy it may lose (default: 0.3)"
+    )
+    parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models)")
+    return parser
 
 
 def _check_loss(points: float | None, formats: list[str]) -> float:

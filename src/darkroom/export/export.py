@@ -95,10 +95,8 @@ def export_model(
         As `predict.tta`.
     calibration
         Images of training, which a quantised format takes its ranges from.
-    allowed
-        Points of accuracy on `rows` that a quantised format may lose.
-    option
-        What names the allowed loss, for messages.
+    allowed, option
+        Points of accuracy on `rows` that a quantised format may lose, and what names them, for messages.
 
     Raises
     ------
@@ -111,20 +109,18 @@ def export_model(
     with files.replaced_dir(out) as folder:
         for name in formats:
             path = folder / f"model{FORMATS[name].ending}"
+            loss = speed = None
             if FORMATS[name].is_quantised:
                 assert calibration is not None
-                write(name, network, known, path, list(stored_images(pack, _evenly(calibration, CALIBRATION))))
+                write(name, network, known, path, list(stored_images(pack, evenly(calibration, CALIBRATION))))
                 parity, loss = labelled.compare(FORMATS[name].open(path), MEASURED)
                 refuse_loss(name, loss, parity.images, allowed, option)
                 speed = _speed(network, path, name, next(stored_images(pack, rows)))
-                measured: tuple[Loss | None, Speed | None] = (loss, speed)
             else:
                 write(name, network, known, path)
                 parity, _ = labelled.compare(FORMATS[name].open(path), COMPARED)
                 _refuse_others(name, parity)
-                measured = None, None
-            size = sum(each.stat().st_size for each in folder.glob(f"{path.stem}.*") if each.suffix in (path.suffix, ".bin"))
-            found.append(Written(name, out / path.name, size, parity, *measured))
+            found.append(Written(name, out / path.name, size_of(path), parity, loss, speed))
         files.write_json(folder / PARITY, {each.name: each.record() for each in found})
         files.write_text(folder / "about.json", json.dumps(known, ensure_ascii=False, indent=2) + "\n")
         if "onnx" in formats:
@@ -132,7 +128,13 @@ def export_model(
     return found
 
 
-def _evenly(rows: Rows, most: int) -> Rows:
+def size_of(path: Path) -> int:
+    """Return the bytes of an export; OpenVINO keeps weights in a file beside."""
+    return sum(each.stat().st_size for each in (path, path.with_suffix(".bin")) if each.exists())
+
+
+def evenly(rows: Rows, most: int) -> Rows:
+    """Return at most so many of the rows, evenly spread."""
     return rows[np.linspace(0, len(rows) - 1, num=min(most, len(rows))).astype(int)]
 
 
@@ -153,7 +155,7 @@ class _Labelled:
 
     def compare(self, run: Run, most: int) -> tuple[Parity, Loss]:
         """Compare what an export gives, on at most so many of the images."""
-        rows, predictor = _evenly(self.rows, most), self.predictor
+        rows, predictor = evenly(self.rows, most), self.predictor
         if len(rows) not in self._wanted:
             self._wanted[len(rows)] = _wanted(predictor, self.pack, rows, self.tta)
         wanted, found = self._wanted[len(rows)], run_each(run, stored_images(self.pack, rows))

@@ -39,6 +39,19 @@ class Fitting(nn.Module):
         return fitted
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep NNCF's progress bars, and what it and its imports say of a GPU that is not there, from the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
+
+
+@_quiet()
 def quantise(network: Exported, fitting: torch.export.ExportedProgram, images: Sequence[ImageArray]) -> Any:
     """Return a network as a model of OpenVINO in int8.
 
@@ -56,8 +69,8 @@ def quantise(network: Exported, fitting: torch.export.ExportedProgram, images: S
     https://docs.openvino.ai/2026/openvino-workflow/model-optimization-guide/quantizing-models-post-training.html
     """
     openvino = import_openvino("--format")  # before NNCF, which would report its use over the network
-    with _quiet():
-        import nncf
+    import nncf
+
     with torch.inference_mode(False), torch.no_grad():
         fitted = [network.fitted(torch.from_numpy(image)[None]) for image in images]
         rest = copy.copy(network)
@@ -69,31 +82,18 @@ def quantise(network: Exported, fitting: torch.export.ExportedProgram, images: S
     model.reshape([-1, *example.shape[1:]])
     # What follows the network computes in double precision.
     exact = [each.get_friendly_name() for each in model.get_ops() if "f64" in map(_type, each.outputs())]
-    with _quiet():
-        small = nncf.quantize(
-            model,
-            nncf.Dataset([each.numpy() for each in fitted]),
-            subset_size=len(fitted),
-            target_device=nncf.TargetDevice.CPU,
-            ignored_scope=nncf.IgnoredScope(names=exact, validate=False),
-        )
+    small = nncf.quantize(
+        model,
+        nncf.Dataset([each.numpy() for each in fitted]),
+        subset_size=len(fitted),
+        target_device=nncf.TargetDevice.CPU,
+        ignored_scope=nncf.IgnoredScope(names=exact, validate=False),
+    )
     before = openvino.convert_model(fitting)
     (place,), (end,) = small.get_parameters(), before.get_results()
     for target in place.output(0).get_target_inputs():
         target.replace_source_output(end.input_value(0))
     return openvino.Model(small.get_results(), before.get_parameters(), "int8")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep NNCF's progress bars, and what it and its imports say of a GPU that is not there, from the terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _type(output: Any) -> str:
