@@ -64,6 +64,7 @@ MAY_IMPORT = {
     **{room: {"base", room, *others} for room, others in ROOMS.items()},
     "cli": {"base", "cli", "api", *ROOMS},
     "api": {"base", "api", *ROOMS},
+    "package": {"base", "api"},
     "script": {"base", *ROOMS},
     "plugins": {"base", "data", "reporting", "models", "metrics", "input", "objective", "training", "plugins"},
 }
@@ -114,6 +115,8 @@ def layer_of(path: Path) -> str:
         return "plugins"
     if parts[0] != "darkroom":
         return "script"
+    if parts == ("darkroom", "__init__.py"):
+        return "package"
     return parts[1] if len(parts) > 2 else "base"
 
 
@@ -152,11 +155,59 @@ def test_every_module_a_stage_reaches_is_a_dependency(stage: str) -> None:
     assert missing_deps(stage, STAGES[stage]["deps"]) == []
 
 
+def unrecorded_faults(source: str) -> list[str]:
+    """Return the statements of a module that could change a result: all but a docstring and a lazy import from `darkroom.api`."""
+    faults = []
+    for statement in ast.parse(source).body:
+        match statement:
+            case ast.Expr(value=ast.Constant()) | ast.ImportFrom(module="typing"):
+                continue
+            case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=[]):
+                continue
+            case ast.Assign(targets=[ast.Name(id="__all__")], value=ast.List()):
+                continue
+            case ast.FunctionDef(name="__getattr__", decorator_list=[]):
+                asked = imported(Path("__getattr__"), ast.unparse(statement))
+                if asked <= {"darkroom", "darkroom.api"}:
+                    continue
+        faults.append(ast.unparse(statement))
+    return faults
+
+
+def uses_of_package(source: str) -> list[str]:
+    """Return the imports by which a module would run the `__getattr__` of the package: `from darkroom import Model`."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    from_it = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "darkroom"]
+    from_it = [node for node in from_it if any(file_of(f"darkroom.{alias.name}") is None for alias in node.names)]
+    return [ast.unparse(node) for node in from_it]
+
+
 @pytest.mark.parametrize("name", [name for name in UNRECORDED if name.endswith(".py")])
-def test_code_that_a_stage_reads_without_depending_on_it_is_a_docstring(name: str) -> None:
-    (statement,) = ast.parse((ROOT / name).read_text(encoding="utf-8")).body
-    assert isinstance(statement, ast.Expr)
-    assert isinstance(statement.value, ast.Constant)
+def test_code_that_a_stage_reads_without_depending_on_it_changes_nothing(name: str) -> None:
+    assert unrecorded_faults((ROOT / name).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_runs_code_that_it_does_not_depend_on(stage: str) -> None:
+    files = [file for file in reached(SRC / f"{stage}.py")[0] if file.relative_to(ROOT).as_posix() not in UNRECORDED]
+    assert [use for file in files for use in uses_of_package(file.read_text(encoding="utf-8"))] == []
+
+
+def test_code_that_changes_something_unrecorded_is_seen() -> None:
+    package = (SRC / "darkroom" / "__init__.py").read_text(encoding="utf-8")
+    for added in ("import torch", "from darkroom.api import train", "torch.manual_seed(0)", "def train(): pass", "SEED = 1"):
+        assert unrecorded_faults(f"{package}\n{added}\n") == [added.replace(": pass", ":\n    pass")]
+    assert unrecorded_faults(package.replace("from darkroom import api", "from darkroom import training")) != []
+    assert uses_of_package("def f():\n    from darkroom import Model") == ["from darkroom import Model"]
+    assert uses_of_package("from darkroom import base") == []
+
+
+@pytest.mark.slow
+def test_the_package_brings_in_nothing_until_it_is_asked() -> None:
+    package, model = loaded_by("import darkroom", "from darkroom import Model")
+    assert package & (HEAVY | {"numpy", "PIL", "pydantic"}) == set()
+    assert "torch" in model
+    assert model & LIGHTNING == set()
 
 
 # Lines of first-party code that a stage depends on and never reaches: an edit there repeats it needlessly. They may only fall;

@@ -1,4 +1,4 @@
-"""Open the model that a person names: a folder, a commit, an experiment, a registered model or a file of weights."""
+"""Open the model that a person names: a folder, a revision, a registered model, a file of weights or a pretrained network."""
 
 import hashlib
 from dataclasses import replace
@@ -12,21 +12,36 @@ if TYPE_CHECKING:
     from darkroom.models.saving import Published
 
 MODEL_HELP = (
-    "folder of a model.json, commit or experiment, registered model (NAME@v1.0.0, NAME@STAGE), or file of weights "
-    "(.safetensors, .ckpt, .pth) for the network of params.yaml"
+    "folder of a model.json, commit or experiment, registered model (NAME@v1.0.0, NAME@STAGE), file of weights (.safetensors, "
+    ".ckpt, .pth) for the network of params.yaml, or network of timm with its published weights"
 )
+# What `./darkroom export` writes.
+EXPORTED = (".onnx", ".xml", ".pt2")
 
 
-def open_model(name: str | None, params: "Params", command: str) -> "Published":
-    """Open the model that `--model` names: a folder, a revision or experiment, a registered model, or a file of weights.
+def open_model(name: str | None, params: "Params", command: str, where: str = "--model") -> "Published":
+    """Open a folder, a revision or experiment, a registered model, a file of weights, or a pretrained network.
+
+    Parameters
+    ----------
+    name
+        What is named; None: models/.
+    params
+        All of params.yaml.
+    command
+        What opens it: `predict` alone reads calibration.json, too.
+    where
+        Flag or function that names it, for messages.
 
     Raises
     ------
     InputError
         If there is no such model, or it is damaged.
     """
+    from darkroom.api.pretrained import is_network, open_pretrained
     from darkroom.base import paths
     from darkroom.models.saving import Published, build_published, load_model, open_content, refuse_unsafe_loading
+    from darkroom.repository.git import commit_of
     from darkroom.repository.registry import REGISTERED, find_registered
     from darkroom.versions.models import read_model
 
@@ -35,26 +50,41 @@ def open_model(name: str | None, params: "Params", command: str) -> "Published":
     path = Path(name).expanduser()
     if path.name == "model.json" or (path.name == "model.safetensors" and (path.parent / "model.json").is_file()):
         path = path.parent
+    _refuse_export(where, name, path)
     if path.is_dir():
         epochs = sorted(each.name for each in path.glob("epoch_*"))
         if epochs and not (path / "model.json").exists():
-            raise InputError(f"--model: {name} holds several models; name one of {', '.join(epochs)}")
+            raise InputError(f"{where}: {name} holds several models; name one of {', '.join(epochs)}")
         return _with_calibration(load_model(path.absolute(), params, paths.shown(path.absolute())), path, command)
     if path.is_file():
-        return _open_file(name, path, params, command)
-    if not REGISTERED.fullmatch(name) and ("/" in name.partition(":")[0] or path.suffix):
-        raise InputError(f"--model: {name} does not exist; {nearest_path(name, f'name a {MODEL_HELP}')}")
+        return _open_file(where, name, path, params, command)
+    is_path = "/" in name.partition(":")[0] or (bool(path.suffix) and not is_network(name))
+    if is_path and not REGISTERED.fullmatch(name):
+        raise InputError(f"{where}: {name} does not exist; {nearest_path(name, f'name a {MODEL_HELP}')}")
     refuse_unsafe_loading()
     try:
         registered = find_registered(paths.main_repository(), name)
         revision = f"{registered.commit}:{registered.path}" if registered else name
         shown, content = read_model(paths.ROOT, paths.main_repository(), revision)
     except InputError as error:
-        raise InputError(f"--model: {name} is no folder or file, and {error}") from None
+        if not commit_of(paths.main_repository(), name) and is_network(name):
+            return open_pretrained(where, name)
+        raise InputError(f"{where}: {name} is no folder or file, and {error}") from None
     shown = f"{name} ({registered.version}, {registered.commit[:7]})" if registered else shown
-    card, weights = open_content("--model", shown, content)
-    network = build_published(card, weights, params, where=f"--model: model.json of {shown}", advice="name another model")
+    card, weights = open_content(where, shown, content)
+    network = build_published(card, weights, params, where=f"{where}: model.json of {shown}", advice="name another model")
     return Published(network, card, shown, _recorded_calibration(revision) if command == "predict" else None)
+
+
+def _refuse_export(where: str, name: str, path: Path) -> None:
+    """Refuse what `./darkroom export` wrote, which is for other programs."""
+    is_folder = path.is_dir() and not (path / "model.json").exists()
+    if path.suffix in EXPORTED or (is_folder and any((path / f"model{ending}").is_file() for ending in EXPORTED)):
+        folder = path if path.is_dir() else path.parent
+        raise InputError(
+            f"{where}: {name} is an export, for programs without this repository; open it with {folder / 'classify.py'} "
+            "(from classify import Model), or name the model that it was made of"
+        )
 
 
 def _with_calibration(model: "Published", folder: Path, command: str) -> "Published":
@@ -77,7 +107,7 @@ def _recorded_calibration(name: str) -> bytes | None:
     return revision.read(path) if path in revision.outs else None
 
 
-def _open_file(name: str, path: Path, params: "Params", command: str) -> "Published":
+def _open_file(where: str, name: str, path: Path, params: "Params", command: str) -> "Published":
     """Build the network of params.yaml with the weights of a file, and the preprocessing and classes of the data."""
     from darkroom.base import paths
     from darkroom.base.params import Network
@@ -91,11 +121,11 @@ def _open_file(name: str, path: Path, params: "Params", command: str) -> "Publis
     from darkroom.models.trainable import build_model
 
     refuse_unsafe_loading()
-    weights = open_file("--model", name, path.read_bytes())
+    weights = open_file(where, name, path.read_bytes())
     train = params.train
     if train.init_from is not None:
         raise InputError(
-            f"--model: {name} does not say how images are normalised, which train.init_from decides; name a folder or a revision"
+            f"{where}: {name} does not say how images are normalised, which train.init_from decides; name a folder or a revision"
         )
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)

@@ -120,6 +120,10 @@ def _settings(
     settings: Mapping[str, Any] | None,
 ) -> tuple[Params, dict[str, str]]:
     """Return all settings, and the hashes of the code that a result depends on."""
+    if "download.corrections" in (settings or {}):
+        raise InputError(
+            "download.corrections: names files, which images in Python are not; correct their labels, and leave it out"
+        )
     content = read_yaml(paths.PARAMS)
     if preset is not None:
         content = overlaid(content, read_preset(paths.PRESETS, preset))

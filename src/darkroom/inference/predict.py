@@ -27,7 +27,7 @@ Probabilities = NDArray[np.float64]
 
 @torch.inference_mode()
 def iterate_probabilities(
-    network: Network, batches: Iterable[Tensor], device: torch.device, *, total: int, multilabel: bool = False
+    network: Network, batches: Iterable[Tensor], device: torch.device, *, total: int | None, multilabel: bool = False
 ) -> Iterator[Probabilities]:
     """Yield the probability of every class for the images of each batch.
 
@@ -40,7 +40,7 @@ def iterate_probabilities(
     device
         The device of the network.
     total
-        Number of batches, for the progress bar.
+        Number of batches, for the progress bar; None: there is none.
     multilabel
         Whether an image may have any number of classes.
 
@@ -54,7 +54,7 @@ def iterate_probabilities(
     RunError
         If a batch does not fit in the device's memory, or a logit is NaN or infinite.
     """
-    shown = track(batches, "images", total, console=Console(), transient=True, disable=not sys.stdout.isatty())
+    shown = track(batches, "images", total, console=Console(), transient=True, disable=total is None or not sys.stdout.isatty())
     try:
         for images in shown:
             # Softmax in double precision on the CPU, so that rows sum to 1 and ties are the same on every device.

@@ -137,6 +137,7 @@ def test_other_settings_and_images_train_anew(first: TrainedModel, tmp_path: Pat
         ({"network": lambda **_: nn.Identity()}, "no class or function at the top level of a module"),
         ({"arguments": {"widht": 3}}, "did you mean 'width'?"),
         ({"settings": {"train.epohcs": 3}}, "train.epohcs"),
+        ({"settings": {"download.corrections": "c.csv"}}, "download.corrections: names files"),
         ({"settings": {"hardware.devices": 2}}, "hardware.devices: must be 1 in Python"),
         ({"network": None, "arguments": {"width": 3}}, "no network is given"),
         ({"preset": "cifar01"}, "did you mean 'cifar10'?"),

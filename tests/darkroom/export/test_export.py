@@ -81,7 +81,7 @@ def test_the_script_reads_files_as_predict_does(digits: Any, exported: Path, tmp
     run = subprocess.run(
         [sys.executable, "-I", exported / "classify.py", tmp_path / "a.jpg"], capture_output=True, text=True, check=True
     )
-    assert run.stdout.startswith(f"{tmp_path / 'a.jpg'}: {model.chosen(tmp_path / 'a.jpg')[0]} (")
+    assert run.stdout.startswith(f"{tmp_path / 'a.jpg'}: {model.predict(tmp_path / 'a.jpg').chosen[0]} (")
     wrong = subprocess.run(
         [sys.executable, "-I", exported / "classify.py", tmp_path / "none.jpg", __file__, tmp_path / "b.png"],
         capture_output=True, text=True, check=False,
