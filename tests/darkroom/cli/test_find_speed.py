@@ -47,6 +47,7 @@ def test_mistakes_of_export(arguments: list[str], message: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.xdist_group("export")
 def test_every_form_is_measured_and_another_models_export_is_refused(digits: Any, tmp_path: Path) -> None:
     from darkroom.export.export import export_model
