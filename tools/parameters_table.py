@@ -189,6 +189,8 @@ EXAMPLES = {
     "tune.timeout_minutes": "-S tune.timeout_minutes=60",
     "tune.storage": "-S tune.storage=postgresql://me@host/studies",
     "tune.jobs": "-S tune.jobs=2",
+    "export.formats": "-S 'export.formats=[onnx]'",
+    "export.allow_loss": "-S 'export.formats=[openvino-int8]' -S export.allow_loss=0.5",
     "hardware.accelerator": "-S hardware.accelerator=cpu",
     "hardware.devices": "-S hardware.devices=2 -S train.processes=2",
     "hardware.num_nodes": "-S hardware.num_nodes=2 -S train.processes=2",

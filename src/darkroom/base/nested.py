@@ -30,6 +30,8 @@ def flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def read_stages(path: Path) -> dict[str, dict[str, Any]]:
     """Return the stages of dvc.yaml: each a mapping whose `deps` and `outs` are lists, as this project writes them.
 
+    Of a stage with `foreach` there is one for each item of the list in params.yaml, named as DVC names them: `export@onnx`.
+
     Raises
     ------
     InputError
@@ -39,6 +41,8 @@ def read_stages(path: Path) -> dict[str, dict[str, Any]]:
 
     content = read_yaml(path)
     stages = content.get("stages") if isinstance(content, dict) else None
+    if isinstance(stages, dict) and any(isinstance(stage, dict) and "foreach" in stage for stage in stages.values()):
+        stages = dict(_each(stages, read_yaml(path.with_name("params.yaml"))))
     if not isinstance(stages, dict) or not stages or not all(map(_is_stage, stages.values())):
         raise InputError(f"{path.name}: is not a pipeline of this project; restore it with 'git checkout HEAD -- {path.name}'")
     return stages
@@ -52,6 +56,28 @@ def named(items: Iterable[Any]) -> list[str]:
 def outputs_of(stage: Mapping[str, Any]) -> list[str]:
     """Return the paths that a stage of dvc.yaml writes: its outs, and its metrics, which are in Git."""
     return [path for kind in OUTPUTS for path in named(stage.get(kind, []))]
+
+
+def _each(stages: Mapping[str, Any], params: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the stages of dvc.yaml with those that `foreach` stands for."""
+    for name, stage in stages.items():
+        if not isinstance(stage, dict) or "foreach" not in stage:
+            yield name, stage
+            continue
+        items = params
+        for key in str(stage["foreach"])[2:-1].split("."):
+            items = items.get(key) if isinstance(items, dict) else None
+        for item in items if isinstance(items, list) else []:
+            yield f"{name}@{item}", _filled(stage.get("do"), str(item))
+
+
+def _filled(value: Any, item: str) -> Any:
+    """Return a part of a stage with `${item}` filled in."""
+    if isinstance(value, dict):
+        return {_filled(key, item): _filled(each, item) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_filled(each, item) for each in value]
+    return value.replace("${item}", item) if isinstance(value, str) else value
 
 
 def _is_stage(stage: Any) -> bool:

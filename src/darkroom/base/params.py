@@ -48,6 +48,12 @@ def _name(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
+def _distinct_formats(formats: list[str]) -> list[str]:
+    if len(set(formats)) < len(formats):
+        raise ValueError("names a format twice")
+    return formats
+
+
 def _distinct(values: list[int]) -> list[int]:
     if len(set(values)) < len(values):
         raise ValueError(f"{values} names one device twice; name each once")
@@ -697,6 +703,15 @@ class PredictParams(Section):
     """Images with more pixels count as unreadable."""
 
 
+class ExportParams(Section):
+    """What the stage `export@FORMAT` writes to models/exported, a stage for each format; by default there is none."""
+
+    formats: Annotated[list[Literal["onnx", "openvino", "openvino-int8", "torch"]], AfterValidator(_distinct_formats)] = []
+    """`onnx`, `openvino`, `openvino-int8` or `torch` (torch.export); [] writes nothing."""
+    allow_loss: Annotated[float, Field(ge=0, le=100)] = 0.3
+    """Points of accuracy on validation that `openvino-int8` may lose; with more the stage fails."""
+
+
 class HardwareParams(Section):
     """The machine. No stage depends on this section: what changes bits, such as the number of processes, stands in `train`."""
 
@@ -825,5 +840,6 @@ class Params(Section):
     train: TrainParams
     evaluate: EvaluateParams
     predict: PredictParams
+    export: ExportParams = ExportParams()
     tune: TuneParams
     hardware: HardwareParams

@@ -3,32 +3,18 @@
 from pathlib import Path
 
 from darkroom.api.named_model import MODEL_HELP, open_model
+from darkroom.base.command import Parser
 from darkroom.base.errors import InputError, nearest
 from darkroom.cli import parser_of, suggest
 from darkroom.cli.predict import check_place
 
-FORMATS = ("onnx", "openvino", "torch")
+FORMATS = ("onnx", "openvino", "openvino-int8", "torch")
+ALLOW_LOSS, DEFAULT_LOSS = "--allow-loss", 0.3
 
 
 def main(arguments: list[str]) -> None:
     """Write the files to a folder, and say how they compare."""
-    parser = parser_of(
-        "export",
-        "Each takes images (N, H, W, 3) of any size in uint8, crops, resizes and normalises them as predict does, and gives "
-        "calibrated probabilities. It is compared with the model on images of validation: one other decision, and nothing is "
-        "written. Beside ONNX stands classify.py, which needs onnxruntime, numpy and Pillow alone.",
-        examples=[
-            "./darkroom export",
-            "./darkroom export --format onnx --format openvino --out exported",
-            "./darkroom export --model classifier@prod --out exported",
-        ],
-    )
-    parser.add_argument(
-        "--format", action="append", metavar="FORMAT", help=f"{', '.join(FORMATS)}; may be given several times (default: onnx)"
-    )
-    parser.add_argument("--out", type=Path, default=Path("exported"), metavar="FOLDER", help="is replaced (default: exported)")
-    parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models)")
-    chosen = parser.parse(arguments)
+    chosen = _parser().parse(arguments)
 
     from darkroom.base import paths
     from darkroom.base.environment import ignore_variables
@@ -39,6 +25,7 @@ def main(arguments: list[str]) -> None:
         if name not in FORMATS:
             hint = nearest(name, FORMATS, f"there are {', '.join(FORMATS)}")
             raise InputError(f"--format: there is no format '{name}'; {hint}")
+    allowed = _check_loss(chosen.allow_loss, formats)
     _check_folder(chosen.out)
     ignore_variables()
     params = load_sections(paths.PARAMS, "base", "train", "predict", "hardware")
@@ -49,23 +36,62 @@ def main(arguments: list[str]) -> None:
     split = Split.open(paths.SPLIT, pack)
     pack.withhold(split.rows["test"])
 
-    from darkroom.export.export import export_model
+    from darkroom.export.export import export_model, make_exporter
     from darkroom.export.formats import FORMATS as WRITTEN
-    from darkroom.inference.predictor import Predictor
 
     for name in formats:
         WRITTEN[name].check(name)
-    plain = params.predict.model_copy(update={"backend": "torch", "precision": "32-true"})
-    params = params.model_copy(update={"predict": plain})
-    predictor = Predictor.load(lambda: open_model(chosen.model, params, "predict"), params, "predict")
-    for each in export_model(predictor, pack, split.rows["val"], formats, chosen.out, tta=plain.tta):
-        ties = f", {each.parity.ties} ties apart" if each.parity.ties else ""
-        print(
-            f"export: {each.path} ({each.num_bytes / 1e6:.1f} MB): the same decisions on {each.parity.images} images{ties}, "
-            f"probabilities within {each.parity.largest_difference:.1g}"
-        )
+    predictor, tta = make_exporter(lambda: open_model(chosen.model, params, "predict"), params)
+    written = export_model(
+        predictor,
+        pack,
+        split.rows["val"],
+        formats,
+        chosen.out,
+        tta=tta,
+        calibration=split.rows["train"],
+        allowed=allowed,
+        option=ALLOW_LOSS,
+    )
+    print(*(line for each in written for line in each.lines(chosen.out)), sep="\n")
     if "onnx" in formats:
         suggest(f"python {chosen.out}/classify.py PHOTO   # needs onnxruntime, numpy and Pillow alone")
+
+
+def _parser() -> Parser:
+    parser = parser_of(
+        "export",
+        "Each takes images (N, H, W, 3) of any size in uint8, crops, resizes and normalises them as predict does, and gives "
+        "calibrated probabilities. It is compared with the model on images of validation: one other decision, and nothing is "
+        "written; openvino-int8 may decide otherwise, and says what accuracy it loses. Beside ONNX stands classify.py, which "
+        "needs onnxruntime, numpy and Pillow alone.",
+        examples=[
+            "./darkroom export",
+            "./darkroom export --format onnx --format openvino --out exported",
+            "./darkroom export --format openvino-int8 --allow-loss 0.5",
+            "./darkroom export --model classifier@prod --out exported",
+        ],
+    )
+    parser.add_argument(
+        "--format", action="append", metavar="FORMAT", help=f"{', '.join(FORMATS)}; may be given several times (default: onnx)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("exported"), metavar="FOLDER", help="is replaced (default: exported)")
+    parser.add_argument(
+        ALLOW_LOSS, type=float, metavar="POINTS", help="openvino-int8: points of validation accuracy it may lose (default: 0.3)"
+    )
+    parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models)")
+    return parser
+
+
+def _check_loss(points: float | None, formats: list[str]) -> float:
+    """Return the points that int8 may lose, as the option says or by default."""
+    if points is None:
+        return DEFAULT_LOSS
+    if "openvino-int8" not in formats:
+        raise InputError(f"{ALLOW_LOSS}: only openvino-int8 may lose accuracy; add --format openvino-int8, or remove it")
+    if not 0 <= points <= 100:
+        raise InputError(f"{ALLOW_LOSS}: is {points:g}, but should be between 0 and 100 points, such as 0.5")
+    return points
 
 
 def _check_folder(out: Path) -> None:

@@ -1,21 +1,28 @@
 """Writing a model in a format, compared with itself before it counts as written. H by W pixels."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
-from darkroom.base import files
+from darkroom.base import files, paths
 from darkroom.base.errors import InputError
+from darkroom.base.params import Params
+from darkroom.data.images import ImageArray
 from darkroom.data.pack import Pack, Rows
 from darkroom.export import standalone
-from darkroom.export.formats import FORMATS, write
-from darkroom.export.network import about, make_exported
+from darkroom.export.formats import FORMATS, Run, write
+from darkroom.export.int8 import CALIBRATION
+from darkroom.export.network import Exported, about, make_exported
 from darkroom.export.parity import Outputs, Parity, compare, run_each, stored_images
+from darkroom.export.quantised import ALLOWED, MEASURED, Loss, Speed, compare_speed, is_right, loss_of, refuse_loss
 from darkroom.inference.embeddings import Embedder
 from darkroom.inference.predict import predict_rows
-from darkroom.inference.predictor import Predictor
+from darkroom.inference.predictor import OpenModel, Predictor
 
 # Images that are compared.
 COMPARED = 200
@@ -26,15 +33,51 @@ SCRIPT, PARITY = "classify.py", "parity.json"
 
 @dataclass(frozen=True)
 class Written:
-    """A file that was written and compared."""
+    """A file that was written and compared; of one in int8 also what it loses, and how fast it is here."""
 
+    name: str
     path: Path
     num_bytes: int
     parity: Parity
+    loss: Loss | None = None
+    speed: Speed | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what stays the same when it is written again, as metrics."""
+        return {"megabytes": round(self.num_bytes / 1e6, 6), **self.parity.record(), **(self.loss.record() if self.loss else {})}
+
+    def lines(self, folder: Path) -> list[str]:
+        """Say how it compares, in the folder where it will be."""
+        shown = f"export: {paths.shown(folder / self.path.name)} ({self.num_bytes / 1e6:.1f} MB)"
+        if self.loss is None or self.speed is None:
+            ties = f", {self.parity.ties} ties apart" if self.parity.ties else ""
+            same = f"the same decisions on {self.parity.images} images{ties}"
+            return [f"{shown}: {same}, probabilities within {self.parity.largest_difference:.1g}"]
+        loss = self.loss
+        images = f"accuracy on {self.parity.images} images of validation"
+        lost = f"{images} {loss.float32_accuracy:.4f} before, {loss.accuracy:.4f} in int8"
+        points = f"{loss.lost_points:.2f} points lost ({loss.lost_points_low:.2f} to {loss.lost_points_high:.2f} with 95 %)"
+        changed = f"{loss.changed:.2%} of the decisions changed ({loss.changed_low:.2%} to {loss.changed_high:.2%})"
+        return [f"{shown}: {lost}", f"export: {self.name}: {points}, {changed}", self.speed.line(self.name)]
+
+
+def make_exporter(model: Path | OpenModel, params: Params) -> tuple[Predictor, str]:
+    """Return a model of a folder, or another one, as predict computes it, but in full precision, and its `predict.tta`."""
+    plain = params.predict.model_copy(update={"backend": "torch", "precision": "32-true"})
+    return Predictor.load(model, params.model_copy(update={"predict": plain}), "predict"), plain.tta
 
 
 def export_model(
-    predictor: Predictor, pack: Pack, rows: Rows, formats: list[str], out: Path, *, tta: str = "none"
+    predictor: Predictor,
+    pack: Pack,
+    rows: Rows,
+    formats: Sequence[str],
+    out: Path,
+    *,
+    tta: str = "none",
+    calibration: Rows | None = None,
+    allowed: float = ALLOWED,
+    option: str = "--format",
 ) -> list[Written]:
     """Write a model to a folder, in each of the formats, and compare each with the model.
 
@@ -50,30 +93,77 @@ def export_model(
         The folder, which is replaced as a whole.
     tta
         As `predict.tta`.
+    calibration
+        Images of training, which a quantised format takes its ranges from.
+    allowed, option
+        Points of accuracy on `rows` that a quantised format may lose, and what names them, for messages.
 
     Raises
     ------
     InputError
-        If a format cannot hold the model, or answers otherwise than it.
+        If a format cannot hold the model, answers otherwise than it, or loses more than is allowed.
     """
-    rows = rows[np.linspace(0, len(rows) - 1, num=min(COMPARED, len(rows))).astype(int)]
-    wanted = _wanted(predictor, pack, rows, tta)
-    network, known, images = make_exported(predictor, tta), {**about(predictor), "tta": tta}, stored_images(pack, rows)
+    network, known = make_exported(predictor, tta), {**about(predictor), "tta": tta}
+    labelled = _Labelled(predictor, pack, rows, tta)
     found = []
     with files.replaced_dir(out) as folder:
         for name in formats:
             path = folder / f"model{FORMATS[name].ending}"
-            write(name, network, known, path)
-            found_here = run_each(FORMATS[name].open(path), images)
-            parity = compare(wanted, found_here, predictor.decision, multilabel=predictor.model.multilabel)
-            _refuse_others(name, parity)
-            size = sum(each.stat().st_size for each in folder.glob(f"{path.stem}.*") if each.suffix in (path.suffix, ".bin"))
-            found.append(Written(out / path.name, size, parity))
-        files.write_json(folder / PARITY, {name: each.parity.record() for name, each in zip(formats, found, strict=True)})
+            loss = speed = None
+            if FORMATS[name].is_quantised:
+                assert calibration is not None
+                write(name, network, known, path, list(stored_images(pack, evenly(calibration, CALIBRATION))))
+                parity, loss = labelled.compare(FORMATS[name].open(path), MEASURED)
+                refuse_loss(name, loss, parity.images, allowed, option)
+                speed = _speed(network, path, name, next(stored_images(pack, rows)))
+            else:
+                write(name, network, known, path)
+                parity, _ = labelled.compare(FORMATS[name].open(path), COMPARED)
+                _refuse_others(name, parity)
+            found.append(Written(name, out / path.name, size_of(path), parity, loss, speed))
+        files.write_json(folder / PARITY, {each.name: each.record() for each in found})
         files.write_text(folder / "about.json", json.dumps(known, ensure_ascii=False, indent=2) + "\n")
         if "onnx" in formats:
             files.write_text(folder / SCRIPT, Path(standalone.__file__).read_text(encoding="utf-8"))
     return found
+
+
+def size_of(path: Path) -> int:
+    """Return the bytes of an export; OpenVINO keeps weights in a file beside."""
+    return sum(each.stat().st_size for each in (path, path.with_suffix(".bin")) if each.exists())
+
+
+def evenly(rows: Rows, most: int) -> Rows:
+    """Return at most so many of the rows, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, num=min(most, len(rows))).astype(int)]
+
+
+def _speed(network: Exported, path: Path, name: str, image: ImageArray) -> Speed:
+    """Compare the speed of a quantised file with that of the same format in float32."""
+    with TemporaryDirectory() as place:
+        plain = Path(place) / "model.xml"
+        write("openvino", network, {}, plain)
+        return compare_speed(FORMATS["openvino"].open(plain), FORMATS[name].open(path), image)
+
+
+class _Labelled:
+    """What the model predicts for labelled images, computed once for every number of them."""
+
+    def __init__(self, predictor: Predictor, pack: Pack, rows: Rows, tta: str):
+        self.predictor, self.pack, self.rows, self.tta = predictor, pack, rows, tta
+        self._wanted: dict[int, Outputs] = {}
+
+    def compare(self, run: Run, most: int) -> tuple[Parity, Loss]:
+        """Compare what an export gives, on at most so many of the images."""
+        rows, predictor = evenly(self.rows, most), self.predictor
+        if len(rows) not in self._wanted:
+            self._wanted[len(rows)] = _wanted(predictor, self.pack, rows, self.tta)
+        wanted, found = self._wanted[len(rows)], run_each(run, stored_images(self.pack, rows))
+        several = predictor.model.multilabel
+        parity = compare(wanted, found, predictor.decision, multilabel=several)
+        labels = self.pack.labels[rows]
+        right, before = (is_right(each[0], labels, predictor.decision, multilabel=several) for each in (found, wanted))
+        return parity, loss_of(right, before, parity)
 
 
 def _wanted(predictor: Predictor, pack: Pack, rows: Rows, tta: str) -> Outputs:

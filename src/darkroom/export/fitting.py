@@ -36,15 +36,21 @@ class Fitted(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return images (N, C, height, width) float32, of whole numbers from 0 to 255, of images (N, H, W, 3) uint8."""
-        rows, columns = images.shape[1], images.shape[2]
-        planes = images.permute(0, 3, 1, 2)
+        number, rows, columns = images.shape[:3]
         if self.channels == 1:
-            red, green, blue = (planes[:, place : place + 1].int() * weight for place, weight in enumerate(LUMA))
-            planes = (red + green + blue + 2**15) // 2**16
+            red, green, blue = (images[..., place : place + 1].int() * weight for place, weight in enumerate(LUMA))
+            images = ((red + green + blue + 2**15) // 2**16).to(torch.uint8)
         (top, bottom, inner_rows, above), (left, right, inner_columns, before) = self._boxes(_number(rows), _number(columns))
-        wide = _resample(planes.float(), columns, (left, right), inner_columns, before, self.width)
-        high = _resample(wide.transpose(2, 3), rows, (top, bottom), inner_rows, above, self.height)
-        return high.transpose(2, 3)
+        # Rounded up; exporters round the quotient of a negative number otherwise than Python.
+        down, across = (rows + self.height - 1) // self.height, (columns + self.width - 1) // self.width
+        if self.way == "letterbox":
+            # Both sides have the scale of the larger one, and up to half as much more where the other is rounded to few pixels.
+            down = across = 3 * (down + across) // 2 + 1
+        # Pillow resizes rows first, and rounds: (columns, N * H * C), then (H, width * N * C).
+        wide = _resample(images.permute(2, 0, 1, 3).flatten(1), columns, (left, right), inner_columns, before, self.width, across)
+        wide = wide.reshape(self.width, number, rows, self.channels).permute(2, 0, 1, 3).flatten(1)
+        high = _resample(wide, rows, (top, bottom), inner_rows, above, self.height, down)
+        return high.reshape(self.height, self.width, number, self.channels).permute(2, 3, 0, 1).float()
 
     def _boxes(self, rows: Tensor, columns: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Return for rows and columns: first and last place of the box, its size in the result, and the black before it."""
@@ -74,19 +80,29 @@ def _number(value: int) -> Tensor:
     return torch.scalar_tensor(value, dtype=torch.float64)
 
 
-def _resample(planes: Tensor, size: int, box: tuple[Tensor, Tensor], inner: Tensor, before: Tensor, length: int) -> Tensor:
-    """Resample the last axis of planes (N, C, H, size), bilinear with antialiasing, to (N, C, H, length)."""
+def _resample(
+    lines: Tensor, size: int, box: tuple[Tensor, Tensor], inner: Tensor, before: Tensor, length: int, most: int
+) -> Tensor:
+    """Resample the first axis of lines (size, M) uint8, bilinear with antialiasing, to (length, M) uint8.
+
+    `most` is at least the number of pixels that one of the result is made of, divided by two.
+    """
     # Pillow's box has single precision.
     start, end = box[0].float(), box[1].float()
     scale, start = (end - start).double() / inner, start.double()
     place = torch.arange(length, dtype=torch.float64)[:, None] - before
-    pixel = torch.arange(size, dtype=torch.float64)[None]
-    distance = torch.abs((pixel - (start + (place + 0.5) * scale) + 0.5) * (1 / torch.clamp(scale, min=1)))
     inside = ((place >= 0) & (place < inner)).double()
-    weight = torch.clamp(1 - distance, min=0) * inside
+    center, reach = start + (place + 0.5) * scale, torch.clamp(scale, min=1)
+    # Only pixels that have a weight: of a large image, few of all. One more at each end, for rounding.
+    pixel = torch.floor(center - reach - 0.5) + torch.arange(2 * most + 2, dtype=torch.float64)[None]
+    inside = inside * ((pixel >= 0) & (pixel < size)).double()
+    weight = torch.clamp(1 - torch.abs((pixel - center + 0.5) * (1 / reach)), min=0) * inside
     # Outside, where all weights are 0, not 0 / 0.
-    rounded = torch.floor(weight / (weight.sum(dim=1, keepdim=True) + 1 - inside) * 2**BITS + 0.5)
+    every = weight.sum(dim=1, keepdim=True)
+    rounded = torch.floor(weight / (every + (every == 0)) * 2**BITS + 0.5)
     high = torch.floor(rounded / 2**PART)
-    low = rounded - high * 2**PART
-    total = (planes @ high.float().T).double() * 2**PART + (planes @ low.float().T).double()
-    return torch.clamp(torch.floor((total + 2 ** (BITS - 1)) / 2**BITS), 0, 255).float()
+    parts = torch.stack([high, rounded - high * 2**PART], dim=1).float()  # (length, 2, pixels)
+    pixels = lines[torch.clamp(pixel, 0, size - 1).long()].float()  # (length, pixels, M)
+    sums = parts @ pixels  # (length, 2, M)
+    total = sums[:, 0] + torch.floor(sums[:, 1] / 2**PART)
+    return torch.clamp(torch.floor((total + 2 ** (PART - 1)) / 2**PART), 0, 255).to(torch.uint8)

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from darkroom.base import files
 from darkroom.base.errors import InputError, described, one_line
+from darkroom.data.images import ImageArray
 from darkroom.export.network import Exported
 from darkroom.inference.backends import import_openvino
 
@@ -41,12 +43,15 @@ class Format:
         Writes a network and what is known of it to a file.
     open
         Returns what runs a file.
+    is_quantised
+        Whether it rounds the network's weights: `write` is also given images of training, and other decisions do not fail.
     """
 
     ending: str
     packages: tuple[str, ...]
-    write: Callable[[Exported, Mapping[str, Any], Path], None]
+    write: Callable[..., None]
     open: Callable[[Path], Run]
+    is_quantised: bool = False
 
     def check(self, name: str) -> None:
         """Refuse the format where a package is missing."""
@@ -66,7 +71,7 @@ def _example() -> torch.Tensor:
     return torch.arange(int(np.prod(EXAMPLE)), dtype=torch.int64).remainder(251).to(torch.uint8).reshape(EXAMPLE)
 
 
-def _program(network: Exported) -> torch.export.ExportedProgram:
+def _program(network: nn.Module) -> torch.export.ExportedProgram:
     with torch.inference_mode(False), torch.no_grad():
         return torch.export.export(network, (_example(),), dynamic_shapes=_dynamic(), strict=False)
 
@@ -99,12 +104,20 @@ def _open_onnx(path: Path) -> Run:
 
 
 def _write_openvino(network: Exported, about: Mapping[str, Any], path: Path) -> None:
-    openvino = import_openvino("--format")
-    model = openvino.convert_model(_program(network))
+    _save_openvino(import_openvino("--format").convert_model(_program(network)), network, about, path)
+
+
+def _write_int8(network: Exported, about: Mapping[str, Any], path: Path, images: Sequence[ImageArray]) -> None:
+    from darkroom.export.int8 import Fitting, quantise
+
+    _save_openvino(quantise(network, _program(Fitting(network)), images), network, about, path)
+
+
+def _save_openvino(model: Any, network: Exported, about: Mapping[str, Any], path: Path) -> None:
     for name, output in zip(network.outputs, model.outputs, strict=True):
         output.get_tensor().set_names({name})
     model.set_rt_info(json.dumps(about, ensure_ascii=False), KEY)
-    openvino.save_model(model, path, compress_to_fp16=False)
+    import_openvino("--format").save_model(model, path, compress_to_fp16=False)
 
 
 def _open_openvino(path: Path) -> Run:
@@ -132,12 +145,13 @@ def _open_torch(path: Path) -> Run:
 FORMATS = {
     "onnx": Format(".onnx", ("onnx", "onnxscript", "onnxruntime"), _write_onnx, _open_onnx),
     "openvino": Format(".xml", ("openvino",), _write_openvino, _open_openvino),
+    "openvino-int8": Format("-int8.xml", ("openvino", "nncf"), _write_int8, _open_openvino, is_quantised=True),
     "torch": Format(".pt2", (), _write_torch, _open_torch),
 }
 
 
-def write(name: str, network: Exported, about: Mapping[str, Any], path: Path) -> None:
-    """Write a network in a format.
+def write(name: str, network: Exported, about: Mapping[str, Any], path: Path, calibration: Sequence[ImageArray] = ()) -> None:
+    """Write a network in a format; one that quantises takes its ranges from images of training, `calibration`.
 
     Raises
     ------
@@ -147,7 +161,7 @@ def write(name: str, network: Exported, about: Mapping[str, Any], path: Path) ->
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporters, about their own code
-            FORMATS[name].write(network, about, path)
+            FORMATS[name].write(network, about, path, *([calibration] if FORMATS[name].is_quantised else []))
     except InputError:
         raise
     except Exception as error:

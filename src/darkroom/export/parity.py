@@ -1,6 +1,6 @@
 """Whether an export answers as the model does: on real images, in numbers and in decisions. N images, K classes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,12 +50,14 @@ class Parity:
         return dict(vars(self))
 
 
-def stored_images(pack: Pack, rows: Rows) -> list[ImageArray]:
-    """Return images of the pack as an export is given them, (H, W, 3) uint8."""
-    return [with_channels(image if image.ndim == 3 else image[..., None], 3) for row in rows for image in [pack.read(int(row))]]
+def stored_images(pack: Pack, rows: Rows) -> Iterator[ImageArray]:
+    """Yield images of the pack as an export is given them, (H, W, 3) uint8."""
+    for row in rows:
+        image = pack.read(int(row))
+        yield with_channels(image if image.ndim == 3 else image[..., None], 3)
 
 
-def run_each(run: Run, images: Sequence[ImageArray]) -> Outputs:
+def run_each(run: Run, images: Iterable[ImageArray]) -> Outputs:
     """Return what an export gives for images of any sizes, one at a time."""
     each = zip(*(run(np.ascontiguousarray(image)[None]) for image in images), strict=True)
     return tuple(np.concatenate(parts).astype(np.float64) for parts in each)

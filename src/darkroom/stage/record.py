@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base import files, paths
+from darkroom.base.nested import read_stages
 from darkroom.base.params_file import read_yaml
 from darkroom.stage.inputs import Inputs, fill_in
 
@@ -28,6 +29,7 @@ LIBRARIES = {
     "split": ("numpy", "scikit-learn"),
     "evaluate": (*PIXELS, *NUMBERS, "onnxruntime", "openvino"),
     "predict": (*PIXELS, *NUMBERS, "onnxruntime", "openvino"),
+    "export": (*PIXELS, *NUMBERS, "onnx", "onnxscript", "onnxruntime", "openvino", "nncf"),
 }
 
 
@@ -43,7 +45,7 @@ def record_of(name: str, code: Inputs, outputs: Mapping[str, Path]) -> dict[str,
     outputs
         Files and folders that it wrote, by the names that they will have.
     """
-    stage, params = read_yaml(paths.PIPELINE)["stages"][name], read_yaml(paths.PARAMS)
+    stage, params = read_stages(paths.PIPELINE)[name], read_yaml(paths.PARAMS)
     inputs = [fill_in(dep, params) for dep in stage["deps"] if not dep.startswith("src/")]
     return {
         "stage": name,
@@ -51,7 +53,7 @@ def record_of(name: str, code: Inputs, outputs: Mapping[str, Path]) -> dict[str,
         "inputs": {each: found for each in inputs if (found := digest(paths.ROOT, each)) is not None},
         "outputs": hashes(outputs),
         "code": dict(sorted(code.items())),
-        "packages": {each: number for each in sorted(LIBRARIES[name]) if (number := _version(each))},
+        "packages": {each: number for each in sorted(LIBRARIES[name.partition("@")[0]]) if (number := _version(each))},
         "python": platform.python_version(),
     }
 

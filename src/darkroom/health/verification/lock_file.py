@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from darkroom.base.errors import InputError
-from darkroom.base.nested import flatten, outputs_of
+from darkroom.base.nested import flatten, outputs_of, read_stages
 from darkroom.base.params_file import read_yaml
 from darkroom.health.verification.verified import FAIL, NOTE, OK, Finding
 from darkroom.repository.dvc import EMPTY
@@ -76,7 +76,9 @@ def read_lock(root: Path) -> dict[str, Entry]:
             "dvc.lock: does not exist, so nothing is recorded here; run 'dvc repro', or check out a commit that has it"
         )
     try:
-        return entries_of(read_yaml(path))
+        wanted = read_stages(root / "dvc.yaml")
+        # Of a format that params.yaml no longer names DVC keeps what it wrote of it.
+        return {name: each for name, each in entries_of(read_yaml(path)).items() if "@" not in name or name in wanted}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
             raise

@@ -37,7 +37,8 @@ def check_records(root: Path, params: Any, pipeline: Json, ran: Mapping[str, Col
     ran
         By stage that dvc.lock records: what differs from dvc.lock already, which is not reported twice.
     """
-    for stage, name in RECORDS.items():
+    exported = {stage: f"models/exported/{stage.partition('@')[2]}/{RECORD}" for stage in pipeline if stage.startswith("export@")}
+    for stage, name in {**RECORDS, **exported}.items():
         if stage not in ran:
             if (root / name).exists():
                 yield Finding(FAIL, name, f"is a result of {stage}, of which dvc.lock records nothing; run 'dvc repro {stage}'")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from darkroom.base import files, paths
+from darkroom.base.nested import read_stages
 from darkroom.base.params_file import read_yaml
 from darkroom.health.verification.lock_file import Entry, Hashes, check_lock, md5_of, read_lock
 from darkroom.health.verification.records import check_records
@@ -25,7 +26,7 @@ def verify(root: Path) -> Iterator[Finding]:
         If there is no dvc.lock, or it cannot be read.
     """
     entries = read_lock(root)
-    params, pipeline = read_yaml(root / "params.yaml"), read_yaml(root / "dvc.yaml")["stages"]
+    params, pipeline = read_yaml(root / "params.yaml"), read_stages(root / "dvc.yaml")
     found = check_lock(entries, pipeline, params, Hashes(root))
     ran = {name: {each.what for each in found[name] if each.mark == FAIL} for name in entries}
     of_records = list(check_records(root, params, pipeline, ran))

@@ -1,4 +1,4 @@
-"""./darkroom find: a learning rate, a batch size or a network, proposed after trials. Changes nothing but a chart in logs/."""
+"""./darkroom find: a learning rate, a batch size or a network, proposed after trials; `find speed` is in a file of its own."""
 
 import argparse
 import math
@@ -20,23 +20,30 @@ STEPS, MINUTES = 200, 5.0
 def main(arguments: list[str]) -> None:
     """Run the trials, and print the proposals as commands."""
     begun = time.monotonic()
+    if arguments and arguments[0] == "speed":
+        from darkroom.cli.find.speed import main as find_speed
+
+        find_speed(arguments[1:])
+        return
     parser = parser_of(
         "find",
-        "It needs the data of 'dvc repro split', prints 'dvc exp run' commands, and writes nothing but a chart in logs/.",
+        "It needs the data of 'dvc repro split', prints 'dvc exp run' commands, and writes nothing but a chart in logs/. "
+        "'./darkroom find speed --help' describes speed, which measures how fast the model and its exports are.",
         examples=[
             "./darkroom find lr",
             "./darkroom find lr --steps 500",
             "./darkroom find batch_size",
             "./darkroom find model --minutes 5",
             "./darkroom find model --minutes 20 --out table.csv",
+            "./darkroom find speed",
         ],
         statuses={"130": "interrupted by Ctrl-C; of model, the table of what was finished is printed"},
     )
     parser.add_argument(
         "what",
-        choices=["lr", "batch_size", "model"],
+        choices=["lr", "batch_size", "model", "speed"],
         metavar="WHAT",
-        help="what to propose: lr, batch_size, or model: which network, trained in which way",
+        help="what to propose: lr, batch_size, or model: which network, trained in which way; or speed",
     )
     parser.add_argument("--steps", type=int, metavar="N", help=f"lr: steps of the sweep of learning rates (default: {STEPS})")
     parser.add_argument("--minutes", type=float, metavar="M", help=f"model: how long it may take (default: {MINUTES:g})")
