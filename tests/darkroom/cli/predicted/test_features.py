@@ -234,7 +234,7 @@ def test_other_training_images_are_refused(workspace: Path, monkeypatch: pytest.
     ("arguments", "message"),
     [
         (["--embeddings"], r"^--embeddings: needs a file; give --out features\.parquet$"),
-        (["--embeddings", "--out", "f.csv"], r"^--embeddings: is written as Parquet, but --out is f\.csv; give --out"),
+        (["--embeddings", "--out", "f.csv"], r"^--embeddings: is written as one Parquet file, but --out is f\.csv; give --out"),
         (["--nearest", "0"], r"^--nearest: is 0, but should be 1 to 100; give another number$"),
         (["--nearest", "many"], r"^--nearest: is 'many', but should be a whole number"),
         (["--among", "f.parquet"], r"^--among: names the images .*; give --nearest 5 as well$"),
