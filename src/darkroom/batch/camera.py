@@ -1,5 +1,7 @@
 """One frame of a camera, by OpenCV where it is installed."""
 
+import numpy as np
+
 from darkroom.base.errors import InputError, RunError
 from darkroom.data.images import encode
 
@@ -26,11 +28,9 @@ def read_frame(number: int) -> bytes:
     try:
         if not camera.isOpened():
             raise InputError(f"camera:{number}: there is no such camera, or another program uses it; 'ls /dev/video*' lists them")
-        frame = None
-        for _ in range(FRAMES):
-            found, frame = camera.read()
-            if not found:
-                raise RunError(f"camera:{number}: gives no frame; unplug it, plug it in, and run the same command again")
-        return encode(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+        frames = [camera.read()[1] for _ in range(FRAMES)]
+        if frames[-1] is None:
+            raise RunError(f"camera:{number}: gives no frame; unplug it, plug it in, and run the same command again")
+        return encode(np.asarray(cv2.cvtColor(frames[-1], cv2.COLOR_BGR2RGB)))
     finally:
         camera.release()

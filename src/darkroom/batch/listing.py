@@ -9,6 +9,7 @@ import json
 import re
 import sys
 import tempfile
+import weakref
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -75,7 +76,8 @@ class Listing:
         self.has_labels = self.has_addresses = False
         self._count, self._arrays = 0, 0
         self._is_counted = True
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  (it lives as long as the list)
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        weakref.finalize(self, self._file.close)  # it lives as long as the list
         hashed = hashlib.sha256()
         for each in map(str, chosen):
             for entry in self._named(each):

@@ -93,10 +93,12 @@ class Parts:
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._take_over()
+        except BaseException as error:
             os.close(self._lock)
-            raise InputError(f"{self.folder}: another process writes there; wait for it, or name another place") from None
-        self._take_over()
+            if isinstance(error, BlockingIOError):
+                raise InputError(f"{self.folder}: another process writes there; wait for it, or name another place") from None
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -111,8 +113,8 @@ class Parts:
     @property
     def total(self) -> Total:
         """Counts of all parts."""
-        counts = [sum(getattr(part, name) for part in self.done) for name in ("images", "unreadable", "labelled", "right")]
-        return Total(*counts, self._first_bad())
+        counts = {name: sum(getattr(part, name) for part in self.done) for name in ("images", "unreadable", "labelled", "right")}
+        return Total(**counts, first_bad=self._first_bad())
 
     def add(self, predictions: Predictions, bad: Sequence[tuple[str, str]], right: tuple[int, int], top_k: int) -> None:
         """Write the next part."""
@@ -188,7 +190,9 @@ class Parts:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: is damaged ({error}); remove {self.folder}") from None
         if done and (difference := first_difference(found["about"], self.about)):
-            raise InputError(f"{self.folder}: was begun with another {difference}; give what it was, or remove the folder")
+            raise InputError(
+                f"{self.folder}: is of a run that differs in {difference}; repeat that command, or remove the folder"
+            )
         for name, sha256 in ((name, sha256) for part in done for name, sha256 in part.sha256.items()):
             if not (self.folder / name).is_file() or files.sha256(self.folder / name) != sha256:
                 raise InputError(f"{self.folder / name}: is not what was written; remove {self.folder}, and predict again")
@@ -200,15 +204,15 @@ class Parts:
 
 
 def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """Return what differs between two runs, with both values if they are short; None if nothing does."""
+    """Return what differs between two runs, with both values unless they are hashes; None if nothing does."""
     for name in dict.fromkeys((*before, *now)):
         old, new = before.get(name), now.get(name)
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             return f"{name}: {first_difference(old, new)}"
-        shown = f"{old} and now {new}" if len(str(old)) + len(str(new)) <= 80 and "sha256" not in name else ""
-        return f"{name.replace('_', ' ')}{f' ({shown})' if shown else ''}"
+        plain = name.removesuffix("_sha256")
+        return plain if plain != name else f"{name} (it was {old}, and is {new})"
     return None
 
 

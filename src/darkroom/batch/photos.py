@@ -1,5 +1,6 @@
 """Images of a list, opened one after the other: from files, archives, addresses and cameras. No torch."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
@@ -69,7 +70,7 @@ def iterate_photos(listing: Listing, params: DownloadParams, *, arrays: bool, st
 
 def _photo(entry: Entry, http: "_Http", objects: "_Objects") -> Photo:
     if entry.kind == "file":
-        return Photo(printable(paths.shown(Path(entry.name))), partial(read_file, entry.name), entry.label)
+        return Photo(printable(paths.shown(Path(entry.name))), partial(_read_file, entry.name), entry.label)
     if entry.kind == "camera":
         return Photo(f"camera:{entry.name}", partial(read_frame, int(entry.name)))
     read = partial(http.read if entry.kind == "http" else objects.read, entry.name)
@@ -96,6 +97,12 @@ def _members(entry: Entry, params: DownloadParams, skipped: int) -> Iterator[Pho
                 break
         read = partial(bytes, data) if len(data) <= MOST_BYTES else _too_large
         yield Photo(f"{shown}/{printable(name)}", read, num_bytes=len(data))
+
+
+def _read_file(path: str) -> bytes:
+    if not os.path.lexists(path):
+        raise ImageError("does not exist")
+    return read_file(path)
 
 
 def _too_large() -> bytes:

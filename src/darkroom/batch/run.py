@@ -126,7 +126,7 @@ def about_run(blocks: Blocks, further: dict[str, Any]) -> dict[str, Any]:
             "calibration_sha256": None if calibration is None else hashlib.sha256(calibration).hexdigest(),
         },
         "settings": {**settings, **further},
-        "input": {"sha256": blocks.inputs.digest},
+        "input_sha256": blocks.inputs.digest,
         "computed_by": {
             **machine(predictor.hardware),
             "threads": torch.get_num_threads(),

@@ -89,5 +89,5 @@ def _card(each: Shown) -> Html:
     picture = thumbnail(encode(each.image.squeeze(axis=2) if each.image.shape[2] == 1 else each.image), each.name)
     known = bool(each.actual)
     predicted = element("b", name_of(each.predicted), class_=("bad" if each.is_wrong else "good") if known else None)
-    true = [element("br"), "true: ", name_of(each.actual or "")] if known else []
-    return join(picture, predicted, f" {each.probability}", *true, element("br"), name_of(each.name))
+    true = join(element("br"), "true: ", name_of(each.actual or "")) if known else None
+    return join(picture, predicted, f" {each.probability}", true, element("br"), name_of(each.name))

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,7 +114,8 @@ def _read_parquet(table: Path, columns: Columns) -> Iterator[tuple[str, str | No
         raise ValueError(str(error)) from error
 
 
-READERS = {
+Reader = Callable[[Path, Columns], Iterator[tuple[str, str | None]]]
+READERS: dict[str, Reader] = {
     ".csv": _read_csv,
     ".tsv": partial(_read_csv, delimiter="\t"),
     ".jsonl": _read_json_lines,

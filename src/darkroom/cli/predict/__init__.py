@@ -55,6 +55,9 @@ def main(arguments: list[str]) -> None:
     _check_places(chosen)
     params = load_sections(paths.PARAMS, "base", "download", "predict", "hardware")
     inputs = chosen.images or [paths.ROOT / params.predict.input]
+    if chosen.out is None:  # no more are predicted than are shown
+        few = {"batch_size": min(params.predict.batch_size, SHOWN)}
+        params = params.model_copy(update={"predict": params.predict.model_copy(update=few)})
 
     def model() -> "Published":
         return open_model(chosen.model, params, "predict")
