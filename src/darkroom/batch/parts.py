@@ -20,7 +20,7 @@ from darkroom.reporting.predictions import Predictions, write_predictions
 
 RUN = "_run.json"
 # Images of a part, and numbers of it that are in memory at once.
-IMAGES, VALUES = 4096, 8_000_000
+IMAGES, VALUES = 4096, 2_000_000
 FORMAT = 1
 
 

@@ -19,8 +19,7 @@ from darkroom.data.images import ImageArray, ImageError
 from darkroom.data.resizing import Size, Way, fit, height_and_width, resize
 from darkroom.data.stored import Form, read_as_stored
 
-# Batches that are read ahead, and bytes of files that wait meanwhile.
-AHEAD = 1
+# Bytes of files that wait to be decoded.
 MOST_WAITING_BYTES = 1 << 28
 
 Item = TypeVar("Item")
@@ -105,7 +104,7 @@ def read_batches(
     Parameters
     ----------
     items
-        What is read; only as many are taken as fit two batches.
+        What is read; a batch is read while the one before is computed.
     batch_size
         Items of each batch; fewer images are in it if some cannot be read.
     read
@@ -121,7 +120,7 @@ def read_batches(
 
     def ahead() -> None:
         nonlocal waiting
-        while len(begun) < (AHEAD + 1) * batch_size and waiting < MOST_WAITING_BYTES:
+        while len(begun) < batch_size and waiting < MOST_WAITING_BYTES:
             try:
                 item = next(rest)
             except StopIteration:
