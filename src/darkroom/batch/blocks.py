@@ -62,9 +62,10 @@ class Blocks:
         num_classes = len(predictor.model.card.classes)
         for images, known, bad in self.inputs.read(predictor, start):
             probabilities = np.zeros((0, num_classes))
-            if images is not None:
-                (images,) = describing.passing([images])
-                probabilities = probabilities_of(network, images, predictor.device, multilabel=predictor.model.multilabel)
+            for passed in describing.passing([] if images is None else [images]):
+                probabilities = probabilities_of(network, passed, predictor.device, multilabel=predictor.model.multilabel)
+                del passed
+            del images  # the next ones need the memory
             yield Block(self.further(describing.described(probabilities, known)), bad)
 
     def prepare(self) -> None:

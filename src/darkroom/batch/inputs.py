@@ -94,6 +94,7 @@ class PhotoInputs:
                 known["actual"] = [photo.label or "" for photo in photos]
             unread = [(photo.name, reason) for photo, reason in bad]
             yield Read(None if images is None else from_numpy(images).permute(0, 3, 1, 2), known, unread)
+            del images  # the next ones need the memory
 
 
 class TestSplit:

@@ -131,8 +131,8 @@ def read_batches(
     try:
         ahead()
         while begun:
-            images: list[ImageArray] = []
-            batch = ReadBatch[Item](None, [], [])
+            images: NDArray[Any] | None = None
+            read_ones, bad = list[Item](), list[tuple[Item, str]]()
             for _ in range(batch_size):
                 ahead()
                 if not begun:
@@ -141,11 +141,14 @@ def read_batches(
                 image = future.result()
                 waiting -= num_bytes(item)
                 if isinstance(image, str):
-                    batch.bad.append((item, image))
-                else:
-                    batch.read.append(item)
-                    images.append(image)
-            yield batch._replace(images=np.stack(images)) if images else batch
+                    bad.append((item, image))
+                    continue
+                if images is None:  # filled one by one: a copy of a list of them would need the memory twice
+                    images = np.empty((batch_size, *image.shape), image.dtype)
+                images[len(read_ones)] = image
+                read_ones.append(item)
+            yield ReadBatch(None if images is None else images[: len(read_ones)], read_ones, bad)
+            del images
     finally:
         # A signal ends the wait for images that take long to decode.
         threads.shutdown(wait=False, cancel_futures=True)
