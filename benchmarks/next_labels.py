@@ -57,7 +57,7 @@ def main() -> None:
 def read(folder: Path) -> tuple[Features, Labels]:
     """Return the features of the photos in a folder and the numbers of their classes, the names of their folders."""
     from darkroom.features.backbone import open_backbone
-    from darkroom.inference.photos import find_photos
+    from darkroom.inference.find_photos import find_photos
     from darkroom.labels.next_photos import folder_features
 
     params = load_sections(paths.PARAMS, "base", "predict", "train", "hardware")

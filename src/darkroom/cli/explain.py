@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
     ignore_variables()
     params = load_sections(paths.PARAMS, "base", "predict", "hardware")
     if chosen.images:
-        from darkroom.inference.photos import find_photos
+        from darkroom.inference.find_photos import find_photos
 
         chosen.images = _few(find_photos(chosen.images))
 
@@ -145,7 +145,8 @@ def _photos(found: list[Path], predictor: "Predictor", params: "Params") -> "Inp
     from darkroom.base import paths
     from darkroom.data.listing import printable
     from darkroom.explanation.explained import Inputs
-    from darkroom.inference.photos import PhotoReader, Photos, without_arrays
+    from darkroom.inference.find_photos import without_arrays
+    from darkroom.inference.photos import PhotoReader, Photos
 
     if predictor.seen.bands is None:
         found = without_arrays(found, found[:1])

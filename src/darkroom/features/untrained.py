@@ -11,8 +11,9 @@ from darkroom.base.params import Params
 from darkroom.data.listing import printable
 from darkroom.features.backbone import Backbone
 from darkroom.features.extract import pack_features, photo_features
+from darkroom.inference.find_photos import find_photos, without_arrays
 from darkroom.inference.inputs import described_rows, is_test_split, read_test_split
-from darkroom.inference.photos import check_bad, find_photos, without_arrays
+from darkroom.inference.photos import check_bad
 from darkroom.reporting.embeddings_file import Embeddings, FeaturesOf
 from darkroom.reporting.predictions import Predictions
 

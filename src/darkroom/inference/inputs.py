@@ -14,7 +14,8 @@ from darkroom.data.listing import printable
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import Split
 from darkroom.inference.calibrated import make_rule, read_calibration
-from darkroom.inference.photos import PhotoReader, Photos, find_photos, without_arrays
+from darkroom.inference.find_photos import find_photos, without_arrays
+from darkroom.inference.photos import PhotoReader, Photos
 from darkroom.reporting.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
 from darkroom.reporting.predictions import Predictions
 
@@ -179,23 +180,45 @@ def _described(
     asked
         What asks for embeddings.
     """
-    embedder = _make_embedder(predictor, asked) if asked or predictor.rule.needs_features else None
+    describing = Describing(predictor, asked)
     done = 0
-
-    def described(probabilities: Any, end: int) -> Predictions:
-        features = embedder.result() if embedder else None
-        predicted = predictor.rule.predicted(probabilities, features)
-        embeddings = None
-        if asked and embedder and features is not None:
-            embeddings = Embeddings(features, features_of(predictor, pooled=embedder.pooled))
-        return Predictions(**named(done, end), **predicted, embeddings=embeddings, **predictor.about)
-
-    for probabilities in compute(embedder.passing if embedder else iter):
+    for probabilities in compute(describing.passing):
         end = done + len(probabilities)
-        yield described(probabilities, end)
+        yield describing.described(probabilities, named(done, end))
         done = end
     if not done:
-        yield described(np.ones((0, 1)), 0)
+        yield describing.described(np.ones((0, 1)), named(0, 0))
+
+
+class Describing:
+    """From the probabilities of a batch to predictions.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    asked
+        The key or flag that asks for embeddings, and the way out; None: nothing does.
+    """
+
+    def __init__(self, predictor: "Predictor", asked: tuple[str, str] | None = None):
+        self.predictor, self.asked = predictor, asked
+        needed = asked is not None or predictor.rule.needs_features
+        self._embedder = _make_embedder(predictor, asked) if needed else None
+
+    def passing(self, images: Iterable[Any]) -> Iterable[Any]:
+        """Return batches (n, C, H, W) on their way to the network, after recording their features where these are needed."""
+        passed: Iterable[Any] = self._embedder.passing(images) if self._embedder else images
+        return passed
+
+    def described(self, probabilities: Any, known: dict[str, Any]) -> Predictions:
+        """Return the predictions of images that have passed, with probabilities (n, K); `known` are further fields."""
+        features = self._embedder.result() if self._embedder else None
+        predicted = self.predictor.rule.predicted(probabilities, features)
+        embeddings = None
+        if self.asked and self._embedder and features is not None:
+            embeddings = Embeddings(features, features_of(self.predictor, pooled=self._embedder.pooled))
+        return Predictions(**known, **predicted, embeddings=embeddings, **self.predictor.about)
 
 
 def features_of(predictor: "Predictor", *, pooled: bool = False) -> FeaturesOf:

@@ -1,92 +1,28 @@
-"""Image files to predict: finding them, and reading them batch by batch."""
+"""Image files to predict, read batch by batch."""
 
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from darkroom.base.errors import InputError, warn
+from darkroom.base.errors import InputError
 from darkroom.base.params import PredictParams
 from darkroom.data.bands import Bands, DType, network_values
-from darkroom.data.images import EXTENSIONS, ImageArray, ImageError
-from darkroom.data.listing import junk_of, printable
+from darkroom.data.images import ImageArray, ImageError
 from darkroom.data.resizing import Size, Way, fit, height_and_width, resize
 from darkroom.data.stored import Form, read_as_stored
 
-# Bands may also come in arrays.
-ARRAY = ".npy"
+# Bytes of files that wait to be decoded.
+MOST_WAITING_BYTES = 1 << 28
 
-
-# Files that are named where some are left out.
-NAMED = 10
-
-
-def find_photos(chosen: Sequence[str | Path], beside: Sequence[Path] = ()) -> list[Path]:
-    """Return the files named, and the images in the folders named and below, sorted by name within a folder.
-
-    In folders, files without an image's ending, links that lead nowhere or to folders, and what is no file are left out, which a
-    warning says; hidden files, and those of `beside`, are left out without a word.
-
-    Raises
-    ------
-    InputError
-        If a path is empty or does not exist, is neither file nor folder, or a folder holds no image.
-    """
-    found: list[Path] = []
-    # Path('') is the current folder: with an unset variable, `predict "$photo"` would predict whatever is in there.
-    if "" in chosen:
-        raise InputError("predict: one of the paths is empty; name an image or a folder")
-    for path in map(Path, chosen):
-        if path.is_dir():
-            left_out: list[tuple[str, str]] = []
-            inside = sorted(_walk(path, left_out))
-            left_out = [each for each in left_out if path / each[0] not in beside]
-            if not inside:
-                raise _no_image(path, left_out)
-            if left_out:
-                warn(f"{path}: {_described(left_out)} {'is' if len(left_out) == 1 else 'are'} left out")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise InputError(
-                f"{path}: {'is no file or folder' if path.exists() else 'does not exist'}; name an image or a folder"
-            )
-    return found
-
-
-def _described(left_out: list[tuple[str, str]]) -> str:
-    """Return the number of files, and some of their names with the reasons."""
-    named = ", ".join(f"'{printable(name)}' {reason}" for name, reason in sorted(left_out)[:NAMED])
-    more = f", and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
-    return f"{len(left_out)} file{'' if len(left_out) == 1 else 's'} ({named}{more})"
-
-
-def without_arrays(found: Sequence[Path], chosen: Sequence[str | Path]) -> list[Path]:
-    """Leave out arrays in folders, which are no images for a model of grey or RGB."""
-    named = {Path(path) for path in chosen}
-    kept = [path for path in found if path.suffix.lower() != ARRAY or path in named]
-    if not kept:
-        raise _no_image(Path(chosen[0]))
-    if len(kept) < len(found):
-        told = [(path.name, "is an array, but the model takes images") for path in found if path not in set(kept)]
-        warn(f"predict: {_described(told)} {'is' if len(told) == 1 else 'are'} left out")
-    return kept
-
-
-def _no_image(folder: Path, left_out: list[tuple[str, str]] | None = None) -> InputError:
-    held = f", only {_described(left_out)}" if left_out else ""
-    return InputError(f"{folder}: holds no image ({', '.join(EXTENSIONS)}){held}; name another folder")
-
-
-# Batches that are read ahead.
-AHEAD = 1
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -144,6 +80,80 @@ class PhotoReader:
         return fit(image, self.image_size, self.channels, self.way)
 
 
+class ReadBatch(NamedTuple, Generic[Item]):
+    """Some images that were read together."""
+
+    images: NDArray[Any] | None
+    """(n, height, width, channels); None if none of them could be read."""
+    read: list[Item]
+    """The n that could be read."""
+    bad: list[tuple[Item, str]]
+    """Those that could not, with the reason."""
+
+
+def read_batches(
+    items: Iterable[Item],
+    batch_size: int,
+    read: Callable[[Item], ImageArray | str],
+    *,
+    num_threads: int | None = None,
+    num_bytes: Callable[[Item], int] = lambda _: 0,
+) -> Iterator[ReadBatch[Item]]:
+    """Read images in threads, and yield them in order, while the caller computes with those before.
+
+    Parameters
+    ----------
+    items
+        What is read; a batch is read while the one before is computed.
+    batch_size
+        Items of each batch; fewer images are in it if some cannot be read.
+    read
+        Returns the image, or why there is none; it is called in a thread.
+    num_threads
+        None: as many as cores.
+    num_bytes
+        Returns what an item holds in memory until it is read.
+    """
+    threads = ThreadPoolExecutor(num_threads or os.cpu_count())
+    begun: deque[tuple[Item, Future[ImageArray | str]]] = deque()
+    waiting, rest = 0, iter(items)
+
+    def ahead() -> None:
+        nonlocal waiting
+        while len(begun) < batch_size and waiting < MOST_WAITING_BYTES:
+            try:
+                item = next(rest)
+            except StopIteration:
+                return
+            waiting += num_bytes(item)
+            begun.append((item, threads.submit(read, item)))
+
+    try:
+        ahead()
+        while begun:
+            images: NDArray[Any] | None = None
+            read_ones, bad = list[Item](), list[tuple[Item, str]]()
+            for _ in range(batch_size):
+                ahead()
+                if not begun:
+                    break
+                item, future = begun.popleft()
+                image = future.result()
+                waiting -= num_bytes(item)
+                if isinstance(image, str):
+                    bad.append((item, image))
+                    continue
+                if images is None:  # filled one by one: a copy of a list of them would need the memory twice
+                    images = np.empty((batch_size, *image.shape), image.dtype)
+                images[len(read_ones)] = image
+                read_ones.append(item)
+            yield ReadBatch(None if images is None else images[: len(read_ones)], read_ones, bad)
+            del images
+    finally:
+        # A signal ends the wait for images that take long to decode.
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
 class Photos:
     """Batches of images at the size that the network takes; unreadable ones are skipped and listed.
 
@@ -175,32 +185,11 @@ class Photos:
 
     def __iter__(self) -> Iterator[ImageArray]:
         """Yield batches (n, height, width, channels); images are decoded in threads."""
-        threads = ThreadPoolExecutor(os.cpu_count())
-        begun: deque[list[tuple[Path, Future[ImageArray | str]]]] = deque()
-        try:
-            for start in range(0, len(self.paths), self.batch_size):
-                paths = self.paths[start : start + self.batch_size]
-                begun.append([(path, threads.submit(self._read_one, path)) for path in paths])
-                if len(begun) > AHEAD:
-                    yield from self._made(begun.popleft())
-            while begun:
-                yield from self._made(begun.popleft())
-        finally:
-            # A signal ends the wait for images that take long to decode.
-            threads.shutdown(wait=False, cancel_futures=True)
-
-    def _made(self, begun: list[tuple[Path, Future[ImageArray | str]]]) -> Iterator[ImageArray]:
-        """Yield the batch, unless none of its images could be read."""
-        images = []
-        for path, future in begun:
-            image = future.result()
-            if isinstance(image, str):
-                self.bad.append((path, image))
-            else:
-                self.read.append(path)
-                images.append(image)
-        if images:
-            yield np.stack(images)
+        for batch in read_batches(self.paths, self.batch_size, self._read_one):
+            self.read += batch.read
+            self.bad += batch.bad
+            if batch.images is not None:
+                yield batch.images
 
     def check(self, max_bad: int) -> None:
         """Raise InputError if more than `max_bad` images could not be read."""
@@ -219,29 +208,3 @@ def check_bad(bad: Sequence[tuple[Path, str]], max_bad: int) -> None:
         path, reason = bad[0]
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise InputError(f"{path}: cannot be read ({reason}){more}; fix or remove it, or raise predict.max_bad")
-
-
-def _walk(folder: Path, left_out: list[tuple[str, str]], below: str = "") -> Iterator[Path]:
-    """Yield the images in a folder and below, and append names and reasons of what is left out."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or junk_of(entry.name):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path), left_out, f"{below}{entry.name}/")
-            elif reason := _why_not(entry):
-                left_out.append((below + entry.name, reason))
-            else:
-                yield Path(entry.path)
-
-
-def _why_not(entry: os.DirEntry[str]) -> str | None:
-    """Return why a file is left out; None if it is an image by its name."""
-    if entry.is_dir():
-        return "is a link to a folder"
-    if not entry.is_file():
-        return "is a broken link" if entry.is_symlink() else "is no regular file"
-    ending = Path(entry.name).suffix
-    if ending.lower() in (*EXTENSIONS, ARRAY):
-        return None
-    return f"is no image by its ending {ending}" if ending else "has no ending"

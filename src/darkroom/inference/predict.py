@@ -25,7 +25,6 @@ from darkroom.input.samplers import SequentialBatchSampler
 Probabilities = NDArray[np.float64]
 
 
-@torch.inference_mode()
 def iterate_probabilities(
     network: Network, batches: Iterable[Tensor], device: torch.device, *, total: int | None, multilabel: bool = False
 ) -> Iterator[Probabilities]:
@@ -55,16 +54,22 @@ def iterate_probabilities(
         If a batch does not fit in the device's memory, or a logit is NaN or infinite.
     """
     shown = track(batches, "images", total, console=Console(), transient=True, disable=total is None or not sys.stdout.isatty())
+    for images in shown:
+        yield probabilities_of(network, images, device, multilabel=multilabel)
+
+
+@torch.inference_mode()
+def probabilities_of(network: Network, images: Tensor, device: torch.device, *, multilabel: bool = False) -> Probabilities:
+    """Return the probabilities (n, K) of one batch; parameters and errors are those of `iterate_probabilities`."""
     try:
-        for images in shown:
-            # Softmax in double precision on the CPU, so that rows sum to 1 and ties are the same on every device.
-            logits = network(images.to(device)).cpu().double()
-            if not torch.isfinite(logits).all():
-                raise RunError("models/model.safetensors: its logits are NaN or infinite; train with a lower train.lr or 32-true")
-            probabilities: Probabilities = (logits.sigmoid() if multilabel else logits.softmax(dim=1)).numpy()
-            yield probabilities
+        # Softmax in double precision on the CPU, so that rows sum to 1 and ties are the same on every device.
+        logits = network(images.to(device)).cpu().double()
     except torch.OutOfMemoryError:
         raise RunError("batch_size: a batch does not fit in the device's memory; lower it in params.yaml") from None
+    if not torch.isfinite(logits).all():
+        raise RunError("models/model.safetensors: its logits are NaN or infinite; train with a lower train.lr or 32-true")
+    probabilities: Probabilities = (logits.sigmoid() if multilabel else logits.softmax(dim=1)).numpy()
+    return probabilities
 
 
 Passing = Callable[[Iterable[Tensor]], Iterable[Tensor]]
@@ -111,8 +116,13 @@ def predict_images(predictor: Predictor, images: Sequence[ImageArray], *, batch_
     return _joined(_iterate(predictor, batches, -(-len(images) // batch_size), tta))
 
 
+def with_tta(predictor: Predictor, tta: str) -> Network:
+    """Return the network with test-time augmentation, if there is any."""
+    return predictor if tta == "none" else TTAModel(predictor, tta)
+
+
 def _iterate(predictor: Predictor, images: Iterable[Tensor], total: int, tta: str) -> Iterator[Probabilities]:
-    network = predictor if tta == "none" else TTAModel(predictor, tta)
+    network = with_tta(predictor, tta)
     return iterate_probabilities(network, images, predictor.device, total=total, multilabel=predictor.model.multilabel)
 
 

@@ -12,7 +12,7 @@ from darkroom.base.params import Params
 from darkroom.data.listing import printable
 from darkroom.data.pack import Pack, Rows
 from darkroom.features.backbone import Backbone, open_backbone
-from darkroom.inference.photos import find_photos, without_arrays
+from darkroom.inference.find_photos import find_photos, without_arrays
 from darkroom.labels.next_choice import choose, uncertainties
 from darkroom.labels.next_labelled import Labelled, Predicted, labelled_images
 from darkroom.labels.next_photos import FolderFeatures, folder_features

@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, BinaryIO, NamedTuple, cast
@@ -60,14 +61,34 @@ def unpack(archive: Path, spool: IO[bytes], limits: Limits, where: str) -> list[
         it, or exceeds the limits. Sizes are counted while unpacking, since headers may be wrong.
     """
     counter = _Counter(limits, archive.stat().st_size, where)
+    with _opened(archive, counter) as members:
+        return list(_spool(members, spool, counter))
+
+
+def iterate_files(archive: Path, limits: Limits, where: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Yield the name of each file in an archive, and the blocks of its content, to be read before the next name or not at all.
+
+    Nothing is written to disk. Parameters and errors are those of `unpack`, but names may repeat.
+    """
+    counter = _Counter(limits, archive.stat().st_size, where)
+    with _opened(archive, counter) as members:
+        for member in members:
+            counter.add_member()
+            name = _checked_name(member.name, where)
+            if member.blocks is not None and name:
+                yield name, member.blocks
+
+
+@contextmanager
+def _opened(archive: Path, counter: "_Counter") -> Iterator[Iterator["_Member"]]:
+    """Yield the members of an archive; what goes wrong in the block is an error of it."""
     with archive.open("rb") as file:
         magic = file.read(6)
         file.seek(0)
         is_zip = magic[:4] in (b"PK\x03\x04", b"PK\x05\x06")
         opener = next((opener for start, opener in COMPRESSIONS.items() if magic.startswith(start)), None)
         try:
-            members = _zip_members(file, counter) if is_zip else _tar_members(opener(file) if opener else file, counter)
-            return list(_spool(members, spool, counter))
+            yield _zip_members(file, counter) if is_zip else _tar_members(opener(file) if opener else file, counter)
         except InputError:
             raise
         except DAMAGE as error:
@@ -75,6 +96,7 @@ def unpack(archive: Path, spool: IO[bytes], limits: Limits, where: str) -> list[
             if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
                 raise
             reason = str(error) or type(error).__name__
+            where = counter.where
             raise InputError(f"{where}: is not a .zip or .tar.* archive, or is damaged ({reason}); download it again") from error
 
 

@@ -89,6 +89,21 @@ def find_roles(table: Table, columns: Columns, where: str) -> dict[str, int]:
     return places
 
 
+def find_column(columns: Sequence[str], role: str, name: str | None, where: str) -> int | None:
+    """Return the index of the column for path or label by its name, or by a usual one; None if it has no label.
+
+    Raises
+    ------
+    InputError
+        If several columns may be the one, or none holds paths.
+    """
+    if name in columns:
+        return columns.index(name)
+    table = Table(list(columns), [])
+    has_one = role != "label" or _named(table, USUAL[role] + LESS_USUAL[role])
+    return _needed(table, role, where) if has_one else None
+
+
 def is_asked(table: Table) -> bool:
     """Return whether `./darkroom labels next` wrote a table: it asks for labels, which may not all be there yet."""
     return set(ASKED) <= set(table.columns)

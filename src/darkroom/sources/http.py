@@ -1,4 +1,4 @@
-"""Downloading a file over HTTP, from a server that may fail, stall, report wrong sizes or redirect."""
+"""Downloading a file or an image over HTTP, from a server that may fail, stall, report wrong sizes or redirect."""
 
 import re
 import time
@@ -11,6 +11,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import DownloadParams
+from darkroom.data.images import ImageError
 from darkroom.sources.progress import progress_bar
 
 BACKOFF_SECONDS = (1.0, 2.0, 4.0)
@@ -19,13 +20,17 @@ LEAST_BYTES_PER_SECOND = 1000
 PROGRESS_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 18
 MAX_REDIRECTS = 5
+# Statuses below 500 after which the same request may succeed.
+WORTH_ANOTHER = (408, 425, 429)
 
 
 class _TemporaryError(Exception):
     """Worth another attempt; the message says what happened, without the address, which may hold a key."""
 
 
-class _Session(requests.Session):
+class Session(requests.Session):
+    """A session that follows no redirects by itself."""
+
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Leave redirects to `_open`; requests would read the whole body of a redirect, which may never end."""
 
@@ -50,7 +55,7 @@ def transfer(params: DownloadParams, part: Path, shown: str) -> None:
         If it stalls, or fails repeatedly; the part is kept.
     """
     failures = 0
-    with _Session() as session:
+    with Session() as session:
         # Some servers send a .tar.gz with `Content-Encoding: gzip`; it must not be decompressed.
         session.headers["Accept-Encoding"] = "identity"
         while True:
@@ -67,7 +72,52 @@ def transfer(params: DownloadParams, part: Path, shown: str) -> None:
             time.sleep(BACKOFF_SECONDS[max(failures - 1, 0)])
 
 
-def _attempt(session: requests.Session, params: DownloadParams, part: Path, shown: str) -> None:
+def read_address(session: Session, params: DownloadParams, shown: str, most_bytes: int) -> bytes:
+    """Return the image at `download.archive`; parameters and errors are those of `transfer`.
+
+    `most_bytes` is the largest size of an image.
+
+    Raises
+    ------
+    ImageError
+        If the server has no such image, or it is too large.
+    """
+    failures = 0
+    while True:
+        try:
+            return _read(session, params, shown, most_bytes)
+        except (requests.Timeout, ReadTimeoutError):
+            reason = f"the server sends nothing for {params.timeout_seconds:g} s"
+        except (_TemporaryError, requests.RequestException, HTTPError) as error:
+            reason = _explain(error)
+        failures += 1
+        if failures > len(BACKOFF_SECONDS):
+            raise RunError(f"{shown}: {reason}, {failures} times; run the same command later")
+        time.sleep(BACKOFF_SECONDS[failures - 1])
+
+
+def _read(session: Session, params: DownloadParams, shown: str, most_bytes: int) -> bytes:
+    with _open(session, params, 0, shown) as response:
+        status = response.status_code
+        if 400 <= status < 500 and status not in WORTH_ANOTHER:
+            raise ImageError(f"the server returns {status} {REASONS.get(status, '')}".rstrip())
+        _check_status(status, shown)
+        announced = response.headers.get("Content-Length", "")
+        started, blocks, received = time.monotonic(), list[bytes](), 0
+        while block := response.raw.read1(BLOCK_BYTES, decode_content=False):
+            blocks.append(block)
+            received += len(block)
+            if received > most_bytes:
+                raise ImageError(f"is larger than {most_bytes >> 20} MiB")
+            seconds = time.monotonic() - started
+            if seconds > params.timeout_seconds and received < LEAST_BYTES_PER_SECOND * seconds:
+                raise _TemporaryError("the server sends less than 1 kB/s")
+        if announced.isdecimal() and received < int(announced):
+            raise _TemporaryError(f"the connection ended after {received} of {announced} bytes")
+        return b"".join(blocks)
+
+
+def _attempt(session: Session, params: DownloadParams, part: Path, shown: str) -> None:
     start = _size(part)
     with _open(session, params, start, shown) as response:
         status, content_range = response.status_code, response.headers.get("Content-Range")
@@ -81,7 +131,7 @@ def _attempt(session: requests.Session, params: DownloadParams, part: Path, show
         _receive(response, params, part, shown, start=0 if status == 200 else start)
 
 
-def _open(session: requests.Session, params: DownloadParams, start: int, shown: str) -> requests.Response:
+def _open(session: Session, params: DownloadParams, start: int, shown: str) -> requests.Response:
     url = str(params.archive)
     hosts = {urlsplit(url).hostname, *params.redirect_hosts}
     headers = {"Range": f"bytes={start}-"} if start else {}
@@ -111,7 +161,7 @@ def _check_status(status: int, shown: str) -> None:
     if status in (200, 206):
         return
     response = f"the server returns {status} {REASONS.get(status, '')}".rstrip()
-    if status >= 500 or status in (408, 425, 429):
+    if status >= 500 or status in WORTH_ANOTHER:
         raise _TemporaryError(response)
     advice = "use an address that needs no login" if status in (401, 403, 407) else "correct download.archive"
     raise InputError(f"{shown}: {response}; {advice}")

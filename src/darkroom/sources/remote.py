@@ -81,11 +81,11 @@ def remote_folder(address: str, key: str) -> Iterator[list[Entry]]:
         If the network fails, credentials are missing or refused, or the folder changed meanwhile. Such images are never skipped
         as unreadable, which would shrink the set.
     """
-    store = _Store(address, key)
+    store = Store(address, key)
     before = store.find()
     yield [_entry(store, name, info) for name, info in sorted(before.items())]
     after = store.find()
-    changed = [name for name in sorted(before.keys() | after.keys()) if _stamp(before.get(name)) != _stamp(after.get(name))]
+    changed = [name for name in sorted(before.keys() | after.keys()) if stamp_of(before.get(name)) != stamp_of(after.get(name))]
     if changed:
         raise store.changed(changed[0])
 
@@ -100,7 +100,7 @@ def copy_remote(address: str, part: Path, key: str, max_gigabytes: float) -> Non
     RunError
         If the network fails, or credentials are missing or refused; the part is kept.
     """
-    store = _Store(address, key)
+    store = Store(address, key)
     size = store.file_size()
     if size > max_gigabytes * 1e9:
         raise InputError(f"{store.shown}: is larger than {max_gigabytes:g} GB; if that is right, raise download.max_gigabytes")
@@ -117,7 +117,7 @@ def copy_remote(address: str, part: Path, key: str, max_gigabytes: float) -> Non
             advance(len(block))
 
 
-class _Store:
+class Store:
     """The file or folder at one address."""
 
     def __init__(self, address: str, key: str):
@@ -132,7 +132,7 @@ class _Store:
             from fsspec.core import url_to_fs
 
             options = {"skip_instance_cache": True, **self.backend.options}
-            self.fs, root = self._call(partial(url_to_fs, f"{self.backend.protocol}://{rest}", **options))
+            self.fs, root = self.call(partial(url_to_fs, f"{self.backend.protocol}://{rest}", **options))
         except ImportError:
             advice = f"run 'pip install -c requirements.txt {self.backend.package}'"
             raise InputError(f"{key}: {self.scheme}:// needs a package that is not installed; {advice}") from None
@@ -141,7 +141,7 @@ class _Store:
     def find(self) -> dict[str, dict[str, Any]]:
         """Return the attributes of each file and folder in this folder, by relative path."""
         try:
-            found = self._call(partial(self.fs.find, self.root, withdirs=True, detail=True))
+            found = self.call(partial(self.fs.find, self.root, withdirs=True, detail=True))
         except FileNotFoundError:
             found = {}
         if self.root in found and found[self.root]["type"] == "file":
@@ -155,7 +155,7 @@ class _Store:
     def file_size(self) -> int:
         """Return the size of the file that the address itself names."""
         try:
-            info = self._call(partial(self.fs.info, self.root))
+            info = self.call(partial(self.fs.info, self.root))
         except FileNotFoundError:
             raise InputError(f"{self.key}: {self.shown} does not exist; correct it") from None
         if info["type"] == "directory":
@@ -166,7 +166,7 @@ class _Store:
     def read(self, path: str, **part: int) -> bytes:
         """Return the bytes of a file, or a part of them."""
         try:
-            return bytes(self._call(partial(self.fs.cat_file, path, **part), path.removeprefix(self.root)))
+            return bytes(self.call(partial(self.fs.cat_file, path, **part), path.removeprefix(self.root)))
         except FileNotFoundError:
             raise self.changed(path.removeprefix(f"{self.root}/")) from None
 
@@ -174,7 +174,7 @@ class _Store:
         """Return the error for a file that changed meanwhile."""
         return RunError(f"{self.shown}: '{printable(name)}' changed while it was read; run the same command again")
 
-    def _call(self, call: Callable[[], Result], name: str = "") -> Result:
+    def call(self, call: Callable[[], Result], name: str = "") -> Result:
         """Call a backend, which repeats failed requests by itself, and turn what it raises into one line."""
         try:
             return call()
@@ -189,7 +189,7 @@ class _Store:
             ) from error
 
 
-def _entry(store: _Store, name: str, info: dict[str, Any]) -> Entry:
+def _entry(store: Store, name: str, info: dict[str, Any]) -> Entry:
     # Object stores have no folders, but some programs write an empty object for one.
     if info["type"] == "directory" or (name.endswith("/") and not info["size"]):
         return Entry(name.rstrip("/"), "folder")
@@ -198,7 +198,7 @@ def _entry(store: _Store, name: str, info: dict[str, Any]) -> Entry:
     return Entry(name, "file", partial(_read_image, store, name, info["size"]))
 
 
-def _read_image(store: _Store, name: str, size: int) -> bytes:
+def _read_image(store: Store, name: str, size: int) -> bytes:
     if size > MAX_FILE_BYTES:
         raise ImageError("is larger than 1 GiB")
     data = store.read(f"{store.root}/{name}")
@@ -207,5 +207,6 @@ def _read_image(store: _Store, name: str, size: int) -> bytes:
     return data
 
 
-def _stamp(info: dict[str, Any] | None) -> dict[str, Any] | None:
+def stamp_of(info: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the attributes of a file that change with its content."""
     return info and {key: info[key] for key in STAMPS if key in info and info["type"] != "directory"}

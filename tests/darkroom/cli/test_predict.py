@@ -9,7 +9,8 @@ import pytest
 from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.nested import outputs_of, read_stages
-from darkroom.cli.predict import SHOWN, check_place, main, table_lines
+from darkroom.cli.predict import check_place, main
+from darkroom.cli.predict.table import SHOWN, table_lines
 from darkroom.reporting.predictions import Predictions
 
 CLASSES = ["ant", "bee", "wild cat"]

@@ -9,7 +9,7 @@ from labels_fixtures import MeanColours, make_photo
 
 from darkroom.base.errors import Interrupted
 from darkroom.base.params import Params
-from darkroom.inference.photos import find_photos
+from darkroom.inference.find_photos import find_photos
 from darkroom.labels import next_photos
 from darkroom.labels.next_photos import folder_features
 

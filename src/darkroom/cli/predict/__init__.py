@@ -1,31 +1,95 @@
-"""./darkroom predict: classes and probabilities of images, on the terminal or in a file of the user's."""
+"""./darkroom predict: classes and probabilities of images, on the terminal or in files of the user's."""
 
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.api.named_model import MODEL_HELP
 from darkroom.base.errors import InputError
 from darkroom.base.nested import outputs_of, read_stages
-from darkroom.cli import parser_of, suggest
-from darkroom.cli.predict.features import add_arguments, check_arguments, near_rows, predict_nearest, write_embeddings
+from darkroom.cli import check_file, parser_of, suggest
+from darkroom.cli.predict.features import (
+    add_arguments,
+    check_arguments,
+    iterate_backbone,
+    iterate_with_features,
+    with_features,
+    write_embeddings,
+)
+from darkroom.cli.predict.table import SHOWN, accuracy_line, print_predictions, table_lines
 
 if TYPE_CHECKING:
+    from darkroom.base.command import Parser
+    from darkroom.base.params import Params
+    from darkroom.batch.blocks import Blocks
+    from darkroom.batch.options import Options
     from darkroom.models.saving import Published
     from darkroom.reporting.predictions import Predictions
 
-SHOWN = 20
+INPUTS = (
+    "images, folders of them, 'globs/**/*.jpg', archives (.zip, .tar, .tar.gz), tables with a column of paths (.csv, .jsonl, "
+    ".parquet), addresses (https://, s3://), camera:0, @LIST with a path in each line, or - for such a list on standard input "
+    "(default: params.yaml: predict.input)"
+)
 
 
 def main(arguments: list[str]) -> None:
-    """Print predictions as a table, or write them to a file."""
+    """Print predictions as a table, or write them to files."""
+    parser = _parser()
+    chosen = parser.parse(arguments)
+    named = chosen.out
+    chosen.out = None if named is None else Path(named)
+    chosen.folder = named is not None and (named.endswith("/") or chosen.out.is_dir())
+    check_arguments(chosen)
+
+    from darkroom.api.named_model import open_model
+    from darkroom.base import paths
+    from darkroom.base.environment import ignore_variables
+    from darkroom.base.params_file import load_sections
+    from darkroom.batch.options import Options
+
+    ignore_variables()
+    options = Options(chosen.top_k, _threshold(chosen.threshold), chosen.temperature, chosen.unknown)
+    options.check()
+    _check_places(chosen)
+    params = load_sections(paths.PARAMS, "base", "download", "predict", "hardware")
+    inputs = chosen.images or [paths.ROOT / params.predict.input]
+    if chosen.out is None:  # no more are predicted than are shown
+        few = {"batch_size": min(params.predict.batch_size, SHOWN)}
+        params = params.model_copy(update={"predict": params.predict.model_copy(update=few)})
+
+    def model() -> "Published":
+        return open_model(chosen.model, params, "predict")
+
+    if chosen.backbone is not None:
+        _use_backbone(chosen, iterate_backbone(chosen, inputs, params), params.predict.top_k)
+        return
+    blocks = _open(chosen, inputs, model, params, options)
+    if chosen.embeddings:
+        print(f"predict: {write_embeddings(chosen.out, iterate_with_features(blocks))} images -> {chosen.out}")
+    elif chosen.out is None:
+        print_predictions(blocks)
+    else:
+        _write(chosen, blocks)
+    if chosen.sheet is not None:
+        _write_sheet(chosen.sheet, blocks)
+    if chosen.out is None:
+        suggest("predict: nothing was written; '--out result.csv' writes the table to a file")
+
+
+def _parser() -> "Parser":
     parser = parser_of(
         "predict",
-        f"It prints a table of the first {SHOWN} images, or writes all to a file. "
-        "'dvc repro predict' records predictions in data/predictions.",
+        f"It prints a table of the first {SHOWN} images, or writes all to a file, or to a folder in parts. Killed or "
+        "interrupted, the same command goes on where it was. 'dvc repro predict' records predictions in data/predictions.",
         examples=[
             "./darkroom predict photo.jpg",
             "./darkroom predict photo.jpg folder/ --out result.csv",
+            "./darkroom predict 'photos/**/*.jpg' --out results/ --format parquet",
+            "find photos -name '*.jpg' | ./darkroom predict - --out result.csv",
+            "./darkroom predict labels.csv --out result.csv --sheet result.html",
+            "./darkroom predict photos.zip https://host/photo.jpg s3://bucket/photos",
             "./darkroom predict photo.jpg --model models/checkpoints/epoch_0003",
             "./darkroom predict photo.jpg --model my-experiment",
             "./darkroom predict photo.jpg --model classifier@prod",
@@ -35,47 +99,112 @@ def main(arguments: list[str]) -> None:
             "./darkroom predict photo.jpg --nearest 5 --among features.parquet",
         ],
     )
-    parser.add_argument(
-        "images", nargs="*", metavar="PATH", help="images, or folders of them (default: params.yaml: predict.input)"
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write a .csv, .jsonl or .parquet file, not a table")
+    parser.add_argument("images", nargs="*", metavar="PATH", help=INPUTS)
+    parser.add_argument("--out", metavar="PLACE", help="write a .csv, .jsonl or .parquet file, or a folder of parts (name/)")
+    parser.add_argument("--format", metavar="FORMAT", help="of parts: csv, jsonl or parquet (default: parquet)")
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="show the first images on a sheet (.png) or a page (.html)")
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models)")
+    parser.add_argument("--top-k", type=int, metavar="K", help="most probable classes to write (default: predict.top_k)")
+    parser.add_argument("--threshold", metavar="P", help="of several labels or a positive class: a number, or 'fitted'")
+    parser.add_argument("--temperature", type=float, metavar="T", help="divides the logits (default: the calibrated one)")
+    parser.add_argument(
+        "--unknown", type=float, metavar="P", help="the class is 'unknown' where its probability is lower; 0: never"
+    )
     add_arguments(parser)
-    chosen = parser.parse(arguments)
-    check_arguments(chosen)
+    return parser
 
-    from darkroom.api.named_model import open_model
-    from darkroom.base import paths
-    from darkroom.base.environment import ignore_variables
-    from darkroom.base.params_file import load_sections
-    from darkroom.reporting.predictions import check_out, write_predictions
 
-    ignore_variables()
-    if chosen.out is not None:
+def _threshold(text: str | None) -> float | str | None:
+    if text is None or text == "fitted":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--threshold: is {text!r}, but should be a number or 'fitted'; correct it") from None
+
+
+def _check_places(chosen: Namespace) -> None:
+    """Refuse what cannot be written, before anything is computed for it."""
+    from darkroom.batch.run import check_folder
+    from darkroom.batch.sheet import check_ending
+    from darkroom.reporting.predictions import check_out
+
+    if chosen.format is not None and not chosen.folder:
+        raise InputError("--format: is that of the parts in a folder; give --out results/, or name a file by its ending")
+    if chosen.folder:
+        check_folder(chosen.out, chosen.format)
+    elif chosen.out is not None:
         check_out(chosen.out)
-        check_place(chosen.out)
-    params = load_sections(paths.PARAMS, "base", "predict", "hardware")
+    if chosen.sheet is not None:
+        check_ending(chosen.sheet)
+        check_file("--sheet", chosen.sheet)
+    for option, place in (("--out", chosen.out), ("--sheet", chosen.sheet)):
+        if place is not None:
+            check_place(place, option)
 
-    inputs = chosen.images or [paths.ROOT / params.predict.input]
 
-    def model() -> "Published":
-        return open_model(chosen.model, params, "predict")
+def _open(
+    chosen: Namespace, inputs: Sequence[str | Path], model: "Callable[[], Published]", params: "Params", options: "Options"
+) -> "Blocks":
+    from darkroom.batch.inputs import find_inputs
+
+    found = find_inputs(inputs, params)
+
+    from darkroom.batch.blocks import open_blocks
+
+    flag = "--embeddings" if chosen.embeddings else "--nearest"
+    asked = (flag, "name another model") if chosen.embeddings or chosen.nearest is not None else None
+    return with_features(chosen, open_blocks(found, model, params, options, asked=asked))
+
+
+def _write(chosen: Namespace, blocks: "Blocks") -> None:
+    """Write a file, or a folder of parts, and say what is in it.
+
+    Raises
+    ------
+    InputError
+        If more than `predict.max_bad` images cannot be read, after all others were written.
+    """
+    from darkroom.base import files
+    from darkroom.batch.blocks import check_unreadable
+    from darkroom.batch.parts import unreadable_beside
+    from darkroom.batch.run import predict_to_file, predict_to_folder
+
+    further = {"nearest": chosen.nearest, "temperature": chosen.temperature, "unknown": chosen.unknown}
+    further["among_sha256"] = None if chosen.among is None else files.sha256(chosen.among)
+    if chosen.folder:
+        total = predict_to_folder(chosen.out, f".{chosen.format or 'parquet'}", blocks, further)
+        unreadable = str(chosen.out / "_unreadable-*.csv")
+    else:
+        total = predict_to_file(chosen.out, blocks, further)
+        unreadable = str(unreadable_beside(chosen.out))
+    print(f"predict: {total.images - total.unreadable} images -> {chosen.out}")
+    if total.labelled:
+        print(f"predict: {accuracy_line(total.right, total.labelled)}")
+    if total.unreadable:
+        print(f"predict: {total.unreadable} images cannot be read -> {unreadable}")
+    check_unreadable(total.unreadable, total.first_bad, blocks.params.predict.max_bad)
+
+
+def _write_sheet(sheet: Path, blocks: "Blocks") -> None:
+    from darkroom.batch.sheet import write_sheet
+
+    write_sheet(sheet, blocks)
+    print(f"predict: sheet of the first images in {sheet}")
+
+
+def _use_backbone(chosen: Namespace, parts: "Iterator[Predictions]", top_k: int) -> None:
+    """Write or print what a pretrained network says of images: features, or the nearest images."""
+    from darkroom.reporting.predictions import Predictions, write_predictions
 
     if chosen.embeddings:
-        count = write_embeddings(chosen, inputs, model, params)
-        print(f"predict: {count} images -> {chosen.out}")
+        print(f"predict: {write_embeddings(chosen.out, parts)} images -> {chosen.out}")
         return
-    if chosen.nearest is not None:
-        predictions = predict_nearest(chosen, inputs, model, params)
-    else:
-        from darkroom.inference.inputs import predict_inputs
-
-        predictions = predict_inputs(inputs, model, params)
+    predictions = Predictions.joined(list(parts))
     if chosen.out is None:
-        print(*table_lines(predictions, params.predict.top_k), sep="\n")
-        suggest("predict: nothing was written; '--out result.csv' writes the table to a file")
+        print(*table_lines(predictions, top_k), sep="\n")
     else:
-        write_predictions(chosen.out, predictions, params.predict.top_k)
+        write_predictions(chosen.out, predictions, top_k)
         print(f"predict: {len(predictions.paths)} images -> {chosen.out}")
 
 
@@ -94,33 +223,3 @@ def check_place(out: Path, option: str = "--out") -> None:
     for folder in (*folders, paths.MODELS):
         if place.is_relative_to(folder.resolve()):
             raise InputError(f"{option}: {out} is in {paths.shown(folder)}, which stages write; name a file elsewhere")
-
-
-def table_lines(predictions: "Predictions", top_k: int) -> Iterator[str]:
-    """Yield a table of the first images: path, true class where it is known, classes with their probabilities."""
-    from darkroom.data.listing import printable
-    from darkroom.experiments.text import table
-
-    top_k = min(top_k, len(predictions.classes))
-    next_ones = [cell for place in range(2, top_k + 1) for cell in (f"class {place}", "")]
-    header = ["path", *(["true"] if predictions.actual else []), *(["classes"] if predictions.multilabel else [])]
-    rows = []
-    for number, top in zip(range(SHOWN), predictions.most_probable(top_k), strict=False):
-        cells = [predictions.paths[number]]
-        cells += [printable(predictions.actual[number])] if predictions.actual else []
-        if predictions.multilabel:
-            cells.append(printable("; ".join(predictions.chosen[number]) or "none"))
-        shown = [cell for name, value in top for cell in (printable(name), f"{value:.4f}")]
-        if why := predictions.why(number) if top else []:
-            kind = " (foreign)" if "foreign" in why else ""
-            shown[0] = f"{predictions.named(number, top[0][0])}{kind}: {shown[0]}?"
-        shown += [f"{predictions.foreign[number]:.2f}"] if predictions.foreign is not None else []
-        shown += [printable("; ".join(predictions.set_of(number)) or "none")] if predictions.sets is not None else []
-        rows += near_rows(cells + shown, predictions.near[number]) if predictions.near else [cells + shown]
-    header += ["class", "probability", *next_ones] if predictions.classes else []
-    header += ["foreign"] if predictions.foreign is not None else []
-    header += ["set"] if predictions.sets is not None else []
-    yield from table(rows, [*header, *(["nearest", "its class", "similarity"] if predictions.near else [])])
-    more = len(predictions.paths) - SHOWN
-    if more > 0:
-        yield f"... and {more} more; write all of them to a file with '--out result.csv'"

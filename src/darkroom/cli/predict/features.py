@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,11 @@ from darkroom.base.errors import InputError, listed, nearest, one_line
 if TYPE_CHECKING:
     from darkroom.base.command import Parser
     from darkroom.base.params import Params
+    from darkroom.batch.blocks import Blocks
     from darkroom.features.backbone import Backbone
     from darkroom.features.known import Known
-    from darkroom.inference.inputs import Model, Opened
+    from darkroom.inference.predictor import Predictor
+    from darkroom.reporting.embeddings_file import FeaturesOf
     from darkroom.reporting.further_columns import Neighbour
     from darkroom.reporting.predictions import Predictions
 
@@ -37,36 +40,38 @@ def add_arguments(parser: "Parser") -> None:
 
 def check_arguments(chosen: Namespace) -> None:
     """Refuse flags that contradict each other."""
-    if chosen.embeddings and (chosen.out is None or chosen.out.suffix.lower() != ".parquet"):
-        named = "needs a file" if chosen.out is None else f"is written as Parquet, but --out is {chosen.out}"
+    if chosen.embeddings and (chosen.out is None or chosen.folder or chosen.out.suffix.lower() != ".parquet"):
+        named = "needs a file" if chosen.out is None else f"is written as one Parquet file, but --out is {chosen.out}"
         raise InputError(f"--embeddings: {named}; give --out features.parquet")
     if chosen.nearest is not None and not 1 <= chosen.nearest <= MOST:
         raise InputError(f"--nearest: is {chosen.nearest}, but should be 1 to {MOST}; give another number")
     if chosen.among is not None and chosen.nearest is None:
         raise InputError("--among: names the images among which the nearest are looked for; give --nearest 5 as well")
     if chosen.backbone is not None:
-        if chosen.model is not None:
-            raise InputError("--backbone: cannot be given together with --model; leave out one of them")
-        if not chosen.embeddings and chosen.nearest is None:
-            raise InputError("--backbone: a pretrained network predicts no classes of yours; add --embeddings or --nearest 5")
+        _check_backbone(chosen)
 
 
-def write_embeddings(chosen: Namespace, inputs: Sequence[str | Path], model: "Model", params: "Params") -> int:
+def _check_backbone(chosen: Namespace) -> None:
+    """Refuse what is about classes, which a pretrained network does not predict."""
+    if chosen.model is not None:
+        raise InputError("--backbone: cannot be given together with --model; leave out one of them")
+    if not chosen.embeddings and chosen.nearest is None:
+        raise InputError("--backbone: a pretrained network predicts no classes of yours; add --embeddings or --nearest 5")
+    for name in ("sheet", "top_k", "threshold", "temperature", "unknown"):
+        if getattr(chosen, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')}: is about classes, and --backbone predicts none; leave out one of them")
+    if chosen.folder:
+        raise InputError(f"--out: {chosen.out} is a folder, but --backbone writes one file; name a file")
+
+
+def write_embeddings(out: Path, parts: "Iterator[Predictions]") -> int:
     """Write the file of `--embeddings`, as the features are computed, and return the number of images."""
     from darkroom.reporting.embeddings_file import writing_embeddings
 
-    parts = iterate_parts(chosen, inputs, model, params)
-    with writing_embeddings(chosen.out) as writer:
+    with writing_embeddings(out) as writer:
         for part in parts:
             writer.add(part)
     return writer.count
-
-
-def predict_nearest(chosen: Namespace, inputs: Sequence[str | Path], model: "Model", params: "Params") -> "Predictions":
-    """Return predictions with the nearest images."""
-    from darkroom.reporting.predictions import Predictions
-
-    return Predictions.joined([replace(part, embeddings=None) for part in iterate_parts(chosen, inputs, model, params)])
 
 
 def near_rows(cells: Sequence[str], near: "Sequence[Neighbour]") -> list[list[str]]:
@@ -77,45 +82,87 @@ def near_rows(cells: Sequence[str], near: "Sequence[Neighbour]") -> list[list[st
     return [[*(cells if not place else [""] * len(cells)), *row] for place, row in enumerate(found)]
 
 
-def iterate_parts(chosen: Namespace, inputs: Sequence[str | Path], model: "Model", params: "Params") -> "Iterator[Predictions]":
-    """Yield predictions with embeddings, and with the nearest images where they are asked for, some images at a time.
+def with_features(chosen: Namespace, blocks: "Blocks") -> "Blocks":
+    """Return predictions of a model with the nearest images, if they are asked for.
 
     Raises
     ------
     InputError
-        If an image, the model, the network or the file of `--among` is wrong.
+        If the training images are not those of the model, or the file of `--among` is wrong.
     """
-    asked = "--embeddings" if chosen.embeddings else "--nearest"
-    if chosen.backbone is not None:
-        backbone = _open_backbone(chosen.backbone, params)
+    if chosen.nearest is None:
+        return blocks
 
-        from darkroom.features.untrained import features_of, iterate_features
+    from darkroom.features.backbone import backbone_of
+    from darkroom.inference.inputs import features_of
 
-        parts, of, opened = iterate_features(backbone, inputs, params), features_of(backbone), None
+    predictor = blocks.predictor
+    if chosen.among is None:
+        known = _training_images(backbone_of(predictor), predictor)
     else:
-        from darkroom.inference.inputs import features_of as features_of_model
-        from darkroom.inference.inputs import open_inputs
+        known = _images_of_file(chosen.among, features_of(predictor))
+    return replace(blocks, further=partial(_with_nearest, known, chosen))
 
-        opened = open_inputs(inputs, model, params, asked=(asked, "name another model"))
 
-        from darkroom.features.backbone import backbone_of
+def iterate_with_features(blocks: "Blocks") -> "Iterator[Predictions]":
+    """Yield predictions with embeddings, some images at a time.
 
-        parts, of, backbone = opened.parts, features_of_model(opened.predictor), backbone_of(opened.predictor)
+    Raises
+    ------
+    InputError
+        If more than `predict.max_bad` images cannot be read, at the end.
+    """
+    from darkroom.batch.blocks import check_unreadable
+    from darkroom.sources.progress import progress_bar
+
+    bad = list[tuple[str, str]]()
+    with progress_bar("predict", blocks.inputs.total(blocks.predictor)) as advance:
+        for block in blocks.iterate():
+            bad += block.bad
+            yield block.predictions
+            advance(len(block))
+    check_unreadable(len(bad), bad[0] if bad else None, blocks.params.predict.max_bad)
+
+
+def iterate_backbone(chosen: Namespace, inputs: Sequence[str | Path], params: "Params") -> "Iterator[Predictions]":
+    """Yield features of a pretrained network as predictions without classes, with the nearest images if they are asked for.
+
+    Raises
+    ------
+    InputError
+        If an image, the network or the file of `--among` is wrong.
+    """
+    from darkroom.batch.listing import Listing
+    from darkroom.inference.inputs import is_test_split
+
+    files: Sequence[str | Path] = inputs
+    listing = None if is_test_split(inputs) else Listing(inputs, params.download.columns)
+    backbone = _open_backbone(chosen.backbone, params)
+
+    from darkroom.features.untrained import features_of, iterate_features
+
+    if listing is not None:
+        files = listing.files(arrays=backbone.preprocessing.bands is not None)
+    parts = iterate_features(backbone, files, params)
     if chosen.nearest is None:
         return parts
+    known = _training_images(backbone) if chosen.among is None else _images_of_file(chosen.among, features_of(backbone))
+    return (_with_nearest(known, chosen, part) for part in parts)
 
+
+def _with_nearest(known: "Known", chosen: Namespace, part: "Predictions") -> "Predictions":
+    assert part.embeddings is not None
+    near = known.nearest(part.embeddings.values, chosen.nearest) if part.paths else []
+    return replace(part, near=near, embeddings=part.embeddings if chosen.embeddings else None)
+
+
+def _images_of_file(among: Path, of: "FeaturesOf") -> "Known":
     from darkroom.features.known import images_of_file
 
-    known = images_of_file(chosen.among, of) if chosen.among is not None else _training_images(backbone, opened)
-    return (_with_nearest(part, known, chosen.nearest) for part in parts)
+    return images_of_file(among, of)
 
 
-def _with_nearest(part: "Predictions", known: "Known", count: int) -> "Predictions":
-    assert part.embeddings is not None
-    return replace(part, near=known.nearest(part.embeddings.values, count))
-
-
-def _training_images(backbone: "Backbone", opened: "Opened | None") -> "Known":
+def _training_images(backbone: "Backbone", predictor: "Predictor | None" = None) -> "Known":
     """Return the images of data/raw in the split `train`, which must be those of the model."""
     from darkroom.base import paths
     from darkroom.data.pack import Pack
@@ -126,8 +173,8 @@ def _training_images(backbone: "Backbone", opened: "Opened | None") -> "Known":
     try:
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
-        if opened is not None:
-            opened.predictor.model.check_data(data_hashes(paths.RAW, split))
+        if predictor is not None:
+            predictor.model.check_data(data_hashes(paths.RAW, split))
     except InputError as error:
         raise InputError(f"{error}, or name a file of embeddings with --among") from None
     return training_images(backbone, pack, split)

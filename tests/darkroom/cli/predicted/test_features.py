@@ -12,57 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from publishing import Best
-from ruamel.yaml import YAML
+from predicting import write_photos
 from safetensors.torch import load_file
 from torch.nn import functional
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import check_params, read_yaml
 from darkroom.cli import predict
-from darkroom.features import extract
 from darkroom.features.backbone import Backbone
-from darkroom.models.model_json import data_hashes, make_card
-from darkroom.models.saving import save_model
-from darkroom.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Path:
-    """A model that was not trained."""
-    content = read_yaml(paths.PARAMS)
-    content["train"]["model"]["kwargs"] = {"width": 4, "stages": 1}
-    content["hardware"]["accelerator"] = "cpu"
-    content["predict"]["input"] = str(digits.raw.parent / "split")
-    folder, params = tmp_path_factory.mktemp("published"), check_params(content)
-    torch.manual_seed(0)
-    plan = make_plan(params, digits.pack, digits.split.rows["train"])
-    hashes = data_hashes(digits.raw, digits.split)
-    card = make_card(params, plan.preprocessing, digits.split.classes, hashes, Best(), about=plan.about)
-    save_model(folder / "models", plan.classifier.network.eval().state_dict(), card)
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(content, file)
-    return folder
-
-
-@pytest.fixture
-def workspace(published: Path, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
-    named = {"RAW": digits.raw, "SPLIT": digits.raw.parent / "split", "MODELS": tmp_path / "models"}
-    for name, path in (named | {"PARAMS": tmp_path / "params.yaml"}).items():
-        monkeypatch.setattr(paths, name, path)
-    monkeypatch.setattr(extract, "features_dir", lambda: tmp_path / "kept")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def write_photos(digits: Any, folder: Path, rows: Any) -> None:
-    folder.mkdir(exist_ok=True)
-    for number, row in enumerate(rows):
-        Image.fromarray(digits.pack[int(row)][..., 0]).save(folder / f"{number:03d}.png")
 
 
 def test_the_last_layer_makes_the_probabilities_of_the_embeddings(workspace: Path, digits: Any) -> None:
@@ -234,7 +193,7 @@ def test_other_training_images_are_refused(workspace: Path, monkeypatch: pytest.
     ("arguments", "message"),
     [
         (["--embeddings"], r"^--embeddings: needs a file; give --out features\.parquet$"),
-        (["--embeddings", "--out", "f.csv"], r"^--embeddings: is written as Parquet, but --out is f\.csv; give --out"),
+        (["--embeddings", "--out", "f.csv"], r"^--embeddings: is written as one Parquet file, but --out is f\.csv; give --out"),
         (["--nearest", "0"], r"^--nearest: is 0, but should be 1 to 100; give another number$"),
         (["--nearest", "many"], r"^--nearest: is 'many', but should be a whole number"),
         (["--among", "f.parquet"], r"^--among: names the images .*; give --nearest 5 as well$"),

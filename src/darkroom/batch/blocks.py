@@ -1,0 +1,136 @@
+"""Predictions of inputs, block by block. N images, K classes."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from darkroom.base.errors import InputError
+from darkroom.base.params import Params
+from darkroom.batch.inputs import Inputs
+from darkroom.batch.options import Options
+from darkroom.reporting.predictions import SEPARATOR, Predictions
+
+if TYPE_CHECKING:
+    from darkroom.inference.predictor import Predictor
+    from darkroom.models.saving import Published
+
+
+class Block(NamedTuple):
+    """Predictions of some images, and names and reasons of those that could not be read."""
+
+    predictions: Predictions
+    bad: list[tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.predictions.paths) + len(self.bad)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A model and what it predicts.
+
+    Attributes
+    ----------
+    predictor
+        The model.
+    inputs
+        What is predicted.
+    params
+        All of params.yaml.
+    asked
+        The flag that asks for embeddings, and the way out; None: nothing does.
+    further
+        What becomes of the predictions of each block, such as the nearest images added.
+    """
+
+    predictor: "Predictor"
+    inputs: Inputs
+    params: Params
+    asked: tuple[str, str] | None = None
+    further: Callable[[Predictions], Predictions] = lambda predictions: predictions
+
+    def iterate(self, start: int = 0) -> Iterator[Block]:
+        """Yield blocks of a batch each, from a multiple of `predict.batch_size` on."""
+        from darkroom.inference.inputs import Describing
+        from darkroom.inference.predict import probabilities_of, with_tta
+
+        predictor = self.predictor
+        network = with_tta(predictor, self.params.predict.tta)
+        describing = Describing(predictor, self.asked)
+        num_classes = len(predictor.model.card.classes)
+        for images, known, bad in self.inputs.read(predictor, start):
+            probabilities = np.zeros((0, num_classes))
+            for passed in describing.passing([] if images is None else [images]):
+                probabilities = probabilities_of(network, passed, predictor.device, multilabel=predictor.model.multilabel)
+                del passed
+            del images  # the next ones need the memory
+            yield Block(self.further(describing.described(probabilities, known)), bad)
+
+    def prepare(self) -> None:
+        """Compute the first batch once more, so that the network is prepared with it as in a run that was not interrupted."""
+        for block in self.iterate():
+            if block.predictions.paths:
+                return
+
+
+def open_blocks(
+    inputs: Inputs,
+    model: Callable[[], "Published"],
+    params: Params,
+    options: Options,
+    *,
+    asked: tuple[str, str] | None = None,
+) -> Blocks:
+    """Open a model for inputs.
+
+    Parameters
+    ----------
+    inputs
+        What is predicted; it was found before torch is imported, which takes seconds.
+    model
+        Opens it.
+    params, options
+        params.yaml, and what was given in its place.
+    asked
+        See `Blocks`.
+
+    Raises
+    ------
+    InputError
+        If the model does not exist, or does not fit the options or the inputs.
+    """
+    from darkroom.inference.inputs import Describing
+    from darkroom.inference.predictor import Predictor
+
+    def opened() -> "Published":
+        published = model()
+        options.check_task(published.card.task)
+        return published
+
+    params = options.changed(params)
+    predictor = Predictor.load(opened, params, "predict")
+    options.apply(predictor)
+    if asked:
+        Describing(predictor, asked)  # refuses a network without features now
+    return Blocks(predictor, inputs, params, asked)
+
+
+def right(predictions: Predictions) -> tuple[int, int]:
+    """Return how many images have a known class, and of how many of these it is what is predicted."""
+    if predictions.actual is None:
+        return 0, 0
+    if predictions.multilabel:
+        true = [{name for name in actual.split(SEPARATOR) if name} for actual in predictions.actual]
+        return len(true), sum(one == set(other) for one, other in zip(true, predictions.chosen, strict=True))
+    predicted = [predictions.named(number, top[0][0]) for number, top in enumerate(predictions.most_probable(1))]
+    known = [(actual, name) for actual, name in zip(predictions.actual, predicted, strict=True) if actual]
+    return len(known), sum(actual == name for actual, name in known)
+
+
+def check_unreadable(count: int, first: tuple[str, str] | None, most: int) -> None:
+    """Raise InputError if more than `most` images could not be read, `first` being the first of them, with the reason."""
+    if first is not None and count > most:
+        more = f" (and {count - 1} more)" if count > 1 else ""
+        raise InputError(f"{first[0]}: cannot be read ({first[1]}){more}; fix or remove it, or raise predict.max_bad")
