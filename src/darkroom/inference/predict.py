@@ -55,16 +55,22 @@ def iterate_probabilities(
         If a batch does not fit in the device's memory, or a logit is NaN or infinite.
     """
     shown = track(batches, "images", total, console=Console(), transient=True, disable=not sys.stdout.isatty())
+    for images in shown:
+        yield batch_probabilities(network, images, device, multilabel=multilabel)
+
+
+@torch.inference_mode()
+def batch_probabilities(network: Network, images: Tensor, device: torch.device, *, multilabel: bool = False) -> Probabilities:
+    """Return the probabilities (n, K) of one batch, as `iterate_probabilities` yields them."""
     try:
-        for images in shown:
-            # Softmax in double precision on the CPU, so that rows sum to 1 and ties are the same on every device.
-            logits = network(images.to(device)).cpu().double()
-            if not torch.isfinite(logits).all():
-                raise RunError("models/model.safetensors: its logits are NaN or infinite; train with a lower train.lr or 32-true")
-            probabilities: Probabilities = (logits.sigmoid() if multilabel else logits.softmax(dim=1)).numpy()
-            yield probabilities
+        # Softmax in double precision on the CPU, so that rows sum to 1 and ties are the same on every device.
+        logits = network(images.to(device)).cpu().double()
     except torch.OutOfMemoryError:
         raise RunError("batch_size: a batch does not fit in the device's memory; lower it in params.yaml") from None
+    if not torch.isfinite(logits).all():
+        raise RunError("models/model.safetensors: its logits are NaN or infinite; train with a lower train.lr or 32-true")
+    probabilities: Probabilities = (logits.sigmoid() if multilabel else logits.softmax(dim=1)).numpy()
+    return probabilities
 
 
 Passing = Callable[[Iterable[Tensor]], Iterable[Tensor]]
