@@ -61,7 +61,7 @@ function verdict(found, model) {
   const best = found.top[0];
   if (model.multilabel) return make("p", { class: "verdict" }, found.classes.length ? "" : "none of the classes",
     ...found.classes.flatMap((each, place) => [place ? ", " : "", named(each)]));
-  return make("p", { class: "verdict" }, named(found.class), found.class === best.class ? ` ${best.probability.toFixed(4)}` : "");
+  return make("p", { class: "verdict" }, named(found.class), found.class === best.class ? make("small", {}, ` ${best.probability.toFixed(4)}`) : "");
 }
 
 function doubts(found) {
@@ -156,6 +156,9 @@ async function show(file) {
   if (told.length) say(`${file.name}: ` + told.map(({ model, found }) => (setup.models.length > 1 ? `${model.name} says ` : "")
     + (model.multilabel ? found.classes.join(", ") || "none" : found.class)).join("; "));
   else say(`${file.name} was refused`);
+  if (new Set(told.map(({ model, found }) => (model.multilabel ? found.classes.join() : found.class))).size > 1) {
+    answers.before(make("p", { class: "bad differs" }, "The models say different things."));
+  }
   for (const each of told) await explain(file, each);
   if (setup.collects && told.length) card.append(correcting(file, told[0]));
   card.removeAttribute("aria-busy");

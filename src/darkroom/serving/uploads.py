@@ -112,11 +112,11 @@ class _Body:
     async def _counted(self, request: Request) -> AsyncGenerator[bytes, None]:
         stream = request.stream()
         async for part in stream:
-            self.held += len(part)
-            self.uploads.take(len(part))
-            if self.held > self.limits.max_bytes:
+            if self.held + len(part) > self.limits.max_bytes:
                 await _discard(stream, self.limits.max_bytes)
                 raise self._too_large()
+            self.held += len(part)
+            self.uploads.take(len(part))
             yield part
 
     async def _form(self, request: Request) -> Upload:

@@ -93,7 +93,7 @@ def test_what_was_given_up_is_not_computed() -> None:
 
 
 def test_a_fault_is_told_to_all_of_its_batch_and_the_next_one_is_computed() -> None:
-    async def work(batcher: Batcher, network: Network) -> None:
+    async def work(batcher: Batcher, _: Network) -> None:
         with pytest.raises(TypeError):
             await batcher([object()])
         assert await batcher(images(1)) == [2]

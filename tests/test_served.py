@@ -1,0 +1,161 @@
+"""A real server answers as ./darkroom predict, also in a browser, and a stop under load loses nothing."""
+
+import collections
+import json
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from browser import BROWSER, look
+from clones import Clone, Finished
+from serving_fixtures import mixed
+
+# One server; the clone in which the pipeline ran is shared as well.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("served")]
+__all__ = ["mixed"]
+
+
+class Running:
+    """./darkroom serve in a clone."""
+
+    def __init__(self, clone: Clone, arguments: str):
+        command = f"exec ./darkroom serve --port 0 {arguments}"
+        self.process = subprocess.Popen(
+            ["bash", "-c", command], cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self.process.stdout
+        self.said: list[str] = []
+        for line in self.process.stdout:
+            self.said.append(line)
+            if found := re.search(r"serve: (http://\S+) is ready", line):
+                self.address = found[1]
+                return
+        raise AssertionError("".join(self.said))
+
+    def stop(self, number: int = signal.SIGTERM) -> str:
+        """Send a signal, and return what it says; it must end with status 0."""
+        self.process.send_signal(number)
+        said, _ = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, said
+        return said
+
+
+@pytest.fixture(scope="module")
+def clone(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return finished.copy(tmp_path_factory.mktemp("served") / "darkroom")
+
+
+@pytest.fixture(scope="module")
+def running(clone: Clone) -> Iterator[Running]:
+    clone.run("cp -rL models ../other")
+    running = Running(clone, "--model models --model ../other --collect ../kept --nearest 3")
+    yield running
+    if running.process.poll() is None:
+        running.stop(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def folder(mixed: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mixed")
+    for name, data in mixed.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_it_answers_what_predict_writes(clone: Clone, running: Running, folder: Path, mixed: dict[str, bytes]) -> None:
+    """The same batch to the bit; photos alone within rounding, and with the same decision."""
+    names = sorted(mixed)
+    clone.run(f"./darkroom predict {' '.join(str(folder / name) for name in names)} --out ../predicted.jsonl")
+    wanted = [json.loads(line) for line in (clone.path.parent / "predicted.jsonl").read_text().splitlines()]
+    files = [("file", (name, mixed[name])) for name in names]
+    together = requests.post(f"{running.address}/predict", files=files, timeout=60).json()["predictions"]
+    for told, name, each in zip(wanted, names, together, strict=True):
+        assert Path(told.pop("path")).name == each.pop("name") == name
+        assert told == each
+        alone = requests.post(f"{running.address}/predict", files={"file": mixed[name]}, timeout=60).json()["predictions"][0]
+        assert alone["class"] == each["class"]
+        assert alone["probability"] == pytest.approx(each["probability"], abs=1e-6)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (390, True)])
+def test_a_photo_in_a_browser(running: Running, folder: Path, width: int, dark: bool) -> None:
+    """Chosen, answered by both models, explained, corrected by the keyboard's submit; then a photo that is dropped."""
+    photo = folder / "a.jpg"
+    wanted = requests.post(f"{running.address}/predict", files={"file": photo.read_bytes()}, timeout=60).json()
+    done = "document.querySelectorAll('.photo:not([aria-busy])').length"
+    seen = look(
+        f"{running.address}/",
+        width=width,
+        dark=dark,
+        chosen=[photo],
+        steps=[
+            f"{done} == 1",
+            "document.querySelectorAll('.photo .images img').length == 6",
+            "(document.querySelector('form').requestSubmit(), true)",
+            "document.querySelector('form [role=status]').textContent.startsWith('Saved as')",
+            DROP,
+            f"{done} == 2",
+        ],
+        expression="[...document.querySelectorAll('.photo')].map((each) => [each.querySelector('h2').innerText,"
+        " each.querySelector('.verdict bdi').innerText, document.getElementById('status').innerText])",
+    )
+    assert seen.errors == []
+    assert seen.width <= width
+    assert [(name, verdict) for name, verdict, _ in seen.value][1] == ("a.jpg", wanted["predictions"][0]["class"])
+    assert seen.value[0][0] == "dropped.png"
+    assert seen.value[0][2].startswith("dropped.png: models says ")
+    assert all(url.startswith((running.address, f"blob:{running.address}")) for url in seen.requests)
+    assert "what speaks for" in seen.text
+
+
+# What a browser sends when a file is dropped on the page.
+DROP = """(() => {
+  const canvas = document.createElement("canvas"), kept = new DataTransfer();
+  canvas.width = canvas.height = 8;
+  const data = atob(canvas.toDataURL("image/png").split(",")[1]);
+  kept.items.add(new File([Uint8Array.from(data, (each) => each.charCodeAt(0))], "dropped.png", { type: "image/png" }));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer: kept, bubbles: true, cancelable: true }));
+  return true;
+})()"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)])
+def test_a_stop_under_load_loses_no_request(clone: Clone, mixed: dict[str, bytes], number: int) -> None:
+    """What the server counts as accepted, clients have had as an answer; whatever else they sent was refused in words."""
+    running = Running(clone, "--nearest 0")
+    outcomes: collections.Counter[Any] = collections.Counter()
+    stopped = threading.Event()
+    enough = threading.Semaphore(0)
+
+    def ask(data: bytes) -> None:
+        with requests.Session() as session:
+            while not stopped.is_set():
+                try:
+                    response = session.post(f"{running.address}/predict", files={"file": data}, timeout=60)
+                    outcomes[response.status_code if response.ok else response.json()["limit"]] += 1
+                    assert response.headers.get("connection") == "close" or response.ok
+                except requests.ConnectionError:
+                    outcomes["connection"] += 1
+                    return  # the port is closed
+                enough.release()
+
+    clients = [threading.Thread(target=ask, args=(data,)) for data in mixed.values()]
+    for client in clients:
+        client.start()
+    for _ in range(50):
+        enough.acquire(timeout=60)
+    said = running.stop(number)
+    stopped.set()
+    for client in clients:
+        client.join()
+    (answered,) = re.findall(r"stopped; all of (\d+) requests were answered", said)
+    assert outcomes[200] == int(answered) >= 50
+    assert set(outcomes) <= {200, "stopping", "connection"}
+    assert outcomes["stopping"] > 0
