@@ -20,6 +20,9 @@ from darkroom.reporting.predictions import Predictions
 if TYPE_CHECKING:
     from darkroom.models.saving import Published
 
+# Images that warm a backend that takes batches of any size.
+WARM = 8
+
 
 class Served:
     """A model, loaded and warm.
@@ -93,9 +96,10 @@ class Served:
         return answers
 
     def _warm(self, batch_size: int) -> None:
-        """Compute one image and a whole batch: kernels are chosen, memory is there, a backend that compiles has done so."""
+        """Compute a batch and one image: kernels are chosen, memory is there, and a backend that compiles has done so."""
+        count = batch_size if self.params.predict.backend == "torch.compile" else min(batch_size, WARM)
         seen, numbers = self.predictor.seen, np.random.default_rng(0)
-        shape = (batch_size, *seen.shape, seen.channels)
+        shape = (count, *seen.shape, seen.channels)
         noise = numbers.integers(0, 256, shape, np.uint8) if seen.dtype == "uint8" else numbers.random(shape, np.float32)
         self.predict(list(noise))
         self.predict(list(noise[:1]))

@@ -123,10 +123,11 @@ def listen(host: str, port: int) -> socket.socket:
         If the address is not one of this machine, or the port is taken or not allowed.
     """
     try:
-        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        kind, _, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (OSError, UnicodeError):
         raise InputError(f"--host: {host} is no address of this machine; use 127.0.0.1 or 0.0.0.0") from None
-    listening = socket.socket(kind, socket.SOCK_STREAM)
+    # With the protocol, or asyncio does not know that it is TCP and leaves Nagle's algorithm on: 40 ms for each answer.
+    listening = socket.socket(kind, socket.SOCK_STREAM, protocol)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(address)
