@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 import requests
 from browser import BROWSER, look
-from clones import Clone, Finished
+from clones import ROOT, Clone, Finished
 from serving_fixtures import mixed
+
+from darkroom.cli.serve import PACKAGES
 
 # One server; the clone in which the pipeline ran is shared as well.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("served")]
 __all__ = ["mixed"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 
 
 class Running:
@@ -126,10 +129,41 @@ DROP = """(() => {
 })()"""
 
 
+@pytest.fixture(scope="module")
+def image(clone: Clone) -> Clone:
+    """The files that the image of Dockerfile.serve has: those that it copies, and .dockerignore lets through."""
+    folder = clone.path.parent / "image"
+    folder.mkdir()
+    ignored = (ROOT / "Dockerfile.serve.dockerignore").read_text(encoding="utf-8").splitlines()
+    let_through = [line[1:] for line in ignored if line.startswith("!")]
+    last = (ROOT / "Dockerfile.serve").read_text(encoding="utf-8").rpartition("FROM ")[2]
+    for line in re.findall(r"^COPY (?!--from)(.+)$", last, re.MULTILINE):
+        for source in line.split()[:-1]:
+            for name in (each for each in let_through if each == source or each.startswith(f"{source}/")):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                clone.run(f"cp -rL {name} {folder / name}")
+    return Clone(folder)
+
+
+def test_the_image_runs_as_a_user_without_rights_and_says_when_it_is_ready() -> None:
+    text = (ROOT / "Dockerfile.serve").read_text(encoding="utf-8")
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == [re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)[0]] * 2
+    last = text.rpartition("FROM ")[2]
+    assert re.search(r"^USER [1-9]\d*$", last, re.MULTILINE)
+    assert "HEALTHCHECK" in last
+    assert "/health" in last
+    packages = re.search(r"--constraint requirements-dev.txt \\\n\s+(.+)$", text, re.MULTILINE)
+    assert packages
+    assert packages[1].split() == list(PACKAGES.values())
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)])
-def test_a_stop_under_load_loses_no_request(clone: Clone, mixed: dict[str, bytes], number: int) -> None:
-    """What the server counts as accepted, clients have had as an answer; whatever else they sent was refused in words."""
-    running = Running(clone, "--nearest 0")
+def test_a_stop_under_load_loses_no_request(image: Clone, mixed: dict[str, bytes], number: int) -> None:
+    """What the server counts as accepted, clients have had as an answer; what else they sent was refused in words.
+
+    It runs with what is in the image alone, without data.
+    """
+    running = Running(image, "")
     outcomes: collections.Counter[Any] = collections.Counter()
     stopped = threading.Event()
     enough = threading.Semaphore(0)
