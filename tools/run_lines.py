@@ -30,7 +30,19 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-HOW_TO = ("tutorial", "setup", "data", "experiments", "training", "tracking", "search", "sharing", "troubleshooting", "commands")
+HOW_TO = (
+    "tutorial",
+    "setup",
+    "data",
+    "experiments",
+    "training",
+    "tracking",
+    "search",
+    "sharing",
+    "serving",
+    "troubleshooting",
+    "commands",
+)
 PLUGINS = ("src/plugins/README.md", "src/plugins/sources/README.md")
 PAGES = ("README.md", *(f"docs/{name}.md" for name in HOW_TO), *PLUGINS)
 SHORT = "-S train.epochs=1 -S ++train.trainer.limit_train_batches=4 -S hardware.watch=false"
