@@ -233,6 +233,14 @@ def test_corrections_come_from_the_own_page_alone(start: Start, tmp_path: Path) 
     assert refusal(start().post("/corrections", **sent, headers=page)) == (404, "collect")
 
 
+def test_images_with_several_labels(start: Start, tmp_path: Path) -> None:
+    client = start(task="multilabel", collect=tmp_path / "kept")
+    (found,) = answers.Predicted.model_validate(client.post("/predict?top_k=10", files={"file": PNG}).json()).predictions
+    assert found.classes == sorted(each.class_ for each in found.top if each.probability > 0.5)
+    sent: dict[str, Any] = {"files": {"file": PNG}, "data": {"label": ["7", "3"]}, "headers": {"X-Darkroom-Page": "1"}}
+    assert client.post("/corrections", **sent).json()["label"] == "7; 3"
+
+
 def test_the_page_runs_its_own_script_alone(start: Start) -> None:
     response = start(names=("a", "b"), title="<img src=x>").get("/")
     parsed = Markup(response.text)
