@@ -1,11 +1,13 @@
 """A real server answers as ./darkroom predict, also in a browser, and a stop under load loses nothing."""
 
 import collections
+import http.client
 import json
 import re
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +157,30 @@ def test_the_image_runs_as_a_user_without_rights_and_says_when_it_is_ready() -> 
     packages = re.search(r"--constraint requirements-dev.txt \\\n\s+(.+)$", text, re.MULTILINE)
     assert packages
     assert packages[1].split() == list(PACKAGES.values())
+
+
+def test_an_upload_that_has_begun_may_end_and_a_second_signal_ends_all(image: Clone, mixed: dict[str, bytes]) -> None:
+    running = Running(image, "--nearest 0")
+    data = mixed["a.jpg"]
+    uploads = [http.client.HTTPConnection(running.address.removeprefix("http://"), timeout=60) for _ in range(2)]
+    for upload in uploads:
+        upload.putrequest("POST", "/predict")
+        for name, value in (("content-type", "image/jpeg"), ("content-length", str(len(data)))):
+            upload.putheader(name, value)
+        upload.endheaders(data[:100])
+    metrics = f"{running.address}/metrics"
+    while "darkroom_open_requests 3.0" not in requests.get(metrics, timeout=60).text:  # and this one
+        time.sleep(0.02)
+    running.process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    uploads[0].send(data[100:])
+    assert uploads[0].getresponse().status == 200
+    running.process.send_signal(signal.SIGINT)
+    said, _ = running.process.communicate(timeout=60)
+    assert said.splitlines()[-1] == "error: interrupted by SIGINT; 1 requests are not answered"
+    assert running.process.returncode == 130
+    for upload in uploads:
+        upload.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.thorough)])

@@ -53,8 +53,8 @@ class Guard:
     ----------
     stopping : bool
         Whether the server stops: what was accepted is answered, new requests are refused.
-    accepted, answered : int
-        Requests that were accepted, and those of them that were answered in full.
+    open, answered : int
+        Requests that are being answered, and those that were.
     """
 
     def __init__(self, app: Any, measured: Measured, hosts: Sequence[str] = (), token: str | None = None):
@@ -62,12 +62,7 @@ class Guard:
         self.hosts = {"localhost", *(host.casefold() for host in hosts)}
         self._token = None if token is None else _digest(token)
         self.stopping = False
-        self.accepted = self.answered = 0
-
-    @property
-    def open(self) -> int:
-        """Requests that are being answered."""
-        return self.accepted - self.answered
+        self.open = self.answered = 0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answer a request of ASGI."""
@@ -82,12 +77,13 @@ class Guard:
             self.measured.refusals.labels(refused.limit).inc()
             await _refuse(refused, answer)
         else:
-            self.accepted += 1
+            self.open += 1
             self.measured.open.set(self.open)
             try:
                 await self.app(scope, receive, answer)
-            finally:
                 self.answered += 1
+            finally:
+                self.open -= 1
                 self.measured.open.set(self.open)
         route = scope.get("route")
         path = getattr(route, "path", "other")  # of unknown paths there are any number

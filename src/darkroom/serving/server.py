@@ -45,6 +45,7 @@ class Server(uvicorn.Server):
         self._loading = load
         self._error: Exception | None = None
         self._address = ""
+        self._lost: Interrupted | None = None
         super().__init__(
             uvicorn.Config(
                 self.guard,
@@ -73,8 +74,8 @@ class Server(uvicorn.Server):
         self.run(sockets=[listening])
         if self._error is not None:
             raise self._error
-        if self.force_exit:
-            raise Interrupted(signal.SIGINT, f"{self.guard.open} requests are not answered")
+        if self._lost is not None:
+            raise self._lost
         print(f"serve: stopped; all of {self.guard.answered} requests were answered", flush=True)
 
     async def _load(self) -> None:
@@ -92,20 +93,21 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for number in STOPPING:
             if signal.getsignal(number) != signal.SIG_IGN:
-                loop.add_signal_handler(number, self._stop, loop)
+                loop.add_signal_handler(number, self._stop, number)
         try:
             yield
         finally:
             for number in STOPPING:
                 loop.remove_signal_handler(number)
 
-    def _stop(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _stop(self, number: signal.Signals) -> None:
         if self.guard.stopping:
+            self._lost = Interrupted(number, f"{self.guard.open} requests are not answered")
             self.force_exit = self.should_exit = True
             return
         self.guard.stopping = True
         print(f"serve: stops; {self.guard.open} requests are being answered, new ones are refused", flush=True)
-        self._ending = loop.create_task(self._end())
+        self._ending = asyncio.get_running_loop().create_task(self._end())
 
     async def _end(self) -> None:
         until = time.monotonic() + LINGER_SECONDS

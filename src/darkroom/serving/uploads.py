@@ -88,8 +88,7 @@ class _Body:
             upload = await self._form(request)
         elif kind.startswith(RAW):
             content = b"".join([part async for part in self._counted(request)])
-            name = printable(request.query_params.get("name", "image"))
-            upload = Upload([(name, content)] if content else [])
+            upload = Upload([("image", content)] if content else [])
         else:
             what = f"the type {printable(kind)}" if kind else "no type"
             raise Refused(415, "type", f"Content-Type: {what} is not taken; send multipart/form-data, or an image as image/jpeg")
