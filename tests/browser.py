@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome
 # A browser that runs as root, as in containers, refuses to start with its sandbox; the pages are our own.
 OPTIONS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run", "--disable-dev-shm-usage"),
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # no page reaches the Internet
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no page reaches the Internet
 )
 SECONDS = 60
 
@@ -84,8 +85,22 @@ class Look(NamedTuple):
     png: bytes
 
 
-def look(page: Path, *, width: int = 1400, dark: bool = False, expression: str = "null", settle: float = 0.5) -> Look:
-    """Open a page in a window of `width` pixels, wait until it is loaded and `settle` seconds more, and look at it."""
+def look(
+    page: Path | str,
+    *,
+    width: int = 1400,
+    dark: bool = False,
+    expression: str = "null",
+    settle: float = 0.5,
+    chosen: Sequence[Path] = (),
+    steps: Sequence[str] = (),
+) -> Look:
+    """Open a page in a window of `width` pixels, wait until it is loaded and `settle` seconds more, and look at it.
+
+    The page is a file or an address. Before that, `chosen` files are given to its first field for files, and each of `steps`, an
+    expression, is evaluated again and again until it is true.
+    """
+    address = page if isinstance(page, str) else page.resolve().as_uri()
     assert BROWSER is not None
     with _Browser() as browser:
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]
@@ -102,13 +117,23 @@ def look(page: Path, *, width: int = 1400, dark: bool = False, expression: str =
         call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         call("Emulation.setEmulatedMedia", features=[scheme])
-        call("Page.navigate", url=page.resolve().as_uri())
+        call("Page.navigate", url=address)
         browser.wait_for("Page.loadEventFired")
+        if chosen:
+            root = call("DOM.getDocument")["root"]["nodeId"]
+            field = call("DOM.querySelector", nodeId=root, selector="input[type=file]")["nodeId"]
+            call("DOM.setFileInputFiles", nodeId=field, files=[str(each) for each in chosen])
+        for step in steps:
+            until = time.monotonic() + SECONDS
+            while not value_of(step):
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{step} is not true; the page says {value_of('document.body.innerText')}")
+                time.sleep(0.05)
         value_of(f"new Promise((done) => setTimeout(done, {1000 * settle}))")
         value, text = value_of(expression), value_of("document.body.innerText")
         needed, markup = value_of("document.documentElement.scrollWidth"), Markup(value_of("document.documentElement.outerHTML"))
         png = base64.b64decode(call("Page.captureScreenshot", captureBeyondViewport=True)["data"])
-        return Look(*_problems(browser.events, page), needed, text, markup, value, png)
+        return Look(*_problems(browser.events, address), needed, text, markup, value, png)
 
 
 def look_at(text: str, folder: Path) -> Look:
@@ -118,7 +143,7 @@ def look_at(text: str, folder: Path) -> Look:
     return look(path)
 
 
-def _problems(events: list[dict[str, Any]], page: Path) -> tuple[list[str], list[str]]:
+def _problems(events: list[dict[str, Any]], address: str) -> tuple[list[str], list[str]]:
     """Return errors and requests, without what the page's policy refused, of which nothing was sent."""
     errors: list[str] = []
     requests: dict[str, str] = {}
@@ -136,7 +161,7 @@ def _problems(events: list[dict[str, Any]], page: Path) -> tuple[list[str], list
                 requests.pop(params["requestId"], None)
         elif method == "Network.requestWillBeSent":
             url = params["request"]["url"]
-            if not url.startswith("data:") and url != page.resolve().as_uri():
+            if not url.startswith("data:") and url != address:
                 requests[params["requestId"]] = url
     return errors, list(requests.values())
 

@@ -127,6 +127,7 @@ def command_fault(command: str) -> str | None:
                 "git",
                 "gto",
                 "pip",
+                "curl",
                 "docker",
                 "mlflow",
                 "MLFLOW_PASSWORD=change-this",

@@ -38,6 +38,7 @@ HOW_TO = (
     "training",
     "tracking",
     "export",
+    "serving",
     "search",
     "sharing",
     "troubleshooting",

@@ -54,7 +54,7 @@ class Blocks:
     def iterate(self, start: int = 0) -> Iterator[Block]:
         """Yield blocks of a batch each, from a multiple of `predict.batch_size` on."""
         from darkroom.inference.inputs import Describing
-        from darkroom.inference.predict import probabilities_of, with_tta
+        from darkroom.inference.predict import batch_probabilities, with_tta
 
         predictor = self.predictor
         network = with_tta(predictor, self.params.predict.tta)
@@ -63,7 +63,7 @@ class Blocks:
         for images, known, bad in self.inputs.read(predictor, start):
             probabilities = np.zeros((0, num_classes))
             for passed in describing.passing([] if images is None else [images]):
-                probabilities = probabilities_of(network, passed, predictor.device, multilabel=predictor.model.multilabel)
+                probabilities = batch_probabilities(network, passed, predictor.device, multilabel=predictor.model.multilabel)
                 del passed
             del images  # the next ones need the memory
             yield Block(self.further(describing.described(probabilities, known)), bad)

@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "Predict the classes of images.",
     "explain": "Show where in an image a class comes from, and the nearest training images.",
     "export": "Write a model as a file for other programs, and compare it with the model.",
+    "serve": "Answer over HTTP, with a page to drop photos on.",
     "labels": "Find wrong labels, choose what to label next, estimate what more labels would give.",
     "tune": "Search for better parameters; every trial is an experiment.",
     "repeat": "Repeat a training with several seeds, or on every fold.",

@@ -55,12 +55,12 @@ def iterate_probabilities(
     """
     shown = track(batches, "images", total, console=Console(), transient=True, disable=total is None or not sys.stdout.isatty())
     for images in shown:
-        yield probabilities_of(network, images, device, multilabel=multilabel)
+        yield batch_probabilities(network, images, device, multilabel=multilabel)
 
 
 @torch.inference_mode()
-def probabilities_of(network: Network, images: Tensor, device: torch.device, *, multilabel: bool = False) -> Probabilities:
-    """Return the probabilities (n, K) of one batch; parameters and errors are those of `iterate_probabilities`."""
+def batch_probabilities(network: Network, images: Tensor, device: torch.device, *, multilabel: bool = False) -> Probabilities:
+    """Return the probabilities (n, K) of one batch, as `iterate_probabilities` yields them."""
     try:
         # Softmax in double precision on the CPU, so that rows sum to 1 and ties are the same on every device.
         logits = network(images.to(device)).cpu().double()

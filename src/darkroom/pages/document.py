@@ -6,6 +6,7 @@ from the data cannot become markup by being forgotten.
 
 import base64
 import html
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,19 @@ from darkroom.base.errors import one_line
 STYLE = Path(__file__).with_name("page.css")
 # Nothing is loaded and nothing runs, even if a fault let a name through: the browser refuses it.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-VOID = frozenset({"br", "img", "link", "meta"})
+# Of a page that a server shows: its own script runs, and asks that server alone.
+SERVED_POLICY = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'; img-src data: blob:; "
+    "base-uri 'none'; form-action 'none'"
+)
+VOID = frozenset({"br", "img", "input", "link", "meta"})
 ELEMENTS = VOID | frozenset(
     [
         *("html", "head", "title", "body", "header", "main", "nav", "section", "footer", "div", "h1", "h2", "h3"),
         *("p", "a", "ul", "ol", "li", "dl", "dt", "dd", "details", "summary", "figure", "figcaption"),
         *("table", "caption", "thead", "tbody", "tr", "th", "td"),
         *("span", "b", "em", "small", "code", "bdi", "svg", "g", "path", "line", "rect", "circle", "text"),
+        *("label", "noscript"),
     ]
 )
 # Characters of a name that needs no width of its own in a table.
@@ -192,18 +199,32 @@ def contents(sections: Iterable[tuple[str, str]]) -> Html:
     return element("nav", *(element("a", title, href=f"#{ident}") for ident, title in sections))
 
 
-def page(title: str, *content: Content) -> str:
-    """Return the whole file; its first heading is the title."""
+def page(title: str, *content: Content, script: str | None = None, style: Path | None = None) -> str:
+    """Return the whole file; its first heading is the title.
+
+    Parameters
+    ----------
+    title, content
+        What is shown.
+    script
+        Name of a script that the server of this page has at its top; None: nothing runs.
+    style
+        A further style sheet.
+    """
+    if script is not None and not re.fullmatch(r"[a-z]+\.js", script):
+        raise ValueError(f"{script} is no name of a script of the server's own")
+    sheets = "\n".join(path.read_text(encoding="utf-8") for path in (STYLE, style) if path)
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=POLICY if script is None else SERVED_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
         element("link", rel="icon", href="data:,"),  # or a browser asks a server for one
         element("title", title),
-        Html(f"<style>{STYLE.read_text(encoding='utf-8')}</style>"),
+        Html(f"<style>{sheets}</style>"),
+        Html(f'<script src="/{script}" defer></script>') if script else None,
     )
     body = element("body", element("main", element("h1", title), *content))
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en').markup}\n"

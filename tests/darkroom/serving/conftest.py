@@ -1,0 +1,1 @@
+from serving_fixtures import mixed, params, start
