@@ -18,7 +18,7 @@ FALSE_ALARMS = 0.01
 FEWEST_PHOTOS = 20
 # Of more photos, as many are drawn for the tests: the classifier takes memory and time with their square.
 MOST_PHOTOS = 2000
-UNSEEN = "no share of them"
+UNSEEN = "not even if all were"
 
 
 @dataclass(frozen=True)

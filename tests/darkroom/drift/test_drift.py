@@ -18,7 +18,7 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params_file import check_params, read_yaml
 from darkroom.cli import drift
-from darkroom.drift import check
+from darkroom.drift import check, reference
 from darkroom.features import extract
 from darkroom.models.model_json import data_hashes, make_card
 from darkroom.models.preprocessing import Preprocessing
@@ -53,6 +53,7 @@ def workspace(published: Path, digits: Any, tmp_path: Path, monkeypatch: pytest.
     for name, path in (named | {"PARAMS": tmp_path / "params.yaml"}).items():
         monkeypatch.setattr(paths, name, path)
     monkeypatch.setattr(extract, "features_dir", lambda: tmp_path / "kept")
+    monkeypatch.setattr(reference, "MOST", 300)
     seen = Preprocessing(image_size=8, channels=1, mean=(0.5,), std=(0.5,))
     hardware = check_params(read_yaml(tmp_path / "params.yaml")).hardware
     none: Any = torch.nn.Identity
@@ -83,7 +84,7 @@ def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_ordinary_photos_do_not_drift(capsys: pytest.CaptureFixture[str]) -> None:
     lines = run("new", "--gate", capsys=capsys)
     assert lines[-1].startswith("drift: none was found, at 1 % false alarms (p ")
-    assert lines[-1].endswith(": 120 photos beside 1438 images of data/raw")
+    assert lines[-1].endswith(": 120 photos beside 300 images of data/raw")
     names = ("features  ", "foreign photos", "photo properties", "confidence  ", "class mix")
     assert sum(line.startswith(names) for line in lines) == 5
     assert any(line.startswith("foreign photos") and "photo(s) of something else (" in line for line in lines)
@@ -154,7 +155,7 @@ def test_images_of_test_are_not_looked_at(digits: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr(check, "measure_distances", lambda *given, **_: looked_at.update(given[3].rows.tolist()) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         drift.main(["new"])
-    assert len(looked_at) == 1438
+    assert len(looked_at) == 300
     assert not looked_at & set(digits.split.rows["test"].tolist())
 
 
