@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,13 +141,14 @@ class Case(NamedTuple):
     draws: int
     foreign: Images | None = None
     share: float = 0.0
-    changed: Images | None = None
+    changed: Callable[[], Images] | None = None
     without: int | None = None
     often: int = 1
 
 
 def measure(images: Images, num_known: int, case: Case) -> Iterator[Judgement]:
     """Yield the answer of each draw."""
+    changed = images if case.changed is None else case.changed()
     for draw in range(case.draws):
         random = np.random.default_rng(draw)
         order = random.permutation(len(images.labels))
@@ -157,7 +159,7 @@ def measure(images: Images, num_known: int, case: Case) -> Iterator[Judgement]:
             weights = np.where(images.labels[rest] == 0, case.often, 1.0)
             rest = random.choice(rest, min(case.count, len(rest)), replace=False, p=weights / weights.sum())
         num_foreign = round(case.share * case.count)
-        new = (images if case.changed is None else case.changed).take(rest[: case.count - num_foreign])
+        new = changed.take(rest[: case.count - num_foreign])
         if case.foreign is not None:
             new = new.with_others(case.foreign.take(random.permutation(len(case.foreign.labels))[:num_foreign]))
         yield judged(images.take(known), num_known // 5, new, draw)
@@ -190,7 +192,7 @@ def main() -> None:
                 Case("10 % CIFAR-10", 100, few, cifar, 0.1),
                 Case("5 % another species", 400, few, flowers.take(np.flatnonzero(flowers.labels == 0)), 0.05, without=0),
                 Case("20 % another species", 200, few, flowers.take(np.flatnonzero(flowers.labels == 0)), 0.2, without=0),
-                *(Case(name, 100, few, changed=read(of_flowers, change)) for name, change in CHANGES.items()),
+                *(Case(name, 100, few, changed=partial(read, of_flowers, change)) for name, change in CHANGES.items()),
                 Case("one class five times as often", 200, few, often=5),
             ],
         ),

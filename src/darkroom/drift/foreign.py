@@ -10,7 +10,7 @@ from darkroom.uncertainty.foreign import fit_directions
 
 FOLDS = 5
 # Of the photos that are called foreign at most this share is not, on average.
-FALSE_DISCOVERIES = 0.1
+FALSE_DISCOVERIES = 0.2
 # Share of ordinary photos that count as far when the number of foreign ones is estimated.
 FAR = 0.05
 
@@ -66,18 +66,20 @@ def find_foreign(reference: Floats, photos: Floats) -> ForeignPhotos:
 
     The conformal p-value of a photo is the share of known images that are as far; which photos are called foreign is decided by
     Benjamini and Hochberg's rule, under which at most `FALSE_DISCOVERIES` of them are not [1]_. The share of foreign photos comes
-    from those beyond the distance that `FAR` of the known images exceed.
+    from those beyond the distance that `FAR` of the known images exceed; only the others can be called so by mistake [2]_.
 
     References
     ----------
     .. [1] S. Bates, E. Candès, L. Lei, Y. Romano, M. Sesia, "Testing for outliers with conformal p-values", 2023.
+    .. [2] J. D. Storey, "A direct approach to false discovery rates", 2002.
     """
     ordered = np.sort(reference)
     farther = len(ordered) - np.searchsorted(ordered, photos, side="left")
     p_values = (1 + farther) / (1 + len(ordered))
-    ranked = np.sort(p_values)
-    fits = np.flatnonzero(ranked <= FALSE_DISCOVERIES * np.arange(1, len(ranked) + 1) / len(ranked))
-    limit = ranked[fits[-1]] if len(fits) else -1.0
     far = float((p_values <= FAR).mean())
     share, low, high = (max(0.0, (each - FAR) / (1 - FAR)) for each in (far, *wilson(far, len(photos))))
+    ranked = np.sort(p_values)
+    mistakes = (1 - share) * ranked * len(ranked)
+    fits = np.flatnonzero(mistakes <= FALSE_DISCOVERIES * np.arange(1, len(ranked) + 1))
+    limit = ranked[fits[-1]] if len(fits) else -1.0
     return ForeignPhotos(p_values, p_values <= limit, share, low, high)

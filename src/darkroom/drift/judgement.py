@@ -131,7 +131,7 @@ def _properties(reference: Measured, photos: Measured, assignments: Assignments,
     for name, values in photos.numbers.items():
         own = reference.numbers[name]
         statistics.append(shift(np.concatenate([own, values]), assignments))
-        words.append(f"{name} {_number(float(np.median(own)))} → {_number(float(np.median(values)))}")
+        words.append(f"{name} {_number(float(own.mean()))} → {_number(float(values.mean()))}")
     for name, kinds in photos.kinds.items():
         every = [*reference.kinds[name], *kinds]
         statistics.append(chi_squared(np.unique(every, return_inverse=True)[1], assignments))

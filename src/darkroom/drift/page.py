@@ -18,7 +18,7 @@ NOTE = (
     "one folder of ordinary photos in a hundred, so that one such answer is no proof. The last column says what so "
     "many photos would have shown nine times out of ten: a smaller difference may be there."
 )
-FAR = "The most foreign ones first. The number is the share of known images that are as far from their class."
+FAR = "The most foreign ones first. The first number is the share of known images that are as far from their class."
 
 
 def check_ending(out: Path) -> None:
@@ -63,11 +63,7 @@ def _classes(drift: Drift) -> Html | None:
 
 def _card(drift: Drift, place: int) -> Html:
     path = drift.paths[place]
-    is_foreign = bool(drift.foreign.is_foreign[place])
-    lines = [
-        element("b", "foreign" if is_foreign else "not named", class_="bad" if is_foreign else None),
-        f" {percent(drift.foreign.p_values[place])}",
-    ]
+    mark = element("b", "foreign", class_="bad") if drift.foreign.is_foreign[place] else "rank"
     predicted = drift.predicted[place] if drift.predicted is not None else None
     confidence = drift.confidence[place] if drift.confidence is not None else None
     more = [
@@ -76,7 +72,7 @@ def _card(drift: Drift, place: int) -> Html:
         join("like ", name_of(drift.same_as[place])) if drift.same_as[place] else None,
     ]
     parts = [part for line in more if line is not None for part in (element("br"), line)]
-    return join(_thumbnail(path), *lines, *parts)
+    return join(_thumbnail(path), mark, f" {percent(drift.foreign.p_values[place])}", *parts)
 
 
 def _thumbnail(path: Path) -> Html | None:
