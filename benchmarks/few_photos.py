@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from darkroom.base import paths
 from darkroom.base.params_file import load_sections
 from darkroom.features.backbone import Backbone, open_backbone
-from darkroom.features.extract import photo_features
+from darkroom.features.photos import photo_features
 from darkroom.models.logistic_head import fit_logistic
 
 ENDINGS = (".jpg", ".jpeg", ".png")

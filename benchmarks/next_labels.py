@@ -57,13 +57,13 @@ def main() -> None:
 def read(folder: Path) -> tuple[Features, Labels]:
     """Return the features of the photos in a folder and the numbers of their classes, the names of their folders."""
     from darkroom.features.backbone import open_backbone
+    from darkroom.features.photos import photo_features
     from darkroom.inference.find_photos import find_photos
-    from darkroom.labels.next_photos import folder_features
 
     params = load_sections(paths.PARAMS, "base", "predict", "train", "hardware")
     backbone = open_backbone(hardware=params.hardware, threads=params.train.threads)
     folder = folder.absolute()
-    found = folder_features(backbone, folder, find_photos([folder]), params.predict)
+    found = photo_features(backbone, find_photos([folder]), params.predict)
     print(f"{len(found.paths)} photos, features of {backbone.name}", flush=True)
     labels = np.unique([path.parent.name for path in found.paths], return_inverse=True)[1].astype(np.int64)
     # Turned into the space that the photos span: distances, and what a head learns, are the same in less time.

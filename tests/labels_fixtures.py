@@ -17,7 +17,6 @@ from darkroom.base.params_file import load_sections
 from darkroom.features import extract
 from darkroom.features.backbone import Backbone
 from darkroom.labels import next as chosen_next
-from darkroom.labels import next_photos
 from darkroom.models.preprocessing import Preprocessing
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
@@ -62,8 +61,7 @@ def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Params) ->
     none: Callable[..., None] = torch.nn.Identity
     made = MeanColours("colours", "0", none(), preprocessing, params.hardware, torch.device("cpu"), None, ([],))  # type: ignore[arg-type]
     monkeypatch.setattr(chosen_next, "open_backbone", lambda *_, **__: made)
-    for module in (next_photos, extract):
-        monkeypatch.setattr(module, "features_dir", lambda: tmp_path / "kept")
+    monkeypatch.setattr(extract, "features_dir", lambda: tmp_path / "kept")
     return made
 
 

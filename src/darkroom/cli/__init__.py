@@ -31,6 +31,7 @@ COMMANDS = {
     "show": "List what was tried: commits and experiments with their results.",
     "commit": "Print the commit of an experiment, a branch or a tag.",
     "compare": "Show whether a revision is better, on which images, and what was changed.",
+    "drift": "Show whether new photos differ from the images that a model was trained on.",
     "report": "Write one page on what a revision measured, or on several beside each other.",
     "doctor": "Check the installation and the workspace.",
     "verify": "Hash everything again and compare it with what was recorded.",

@@ -224,6 +224,14 @@ class Pack:
             )
         return np.repeat(image, 3, axis=2) if image.shape[2] < self.channels else image
 
+    def file(self, row: int) -> bytes | None:
+        """Return the file of one image as it is stored; None if pixels are."""
+        self._check_withheld(row)
+        if not self.is_encoded or not isinstance(self._images, list):
+            return None
+        start = int(self._offsets[row])
+        return self._images[int(self._shards[row])][start : start + int(self._lengths[row])].tobytes()
+
     def batch(self, rows: NDArray[np.int64]) -> ImageArray:
         """Return the images of (n,) rows as the network sees them, (n, H, W, C) uint8 or float32, if the pack has a `size`."""
         assert not isinstance(self._images, list), "these images are not stored as pixels of one size"

@@ -215,7 +215,7 @@ def forget_oldest(folder: Path) -> None:
 
 
 def _kept(folder: Path, pattern: str = "*.np[yz]") -> Iterator[tuple[float, int, Path]]:
-    """Yield the time of last use, size and path of each part, also of those that others keep there."""
+    """Yield the time of last use, size and path of each part, also of those of earlier versions."""
     for path in folder.rglob(pattern):
         with suppress(OSError):
             about = path.stat()

@@ -10,7 +10,8 @@ from darkroom.base import paths
 from darkroom.base.params import Params
 from darkroom.data.listing import printable
 from darkroom.features.backbone import Backbone
-from darkroom.features.extract import pack_features, photo_features
+from darkroom.features.extract import pack_features
+from darkroom.features.photos import photo_features
 from darkroom.inference.find_photos import find_photos, without_arrays
 from darkroom.inference.inputs import described_rows, is_test_split, read_test_split
 from darkroom.inference.photos import check_bad

@@ -12,18 +12,16 @@ from darkroom.base.params import Params
 from darkroom.data.listing import printable
 from darkroom.data.pack import Pack, Rows
 from darkroom.features.backbone import Backbone, open_backbone
+from darkroom.features.photos import PhotoFeatures, photo_features
 from darkroom.inference.find_photos import find_photos, without_arrays
 from darkroom.labels.next_choice import choose, uncertainties
 from darkroom.labels.next_labelled import Labelled, Predicted, labelled_images
-from darkroom.labels.next_photos import FolderFeatures, folder_features
 from darkroom.labels.next_table import AskedTable, path_cell
-from darkroom.splitting.duplicates import connected, near_pairs
+from darkroom.splitting.alike import Kinds, find_kinds
 
 TYPICAL, UNCERTAIN = "typical", "uncertain"
 # Where the two most probable classes are nearer than this, the class of a photo is uncertain.
 MARGIN = 0.5
-# If near duplicates join more photos than this, and than this share of all, only equal ones count: the others merely look alike.
-MAX_SET, MAX_SET_FRACTION = 20, 0.2
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,8 @@ def next_photos(
     found = _read(opened, folder, table, params)
     asked, notes, seed = table.photos, list[str](), params.base.seed
     labels = [asked.get(path) for path in found.paths]
-    kinds = find_kinds(found, folder, pack, params.split.near_distance)
+    ids = [printable(path.relative_to(folder).as_posix()) for path in found.paths]
+    kinds = find_kinds(found.hashes, ids, pack, params.split.near_distance)
     available = _available(labels, kinds, notes)
     if count > len(available):
         raise InputError(_too_few(count, len(available), folder))
@@ -116,45 +115,7 @@ def next_photos(
     return Round(photos, len(available), notes)
 
 
-@dataclass(frozen=True)
-class Kinds:
-    """Which images are equal or near duplicates.
-
-    Attributes
-    ----------
-    photos : (N,) int64
-        The kind of each photo.
-    raw : (M,) int64
-        The kind of each image of data/raw.
-    """
-
-    photos: Rows
-    raw: Rows
-
-
-def find_kinds(found: FolderFeatures, folder: Path, pack: Pack | None, near_distance: int | None) -> Kinds:
-    """Return the kinds of photos and of images of data/raw by perceptual hashes that differ in at most `near_distance` bits.
-
-    Images without a hash, which are tiny or flat, are of one kind if data/raw has one under the name of the photo.
-    """
-    count = len(found.paths)
-    rows, hashes = pack.near_hashes if pack is not None else (np.empty(0, np.int64), found.hashes[:0])
-    hashed = found.hashes.any(axis=1)
-    places = np.concatenate([np.flatnonzero(hashed), count + rows])
-    every = np.concatenate([found.hashes[hashed], hashes])
-    total = count + (len(pack) if pack is not None else 0)
-    kinds = connected(total, places[near_pairs(every, near_distance or 0)[0]])
-    if np.bincount(kinds).max(initial=0) > max(MAX_SET, MAX_SET_FRACTION * total):
-        kinds = connected(total, places[near_pairs(every, 0)[0]])
-    if pack is not None and not hashed.all():
-        ids = {name: row for row, name in enumerate(pack.ids)}
-        for place in np.flatnonzero(~hashed).tolist():
-            row = ids.get(printable(found.paths[place].relative_to(folder).as_posix()))
-            kinds[place] = kinds[place] if row is None else kinds[count + row]
-    return Kinds(kinds[:count], kinds[count:])
-
-
-def _read(backbone: Backbone, folder: Path, table: AskedTable, params: Params) -> FolderFeatures:
+def _read(backbone: Backbone, folder: Path, table: AskedTable, params: Params) -> PhotoFeatures:
     """Return the features of the photos; those that cannot be named in the table, or read, are left out with a warning."""
     photos, unnamed = [], []
     for path in without_arrays(find_photos([folder], [table.out]), [folder]):
@@ -165,7 +126,7 @@ def _read(backbone: Backbone, folder: Path, table: AskedTable, params: Params) -
             unnamed.append(printable(str(path)))
     if unnamed:
         warn(f"{folder}: {len(unnamed)} photo(s) whose names are not UTF-8 are left out: {listed(unnamed)}; rename them")
-    found = folder_features(backbone, folder, photos, params.predict)
+    found = photo_features(backbone, photos, params.predict)
     if not found.paths:
         reason = f"; {found.bad[0][0].name}: {found.bad[0][1]}" if found.bad else ""
         raise InputError(f"{folder}: none of its {len(photos)} photo(s) can be read{reason}; name another folder")
@@ -195,7 +156,7 @@ def _too_few(count: int, available: int, folder: Path) -> str:
     return f"--count: is {count}, but {available} photo(s) of {paths.shown(folder)} can be asked for; give at most {available}"
 
 
-def _own(found: FolderFeatures, labels: Sequence[str | None], table: AskedTable, notes: list[str]) -> Labelled:
+def _own(found: PhotoFeatures, labels: Sequence[str | None], table: AskedTable, notes: list[str]) -> Labelled:
     """Return the photos of the table; those without a label yet are not asked for again, either."""
     rows = [row for row, label in enumerate(labels) if label is not None]
     names = [labels[row] or None for row in rows]

@@ -16,9 +16,10 @@ from darkroom.base.params_file import load_sections
 from darkroom.features import backbone as backbones
 from darkroom.features import extract
 from darkroom.features.backbone import Backbone, choose_network, open_backbone
-from darkroom.features.extract import pack_features, photo_features
+from darkroom.features.extract import pack_features
 from darkroom.features.neighbours import nearest
 from darkroom.features.out_of_fold import out_of_fold
+from darkroom.features.photos import photo_features
 
 
 @pytest.fixture(scope="module")

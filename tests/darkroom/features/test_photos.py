@@ -1,30 +1,32 @@
-"""Features of a folder are kept part by part, as long as its files do not change, also when Ctrl-C ends the command."""
+"""Features of files are kept by their content, also when Ctrl-C ends the command; hashes and appearance stand beside them."""
 
 import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
-from labels_fixtures import MeanColours, make_photo
+from labels_fixtures import MeanColours, backbone, folder, make_photo, params
 
 from darkroom.base.errors import Interrupted
 from darkroom.base.params import Params
+from darkroom.features import extract
+from darkroom.features.photos import photo_features
 from darkroom.inference.find_photos import find_photos
-from darkroom.labels import next_photos
-from darkroom.labels.next_photos import folder_features
+
+__all__ = ["backbone", "folder", "params"]
 
 
 def test_only_what_is_new_or_changed_is_computed(folder: Path, backbone: MeanColours, params: Params) -> None:
-    first = folder_features(backbone, folder, find_photos([folder]), params.predict)
+    first = photo_features(backbone, find_photos([folder]), params.predict)
     assert sum(backbone.seen[0]) == 30
-    again = folder_features(backbone, folder, find_photos([folder]), params.predict)
+    again = photo_features(backbone, find_photos([folder]), params.predict)
     assert sum(backbone.seen[0]) == 30
     assert again.paths == first.paths
     assert np.array_equal(again.values, first.values)
     assert np.array_equal(again.hashes, first.hashes)
     make_photo(folder / "p03.png", "blue", 99)
     make_photo(folder / "sub" / "new.png", "red", 98)
-    third = folder_features(backbone, folder, find_photos([folder]), params.predict)
+    third = photo_features(backbone, find_photos([folder]), params.predict)
     assert sum(backbone.seen[0]) == 32
     place = third.paths.index(folder / "p03.png")
     assert not np.allclose(third.values[place], first.values[3])
@@ -36,8 +38,7 @@ def test_only_what_is_new_or_changed_is_computed(folder: Path, backbone: MeanCol
 def test_ctrl_c_keeps_what_was_computed(
     folder: Path, backbone: MeanColours, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_photos, "PART", 12)
-    monkeypatch.setattr(next_photos, "BATCH_SIZE", 4)
+    monkeypatch.setattr(extract, "BATCH_SIZE", 4)
     features = MeanColours.features
 
     def interrupted(self: MeanColours, images: object) -> object:
@@ -47,19 +48,19 @@ def test_ctrl_c_keeps_what_was_computed(
 
     monkeypatch.setattr(MeanColours, "features", interrupted)
     with pytest.raises(Interrupted, match="features of 20 of 30 photos are kept, run the same command again") as raised:
-        folder_features(backbone, folder, find_photos([folder]), params.predict)
+        photo_features(backbone, find_photos([folder]), params.predict)
     assert raised.value.number == signal.SIGINT
     monkeypatch.setattr(MeanColours, "features", features)
     backbone.seen[0].clear()
-    assert len(folder_features(backbone, folder, find_photos([folder]), params.predict).paths) == 30
+    assert len(photo_features(backbone, find_photos([folder]), params.predict).paths) == 30
     assert sum(backbone.seen[0]) == 10
 
 
 def test_damaged_files_are_computed_again(folder: Path, backbone: MeanColours, params: Params, tmp_path: Path) -> None:
-    first = folder_features(backbone, folder, find_photos([folder]), params.predict)
-    (kept,) = (tmp_path / "kept").rglob("*.npz")
-    kept.write_bytes(kept.read_bytes()[:5000])
-    again = folder_features(backbone, folder, find_photos([folder]), params.predict)
+    first = photo_features(backbone, find_photos([folder]), params.predict)
+    for kept in (tmp_path / "kept").rglob("*.npy"):
+        kept.write_bytes(kept.read_bytes()[:500])
+    again = photo_features(backbone, find_photos([folder]), params.predict)
     assert np.array_equal(again.values, first.values)
     assert sum(backbone.seen[0]) == 60
 
@@ -67,6 +68,6 @@ def test_damaged_files_are_computed_again(folder: Path, backbone: MeanColours, p
 def test_what_cannot_be_read_is_listed_each_time(folder: Path, backbone: MeanColours, params: Params) -> None:
     (folder / "p05.png").write_bytes(b"nothing")
     for _ in range(2):
-        found = folder_features(backbone, folder, find_photos([folder]), params.predict)
+        found = photo_features(backbone, find_photos([folder]), params.predict)
         assert [path.name for path, _ in found.bad] == ["p05.png"]
         assert len(found.paths) == len(found.values) == 29

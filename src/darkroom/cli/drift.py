@@ -1,0 +1,76 @@
+"""./darkroom drift: how new photos differ from the images that a model was trained on, and which are foreign."""
+
+import sys
+from pathlib import Path
+
+from darkroom.api.named_model import MODEL_HELP
+from darkroom.base.errors import InputError
+from darkroom.cli import check_file, parser_of, suggest
+from darkroom.cli.labels import BACKBONE_HELP
+
+
+def main(arguments: list[str]) -> None:
+    """Print how photos differ, and write a table and a page of them."""
+    parser = parser_of(
+        "drift",
+        "Photos are compared with images of train and val of data/raw: features, photo properties, and with a model its "
+        "confidence and classes; images of test are not looked at. Of ordinary folders, one in a hundred is said to drift.",
+        examples=[
+            "./darkroom drift photos/",
+            "./darkroom drift photos/ --out photos.csv --sheet drift.html",
+            "./darkroom drift photos/ --gate",
+            "./darkroom drift photos/ --model my-experiment --backbone tf_efficientnet_lite0",
+        ],
+        statuses={"1": "with --gate: there is drift; or the run failed"},
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="photos, also in folders inside it")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write a .csv or .parquet file of the photos, the most foreign first"
+    )
+    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a page (.html) with the most foreign photos")
+    parser.add_argument("--gate", action="store_true", help="end with status 1 if there is drift")
+    parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models, if there is one)")
+    parser.add_argument("--backbone", metavar="NAME", help=BACKBONE_HELP)
+    chosen = parser.parse(arguments)
+
+    from darkroom.base import paths
+    from darkroom.base.environment import ignore_variables
+    from darkroom.base.params_file import load_sections
+    from darkroom.cli.predict import check_place
+    from darkroom.drift.check import find_drift
+    from darkroom.drift.page import check_ending, write_page
+    from darkroom.drift.table import check_ending as check_table
+    from darkroom.drift.table import write_table
+
+    ignore_variables()
+    folder = chosen.folder.expanduser().absolute()
+    if not folder.is_dir():
+        raise InputError(f"{chosen.folder}: {'is no folder' if folder.exists() else 'does not exist'}; name a folder of photos")
+    for option, path, check in (("--out", chosen.out, check_table), ("--sheet", chosen.sheet, check_ending)):
+        if path is not None:
+            check(path)
+            check_file(option, path)
+            check_place(path, option)
+    params = load_sections(paths.PARAMS, "base", "split", "predict", "train", "hardware")
+
+    from darkroom.api.named_model import open_model
+
+    has_model = chosen.model is not None or (paths.MODELS / "model.json").is_file()
+    drift = find_drift(
+        folder, params, (lambda: open_model(chosen.model, params, "predict")) if has_model else None, chosen.backbone
+    )
+
+    from darkroom.drift import words
+    from darkroom.experiments.text import table
+
+    print(*table([words.row(drift, each) for each in drift.judgement.findings], words.HEADER), sep="\n")
+    print(*(f"drift: {note}" for note in [*drift.notes, words.foreign(drift)]), sep="\n")
+    for path, write in ((chosen.out, write_table), (chosen.sheet, write_page)):
+        if path is not None:
+            write(path, drift)
+            print(f"drift: {len(drift.paths)} photos -> {path}")
+    print(f"drift: {words.answer(drift)}", flush=True)
+    if chosen.out is None and chosen.sheet is None:
+        suggest("drift: which photos these are: '--out photos.csv' writes a table, '--sheet drift.html' shows them")
+    if chosen.gate and drift.judgement.is_drift:
+        sys.exit(1)
