@@ -23,7 +23,7 @@ from darkroom.drift.outputs import FEWEST_VAL, model_outputs
 from darkroom.drift.reference import Reference, as_stored, measure_distances, open_reference
 from darkroom.features.backbone import Backbone, open_backbone
 from darkroom.features.photos import PhotoFeatures, photo_features
-from darkroom.inference.photos import find_photos, without_arrays
+from darkroom.inference.find_photos import find_photos, without_arrays
 from darkroom.splitting.alike import Kinds, find_kinds
 
 if TYPE_CHECKING:

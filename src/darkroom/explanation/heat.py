@@ -7,6 +7,9 @@ mean of the gradients first, may mark places that the logit does not depend on.
 In a transformer the layer is that of the patches, far from the logit: the gradient is the mean on the way from the mean patch to
 the patches as they are.
 
+Of networks side by side each has its layer. The products of all are added up, each as a share of its network's places, so that a
+network counts by what it gives to the logit, not by how fine its map is.
+
 References
 ----------
 Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391 (Grad-CAM)
@@ -14,13 +17,17 @@ Draelos and Carin 2020, https://arxiv.org/abs/2011.08891 (HiResCAM, the product 
 Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365 (integrated gradients, the mean on the way)
 """
 
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from darkroom.explanation.spatial_layer import find_layer, fixed, replaced
+from darkroom.explanation.spatial_layer import Layer, find_layers, fixed, replaced
 from darkroom.models.preprocessing import Normalized
 
 # Images to find the layer with.
@@ -50,8 +57,8 @@ class Explainer:
 
     Attributes
     ----------
-    layer : Layer
-        The layer.
+    layers : list of Layer
+        The layer; of networks side by side one of each.
 
     Raises
     ------
@@ -63,12 +70,13 @@ class Explainer:
         self.network, self.positive = network, positive
         self.device = network.mean.device
         few = images[:FEW].repeat(FEW, 1, 1, 1)[:FEW]
-        self.layer = find_layer(network.network, self._normalised(few))
+        self.layers = find_layers(network.network, self._normalised(few))
+        self._is_mixed_later = any(layer.mixed_later for layer in self.layers)
 
     def heat(self, images: Tensor, classes: NDArray[np.int64]) -> Heat:
         """Return the heat of images (N, C, H, W) uint8 or float32, each for its class, (N,) labels."""
         height, width = images.shape[2:]
-        pixels = PIECE_PIXELS_OF_TOKENS if self.layer.mixed_later else PIECE_PIXELS
+        pixels = PIECE_PIXELS_OF_TOKENS if self._is_mixed_later else PIECE_PIXELS
         piece, labels = max(1, pixels // (height * width)), torch.from_numpy(classes)
         parts = (
             [self._of_piece(*each) for each in zip(torch.split(images, piece), torch.split(labels, piece), strict=True)]
@@ -80,7 +88,7 @@ class Explainer:
     def _of_piece(self, images: Tensor, labels: Tensor) -> Heat:
         normalised, labels = self._normalised(images), labels.to(self.device)
         with torch.enable_grad(), fixed(self.network):
-            if self.layer.mixed_later:
+            if self._is_mixed_later:
                 steps = [self._products(normalised, labels, (step + 0.5) / STEPS) for step in range(STEPS)]
                 products = torch.stack(steps).mean(dim=0)
             else:
@@ -91,23 +99,30 @@ class Explainer:
         return (larger / larger.amax(dim=(1, 2), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)).cpu().numpy()
 
     def _products(self, images: Tensor, labels: Tensor, fraction: float | None = None) -> Tensor:
-        """Return the layer's output times its gradient, (N, h, w), summed over channels.
+        """Return the layers' outputs times their gradients, summed over channels and layers, on the finest grid, (N, h, w).
 
         With a fraction, of the difference from the mean place, and with the gradient where that is so much smaller.
         """
-        found: list[Tensor] = []
+        differences: list[Tensor] = []
+        inputs: list[Tensor] = []
 
-        def keep(output: Tensor) -> Tensor:
+        def keep(layer: Layer, output: Tensor) -> Tensor:
             output = output.detach()
-            start = torch.zeros_like(output) if fraction is None else self.layer.mean_place(output)
-            difference = output - start
-            found.extend([difference, (start + difference * (fraction or 1.0)).requires_grad_()])
-            return found[1].clone()  # what follows may work in place
+            start = torch.zeros_like(output) if fraction is None else layer.mean_place(output)
+            differences.append(output - start)
+            inputs.append((start + differences[-1] * (fraction or 1.0)).requires_grad_())
+            return inputs[-1].clone()  # what follows may work in place
 
-        with replaced(self.network.network, self.layer.name, self.layer.call, keep):
+        with ExitStack() as stack:
+            for layer in self.layers:
+                stack.enter_context(replaced(self.network.network, layer.name, layer.call, partial(keep, layer)))
             logits = self.network.network(images)
-        (gradients,) = torch.autograd.grad(self._chosen(logits, labels).sum(), found[1:])
-        return self.layer.places(found[0].float() * gradients.float())
+        gradients = torch.autograd.grad(self._chosen(logits, labels).sum(), inputs)
+        products = [
+            layer.places(difference.float() * gradient.float())
+            for layer, difference, gradient in zip(self.layers, differences, gradients, strict=True)
+        ]
+        return _added_up(products)
 
     def _chosen(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the logit of each image's class, (N,); the negative class of a binary task has that of the other, negated."""
@@ -117,3 +132,18 @@ class Explainer:
 
     def _normalised(self, images: Tensor) -> Tensor:
         return (images.to(self.device) - self.network.mean) / self.network.std
+
+
+def _added_up(products: Sequence[Tensor]) -> Tensor:
+    """Return the sum of products (N, h, w) of several grids on the finest one; the sum over all places stays nearly the same."""
+    if len(products) == 1:
+        return products[0]
+    finest = max(products, key=lambda each: each[0].numel())
+    height, width = finest.shape[1:]
+    return torch.stack(
+        [
+            functional.interpolate(each[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0]
+            * (each[0].numel() / (height * width))
+            for each in products
+        ]
+    ).sum(dim=0)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from darkroom.base.errors import InputError
+from darkroom.models.builtin.side_by_side import SideBySide
 
 # Places a side, where the image has them: the last maps of networks for larger images are 2 by 2 or smaller.
 LEAST_SIDE = 4
@@ -89,6 +90,20 @@ def fixed(network: nn.Module) -> Iterator[None]:
     finally:
         for value in needing:
             value.requires_grad_(True)
+
+
+def find_layers(network: nn.Module, images: Tensor) -> list[Layer]:
+    """Return the layer in which heat is computed, as `find_layer` does; of networks side by side one of each.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if not isinstance(network, SideBySide):
+        return [find_layer(network, images)]
+    found = [find_layer(each, images) for each in network.networks]
+    return [layer._replace(name=f"networks.{place}.{layer.name}") for place, layer in enumerate(found)]
 
 
 def find_layer(network: nn.Module, images: Tensor) -> Layer:

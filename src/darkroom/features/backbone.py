@@ -129,7 +129,9 @@ def open_backbone(name: str | None = None, *, hardware: HardwareParams, channels
         If its weights cannot be downloaded.
     """
     from darkroom.hardware.devices import choose_device, use_threads
+    from darkroom.hardware.memory import keep_freed_memory
 
+    keep_freed_memory()
     use_threads(threads)
     if name is not None and Path(name).is_dir():
         return _published(Path(name), hardware)

@@ -27,9 +27,9 @@ METADATA = (
 TOLERANCE = 1e-4
 # Number of images that a network is tested with.
 FEW = 4
-# On a CPU a batch is computed in pieces of this many pixels: larger activations are returned to the system after each layer and
-# allocated again.
-PIECE_PIXELS = 8 * 224**2
+# On a CPU a batch is computed in pieces of this many pixels, so that activations need little memory. Of fewer images some
+# convolutions take half as long again for each (docs/benchmarks.md).
+PIECE_PIXELS = 16 * 224**2
 
 
 class _Calls(TorchFunctionMode):

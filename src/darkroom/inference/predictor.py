@@ -13,6 +13,7 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError, warn
 from darkroom.base.params import HardwareParams, Params
 from darkroom.hardware.devices import use_threads
+from darkroom.hardware.memory import keep_freed_memory
 from darkroom.inference.backends import BACKENDS, Backend
 from darkroom.inference.calibrated import Rule, make_rule, read_calibration
 from darkroom.input.preprocess import Preprocess, published_preprocess
@@ -88,6 +89,7 @@ class Predictor:
     def load(cls, model: Path | OpenModel, params: Params, stage: str) -> Self:
         """Load the model of a folder, or another one, with backend and precision of `evaluate` or `predict` in params.yaml."""
         name = paths.shown(model) if isinstance(model, Path) else "model"
+        keep_freed_memory()
         published = load_model(model, params, name) if isinstance(model, Path) else model()
         use_threads(published.card.threads)
         how = getattr(params, stage).model_dump(include={"backend", "precision", "threshold"})

@@ -83,6 +83,24 @@ def test_other_networks_too(network: Normalized, steps: int, lr: float) -> None:
     assert share(first, opposite).mean() < 0.2
 
 
+def test_networks_side_by_side_are_added_up() -> None:
+    network = build("side_by_side", networks=["test_efficientnet", "test_resnet"])
+    train(network, lambda colours: colours, 60, 3e-3)
+    images, others, opposite = two_patches()
+    explainer = Explainer(network, images)
+    assert [layer.name.split(".")[:2] for layer in explainer.layers] == [["networks", "0"], ["networks", "1"]]
+    both = explainer.heat(images, COLOURS)
+    assert share(both, PLACES).mean() > 0.8
+    assert share(explainer.heat(images, others), opposite).mean() > 0.8
+    head: Any = network.network.head
+    with torch.no_grad():
+        head.weight[:, : int(network.network.networks[0].num_features)] = 0  # the first has no influence any more
+    second = explainer.heat(images, COLOURS)
+    assert np.abs(second - both).max() > 0.1
+    explainer.layers = explainer.layers[1:]
+    assert np.array_equal(explainer.heat(images, COLOURS), second)
+
+
 def test_a_binary_network_has_heat_for_either_class() -> None:
     network = build("small_cnn", num_classes=1, width=8)
     train(network, lambda colours: colours == 1, 60, 3e-3)
