@@ -126,7 +126,12 @@ def test_a_pull_request_that_makes_it_worse_is_trained_commented_and_refused(pro
     assert author.run("git log -1 --format=%s").stdout.startswith("Results of ")
     assert author.stages_that_would_run() == []
     assert "0 mismatches" in author.run("./darkroom verify --lock").stdout
-    # Another clone that changes the same finds the training in the run cache.
+
+
+@pytest.mark.thorough  # tests/test_run_cache.py has another clone in every run
+def test_another_pull_request_that_changes_the_same_does_not_train(project: Project) -> None:
+    project.push("first", "sed -i 's/  lr: 0.01/  lr: 0.00001/' params.yaml")
+    project.outcome(project.checkout("first", "ci"), github_steps("first"))
     project.push("again", "sed -i 's/  lr: 0.01/  lr: 0.00001/' params.yaml")
     other = project.checkout("again", "other")
     done = other.run("tools/pull_request.sh main comment.md", status=None)

@@ -47,6 +47,7 @@ def test_an_equal_experiment_does_not_train_again(two: Clone) -> None:
         two.run("git checkout -q -f fast && dvc checkout -q -f")
 
 
+@pytest.mark.thorough  # as an equal experiment, above
 def test_parameters_of_an_older_commit_bring_its_results_back(two: Clone) -> None:
     try:
         two.run("git checkout -q slow -- params.yaml")

@@ -250,7 +250,6 @@ def test_a_study_whose_journal_is_damaged_loses_nothing_else(searched: tuple[Clo
 
 def test_repetitions_are_experiments_and_one_row(clone: Clone) -> None:
     command = "./darkroom repeat --seeds 2 -S hardware.watch=false -S train.lr=0.03"
-    kill_when(clone, command, "logs/repeat/repeat-seed0.log", "epoch 2/3")
     *told, last = clone.run(f"{command} --jobs 2").stdout.splitlines()
     assert last.startswith("repeat: repeat-seed0 to repeat-seed1: each is an experiment; ")
     found = rows(clone)
@@ -267,6 +266,15 @@ def test_repetitions_are_experiments_and_one_row(clone: Clone) -> None:
     assert other.startswith(
         "error: --name: there is an experiment repeat-seed0 already, with other values in train; give another --name"
     )
+
+
+@pytest.mark.thorough  # a search that is killed goes on in every run, by the same means
+def test_repetitions_go_on_after_a_kill(clone: Clone) -> None:
+    command = "./darkroom repeat --seeds 2 -S hardware.watch=false -S train.lr=0.05 --name killed"
+    kill_when(clone, command, "logs/repeat/killed-seed0.log", "epoch 2/3")
+    clone.run(f"{command} --jobs 2")
+    assert len(re.findall(r"train: resuming at epoch [23], step", (clone.path / "logs/repeat/killed-seed0.log").read_text())) == 1
+    assert {"killed-seed0", "killed-seed1"} <= set(rows(clone))
 
 
 def test_the_best_trial_is_applied_and_only_evaluated(searched: tuple[Clone, str]) -> None:

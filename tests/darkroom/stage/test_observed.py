@@ -134,6 +134,24 @@ open("scratch.txt").close()
     assert left(repository) == ["after"]
 
 
+def test_a_file_whose_changes_dvc_ignores_is_no_source(run: Run, repository: Path) -> None:
+    """Also in a folder that the stage depends on."""
+    (repository / "src" / "plugins" / "table.json~").write_text("{}")
+    done = run("open('src/plugins/table.json~').close()")
+    assert done.stderr == "error: src/plugins/table.json~: split reads it, but DVC ignores files of this name; rename it\n"
+    assert left(repository) == ["before"]
+
+
+def test_temporary_files_may_lie_in_the_repository(run: Run, repository: Path) -> None:
+    """Where a machine has no other place for them; elsewhere in it they are files like others."""
+    (repository / "scratch").mkdir()
+    (repository / "scratch" / "kept").write_text("x")
+    read = "open('scratch/kept').close()"
+    assert "error: scratch/kept: split reads it, but does not depend on it" in run(read).stderr
+    done = run(read, TMPDIR=str(repository / "scratch"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_state_of_the_repository_is_no_use_of_its_files(run: Run, repository: Path) -> None:
     """DVCLive asks for it, and the library that answers reads every file that has changed since the last commit."""
     for words in ("init -q", "add other", "-c user.name=T -c user.email=t@localhost commit -qm first"):
