@@ -209,6 +209,22 @@ def test_the_model_abstains_alike_in_an_export(place: Place) -> None:
         assert [each.why for each in made] == [["uncertain"] if each else [] for each in unknown]
 
 
+def test_of_several_labels_any_number_is_chosen(place: Place) -> None:
+    predictor = Predictor.load(place.folder / "models", place.params, "predict")
+    card = predictor.model.card.model_copy(update={"task": "multilabel"})
+    predictor.model, predictor.rule = replace(predictor.model, card=card), replace(predictor.rule, multilabel=True)
+    model = Model(predictor, place.params.predict)
+    found, probabilities = model.predict(place.files), model.probabilities(place.files)
+    predictor.decision = Decision(float(np.median(probabilities)))
+    wanted = [
+        [name for name, above in zip(model.classes, row, strict=True) if above]
+        for row in probabilities > np.median(probabilities)
+    ]
+    assert [each.chosen for each in model.predict(place.files)] == wanted
+    assert 0 < sum(map(len, wanted)) < len(model.classes) * len(wanted)
+    assert [dict(each) for each in found] == [dict(zip(model.classes, row, strict=True)) for row in probabilities.tolist()]
+
+
 @pytest.mark.parametrize(
     ("task", "decision"), [("binary", Decision(0.3, positive=1)), ("multilabel", Decision((0.3, 0.6))), ("multiclass", USUAL)]
 )
