@@ -135,7 +135,8 @@ def size_of(path: Path) -> int:
 
 def evenly(rows: Rows, most: int) -> Rows:
     """Return at most so many of the rows, evenly spread."""
-    return rows[np.linspace(0, len(rows) - 1, num=min(most, len(rows))).astype(int)]
+    chosen: Rows = rows[np.linspace(0, len(rows) - 1, num=min(most, len(rows))).astype(int)]
+    return chosen
 
 
 def _speed(network: Exported, path: Path, name: str, image: ImageArray) -> Speed:
