@@ -100,10 +100,8 @@ class Model:
             if rest.partition(".")[0] in NO_EFFECT and section == "predict":
                 raise InputError(f"{WHERE}: settings: {key} has no effect on a model in Python; leave it out")
         params = check_params(with_settings(read_yaml(paths.PARAMS), dict(settings or {})))
-        published = open_model(None if name is None else str(name), params, "predict", WHERE)
-        if not published.card.params:  # of weights that nobody trained here, which have no calibration to miss
-            params = params.model_copy(update={"predict": params.predict.model_copy(update={"calibrated": False})})
-        return cls(Predictor.load(lambda: published, params, "predict"), params.predict)
+        named = None if name is None else str(name)
+        return cls(Predictor.load(lambda: open_model(named, params, "predict", WHERE), params, "predict"), params.predict)
 
     def __repr__(self) -> str:
         """Return its name and its number of classes."""
@@ -173,11 +171,11 @@ class Model:
 
     def _predicted(self, batch: torch.Tensor, names: list[str | None]) -> list[Prediction]:
         found = self._described(batch)
-        made = []
-        for number, ranked in enumerate(found.most_probable(len(self.classes))):
-            chosen = found.chosen[number] if found.multilabel else [found.named(number, ranked[0][0])]
-            made.append(Prediction(ranked, chosen, found.why(number), names[number]))
-        return made
+        every = list(found.most_probable(len(self.classes)))
+        chosen = (
+            found.chosen if found.multilabel else [[found.named(number, ranked[0][0])] for number, ranked in enumerate(every)]
+        )
+        return [Prediction(ranked, chosen[number], found.why(number), names[number]) for number, ranked in enumerate(every)]
 
 
 def _stacked(found: Any) -> Any:

@@ -41,7 +41,6 @@ def open_model(name: str | None, params: "Params", command: str, where: str = "-
     from darkroom.api.pretrained import is_network, open_pretrained
     from darkroom.base import paths
     from darkroom.models.saving import Published, build_published, load_model, open_content, refuse_unsafe_loading
-    from darkroom.repository.git import commit_of
     from darkroom.repository.registry import REGISTERED, find_registered
     from darkroom.versions.models import read_model
 
@@ -67,8 +66,12 @@ def open_model(name: str | None, params: "Params", command: str, where: str = "-
         revision = f"{registered.commit}:{registered.path}" if registered else name
         shown, content = read_model(paths.ROOT, paths.main_repository(), revision)
     except InputError as error:
-        if not commit_of(paths.main_repository(), name) and is_network(name):
+        is_known = _is_revision(name)
+        if not is_known and is_network(name):
             return open_pretrained(where, name)
+        if not is_known and (paths.PRESETS / f"{name}.yaml").is_file():
+            how = f"train one with 'dvc exp run $(./darkroom preset {name})', and name the experiment"
+            raise InputError(f"{where}: {name} is a preset, not a model; {how}") from None
         raise InputError(f"{where}: {name} is no folder or file, and {error}") from None
     shown = f"{name} ({registered.version}, {registered.commit[:7]})" if registered else shown
     card, weights = open_content(where, shown, content)
@@ -76,10 +79,21 @@ def open_model(name: str | None, params: "Params", command: str, where: str = "-
     return Published(network, card, shown, _recorded_calibration(revision) if command == "predict" else None)
 
 
+def _is_revision(name: str) -> bool:
+    """Return whether a name is that of a commit or experiment, whatever is the matter with its model."""
+    from darkroom.base import paths
+    from darkroom.repository.git import commit_of, experiments
+
+    root = paths.main_repository()
+    return bool(commit_of(root, name)) or (bool(commit_of(root, "HEAD")) and name in {each.name for each in experiments(root)})
+
+
 def _refuse_export(where: str, name: str, path: Path) -> None:
     """Refuse what `./darkroom export` wrote, which is for other programs."""
     is_folder = path.is_dir() and not (path / "model.json").exists()
-    if path.suffix in EXPORTED or (is_folder and any((path / f"model{ending}").is_file() for ending in EXPORTED)):
+    if (path.suffix in EXPORTED and path.is_file()) or (
+        is_folder and any((path / f"model{ending}").is_file() for ending in EXPORTED)
+    ):
         folder = path if path.is_dir() else path.parent
         raise InputError(
             f"{where}: {name} is an export, for programs without this repository; open it with {folder / 'classify.py'} "

@@ -81,7 +81,9 @@ class Exported(nn.Module):
         given: list[Tensor] = []
         head = self.network.get_submodule(self.head_name)
         # The head may change its input in place.
-        handle = head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].clone()))
+        handle = head.register_forward_pre_hook(
+            lambda _, inputs, named: given.append((*inputs, *named.values())[0].clone()), with_kwargs=True
+        )
         try:
             logits: Tensor = self.network(images).double()
         finally:

@@ -93,10 +93,12 @@ class Predictor:
         how = getattr(params, stage).model_dump(include={"backend", "precision", "threshold"})
         rule = None
         if stage == "predict":
-            card = published.card
+            card, predict = published.card, params.predict
+            if not card.params:  # of weights that nobody trained here, which have no calibration to miss
+                predict = predict.model_copy(update={"calibrated": False})
             content = read_calibration(model, name) if isinstance(model, Path) else published.calibration
             rule = make_rule(
-                params.predict,
+                predict,
                 content,
                 name=published.name,
                 weights_sha256=card.weights_sha256,

@@ -54,7 +54,7 @@ def outcome(source: str, names: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
 
 
-def test_the_notebook_shows_what_its_cells_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_shows_what_its_cells_give(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Three lines load, predict and embed; the photo is shown smaller."""
     monkeypatch.chdir(ROOT / "docs")
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -72,6 +72,7 @@ def test_the_notebook_shows_what_its_cells_give(monkeypatch: pytest.MonkeyPatch)
                     assert photo.size == found.size
             assert cell["outputs"] or found is None
     assert shown == 5
+    assert capsys.readouterr() == ("", "")  # no calibration is missed, as there is none
     assert names["found"].chosen == ["palace"]
     code = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert all(code.count(line) == 1 for line in ("model = Model.load(", "found = model.predict(photo)", "model.embed(photo)"))

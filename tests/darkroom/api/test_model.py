@@ -237,6 +237,12 @@ def test_an_export_decides_by_its_thresholds(task: str, decision: Decision, plac
         ("models/nothing", {}, "Model.load: models/nothing does not exist"),
         ("exported", {}, r"Model.load: .*exported is an export, .*; open it with .*classify.py \(from classify import Model\)"),
         ("exported/model.onnx", {}, "Model.load: .*model.onnx is an export"),
+        ("nothing.onnx", {}, "Model.load: nothing.onnx does not exist"),
+        (
+            "photos",
+            {},
+            r"Model.load: photos is a preset, not a model; train one with 'dvc exp run \$\(./darkroom preset photos\)'",
+        ),
         ("small_cnn", {}, "Model.load: small_cnn has no published weights; train it"),
         (
             "vit_small_patch14_dinov2",
@@ -249,7 +255,7 @@ def test_an_export_decides_by_its_thresholds(task: str, decision: Decision, plac
     ],
 )
 def test_mistakes_are_one_line(name: str, settings: dict[str, Any], message: str, place: Place) -> None:
-    named = place.folder / name if (place.folder / name).exists() else name
+    named = place.folder / name if name != "photos" and (place.folder / name).exists() else name
     with pytest.raises(InputError, match=message) as caught:
         Model.load(named, settings=settings)
     assert "\n" not in str(caught.value)

@@ -106,6 +106,7 @@ def test_views_and_images_of_no_class_are_in_the_file(digits: Any, tmp_path: Pat
     calibration = Calibration("0", 2.0, foreign=replace(detector, limit=limit))
     predictor.rule = replace(predictor.rule, calibration=calibration, is_calibrated=True)
     (written,) = export_model(predictor, digits.pack, rows, ["torch"], tmp_path / "exported", tta="flip")
+    assert written.parity.embedding_difference is not None
     assert written.parity.embedding_difference < 1e-4
     probabilities, embeddings, distances = run_each(formats.FORMATS["torch"].open(written.path), stored_images(digits.pack, rows))
     seen = predict_rows(predictor, digits.pack, rows, batch_size=32, tta="flip")
