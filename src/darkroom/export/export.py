@@ -130,7 +130,7 @@ def export_model(
 
 def size_of(path: Path) -> int:
     """Return the bytes of an export; OpenVINO keeps weights in a file beside."""
-    return sum(each.stat().st_size for each in (path, path.with_suffix(".bin")) if each.exists())
+    return sum(each.stat().st_size for each in ([path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]))
 
 
 def evenly(rows: Rows, most: int) -> Rows:
