@@ -130,12 +130,13 @@ def export_model(
 
 def size_of(path: Path) -> int:
     """Return the bytes of an export; OpenVINO keeps weights in a file beside."""
-    return sum(each.stat().st_size for each in (path, path.with_suffix(".bin")) if each.exists())
+    return sum(each.stat().st_size for each in ([path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]))
 
 
 def evenly(rows: Rows, most: int) -> Rows:
     """Return at most so many of the rows, evenly spread."""
-    return rows[np.linspace(0, len(rows) - 1, num=min(most, len(rows))).astype(int)]
+    chosen: Rows = rows[np.linspace(0, len(rows) - 1, num=min(most, len(rows))).astype(int)]
+    return chosen
 
 
 def _speed(network: Exported, path: Path, name: str, image: ImageArray) -> Speed:

@@ -70,14 +70,17 @@ def loss_of(right: NDArray[np.bool_], float32_right: NDArray[np.bool_], parity: 
     """
     lost = float32_right.astype(np.float64) - right
     draws = np.random.default_rng(SEED).multinomial(len(lost), np.full(len(lost), 1 / len(lost)), size=DRAWS) @ lost / len(lost)
-    changed = (parity.other_decisions + parity.ties) / parity.images
+    (low, high), changed = middle_of(draws), (parity.other_decisions + parity.ties) / parity.images
+    changed_low, changed_high = wilson(changed, parity.images)
     return Loss(
-        float(right.mean()),
-        float(float32_right.mean()),
-        100 * float(lost.mean()),
-        *(100 * each for each in middle_of(draws)),
-        changed,
-        *wilson(changed, parity.images),
+        accuracy=float(right.mean()),
+        float32_accuracy=float(float32_right.mean()),
+        lost_points=100 * float(lost.mean()),
+        lost_points_low=100 * low,
+        lost_points_high=100 * high,
+        changed=changed,
+        changed_low=changed_low,
+        changed_high=changed_high,
     )
 
 

@@ -16,6 +16,7 @@ plots:
 """
 MEASURES = ("p50_ms", "p95_ms", "images_per_second", "images_per_second_p90", "images_per_second_p10", "runs")
 FORM = ("megabytes", "peak_megabytes", "accuracy", "accuracy_low", "accuracy_high", "images")
+MARKERS = "osD^v"
 COLOURS = ("#0072b2", "#c77700", "#00805d", "#b0568a", "#555555")
 
 
@@ -95,7 +96,7 @@ def write(folder: Path, measured: Measured) -> None:
 
 
 def draw(path: Path, measured: Measured) -> None:
-    """Write a PNG: accuracy against the milliseconds of an image, a line of batch sizes for each form."""
+    """Write a PNG: accuracy against the milliseconds of an image, a point for each form and batch size."""
     # Imported here, since it takes half a second. Not pyplot, which looks for a display.
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
@@ -108,7 +109,7 @@ def draw(path: Path, measured: Measured) -> None:
             continue
         accuracy, colour = measured.accuracies[form.name], COLOURS[number % len(COLOURS)]
         x = [each.milliseconds(0.5) / each.batch_size for each in timings]
-        axes.plot(x, [accuracy.value] * len(x), "o-", color=colour, markersize=6, label=form.name)
+        axes.plot(x, [accuracy.value] * len(x), MARKERS[number % len(MARKERS)], color=colour, markersize=7, label=form.name)
         low, high = accuracy.value - accuracy.low, accuracy.high - accuracy.value
         # Of the first batch size, and a little beside those of forms with the same accuracy and speed.
         axes.errorbar(x[0], accuracy.value, [[max(0.0, low)], [max(0.0, high)]], color=colour, capsize=3, linewidth=1)

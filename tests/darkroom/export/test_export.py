@@ -41,6 +41,7 @@ def exported(digits: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("export") / "exported"
     written = export_model(made(digits), digits.pack, digits.split.rows["val"], ["onnx", "torch", "openvino"], out)
     assert [each.path.name for each in written] == ["model.onnx", "model.pt2", "model.xml"]
+    assert [each.num_bytes for each in written[:2]] == [each.path.stat().st_size for each in written[:2]]
     assert all(each.parity.other_decisions == 0 and each.parity.largest_difference < 1e-5 for each in written)
     return out
 
