@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from darkroom.models.saving import Published
 
 
+Unreadable = tuple[int, tuple[str, str] | None]
+"""How many images cannot be read, and name and reason of the first."""
+
+
 class Block(NamedTuple):
     """Predictions of some images, and names and reasons of those that could not be read."""
 

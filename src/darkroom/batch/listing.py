@@ -74,8 +74,7 @@ class Listing:
     def __init__(self, chosen: Sequence[str | Path], columns: Columns):
         self.columns = columns
         self.has_labels = self.has_addresses = False
-        self._count, self._arrays = 0, 0
-        self._is_counted = True
+        self._count, self._arrays, self._is_counted = 0, 0, True
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
         weakref.finalize(self, self._file.close)  # it lives as long as the list
         hashed = hashlib.sha256()
@@ -136,13 +135,13 @@ class Listing:
 
     def _listed(self, lines: Iterable[bytes], where: str) -> Iterator[Entry]:
         """Yield what the lines of a list name; a file that does not exist is found missing when it is read."""
-        empty = True
+        is_empty = True
         for line in lines:
             text = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
             if text.strip():
-                empty = False
+                is_empty = False
                 yield from self._one(text, must_exist=False)
-        if empty:
+        if is_empty:
             raise InputError(f"{where}: the list is empty; write a path in each line")
 
     def _one(self, text: str, *, must_exist: bool = True) -> Iterator[Entry]:

@@ -104,7 +104,7 @@ def read_batches(
     Parameters
     ----------
     items
-        What is read; a batch is read while the one before is computed.
+        What is read.
     batch_size
         Items of each batch; fewer images are in it if some cannot be read.
     read
@@ -150,8 +150,7 @@ def read_batches(
             yield ReadBatch(None if images is None else images[: len(read_ones)], read_ones, bad)
             del images
     finally:
-        # A signal ends the wait for images that take long to decode.
-        threads.shutdown(wait=False, cancel_futures=True)
+        threads.shutdown(wait=False, cancel_futures=True)  # a signal ends the wait for images that take long to decode
 
 
 class Photos:

@@ -11,8 +11,9 @@ import pytest
 
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import DownloadParams
+from darkroom.data.images import ImageError
 from darkroom.sources import http as module
-from darkroom.sources.http import transfer
+from darkroom.sources.http import Session, read_address, transfer
 
 CONTENT = bytes(range(256)) * 40
 ELSEWHERE = "http://localhost:1/x"
@@ -157,3 +158,36 @@ def test_a_part_is_kept_when_the_server_stalls(get: Any, server: Any, tmp_path: 
     with pytest.raises(RunError):
         get(half)
     assert (tmp_path / "part").read_bytes() == CONTENT[:5000]
+
+
+@pytest.fixture
+def read(download: Download, server: Any) -> Callable[..., bytes]:
+    """Read the image at /x, whose answers are given."""
+
+    def run(*answers: Any) -> bytes:
+        server.answers["/x"] = list(answers)
+        params = download(source="archive", archive=f"{server.address}/x", timeout_seconds=0.4)
+        with Session() as session:
+            return read_address(session, params, "http://host/x", 20_000)
+
+    return run
+
+
+def test_an_image_comes_whole_after_faults(read: Any, server: Any) -> None:
+    assert read(server.body(b"", 503), server.body(CONTENT, sent=100), server.body(CONTENT)) == CONTENT
+
+
+def test_an_image_that_is_not_there_is_no_fault_of_the_network(read: Any, server: Any) -> None:
+    with pytest.raises(ImageError, match=r"^the server returns 404 Not Found$"):
+        read(server.body(b"", 404))
+    with pytest.raises(ImageError, match=r"^is larger than 0 MiB$"):
+        read(server.drip(0))
+    with pytest.raises(InputError, match=r"redirects to the host 'localhost'; if you trust it"):
+        read(server.redirect(ELSEWHERE))
+
+
+def test_a_server_that_fails_ends_the_run(read: Any, server: Any) -> None:
+    with pytest.raises(RunError, match=r"^http://host/x: the server returns 500 Internal Server Error, 4 times; run the same"):
+        read(server.body(b"", 500))
+    with pytest.raises(RunError, match=r"^http://host/x: the server sends nothing for 0\.4 s, 4 times"):
+        read(server.hang)

@@ -22,7 +22,7 @@ from darkroom.cli.predict.table import SHOWN, accuracy_line, print_predictions, 
 if TYPE_CHECKING:
     from darkroom.base.command import Parser
     from darkroom.base.params import Params
-    from darkroom.batch.blocks import Blocks
+    from darkroom.batch.blocks import Blocks, Unreadable
     from darkroom.batch.options import Options
     from darkroom.models.saving import Published
     from darkroom.reporting.predictions import Predictions
@@ -68,14 +68,17 @@ def main(arguments: list[str]) -> None:
     blocks = _open(chosen, inputs, model, params, options)
     if chosen.embeddings:
         print(f"predict: {write_embeddings(chosen.out, iterate_with_features(blocks))} images -> {chosen.out}")
-    elif chosen.out is None:
-        print_predictions(blocks)
+        unreadable: Unreadable = (0, None)  # of embeddings nothing is written then
     else:
-        _write(chosen, blocks)
+        unreadable = print_predictions(blocks) if chosen.out is None else _write(chosen, blocks)
     if chosen.sheet is not None:
         _write_sheet(chosen.sheet, blocks)
     if chosen.out is None:
         suggest("predict: nothing was written; '--out result.csv' writes the table to a file")
+
+    from darkroom.batch.blocks import check_unreadable
+
+    check_unreadable(*unreadable, params.predict.max_bad)
 
 
 def _parser() -> "Parser":
@@ -157,16 +160,9 @@ def _open(
     return with_features(chosen, open_blocks(found, model, params, options, asked=asked))
 
 
-def _write(chosen: Namespace, blocks: "Blocks") -> None:
-    """Write a file, or a folder of parts, and say what is in it.
-
-    Raises
-    ------
-    InputError
-        If more than `predict.max_bad` images cannot be read, after all others were written.
-    """
+def _write(chosen: Namespace, blocks: "Blocks") -> "Unreadable":
+    """Write a file, or a folder of parts, say what is in it, and return how many images cannot be read, with the first."""
     from darkroom.base import files
-    from darkroom.batch.blocks import check_unreadable
     from darkroom.batch.parts import unreadable_beside
     from darkroom.batch.run import predict_to_file, predict_to_folder
 
@@ -174,16 +170,16 @@ def _write(chosen: Namespace, blocks: "Blocks") -> None:
     further["among_sha256"] = None if chosen.among is None else files.sha256(chosen.among)
     if chosen.folder:
         total = predict_to_folder(chosen.out, f".{chosen.format or 'parquet'}", blocks, further)
-        unreadable = str(chosen.out / "_unreadable-*.csv")
+        listed = str(chosen.out / "_unreadable-*.csv")
     else:
         total = predict_to_file(chosen.out, blocks, further)
-        unreadable = str(unreadable_beside(chosen.out))
+        listed = str(unreadable_beside(chosen.out))
     print(f"predict: {total.images - total.unreadable} images -> {chosen.out}")
     if total.labelled:
         print(f"predict: {accuracy_line(total.right, total.labelled)}")
     if total.unreadable:
-        print(f"predict: {total.unreadable} images cannot be read -> {unreadable}")
-    check_unreadable(total.unreadable, total.first_bad, blocks.params.predict.max_bad)
+        print(f"predict: {total.unreadable} images cannot be read -> {listed}")
+    return total.unreadable, total.first_bad
 
 
 def _write_sheet(sheet: Path, blocks: "Blocks") -> None:

@@ -6,26 +6,21 @@ from typing import TYPE_CHECKING
 from darkroom.cli.predict.features import near_rows
 
 if TYPE_CHECKING:
-    from darkroom.batch.blocks import Blocks
+    from darkroom.batch.blocks import Blocks, Unreadable
     from darkroom.reporting.predictions import Predictions
 
 SHOWN = 20
 
 
-def print_predictions(blocks: "Blocks") -> None:
-    """Print the first images, and how many are right where that is known.
+def print_predictions(blocks: "Blocks") -> "Unreadable":
+    """Print the first images, and how many are right where that is known; return how many cannot be read, with the first.
 
     Only as many are predicted as are shown, unless classes are known.
-
-    Raises
-    ------
-    InputError
-        If more than `predict.max_bad` images cannot be read, at the end.
     """
     from dataclasses import replace
 
     from darkroom.base.errors import warn
-    from darkroom.batch.blocks import check_unreadable, right
+    from darkroom.batch.blocks import right
     from darkroom.reporting.predictions import Predictions
     from darkroom.sources.progress import progress_bar
 
@@ -51,7 +46,7 @@ def print_predictions(blocks: "Blocks") -> None:
         print(accuracy_line(correct, labelled))
     for name, reason in bad[num_bad > predict.max_bad :]:  # the error names the first
         warn(f"{name}: cannot be read ({reason})")
-    check_unreadable(num_bad, bad[0] if bad else None, predict.max_bad)
+    return num_bad, bad[0] if bad else None
 
 
 def accuracy_line(correct: int, labelled: int) -> str:

@@ -148,7 +148,8 @@ def test_what_cannot_be_read_is_listed_and_the_rest_written(few: list[Path], cap
     few[3].write_bytes(b"nothing")
     Path("list.txt").write_text("".join(f"{path}\n" for path in [*few, "few/gone.png"]))
     with pytest.raises(InputError, match=r"003\.png: cannot be read \(.*\) \(and 1 more\); .* or raise predict\.max_bad"):
-        predict.main(["@list.txt", "--out", "found.csv"])
+        predict.main(["@list.txt", "--out", "found.csv", "--sheet", "sheet.html"])
+    assert Path("sheet.html").read_text().count("<img") == 39
     with Path("found.csv").open(newline="") as file:
         assert [row["path"] for row in csv.DictReader(file)] == [str(path) for path in few if path != few[3]]
     with Path("found.unreadable.csv").open(newline="") as file:
