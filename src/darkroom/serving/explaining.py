@@ -44,8 +44,7 @@ class Explaining:
         self.served, self.near = served, near
         self._has_heat = True
         # The layer is looked for now: where there is none that takes seconds, and is said once.
-        noise = np.random.default_rng(0).integers(0, 256, (*served.predictor.seen.shape, served.predictor.seen.channels))
-        self(noise.astype(np.uint8 if served.predictor.seen.dtype == "uint8" else np.float32), 0)
+        self(served.noise(1)[0], 0)
 
     def __call__(self, image: ImageArray, label: int) -> dict[str, Any]:
         """Return what speaks for a class, given by its label, in an image (H, W, C) as `Served.read` makes it."""

@@ -98,8 +98,11 @@ class Served:
     def _warm(self, batch_size: int) -> None:
         """Compute a batch and one image: kernels are chosen, memory is there, and a backend that compiles has done so."""
         count = batch_size if self.params.predict.backend == "torch.compile" else min(batch_size, WARM)
+        self.predict(self.noise(count))
+        self.predict(self.noise(1))
+
+    def noise(self, count: int) -> list[ImageArray]:
+        """Return images as `read` makes them, (H, W, C), of noise."""
         seen, numbers = self.predictor.seen, np.random.default_rng(0)
         shape = (count, *seen.shape, seen.channels)
-        noise = numbers.integers(0, 256, shape, np.uint8) if seen.dtype == "uint8" else numbers.random(shape, np.float32)
-        self.predict(list(noise))
-        self.predict(list(noise[:1]))
+        return list(numbers.integers(0, 256, shape, np.uint8) if seen.dtype == "uint8" else numbers.random(shape, np.float32))
