@@ -210,8 +210,8 @@ def main() -> None:
             low, high = wilson(times / len(found), len(found))
             by = sorted({each.name for one in found if one.is_drift for each in one.findings if one.is_certain(each)})
             print(
-                f"| {name} | {num_known} | {case.count} | {case.name} | {times} of {len(found)} | {low:.1%} to {high:.1%} | "
-                f"{', '.join(by)} | ",
+                f"| {name} | {num_known} | {case.count} | {case.name} | {times} of {len(found)} | {100 * low:.1f} % to {100 * high:.1f} % | "
+                f"{', '.join(by)} |",
                 flush=True,
             )
             print(f"{name}, {case.name}: {seconds:.1f} s a draw", file=sys.stderr, flush=True)
