@@ -207,11 +207,10 @@ def main() -> None:
             start, found = time.perf_counter(), list(measure(images, num_known, case))
             seconds = (time.perf_counter() - start) / len(found)
             times = sum(each.is_drift for each in found)
-            low, high = wilson(times / len(found), len(found))
+            ends = " to ".join(f"{100 * end:.1f} %" for end in wilson(times / len(found), len(found)))
             by = sorted({each.name for one in found if one.is_drift for each in one.findings if one.is_certain(each)})
             print(
-                f"| {name} | {num_known} | {case.count} | {case.name} | {times} of {len(found)} | {low:.1%} to {high:.1%} | "
-                f"{', '.join(by)} | ",
+                f"| {name} | {num_known} | {case.count} | {case.name} | {times} of {len(found)} | {ends} | {', '.join(by)} |",
                 flush=True,
             )
             print(f"{name}, {case.name}: {seconds:.1f} s a draw", file=sys.stderr, flush=True)

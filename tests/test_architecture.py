@@ -47,7 +47,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "drift": {
         *("data", "hardware", "models", "metrics", "reporting", "sources", "splitting", "pages", "input"),
-        *("inference", "explanation", "features", "uncertainty", "comparison"),
+        *("inference", "explanation", "features", "labels", "uncertainty", "comparison"),
     },
     "training": {"stage", "repository", "data", "hardware", "models", "metrics", "input", "objective"},
     "comparison": {"data", "metrics", "pages", "repository", "versions"},

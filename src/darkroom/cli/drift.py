@@ -2,11 +2,15 @@
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from darkroom.api.named_model import MODEL_HELP
 from darkroom.base.errors import InputError
 from darkroom.cli import check_file, parser_of, suggest
 from darkroom.cli.labels import BACKBONE_HELP
+
+if TYPE_CHECKING:
+    from darkroom.drift.check import Drift
 
 
 def main(arguments: list[str]) -> None:
@@ -37,15 +41,14 @@ def main(arguments: list[str]) -> None:
     from darkroom.base.environment import ignore_variables
     from darkroom.base.params_file import load_sections
     from darkroom.cli.predict import check_place
+    from darkroom.drift import words
     from darkroom.drift.check import find_drift
     from darkroom.drift.page import check_ending, write_page
     from darkroom.drift.table import check_ending as check_table
     from darkroom.drift.table import write_table
 
     ignore_variables()
-    folder = chosen.folder.expanduser().absolute()
-    if not folder.is_dir():
-        raise InputError(f"{chosen.folder}: {'is no folder' if folder.exists() else 'does not exist'}; name a folder of photos")
+    folder = _folder(chosen.folder)
     for option, path, check in (("--out", chosen.out, check_table), ("--sheet", chosen.sheet, check_ending)):
         if path is not None:
             check(path)
@@ -56,15 +59,9 @@ def main(arguments: list[str]) -> None:
     from darkroom.api.named_model import open_model
 
     has_model = chosen.model is not None or (paths.MODELS / "model.json").is_file()
-    drift = find_drift(
-        folder, params, (lambda: open_model(chosen.model, params, "predict")) if has_model else None, chosen.backbone
-    )
-
-    from darkroom.drift import words
-    from darkroom.experiments.text import table
-
-    print(*table([words.row(drift, each) for each in drift.judgement.findings], words.HEADER), sep="\n")
-    print(*(f"drift: {note}" for note in [*drift.notes, words.foreign(drift)]), sep="\n")
+    opening = (lambda: open_model(chosen.model, params, "predict")) if has_model else None
+    drift = find_drift(folder, params, opening, chosen.backbone)
+    _show(drift)
     for path, write in ((chosen.out, write_table), (chosen.sheet, write_page)):
         if path is not None:
             write(path, drift)
@@ -74,3 +71,19 @@ def main(arguments: list[str]) -> None:
         suggest("drift: which photos these are: '--out photos.csv' writes a table, '--sheet drift.html' shows them")
     if chosen.gate and drift.judgement.is_drift:
         sys.exit(1)
+
+
+def _show(drift: "Drift") -> None:
+    """Print what each test found, and what was left out."""
+    from darkroom.drift import words
+    from darkroom.experiments.text import table
+
+    print(*table([words.row(drift, each) for each in drift.judgement.findings], words.HEADER), sep="\n")
+    print(*(f"drift: {note}" for note in [*drift.notes, words.foreign(drift)]), sep="\n")
+
+
+def _folder(given: Path) -> Path:
+    folder = given.expanduser().absolute()
+    if not folder.is_dir():
+        raise InputError(f"{given}: {'is no folder' if folder.exists() else 'does not exist'}; name a folder of photos")
+    return folder

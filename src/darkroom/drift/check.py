@@ -24,7 +24,7 @@ from darkroom.drift.reference import Reference, as_stored, measure_distances, op
 from darkroom.features.backbone import Backbone, open_backbone
 from darkroom.features.photos import PhotoFeatures, photo_features
 from darkroom.inference.find_photos import find_photos, without_arrays
-from darkroom.splitting.alike import Kinds, find_kinds
+from darkroom.labels.alike import Kinds, find_kinds
 
 if TYPE_CHECKING:
     from darkroom.models.saving import Published

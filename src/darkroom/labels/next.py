@@ -14,10 +14,10 @@ from darkroom.data.pack import Pack, Rows
 from darkroom.features.backbone import Backbone, open_backbone
 from darkroom.features.photos import PhotoFeatures, photo_features
 from darkroom.inference.find_photos import find_photos, without_arrays
+from darkroom.labels.alike import Kinds, find_kinds
 from darkroom.labels.next_choice import choose, uncertainties
 from darkroom.labels.next_labelled import Labelled, Predicted, labelled_images
 from darkroom.labels.next_table import AskedTable, path_cell
-from darkroom.splitting.alike import Kinds, find_kinds
 
 TYPICAL, UNCERTAIN = "typical", "uncertain"
 # Where the two most probable classes are nearer than this, the class of a photo is uncertain.
