@@ -27,14 +27,17 @@ def main() -> None:
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    parts = [f"{time.strftime('%Y-%m-%d')}, commit {commit.strip()}, {machine}, {packages}\n"]
+    beside = f"load before {os.getloadavg()[0]:.1f}"
+    parts = [f"{time.strftime('%Y-%m-%d')}, commit {commit.strip()}, {machine}, {packages}, {beside}\n"]
     print(parts[0], flush=True)
     failed = False
     for command in COMMANDS:
         script, *arguments = command.split()
+        before = os.getloadavg()[0]
         done = subprocess.run([sys.executable, f"benchmarks/{script}", *arguments], cwd=ROOT, capture_output=True, text=True)
         failed |= done.returncode != 0
-        parts.append(f"## `python benchmarks/{command}`\n\n{done.stdout or done.stderr}")
+        load = f"Load of the machine: {before:.1f} before, {os.getloadavg()[0]:.1f} at the end."
+        parts.append(f"## `python benchmarks/{command}`\n\n{load}\n\n{done.stdout or done.stderr}")
         print(parts[-1], flush=True)
     written = ROOT / "logs" / "benchmarks.md"
     written.parent.mkdir(exist_ok=True)

@@ -262,7 +262,7 @@ def test_other_packages_do_not_bring_in_the_heavy_ones(digits: Any) -> None:
         pack,
         "import darkroom.inference.predict, darkroom.models.networks",
         build,
-        "import pyarrow.dataset",
+        "import pandas",
         "import darkroom.training.fit",
     )
     assert few & HEAVY == opened & HEAVY == set()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError, RunError
+from darkroom.data.arrow import leave_pandas_out
 from darkroom.data.bands import STORED, Bands, DType, network_values, read_image, shown_image
 from darkroom.data.images import ImageArray, ImageError
 from darkroom.data.labels import Labels, labels_from_arrow
@@ -94,6 +95,7 @@ class Pack:
         if not (directory / "dataset.json").is_file():
             raise InputError(f"{name}: holds no images; run 'dvc repro download', or 'dvc checkout' if this commit has them")
         # Imported here, since it takes 0.2 s and the check above fails often.
+        leave_pandas_out()
         import pyarrow as pa
         import pyarrow.parquet as pq
 

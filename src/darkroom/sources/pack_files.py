@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from darkroom.base import files
+from darkroom.data.arrow import leave_pandas_out
 from darkroom.data.bands import STORED, DType
 from darkroom.data.labels import Labels, count_labels, indices, is_multilabel
 from darkroom.data.listing import SPLITS, Item, Label, Listing
@@ -134,6 +135,7 @@ def write_npy(shards: Sequence[Path], path: Path, columns: Columns) -> None:
 def write_index(path: Path, columns: Columns, labels: Labels, *, with_offsets: bool) -> None:
     """Write index.parquet; `with_offsets` adds where each image is in the shards."""
     # Imported here: it takes 0.3 s, which an error in params.yaml need not wait for.
+    leave_pandas_out()
     import pyarrow as pa
     import pyarrow.parquet as pq
 

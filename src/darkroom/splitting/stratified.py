@@ -14,6 +14,7 @@ from darkroom.base.params import SplitParams
 from darkroom.data.labels import Labels, count_labels, is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import NO_FOLD
+from darkroom.splitting.proportional import draw_proportional
 from darkroom.splitting.rare import with_every_class
 from darkroom.splitting.units import units_of
 
@@ -190,10 +191,7 @@ def _sample(labels: Labels, count: int, seed: int) -> Rows:
 
         splitter = MultilabelStratifiedShuffleSplit(1, test_size=count, random_state=seed)
         return next(splitter.split(labels, labels))[1]  # type: ignore[no-any-return]
-    from sklearn.model_selection import train_test_split
-
-    sampled: Rows = train_test_split(np.arange(len(labels)), test_size=count, stratify=labels, random_state=seed)[1]
-    return sampled
+    return draw_proportional(labels, count, seed)
 
 
 def _folds(labels: Labels, count: int, seed: int) -> NDArray[np.int64]:
