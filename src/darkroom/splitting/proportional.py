@@ -37,4 +37,5 @@ def _shares(sizes: NDArray[np.integer], count: int, random: np.random.RandomStat
         chosen = random.choice(equal, size=min(len(equal), missing), replace=False)
         shares[chosen] += 1
         missing -= len(chosen)
-    return shares.astype(np.int64)
+    counts: NDArray[np.int64] = shares.astype(np.int64)
+    return counts

@@ -92,9 +92,9 @@ def test_networks_side_by_side_are_added_up() -> None:
     both = explainer.heat(images, COLOURS)
     assert share(both, PLACES).mean() > 0.8
     assert share(explainer.heat(images, others), opposite).mean() > 0.8
-    head: Any = network.network.head
+    made: Any = network.network
     with torch.no_grad():
-        head.weight[:, : int(network.network.networks[0].num_features)] = 0  # the first has no influence any more
+        made.head.weight[:, : made.networks[0].num_features] = 0  # the first has no influence any more
     second = explainer.heat(images, COLOURS)
     assert np.abs(second - both).max() > 0.1
     explainer.layers = explainer.layers[1:]

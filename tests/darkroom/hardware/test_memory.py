@@ -12,7 +12,13 @@ SRC = Path(__file__).resolve().parents[3] / "src"
 STEPS = """
 import resource
 import torch
+from darkroom.base.errors import InputError
+from darkroom.features.backbone import open_backbone
 from darkroom.hardware.memory import keep_freed_memory
+from darkroom.inference.predictor import Predictor
+
+def no_model():
+    raise LookupError
 
 def cleared_pages():
     for _ in range(3):
@@ -23,14 +29,27 @@ def cleared_pages():
 network = torch.nn.Sequential(*(torch.nn.Conv2d(3, 3, 3, padding=1) for _ in range(3)))
 images = torch.randn(64, 3, 128, 128)
 given_back = cleared_pages()
-keep_freed_memory()
+try:
+    {}
+except (LookupError, InputError):
+    pass
 print(cleared_pages(), given_back)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' libraries have no such setting")
-def test_a_step_asks_for_no_memory_anew() -> None:
-    done = subprocess.run([sys.executable, "-c", STEPS], env={"PYTHONPATH": str(SRC)}, capture_output=True, text=True)
+@pytest.mark.parametrize(
+    "before",
+    [
+        "keep_freed_memory()",
+        "Predictor.load(no_model, None, 'evaluate')",
+        pytest.param("open_backbone(hardware=None, channels=2)", marks=pytest.mark.thorough),
+    ],
+    ids=["as train does", "for a model", "for a backbone"],
+)
+def test_a_step_asks_for_no_memory_anew(before: str) -> None:
+    steps = STEPS.replace("{}", before, 1)
+    done = subprocess.run([sys.executable, "-c", steps], env={"PYTHONPATH": str(SRC)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     kept, given_back = map(int, done.stdout.split())
     assert given_back > 3000  # one result alone is 12 MB, which are 3072 pages
