@@ -52,7 +52,9 @@ def _classes(drift: Drift) -> Html | None:
         return "" if value is None else percent(value)
 
     changed = sorted(drift.shares, key=lambda each: -abs(each.corrected - each.known))
-    rows = [(name_of(each.name), *(shown(value) for value in each[1:])) for each in changed]
+    rows = [
+        (name_of(each.name), *map(shown, (each.known, each.predicted, each.corrected, each.low, each.high))) for each in changed
+    ]
     header = ("class", "of validation", "predicted", "corrected", "from", "to")
     why = (
         "What the model predicts for the photos, and that corrected for the mistakes which it makes on validation, with the "
