@@ -52,8 +52,8 @@ def _classes(drift: Drift) -> Html | None:
         return "" if value is None else percent(value)
 
     changed = sorted(drift.shares, key=lambda each: -abs(each.corrected - each.known))
-    rows = [
-        (name_of(each.name), *map(shown, (each.known, each.predicted, each.corrected, each.low, each.high))) for each in changed
+    rows: list[list[Html | str]] = [
+        [name_of(each.name), *map(shown, (each.known, each.predicted, each.corrected, each.low, each.high))] for each in changed
     ]
     header = ("class", "of validation", "predicted", "corrected", "from", "to")
     why = (
