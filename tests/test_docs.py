@@ -132,6 +132,7 @@ def command_fault(command: str) -> str | None:
                 "gto",
                 "pip",
                 "curl",
+                "ls",
                 "docker",
                 "mlflow",
                 "MLFLOW_PASSWORD=change-this",
@@ -269,9 +270,9 @@ def test_every_stage_and_section_has_a_heading() -> None:
     assert re.findall(r"^## (\w+)$", page, re.MULTILINE) == list(read_yaml(ROOT / "params.yaml"))
     outputs = (ROOT / "docs" / "outputs.md").read_text(encoding="utf-8")
     for name, stage in read_yaml(ROOT / "dvc.yaml")["stages"].items():
-        assert f"| {name} |" in outputs
-        for path in outputs_of(stage):
-            assert path in outputs, path
+        assert f"| {name} |" in outputs or f"| {name}@FORMAT |" in outputs
+        for path in outputs_of(stage.get("do", stage)):
+            assert path.replace("${item}", "FORMAT") in outputs, path
 
 
 def test_the_documentation_s_index_has_every_page() -> None:

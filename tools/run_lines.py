@@ -35,6 +35,7 @@ HOW_TO = (
     "setup",
     "data",
     "experiments",
+    "predict",
     "training",
     "tracking",
     "export",
