@@ -307,7 +307,8 @@ def test_a_command_looks_and_records_nothing(clone: Clone) -> None:
         rows = list(csv.DictReader(file))
     assert shown[0].split()[:3] == ["path", "true", "class"]
     assert shown[1].split()[:4] == [rows[0][name] for name in ("path", "actual", "class", "probability")]
-    assert shown[-1].startswith(f"... and {359 - 20} more; ")
+    assert shown[-2].startswith(f"... and {359 - 20} more; ")
+    assert shown[-1].startswith(f"accuracy {float(test['accuracy']):.4f} (")
     assert {name: contents(clone.path / name) for name in ("data", "models", "metrics")} == before
     assert clone.run("git status --porcelain && dvc status").stdout == "Data and pipelines are up to date.\n"
 

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
+from darkroom.batch.joined_files import join_files
 from darkroom.reporting.predictions import Predictions, write_predictions
 
 RUN = "_run.json"
@@ -46,6 +47,11 @@ class Total:
     labelled: int
     right: int
     first_bad: tuple[str, str] | None = None
+
+    @property
+    def nothing_was_read(self) -> bool:
+        """Whether there are images and none can be read."""
+        return self.unreadable == self.images > 0
 
 
 def images_of_part(batch_size: int, num_classes: int) -> int:
@@ -133,7 +139,7 @@ class Parts:
         self._record()
 
     def join(self, out: Path) -> None:
-        """Join the parts to one file, and what could not be read to another beside it; the folder of the parts is removed."""
+        """Join the parts to one file, and what could not be read to another beside it; then `discard` them."""
         with files.replaced_file(out) as temporary:
             join_files([self._path(number) for number in range(len(self.done))], temporary, self.ending)
         unreadable = [self._unreadable(number) for number, part in enumerate(self.done) if part.unreadable]
@@ -143,6 +149,10 @@ class Parts:
                 join_files(unreadable, temporary, ".csv")
         else:
             target.unlink(missing_ok=True)
+        self.discard()
+
+    def discard(self) -> None:
+        """Remove the folder of the parts."""
         self.done, self.is_complete = [], False
         self._record()  # without parts, what a kill leaves of the folder is taken for a beginning
         shutil.rmtree(self.folder)
@@ -227,22 +237,3 @@ def write_unreadable(path: Path, bad: Sequence[tuple[str, str]]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "reason"])
         writer.writerows([files.csv_text(name), files.csv_text(reason)] for name, reason in bad)
-
-
-def join_files(parts: Sequence[Path], out: Path, ending: str) -> None:
-    """Write parts one after the other; memory does not grow with their number."""
-    if len(parts) == 1:
-        shutil.copyfile(parts[0], out)
-    elif ending == ".parquet":
-        import pyarrow.parquet as pq
-
-        with pq.ParquetWriter(out, pq.read_schema(parts[0])) as writer:
-            for part in parts:
-                writer.write_table(pq.read_table(part))
-    else:
-        with out.open("wb") as whole:
-            for number, part in enumerate(parts):
-                with part.open("rb") as file:
-                    if number and ending == ".csv":
-                        file.readline()  # the header, whose names hold no line break
-                    shutil.copyfileobj(file, whole)

@@ -53,7 +53,10 @@ def predict_to_file(out: Path, blocks: Blocks, further: dict[str, Any]) -> Total
     """
     with _writing(out.with_name(f"{out.name}.parts"), out.suffix.lower(), blocks, further) as parts:
         total = parts.total
-        parts.join(out)
+        if total.nothing_was_read:
+            parts.discard()  # what was there before stays
+        else:
+            parts.join(out)
     return total
 
 

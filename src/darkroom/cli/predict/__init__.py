@@ -163,6 +163,7 @@ def _open(
 def _write(chosen: Namespace, blocks: "Blocks") -> "Unreadable":
     """Write a file, or a folder of parts, say what is in it, and return how many images cannot be read, with the first."""
     from darkroom.base import files
+    from darkroom.batch.blocks import check_unreadable
     from darkroom.batch.parts import unreadable_beside
     from darkroom.batch.run import predict_to_file, predict_to_folder
 
@@ -174,6 +175,8 @@ def _write(chosen: Namespace, blocks: "Blocks") -> "Unreadable":
     else:
         total = predict_to_file(chosen.out, blocks, further)
         listed = str(unreadable_beside(chosen.out))
+    if total.nothing_was_read:
+        check_unreadable(total.unreadable, total.first_bad, 0)
     print(f"predict: {total.images - total.unreadable} images -> {chosen.out}")
     if total.labelled:
         print(f"predict: {accuracy_line(total.right, total.labelled)}")

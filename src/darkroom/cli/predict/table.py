@@ -41,7 +41,8 @@ def print_predictions(blocks: "Blocks") -> "Unreadable":
                 break
         else:
             total = count
-    print(*table_lines(Predictions.joined(first), predict.top_k, total), sep="\n")
+    if count:
+        print(*table_lines(Predictions.joined(first), predict.top_k, total), sep="\n")
     if labelled:
         print(accuracy_line(correct, labelled))
     for name, reason in bad[num_bad > predict.max_bad :]:  # the error names the first
