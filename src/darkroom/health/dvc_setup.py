@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from darkroom.base.errors import InputError
@@ -64,6 +65,7 @@ def check_results(root: Path) -> Iterator[Finding]:
 
 
 def _stages_file(root: Path, name: str, way_out: str) -> Finding:
+    from darkroom.base.nested import read_stages
     from darkroom.base.params_file import read_yaml
 
     try:
@@ -73,6 +75,9 @@ def _stages_file(root: Path, name: str, way_out: str) -> Finding:
     stages = content.get("stages") if isinstance(content, dict) else None
     if not isinstance(stages, dict) or not stages:
         return Finding("fail", name, "has no stages", way_out)
+    if any(isinstance(stage, dict) and "foreach" in stage for stage in stages.values()):
+        with suppress(InputError):  # of params.yaml, which has findings of its own
+            stages = read_stages(root / name)
     return Finding("ok", name, f"{counted(len(stages), 'stage')}: {', '.join(map(str, stages))}")
 
 

@@ -108,8 +108,8 @@ def test_an_unknown_command_is_one_line(arguments: list[str], message: str) -> N
         ("repeat --seeds 0", "--seeds, --folds, --jobs: must be 1 or more; raise them"),
         ("repeat --seeds 2 --folds 3", "--folds: cannot be given together with --seeds; './darkroom repeat --help' shows"),
         (
-            "find speed",
-            "WHAT: is 'speed', but should be one of 'lr', 'batch_size', 'model'; './darkroom find --help' shows the arguments",
+            "find sped",
+            "WHAT: is 'sped', but should be one of 'lr', 'batch_size', 'model', 'speed'; './darkroom find --help' shows the arguments",
         ),
         ("find lr lr", "lr: unexpected argument; './darkroom find --help' shows the arguments"),
         ("tune --job 2", "--job: unknown flag; did you mean '--jobs'?"),
