@@ -65,7 +65,7 @@ class Clone:
 
     def stages_that_would_run(self) -> list[str]:
         """Return the stages but check, which runs after every edit of params.yaml."""
-        return [name for name in re.findall(r"Running stage '(\w+)'", self.run("dvc repro --dry").stdout) if name != "check"]
+        return [name for name in re.findall(r"Running stage '([\w@-]+)'", self.run("dvc repro --dry").stdout) if name != "check"]
 
     def restore(self) -> None:
         """Bring back what was committed; results that were not, such as curves of another metric, would count as changes."""

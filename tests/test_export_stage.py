@@ -15,7 +15,7 @@ def test_a_stage_for_each_format(finished: Finished, tmp_path: Path) -> None:
     refused = clone.run("python src/export.py", status=2).stderr
     assert refused == "error: params.yaml: export.formats: is empty, so there is nothing to export; set it, such as to [onnx]\n"
     clone.edit({"formats: []": "formats: [torch]"})
-    assert clone.stages_that_would_run() == ["check", "export@torch"]
+    assert clone.stages_that_would_run() == ["export@torch"]
     clone.run("dvc repro")
     folder = clone.path / "models" / "exported" / "torch"
     assert {path.name for path in folder.iterdir()} == {"model.pt2", "about.json", "parity.json", "run.json"}
