@@ -14,7 +14,6 @@ from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.data.images import ImageArray
 from darkroom.data.pack import Pack, Rows
-from darkroom.export import standalone
 from darkroom.export.formats import FORMATS, Run, write
 from darkroom.export.int8 import CALIBRATION
 from darkroom.export.network import Exported, about, make_exported
@@ -124,8 +123,15 @@ def export_model(
         files.write_json(folder / PARITY, {each.name: each.record() for each in found})
         files.write_text(folder / "about.json", json.dumps(known, ensure_ascii=False, indent=2) + "\n")
         if "onnx" in formats:
-            files.write_text(folder / SCRIPT, Path(standalone.__file__).read_text(encoding="utf-8"))
+            files.write_text(folder / SCRIPT, _script())
     return found
+
+
+def _script() -> str:
+    """Return the code that predicts with the ONNX file; it imports onnxruntime, which other formats do without."""
+    from darkroom.export import standalone
+
+    return Path(standalone.__file__).read_text(encoding="utf-8")
 
 
 def size_of(path: Path) -> int:

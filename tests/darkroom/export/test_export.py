@@ -28,6 +28,7 @@ from darkroom.metrics.calibration import Calibration
 from darkroom.metrics.decision import Decision
 from darkroom.uncertainty.foreign import fit_directions
 
+ROOT = Path(__file__).resolve().parents[3]
 # Three formats are written once.
 pytestmark = pytest.mark.xdist_group("export")
 
@@ -157,3 +158,19 @@ def test_what_is_no_part_of_a_network_is_refused(digits: Any) -> None:
     predictor.model.card.preprocessing = seen  # type: ignore[misc]
     with pytest.raises(InputError, match="only grey and RGB are exported"):
         make_exported(predictor)
+
+
+def test_formats_that_are_not_installed_are_named_and_others_do_without_them() -> None:
+    """Nothing that export imports imports their packages before they are asked for."""
+    code = (
+        "import sys; sys.path.insert(0, 'src')\n"
+        "for name in ('onnx', 'onnxscript', 'onnxruntime', 'openvino', 'nncf'): sys.modules[name] = None\n"
+        "import darkroom.cli.export, darkroom.export.export, darkroom.export.formats as formats\n"
+        "formats.find_spec = lambda name: None\n"
+        "formats.FORMATS['torch'].check('torch')\n"
+        "try: formats.FORMATS['onnx'].check('onnx')\n"
+        "except Exception as error: print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    wanted = "--format: onnx needs onnx, onnxscript, onnxruntime; run 'pip install -c requirements-dev.txt onnx onnxscript onnxruntime'"
+    assert run.stdout.strip() == wanted
