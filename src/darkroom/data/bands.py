@@ -16,7 +16,7 @@ from PIL import Image
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import BandNumber, DownloadParams, NumBands, Section
-from darkroom.data.decoding.bounds import PNG_START, check_bounds, png_chunks
+from darkroom.data.decoding.bounds import PNG_START, TooManyPixelsError, check_bounds, png_chunks
 from darkroom.data.decoding.jpeg import START
 from darkroom.data.decoding.orientation import orientation, turned
 from darkroom.data.decoding.tiff import TiffHeader, read_tiff_header
@@ -174,7 +174,7 @@ def _stored_type(image: NDArray[Any], conversions: list[str]) -> Decoded:
 
 def _check_pixels(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageError(f"has {width} x {height} pixels, more than max_pixels ({max_pixels})")
+        raise TooManyPixelsError(f"has {width} x {height} pixels, more than max_pixels ({max_pixels})")
     if width * height < 1:
         raise ImageError("has no pixels")
 

@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from darkroom.base.errors import InputError, one_line
 from darkroom.base.signals import interruptible
-from darkroom.data.decoding.bounds import MOST_PIXELS, PNG_START, ImageError, check_bounds
+from darkroom.data.decoding.bounds import MOST_PIXELS, PNG_START, ImageError, TooManyPixelsError, check_bounds
 from darkroom.data.decoding.jpeg import read_jpeg
 from darkroom.data.decoding.orientation import TAG, orientation, turned
 from darkroom.data.decoding.pixels import pixels_of, scale_transparency
@@ -131,7 +131,7 @@ def check_format(image: Image.Image, max_pixels: int) -> None:
     most = min(max_pixels, MOST_PIXELS.get(str(image.format), max_pixels))
     if image.width * image.height > most:
         limit = f"max_pixels ({most})" if most == max_pixels else f"the {most} that are decoded of {image.format}"
-        raise ImageError(f"has {image.width} x {image.height} pixels, more than {limit}")
+        raise TooManyPixelsError(f"has {image.width} x {image.height} pixels, more than {limit}")
 
 
 def _orientation_of(image: Image.Image) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 
+from darkroom.data.decoding.bounds import TooManyPixelsError
 from darkroom.data.images import ImageArray, ImageError
 from darkroom.data.listing import printable
 from darkroom.serving.batching import Batcher
@@ -161,7 +162,7 @@ class Service:
         decoded = await asyncio.gather(*read, return_exceptions=True)
         for (name, _), image in zip(images, decoded, strict=True):
             if isinstance(image, ImageError):
-                is_large = "pixels, more than" in str(image)
+                is_large = isinstance(image, TooManyPixelsError)
                 status, limit = (413, "max_pixels") if is_large else (422, "image")
                 raise Refused(status, limit, f"{name}: {image}; send {'a smaller' if is_large else 'another'} image")
             if isinstance(image, BaseException):

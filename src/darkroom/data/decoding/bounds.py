@@ -35,6 +35,10 @@ class ImageError(Exception):
     """An image cannot be used; the message is the reason and follows the name of the image."""
 
 
+class TooManyPixelsError(ImageError):
+    """An image has more pixels than are decoded."""
+
+
 def check_bounds(data: bytes) -> None:
     """Refuse a PNG, GIF, TIFF, WebP or AVIF file that is damaged where its decoder does not look, or made to be slow.
 
@@ -97,7 +101,7 @@ def _check_webp(data: bytes) -> None:
     else:
         width, height = (int.from_bytes(frame[at : at + 2], "little") & 0x3FFF for at in (6, 8))
     if width * height > MOST_PIXELS["WEBP"]:
-        raise ImageError(f"has {width} x {height} pixels, more than the {MOST_PIXELS['WEBP']} that are decoded of WEBP")
+        raise TooManyPixelsError(f"has {width} x {height} pixels, more than the {MOST_PIXELS['WEBP']} that are decoded of WEBP")
 
 
 def _check_gif(data: bytes) -> None:

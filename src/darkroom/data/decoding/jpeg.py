@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from simplejpeg import decode_jpeg, decode_jpeg_header
 
-from darkroom.data.decoding.bounds import ImageError
+from darkroom.data.decoding.bounds import ImageError, TooManyPixelsError
 from darkroom.data.decoding.orientation import EXIF_START
 
 START, EOI = b"\xff\xd8\xff", b"\xff\xd9"
@@ -96,7 +96,7 @@ def read_jpeg(data: bytes, max_pixels: int, side: int | None) -> Jpeg | None:
         _check_bits(header)
         return None
     if height * width > max_pixels:
-        raise ImageError(f"has {width} x {height} pixels, more than max_pixels ({max_pixels})")
+        raise TooManyPixelsError(f"has {width} x {height} pixels, more than max_pixels ({max_pixels})")
     _check_bits(header)
     if kind not in COLOURS:
         return None
