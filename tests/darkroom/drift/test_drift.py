@@ -11,19 +11,14 @@ import pytest
 import torch
 from labels_fixtures import MeanColours
 from PIL import Image
-from publishing import Best
-from ruamel.yaml import YAML
+from publishing import enter_workspace, publish_untrained
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params_file import check_params, read_yaml
 from darkroom.cli import drift
 from darkroom.drift import check, reference
-from darkroom.features import extract
-from darkroom.models.model_json import data_hashes, make_card
 from darkroom.models.preprocessing import Preprocessing
-from darkroom.models.saving import save_model
-from darkroom.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -31,35 +26,21 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Path:
     """A model that was not trained."""
-    content = read_yaml(paths.PARAMS)
-    content["train"]["model"]["kwargs"] = {"width": 4, "stages": 1}
-    content["hardware"]["accelerator"] = "cpu"
-    folder, params = tmp_path_factory.mktemp("published"), check_params(content)
-    torch.manual_seed(0)
-    plan = make_plan(params, digits.pack, digits.split.rows["train"])
-    hashes = data_hashes(digits.raw, digits.split)
-    card = make_card(params, plan.preprocessing, digits.split.classes, hashes, Best(), about=plan.about)
-    save_model(folder / "models", plan.classifier.network.eval().state_dict(), card)
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(content, file)
+    folder = tmp_path_factory.mktemp("published")
+    publish_untrained(folder, digits)
     return folder
 
 
 @pytest.fixture(autouse=True)
 def workspace(published: Path, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A workspace with the digits, and a folder `new` of 120 of its test images."""
-    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
-    named = {"RAW": digits.raw, "SPLIT": digits.raw.parent / "split", "MODELS": tmp_path / "models"}
-    for name, path in (named | {"PARAMS": tmp_path / "params.yaml"}).items():
-        monkeypatch.setattr(paths, name, path)
-    monkeypatch.setattr(extract, "features_dir", lambda: tmp_path / "kept")
+    enter_workspace(published, digits, tmp_path, monkeypatch)
     monkeypatch.setattr(reference, "MOST", 300)
     seen = Preprocessing(image_size=8, channels=1, mean=(0.5,), std=(0.5,))
     hardware = check_params(read_yaml(tmp_path / "params.yaml")).hardware
     none: Any = torch.nn.Identity
     backbone = MeanColours("colours", "0", none(), seen, hardware, torch.device("cpu"), None, ([],))
     monkeypatch.setattr(check, "open_backbone", lambda *_, **__: backbone)
-    monkeypatch.chdir(tmp_path)
     for row in digits.split.rows["test"][:120].tolist():
         write(tmp_path / "new" / f"{row:04}.png", digits.pack[row])
     return tmp_path

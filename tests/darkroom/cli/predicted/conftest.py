@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from publishing import Best
+from publishing import enter_workspace, publish_untrained
 from ruamel.yaml import YAML
 
 from darkroom.base import paths
@@ -20,27 +20,12 @@ from darkroom.training.plan import make_plan
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory, digits: Any) -> Path:
     """A model that was not trained."""
-    content = read_yaml(paths.PARAMS)
-    content["train"]["model"]["kwargs"] = {"width": 4, "stages": 1}
-    content["hardware"]["accelerator"] = "cpu"
-    content["predict"]["input"] = str(digits.raw.parent / "split")
-    folder, params = tmp_path_factory.mktemp("published"), check_params(content)
-    torch.manual_seed(0)
-    plan = make_plan(params, digits.pack, digits.split.rows["train"])
-    hashes = data_hashes(digits.raw, digits.split)
-    card = make_card(params, plan.preprocessing, digits.split.classes, hashes, Best(), about=plan.about)
-    save_model(folder / "models", plan.classifier.network.eval().state_dict(), card)
-    with (folder / "params.yaml").open("w") as file:
-        YAML().dump(content, file)
+    folder = tmp_path_factory.mktemp("published")
+    publish_untrained(folder, digits, input=str(digits.raw.parent / "split"))
     return folder
 
 
 @pytest.fixture
 def workspace(published: Path, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(published, tmp_path, dirs_exist_ok=True)
-    named = {"RAW": digits.raw, "SPLIT": digits.raw.parent / "split", "MODELS": tmp_path / "models"}
-    for name, path in (named | {"PARAMS": tmp_path / "params.yaml"}).items():
-        monkeypatch.setattr(paths, name, path)
-    monkeypatch.setattr(extract, "features_dir", lambda: tmp_path / "kept")
-    monkeypatch.chdir(tmp_path)
+    enter_workspace(published, digits, tmp_path, monkeypatch)
     return tmp_path
