@@ -1,5 +1,6 @@
 """The formats of an export: how each is written, and how it is run to compare it. N images, H by W pixels, K classes."""
 
+import io
 import json
 import sys
 import warnings
@@ -129,8 +130,10 @@ def _open_openvino(path: Path) -> Run:
 
 
 def _write_torch(network: Exported, about: Mapping[str, Any], path: Path) -> None:
+    content = io.BytesIO()  # torch warns of a temporary file's name
+    torch.export.save(_program(network), content, extra_files={KEY: json.dumps(about, ensure_ascii=False)})
     with files.replaced_file(path) as temporary:
-        torch.export.save(_program(network), temporary, extra_files={KEY: json.dumps(about, ensure_ascii=False)})
+        temporary.write_bytes(content.getbuffer())
 
 
 def _open_torch(path: Path) -> Run:
