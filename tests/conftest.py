@@ -29,6 +29,9 @@ from darkroom.splitting.split_writer import write_split
 
 # Stages that tests start keep their compiled modules beside the code, as they do where people start them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A command whose `main` a test calls would start the test run again without them; the rest of them is for the tests of it.
+for name in [name for name in os.environ if name.startswith(("OPENBLAS_", "NPY_", "GLIBC_TUNABLES"))]:
+    os.environ.pop(name, None)
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # `make test` passes them on, and a make that a test starts would act on them
     os.environ.pop(name, None)
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it would ask PyPI for a newer version whenever it is imported

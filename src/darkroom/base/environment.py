@@ -4,6 +4,7 @@ It has to be done before torch is imported: libraries read their variables once.
 """
 
 import os
+import sys
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -32,33 +33,48 @@ HARMLESS = (
     *("TRANSFORMERS_OFFLINE", "OPENCV_IO_*"),
 )
 # These have been read when the first line of a stage runs, by NumPy or by the system; what their values must hold to count.
+# A process gets rid of them by starting again.
 READ_AT_START = {"NPY_*_CPU_FEATURES": "", "NPY_PROMOTION_STATE": "", "OPENBLAS_CORETYPE": "", "GLIBC_TUNABLES": "hwcaps"}
 
 # A waiting thread looks so often for new work before it sleeps. GNU's OpenMP, which torch uses on Linux, looks 300 000 times: a
 # thread then keeps a core for milliseconds while the thread that it waits for needs it. docs/decisions/0023 has the figures.
 SPIN_COUNT = 5000
+RESTARTED = "DARKROOM_RESTARTED"  # set for a process that was started again, so that it is so once
 POLICY, SPINS = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 
 
 def ignore_variables() -> None:
     """Remove what would change results from the environment, of this process and of those that it starts, and say so.
 
+    Where a library has read one of them already, the process starts again from the beginning without it, under the same number.
+
     Raises
     ------
     InputError
-        Naming a variable that has been read already.
+        Naming a variable that came back when the process started again, as a `sitecustomize.py` may set it.
     """
-    for name, value in os.environ.items():
-        if any(fnmatchcase(name, pattern) and part in value for pattern, part in READ_AT_START.items()):
-            raise InputError(f"{name}: is set, which changes results and would not be recorded; unset it")
+    was_restarted = os.environ.pop(RESTARTED, None) is not None
     found = changing(os.environ)
-    for name in found:
+    read = [name for name, value in os.environ.items() if _was_read_at_start(name, value)]
+    for name in (*found, *read):
         del os.environ[name]
+    if read and was_restarted:
+        raise InputError(f"{read[0]}: is set whenever Python starts, changes results and would not be recorded; unset it there")
     if found and is_main_process():
-        warn(
-            f"environment: ignored {', '.join(found)}, which would change the result and not be recorded; "
-            "set what you need in params.yaml, as in train.trainer or train.precision"
-        )
+        _warn_of(found, "set what you need in params.yaml, as in train.trainer or train.precision")
+    if read:
+        if is_main_process():
+            _warn_of(read, "the same command starts again without")
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, RESTARTED: "1"})
+
+
+def _warn_of(names: list[str], then: str) -> None:
+    warn(f"environment: ignored {', '.join(names)}, which would change the result and not be recorded; {then}")
+
+
+def _was_read_at_start(name: str, value: str) -> bool:
+    return any(fnmatchcase(name, pattern) and part in value for pattern, part in READ_AT_START.items())
 
 
 def changing(names: Iterable[str]) -> list[str]:

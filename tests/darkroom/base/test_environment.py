@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from darkroom.base.environment import POLICY, SPIN_COUNT, SPINS, changing, ignore_variables
-from darkroom.base.errors import InputError
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 STAGES = ("check", "download", "split", "train", "evaluate", "predict")
@@ -85,14 +84,39 @@ def test_they_are_removed_and_said_in_one_line(monkeypatch: pytest.MonkeyPatch, 
     assert not capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("NPY_DISABLE_CPU_FEATURES", "AVX2"), ("OPENBLAS_CORETYPE", "Haswell"), ("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2")],
-)
-def test_what_was_read_already_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match=f"{name}: is set, which changes results and would not be recorded; unset it"):
-        ignore_variables()
+READ_AT_START = [
+    ("NPY_DISABLE_CPU_FEATURES", "AVX2"),
+    ("OPENBLAS_CORETYPE", "Haswell"),
+    ("GLIBC_TUNABLES", "glibc.cpu.hwcaps=-AVX2"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), READ_AT_START)
+@pytest.mark.parametrize("start", ["import numpy", "pass"])
+def test_what_was_read_already_is_left_out_by_starting_again(name: str, value: str, start: str) -> None:
+    """The process that computes has the number of the one that was started, and what both say is in order."""
+    code = f"{start}\nfrom darkroom.base.command import *\nprint(os.getpid())\nrun_stage(lambda: print(sorted(os.environ), sys.argv), Parser('x', 'x'))"
+    done = run(code, **{name: value, "TIMM_FUSED_ATTN": "0"})
+    first, second, told = done.stdout.splitlines()
+    assert first == second
+    assert not [each for each in (name, "TIMM_FUSED_ATTN", "RESTARTED") if each in told]
+    ignored, restarted = done.stderr.splitlines()
+    assert ignored.startswith("warning: environment: ignored TIMM_FUSED_ATTN,")
+    assert restarted == (
+        f"warning: environment: ignored {name}, which would change the result and not be recorded; the same command starts again without"
+    )
+
+
+def test_what_comes_back_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import os; os.environ['OPENBLAS_CORETYPE'] = 'Haswell'")
+    code = (
+        f"import sys; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.base.command import *\nrun_stage(print, Parser('x', 'x'))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    line = "error: OPENBLAS_CORETYPE: is set whenever Python starts, changes results and would not be recorded; unset it there"
+    assert done.stderr.splitlines()[-1] == line
 
 
 def test_tunables_of_memory_are_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
