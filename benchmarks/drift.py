@@ -197,7 +197,15 @@ def main() -> None:
             ],
         ),
         "CIFAR-10": (cifar, 1000, [Case("ordinary", 500, many), Case("5 % flowers", 500, few, flowers, 0.05)]),
-        "digits": (numbers, 1000, [Case("ordinary", 500, many), Case("5 % CIFAR-10", 500, few, cifar, 0.05)]),
+        "digits": (
+            numbers,
+            1000,
+            [
+                Case("ordinary", 500, many),
+                Case("5 % CIFAR-10", 500, few, cifar, 0.05),
+                Case("one class five times as often", 200, few, often=5),
+            ],
+        ),
     }
     print("| data | images | photos | folder | drift found | 95 % interval | found by |\n" + "|---" * 7 + "|", flush=True)
     for name, (images, num_known, chosen) in cases.items():

@@ -35,12 +35,12 @@ def make_network(name: str) -> torch.nn.Module:
     return timm.create_model(name, pretrained=False, num_classes=CLASSES).eval()
 
 
-def publish(folder: Path, name: str) -> None:
-    """Write the network as a model, for 1000 classes and photos at 224 px."""
+def publish(folder: Path, name: str, size: int = SIZE) -> None:
+    """Write the network as a model, for 1000 classes and photos of `size` pixels."""
     content = read_yaml(ROOT / "params.yaml")
     content["train"]["model"] = {"provider": "timm", "name": name, "pretrained": False, "kwargs": {}}
     content["train"]["threads"] = min(cores(), 16)
-    seen = Preprocessing(image_size=SIZE, channels=3, mean=MEAN, std=STD)
+    seen = Preprocessing(image_size=size, channels=3, mean=MEAN, std=STD)
     classes = [f"class {number:03d}" for number in range(CLASSES)]
     card = make_card(check_params(content), seen, classes, {"raw": "0"}, Best())
     folder.mkdir(parents=True, exist_ok=True)
