@@ -6,8 +6,9 @@ four times, depthwise ones slower.
 
 import copy
 import itertools
-import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -134,46 +135,66 @@ def _images(plan: Plan) -> Tensor:
 
 
 def _timed(network: nn.Module, images: Tensor, ways: list[Way]) -> dict[Way, float]:
-    """Return the median seconds of forward and backward, measured alternately, so that other load affects all ways."""
+    """Return the least seconds of forward and backward, measured alternately, so that other load affects all ways."""
     device = images.device
     devices = [device] if device.type == "cuda" else []
     trained = copy.deepcopy(network).to(device).train()
     if ways[0].precision in DTYPES:  # of all, then: `auto` tries only autocast
         trained.to(DTYPES[ways[0].precision])
     seconds: dict[Way, list[float]] = {way: [] for way in ways}
-    with torch.random.fork_rng(devices=devices), torch.enable_grad():
+    with torch.random.fork_rng(devices=devices), torch.enable_grad(), _one_thread(device):
         # Two images show how many there is time for; the first step of a size allocates memory and chooses kernels.
-        few = sum(_step(trained, images[:2], way) for _ in range(2) for way in ways) / 2
+        few = sum(_step(trained, images[:2], way)[0] for _ in range(2) for way in ways) / 2
         num_steps = 1 + STEPS // 2
         fitting = int(0.8 * MOST_SECONDS / max(num_steps * few / len(images[:2]), 1e-9))
         images = images[: max(len(images[:2]), fitting // 8 * 8)]
         spent, rounds = 2 * few, 0
         while rounds <= STEPS and (rounds < 2 or spent * (rounds + 1) / rounds <= MOST_SECONDS):
             for way in ways:
-                took = _step(trained, images, way)
+                took, alone = _step(trained, images, way)
                 spent += took
                 if rounds:
-                    seconds[way].append(took)
+                    seconds[way].append(alone)
             rounds += 1
-    return {way: statistics.median(each) for way, each in seconds.items()}
+    return {way: min(each) for way, each in seconds.items()}
 
 
-def _step(network: nn.Module, images: Tensor, way: Way) -> float:
-    """Return the seconds of forward and backward, for which the network's weights are laid out first."""
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """On a CPU, compute in one thread within the block.
+
+    Its seconds of a core are then the same beside other programs. Several threads that wait for one without a core spin, those of
+    kernels in bfloat16 most, so that a busy machine would choose another precision.
+    """
+    number = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(number)
+
+
+def _step(network: nn.Module, images: Tensor, way: Way) -> tuple[float, float]:
+    """Return the seconds of forward and backward, and those of them that this thread had a core, or on a GPU all of them.
+
+    The network's weights are laid out before.
+    """
     device, mean = images.device, network.mean
     use_memory_format(network, way.memory_format)
     if images.is_floating_point():
         images = images.to(mean.dtype)  # type: ignore[arg-type]
     dtype = torch.float16 if way.precision.startswith("16") else torch.bfloat16
     _wait(device)
-    start = time.perf_counter()
+    start, start_alone = time.perf_counter(), time.thread_time()
     with torch.autocast(device.type, dtype, enabled=way.precision.endswith("-mixed")):
         logits = network(images)
         loss = logits.float().square().mean()
     loss.backward()
     network.zero_grad()
     _wait(device)
-    return time.perf_counter() - start
+    took, alone = time.perf_counter() - start, time.thread_time() - start_alone
+    return took, alone if device.type == "cpu" else took
 
 
 def _wait(device: torch.device) -> None:

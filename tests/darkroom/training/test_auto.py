@@ -46,7 +46,8 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[bool, b
 
         original = type(plan.classifier.network).forward
         monkeypatch.setattr(type(plan.classifier.network), "forward", forward)
-        monkeypatch.setattr(auto.time, "perf_counter", lambda: now)
+        for clock in ("perf_counter", "thread_time"):
+            monkeypatch.setattr(auto.time, clock, lambda: now)
         monkeypatch.setattr(auto, "is_fast_at_bf16", lambda _: True)
         return passes
 
@@ -153,12 +154,13 @@ def test_what_is_chosen_is_that_of_the_average_too(make: Any, clocked: Any, conv
 def test_it_leaves_no_trace(make: Any, clocked: Any) -> None:
     plan = make(BOTH)
     weights = {name: value.clone() for name, value in plan.classifier.network.state_dict().items()}
-    random = torch.get_rng_state()
+    random, threads = torch.get_rng_state(), torch.get_num_threads()
     clocked(plan, 0.01, 0.005)
     found = resolve_auto(plan).classifier.network
     assert all(torch.equal(value, weights[name]) for name, value in found.state_dict().items())
     assert all(parameter.grad is None for parameter in found.parameters())
     assert torch.equal(torch.get_rng_state(), random)
+    assert torch.get_num_threads() == threads
 
 
 def test_a_training_that_goes_on_does_not_choose_anew(make: Any, clocked: Any, tmp_path: Path, capsys: Any) -> None:
