@@ -80,9 +80,12 @@ class Normalized(nn.Module):
 
 
 def use_memory_format(module: nn.Module, memory_format: str) -> None:
-    """Lay out the weights of all convolutions, and the images that each `Normalized` in a module is given; no value changes."""
-    formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-    module.to(memory_format=formats[memory_format])
+    """Lay out the weights of all convolutions, and the images that each `Normalized` in a module is given; no value changes.
+
+    `auto` is channels_last until it is measured, for the finished plan.
+    """
+    is_contiguous = memory_format == "contiguous"
+    module.to(memory_format=torch.contiguous_format if is_contiguous else torch.channels_last)
     for part in module.modules():
         if isinstance(part, Normalized):
             part.memory_format = memory_format

@@ -123,9 +123,7 @@ def build_model(
         seen = images_of(_spread(rows, preprocessing), size=preprocessing.image_size)
         fit_to((seen - network.mean) / network.std)
     loaded = _load(initial, network, params, images, outputs) if initial else None
-    # What `auto` chooses is set later; it is measured for the finished plan.
-    memory_format = "channels_last" if train.memory_format == "auto" else train.memory_format
-    use_memory_format(network, memory_format)
+    use_memory_format(network, train.memory_format)
     merged, base = add_adapters(network, train.lora, images) if train.lora else (None, [])
     frozen = Frozen(inner, train.freeze, zero_rate(inner, train.lr_factors), base)
     _warn_of_random(train, origin)
@@ -133,7 +131,6 @@ def build_model(
     size = measure(merged.network if merged else network, images[:1], trained=network)
     takes_features = train.cache_features or train.fit_head is not None
     trained = make_probe(inner, preprocessing, images, train) if takes_features else network
-    use_memory_format(trained, memory_format)
     if origin and not initial:
         origin, loaded = with_hashes(origin, train.model), f"starts with {origin}"
     return TrainableModel(trained, preprocessing, num_classes, positive, origin, loaded, frozen, merged, size)
