@@ -3,16 +3,17 @@
     python benchmarks/ablations.py ARCHIVE --keep DIR "" "train.epochs=7" "train.lr=0.7 train.batch_size=256"
 
 ARCHIVE has train/ and test/ with a folder per class. Each further argument is a row: settings with `=`, between spaces, as after
-`-S`; an empty one is the preset as it is. Rows are trained one after the other in a process of their own, and written to
-DIR/rows.jsonl, so that a run that was interrupted goes on with those that are missing. Seconds are those of all threads together,
-of the training with its validations. On a busy machine add `train.threads=1`: two threads that share a core wait for each other
-by spinning, which is counted. Accuracy is measured on the test images.
+`-S`, in quotes where a value has spaces; an empty one is the preset as it is. Rows are trained one after the other in a process
+of their own, and written to DIR/rows.jsonl, so that a run that was interrupted goes on with the missing ones. Seconds are those
+of all threads together, of the training with its validations. On a busy machine add `train.threads=1`: two threads that share a
+core wait for each other by spinning, which is counted. Accuracy is measured on the test images.
 """
 
 import argparse
 import json
 import os
 import platform
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -96,7 +97,7 @@ def changed(archive: Path, preset: str, settings: str, seed: int) -> Params:
     content["download"] |= {"source": "archive", "dataset": None, "archive": str(archive), "sha256": files.sha256(archive)}
     content["hardware"] |= {"watch": False}
     content["base"] |= {"seed": seed}
-    for setting in settings.split():
+    for setting in shlex.split(settings):
         name, _, value = setting.partition("=")
         *path, last = name.split(".")
         section = content

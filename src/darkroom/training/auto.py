@@ -143,12 +143,13 @@ def _timed(network: nn.Module, images: Tensor, ways: list[Way]) -> dict[Way, flo
         trained.to(DTYPES[ways[0].precision])
     seconds: dict[Way, list[float]] = {way: [] for way in ways}
     with torch.random.fork_rng(devices=devices), torch.enable_grad(), _one_thread(device):
-        # Two images show how many there is time for; the first step of a size allocates memory and chooses kernels.
-        few = sum(_step(trained, images[:2], way)[0] for _ in range(2) for way in ways) / 2
+        # Two images show how many there is time for, on a machine that nothing else uses: so few that a step is mostly overhead
+        # would mislead. The first step of a size allocates memory and chooses kernels.
+        few = sum(_step(trained, images[:2], way)[1] for _ in range(2) for way in ways) / 2
         num_steps = 1 + STEPS // 2
         fitting = int(0.8 * MOST_SECONDS / max(num_steps * few / len(images[:2]), 1e-9))
         images = images[: max(len(images[:2]), fitting // 8 * 8)]
-        spent, rounds = 2 * few, 0
+        spent, rounds = 2 * few, 0  # on the wall, so that a busy machine has fewer rounds
         while rounds <= STEPS and (rounds < 2 or spent * (rounds + 1) / rounds <= MOST_SECONDS):
             for way in ways:
                 took, alone = _step(trained, images, way)

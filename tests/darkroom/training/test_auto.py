@@ -16,6 +16,8 @@ from darkroom.models.preprocessing import Normalized
 from darkroom.training import auto
 from darkroom.training.auto import resolve_auto
 from darkroom.training.checkpoints.resume_from import Earlier
+from darkroom.training.checkpoints.saved_states import StateStore
+from darkroom.training.fit import fit
 from darkroom.training.plan import Plan, make_plan
 
 BOTH = {"train.precision": "auto", "train.memory_format": "auto"}
@@ -180,6 +182,20 @@ def test_a_training_that_goes_on_does_not_choose_anew(make: Any, clocked: Any, t
     assert resolve_auto(plan, memory).computes == usual
     assert "auto.json: is damaged" in (said := capsys.readouterr()).err + said.out
     assert resolve_auto(plan, memory).computes == usual
+
+
+def test_a_state_says_how_it_was_computed(make: Any, clocked: Any, digits: Any, tmp_path: Path) -> None:
+    plan = make(BOTH | {"train.epochs": 1, "train.trainer": {"limit_train_batches": 1, "limit_val_batches": 1}})
+    clocked(plan, 0.01, 0.02, contiguous=0.5)
+    plan = resolve_auto(plan)
+    store = StateStore(tmp_path, {})
+    with store.held():
+        fit(plan, digits.split, store)
+        state = store.latest()
+    assert state is not None
+    chosen = {"precision": "32-true", "memory_format": "contiguous"}
+    assert Earlier("a1b2c3d", None, state=state).computes == chosen  # type: ignore[arg-type]
+    assert {key: plan.about[key] for key in chosen} == chosen
 
 
 @pytest.mark.parametrize(
