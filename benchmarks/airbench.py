@@ -39,6 +39,7 @@ from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 from darkroom.splitting.assign import assign_splits
 from darkroom.splitting.split_writer import write_split
+from darkroom.training.auto import resolve_auto
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
@@ -109,7 +110,7 @@ def write_images(pack: Pack, split: Split, folder: Path) -> None:
 
 def ours(params: Params, pack: Pack, split: Split, folder: Path) -> tuple[float, float]:
     """Return the test accuracy of a training of the train stage, and its seconds."""
-    plan, store = make_plan(params, pack, split.rows["train"]), StateStore(folder, {})
+    plan, store = resolve_auto(make_plan(params, pack, split.rows["train"])), StateStore(folder, {})
     with store.held(), redirect_stdout(io.StringIO()):  # its progress lines do not belong in the table
         start = time.perf_counter()
         best = fit(plan, split, store)

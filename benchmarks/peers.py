@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,11 +55,13 @@ def from_archive(archive: Path) -> list[str]:
     return [word for pair in pairs for word in ("-S", f"download.{pair}")]
 
 
-def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
+def timm(
+    script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128, more: Sequence[str] = ()
+) -> Result:
     """Run timm's train.py on train/ and test/ of a folder.
 
     AdamW, warm-up and cosine schedule, crops and flips, label smoothing, channels last. The learning rate scales with the batch
-    size.
+    size. Later flags, `more`, win.
     """
     classes = len(list((folder / "train").iterdir()))
     output = work / f"timm{epochs}"
@@ -71,12 +74,14 @@ def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: P
         "--crop-pct 1.0 --channels-last "
         f"--device cpu --workers 2 --checkpoint-hist 1 --output {output} --experiment run"
     )
-    seconds = run([sys.executable, str(script), *flags.split()], work, work / f"timm{epochs}.log")
-    rows = list(csv.DictReader((output / "run" / "summary.csv").open()))
+    seconds = run([sys.executable, str(script), *flags.split(), *more], work, work / f"timm{epochs}.log")
+    rows = list(csv.DictReader((output / "run" / "summary.csv").read_text().splitlines()))
     return Result(f"timm's train.py, {model}", epochs, seconds, float(rows[-1]["eval_top1"]) / 100)
 
 
-def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
+def torchvision(
+    script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128, more: Sequence[str] = ()
+) -> Result:
     """Run torchvision's reference on train/ and test/ of a folder.
 
     SGD, warm-up and cosine schedule, crops and flips, label smoothing, no weight decay of normalisation layers. The learning rate
@@ -95,7 +100,7 @@ def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, 
         f"--train-crop-size {size} --val-resize-size {size} --val-crop-size {size} --output-dir {work}"
     )
     log = work / f"torchvision{epochs}.log"
-    seconds = run([sys.executable, str(script), *flags.split()], script.parent, log)
+    seconds = run([sys.executable, str(script), *flags.split(), *more], script.parent, log)
     accuracies = re.findall(r"Test:\s+Acc@1 ([\d.]+)", log.read_text())
     return Result(f"torchvision's reference, {model}", epochs, seconds, float(accuracies[-1]) / 100)
 

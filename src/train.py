@@ -43,12 +43,12 @@ def main() -> None:
         from darkroom.models.model_json import data_hashes
         from darkroom.objective.distillation import open_teacher
         from darkroom.training.augmentation_preview import augmented_views
+        from darkroom.training.auto import resolve_auto
         from darkroom.training.checkpoints.resume_from import open_earlier
         from darkroom.training.checkpoints.saved_states import StateStore, depends_on
         from darkroom.training.fit import fit
         from darkroom.training.observing.loggers import log_model
         from darkroom.training.plan import make_plan
-        from darkroom.training.precision import resolve_precision
         from darkroom.training.publish import publish
 
         initial_weights = open_initial_weights(*initial) if initial else None
@@ -62,7 +62,7 @@ def main() -> None:
         stage.check()  # what it reads and is not recorded is refused now, not after hours
         store = StateStore(paths.states_dir(), depends_on(stage.code, params, hashes, *about))
         with store.held(params.hardware):
-            plan = resolve_precision(plan, store.folder / "precision.json")
+            plan = resolve_auto(plan, store.folder / "auto.json")
             best = fit(plan, split, store, logs=paths.logs_dir())
             if not best.publishes:
                 return

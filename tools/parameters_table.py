@@ -109,6 +109,7 @@ EXAMPLES = {
     "train.epochs": "-S train.epochs=50",
     "train.batch_size": "-S train.batch_size=128",
     "train.precision": "-S train.precision=bf16-mixed",
+    "train.memory_format": "-S train.memory_format=auto",
     "train.threads": "-S train.threads=8",
     "train.processes": "-S train.processes=2 -S hardware.devices=2",
     "train.compile": "-S train.compile=default",

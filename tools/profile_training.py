@@ -30,15 +30,15 @@ def main() -> None:
     split = Split.open(paths.SPLIT, pack)
     pack.withhold(split.rows["test"])
 
+    from darkroom.training.auto import resolve_auto
     from darkroom.training.checkpoints.saved_states import StateStore
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan
-    from darkroom.training.precision import resolve_precision
 
     with tempfile.TemporaryDirectory() as folder:
         store = StateStore(Path(folder, "states"), {})
         with store.held():
-            fit(resolve_precision(make_plan(params, pack, split.rows["train"])), split, store, logs=Path(folder))
+            fit(resolve_auto(make_plan(params, pack, split.rows["train"])), split, store, logs=Path(folder))
         (written,) = Path(folder).glob("*/profile.txt")
         print(written.read_text().partition("\n\n")[0])
 

@@ -177,10 +177,10 @@ def _fit(place: Path, params: Params, code: dict[str, str], pack: Pack, split: S
     from darkroom.hardware import startup
 
     startup.prepare()
+    from darkroom.training.auto import resolve_auto
     from darkroom.training.checkpoints.saved_states import StateStore, depends_on
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan
-    from darkroom.training.precision import resolve_precision
     from darkroom.training.publish import publish
 
     hashes = data_hashes(pack.directory, split)
@@ -191,7 +191,7 @@ def _fit(place: Path, params: Params, code: dict[str, str], pack: Pack, split: S
         return
     print(*(f"train: {line}" for line in plan.lines()), sep="\n", flush=True)
     with store.held(params.hardware):
-        plan = resolve_precision(plan, store.folder / "precision.json")
+        plan = resolve_auto(plan, store.folder / "auto.json")
         best = fit(plan, split, store, logs=place / "logs")
         models.mkdir(parents=True, exist_ok=True)
         with files.replaced_dir(models / "checkpoints") as checkpoints, files.replaced_dir(metrics) as measured:

@@ -557,6 +557,8 @@ class TrainParams(Section):
         Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "64-true", "auto"], BeforeValidator(_precision)
     ]
     """Lightning's precision, also `16`, `bf16` (mixed), `32`, `64`; `auto`: the faster of two here; model.json says which."""
+    memory_format: Literal["channels_last", "contiguous", "auto"] = "channels_last"
+    """How images and weights lie in memory: `contiguous` is NCHW; `auto`: the faster of two here; model.json says which."""
     threads: Annotated[int, Field(ge=1, le=MOST_THREADS)] = THREADS
     """Threads that compute on a CPU, also in evaluate and predict, on however many cores; another number changes rounding."""
     processes: PositiveInt = 1

@@ -7,7 +7,7 @@ import torch
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import HardwareParams, Params
-from darkroom.hardware.processes import known_processes
+from darkroom.hardware.processes import check_measurable, known_processes
 
 AVAILABLE: dict[str, Callable[[], bool]] = {
     "cpu": lambda: True,
@@ -56,11 +56,8 @@ def choose_device(hardware: HardwareParams) -> torch.device:
 def check_precision(precision: str, hardware: HardwareParams, key: str = "train.precision") -> None:
     """Refuse a precision that the device does not support, rather than silently use another one; `key` is named in errors."""
     device = choose_device(hardware).type
-    if precision == "auto" and num_processes(hardware) > 1:
-        raise InputError(
-            f"params.yaml: {key}: auto is measured on one device, but {num_processes(hardware)} are used; "
-            "run it with hardware.devices=1, and set the precision that it reports"
-        )
+    if precision == "auto":
+        check_measurable(key, num_processes(hardware))
     unfit = (
         (precision == "16-mixed" and device == "cpu")
         or (precision == "64-true" and device == "mps")

@@ -26,12 +26,12 @@ from darkroom.input.samplers import SequentialBatchSampler
 from darkroom.model_choice.costs import training_seconds
 from darkroom.model_choice.judging import judge, speed
 from darkroom.models.probe_network import Probe
+from darkroom.training.auto import resolve_auto
 from darkroom.training.callbacks.fit_head import fit_head_of, set_head
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
-from darkroom.training.precision import resolve_precision
 
 # Images of a batch of validation, and of the one that the speed of inference is measured on.
 BATCH, FEW = 64, 32
@@ -90,7 +90,7 @@ class Trial:
         self.params, self.pack, self.begun = params, pack, time.monotonic()
         self.folds = folds if params.train.cache_features else folds[:1]
         with silent():
-            self.plan = resolve_precision(make_plan(params, pack, folds[0].rows["train"]))
+            self.plan = resolve_auto(make_plan(params, pack, folds[0].rows["train"]))
         self.device = choose_device(params.hardware)
         self.expected = training_seconds(self.plan, params, folds[0], self.device, len(self.folds))
 
@@ -109,7 +109,7 @@ class Trial:
             if not self._is_solved:
                 self.begun = time.monotonic()
                 with silent():  # another last layer to begin with
-                    self.plan = resolve_precision(make_plan(self.params, self.pack, split.rows["train"]))
+                    self.plan = resolve_auto(make_plan(self.params, self.pack, split.rows["train"]))
                 yield replace(self._trained(split, features)[0], images_per_second=first.images_per_second)
                 continue
             begun = time.monotonic()

@@ -76,6 +76,8 @@ class Card(BaseModel):
     """Hash of model.safetensors."""
     precision: str | None = None
     """Precision of the training, also if `train.precision` is auto."""
+    memory_format: str | None = None
+    """Memory format of the training, also if `train.memory_format` is auto; null: by a version that did not record it."""
     machine: dict[str, str] = {}
     """Device, and of a CPU its instructions, with which it was trained; empty: by a version that did not record it."""
     epoch: int

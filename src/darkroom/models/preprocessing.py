@@ -61,6 +61,8 @@ class Normalized(nn.Module):
 
     mean: Tensor
     std: Tensor
+    memory_format = "channels_last"
+    """How its images lie in memory, and its weights: see `use_memory_format`."""
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing):
         super().__init__()
@@ -70,5 +72,20 @@ class Normalized(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits (N, K) of images (N, C, H, W) uint8, or float32 of other types of values."""
+        if self.memory_format == "contiguous":
+            # They come with their channels last, and a convolution would go on so; of grey ones `contiguous` changes no stride.
+            images = images.clone(memory_format=torch.contiguous_format)
         logits: Tensor = self.network((images - self.mean) / self.std)
         return logits
+
+
+def use_memory_format(module: nn.Module, memory_format: str) -> None:
+    """Lay out the weights of all convolutions, and the images that each `Normalized` in a module is given; no value changes.
+
+    `auto` is channels_last until it is measured, for the finished plan.
+    """
+    is_contiguous = memory_format == "contiguous"
+    module.to(memory_format=torch.contiguous_format if is_contiguous else torch.channels_last)
+    for part in module.modules():
+        if isinstance(part, Normalized):
+            part.memory_format = memory_format

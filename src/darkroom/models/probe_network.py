@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from darkroom.base.errors import InputError
 from darkroom.base.params import TrainParams
 from darkroom.models.layers import head_name
-from darkroom.models.preprocessing import Normalized, Preprocessing
+from darkroom.models.preprocessing import Normalized, Preprocessing, use_memory_format
 
 KEY, FIT_KEY = "params.yaml: train.cache_features", "params.yaml: train.fit_head"
 
@@ -116,6 +116,8 @@ def make_probe(network: nn.Module, preprocessing: Preprocessing, images: Tensor,
         If its logits are not its head's output.
     """
     probe = Probe(network, preprocessing)
+    if train is not None:
+        use_memory_format(probe, train.memory_format)
     for key in [KEY] if train is None else [KEY] * train.cache_features + [FIT_KEY] * (train.fit_head is not None):
         probe.check(images, key)
     return probe

@@ -27,7 +27,7 @@ from darkroom.models.layers import Frozen, zero_rate
 from darkroom.models.licence import WeightsOrigin, check_licence
 from darkroom.models.lora import Merged, add_adapters
 from darkroom.models.network_check import check_network
-from darkroom.models.preprocessing import Normalized, Preprocessing
+from darkroom.models.preprocessing import Normalized, Preprocessing, use_memory_format
 from darkroom.models.probe_network import make_probe
 from darkroom.models.saving import refuse_unsafe_loading
 from darkroom.models.size import Size, measure
@@ -123,7 +123,7 @@ def build_model(
         seen = images_of(_spread(rows, preprocessing), size=preprocessing.image_size)
         fit_to((seen - network.mean) / network.std)
     loaded = _load(initial, network, params, images, outputs) if initial else None
-    network = network.to(memory_format=torch.channels_last)
+    use_memory_format(network, train.memory_format)
     merged, base = add_adapters(network, train.lora, images) if train.lora else (None, [])
     frozen = Frozen(inner, train.freeze, zero_rate(inner, train.lr_factors), base)
     _warn_of_random(train, origin)

@@ -54,7 +54,7 @@ class SweepTrainer:
         if plan.params.train.module is not None:
             warn("params.yaml: train.module: find measures train.loss on labelled images, not the module's training_step")
         hardware, precision = plan.params.hardware, plan.params.train.precision
-        assert precision != "auto"  # resolve_precision has replaced it
+        assert precision != "auto"  # resolve_auto has replaced it
         stop_looking_for_gpus()
         self.fabric = Fabric(accelerator=hardware.accelerator, devices=1, precision=precision)
         self.clip = plan.params.train.gradient_clip

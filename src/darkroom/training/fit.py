@@ -149,7 +149,7 @@ def _callbacks(
 
         callbacks.append(Compile(train.compile))
     kept = best if train.keep_states else None
-    return [*callbacks, *observers.callbacks, *named, KeepState(store, train.checkpoint.every_minutes, kept, train.precision)]
+    return [*callbacks, *observers.callbacks, *named, KeepState(store, train.checkpoint.every_minutes, kept, plan.computes)]
 
 
 def _check_space(plan: Plan, store: StateStore, best: KeepBest) -> None:

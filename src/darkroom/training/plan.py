@@ -66,6 +66,11 @@ class Plan:
         return self.model.preprocessing
 
     @property
+    def computes(self) -> dict[str, str]:
+        """How a step is computed, by key of `train`."""
+        return self.params.train.model_dump(include={"precision", "memory_format"})
+
+    @property
     def about(self) -> dict[str, Any]:
         """What model.json records of the network beside `train.model`."""
         network, origin, teacher = self.model.network.network, self.model.origin, self.objective.teacher
@@ -77,7 +82,7 @@ class Plan:
             "resumed": self.earlier.record.model_dump() if self.earlier else None,
             "size": self.model.size.model_dump(),
             "frozen": self.model.frozen.names,
-            "precision": self.params.train.precision,
+            **self.computes,
             "machine": devices.machine(self.params.hardware),
             **({} if positive is None else {"positive_class": self.images.pack.classes[positive]}),
         }

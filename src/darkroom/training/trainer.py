@@ -46,7 +46,7 @@ def make_trainer(
         Naming the key that Lightning does not take.
     """
     train, hardware = params.train, params.hardware
-    assert train.precision != "auto"  # resolve_precision has replaced it
+    assert train.precision != "auto"  # resolve_auto has replaced it
     live = DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None)
     further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **observers.arguments, **train.trainer.given}
     plugins: list[Any] = [StateInMemory(state)] if state is not None else []

@@ -92,9 +92,9 @@ def _check(chosen: argparse.Namespace) -> None:
 def _find_number(chosen: argparse.Namespace, params: "Params", pack: "Pack", split: "Split") -> None:
     """Propose a learning rate or a batch size."""
     from darkroom.base import paths
+    from darkroom.training.auto import resolve_auto
     from darkroom.training.finders import MIN_STEPS, Trial, find_batch_size, find_lr, smallest_fast
     from darkroom.training.plan import make_plan
-    from darkroom.training.precision import resolve_precision
 
     if chosen.steps < MIN_STEPS:
         raise InputError(f"--steps: is {chosen.steps}, which is too few to see a slope; give at least {MIN_STEPS}")
@@ -103,7 +103,7 @@ def _find_number(chosen: argparse.Namespace, params: "Params", pack: "Pack", spl
         print(f"{trial.batch_size:>10}  {trial.images_per_second:>10,.0f}  {trial.memory_gb:>9.2f}", flush=True)
 
     rows, chart = split.rows["train"], paths.logs_dir() / f"{chosen.what}.png"
-    plan = resolve_precision(make_plan(params, pack, rows))
+    plan = resolve_auto(make_plan(params, pack, rows))
     if chosen.what == "lr":
         lr = find_lr(plan, rows, num_steps=chosen.steps, chart=chart)
         proposals = {f"train.lr={lr:.3g}": "where the loss falls fastest"}

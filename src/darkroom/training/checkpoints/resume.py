@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -39,12 +40,14 @@ class KeepState(pl.Callback):
         Time after which the state is saved within an epoch.
     best
         Whose epochs also keep their states, and the last epoch, to be published (`train.keep_states`); None: no.
-    precision
-        The precision in use, also if `train.precision` is auto.
+    computes
+        The precision and the memory format in use, by key of `train`, also where these are auto.
     """
 
-    def __init__(self, store: StateStore, every_minutes: float, best: KeepBest | None = None, precision: str = "32-true"):
-        self.store, self.every_seconds, self.best, self.precision = store, 60 * every_minutes, best, precision
+    def __init__(
+        self, store: StateStore, every_minutes: float, best: KeepBest | None = None, computes: Mapping[str, str] | None = None
+    ):
+        self.store, self.every_seconds, self.best, self.computes = store, 60 * every_minutes, best, dict(computes or {})
         self.received: int | None = None
         self.saved = time.monotonic()
         self.resuming = False
@@ -154,7 +157,7 @@ class KeepState(pl.Callback):
                 "finished": phase == FINISHED,
                 "log": read_files(self.store.log_dir),
                 "about": self.store.about,
-                "precision": self.precision,
+                **self.computes,
             }
             weights = [kept["file"] for kept in state["callbacks"]["KeepBest"]["kept"]]
             if self.best is not None and phase != WITHIN_EPOCH:

@@ -100,9 +100,13 @@ class Earlier:
         return known
 
     @property
-    def precision(self) -> str | None:
-        """The precision that it was trained in, which `auto` keeps."""
-        return self.state["darkroom"]["precision"] if self.state else None
+    def computes(self) -> dict[str, str]:
+        """The precision and the memory format that it was trained in, by key of `train`, which `auto` keeps."""
+        if not self.state or "precision" not in self.state["darkroom"]:
+            return {}
+        # Versions that did not record the format knew one.
+        usual = {"memory_format": "channels_last"}
+        return {key: self.state["darkroom"].get(key, usual.get(key)) for key in ("precision", *usual)}
 
     def check_weights(self, train: TrainParams) -> None:
         """Refuse initial weights of two kinds; those of `train.init_from` are in a whole state already."""
