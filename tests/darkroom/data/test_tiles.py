@@ -17,13 +17,12 @@ from darkroom.data.images import decode, encode
 MOST = 10**6
 
 
-def picture(height: int, width: int, *, grey: bool = False, seed: int = 0) -> NDArray[np.uint8]:
+def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     """Smooth colours with noise: every pixel differs from its neighbours, in chroma too."""
     numbers = np.random.default_rng(seed)
     small = numbers.integers(0, 256, (height // 5 + 1, width // 5 + 1, 3), np.uint8)
     smooth = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)).astype(int)
-    made = (smooth + numbers.integers(-9, 10, smooth.shape)).clip(0, 255).astype(np.uint8)
-    return made[..., 0] if grey else made
+    return (smooth + numbers.integers(-9, 10, smooth.shape)).clip(0, 255).astype(np.uint8)
 
 
 def tiled(image: NDArray[np.uint8], **options: Any) -> bytes:
@@ -38,10 +37,9 @@ def unequal_parts(seed: int, cases: int) -> tuple[int, list[Any]]:
     numbers, cut, wrong = np.random.default_rng(seed), 0, []
     for number in range(cases):
         height, width = (int(each) for each in numbers.integers(1, 120, 2))
-        grey, sampling = bool(numbers.integers(4) == 0), int(numbers.choice([0, 2]))
-        options: Any = {} if grey else {"subsampling": sampling}
-        data = tiled(picture(height, width, grey=grey, seed=number), optimize=bool(numbers.integers(2)), **options)
-        whole = decode_jpeg(data, "GRAY" if grey else "RGB")
+        options = {"optimize": bool(numbers.integers(2)), "quality": int(numbers.integers(50, 96))}
+        data = tiled(picture(height, width, seed=number), **options)
+        whole = decode_jpeg(data)
         for _ in range(8):
             size = int(numbers.integers(1, height + 1)), int(numbers.integers(1, width + 1))
             top, left = int(numbers.integers(height - size[0] + 1)), int(numbers.integers(width - size[1] + 1))
@@ -62,7 +60,7 @@ def test_a_part_has_the_pixels_of_the_whole() -> None:
 
 def test_that_could_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the pixels around a rectangle, its chroma is interpolated with other neighbours."""
-    monkeypatch.setattr(tiles, "AROUND", {8: 0, 16: 0})
+    monkeypatch.setattr(tiles, "AROUND", 0)
     assert unequal_parts(0, 120)[1]
 
 
@@ -82,7 +80,7 @@ def test_no_more_is_decoded_than_is_needed() -> None:
     part = part_around(data, (50, 60, 20, 30))
     assert part is not None
     assert (part.top, part.left) == (48, 48)
-    assert decode_jpeg(part.data, part.colours).shape == (32, 48, 3)
+    assert decode_jpeg(part.data).shape == (32, 48, 3)
     assert len(part.data) < len(data) / 5
 
 
@@ -105,6 +103,7 @@ def test_of_nearly_all_all_is_decoded() -> None:
     [
         {"restart_marker_blocks": 0},
         {"restart_marker_blocks": 2},
+        {"subsampling": 0},
         {"subsampling": 1},
         {"progressive": True},
         {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"},
@@ -118,9 +117,17 @@ def test_others_are_decoded_whole(options: dict[str, Any]) -> None:
     assert decode(data, MOST).image.shape == (100, 100, 3)
 
 
+def test_grey_is_not_stored_in_tiles() -> None:
+    image = picture(100, 100)[..., 0]
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=90)
+    assert encode(image, lossy=True) == file.getvalue()
+    assert b"darkroom" not in tiled(image)
+
+
 def test_too_many_tiles_have_no_list() -> None:
-    side = int(8 * MOST_TILES**0.5) + 9
-    assert b"darkroom" not in tiled(np.zeros((side, side), np.uint8))
+    side = int(16 * MOST_TILES**0.5) + 17
+    assert b"darkroom" not in tiled(np.zeros((side, side, 3), np.uint8))
 
 
 def test_a_list_that_is_wrong_is_not_followed() -> None:

@@ -121,7 +121,7 @@ def read_jpeg_part(data: bytes, box: Box) -> NDArray[np.uint8] | None:
     if part is None:
         return None
     try:
-        image = np.asarray(decode_jpeg(part.data, part.colours))
+        image = np.asarray(decode_jpeg(part.data))
     except ValueError:
         return None
     top, left = box[0] - part.top, box[1] - part.left

@@ -1,6 +1,6 @@
 """JPEGs in tiles: a rectangle is cut out of the compressed data, so that no more is decoded.
 
-What lies between two restart markers is decoded without what comes before. With a marker behind every block of 8 or 16 pixels,
+What lies between two restart markers is decoded without what comes before. With a marker behind every block of 16 by 16 pixels,
 the blocks around a rectangle are themselves a JPEG, once height and width are corrected and the markers counted anew. Its pixels
 are those of the whole image. A segment, which other programs pass over, lists how long each tile is: to look for the markers
 would take a third of what is saved.
@@ -24,15 +24,16 @@ HEAD = 20
 LISTED = struct.Struct("!2sH9s")
 APP9, NAME = b"\xff\xe9", b"darkroom\0"
 MOST_TILES = (0xFFFF - LISTED.size + 2) // 2
-# What begins a scan of one or of three components.
-SCANS = (b"\xff\xda\x00\x0c\x03", b"\xff\xda\x00\x08\x01")
-COLOURS = {1: "GRAY", 3: "RGB"}
+# What begins a scan of three components, and how many bytes the segment has.
+SCAN, SCAN_BYTES = b"\xff\xda\x00\x0c\x03", 14
+# Blocks of each component in a tile: two by two of luma, one of each chroma.
+SAMPLING, TILE = [0x22, 0x11, 0x11], 16
 # Of a larger share of an image, all is decoded: cutting out takes a tenth of the time of decoding.
 MOST_CUT = 0.9
 # The numbers of restart markers go around.
 COUNTED = (RST + np.arange(MOST_TILES + 1) % 8).astype(np.uint8)
-# Pixels around a rectangle whose colours depend on the same chroma: where it has half the resolution, it is interpolated.
-AROUND = {8: 0, 16: 2}
+# Pixels around a rectangle by which its chroma is interpolated, which has half the resolution.
+AROUND = 2
 
 Box = tuple[int, int, int, int]
 """Top, left, height and width in pixels."""
@@ -45,36 +46,31 @@ class Part(NamedTuple):
     ----------
     data
         A JPEG of this part.
-    colours
-        What it is decoded to, GRAY or RGB.
     top, left
         Where its first pixel is in the whole image.
     """
 
     data: NDArray[np.uint8]
-    colours: str
     top: int
     left: int
 
 
 class _Layout(NamedTuple):
-    """What the segments say. `size_at` is where height and width stand; a tile has `tile` rows and columns of pixels."""
+    """What the segments say. `size_at` is where height and width stand."""
 
     size_at: int
     height: int
     width: int
-    tile: tuple[int, int]
-    num_components: int
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of tiles."""
-        return -(-self.height // self.tile[0]), -(-self.width // self.tile[1])
+        return -(-self.height // TILE), -(-self.width // TILE)
 
 
 def with_list(data: bytes) -> bytes:
     """Return a JPEG with a restart marker behind every block with the list of its tiles; unchanged if it cannot have one."""
-    start = _scan_start(data, HEAD)
+    start = _scan_start(data, HEAD) if data.startswith(JFIF) else 0
     layout = _layout(data[:start]) if start else None
     if layout is None:
         return data
@@ -103,7 +99,7 @@ def part_around(data: bytes, box: Box) -> Part | None:
         return None
     if box[0] + box[2] > layout.height or box[1] + box[3] > layout.width:
         return None
-    rows, columns = (_span(*each) for each in zip(box[:2], box[2:], layout.tile, (layout.height, layout.width), strict=True))
+    rows, columns = (_span(*each) for each in zip(box[:2], box[2:], (layout.height, layout.width), strict=True))
     num_rows, num_columns = layout.shape
     count = num_rows * num_columns
     is_most = (rows[1] - rows[0]) * (columns[1] - columns[0]) > MOST_CUT * count
@@ -111,20 +107,17 @@ def part_around(data: bytes, box: Box) -> Part | None:
         return None
     ends = np.cumsum(np.frombuffer(data, "<u2", count, HEAD + LISTED.size), dtype=np.int64)
     ends += start - 2
-    top, left = rows[0] * layout.tile[0], columns[0] * layout.tile[1]
-    height, width = min(layout.height, rows[1] * layout.tile[0]) - top, min(layout.width, columns[1] * layout.tile[1]) - left
+    top, left = rows[0] * TILE, columns[0] * TILE
+    height, width = min(layout.height, rows[1] * TILE) - top, min(layout.width, columns[1] * TILE) - left
     sized = head[: layout.size_at] + struct.pack("!HH", height, width) + head[layout.size_at + 4 :]
     made = _joined(data, sized, start, ends.reshape(num_rows, num_columns), rows, columns)
-    return None if made is None else Part(made, COLOURS[layout.num_components], top, left)
+    return None if made is None else Part(made, top, left)
 
 
 def _scan_start(data: bytes, rest: int) -> int:
     """Return where the compressed data begin; 0 if that is nowhere. `_layout` sees whether it is true."""
-    for begin in SCANS:
-        place = data.find(begin, rest, rest + 2048)
-        if place >= 0:
-            return place + 2 + begin[3]
-    return 0
+    place = data.find(SCAN, rest, rest + 2048)
+    return 0 if place < 0 else place + SCAN_BYTES
 
 
 @lru_cache(maxsize=256)
@@ -144,21 +137,18 @@ def _layout(head: bytes) -> _Layout | None:
             interval = int.from_bytes(head[content : content + 2])
         elif code == SOS:
             height, width = struct.unpack_from("!HH", head, size_at)
-            tile = {(0x11,): 8, (0x11, 0x11, 0x11): 8, (0x22, 0x11, 0x11): 16}.get(tuple(sampling))
-            if position != len(head) or interval != 1 or not (size_at and height and width and tile):
-                return None
-            return _Layout(size_at, height, width, (tile, tile), len(sampling))
+            is_usual = position == len(head) and interval == 1 and sampling == SAMPLING
+            return _Layout(size_at, height, width) if is_usual and height and width else None
         elif code not in (0xE0, 0xDB, 0xC4):
             return None  # another kind of frame, or segments of other programs, which may say that the image is to be turned
     return None
 
 
-def _span(start: int, length: int, tile: int, whole: int) -> tuple[int, int]:
+def _span(start: int, length: int, whole: int) -> tuple[int, int]:
     """Return the first tile, and that behind the last one, along an axis."""
-    around, count = AROUND[tile], -(-whole // tile)
-    first, end = max(0, start - around) // tile, min(count, -(-(start + length + around) // tile))
+    first, end = max(0, start - AROUND) // TILE, -(-min(whole, start + length + AROUND) // TILE)
     # A narrow rest at the far border would alone be too narrow to interpolate in.
-    if first and whole - first * tile < tile:
+    if first and whole - first * TILE < TILE:
         first -= 1
     return first, end
 
