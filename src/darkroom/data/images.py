@@ -16,6 +16,7 @@ from darkroom.data.decoding.jpeg import read_jpeg
 from darkroom.data.decoding.orientation import TAG, orientation, turned
 from darkroom.data.decoding.pixels import pixels_of, scale_transparency
 from darkroom.data.decoding.tiff import TiffHeader, read_tiff_header
+from darkroom.data.decoding.tiles import with_list
 
 __all__ = ["ImageError"]
 
@@ -103,11 +104,12 @@ def convert(image: Image.Image) -> Decoded:
 
 
 def encode(image: ImageArray, *, lossy: bool = False) -> bytes:
-    """Return (H, W) or (H, W, 3) uint8 as PNG, or as JPEG of quality 90."""
+    """Return (H, W) or (H, W, 3) uint8 as PNG, or as JPEG of quality 90; in colour in tiles, of which a part can be decoded."""
     file = io.BytesIO()
     if lossy:
-        Image.fromarray(image).save(file, "JPEG", quality=JPEG_QUALITY)
-        return file.getvalue()
+        # Grey blocks are a quarter as large: in tiles, such a file would be a third larger, and a part is decoded hardly sooner.
+        Image.fromarray(image).save(file, "JPEG", quality=JPEG_QUALITY, restart_marker_blocks=int(image.ndim == 3))
+        return with_list(file.getvalue())
     # On 100 photos of 224 px, level 1 takes 0.7 s and the default, 6, takes 3.6 s for 6 % fewer bytes.
     Image.fromarray(image).save(file, "PNG", compress_level=1)
     return file.getvalue()

@@ -12,10 +12,12 @@ from darkroom.base import files, paths
 from darkroom.base.errors import InputError, RunError
 from darkroom.data.arrow import leave_pandas_out
 from darkroom.data.bands import STORED, Bands, DType, network_values, read_image, shown_image
+from darkroom.data.decoding.jpeg import read_jpeg_part, reduction
+from darkroom.data.decoding.tiles import Box
 from darkroom.data.images import ImageArray, ImageError
 from darkroom.data.labels import Labels, labels_from_arrow
 from darkroom.data.listing import SPLITS
-from darkroom.data.pack_arrays import Images, map_images, numbers, verify_files
+from darkroom.data.pack_arrays import Images, Shards, map_images, numbers, verify_files
 from darkroom.data.perceptual_hash import HASH_BYTES
 from darkroom.data.stored import Form
 
@@ -73,14 +75,12 @@ class Pack:
         self.dtype: DType = dataset.get("dtype", "uint8")
         self.form: Form = dataset["format"]
         self.is_encoded = self.form == "encoded"
-        self.size: tuple[int, int] | None = None if isinstance(images, list) else (images.shape[1], images.shape[2])
+        self.size: tuple[int, int] | None = None if isinstance(images, Shards) else (images.shape[1], images.shape[2])
         self.sizes = np.stack([numbers(index["height"]), numbers(index["width"])], axis=1)
         self.labels: Labels = labels_from_arrow(index["label"], len(self.classes), multilabel=dataset["task"] == "multilabel")
         self.splits: NDArray[np.str_] = np.array(index["split"].to_pylist(), dtype=str)
         self._index, self._images = index, images
         self._withheld: NDArray[np.bool_] | None = None
-        if self.size is None:
-            self._shards, self._offsets, self._lengths = (numbers(index[name]) for name in ("shard", "offset", "length"))
 
     @classmethod
     def open(cls, directory: Path, *, verify: bool = True) -> Self:
@@ -106,7 +106,7 @@ class Pack:
             # Not read_table, which imports pandas.
             with pq.ParquetFile(directory / "index.parquet") as file:
                 index = file.read()
-            pack = cls(directory, dataset, index, map_images(directory, dataset, SHARD_NAME))
+            pack = cls(directory, dataset, index, map_images(directory, dataset, index, SHARD_NAME))
             pack._check(dataset["count"])
         except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, pa.ArrowException) as error:
             raise InputError(
@@ -120,8 +120,10 @@ class Pack:
         if missing := set(COLUMNS) - set(self._index.schema.names):
             raise ValueError(f"the index has no {', '.join(sorted(missing))}")
         num_images = count
-        if isinstance(self._images, list):
-            complete = self._are_complete(self._images)
+        if isinstance(self._images, Shards):
+            bytes_of = self.sizes.prod(axis=1, dtype=np.int64) * np.dtype(STORED[self.dtype]).itemsize
+            channels = (self.channels,) if self.bands else (1, 3)
+            complete = self._images.are_complete([] if self.is_encoded else [each * bytes_of for each in channels])
         else:
             num_images = len(self._images)
             complete = self._images.shape[3] == self.channels and self._images.dtype == STORED[self.dtype]
@@ -132,17 +134,6 @@ class Pack:
             raise ValueError(f"the classes are not texts, or {self.channels} is a wrong number of channels")
         if not np.isin(self.splits, SPLITS).all():
             raise ValueError("an image is in an unknown split")
-
-    def _are_complete(self, shards: list[NDArray[np.uint8]]) -> bool:
-        """Return whether the places in the index are inside the shards and reach their ends."""
-        if not ((self._offsets >= 0).all() and (self._shards >= 0).all() and (self._shards < len(shards)).all()):
-            return False
-        ends = np.zeros(len(shards), np.int64)
-        np.maximum.at(ends, self._shards, self._offsets + self._lengths)
-        areas = self.sizes.prod(axis=1, dtype=np.int64) * np.dtype(STORED[self.dtype]).itemsize
-        channels = (self.channels,) if self.bands else (1, 3)
-        fitting = self.is_encoded or np.any([self._lengths == each * areas for each in channels], axis=0).all()
-        return bool(fitting) and ends.tolist() == [len(shard) for shard in shards]
 
     @cached_property
     def ids(self) -> list[str]:
@@ -195,46 +186,62 @@ class Pack:
         return shown_image(self.read(row))
 
     def read(self, row: int, side: int | None = None) -> ImageArray:
-        """Return a copy of one image, (H, W, C) of `dtype`; it may be smaller if `side`, the shorter side to resize to, is given.
-
-        A large JPEG is then decoded at a fraction of its size; see `decode`.
+        """Return a copy of one image, (H, W, C) of `dtype`; a large JPEG may be smaller if `side` is given, as `decode` says.
 
         Raises
         ------
         InputError
             If the file is damaged.
         """
-        self._check_withheld(row)
-        if not isinstance(self._images, list):
-            return np.array(self._images[row])
-        shard, start, length = int(self._shards[row]), int(self._offsets[row]), int(self._lengths[row])
-        content = self._images[shard][start : start + length]
+        if not self.is_encoded:
+            return self._in_colour(np.array(self._pixels(row)), row)
         try:
-            if self.is_encoded:
-                image = read_image(content.tobytes(), int(self.sizes[row].prod(dtype=np.int64)), side, self._file_bands).image
-            else:
-                image = np.array(content).view(STORED[self.dtype]).reshape(*self.sizes[row], -1)
+            image = read_image(self._file(row), int(self.sizes[row].prod(dtype=np.int64)), side, self._file_bands).image
         except ImageError as error:
-            name = paths.shown(self.directory / SHARD_NAME.format(shard))
+            assert isinstance(self._images, Shards)
+            name = paths.shown(self.directory / SHARD_NAME.format(self._images.numbers[row]))
             raise InputError(f"{name}: '{self.ids[row]}' {error}; the file is damaged, run 'dvc checkout'") from error
-        image = image.reshape(*image.shape[:2], -1)
+        return self._in_colour(image.reshape(*image.shape[:2], -1), row)
+
+    def read_part(self, row: int, box: Box) -> ImageArray:
+        """Return a copy of a rectangle of one image, (height, width, C) of `dtype`, reading no more than it needs if possible."""
+        rows, columns = slice(box[0], box[0] + box[2]), slice(box[1], box[1] + box[3])
+        if not self.is_encoded:
+            return self._in_colour(np.array(self._pixels(row)[rows, columns]), row)
+        part = None if self._file_bands else read_jpeg_part(self._file(row), box)
+        return self.read(row)[rows, columns] if part is None else self._in_colour(part, row)
+
+    def size_at(self, row: int, side: int | None) -> tuple[int, int] | None:
+        """Return the height and width that `read` returns; None if only decoding tells, since it may be reduced."""
+        height, width = self.sizes[row].tolist()
+        return None if self.is_encoded and reduction(min(height, width), side) > 1 else (height, width)
+
+    def _file(self, row: int) -> bytes:
+        self._check_withheld(row)
+        assert isinstance(self._images, Shards)
+        return self._images.content(row).tobytes()
+
+    def _pixels(self, row: int) -> ImageArray:
+        self._check_withheld(row)
+        if isinstance(self._images, Shards):
+            return self._images.content(row).view(STORED[self.dtype]).reshape(*self.sizes[row], -1)
+        image: ImageArray = self._images[row]
+        return image
+
+    def _in_colour(self, image: ImageArray, row: int) -> ImageArray:
         if image.shape[2] > self.channels:
-            raise InputError(
-                f"{paths.shown(self.directory)}: '{self.ids[row]}' is not grey; the folder is damaged, run 'dvc checkout'"
-            )
+            name = f"{paths.shown(self.directory)}: '{self.ids[row]}'"
+            raise InputError(f"{name} is not grey; the folder is damaged, run 'dvc checkout'")
         return np.repeat(image, 3, axis=2) if image.shape[2] < self.channels else image
 
     def file(self, row: int) -> bytes | None:
         """Return the file of one image as it is stored; None if pixels are."""
         self._check_withheld(row)
-        if not self.is_encoded or not isinstance(self._images, list):
-            return None
-        start = int(self._offsets[row])
-        return self._images[int(self._shards[row])][start : start + int(self._lengths[row])].tobytes()
+        return self._file(row) if self.is_encoded else None
 
     def batch(self, rows: NDArray[np.int64]) -> ImageArray:
         """Return the images of (n,) rows as the network sees them, (n, H, W, C) uint8 or float32, if the pack has a `size`."""
-        assert not isinstance(self._images, list), "these images are not stored as pixels of one size"
+        assert not isinstance(self._images, Shards), "these images are not stored as pixels of one size"
         self._check_withheld(rows)
         return network_values(np.asarray(self._images[rows]))
 

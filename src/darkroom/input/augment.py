@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.data.resizing import Size, height_and_width
-from darkroom.input.pixel_moves import mirror_by_choice, mirror_in_numpy, shift_by_index, shift_in_numpy
+from darkroom.data.decoding.tiles import Box
+from darkroom.data.resizing import Size
+from darkroom.input.pixel_moves import cut_out, mirror_by_choice, mirror_in_numpy, resized_cuts, shift_by_index, shift_in_numpy
 
 CROP_TRIES = 3
 
@@ -40,6 +41,10 @@ class BatchAugmentation(Augmentation):
     @abstractmethod
     def __call__(self, images: Tensor, random: Tensor) -> Tensor:
         """Return augmented images (N, C, H, W) of images (N, C, H, W) of the same type, and numbers (N, R) in [0, 1)."""
+
+    def in_place(self, images: Tensor, random: Tensor) -> Tensor:
+        """Return the same; the images may be changed, if that is faster."""
+        return self(images, random)
 
 
 class ImageAugmentation(Augmentation):
@@ -99,29 +104,18 @@ class RandomCropResize(ImageAugmentation):
 
     def __call__(self, image: Tensor, random: NDArray[np.float32], size: Size) -> Tensor:
         """Return an image (C, height, width)."""
-        made = torch.empty(*height_and_width(size), len(image), dtype=image.dtype).permute(2, 0, 1)
-        self._write(image, random, made)
-        return made
+        return self.batch([image], random[None], size)[0]
 
     def batch(self, images: Iterable[Tensor], random: NDArray[np.float32], size: Size) -> Tensor:
         """Return images (N, C, height, width)."""
-        made = torch.empty(0)
-        for number, image in enumerate(images):
-            if number == 0:
-                made = torch.empty(len(random), *height_and_width(size), len(image), dtype=image.dtype).permute(0, 3, 1, 2)
-            self._write(image, random[number], made[number])
-        return made
+        arrays = (image.permute(1, 2, 0).numpy() for image in images)
+        pairs = zip(arrays, random.tolist(), strict=True)
+        cuts = (cut_out(image, self.rectangle(image.shape, drawn)) for image, drawn in pairs)
+        return resized_cuts(cuts, len(random), size)
 
-    def _write(self, image: Tensor, random: NDArray[np.float32], made: Tensor) -> None:
-        """Write the image to (C, height, width) with the channels last; a copy would take a tenth longer."""
-        top, left, height, width = self._rectangle(image.shape[1], image.shape[2], random.tolist())
-        cut = image[:, top : top + height, left : left + width]
-        # functional.interpolate calls this, but has no argument for the output.
-        batch = cut.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
-        torch.ops.aten._upsample_bilinear2d_aa.out(batch, made.shape[1:], False, None, None, out=made[None])
-
-    def _rectangle(self, height: int, width: int, random: list[float]) -> tuple[int, int, int, int]:
-        """Return top, left, height and width."""
+    def rectangle(self, size: tuple[int, ...], random: list[float]) -> Box:
+        """Return the rectangle of an image (H, W) or (H, W, C): top, left, height and width."""
+        height, width = size[:2]
         low, high = map(math.log, self.ratio)
         for area, shape in zip(random[0:-2:2], random[1:-2:2], strict=True):
             pixels = height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * area)
@@ -167,6 +161,12 @@ class RandomFlip(BatchAugmentation):
         is_kept = random[:, 0] >= self.probability
         mirror = mirror_in_numpy if images.device.type == "cpu" else mirror_by_choice
         return mirror(images, is_kept)
+
+    def in_place(self, images: Tensor, random: Tensor) -> Tensor:
+        """Return the same images; those that are kept are not copied."""
+        for number in torch.nonzero(random[:, 0] < self.probability)[:, 0].tolist():
+            images[number].copy_(images[number].flip(-1))
+        return images
 
 
 class AlternatingFlip(RandomFlip):

@@ -4,6 +4,7 @@ N images in a batch, C channels, H by W pixels, R random numbers per image.
 """
 
 import copy
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -16,8 +17,9 @@ from torch.utils.data import Dataset
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.resizing import Size, Way, fit, height_and_width
 from darkroom.data.rng import generator
-from darkroom.input.augment import Augmentation, BatchAugmentation, ImageAugmentation
+from darkroom.input.augment import Augmentation, BatchAugmentation, ImageAugmentation, RandomCropResize
 from darkroom.input.image_cache import ImageCache
+from darkroom.input.pixel_moves import cut_out, resized_cuts
 from darkroom.input.preprocess import ImageReader, Preprocess
 from darkroom.input.samplers import AUGMENT, BatchKey
 from darkroom.input.transforms import transform_image
@@ -154,19 +156,27 @@ class ImageDataset(Dataset[Batch]):
         """Return a batch of images, with their labels."""
         return Batch(images=images, labels=self.labels(rows), rows=torch.tensor(rows))
 
-    def images(self, epoch: int, rows: Rows) -> Tensor:
-        """Return the images (N, C, H, W) of some rows; they do not depend on the batch."""
+    def images(self, epoch: int, rows: Rows, made: Tensor | None = None) -> Tensor:
+        """Return the images (N, C, H, W) of some rows, which do not depend on the batch; `made`, if they were written there."""
         size = self.size_of(epoch)
         images: ImageTensors
-        is_single = bool(self.transforms) and isinstance(self.transforms[0], ImageAugmentation)
-        if self.pack.size is None or self.preprocess or is_single:
+        own: Tensor | None = None
+        remaining = list(enumerate(self.transforms))
+        first = self.transforms[0] if self.transforms else None
+        if isinstance(first, RandomCropResize):
+            numbers = self.random_numbers(epoch, 0)[rows].tolist()
+            cuts = (self._cut(row, first, drawn) for row, drawn in zip(rows.tolist(), numbers, strict=True))
+            images = own = resized_cuts(cuts, len(rows), size, made)
+            del remaining[0]
+        elif self.pack.size is None or self.preprocess or isinstance(first, ImageAugmentation):
             images = (_to_tensor(self._read(int(row))) for row in rows)
         else:
             images = torch.from_numpy(self.pack.batch(rows)).permute(0, 3, 1, 2)
-        for number, transform in enumerate(self.transforms):
+        for number, transform in remaining:
             if isinstance(transform, BatchAugmentation):
-                numbers = self.random_numbers(epoch, number)
-                images = transform(self._fitted(images, len(rows), size), torch.from_numpy(numbers[rows]))
+                drawn = torch.from_numpy(self.random_numbers(epoch, number)[rows])
+                fitted = self._fitted(images, len(rows), size)
+                images = transform.in_place(fitted, drawn) if fitted is own else transform(fitted, drawn)
             elif isinstance(transform, ImageAugmentation):
                 numbers = self.random_numbers(epoch, number)
                 # Images of the pack have the same number of channels; the results of other transforms may not.
@@ -204,6 +214,14 @@ class ImageDataset(Dataset[Batch]):
         first = self.transforms[0] if self.transforms else None
         is_spared = not isinstance(first, ImageAugmentation) or first.spares_image
         return image if is_spared else image.copy()
+
+    def _cut(self, row: int, crop: RandomCropResize, random: list[float]) -> NDArray[Any]:
+        """Return the rectangle of an image that is cut out at random, (h, w, C)."""
+        size = self.reader.size_at(row, self._side)
+        if size and not (self.cache and self.cache.holds(row, math.prod(size) * self.pack.channels * self.dtype.itemsize)):
+            return self.reader.part(row, crop.rectangle(size, random))
+        image = self._read(row)
+        return cut_out(image, crop.rectangle(image.shape, random))
 
     def _transform_one(self, transform: Any, image: Tensor, counters: tuple[int, ...]) -> Tensor:
         # Transforms of other libraries draw from global generators, which are seeded for each image.

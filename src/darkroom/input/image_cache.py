@@ -27,6 +27,10 @@ class ImageCache:
         """Return the image (H, W, C) of a row, or None."""
         return self._images.get(row)
 
+    def holds(self, row: int, num_bytes: int) -> bool:
+        """Return whether the image of a row is there, or would be kept, having a number of bytes."""
+        return row in self._images or num_bytes <= self._free
+
     def add(self, row: int, image: NDArray[Any]) -> None:
         """Keep an image if there is room."""
         with self._lock:

@@ -156,7 +156,10 @@ class ThreadLoader:
         images = torch.empty(len(rows), *shape, dtype=self.batches.dtype, pin_memory=self.pin_memory)
 
         def make(part: slice) -> None:
-            np.copyto(images.numpy()[part], self.batches.images(epoch, rows[part]).permute(0, 2, 3, 1).numpy())
+            place = images[part].permute(0, 3, 1, 2)
+            made = self.batches.images(epoch, rows[part], place)
+            if made is not place:
+                np.copyto(images.numpy()[part], made.permute(0, 2, 3, 1).numpy())
 
         parts = [slice(start, start + IMAGES) for start in range(0, len(rows), IMAGES)]
         return images.permute(0, 3, 1, 2), rows, [threads.submit(make, part) for part in parts]

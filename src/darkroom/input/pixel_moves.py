@@ -1,8 +1,9 @@
-"""Shifting and mirroring batches of images: in NumPy on the CPU, by index on any device, with the same bits.
+"""Shifting and mirroring batches of images: in NumPy on the CPU, by index on any device, with the same bits; and resizing parts.
 
 N images, C channels, H by W pixels.
 """
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,9 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
+
+from darkroom.data.decoding.tiles import Box
+from darkroom.data.resizing import Size, height_and_width
 
 # Larger images are mirrored one after the other, which is faster.
 MOST_VALUES_AT_ONCE = 3 * 64**2
@@ -64,3 +68,34 @@ def mirror_in_numpy(images: Tensor, is_kept: Tensor) -> Tensor:
 def mirror_by_choice(images: Tensor, is_kept: Tensor) -> Tensor:
     """Return the same on any device."""
     return torch.where(is_kept[:, None, None, None], images, images.flip(-1))
+
+
+def cut_out(image: NDArray[Any], box: Box) -> NDArray[Any]:
+    """Return a rectangle of an image (H, W, C)."""
+    top, left, height, width = box
+    return image[top : top + height, left : left + width]
+
+
+def resized_cuts(cuts: Iterable[NDArray[Any]], count: int, size: Size, made: Tensor | None = None) -> Tensor:
+    """Return rectangles (h, w, C) of images in another size, (count, C, height, width), bilinear with antialiasing.
+
+    They are written to `made`, and that is returned, if it has their channels and type and lies in memory with the channels last.
+    """
+    # functional.interpolate calls this, but cannot write to a place.
+    resize: Any = torch._C._nn._upsample_bilinear2d_aa
+    for number, cut in enumerate(cuts):
+        if number == 0:
+            made = _room_for(cut, count, size, made)
+        assert made is not None
+        # Torch itself would copy what is not one block of memory, in twice the time.
+        image = torch.from_numpy(np.ascontiguousarray(cut)[None]).permute(0, 3, 1, 2)
+        resize(image, made.shape[2:], False, None, None, out=made[number : number + 1])
+    return torch.empty(0) if made is None else made
+
+
+def _room_for(cut: NDArray[Any], count: int, size: Size, made: Tensor | None) -> Tensor:
+    """Return `made`, or a new tensor if it does not suit."""
+    dtype, shape = torch.from_numpy(cut[:0]).dtype, (count, cut.shape[2], *height_and_width(size))
+    if made is not None and (made.dtype, made.shape) == (dtype, shape) and made.permute(0, 2, 3, 1).is_contiguous():
+        return made
+    return torch.empty(count, *shape[2:], shape[1], dtype=dtype).permute(0, 3, 1, 2)

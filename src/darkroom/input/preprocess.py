@@ -12,6 +12,7 @@ from darkroom.base.errors import InputError
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Params, Target
 from darkroom.data.bands import network_values
+from darkroom.data.decoding.tiles import Box
 from darkroom.data.pack import Pack
 from darkroom.data.resizing import with_channels
 from darkroom.input.albumentations import ArrayTransform
@@ -110,6 +111,14 @@ class ImageReader:
         if self.preprocess is None:
             return network_values(self.pack.read(row, side))
         return self.preprocess(network_values(self.pack.read(row)))
+
+    def size_at(self, row: int, side: int | None) -> tuple[int, int] | None:
+        """Return the height and width of an image as it is read; None if only reading it tells."""
+        return self.pack.size_at(row, side) if self.preprocess is None else None
+
+    def part(self, row: int, box: Box) -> NDArray[Any]:
+        """Return a rectangle of an image whose size is known without reading it, (height, width, C)."""
+        return network_values(self.pack.read_part(row, box))
 
 
 def _shown(steps: Sequence[Target]) -> str:

@@ -218,7 +218,7 @@ def test_a_crop_is_torchvision_s() -> None:
     crop = RandomCropResize(scale=(0.2, 0.5))
     for seed in range(20):
         random = np.random.default_rng(seed).random(crop.num_random, np.float32)
-        top, left, height, width = crop._rectangle(40, 60, random.tolist())
+        top, left, height, width = crop.rectangle((40, 60), random.tolist())
         expected = v2.functional.resized_crop(image, top, left, height, width, [16, 16], antialias=True)
         assert torch.equal(crop(image, random, 16), expected)
 
@@ -240,7 +240,7 @@ def test_crops_are_as_large_and_as_wide_as_torchvision_s() -> None:
     numbers = np.random.default_rng(0).random((4000, crop.num_random), np.float32)
     torch.manual_seed(0)
     whole = torch.zeros(3, 300, 400)
-    found = np.array([crop._rectangle(300, 400, random.tolist()) for random in numbers]).T
+    found = np.array([crop.rectangle((300, 400), random.tolist()) for random in numbers]).T
     expected = np.array([other.get_params(whole, list(scale), list(ratio)) for _ in numbers]).T
     for of in (lambda each: each[2] * each[3], lambda each: each[3] / each[2], lambda each: each[0], lambda each: each[1]):
         steps = np.linspace(0.05, 0.95, 10)

@@ -136,7 +136,7 @@ from darkroom.input.loaders import ProcessLoader, ThreadLoader
 class Batches:
     channels, dtype = 3, torch.uint8
     def size_of(self, epoch): return 4
-    def images(self, epoch, rows): return torch.zeros(len(rows), 3, 4, 4, dtype=torch.uint8)
+    def images(self, epoch, rows, made): return torch.zeros(len(rows), 3, 4, 4, dtype=torch.uint8)
     def labelled(self, images, rows): return images
 class Order:
     def __iter__(self): return iter([(0, list(range(64)))] * 3)

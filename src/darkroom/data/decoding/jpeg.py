@@ -16,6 +16,7 @@ from simplejpeg import decode_jpeg, decode_jpeg_header
 
 from darkroom.data.decoding.bounds import ImageError, TooManyPixelsError
 from darkroom.data.decoding.orientation import EXIF_START
+from darkroom.data.decoding.tiles import Box, part_around
 
 START, EOI = b"\xff\xd8\xff", b"\xff\xd9"
 # A JPEG that will be resized is decoded to at least this many times the wanted size.
@@ -102,7 +103,7 @@ def read_jpeg(data: bytes, max_pixels: int, side: int | None) -> Jpeg | None:
         return None
     if any(header.left.values()):
         raise ImageError("is damaged (it ends before its last scan)")
-    scale = _reduction(min(height, width), side)
+    scale = reduction(min(height, width), side)
     image = _decoded(data, COLOURS[kind], -(-height // scale), -(-width // scale))
     if image is None:
         return None
@@ -111,11 +112,28 @@ def read_jpeg(data: bytes, max_pixels: int, side: int | None) -> Jpeg | None:
     return Jpeg(image[..., 0] if kind == "Gray" else image, COLOURS[kind] == "CMYK", header.exif, header.xmp)
 
 
-def _reduction(shorter: int, side: int | None) -> int:
-    """Return the largest of 1, 2, 4, 8 by which the shorter side may be divided."""
+def read_jpeg_part(data: bytes, box: Box) -> NDArray[np.uint8] | None:
+    """Decode a rectangle of a JPEG in tiles, (height, width, C), with the pixels that the whole image has there.
+
+    None if it has no tiles, or cannot be read: all of it is then to be decoded, which says what is wrong.
+    """
+    part = part_around(data, box)
+    if part is None:
+        return None
+    try:
+        image = np.asarray(decode_jpeg(part.data))
+    except ValueError:
+        return None
+    top, left = box[0] - part.top, box[1] - part.left
+    return image[top : top + box[2], left : left + box[3]]
+
+
+def reduction(shorter: int, side: int | None) -> int:
+    """Return the largest of 1, 2, 4, 8 by which the shorter side may be divided, to be resized to `side` afterwards."""
     if side is None:
         return 1
-    return next(scale for scale in (8, 4, 2, 1) if scale == 1 or shorter // (MIN_REDUCTION * side) >= scale)
+    times = shorter // (MIN_REDUCTION * side)
+    return 1 if times < 2 else 2 if times < 4 else 4 if times < 8 else 8
 
 
 def _check_bits(header: _Header) -> None:
