@@ -54,11 +54,13 @@ def from_archive(archive: Path) -> list[str]:
     return [word for pair in pairs for word in ("-S", f"download.{pair}")]
 
 
-def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
+def timm(
+    script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128, more: str = ""
+) -> Result:
     """Run timm's train.py on train/ and test/ of a folder.
 
     AdamW, warm-up and cosine schedule, crops and flips, label smoothing, channels last. The learning rate scales with the batch
-    size.
+    size. `more` are further flags, which replace those that are given here.
     """
     classes = len(list((folder / "train").iterdir()))
     output = work / f"timm{epochs}"
@@ -69,11 +71,17 @@ def timm(script: Path, folder: Path, model: str, size: int, epochs: int, work: P
         "--lr-base 0.00283 --lr-base-size 256 "
         f"--weight-decay 0.05 --smoothing 0.1 --batch-size {batch_size} --scale 0.35 1.0 --color-jitter 0 "
         "--crop-pct 1.0 --channels-last "
-        f"--device cpu --workers 2 --checkpoint-hist 1 --output {output} --experiment run"
+        f"--device cpu --workers 2 --checkpoint-hist 1 --output {output} --experiment run {more}"
     )
     seconds = run([sys.executable, str(script), *flags.split()], work, work / f"timm{epochs}.log")
     rows = list(csv.DictReader((output / "run" / "summary.csv").open()))
     return Result(f"timm's train.py, {model}", epochs, seconds, float(rows[-1]["eval_top1"]) / 100)
+
+
+def timm_rate(work: Path, epochs: int) -> float:
+    """Return the training images per second of the last epoch of `timm`, as it prints their mean."""
+    rates = re.findall(rf"Train: {epochs - 1} .*\(\d+\.\d+s, +([\d.]+)/s\)", (work / f"timm{epochs}.log").read_text())
+    return float(rates[-1])
 
 
 def torchvision(script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128) -> Result:
