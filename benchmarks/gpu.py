@@ -20,7 +20,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from gpu_steps import MEASURED, add_arguments
+from gpu_steps import STEPS, add_arguments
+from gpu_table import HEAD, Table
 from peers import ENVIRONMENT, ROOT
 
 # Seconds that a step may take. With 90 for the installation they are nearly ten minutes; what the others leave is cifar96's.
@@ -34,10 +35,9 @@ ALONE = {
     "two": 25,
     "cifar96": 240,
 }
-STEPS = Path(__file__).with_name("gpu_steps.py")
+SCRIPT = Path(__file__).with_name("gpu_steps.py")
 LEAST = 20  # seconds: with less, a step is not begun
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "timm", "dvc")
-HEAD = "| what | Darkroom | beside | ratio | goal |\n|---|---|---|---|---|"
 
 
 @dataclass
@@ -50,25 +50,9 @@ class Ended:
     fault: str | None
 
 
-class Table:
-    """Rows, which are printed and written at once."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("", encoding="utf-8")
-        self._lock = threading.Lock()
-
-    def add(self, line: str) -> None:
-        """Print a line and write it to the file."""
-        with self._lock, self.path.open("a", encoding="utf-8") as file:
-            print(line, flush=True)
-            print(line, file=file)
-
-
 def run(name: str, limit: float, flags: list[str], table: Table, logs: Path) -> Ended:
     """Run a step, and end all of its processes where it takes too long."""
-    command = [sys.executable, str(STEPS), name, "--seconds", str(limit), *flags]
+    command = [sys.executable, str(SCRIPT), name, "--seconds", str(limit), *flags]
     start, fault = time.monotonic(), None
     piped: Any = {"stdout": subprocess.PIPE, "text": True, "start_new_session": True}
     log_path = logs / f"{name}.log"
@@ -127,7 +111,7 @@ def main() -> None:
     """Run all steps, or those that are named, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     add_arguments(parser)
-    parser.add_argument("--steps", nargs="+", choices=MEASURED, default=list(MEASURED))
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     parser.add_argument("--minutes", type=float, default=10, help="time for all steps, from --begun on")
     parser.add_argument("--begun", type=float, default=time.time(), help="when the installation began, in seconds since 1970")
     parser.add_argument("--slower", type=float, default=1, help="factor of all limits, for another machine")

@@ -10,6 +10,7 @@ nearest thing: Hugging Face's datasets copies and splits images, too.
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from peers import ENVIRONMENT, ROOT
+from workspaces import make_workspace, write_params
 
-sys.path.insert(0, str(ROOT / "src"))
+from darkroom.base.params_file import read_yaml
+
 SIDE, CLASSES, BATCH, TEST = 32, 100, 256, 0.2
 STAGES = ("download", "split", "train", "evaluate", "predict")
 
@@ -76,28 +79,18 @@ def pss(number: int) -> int:
 
 def ours(work: Path, photos: Path, batches: int) -> Iterator[tuple[str, str, list[str], Path]]:
     """Yield the stages; training once as it is, with decoded images in memory, and once without."""
-    import shutil
-
-    from ruamel.yaml import YAML
-
-    from darkroom.base.params_file import read_yaml
-
-    shutil.copytree(ROOT / "src", work / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    (work / "data").mkdir()
-    for path in ("dvc.yaml", "data/corrections.csv"):
-        shutil.copy(ROOT / path, work / path)
     content: Any = read_yaml(ROOT / "params.yaml")
     content["download"] |= {"source": "folder", "folder": str(photos)}
     content["split"] |= {"test_fraction": TEST}
     content["train"] |= {"epochs": 1, "batch_size": BATCH, "trainer": {"limit_train_batches": batches}}
     content["train"]["augment"][0] = {"_target_": "RandomShift", "pixels": 4}
     content["hardware"] |= {"accelerator": "cpu", "num_workers": 2}
+    make_workspace(work, content)
     runs: list[tuple[str, Any]] = [(stage, "auto") for stage in STAGES]
     runs.insert(STAGES.index("train"), ("train", False))
     for stage, cached in runs:
         content["hardware"]["cache_images"] = cached
-        with (work / "params.yaml").open("w", encoding="utf-8") as file:
-            YAML().dump(content, file)
+        write_params(work, content)
         shutil.rmtree(work / ".resume", ignore_errors=True)
         yield stage, "Darkroom" + ("" if cached else ", `cache_images: false`"), [sys.executable, f"src/{stage}.py"], work
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -60,7 +61,7 @@ def test_a_step_that_fails_has_a_row_and_keeps_those_that_it_had(
     gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fault: str
 ) -> None:
     (tmp_path / "step.py").write_text(STEP)
-    monkeypatch.setattr(gpu, "STEPS", tmp_path / "step.py")
+    monkeypatch.setattr(gpu, "SCRIPT", tmp_path / "step.py")
     start = time.monotonic()
     ended = gpu.run(name, 2, [], gpu.Table(tmp_path / "gpu.md"), tmp_path)
     assert time.monotonic() - start < 30
@@ -90,8 +91,25 @@ def test_a_step_that_does_not_fit_is_not_begun(
     assert re.search(r"^\| two \| \*\*not begun\*\*: [56] s are left \| \| \| \|$", capsys.readouterr().out, re.MULTILINE)
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_wheels_are_installed_beside_what_is_there(tmp_path: Path, is_whole: bool) -> None:
+    """Without a network; where that fails, what is there is used."""
+    (tmp_path / "wheels").mkdir()
+    with zipfile.ZipFile(tmp_path / "wheels" / "dvc-99.0-py3-none-any.whl", "w") as wheel:
+        for name, text in (("METADATA", "Metadata-Version: 2.1\nName: dvc\nVersion: 99.0\n"), ("RECORD", "")) if is_whole else ():
+            wheel.writestr(f"dvc-99.0.dist-info/{name}", text)
+        wheel.writestr("dvc-99.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    given = ["--wheels", str(tmp_path / "wheels"), "--airbench", str(tmp_path), "--timm", str(tmp_path), "--out", str(tmp_path)]
+    command = [f"{ROOT}/benchmarks/gpu.sh", *given, "--device", "cpu", "--steps", "two", "--minutes", "0.1"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHON": sys.executable}, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert ("the installation failed; what is there is used" in done.stderr) is not is_whole
+    assert ("dvc 99.0" in done.stdout) is is_whole
+    assert "| two | **not begun**" in done.stdout
+
+
 def test_the_limits_leave_room_for_the_installation(gpu: ModuleType) -> None:
-    assert set(gpu.CHECKS) | set(gpu.ALONE) == set(gpu.MEASURED)
+    assert set(gpu.CHECKS) | set(gpu.ALONE) == set(gpu.STEPS)
     first = 90 + max(gpu.CHECKS.values()) + sum(limit for name, limit in gpu.ALONE.items() if name != "cifar96")
     assert first <= 600 - gpu.LEAST
 
