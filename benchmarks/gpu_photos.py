@@ -4,6 +4,7 @@ import argparse
 import copy
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,22 +21,28 @@ from peers import ROOT, timm, timm_rate
 from predicting import draw_photos
 from step_overhead import Always, ours
 
+from darkroom.base.params import Params
 from darkroom.base.params_file import check_params, read_yaml
+from darkroom.data.pack import Pack, Rows
+from darkroom.data.split_file import Split
 from darkroom.inference.photos import PhotoReader, Photos
 from darkroom.inference.predict import predict_photos, predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.input.loaders import make_loader
 from darkroom.models.model_json import Card
 from darkroom.models.saving import Published
-from darkroom.training.plan import make_plan
+from darkroom.training.checkpoints.saved_states import StateStore
+from darkroom.training.fit import fit
+from darkroom.training.plan import Plan, make_plan
 
 NAMES = {"resnet50": "ResNet-50", "vit_small_patch16_224": "ViT-S"}
+FAST = ("torch.compile", "bf16-mixed")
 TINY = {"resnet50": "test_resnet", "vit_small_patch16_224": "test_vit"}
 
 
 def photos_folder(given: argparse.Namespace) -> Path:
     """Fill train/ and test/ of a folder with JPEGs of 500 by 375 pixels in ten classes, if it is not there."""
-    folder, each = given.work / "photos", 8 if given.tiny else 1024  # whole batches remain when validation has its share
+    folder, each = given.work / "photos", 8 if given.tiny else 512  # whole batches remain when validation has its share
     for split, count in (("train", each), ("test", max(2, each // 20))):
         for label in range(10):
             if not (folder / split / f"class{label}").exists():
@@ -72,14 +79,41 @@ def compiles(given: argparse.Namespace, name: str) -> str | None:
     return None if given.tiny and name != "resnet50" else "default"
 
 
-def photos(given: argparse.Namespace, name: str) -> Iterator[Row]:
-    """Train, evaluate and predict photos in bfloat16, compiled, and train on a batch that lies on the device."""
-    folder = photos_folder(given)
-    params = check_params(photos_content(given, name, folder))
+def data(given: argparse.Namespace, params: Params) -> tuple[Pack, Split]:
+    """Pack the photos, if they are not yet."""
     packed = given.work / "packed"
     packed.mkdir(exist_ok=True)
     with redirect_stdout(sys.stderr):
-        pack, split = prepare(params, packed)
+        return prepare(params, packed)
+
+
+def ready(given: argparse.Namespace) -> Iterator[Row]:
+    """Draw and pack the photos, and compile the networks once, both at once: later steps find it in torch's cache."""
+    data(given, check_params(photos_content(given, "resnet50", photos_folder(given))))
+    start = time.perf_counter()
+    commands = [[sys.executable, sys.argv[0], f"compile-{name}", *sys.argv[2:]] for name in NAMES]
+    begun = [subprocess.Popen(command, stdout=sys.stderr) for command in commands]
+    assert [process.wait() for process in begun] == [0] * len(begun)
+    yield Row("compiling both networks at once, s", f"{time.perf_counter() - start:.1f}")
+
+
+def compile_first(given: argparse.Namespace, name: str) -> Iterator[Row]:
+    """Train for two steps, and predict one batch."""
+    content = photos_content(given, name, photos_folder(given))
+    content["train"] |= {"epochs": 1, "trainer": {"limit_train_batches": 2, "limit_val_batches": 1}}
+    params = check_params(content)
+    pack, split = data(given, params)
+    plan, store = make_plan(params, pack, split.rows["train"]), StateStore(given.work / f"states-{name}", {})
+    with store.held(), redirect_stdout(sys.stderr):
+        fit(plan, split, store)
+        predict_rows(make_predictor(plan, *FAST), pack, split.rows["train"][: given.batch], batch_size=given.batch)
+    yield from ()
+
+
+def photos(given: argparse.Namespace, name: str) -> Iterator[Row]:
+    """Train, evaluate and predict photos in bfloat16, compiled, and train on a batch that lies on the device."""
+    params = check_params(photos_content(given, name, photos_folder(given)))
+    pack, split = data(given, params)
     plan = partial(make_plan, params, pack, split.rows["train"])
     what, batch = f"{NAMES[name]}, {params.train.image_size} px, bf16, compiled", params.train.batch_size
     rates = {}
@@ -101,17 +135,15 @@ def same_batch(batches: Any, order: Any, *_: Any, device: Any, **__: Any) -> Any
     return make_loader(Always(batch), order, readers=0)
 
 
-def inference(given: argparse.Namespace, what: str, plan: Any, pack: Any, rows: Any) -> Iterator[Row]:
+def inference(given: argparse.Namespace, what: str, plan: Plan, pack: Pack, rows: Rows) -> Iterator[Row]:
     """Predict the pack as evaluate does, and files as predict does, beside the network alone on one batch."""
     params, seen = plan.params, plan.preprocessing
-    card = Card.model_construct(task="multiclass", preprocessing=seen)
     predict_params = params.predict.model_copy(update={"batch_size": given.batch})
     paths = sorted((given.work / "photos" / "train").glob("*/*.jpg"))
     rates: dict[str, list[float]] = {}
-    for precision, backend in (("32-true", "torch"), ("bf16-mixed", "torch.compile" if params.train.compile else "torch")):
+    for backend, precision in (("torch", "32-true"), FAST):
         torch.compiler.reset()
-        network = copy.deepcopy(plan.classifier.network).eval()
-        predictor = Predictor(Published(network, card), params.hardware, backend=backend, precision=precision)
+        predictor = make_predictor(plan, backend, precision)
         batch = torch.zeros(given.batch, 3, seen.image_size, seen.image_size, dtype=torch.uint8, device=predictor.device)
         repeated = batch.to(memory_format=torch.channels_last)
         ways: dict[str, tuple[Callable[[], Any], int]] = {
@@ -135,7 +167,15 @@ def inference(given: argparse.Namespace, what: str, plan: Any, pack: Any, rows: 
         yield Row(f"{what}: {title}, images/s", f"{half:.1f}", f"float32, not compiled: {full:.1f}", half / full)
 
 
-def alone(predictor: Any, batch: Any, times: int) -> None:
+def make_predictor(plan: Plan, backend: str, precision: str) -> Predictor:
+    """Return the predictor of evaluate and predict; where a plan's network was not compiled, it is not either."""
+    network = copy.deepcopy(plan.classifier.network).eval()
+    card = Card.model_construct(task="multiclass", preprocessing=plan.preprocessing)
+    backend = backend if plan.params.train.compile else "torch"
+    return Predictor(Published(network, card), plan.params.hardware, backend=backend, precision=precision)
+
+
+def alone(predictor: Predictor, batch: torch.Tensor, times: int) -> None:
     """Predict one batch again and again, and wait for the end."""
     with torch.inference_mode():
         for _ in range(times):
