@@ -101,8 +101,11 @@ def described(device: str) -> str:
             gpu = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().replace("\n", "; ")
         except (OSError, subprocess.CalledProcessError) as error:
             gpu = f"nvidia-smi: {error}"
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    commit = git.stdout.strip() or "unknown"
+    try:
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
+        commit = git.stdout.strip() or "unknown"
+    except OSError:
+        commit = "unknown, without Git, which train needs"
     python = f"Python {platform.python_version()}"
     return f"{time.strftime('%Y-%m-%d')}, commit {commit}, {gpu}, {os.cpu_count()} cores, {python}, {', '.join(found)}"
 
