@@ -64,13 +64,16 @@ def test_a_step_that_fails_has_a_row_and_keeps_those_that_it_had(
     monkeypatch.setattr(gpu, "SCRIPT", tmp_path / "step.py")
     start = time.monotonic()
     ended = gpu.run(name, 2, [], gpu.Table(tmp_path / "gpu.md"), tmp_path)
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 50
     assert ended.fault == fault
     lines = (tmp_path / "gpu.md").read_text().splitlines()
     assert lines[-1] == f"| {name} | **failed**: {fault} | | | |"
     if name == "fails":
         assert lines[0] == "| kept | 1 | | | |"
     elif said := (tmp_path / "sleeps.log").read_text().strip():  # Python may start in less than its limit
+        until = time.monotonic() + 20  # a killed process takes a while to end on a busy machine
+        while is_running(int(said)) and time.monotonic() < until:
+            time.sleep(0.1)
         assert not is_running(int(said))
 
 
