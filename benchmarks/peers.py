@@ -79,6 +79,12 @@ def timm(
     return Result(f"timm's train.py, {model}", epochs, seconds, float(rows[-1]["eval_top1"]) / 100)
 
 
+def timm_rate(work: Path, epochs: int) -> float:
+    """Return the training images per second of the last epoch of `timm`, as it prints their mean."""
+    rates = re.findall(rf"Train: {epochs - 1} .*\(\d+\.\d+s, +([\d.]+)/s\)", (work / f"timm{epochs}.log").read_text())
+    return float(rates[-1])
+
+
 def torchvision(
     script: Path, folder: Path, model: str, size: int, epochs: int, work: Path, batch_size: int = 128, more: Sequence[str] = ()
 ) -> Result:

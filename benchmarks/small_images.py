@@ -204,7 +204,7 @@ def compare_loaders(pack: Pack, split: Split, rounds: int) -> None:
 def darkroom(name: str, precision: str, pack: Pack, split: Split) -> float:
     """Return Darkroom's images per second."""
     with tempfile.TemporaryDirectory() as folder:
-        return BATCH / ours(plan_of(CASES[name][0], precision, pack, split), pack, split, Path(folder, "state"))
+        return BATCH / ours(plan_of(CASES[name][0], precision, pack, split), split, Path(folder, "state"))
 
 
 def compare_trainings(name: str, precision: str, pack: Pack, split: Split, rounds: int, process: Executor) -> None:

@@ -177,16 +177,16 @@ class Bare(pl.LightningModule):
 
     def __init__(self, plan: Plan, steps: int):
         super().__init__()
-        self.network, self.steps, self.classifier = plan.classifier.network, steps, plan.classifier
+        self.network, self.steps, self.objective = plan.classifier.network, steps, plan.classifier.objective
 
     def training_step(self, batch: Any, batch_idx: int) -> Any:  # noqa: ARG002
         """Return the loss."""
-        return self.classifier.loss(self.network(batch["images"]), batch["labels"])
+        return self.objective.loss(self.network(batch["images"]), batch["labels"])
 
     def configure_optimizers(self) -> Any:
         """Return the same optimizer and schedule."""
-        optimizer = self.classifier.make_optimizer(self.network)
-        return [optimizer], [{"scheduler": self.classifier.make_scheduler(optimizer, self.steps), "interval": "step"}]
+        optimizer = self.objective.make_optimizer(self.network)
+        return [optimizer], [{"scheduler": self.objective.make_scheduler(optimizer, self.steps), "interval": "step"}]
 
 
 def lightning(plan: Plan, pack: Pack, split: Split) -> float:
