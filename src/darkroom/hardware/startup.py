@@ -1,25 +1,53 @@
-"""What a training does first: keep freed memory, and import torchmetrics without its optional dependencies.
+"""What a training does first: keep freed memory, and import Lightning without what it never uses here.
 
 Lightning imports torchmetrics, which imports its metrics for every package that is installed: for audio, text and generated
 images, with scipy.signal and transformers. That takes half of Lightning's import, and classification needs none. A plug-in
-can use `torchmetrics.classification`, but not the metrics that need these packages.
+can use `torchmetrics.classification`, but not the metrics that need these packages. matplotlib, which draws metrics, and pandas,
+of which DVCLive takes tables, are imported when they are used, and torch's compiler when something is compiled.
 """
 
+import builtins
+import importlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 from lightning_utilities.core import imports
 
+from darkroom.hardware import compiler
 from darkroom.hardware.memory import keep_freed_memory
 
-# torchmetrics sees only these packages; plotting a metric needs matplotlib.
-USED = ("torch", "torchmetrics", "matplotlib")
+# torchmetrics sees only these packages.
+USED = ("torch", "torchmetrics")
+
+
+class Later(ModuleType):
+    """A module that is imported when something of it is used."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+OPTIMIZED = compiler.class_of(compiler.COMPILER, "OptimizedModule")
+# What modules of libraries get in place of a module that they import at their top: by both names.
+IN_PLACE: dict[tuple[str, str], Any] = {
+    ("lightning_fabric.wrappers", compiler.COMPILER): OPTIMIZED,
+    ("pytorch_lightning.utilities.compile", compiler.COMPILER): OPTIMIZED,
+    ("torch.utils.flop_counter", "triton.runtime.jit"): compiler.class_of("triton.runtime.jit", "JITFunction"),
+    ("dvclive.utils", "pandas"): Later("pandas"),
+}
 
 
 def prepare() -> None:
-    """Do both; call this before anything imports Lightning."""
+    """Do all of it; call this before anything imports Lightning."""
     keep_freed_memory()
     import_torchmetrics()
+    with _in_place():
+        import dvclive.lightning  # noqa: F401
+        import pytorch_lightning  # noqa: F401
+    compiler.keep_out()
 
 
 def import_torchmetrics() -> None:
@@ -34,6 +62,27 @@ def import_torchmetrics() -> None:
     known.RequirementCache.__bool__ = is_met_and_used
     known.package_available = lambda name: name in USED and is_there(name)
     try:
-        import torchmetrics  # noqa: F401
+        from torchmetrics.utilities import plot
     finally:
         known.RequirementCache.__bool__, known.package_available = is_met, is_there
+    drawing: Any = plot
+    if not hasattr(drawing, "plt"):
+        drawing.matplotlib, drawing.plt = Later("matplotlib"), Later("matplotlib.pyplot")
+
+
+@contextmanager
+def _in_place() -> Iterator[None]:
+    """Give the modules of `IN_PLACE` what stands there, and all others what they import."""
+    import torch
+
+    original, disable = builtins.__import__, torch.compiler.disable
+
+    def find(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+        found = IN_PLACE.get(((globals or {}).get("__name__", ""), name))
+        return original(name, globals, locals, fromlist, level) if found is None else found
+
+    builtins.__import__, torch.compiler.disable = find, compiler.disable  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        builtins.__import__, torch.compiler.disable = original, disable
