@@ -1,48 +1,62 @@
 """Keeps torch's compiler, torch._dynamo, out of a training that compiles nothing: importing it takes nearly as long as torch.
 
-Lightning imports it for the name of one class, and torch's optimizers to say which of their methods it must not trace. As soon as
-anything imports it, `torch.compile` first of all, everything is as it would be without this module (docs/decisions/0053).
+Lightning imports it for the name of one class, torchvision for a question, and torch's optimizers and timm to say what it must
+not trace. As soon as anything imports it, `torch.compile` first of all, everything is as usual (docs/decisions/0053).
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
-from types import SimpleNamespace
+from types import FunctionType
 from typing import Any
 
-COMPILER = "torch._dynamo"
+from darkroom.hardware.imports import COMPILER, function_of, in_place
+
 # Of a method that the compiler must not trace: where torch keeps what it calls, once the compiler has made it (torch._compile).
 KEPT = "__dynamo_disable"
+# It asks whether something can be compiled, in one of its layers.
+OF_TORCHVISION = {
+    ("torchvision.ops.roi_align", "torch._dynamo.utils"): function_of("torch._dynamo.utils", "is_compile_supported"),
+}
 UNTRACED = ("state_dict", "load_state_dict", "zero_grad", "add_param_group")
 
 
-class _AskedLater(type):
-    """Makes classes that stand for one of a module that may not be imported yet: nothing is an instance of it until then."""
+@contextmanager
+def without_compiler(found: Mapping[tuple[str, str], Any]) -> Iterator[None]:
+    """Let what is imported meanwhile do without the compiler, of which it gets what is `found` in `in_place`.
 
-    def __new__(cls, module: str, name: str) -> type:
-        return super().__new__(cls, name, (), {"__module__": module})
-
-    def __init__(cls, module: str, name: str) -> None:
-        super().__init__(name, (), {})
-        cls.place = module, name
-
-    def __instancecheck__(cls, instance: object) -> bool:
-        module, name = cls.place
-        made: Any = getattr(sys.modules.get(module), name, ())
-        return isinstance(instance, made)
-
-
-def class_of(module: str, name: str) -> SimpleNamespace:
-    """Return what `from module import name` finds: a class for `isinstance` that imports nothing."""
-    return SimpleNamespace(**{name: _AskedLater(module, name)})
-
-
-def disable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Do what `torch.compiler.disable` does, a decorator of what must not be traced, once the compiler is imported."""
+    `torch.compiler.disable`, a decorator, would import the compiler to mark a function; meanwhile it does so later.
+    """
+    import torch
     from torch._compile import _disable_dynamo
 
-    setattr(function, KEPT, _untraced(function))
-    return _disable_dynamo(function)
+    usual: Any = torch.compiler.disable
+
+    def disable(function: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
+        if not recursive or not isinstance(function, FunctionType):
+            return usual(function, recursive, reason=reason)
+        setattr(function, KEPT, _untraced(function))
+        return _disable_dynamo(function)
+
+    torch.compiler.disable = disable
+    try:
+        with in_place(found):
+            yield
+    finally:
+        torch.compiler.disable = usual
+
+
+def import_torchvision() -> None:
+    """Import torchvision; call this before anything else imports it."""
+    with without_compiler(OF_TORCHVISION):
+        import torchvision  # noqa: F401
+
+
+def import_timm() -> None:
+    """Import timm, and torchvision, which it uses; call this before anything else imports one of them."""
+    with without_compiler(OF_TORCHVISION):
+        import timm  # noqa: F401
 
 
 def keep_out() -> None:

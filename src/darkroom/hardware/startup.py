@@ -6,36 +6,25 @@ can use `torchmetrics.classification`, but not the metrics that need these packa
 of which DVCLive takes tables, are imported when they are used, and torch's compiler when something is compiled.
 """
 
-import builtins
-import importlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 from lightning_utilities.core import imports
 
 from darkroom.hardware import compiler
+from darkroom.hardware.imports import COMPILER, Later, class_of
 from darkroom.hardware.memory import keep_freed_memory
 
 # torchmetrics sees only these packages.
 USED = ("torch", "torchmetrics")
 
 
-class Later(ModuleType):
-    """A module that is imported when something of it is used."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(importlib.import_module(self.__name__), name)
-
-
-OPTIMIZED = compiler.class_of(compiler.COMPILER, "OptimizedModule")
+OPTIMIZED = class_of(COMPILER, "OptimizedModule")
 # What modules of libraries get in place of a module that they import at their top: by both names.
 IN_PLACE: dict[tuple[str, str], Any] = {
-    ("lightning_fabric.wrappers", compiler.COMPILER): OPTIMIZED,
-    ("pytorch_lightning.utilities.compile", compiler.COMPILER): OPTIMIZED,
-    ("torch.utils.flop_counter", "triton.runtime.jit"): compiler.class_of("triton.runtime.jit", "JITFunction"),
+    ("lightning_fabric.wrappers", COMPILER): OPTIMIZED,
+    ("pytorch_lightning.utilities.compile", COMPILER): OPTIMIZED,
+    ("torch.utils.flop_counter", "triton.runtime.jit"): class_of("triton.runtime.jit", "JITFunction"),
     ("dvclive.utils", "pandas"): Later("pandas"),
 }
 
@@ -44,7 +33,7 @@ def prepare() -> None:
     """Do all of it; call this before anything imports Lightning."""
     keep_freed_memory()
     import_torchmetrics()
-    with _in_place():
+    with compiler.without_compiler(IN_PLACE):
         import dvclive.lightning  # noqa: F401
         import pytorch_lightning  # noqa: F401
     compiler.keep_out()
@@ -68,21 +57,3 @@ def import_torchmetrics() -> None:
     drawing: Any = plot
     if not hasattr(drawing, "plt"):
         drawing.matplotlib, drawing.plt = Later("matplotlib"), Later("matplotlib.pyplot")
-
-
-@contextmanager
-def _in_place() -> Iterator[None]:
-    """Give the modules of `IN_PLACE` what stands there, and all others what they import."""
-    import torch
-
-    original, disable = builtins.__import__, torch.compiler.disable
-
-    def find(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
-        found = IN_PLACE.get(((globals or {}).get("__name__", ""), name))
-        return original(name, globals, locals, fromlist, level) if found is None else found
-
-    builtins.__import__, torch.compiler.disable = find, compiler.disable  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        builtins.__import__, torch.compiler.disable = original, disable

@@ -81,3 +81,23 @@ print(type(figure).__name__)
 """
     assert run(PREPARED, script).split() == ["False", "False", "Figure"]
     assert (tmp_path / "plots" / "custom" / "table.json").read_text(encoding="utf-8").count("x") >= 2
+
+
+@pytest.mark.slow
+def test_timm_and_torchvision_do_without_the_compiler_and_ask_it_when_they_need_it() -> None:
+    script = """
+from darkroom.hardware.compiler import import_timm
+import_timm()
+import timm, torch
+network = timm.create_model("tf_efficientnet_lite0", num_classes=2).eval()
+with torch.inference_mode():
+    network(torch.zeros(1, 3, 32, 32))
+print("torch._dynamo" in sys.modules, "sympy" in sys.modules)
+from torchvision.ops import roi_align
+image, box = torch.ones(1, 1, 4, 4), torch.tensor([[0.0, 0, 0, 3, 3]])
+usual = roi_align(image, box, 2)
+torch._C._set_deterministic_algorithms(True)
+print(torch.equal(roi_align(image, box, 2), usual))
+print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item())
+"""
+    assert run(script).split() == ["False", "False", "True", "2.0"]
