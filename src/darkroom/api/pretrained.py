@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 def is_network(name: str) -> bool:
     """Return whether a name is that of a network of timm or of this repository."""
+    from darkroom.hardware.compiler import import_timm
+
+    import_timm()
     import timm
 
     from darkroom.models.builtin.side_by_side import SIDE_BY_SIDE

@@ -1,8 +1,9 @@
-"""What a training does first: keep freed memory, and import torchmetrics without its optional dependencies.
+"""What a training does first: keep freed memory, and import Lightning without what it never uses here.
 
 Lightning imports torchmetrics, which imports its metrics for every package that is installed: for audio, text and generated
 images, with scipy.signal and transformers. That takes half of Lightning's import, and classification needs none. A plug-in
-can use `torchmetrics.classification`, but not the metrics that need these packages.
+can use `torchmetrics.classification`, but not the metrics that need these packages. matplotlib, which draws metrics, and pandas,
+of which DVCLive takes tables, are imported when they are used, and torch's compiler when something is compiled.
 """
 
 import re
@@ -10,16 +11,32 @@ from typing import Any
 
 from lightning_utilities.core import imports
 
+from darkroom.hardware import compiler
+from darkroom.hardware.imports import COMPILER, Later, class_of
 from darkroom.hardware.memory import keep_freed_memory
 
-# torchmetrics sees only these packages; plotting a metric needs matplotlib.
-USED = ("torch", "torchmetrics", "matplotlib")
+# torchmetrics sees only these packages.
+USED = ("torch", "torchmetrics")
+
+
+OPTIMIZED = class_of(COMPILER, "OptimizedModule")
+# What modules of libraries get in place of a module that they import at their top: by both names.
+IN_PLACE: dict[tuple[str, str], Any] = {
+    ("lightning_fabric.wrappers", COMPILER): OPTIMIZED,
+    ("pytorch_lightning.utilities.compile", COMPILER): OPTIMIZED,
+    ("torch.utils.flop_counter", "triton.runtime.jit"): class_of("triton.runtime.jit", "JITFunction"),
+    ("dvclive.utils", "pandas"): Later("pandas"),
+}
 
 
 def prepare() -> None:
-    """Do both; call this before anything imports Lightning."""
+    """Do all of it; call this before anything imports Lightning."""
     keep_freed_memory()
     import_torchmetrics()
+    with compiler.without_compiler(IN_PLACE):
+        import dvclive.lightning  # noqa: F401
+        import pytorch_lightning  # noqa: F401
+    compiler.keep_out()
 
 
 def import_torchmetrics() -> None:
@@ -34,6 +51,9 @@ def import_torchmetrics() -> None:
     known.RequirementCache.__bool__ = is_met_and_used
     known.package_available = lambda name: name in USED and is_there(name)
     try:
-        import torchmetrics  # noqa: F401
+        from torchmetrics.utilities import plot
     finally:
         known.RequirementCache.__bool__, known.package_available = is_met, is_there
+    drawing: Any = plot
+    if not hasattr(drawing, "plt"):
+        drawing.matplotlib, drawing.plt = Later("matplotlib"), Later("matplotlib.pyplot")

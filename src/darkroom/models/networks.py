@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from darkroom.base.errors import InputError
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Network, Target
+from darkroom.hardware.compiler import import_torchvision
 from darkroom.models.builtin.side_by_side import SIDE_BY_SIDE, SideBySide, members
 from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.builtin.small_resnet import SmallResNet, small_resnet18
@@ -110,6 +111,7 @@ def _builtin(model: Network, num_classes: int, channels: int) -> nn.Module:
 
 
 def _torchvision(model: Network, num_classes: int, channels: int) -> nn.Module:
+    import_torchvision()
     from torchvision import models
 
     if model.name not in models.list_models(module=models):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from darkroom.hardware.compiler import import_torchvision
 from darkroom.models.builtin.blocks import Bottleneck, ResidualBlock, conv_norm_act
 
 # Limits for what a model file may ask for, as in `small_cnn`.
@@ -95,6 +96,7 @@ def small_resnet18(num_classes: int, in_channels: int, *, zero_init_residual: bo
     ----------
     He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2 (the stem).
     """
+    import_torchvision()
     from torchvision.models import get_model
 
     network: nn.Module = get_model("resnet18", weights=None, num_classes=num_classes, zero_init_residual=zero_init_residual)

@@ -7,6 +7,7 @@ from pathlib import Path
 from darkroom.base.errors import InputError
 from darkroom.base.params import ImageSize, Network, Target
 from darkroom.data.resizing import height_and_width
+from darkroom.hardware.compiler import import_timm, import_torchvision
 from darkroom.models.builtin.side_by_side import SIDE_BY_SIDE, members
 from darkroom.models.errors import one_line_errors
 from darkroom.models.huggingface.repository import expected_images, find_repository
@@ -95,6 +96,7 @@ def _side_by_side(model: Network) -> Pretrained | None:
 
 
 def _timm(model: Network) -> Pretrained | None:
+    import_timm()
     import timm
     from timm.models import resolve_pretrained_cfg
 
@@ -114,6 +116,7 @@ def _timm(model: Network) -> Pretrained | None:
 
 
 def _torchvision(model: Network) -> Pretrained | None:
+    import_torchvision()
     from torchvision import models
 
     if model.name not in models.list_models(module=models):

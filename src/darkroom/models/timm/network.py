@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from darkroom.base.params import Network
+from darkroom.hardware.compiler import import_timm
 from darkroom.models.errors import no_weights, unknown_name
 from darkroom.models.timm.wheels import Wheel, named_tensors, wheel_of
 
@@ -39,6 +40,7 @@ def timm_network(model: Network, *, num_classes: int, channels: int) -> nn.Modul
     RunError
         If pretrained weights cannot be downloaded.
     """
+    import_timm()
     import timm
 
     if not timm.is_model(model.name):
