@@ -29,8 +29,12 @@ def without_compiler(found: Mapping[tuple[str, str], Any]) -> Iterator[None]:
     `torch.compiler.disable`, a decorator, would import the compiler to mark a function; meanwhile it does so later.
     """
     import torch
-    from torch._compile import _disable_dynamo
 
+    try:
+        from torch._compile import _disable_dynamo
+    except ImportError:  # another version of torch: the compiler is imported, as it is without all this
+        yield
+        return
     usual: Any = torch.compiler.disable
 
     def disable(function: Any = None, recursive: bool = True, *, reason: str | None = None) -> Any:
@@ -60,18 +64,24 @@ def import_timm() -> None:
 
 
 def keep_out() -> None:
-    """Let torch's optimizers, and its count of multiply-adds, do without the compiler until it is imported."""
+    """Let torch's optimizers, and its count of multiply-adds, do without the compiler until it is imported.
+
+    Where a version of torch has other names for what this changes, nothing is changed.
+    """
     import torch
     from torch.optim import Optimizer, optimizer
     from torch.utils import flop_counter
 
     known: Any = optimizer
-    marked: list[Any] = [getattr(Optimizer, name) for name in UNTRACED]
-    marked.append(flop_counter._FlopCounterMode.__torch_dispatch__)
+    try:
+        marked: list[Any] = [getattr(Optimizer, name).__wrapped__ for name in UNTRACED]
+        marked.append(flop_counter._FlopCounterMode.__torch_dispatch__.__wrapped__)
+        imports_compiler = known._use_grad_for_differentiable(keep_out).__code__
+    except AttributeError:
+        return
     for method in marked:
-        if not hasattr(method.__wrapped__, KEPT):
-            setattr(method.__wrapped__, KEPT, _untraced(method.__wrapped__))
-    imports_compiler = known._use_grad_for_differentiable(keep_out).__code__
+        if not hasattr(method, KEPT):
+            setattr(method, KEPT, _untraced(method))
     for kind in vars(torch.optim).values():
         step = vars(kind).get("step") if isinstance(kind, type) else None
         if getattr(step, "__code__", None) is imports_compiler:

@@ -43,6 +43,16 @@ def test_optimizers_and_counts_do_without_the_compiler_and_give_the_same() -> No
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("missing", ["torch.optim.optimizer._use_grad_for_differentiable", "torch._compile._disable_dynamo"])
+def test_another_version_of_torch_imports_its_compiler_as_usual(missing: str) -> None:
+    """The names that this depends on are private to torch."""
+    module, _, name = missing.rpartition(".")
+    told = "print(told, 'torch._dynamo' in sys.modules)"
+    other = run(f"import torch, {module} as module; del module.{name}", PREPARED, TRAIN, told)
+    assert other.partition(") ")[0] == run(TRAIN, told).partition(") ")[0]
+
+
+@pytest.mark.slow
 def test_once_it_is_imported_the_compiler_is_told_all_that_it_asks() -> None:
     script = """
 import pytorch_lightning as pl
