@@ -6,18 +6,12 @@ can use `torchmetrics.classification`, but not the metrics that need these packa
 of which DVCLive takes tables, are imported when they are used, and torch's compiler when something is compiled.
 """
 
-import re
 from typing import Any
-
-from lightning_utilities.core import imports
 
 from darkroom.hardware import compiler
 from darkroom.hardware.imports import COMPILER, Later, class_of
 from darkroom.hardware.memory import keep_freed_memory
-
-# torchmetrics sees only these packages.
-USED = ("torch", "torchmetrics")
-
+from darkroom.hardware.metrics_import import import_torchmetrics
 
 OPTIMIZED = class_of(COMPILER, "OptimizedModule")
 # What modules of libraries get in place of a module that they import at their top: by both names.
@@ -37,23 +31,3 @@ def prepare() -> None:
         import dvclive.lightning  # noqa: F401
         import pytorch_lightning  # noqa: F401
     compiler.keep_out()
-
-
-def import_torchmetrics() -> None:
-    """Import torchmetrics while it sees few packages; afterwards it sees all that are installed."""
-    known: Any = imports
-    is_met, is_there = known.RequirementCache.__bool__, known.package_available
-
-    def is_met_and_used(self: Any) -> bool:
-        name = re.match(r"[\w-]*", self.requirement or self.module or "")
-        return name is not None and name[0] in USED and is_met(self)
-
-    known.RequirementCache.__bool__ = is_met_and_used
-    known.package_available = lambda name: name in USED and is_there(name)
-    try:
-        from torchmetrics.utilities import plot
-    finally:
-        known.RequirementCache.__bool__, known.package_available = is_met, is_there
-    drawing: Any = plot
-    if not hasattr(drawing, "plt"):
-        drawing.matplotlib, drawing.plt = Later("matplotlib"), Later("matplotlib.pyplot")

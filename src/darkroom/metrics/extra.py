@@ -173,7 +173,7 @@ def build_metrics(
     task = "binary" if decision.positive is not None else "multilabel" if multilabel else "multiclass"
     if not targets:
         return ExtraMetrics({}, multilabel=multilabel, positive=decision.positive, key=key)
-    from darkroom.hardware.startup import import_torchmetrics
+    from darkroom.hardware.metrics_import import import_torchmetrics
 
     import_torchmetrics()
     from darkroom.metrics.gathered import MetricBuilder
