@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from darkroom.base.params import Params
 from darkroom.data import pack as packs
 from darkroom.data.pack import Pack
+from darkroom.data.pack_arrays import Shards
 from darkroom.inference import backends
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
@@ -210,7 +211,7 @@ def test_every_image_is_decoded_once_to_be_measured(
 
 def test_the_set_is_not_copied(digits: Any, photos: Any) -> None:
     for pack in (digits.pack, photos.pack):
-        images = pack._images if isinstance(pack._images, list) else [pack._images]
+        images = pack._images.files if isinstance(pack._images, Shards) else [pack._images]
         for each in images:
             whole = each
             while whole.base is not None and not isinstance(whole, np.memmap):
