@@ -68,8 +68,16 @@ def make_photo(source: Path, folder: Path, number: int) -> Path:
     elif kind == "palette":
         image = image.quantize(64)
     path = folder / f"{number:05d}_{kind}.{ending}"
-    image.save(path, **(how if ending == "jpg" else {"quality": quality} if ending == "webp" else {}))
-    return path
+    half = folder.parent / f"writing-{path.name}"  # so that what was killed is not taken for a photo
+    image.save(half, **(how if ending == "jpg" else {"quality": quality} if ending == "webp" else {}))
+    return half.rename(path)
+
+
+def made_photos(sources: list[Path], folder: Path, count: int) -> list[Path]:
+    """Return photos made of images, of which a folder may have those of an earlier call, by their numbers."""
+    folder.mkdir(exist_ok=True)
+    there = {int(path.name.partition("_")[0]): path for path in folder.iterdir()}
+    return [there.get(each) or make_photo(sources[each % len(sources)], folder, each) for each in range(count)]
 
 
 def make_environment(folder: Path) -> Path:
@@ -96,13 +104,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--python", type=Path, help="interpreter of an environment with the three packages (default: make one)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="photos stay there for the next call with the same FOLDER")
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     sources = find_photos([chosen.folder])
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        (work / "photos").mkdir()
-        photos = [make_photo(sources[each % len(sources)], work / "photos", each) for each in range(chosen.count)]
+        photos = made_photos(sources, chosen.keep or work / "photos", chosen.count)
         subprocess.run([ROOT / "darkroom", "export", "--format", "onnx", "--out", work / "exported"], check=True)
         python = chosen.python or make_environment(work / "environment")
         model = Model.load()
