@@ -73,9 +73,10 @@ def keep_out() -> None:
     from torch.utils import flop_counter
 
     known: Any = optimizer
+    counting: Any = flop_counter
     try:
         marked: list[Any] = [getattr(Optimizer, name).__wrapped__ for name in UNTRACED]
-        marked.append(flop_counter._FlopCounterMode.__torch_dispatch__.__wrapped__)
+        marked.append(counting._FlopCounterMode.__torch_dispatch__.__wrapped__)
         imports_compiler = known._use_grad_for_differentiable(keep_out).__code__
     except AttributeError:
         return
