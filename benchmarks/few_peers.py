@@ -19,6 +19,8 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONWARNINGS":
 SIZE, BATCH = 224, 20
 # A run is given up after so many times its seconds, and a minute and a half.
 PATIENCE, MORE = 3.0, 90.0
+# Photos in the epochs from which the time of one is reckoned.
+ENOUGH = 720
 
 # The time limit is that of `fit`; start-up and tested photos come on top of it.
 AUTOGLUON = """
@@ -128,7 +130,7 @@ def fastai(python: Path, weights: Path, network: str, work: Path, folder: Path, 
         command = [str(python), "-c", FASTAI, str(folder), network, file, str(epochs), str(BATCH)]
         return started([command], log, PATIENCE * seconds + MORE)
 
-    return in_time(trained, lambda: accuracy_in(log), seconds)
+    return in_time(trained, lambda: accuracy_in(log), seconds, of_photos(folder))
 
 
 def timm(clone: Path, weights: Path, network: str, work: Path, folder: Path, seconds: float) -> Result | None:
@@ -158,16 +160,25 @@ def timm(clone: Path, weights: Path, network: str, work: Path, folder: Path, sec
         content = json.loads(found.read_text())
         return float((content[0] if isinstance(content, list) else content)["top1"]) / 100
 
-    return in_time(trained, accuracy, seconds)
+    return in_time(trained, accuracy, seconds, of_photos(folder))
 
 
-def in_time(trained: Callable[[int], float | None], accuracy: Callable[[], float], seconds: float) -> Result | None:
-    """Train for as many epochs as fit, rounded up, reckoned from runs of one and of three epochs."""
+def of_photos(folder: Path) -> int:
+    """Return the number of photos in train/."""
+    return len(list((folder / "train").glob("*/*")))
+
+
+def in_time(trained: Callable[[int], float | None], accuracy: Callable[[], float], seconds: float, photos: int) -> Result | None:
+    """Train for as many epochs as fit, rounded up, reckoned from a run of one epoch and one of more.
+
+    Those of few photos are short, so that there are more of them: noise would make them shorter still, and their number large.
+    """
+    more = max(3, 1 + math.ceil(ENOUGH / photos))
     one = trained(1)
-    three = trained(3) if one else None
-    if one is None or three is None:
+    several = trained(more) if one else None
+    if one is None or several is None:
         return None
-    epoch = max(0.05, (three - one) / 2)
+    epoch = max(0.05, (several - one) / (more - 1))
     epochs = max(1, 1 + math.ceil((seconds - one) / epoch))
     spent = trained(epochs)
     return Result(str(epochs), spent, accuracy()) if spent else None
