@@ -1,6 +1,6 @@
 """Measure what gradients by one product of matrices give a training step in bfloat16: python benchmarks/small_maps.py.
 
-Forward and backward with and without, in turns, in one thread: the least milliseconds of a core for an image. Needs a CPU with AMX.
+Forward and backward with and without, in turns, in one thread: the least milliseconds of a core for an image. Needs AMX.
 """
 
 import argparse

@@ -42,19 +42,17 @@ class _SmallMaps(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func is functional.conv2d and not kwargs and len(args) == 7 and _is_small(*args):
+        if func is functional.conv2d and not kwargs and len(args) == 7 and _is_small(*args[:2], *args[3:]):
             images, weight, bias, stride, padding, _, _ = args
             outputs = _Convolution.apply(images, weight, stride, padding)
             return outputs if bias is None else outputs + bias.to(outputs.dtype)[:, None, None]
         return func(*args, **(kwargs or {}))
 
 
-def _is_small(
-    images: Tensor, weight: Tensor, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
-) -> bool:  # the arguments of `functional.conv2d`
+def _is_small(images: Tensor, weight: Tensor, stride: Any, padding: Any, dilation: Any, groups: int) -> bool:
     if not (weight.requires_grad and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
         return False
-    if images.ndim != 4 or groups != 1 or (1, 1) != dilation or not (isinstance(stride, tuple) and isinstance(padding, tuple)):
+    if images.ndim != 4 or groups != 1 or dilation != (1, 1) or not (isinstance(stride, tuple) and isinstance(padding, tuple)):
         return False
     if min(weight.shape[:2]) < FEWEST_CHANNELS or torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return False
