@@ -51,7 +51,7 @@ def step(network: nn.Module, images: Tensor, labels: Tensor, *, faster: bool) ->
     with small_maps(CPU) if faster else contextlib.nullcontext():
         with torch.autocast("cpu", torch.bfloat16):
             loss = functional.cross_entropy(network(images).float(), labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
     network.zero_grad()
     return time.thread_time() - start
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
@@ -60,7 +59,7 @@ def _is_small(images: Tensor, weight: Tensor, stride: Any, padding: Any, dilatio
         (size + 2 * pad - kernel) // step + 1
         for size, pad, kernel, step in zip(images.shape[2:], padding, weight.shape[2:], stride, strict=True)
     ]
-    places = sides[0] * sides[1]
+    places = int(sides[0] * sides[1])
     return 0 < places <= MOST_PLACES and 2 * len(images) * places * weight[0].numel() <= MOST_BYTES
 
 
@@ -68,17 +67,16 @@ class _Convolution(torch.autograd.Function):
     """`functional.conv2d` without bias, groups and dilation, in bfloat16."""
 
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)
+    @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.bfloat16)  # type: ignore[untyped-decorator]
     def forward(context: Any, images: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
         context.save_for_backward(images, weight)
         context.stride, context.padding = stride, padding
         return functional.conv2d(images, weight, None, stride, padding)
 
     @staticmethod
-    @once_differentiable
-    @torch.amp.custom_bwd(device_type="cpu")
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
-        images, weight = context.saved_tensors
+    @torch.amp.custom_bwd(device_type="cpu")  # type: ignore[untyped-decorator]
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
+        (gradient,), (images, weight) = gradients, context.saved_tensors
         of_images = None
         if context.needs_input_grad[0]:
             settings = (list(context.stride), list(context.padding), [1, 1], False, [0, 0], 1)

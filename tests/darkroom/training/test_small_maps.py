@@ -44,7 +44,7 @@ def of(layer: nn.Module, images: Tensor, device: torch.device | None, dtype: tor
             with small_maps(device):
                 outputs = layer(images)
     (outputs.float() * torch.linspace(-1, 1, outputs.numel()).view(outputs.shape)).sum().backward()
-    return [outputs, images.grad, *(value.grad for value in layer.parameters() if value.grad is not None)]  # type: ignore[list-item]
+    return [outputs, images.grad, *(value.grad for value in layer.parameters() if value.grad is not None)]
 
 
 def convolution(*, kernel: Any = 3, stride: Any = 1, padding: Any = 1, **more: Any) -> Callable[[], nn.Module]:
