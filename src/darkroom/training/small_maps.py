@@ -20,7 +20,7 @@ MOST_BYTES = 1 << 29
 
 
 @contextmanager
-def small_maps(device: torch.device, *, compiled: bool = False) -> Iterator[None]:
+def small_maps(device: torch.device, compiled: object = None) -> Iterator[None]:
     """Compute convolutions over small maps so within the block, where that is faster; elsewhere nothing changes.
 
     Parameters
@@ -28,9 +28,9 @@ def small_maps(device: torch.device, *, compiled: bool = False) -> Iterator[None
     device
         Of the network.
     compiled
-        Whether torch's compiler has the network, which is left to it.
+        `train.compile`: unless it is None the network is left to torch's compiler.
     """
-    if compiled or device.type != "cpu" or not torch.cpu.get_capabilities().get("amx_bf16", False):
+    if compiled is not None or device.type != "cpu" or not torch.cpu.get_capabilities().get("amx_bf16", False):
         yield
         return
     with _SmallMaps():

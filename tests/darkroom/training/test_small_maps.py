@@ -110,6 +110,13 @@ def test_float32_frozen_weights_and_measuring_are_left_alone(counted: list[torch
     assert not counted
 
 
+@pytest.mark.usefixtures("has_amx")
+def test_a_compiled_network_is_left_alone(counted: list[torch.Size]) -> None:
+    with torch.autocast("cpu", torch.bfloat16), small_maps(CPU, {}):
+        convolution()()(torch.randn(2, 64, 4, 4)).float().sum().backward()
+    assert not counted
+
+
 def test_without_amx_nothing_changes(monkeypatch: pytest.MonkeyPatch, counted: list[torch.Size]) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     of(convolution()(), torch.randn(2, 64, 4, 4), CPU)
