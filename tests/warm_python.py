@@ -15,8 +15,10 @@ import contextlib
 import fcntl
 import functools
 import gc
+import hashlib
 import importlib
 import os
+import pickle
 import runpy
 import selectors
 import shutil
@@ -29,7 +31,7 @@ import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 SRC = Path(__file__).resolve().parents[1] / "src"
 STAGES = ["download", "split", "train", "evaluate", "predict"]
@@ -46,6 +48,7 @@ DVC += ["dvc.cachemgr", "dvc.data_cloud", "dvc.repo.datasets", "fsspec.implement
 OWN = {"darkroom", "plugins", *STAGES}
 SIZE = 8  # bytes of the length of a request
 NUM_STREAMS = 3
+WORTH_KEEPING = 1000  # characters of YAML
 BACKLOG = 64
 # It starts without Lib/site and most of Python's library, in 15 ms.
 CLIENT = """#!{python} -IS
@@ -130,6 +133,7 @@ def serve(folder: Path) -> None:
     if os.fork():
         os._exit(0)
     import_all()
+    remember_yaml(folder / "yaml")
     ended, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake)
@@ -173,6 +177,35 @@ def import_all() -> None:
     assert not threads, f"something has started threads while it was imported: {threads}"
     gc.collect()
     gc.freeze()
+
+
+def remember_yaml(folder: Path) -> None:
+    """Let commands parse a text of YAML once in a test run.
+
+    Half the processor time of a `dvc exp run` is ruamel.yaml's parser in Python, which reads the same dvc.lock ten times, and again in
+    the next command; stages read dvc.yaml and dvc.lock as well. The first reader keeps the value, beside the commands, and every other
+    has a copy of its own. A text with a mistake is parsed, and refused, by everybody. `cold()` clones parse all they read.
+    """
+    from ruamel.yaml import YAML
+
+    folder.mkdir()
+    parse = YAML.load
+
+    def load(self: YAML, stream: Any) -> Any:
+        if self.typ != ["safe"] or not isinstance(stream, str) or len(stream) < WORTH_KEEPING:
+            return parse(self, stream)
+        text = f"{self.pure} {self.Composer.__qualname__} {stream}"
+        path = folder / hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+        with contextlib.suppress(FileNotFoundError):
+            return pickle.loads(path.read_bytes())
+        value = parse(self, stream)
+        with contextlib.suppress(OSError):  # of a process that outlives the test run
+            part = folder / f"{os.getpid()}-{threading.get_ident()}"
+            part.write_bytes(pickle.dumps(value))
+            part.replace(path)
+        return value
+
+    YAML.load = load
 
 
 def report_ended(working: dict[socket.socket, int], selector: selectors.BaseSelector) -> None:
