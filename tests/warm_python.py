@@ -17,6 +17,7 @@ import functools
 import gc
 import hashlib
 import importlib
+import inspect
 import os
 import pickle
 import runpy
@@ -49,6 +50,8 @@ OWN = {"darkroom", "plugins", *STAGES}
 SIZE = 8  # bytes of the length of a request
 NUM_STREAMS = 3
 WORTH_KEEPING = 1000  # characters of YAML
+# Set for a command that is to parse all it reads.
+PARSES_ALL = "DARKROOM_TEST_PARSES_ALL"
 BACKLOG = 64
 # It starts without Lib/site and most of Python's library, in 15 ms.
 CLIENT = """#!{python} -IS
@@ -171,6 +174,8 @@ def import_all() -> None:
         del sys.modules[name]
     sys.path[:] = path[1:]
     importlib.invalidate_caches()
+    # Pydantic asks for modules of files, to find the docstrings of params.py; the answer looks once at the file of every module.
+    inspect.getmodule(None, "a file of no module")
     others = [task for task in Path("/proc/self/task").iterdir() if task.name != str(os.getpid())]
     # Arrow's allocator has a thread, which forks do without.
     threads = {(task / "comm").read_text().strip() for task in others} - {"jemalloc_bg_thd"}
@@ -192,7 +197,8 @@ def remember_yaml(folder: Path) -> None:
     parse = YAML.load
 
     def load(self: YAML, stream: Any) -> Any:
-        if self.typ != ["safe"] or not isinstance(stream, str) or len(stream) < WORTH_KEEPING:
+        is_read_often = self.typ == ["safe"] and isinstance(stream, str) and len(stream) >= WORTH_KEEPING
+        if PARSES_ALL in os.environ or not is_read_often:
             return parse(self, stream)
         text = f"{self.pure} {self.Composer.__qualname__} {stream}"
         path = folder / hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
