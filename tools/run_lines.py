@@ -47,7 +47,7 @@ HOW_TO = (
 )
 PLUGINS = ("src/plugins/README.md", "src/plugins/sources/README.md")
 PAGES = ("README.md", *(f"docs/{name}.md" for name in HOW_TO), *PLUGINS)
-SHORT = "-S train.epochs=1 -S ++train.trainer.limit_train_batches=4 -S hardware.watch=false"
+SHORT = "-S train.epochs=1 -S ++train.trainer.limit_train_batches=4 -S hardware.watch=false -S evaluate.num_images=4"
 FEW_TRIALS = "-S tune.trials=2"
 # Lines that install, or that only a person's shell needs.
 SKIPPED = ("pip ", "make ", "source ")
