@@ -23,8 +23,8 @@ PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest
 # The longest first, one process more than cores, since many wait; tests that share an expensive fixture stay in one process.
 SHARED_OUT := -n $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) --dist loadgroup --no-loadscope-reorder --durations=20
 
-test: $(VENV)/dev.stamp  ## Set up .venv and test every behaviour; TENTH=0 to 9 adds a tenth of the other tests
-	$(PYTEST) $(SHARED_OUT) $(if $(TENTH),--tenth $(TENTH),-m "not thorough")
+test: $(VENV)/dev.stamp  ## Set up .venv and test every behaviour; SHARE=0 to 19 adds a twentieth of the other tests
+	$(PYTEST) $(SHARED_OUT) $(if $(SHARE),--share $(SHARE),-m "not thorough")
 
 test-all: $(VENV)/dev.stamp  ## Run every test, also those that repeat others with more cases
 	$(PYTEST) $(SHARED_OUT)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from clones import Finished, finished_in
 from PIL import Image
-from tiers import TENTHS, in_tenth
+from tiers import SHARES, in_share
 
 from darkroom.base.params import Params
 from darkroom.base.params_file import check_params, read_yaml
@@ -42,21 +42,21 @@ CONTENT["train"]["threads"] = 1  # several tests share the cores
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let CI take a share of the thorough tests, another one with each commit."""
-    parser.addoption("--tenth", type=int, choices=range(TENTHS), help="of the tests marked thorough, run only this tenth")
+    parser.addoption("--share", type=int, choices=range(SHARES), help="of the tests marked thorough, run only this twentieth")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark thorough tests as slow, take a tenth of them if asked to, and put the short tests last.
+    """Mark thorough tests as slow, take a share of them if asked to, and put the short tests last.
 
     Kills and pipelines take minutes each; short tests at the end keep all processes busy until then.
     """
     thorough = [item for item in items if item.get_closest_marker("thorough")]
     for item in thorough:
         item.add_marker("slow")
-    tenth = config.getoption("tenth")
-    if tenth is not None:
-        chosen = in_tenth([item.path for item in thorough], tenth)
+    share = config.getoption("share")
+    if share is not None:
+        chosen = in_share([item.path for item in thorough], share)
         left = {item for item, is_chosen in zip(thorough, chosen, strict=True) if not is_chosen}
         config.hook.pytest_deselected(items=[item for item in items if item in left])
         items[:] = [item for item in items if item not in left]

@@ -1,11 +1,9 @@
 """A repository with an experiment that was recorded before the modules moved (tests/fixtures/recorded), and today's code above it."""
 
-import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 
-from clones import ROOT, Clone
+from clones import ROOT, Clone, copy_files
 
 FIXTURE = ROOT / "tests" / "fixtures" / "recorded"
 # The branch of the recorded run, and the experiment that started from it.
@@ -27,11 +25,7 @@ def make_recorded_clone(path: Path) -> Clone:
     clone.run("git init -q -b main")
     clone.run(f"git fetch -q {FIXTURE / 'history.bundle'} main:refs/heads/{BASELINE} 'refs/exps/*:refs/exps/*'")
     clone.run(f"git reset -q --soft {BASELINE}")
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    for name in filter(None, files):
-        if (ROOT / name).is_file():
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, path / name)
+    copy_files(path)
     with tarfile.open(FIXTURE / "files.tar.xz") as archive:
         # Python 3.11.2, which Debian 12 has, knows no filters; the archive is the repository's own.
         archive.extractall(path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from clones import Finished
 from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 from dvc.utils.hydra import apply_overrides
@@ -291,8 +292,8 @@ def test_the_readme_is_short_and_its_images_small() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", pytest.param("docs/sharing.md", marks=pytest.mark.thorough)])
-def test_commands_run(page: str, tmp_path: Path) -> None:
-    clones = run_lines.Clones(tmp_path, warm_bin())
+def test_commands_run(page: str, finished: Finished, tmp_path: Path) -> None:
+    clones = run_lines.Clones(tmp_path, warm_bin(), finished.clone.path)
     outcomes = list(run_lines.run_page(clones, (ROOT / page).read_text(encoding="utf-8")))
     assert len(outcomes) >= 5
     for line, _, done in outcomes:

@@ -21,7 +21,6 @@ HEAVY = (
     *("numpy", "pyarrow", "pandas", "scipy", "sklearn", "matplotlib", "sympy", "triton", "optuna", "dvc", "requests", "fastapi"),
     *("torch", "torch._dynamo", "torchvision", "timm", "transformers", "torchmetrics", "pytorch_lightning", "dvclive"),
 )
-PREPARED = "from darkroom.hardware import startup; startup.prepare()"
 TIMM = "from darkroom.models.networks import build_network; from darkroom.base.params import Network; " + (
     "build_network(Network(provider='timm', name='tf_efficientnet_lite0', pretrained=False, kwargs={}, weights=None, "
     "weights_sha256=None), num_classes=2, channels=3)"
@@ -43,7 +42,6 @@ LIMITS: dict[str, tuple[int, str]] = {
     "stage evaluate": (1170, "numpy pyarrow torch"),
     "stage predict": (230, "numpy pyarrow"),
     "stage export": (1150, "numpy torch"),
-    "a training": (1940, "numpy dvc requests torch torchmetrics pytorch_lightning dvclive"),
     "a network of timm": (1670, "numpy torch torchvision timm"),
 }
 # By how much a limit may exceed what is counted here, for other versions and machines count a little differently.
@@ -68,7 +66,7 @@ def command_of(row: str) -> list[str]:
         return ["darkroom", *words[1:]]
     if words[0] == "stage":
         return ["-c", body_of(words[1])]
-    return ["-c", {"a network of timm": TIMM, "a training": f"{PREPARED}; import darkroom.training.fit"}[row]]
+    return ["-c", {"a network of timm": TIMM}[row]]
 
 
 def counted(row: str) -> tuple[int, set[str]]:
@@ -111,7 +109,7 @@ def test_a_heavy_import_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 if __name__ == "__main__":
     rows = ["./darkroom --help", *sorted(HELP), "./darkroom preset cifar10", "./darkroom commit HEAD"]
     rows += [f"stage {path.stem}" for path in sorted((ROOT / "src").glob("*.py"))]
-    for each in [*rows, "a network of timm", "a training"]:
+    for each in [*rows, "a network of timm"]:
         modules, packages = counted(each)
         limit = -(-modules * 103 // 1000) * 10 or 10
         print(f'    "{each}": ({limit}, "{" ".join(name for name in HEAVY if name in packages)}"),', f"  # {modules}", flush=True)

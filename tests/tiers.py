@@ -3,18 +3,18 @@
 from collections import Counter
 from collections.abc import Hashable, Iterable
 
-TENTHS = 10
+SHARES = 20
 
 
-def in_tenth(files: Iterable[Hashable], tenth: int) -> list[bool]:
-    """Return for each test, given its file, whether it belongs to a tenth: each tenth has its share of the tests of every file.
+def in_share(files: Iterable[Hashable], share: int) -> list[bool]:
+    """Return for each test, given its file, whether it belongs to a share, a twentieth: each has its part of the tests of every file.
 
-    The first test of each file is in another tenth than that of the file before.
+    The first test of each file is in another share than that of the file before.
     """
     seen: Counter[Hashable] = Counter()
     chosen = []
     for file in files:
         first = list(seen).index(file) if file in seen else len(seen)
-        chosen.append((first + seen[file]) % TENTHS == tenth)
+        chosen.append((first + seen[file]) % SHARES == share)
         seen[file] += 1
     return chosen

@@ -47,7 +47,7 @@ HOW_TO = (
 )
 PLUGINS = ("src/plugins/README.md", "src/plugins/sources/README.md")
 PAGES = ("README.md", *(f"docs/{name}.md" for name in HOW_TO), *PLUGINS)
-SHORT = "-S train.epochs=1 -S ++train.trainer.limit_train_batches=4 -S hardware.watch=false"
+SHORT = "-S train.epochs=1 -S ++train.trainer.limit_train_batches=4 -S hardware.watch=false -S evaluate.num_images=4"
 FEW_TRIALS = "-S tune.trials=2"
 # Lines that install, or that only a person's shell needs.
 SKIPPED = ("pip ", "make ", "source ")
@@ -110,9 +110,12 @@ def shortened(command: str) -> str:
 
 
 class Clones:
-    """Clones of this repository in which the pipeline has been run, with photos beside them; `bin_dir` is first on their PATH."""
+    """Clones of this repository in which the pipeline has been run, with photos beside them; `bin_dir` is first on their PATH.
 
-    def __init__(self, folder: Path, bin_dir: Path = Path(sys.executable).parent):
+    They are copies of `finished`, two commits without a remote; of one that is made here, if none is given.
+    """
+
+    def __init__(self, folder: Path, bin_dir: Path = Path(sys.executable).parent, finished: Path | None = None):
         self.folder = folder
         make_photos(folder)
         self.numbers = itertools.count()
@@ -122,6 +125,10 @@ class Clones:
             "DVC_NO_ANALYTICS": "1",
             **{f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in AUTHOR.items()},
         }
+        if finished is not None:
+            shutil.copytree(finished, self.finished, symlinks=True)
+            self.run("git remote add origin .", self.finished)
+            return
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(self.finished)], check=True)
         # One cache for all clones; two commits, so that HEAD~1 exists.
         commands = (f"dvc cache dir --local {folder}/cache", f"dvc exp run {SHORT}", "git add -A", "git commit -qm First")

@@ -858,10 +858,10 @@ def test_more_that_is_mutated(name: str, part: int, tmp_path: Path, *, long: boo
 
 def check(name: str, numbers: range, folder: Path) -> None:
     """Run the cases of some numbers in a process of their own; each is accepted or refused."""
-    from warm_python import warm_bin  # not where a case is run by hand
+    from warm_python import PARSES_ALL, warm_bin  # not where a case is run by hand
 
     command = [str(warm_bin() / "python"), __file__, name, str(numbers.start), str(numbers.stop), str(folder)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), PARSES_ALL: "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace")
     last = folder / "case"
     case = last.read_text() if last.exists() else "none"

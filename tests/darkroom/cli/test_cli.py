@@ -136,8 +136,8 @@ def test_what_is_no_flag() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """The code and the parameters, without Git, data or results."""
-    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    """The code, also as Python has compiled it, and the parameters, without Git, data or results."""
+    shutil.copytree(ROOT / "src", tmp_path / "src")
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     for name in ("params.yaml", "dvc.yaml", "darkroom"):
         shutil.copy(ROOT / name, tmp_path)

@@ -41,9 +41,13 @@ def shown_metrics(row: dict[str, Any], file: str = "metrics/train.json") -> dict
 
 
 def kill_when(clone: Clone, command: str, log: str, line: str, number: signal.Signals = signal.SIGKILL) -> str:
-    """Start a command, kill it alone once a line stands in a log, and return what it said."""
+    """Start a command, kill it alone once a line stands in a log, and return what it said.
+
+    What is asked to end may fork: it hears of it as always.
+    """
+    env = clone.cold().env if number == signal.SIGKILL else clone.env
     process = subprocess.Popen(
-        shlex.split(command), cwd=clone.path, env=clone.cold().env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        shlex.split(command), cwd=clone.path, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     path = clone.path / log
     deadline = time.monotonic() + 300

@@ -1,11 +1,14 @@
 """What stands for torch's compiler until it is imported: the same steps and counts without it, and all of it once it is there."""
 
+import functools
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+# Those that compare with how torch usually starts, start it once.
+pytestmark = pytest.mark.xdist_group("compiler")
 SRC = Path(__file__).resolve().parents[3] / "src"
 PREPARED = "from darkroom.hardware import startup; startup.prepare()"
 TRAIN = """
@@ -26,6 +29,7 @@ with counter:
     layer(torch.ones(5, 4))
 told = (layer.weight.tolist(), counter.get_total_flops())
 """
+TOLD = "print(told, 'torch._dynamo' in sys.modules)"
 
 
 def run(*parts: str) -> str:
@@ -34,12 +38,17 @@ def run(*parts: str) -> str:
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 
 
+@functools.cache
+def usual() -> str:
+    """Return what is told where nothing was prepared."""
+    return run(TRAIN, TOLD)
+
+
 @pytest.mark.slow
 def test_optimizers_and_counts_do_without_the_compiler_and_give_the_same() -> None:
-    told = "print(told, 'torch._dynamo' in sys.modules)"
-    without, usual = run(PREPARED, TRAIN, told), run(TRAIN, told)
+    without = run(PREPARED, TRAIN, TOLD)
     assert without.endswith("False\n")
-    assert usual == without.replace("False\n", "True\n")
+    assert usual() == without.replace("False\n", "True\n")
 
 
 @pytest.mark.slow
@@ -47,9 +56,8 @@ def test_optimizers_and_counts_do_without_the_compiler_and_give_the_same() -> No
 def test_another_version_of_torch_imports_its_compiler_as_usual(missing: str) -> None:
     """The names that this depends on are private to torch."""
     module, _, name = missing.rpartition(".")
-    told = "print(told, 'torch._dynamo' in sys.modules)"
-    other = run(f"import torch, {module} as module; del module.{name}", PREPARED, TRAIN, told)
-    assert other.partition(") ")[0] == run(TRAIN, told).partition(") ")[0]
+    other = run(f"import torch, {module} as module; del module.{name}", PREPARED, TRAIN, TOLD)
+    assert other.partition(") ")[0] == usual().partition(") ")[0]
 
 
 @pytest.mark.slow
