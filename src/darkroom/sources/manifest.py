@@ -10,9 +10,10 @@ from typing import Any
 
 from darkroom.base.errors import InputError, one_line, warn
 from darkroom.base.params import Columns
+from darkroom.data.cells import column_texts, is_missing
 from darkroom.data.labels import clean_name
 from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample, junk_of, ordered_classes, printable
-from darkroom.sources.columns import ASKED, Row, Table, column_texts, find_roles, is_asked, is_missing, label_names, split_of
+from darkroom.sources.columns import ASKED, Row, Table, find_roles, is_asked, label_names, split_of
 from darkroom.sources.folder import name_all_classes
 
 DELIMITERS = (",", ";", "\t")
