@@ -129,18 +129,25 @@ def test_images_at_addresses(few: list[Path], workspace: Path, site: str, monkey
 def test_a_table_with_labels_gives_the_accuracy(few: list[Path], workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     classes = [row["class"] for row in rows_of("few")]
     names = [str(path.relative_to(workspace)) for path in few]
-    labels = [name if place % 4 else "another" for place, name in enumerate(classes)]
+    others = {name: str((int(name) + 1) % 10) for name in classes}
+    labels = [name if place % 4 else others[name] if place % 8 else "rosebush" for place, name in enumerate(classes)]
     labels[1] = "NA"
     write_table(Path("table.csv"), list(zip(names, labels, strict=True)))
     capsys.readouterr()
     found = rows_of("table.csv")
     assert [row["actual"] for row in found] == [name if name != "NA" else "" for name in labels]
     right = sum(one == other for one, other in zip(labels, classes, strict=True))
-    line = f"accuracy {right / 39:.4f} "
-    assert (right, line in capsys.readouterr().out) == (29, True)
+    said = capsys.readouterr().out
+    line, unknown = f"accuracy {right / 34:.4f} ", "5 of 39 labels name no class of the model and do not count in an accuracy"
+    assert (right, line in said, "of 34 labelled images" in said) == (29, True, True)
+    assert f"predict: {unknown}; the first is 'rosebush': it has 0, 1, 2," in said
     predict.main(["table.csv"])
     shown = capsys.readouterr().out
     assert line in shown
+    assert unknown in shown
+    capsys.readouterr()
+    assert [row["actual"] for row in rows_of("found.csv", out="again.csv")] == [row["actual"] for row in found]
+    assert line in capsys.readouterr().out
     assert "... and 20 more" in shown
 
 
