@@ -124,7 +124,7 @@ class Model:
 
     def probabilities(self, images: Any) -> Any:
         """Return the calibrated probabilities (K,) of an image in the order of `classes`, (N, K) of several; errors as above."""
-        return _stacked(self._each(images, self._probabilities))
+        return _stacked(self._each(images, self._probabilities), lambda: len(self.classes))
 
     def embed(self, images: Any) -> Any:
         """Return the features (D,) before the last layer of an image, (N, D) of several; of an iterator an iterator of (D,).
@@ -134,11 +134,17 @@ class Model:
         InputError
             If an image cannot be read, or the network has no last layer of its own.
         """
-        return _stacked(self._each(images, lambda batch, _: list(self._embedder.features(batch).numpy())))
+        return _stacked(self._each(images, lambda batch, _: list(self._embedder.features(batch).numpy())), self._num_features)
 
     @cached_property
     def _embedder(self) -> Embedder:
         return Embedder(self.predictor, ("Model.embed", "load another model"))
+
+    def _num_features(self) -> int:
+        """Return D, which an image has to pass the network to tell."""
+        seen = self.predictor.seen
+        image = torch.zeros((1, seen.channels, *seen.shape), dtype=getattr(torch, seen.dtype))
+        return int(self._embedder.features(image).shape[1])
 
     def _each(self, images: Any, compute: Callable[[torch.Tensor, list[str | None]], list[Any]]) -> Any:
         """Return what is computed for one image, a list of it for several, an iterator for an iterator."""
@@ -178,6 +184,8 @@ class Model:
         return [Prediction(ranked, chosen[number], found.why(number), names[number]) for number, ranked in enumerate(every)]
 
 
-def _stacked(found: Any) -> Any:
-    """Return a list of arrays as one."""
-    return (np.stack(found) if found else np.zeros((0, 0))) if isinstance(found, list) else found
+def _stacked(found: Any, size: Callable[[], int]) -> Any:
+    """Return a list of arrays as one, (N, `size()`); anything else as it is."""
+    if not isinstance(found, list):
+        return found
+    return np.stack(found) if found else np.zeros((0, size()), np.float32)
