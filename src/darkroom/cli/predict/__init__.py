@@ -222,4 +222,4 @@ def check_place(out: Path, option: str = "--out") -> None:
     folders = [paths.ROOT / out for stage in read_stages(paths.PIPELINE).values() for out in outputs_of(stage)]
     for folder in (*folders, paths.MODELS):
         if place.is_relative_to(folder.resolve()):
-            raise InputError(f"{option}: {out} is in {paths.shown(folder)}, which stages write; name a file elsewhere")
+            raise InputError(f"{option}: {out} is in {paths.shown(folder)}, which stages write; name another place")
