@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from darkroom.base.errors import InputError, warn
+from darkroom.base.errors import InputError, nearest_path, warn
 from darkroom.data.images import EXTENSIONS
 from darkroom.data.listing import junk_of, printable
 
@@ -42,9 +42,9 @@ def find_photos(chosen: Sequence[str | Path], beside: Sequence[Path] = ()) -> li
         elif path.is_file():
             found.append(path)
         else:
-            raise InputError(
-                f"{path}: {'is no file or folder' if path.exists() else 'does not exist'}; name an image or a folder"
-            )
+            if path.exists():
+                raise InputError(f"{path}: is no file or folder; name an image or a folder")
+            raise InputError(f"{path}: does not exist; {nearest_path(str(path), 'name an image or a folder')}")
     return found
 
 

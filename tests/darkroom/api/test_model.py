@@ -258,7 +258,8 @@ def test_an_export_decides_by_its_thresholds(task: str, decision: Decision, plac
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("nothing", {}, "Model.load: nothing is no folder or file, and nothing: is not a commit"),
+        ("nothing", {}, "Model.load: nothing is no folder or file, and is not a commit"),
+        ("tf_efficientnet_lite9", {}, "is no folder or file, and is not a commit, .*; did you mean 'tf_efficientnet_lite0'\\?$"),
         ("models/nothing", {}, "Model.load: models/nothing does not exist"),
         ("exported", {}, r"Model.load: .*exported is an export, .*; open it with .*classify.py \(from classify import Model\)"),
         ("exported/model.onnx", {}, "Model.load: .*model.onnx is an export"),
@@ -290,6 +291,7 @@ def test_mistakes_are_one_line(name: str, settings: dict[str, Any], message: str
     ("image", "message"),
     [
         ("nothing.jpg", "nothing.jpg: does not exist; name an image or a folder"),
+        (f"{ROOT / 'READNE.md'}", "READNE.md: does not exist; did you mean '.*README.md'"),
         (["nothing.jpg"], r"nothing.jpg: cannot be read \(No such file or directory\)"),
         ([b"nothing"], r"image 0: cannot be read \(is not a JPEG"),
         (3, "predict: int is no image; give a file"),

@@ -167,7 +167,8 @@ def test_no_known_class_is_an_error_with_the_nearest_name(digits: Any, tmp_path:
         ("models/checkpoints", r"holds several models; name one of epoch_0001, epoch_0002$"),
         ("alone.ckpy", r"does not exist; did you mean 'alone\.ckpt'\?$"),
         ("params.yaml", r"is no file of weights; name one that ends with \.safetensors, "),
-        ("hedd", r"is no folder or file, and hedd: is not a commit, branch, tag or experiment; "),
+        ("hedd", r"is no folder or file, and is not a commit, branch, tag or experiment; "),
+        ("modells", r"modells is no folder or file, and is not a commit, branch, tag or experiment; did you mean 'models'\?$"),
         ("broken.ckpt", r"broken\.ckpt (is damaged|holds more than tensors)"),
     ],
 )

@@ -234,6 +234,7 @@ def damaged() -> None:
         (lambda: Path("empty.txt").write_text("\n"), "@empty.txt", r"^@empty\.txt: the list is empty"),
         (lambda: Path("t.csv").write_text("a,b\n1,2\n"), "t.csv", r"^t\.csv: has no column \(of a, b\) that may be the path"),
         (lambda: Path("t.csv").write_text("path,label\na.png\n"), "t.csv", r"^t\.csv: cannot be read after row 0 \(a row has 1 cells"),
+        (lambda: Path("t.csv").write_text(""), "t.csv", r"^t\.csv: is empty; write 'path,label' in the first line"),
         (lambda: Path("t.csv").write_text("path\n"), "t.csv", r"^t\.csv: has no rows"),
         (lambda: Path("t.csv").write_text("path,label\n,a\n"), "t.csv", r"^t\.csv: row 1 has no path"),
         (lambda: Path("t.jsonl").write_text("[]\n"), "t.jsonl", r"^t\.jsonl: cannot be read after row 0 \(a line is not an object"),
