@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 from darkroom.base.errors import InputError, one_line
 from darkroom.base.params import Columns
-from darkroom.data.cells import column_texts, is_missing
-from darkroom.data.listing import junk_of
+from darkroom.data.listing import column_texts, is_missing, junk_of
 from darkroom.sources.columns import find_column, label_names
 from darkroom.sources.manifest import DELIMITERS
 

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from darkroom.base.errors import InputError, warn
 from darkroom.base.params import Columns
-from darkroom.data.cells import column_texts, is_missing
 from darkroom.data.labels import clean_name
-from darkroom.data.listing import SPLITS, printable
+from darkroom.data.listing import SPLITS, column_texts, is_missing, printable
 from darkroom.sources.folder import LEVELS
 
 # Usual names of columns, for those that params.yaml does not name; capitals, spaces and signs between letters do not matter. Of
