@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import os
 import sqlite3
 import weakref
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from darkroom.base.errors import InputError
 from darkroom.data.listing import printable
-from darkroom.inference.find_photos import ARRAY
+from darkroom.inference.find_photos import ARRAY, Places
 
 
 class Entry(NamedTuple):
@@ -55,7 +53,7 @@ class Entries:
             "CREATE TABLE entries (number INTEGER PRIMARY KEY, key BLOB UNIQUE, entry TEXT)",
         ):
             self._file.execute(line)
-        self._real = lru_cache(1024)(_real)
+        self._places = Places()
         self.arrays = self.num_repeated = 0
         self.first_repeated: str | None = None
 
@@ -98,25 +96,13 @@ class Entries:
             yield Entry(*json.loads(line))
 
     def _key(self, entry: Entry) -> bytes | None:
-        """Return what is equal for two spellings of one file or address; None of a camera, whose frames differ.
-
-        Two links to one file are two images, as they are in a folder.
-        """
+        """Return what is equal for two spellings of one file or address; None of a camera, whose frames differ."""
         if entry.kind == "camera":
             return None
-        place, is_path = entry.name, entry.kind in ("file", "archive")
-        folder, name = os.path.split(place)
-        if is_path and name not in ("", ".."):
-            place = f"{self._real(folder)}/{name}"
+        is_path = entry.kind in ("file", "archive")
+        place = self._places.of(entry.name) if is_path else entry.name
         return hashlib.blake2b(f"{is_path} {place}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
     def _lines(self) -> Iterator[str]:
         for (line,) in self._file.execute("SELECT entry FROM entries ORDER BY number"):
             yield line
-
-
-def _real(folder: str) -> str:
-    try:
-        return os.path.realpath(folder)
-    except ValueError:  # a zero byte: no path, which is found missing when it is read
-        return folder
