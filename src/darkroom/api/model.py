@@ -134,17 +134,13 @@ class Model:
         InputError
             If an image cannot be read, or the network has no last layer of its own.
         """
-        return _stacked(self._each(images, lambda batch, _: list(self._embedder.features(batch).numpy())), self._num_features)
+        return _stacked(
+            self._each(images, lambda batch, _: list(self._embedder.features(batch).numpy())), lambda: self._embedder.num_features
+        )
 
     @cached_property
     def _embedder(self) -> Embedder:
         return Embedder(self.predictor, ("Model.embed", "load another model"))
-
-    def _num_features(self) -> int:
-        """Return D, which an image has to pass the network to tell."""
-        seen = self.predictor.seen
-        image = torch.zeros((1, seen.channels, *seen.shape), dtype=getattr(torch, seen.dtype))
-        return int(self._embedder.features(image).shape[1])
 
     def _each(self, images: Any, compute: Callable[[torch.Tensor, list[str | None]], list[Any]]) -> Any:
         """Return what is computed for one image, a list of it for several, an iterator for an iterator."""

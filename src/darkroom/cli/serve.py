@@ -151,7 +151,7 @@ def _token(chosen: Namespace) -> str | None:
     if chosen.token_file is not None:
         where = "--token-file"
         try:
-            text = chosen.token_file.read_text(encoding="utf-8")
+            text = chosen.token_file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "is not UTF-8"
             raise InputError(f"--token-file: {chosen.token_file} cannot be read ({reason}); name a file with the token") from None

@@ -31,7 +31,7 @@ ASKED = ("number", "proposed", "probability", "why")
 # What `./darkroom predict` writes of each image, and nobody else: by these columns its tables are known. What was predicted is no
 # label there; the true classes, where they were known, are in a column of their own.
 PREDICTED = ("class", "probability")
-GUESSES, TRUE = ("class", "classes", "most_probable"), "actual"
+GUESSES, TRUE = ("class", "classes", "mostprobable"), "actual"
 # Its column of the classes that an image may have, which is no part of a data set.
 CONFORMAL_SET = "set"
 # Columns that say true or false.
@@ -110,7 +110,7 @@ def is_asked(table: Table) -> bool:
 
 def is_predicted(table: Table) -> bool:
     """Return whether a table is of predictions, as `./darkroom predict` writes them."""
-    return set(PREDICTED) <= set(table.columns)
+    return set(PREDICTED) <= {_key(column) for column in table.columns}
 
 
 def split_of(cell: str) -> str | None:
@@ -155,12 +155,12 @@ def _usual(table: Table, role: str) -> list[int]:
 
 
 def _is_guess(table: Table, role: str, name: str) -> bool:
-    return role == "label" and name in GUESSES and is_predicted(table)
+    return role == "label" and _key(name) in GUESSES and is_predicted(table)
 
 
 def _way_to_train(table: Table) -> str:
-    if TRUE in table.columns:
-        return f"name '{TRUE}', which holds the true classes"
+    if found := _named(table, [TRUE]):
+        return f"name '{table.columns[found[0]]}', which holds the true classes"
     return "to train on what was predicted, rename its column 'class' to 'label'"
 
 

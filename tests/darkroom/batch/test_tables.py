@@ -40,6 +40,12 @@ def test_what_was_predicted_is_no_truth(ending: str, label: str | None, kind: st
     assert labels(place, label=label) == ["daisy", None]
 
 
+def test_a_spreadsheet_may_have_changed_capitals(tmp_path: Path) -> None:
+    place = tmp_path / "saved.csv"
+    place.write_text("Path;Class;Most Probable;Probability\na.png;rose;rose;0,9\n")
+    assert labels(place) == labels(place, label="Most Probable") == [None]
+
+
 def test_what_a_person_adds_to_a_table_of_predictions_is_a_label(tmp_path: Path) -> None:
     place = tmp_path / "reviewed.csv"
     place.write_text("path,class,probability,label\na.png,rose,0.9,daisy\n")

@@ -20,8 +20,10 @@ import pytest
 from object_store import object_store
 from PIL import Image
 from predicting import write_photos
+from ruamel.yaml import YAML
 
 from darkroom.base.errors import InputError
+from darkroom.base.params_file import read_yaml
 from darkroom.batch import camera
 from darkroom.cli import predict
 
@@ -171,6 +173,19 @@ def test_what_cannot_be_read_is_listed_and_the_rest_written(few: list[Path], cap
     Path("params.yaml").write_text(params.replace("max_bad: 0", "max_bad: 2"))
     predict.main(["@list.txt"])
     assert f"warning: {few[3]}: cannot be read" in capsys.readouterr().err
+
+
+def test_a_batch_of_unreadable_images_has_no_features(few: list[Path]) -> None:
+    predict.main(["few", "--embeddings", "--out", "whole.parquet"])
+    content = read_yaml(Path("params.yaml"))
+    content["predict"] |= {"batch_size": 2, "max_bad": 2}
+    YAML(typ="safe", pure=True).dump(content, Path("params.yaml"))
+    for path in few[:2]:
+        path.write_bytes(b"nothing")
+    predict.main(["few", "--embeddings", "--out", "rest.parquet"])
+    whole, rest = pq.read_table("whole.parquet"), pq.read_table("rest.parquet")
+    assert rest["path"].to_pylist() == whole["path"].to_pylist()[2:]
+    assert rest.schema.field("embedding") == whole.schema.field("embedding")
 
 
 def test_only_what_is_shown_is_predicted(few: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
