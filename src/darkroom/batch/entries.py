@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, RunError
 from darkroom.data.listing import printable
 from darkroom.inference.find_photos import ARRAY, Places
 
@@ -64,8 +64,15 @@ class Entries:
         ------
         InputError
             If it was there with another label.
+        RunError
+            If the disk is full.
         """
-        key = self._key(entry)
+        try:
+            return self._add(entry, self._key(entry))
+        except sqlite3.Error as error:  # the disk is full
+            raise RunError(f"predict: the list of images cannot be kept ({error}); free the disk, or set TMPDIR") from error
+
+    def _add(self, entry: Entry, key: bytes | None) -> bool:
         values = (key, json.dumps(entry))
         if self._file.execute("INSERT OR IGNORE INTO entries (key, entry) VALUES (?, ?)", values).rowcount:
             self.arrays += entry.may_be_no_image
