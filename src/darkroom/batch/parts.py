@@ -120,7 +120,7 @@ class Parts:
     def total(self) -> Total:
         """Counts of all parts."""
         images, unreadable = (sum(getattr(part, name) for part in self.done) for name in ("images", "unreadable"))
-        return Total(images, unreadable, sum((part.right for part in self.done), start=Right()), self._first_bad())
+        return Total(images, unreadable, Right.total(part.right for part in self.done), self._first_bad())
 
     def add(self, predictions: Predictions, bad: Sequence[tuple[str, str]], right: Right, top_k: int) -> None:
         """Write the next part."""

@@ -1,7 +1,7 @@
 """How many predictions are right, over the images whose label is a class of the model. No torch."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from darkroom.base.errors import listed, nearest
 from darkroom.data.labels import SEPARATOR, clean_name
@@ -23,9 +23,13 @@ class Right(NamedTuple):
     first_unknown: str | None = None
     """The first such label."""
 
-    def __add__(self, other: Any) -> "Right":
-        counts = [one + more for one, more in zip(self[:3], other[:3], strict=True)]
-        return Right(*counts, self.first_unknown or other.first_unknown)
+    @classmethod
+    def total(cls, parts: Iterable["Right"]) -> "Right":
+        """Return the counts of all parts together."""
+        every = list(parts)
+        first = next((part.first_unknown for part in every if part.first_unknown is not None), None)
+        labelled, right = sum(part.labelled for part in every), sum(part.right for part in every)
+        return cls(labelled, right, sum(part.unknown for part in every), first)
 
 
 def right(predictions: "Predictions", is_labelled: Sequence[bool] | None = None) -> Right:
@@ -34,9 +38,9 @@ def right(predictions: "Predictions", is_labelled: Sequence[bool] | None = None)
     `is_labelled` (N,) says which images have a label; of several labels the empty one is a label, too. None: all have, but for
     empty ones.
     """
-    total, known = Right(), {clean_name(name): name for name in predictions.classes}
+    found, known = list[Right](), {clean_name(name): name for name in predictions.classes}
     if predictions.actual is None:
-        return total
+        return Right()
     if predictions.multilabel:
         predicted = predictions.chosen
         actual = [[clean_name(name) for name in text.split(SEPARATOR) if name] for text in predictions.actual]
@@ -49,10 +53,10 @@ def right(predictions: "Predictions", is_labelled: Sequence[bool] | None = None)
             continue
         unknown = next((name for name in names if name not in known), None)
         if unknown is None:
-            total += Right(labelled=1, right=int({known[name] for name in names} == set(chosen)))
+            found.append(Right(labelled=1, right=int({known[name] for name in names} == set(chosen))))
         else:
-            total += Right(unknown=1, first_unknown=unknown)
-    return total
+            found.append(Right(unknown=1, first_unknown=unknown))
+    return Right.total(found)
 
 
 def accuracy_lines(found: Right, classes: Sequence[str]) -> Iterator[str]:

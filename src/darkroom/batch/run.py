@@ -108,7 +108,7 @@ def _go_on(parts: Parts, blocks: Blocks, size: int) -> None:
 
 def _write(parts: Parts, blocks: list[Block], top_k: int) -> None:
     predictions = Predictions.joined([block.predictions for block in blocks])
-    total = sum((block.right for block in blocks), start=Right())
+    total = Right.total(block.right for block in blocks)
     parts.add(predictions, [each for block in blocks for each in block.bad], total, top_k)
 
 

@@ -98,5 +98,7 @@ def _counts(pack: Pack, train: Rows, units: Rows) -> list[int]:
     """Return the number of distinct units of each class, K."""
     labels = pack.labels[train]
     places, classes = np.nonzero(labels) if is_multilabel(labels) else (np.arange(len(train)), labels)
-    pairs = np.unique(classes.astype(np.int64) * (int(units.max(initial=0)) + 1) + units[train][places])
-    return np.bincount(pairs // (int(units.max(initial=0)) + 1), minlength=len(pack.classes)).tolist()
+    num_units = int(units.max(initial=0)) + 1
+    pairs = np.unique(classes.astype(np.int64) * num_units + units[train][places])
+    counts: list[int] = np.bincount(pairs // num_units, minlength=len(pack.classes)).tolist()
+    return counts

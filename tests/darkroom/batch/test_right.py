@@ -51,4 +51,5 @@ def test_several_labels(labelled: list[bool] | None, expected: Right) -> None:
 
 
 def test_totals() -> None:
-    assert Right(1, 1) + Right(2, 0, 1, "a") + Right(0, 0, 2, "b") == Right(3, 1, 3, "a")
+    assert Right.total([Right(1, 1), Right(2, 0, 1, "a"), Right(0, 0, 2, "b")]) == Right(3, 1, 3, "a")
+    assert Right.total([]) == Right()

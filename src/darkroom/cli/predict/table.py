@@ -34,7 +34,7 @@ def print_predictions(blocks: "Blocks") -> "Unreadable":
                 first.append(replace(block.predictions, embeddings=None))
             count, num_bad = count + len(block.predictions.paths), num_bad + len(block.bad)
             bad += block.bad[: SHOWN - len(bad)]
-            found += block.right
+            found = Right.total([found, block.right])
             advance(len(block))
             if count >= SHOWN and not inputs.has_labels:
                 break
