@@ -109,7 +109,7 @@ class Model:
         try:
             return self._decoded(image)
         except UnidentifiedImageError:
-            reason = f"is not a {', '.join(FORMATS[:-1])} or {FORMATS[-1]} image"
+            reason = "is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"
         except Exception as error:  # Pillow raises nearly every kind on damaged files
             known = str(error) if type(error) is ValueError else getattr(error, "strerror", None)
             reason = known or f"is damaged ({error})"

@@ -243,7 +243,7 @@ def test_an_export_decides_by_its_thresholds(task: str, decision: Decision, plac
     rows = [(share, 1 - share) for share in (0.1, 0.35, 0.5, 0.65, 0.75, 0.9)]
     answers = iter([np.array([row], np.float32) for row in rows])
     exported.session = SimpleNamespace(
-        get_outputs=lambda: [SimpleNamespace(name="probabilities")], run=lambda *_: [next(answers)]
+        get_outputs=lambda: [SimpleNamespace(name="probabilities", shape=["N", 2])], run=lambda *_: [next(answers)]
     )
     wanted = Predictions(exported.classes, [], np.array(rows), multilabel=task == "multilabel", decision=decision)
     found = exported.predict([np.zeros((9, 9, 3), np.uint8)] * len(rows))
@@ -259,7 +259,11 @@ def test_an_export_decides_by_its_thresholds(task: str, decision: Decision, plac
     ("name", "settings", "message"),
     [
         ("nothing", {}, "Model.load: nothing is no folder or file, and is not a commit"),
-        ("tf_efficientnet_lite9", {}, "is no folder or file, and is not a commit, .*; did you mean 'tf_efficientnet_lite0'\\?$"),
+        (
+            "tf_efficientnet_lite9",
+            {},
+            "is no folder or file, and is not a commit, .*; did you mean 'tf_efficientnet_lite\\d'\\?$",
+        ),
         ("models/nothing", {}, "Model.load: models/nothing does not exist"),
         ("exported", {}, r"Model.load: .*exported is an export, .*; open it with .*classify.py \(from classify import Model\)"),
         ("exported/model.onnx", {}, "Model.load: .*model.onnx is an export"),
@@ -321,7 +325,7 @@ NO_PIXELS = r"^image 0: cannot be read \(has no pixels\); correct it, or leave i
         (np.zeros((3, 8, 8), np.uint8), "image 0: .*"),
         (np.zeros((8, 8, 4), np.uint8), "image 0: .*"),
         (np.zeros((2, 3, 8, 8, 3), np.uint8), "image 0: .*"),
-        (b"nothing", r"image 0: cannot be read \(is not a JPEG, PNG, WEBP, BMP, GIF, TIFF or AVIF image"),
+        (b"nothing", r"image 0: cannot be read \(is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"),
         (b"", "image 0: cannot be read"),
         (None, "predict: NoneType is no image; give a file, a folder, "),
         (3, "predict: int is no image; give a file, a folder, "),

@@ -107,7 +107,7 @@ def test_the_script_says_how_it_is_called(exported: Path, tmp_path: Path) -> Non
     assert error.startswith(f"{tmp_path}: holds no image (.jpg, ")
     (tmp_path / "a.txt").write_text("nothing")
     code, out, error = run(tmp_path / "a.txt")
-    reason = "is not a JPEG, PNG, WEBP, BMP, GIF, TIFF or AVIF image"
+    reason = "is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"
     assert (code, out, error) == (1, "", f"{tmp_path / 'a.txt'}: cannot be read ({reason}); correct it, or leave it out\n")
 
 
