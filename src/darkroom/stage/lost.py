@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from darkroom.base import paths
-from darkroom.base.errors import InputError, RunError
+from darkroom.base.errors import InputError, RunError, listed
 from darkroom.base.params_file import read_yaml
 
 
@@ -19,7 +19,7 @@ def saying_what_is_lost() -> Iterator[None]:
         lost = _removed(stage) if stage and paths.in_workspace() else []
         if not lost:
             raise
-        raise type(error)(f"{error} (DVC removed {lost[0]} of before; 'dvc checkout {stage}' brings it back)") from error
+        raise type(error)(f"{error} (DVC removed {listed(lost)} before; 'dvc checkout {stage}' brings it back)") from error
 
 
 def _removed(stage: str) -> list[str]:

@@ -47,11 +47,11 @@ def test_the_way_back_is_said(kind: type[Exception], project: Path) -> None:
     said = told(kind("corrections.csv: row 2: the source has no class 'rsoe'; did you mean 'rose'?"))
     assert said == (
         "corrections.csv: row 2: the source has no class 'rsoe'; did you mean 'rose'? "
-        "(DVC removed models/model.json of before; 'dvc checkout train' brings it back)"
+        "(DVC removed models/model.json, models/model.safetensors before; 'dvc checkout train' brings it back)"
     )
     (project / "models").mkdir()
     (project / "models" / "model.json").write_text("{}")
-    assert "(DVC removed models/model.safetensors of before; " in told(kind("a: b; c"))
+    assert "(DVC removed models/model.safetensors before; " in told(kind("a: b; c"))
 
 
 def test_where_nothing_is_lost_nothing_is_said(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
