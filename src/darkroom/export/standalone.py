@@ -26,7 +26,6 @@ from PIL.JpegImagePlugin import JpegImageFile
 REDUCTION = 2
 KEY = "darkroom"  # under which the file of the model keeps what is known of it
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 # What begins a segment of a JPEG; in compressed data 0xff is followed by 0, or by the number of a restart. And its end.
 MARKER, END = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL), b"\xff\xd9"
 # Data for pixels that are missing, also of those behind any restart; of a JPEG that is whole it changes none.
@@ -182,7 +181,7 @@ def _opened(image: Any, side: int | None) -> Any:
     data = image if isinstance(image, bytes) else Path(image).read_bytes()
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         _check_png(data)
-    opened = Image.open(io.BytesIO(data), formats=FORMATS)
+    opened = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"))
     return _whole_jpeg(data, side) if opened.format in ("JPEG", "MPO") else opened
 
 
@@ -193,8 +192,9 @@ def _whole_jpeg(data: bytes, side: int | None) -> Any:
         position = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
     data = data[: found.start()] if found else data.rstrip(b"\xff")
     whole, longer = (JpegImageFile(io.BytesIO(each + END)) for each in (data, data + MORE))
-    for each in (whole, longer) if side else ():
-        each.draft(each.mode, (REDUCTION * side, REDUCTION * side))
+    for each in (whole, longer):
+        if side:
+            each.draft(each.mode, (REDUCTION * side, REDUCTION * side))
     if not np.array_equal(np.asarray(whole), np.asarray(longer)):
         raise ValueError("is damaged (it ends early)")
     return whole

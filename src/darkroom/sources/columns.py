@@ -97,7 +97,7 @@ def find_column(columns: Sequence[str], role: str, name: str | None, where: str)
         If several columns may be the one, or none holds paths.
     """
     table = Table(list(columns), [])
-    if name in columns and not _is_guess(table, role, name):
+    if name is not None and name in columns and not _is_guess(table, role, name):
         return columns.index(name)
     has_one = role != "label" or _usual(table, role)
     return _needed(table, role, where) if has_one else None
