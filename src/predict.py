@@ -6,6 +6,7 @@ observe(__name__)  # before anything else is imported
 
 from darkroom.base import paths
 from darkroom.base.command import run_stage, stage_parser
+from darkroom.base.errors import counted
 from darkroom.base.params_file import load_params
 from darkroom.inference.inputs import predict_inputs
 from darkroom.reporting.predictions import EMBEDDINGS, write_all
@@ -22,7 +23,7 @@ def main() -> None:
             predictions = predict_inputs([paths.ROOT / params.predict.input], paths.MODELS, params, embeddings)
             write_all(directory, predictions, params.predict.top_k)
             stage.record(directory / RECORD, {"data/predictions": directory})
-    done = f"{len(predictions.paths)} images -> {paths.shown(paths.PREDICTIONS)}"
+    done = f"{counted(len(predictions.paths), 'image')} -> {paths.shown(paths.PREDICTIONS)}"
     print(f"predict: {done}; './darkroom predict photo.jpg' takes others")
 
 

@@ -57,6 +57,6 @@ def test_a_registered_model_is_measured_on_other_images(registered: tuple[Clone,
 )
 def test_a_mistake_is_one_line(registered: tuple[Clone, Clone], name: str, told: str) -> None:
     done = registered[1].run(f"./darkroom predict ../photos/0/photo.png --model {name}", status=2)
-    assert done.stderr.startswith(f"error: --model: {name} is no folder or file, and {name}: ")
+    assert done.stderr.startswith(f"error: --model: {name} is no folder or file, and ")
     assert done.stderr.endswith(f"{told}\n")
     assert done.stderr.count("\n") == 1

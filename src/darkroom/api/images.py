@@ -75,6 +75,8 @@ def read(image: Any, number: int, reader: PhotoReader, max_pixels: int) -> Image
     """
     name = str(image) if isinstance(image, str | Path) else f"image {number}"
     try:
+        if 0 in (image.size if isinstance(image, Image.Image) else getattr(image, "shape", ())):
+            raise ImageError("has no pixels")
         if isinstance(image, str | Path):
             return reader(Path(image).read_bytes(), max_pixels)
         if isinstance(image, bytes):

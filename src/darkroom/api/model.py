@@ -124,7 +124,7 @@ class Model:
 
     def probabilities(self, images: Any) -> Any:
         """Return the calibrated probabilities (K,) of an image in the order of `classes`, (N, K) of several; errors as above."""
-        return _stacked(self._each(images, self._probabilities))
+        return _stacked(self._each(images, self._probabilities), lambda: len(self.classes))
 
     def embed(self, images: Any) -> Any:
         """Return the features (D,) before the last layer of an image, (N, D) of several; of an iterator an iterator of (D,).
@@ -134,7 +134,9 @@ class Model:
         InputError
             If an image cannot be read, or the network has no last layer of its own.
         """
-        return _stacked(self._each(images, lambda batch, _: list(self._embedder.features(batch).numpy())))
+        return _stacked(
+            self._each(images, lambda batch, _: list(self._embedder.features(batch).numpy())), lambda: self._embedder.num_features
+        )
 
     @cached_property
     def _embedder(self) -> Embedder:
@@ -178,6 +180,8 @@ class Model:
         return [Prediction(ranked, chosen[number], found.why(number), names[number]) for number, ranked in enumerate(every)]
 
 
-def _stacked(found: Any) -> Any:
-    """Return a list of arrays as one."""
-    return (np.stack(found) if found else np.zeros((0, 0))) if isinstance(found, list) else found
+def _stacked(found: Any, size: Callable[[], int]) -> Any:
+    """Return a list of arrays as one, (N, `size()`); anything else as it is."""
+    if not isinstance(found, list):
+        return found
+    return np.stack(found) if found else np.zeros((0, size()), np.float32)

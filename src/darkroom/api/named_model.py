@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from darkroom.base.errors import InputError, nearest_path
+from darkroom.base.errors import InputError, nearest, nearest_path
 
 if TYPE_CHECKING:
     from darkroom.base.params import Params
@@ -72,11 +72,23 @@ def open_model(name: str | None, params: "Params", command: str, where: str = "-
         if not is_known and (paths.PRESETS / f"{name}.yaml").is_file():
             how = f"train one with 'dvc exp run $(./darkroom preset {name})', and name the experiment"
             raise InputError(f"{where}: {name} is a preset, not a model; {how}") from None
-        raise InputError(f"{where}: {name} is no folder or file, and {error}") from None
+        raise InputError(f"{where}: {name} is no folder or file, and {_reason(name, error)}") from None
     shown = f"{name} ({registered.version}, {registered.commit[:7]})" if registered else shown
     card, weights = open_content(where, shown, content)
     network = build_published(card, weights, params, where=f"{where}: model.json of {shown}", advice="name another model")
     return Published(network, card, shown, _recorded_calibration(revision) if command == "predict" else None)
+
+
+def _reason(name: str, error: InputError) -> str:
+    """Return why a name is no revision, with the nearest folder, or network that begins alike, if no revision is near."""
+    from darkroom.api.pretrained import network_names
+
+    reason = str(error).removeprefix(f"{name}: ")
+    what, _, way_out = reason.rpartition("; ")
+    if not what.startswith("is not a commit, branch") or "did you mean" in way_out:
+        return reason
+    alike = [each for each in network_names() if each[:3] == name[:3]]
+    return f"{what}; {nearest(name, alike, nearest_path(name, way_out))}"
 
 
 def _is_revision(name: str) -> bool:

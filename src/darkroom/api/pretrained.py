@@ -25,6 +25,16 @@ def is_network(name: str) -> bool:
     return name in (*BUILTIN, SIDE_BY_SIDE) or bool(timm.is_model(name))
 
 
+def network_names() -> list[str]:
+    """Return the names of the networks of timm."""
+    from darkroom.hardware.compiler import import_timm
+
+    import_timm()
+    import timm
+
+    return list(timm.list_models())
+
+
 def open_pretrained(where: str, name: str) -> "Published":
     """Return a network of timm with the weights that are installed, in timm's cache or on the hub, in this order.
 

@@ -95,6 +95,7 @@ class Parser(argparse.ArgumentParser):
             (r"one of the arguments (.*) is required", r"\1: one of them is needed"),
             (r"unrecognized arguments: (.*)", r"\1: unexpected argument"),
             (r"argument (\S+): invalid int value: (.*)", r"\1: is \2, but should be a whole number"),
+            (r"argument (\S+): invalid float value: (.*)", r"\1: is \2, but should be a number"),
             (r"argument (\S+): invalid choice: (.*) \(choose from (.*)\)", r"\1: is \2, but should be one of \3"),
             (r"argument (\S+): not allowed with argument (.*)", r"\1: cannot be given together with \2"),
             (r"argument (\S+): expected (.*)", r"\1: needs \2"),

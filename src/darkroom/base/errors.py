@@ -77,6 +77,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names) if len(names) <= MAX_LISTED else f"{', '.join(names[:MAX_LISTED])}, … ({len(names)} in all)"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 image`, `2 images`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def described(error: BaseException) -> str:
     """Return kind and message of an error that another library or a plug-in raised, and the plug-in's line if it was one."""
     frames = traceback.extract_tb(error.__traceback__)

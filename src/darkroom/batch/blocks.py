@@ -10,7 +10,8 @@ from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.batch.inputs import Inputs
 from darkroom.batch.options import Options
-from darkroom.reporting.predictions import SEPARATOR, Predictions
+from darkroom.batch.right import Right, right
+from darkroom.reporting.predictions import Predictions
 
 if TYPE_CHECKING:
     from darkroom.inference.predictor import Predictor
@@ -22,10 +23,11 @@ Unreadable = tuple[int, tuple[str, str] | None]
 
 
 class Block(NamedTuple):
-    """Predictions of some images, and names and reasons of those that could not be read."""
+    """Predictions of some images, names and reasons of those that could not be read, and how many are right."""
 
     predictions: Predictions
     bad: list[tuple[str, str]]
+    right: Right
 
     def __len__(self) -> int:
         return len(self.predictions.paths) + len(self.bad)
@@ -64,13 +66,14 @@ class Blocks:
         network = with_tta(predictor, self.params.predict.tta)
         describing = Describing(predictor, self.asked)
         num_classes = len(predictor.model.card.classes)
-        for images, known, bad in self.inputs.read(predictor, start):
+        for images, known, bad, is_labelled in self.inputs.read(predictor, start):
             probabilities = np.zeros((0, num_classes))
             for passed in describing.passing([] if images is None else [images]):
                 probabilities = batch_probabilities(network, passed, predictor.device, multilabel=predictor.model.multilabel)
                 del passed
             del images  # the next ones need the memory
-            yield Block(self.further(describing.described(probabilities, known)), bad)
+            predictions = self.further(describing.described(probabilities, known))
+            yield Block(predictions, bad, right(predictions, is_labelled))
 
     def prepare(self) -> None:
         """Compute the first batch once more, so that the network is prepared with it as in a run that was not interrupted."""
@@ -119,18 +122,6 @@ def open_blocks(
     if asked:
         Describing(predictor, asked)  # refuses a network without features now
     return Blocks(predictor, inputs, params, asked)
-
-
-def right(predictions: Predictions) -> tuple[int, int]:
-    """Return how many images have a known class, and of how many of these it is what is predicted."""
-    if predictions.actual is None:
-        return 0, 0
-    if predictions.multilabel:
-        true = [{name for name in actual.split(SEPARATOR) if name} for actual in predictions.actual]
-        return len(true), sum(one == set(other) for one, other in zip(true, predictions.chosen, strict=True))
-    predicted = [predictions.named(number, top[0][0]) for number, top in enumerate(predictions.most_probable(1))]
-    known = [(actual, name) for actual, name in zip(predictions.actual, predicted, strict=True) if actual]
-    return len(known), sum(actual == name for actual, name in known)
 
 
 def check_unreadable(count: int, first: tuple[str, str] | None, most: int) -> None:

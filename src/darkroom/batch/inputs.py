@@ -30,6 +30,8 @@ class Read(NamedTuple):
     """Fields of `Predictions` for these n."""
     bad: list[tuple[str, str]]
     """Names of those that cannot be read, with the reasons."""
+    is_labelled: list[bool] | None = None
+    """Which of the n have a label; None: see `blocks.right`."""
 
 
 class Inputs(Protocol):
@@ -93,7 +95,9 @@ class PhotoInputs:
             if self.has_labels:
                 known["actual"] = [photo.label or "" for photo in photos]
             unread = [(photo.name, reason) for photo, reason in bad]
-            yield Read(None if images is None else from_numpy(images).permute(0, 3, 1, 2), known, unread)
+            tensor = None if images is None else from_numpy(images).permute(0, 3, 1, 2)
+            yield Read(tensor, known, unread, [photo.label is not None for photo in photos])
+            del tensor
             del images  # the next ones need the memory
 
 

@@ -1,27 +1,24 @@
 """What is to be predicted, listed once: files, folders, globs, lists, tables, archives, addresses, cameras. No torch.
 
-The list is kept in a temporary file without a name, so that memory does not grow with it, and its hash says whether it changed.
+The list is kept on disk, see `entries`, and its hash says whether it changed.
 """
 
+import codecs
 import glob
-import hashlib
-import json
 import re
 import sys
-import tempfile
-import weakref
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
 from darkroom.base.errors import InputError, nearest_path, warn
 from darkroom.base.params import Columns
+from darkroom.batch.entries import Entries, Entry
 from darkroom.batch.tables import ENDINGS as TABLES
 from darkroom.batch.tables import iterate_table
 from darkroom.data.images import EXTENSIONS
-from darkroom.data.listing import junk_of
-from darkroom.inference.find_photos import ARRAY, described_files, no_image, walk_images
+from darkroom.data.listing import junk_of, printable
+from darkroom.inference.find_photos import described_files, no_image, walk_images
 from darkroom.sources.remote import Store, is_remote, stamp_of
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")
@@ -29,21 +26,9 @@ CAMERA = re.compile(r"camera:(\d{1,3})")
 HTTP = re.compile(r"https?://", re.IGNORECASE)
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 STDIN = "-"
+# Byte order marks, which Notepad and PowerShell write.
+UTF_8, UTF_16 = codecs.BOM_UTF8, (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 KEY = "predict"
-
-
-class Entry(NamedTuple):
-    """A line of the list."""
-
-    kind: Literal["file", "archive", "http", "object", "camera"]
-    name: str
-    """Path, address, or number of the camera."""
-    label: str | None = None
-    """The class that a table says."""
-    stamp: Any = None
-    """What changes with the content: size and time of a file, the attributes of an object."""
-    is_named: bool = True
-    """Whether it was named itself, and not found in a folder."""
 
 
 class Listing:
@@ -74,33 +59,27 @@ class Listing:
     def __init__(self, chosen: Sequence[str | Path], columns: Columns):
         self.columns = columns
         self.has_labels = self.has_addresses = False
-        self._count, self._arrays, self._is_counted = 0, 0, True
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
-        weakref.finalize(self, self._file.close)  # it lives as long as the list
-        hashed = hashlib.sha256()
+        self._count, self._is_counted = 0, True
+        self._entries = Entries()
         for each in map(str, chosen):
             for entry in self._named(each):
-                line = json.dumps(entry).encode() + b"\n"
-                hashed.update(line)
-                self._file.write(line)
-        self._file.flush()
-        self.digest = hashed.hexdigest()
+                if self._entries.add(entry):
+                    self._count += self._num_images(entry)
+        self.digest = self._entries.digest()
+        if (first := self._entries.first_repeated) is not None:
+            more = f" (and {self._entries.num_repeated - 1} more)" if self._entries.num_repeated > 1 else ""
+            warn(f"{printable(first)}: is named more than once{more}, and predicted once")
 
     def total(self, *, arrays: bool) -> int | None:
         """Return the number of images; None if an archive has to be read to its end to know it.
 
         `arrays`: whether arrays in folders are images for the model.
         """
-        return self._count - (0 if arrays else self._arrays) if self._is_counted else None
+        return self._count - (0 if arrays else self._entries.arrays) if self._is_counted else None
 
     def entries(self, *, arrays: bool) -> Iterator[Entry]:
         """Yield what is listed, in order."""
-        with open(self._file.fileno(), "rb", closefd=False) as file:
-            file.seek(0)
-            for line in file:
-                entry = Entry(*json.loads(line))
-                if arrays or entry.is_named or not entry.name.lower().endswith(ARRAY):
-                    yield entry
+        return (entry for entry in self._entries if arrays or not entry.may_be_no_image)
 
     def files(self, *, arrays: bool) -> list[Path]:
         """Return the images where all are files.
@@ -124,6 +103,8 @@ class Listing:
             yield from self._listed(sys.stdin.buffer, "standard input")
         elif text.startswith("@"):
             path = Path(text[1:]).expanduser()
+            if path.is_dir():
+                raise InputError(f"{text}: is a folder, not a list of paths; name it without @")
             if not path.is_file():
                 raise InputError(
                     f"{text}: the list does not exist; {nearest_path(text[1:], 'name a file with a path in each line')}"
@@ -136,8 +117,10 @@ class Listing:
     def _listed(self, lines: Iterable[bytes], where: str) -> Iterator[Entry]:
         """Yield what the lines of a list name; a file that does not exist is found missing when it is read."""
         is_empty = True
-        for line in lines:
-            text = line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+        for number, line in enumerate(lines, 1):
+            if b"\0" in line or line.startswith(UTF_16):
+                raise InputError(f"{where}: line {number} is no text in UTF-8, but perhaps in UTF-16; save it as UTF-8")
+            text = line.removeprefix(UTF_8 if number == 1 else b"").rstrip(b"\r\n").decode("utf-8", "surrogateescape")
             if text.strip():
                 is_empty = False
                 yield from self._one(text, must_exist=False)
@@ -146,7 +129,7 @@ class Listing:
 
     def _one(self, text: str, *, must_exist: bool = True) -> Iterator[Entry]:
         if match := CAMERA.fullmatch(text):
-            yield self._counted(Entry("camera", match[1]))
+            yield Entry("camera", match[1])
         elif HTTP.match(text) or is_remote(text):
             yield from self._address(text)
         elif SCHEME.match(text) and not Path(text).exists():
@@ -162,9 +145,9 @@ class Listing:
         elif path.is_file() and ending in TABLES:
             yield from self._table(path)
         elif path.is_file() and path.name.lower().endswith(ARCHIVES):
-            yield self._archive(path)
+            yield Entry("archive", text, stamp=_stamp(path))
         elif path.is_file() or not must_exist:
-            yield self._counted(Entry("file", text, stamp=_stamp(path)))
+            yield Entry("file", text, stamp=_stamp(path))
         elif path.exists():
             raise InputError(f"{path}: is no file or folder; name an image or a folder")
         elif glob.has_magic(text):
@@ -177,8 +160,7 @@ class Listing:
         is_empty = True
         for each in walk_images(path, left_out):
             is_empty = False
-            self._arrays += each.suffix.lower() == ARRAY
-            yield self._counted(Entry("file", str(each), stamp=_stamp(each), is_named=False))
+            yield Entry("file", str(each), stamp=_stamp(each), is_named=False)
         if is_empty:
             raise no_image(path, left_out)
         if left_out:
@@ -190,7 +172,7 @@ class Listing:
         if not found:
             raise InputError(f"{text}: fits no image ({', '.join(EXTENSIONS)}); correct the pattern")
         for each in found:
-            yield self._counted(Entry("file", str(each), stamp=_stamp(each)))
+            yield Entry("file", str(each), stamp=_stamp(each))
 
     def _table(self, path: Path) -> Iterator[Entry]:
         """Yield the images of a table; paths are relative to its folder."""
@@ -200,19 +182,21 @@ class Listing:
                 yield from (entry._replace(label=row.label) for entry in self._address(row.path))
             else:
                 image = path.parent / row.path
-                yield self._counted(Entry("file", str(image), row.label, _stamp(image)))
+                yield Entry("file", str(image), row.label, _stamp(image))
 
-    def _archive(self, path: Path) -> Entry:
-        """Return the entry of an archive; only of a .zip it is known how many images it holds."""
-        if path.suffix.lower() == ".zip":
-            try:
-                with zipfile.ZipFile(path) as archive:
-                    self._count += sum(is_image(name) for name in archive.namelist())
-            except (zipfile.BadZipFile, OSError, ValueError) as error:
-                raise InputError(f"{path}: is no .zip archive, or is damaged ({error}); make or download it again") from None
-        else:
+    def _num_images(self, entry: Entry) -> int:
+        """Return how many images an entry is; of an archive it is known of a .zip alone."""
+        if entry.kind != "archive":
+            return 1
+        path = Path(entry.name)
+        if path.suffix.lower() != ".zip":
             self._is_counted = False
-        return Entry("archive", str(path), stamp=_stamp(path))
+            return 0
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return sum(is_image(name) for name in archive.namelist())
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise InputError(f"{path}: is no .zip archive, or is damaged ({error}); make or download it again") from None
 
     def _address(self, text: str) -> Iterator[Entry]:
         self.has_addresses = True
@@ -220,7 +204,7 @@ class Listing:
         if path.endswith((*ARCHIVES, *TABLES)):
             raise InputError(f"{text}: archives and tables are read from files; download it first")
         if HTTP.match(text) or path.endswith(EXTENSIONS):
-            yield self._counted(Entry("http" if HTTP.match(text) else "object", text))
+            yield Entry("http" if HTTP.match(text) else "object", text)
             return
         store = Store(text, KEY)
         found = sorted((name, info) for name, info in store.find().items() if is_image(name) and info["type"] != "directory")
@@ -228,11 +212,7 @@ class Listing:
             raise InputError(f"{text}: holds no image ({', '.join(EXTENSIONS)}); name another folder")
         for name, info in found:
             stamp = {key: str(value) for key, value in (stamp_of(info) or {}).items()}
-            yield self._counted(Entry("object", f"{text.rstrip('/')}/{name}", stamp=stamp, is_named=False))
-
-    def _counted(self, entry: Entry) -> Entry:
-        self._count += 1
-        return entry
+            yield Entry("object", f"{text.rstrip('/')}/{name}", stamp=stamp, is_named=False)
 
 
 def is_image(name: str) -> bool:

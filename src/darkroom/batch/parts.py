@@ -17,12 +17,13 @@ from typing import Any, Self
 from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.batch.joined_files import join_files
+from darkroom.batch.right import Right
 from darkroom.reporting.predictions import Predictions, write_predictions
 
 RUN = "_run.json"
 # Images of a part, and numbers of it that are in memory at once.
 IMAGES, VALUES = 4096, 2_000_000
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Part:
     images: int
     """Images that were listed, readable or not."""
     unreadable: int
-    labelled: int
-    right: int
+    right: Right
+    """How many of the labelled images are right."""
     sha256: dict[str, str]
     """Hash of each of its files, by name."""
 
@@ -44,8 +45,7 @@ class Total:
 
     images: int
     unreadable: int
-    labelled: int
-    right: int
+    right: Right
     first_bad: tuple[str, str] | None = None
 
     @property
@@ -119,10 +119,10 @@ class Parts:
     @property
     def total(self) -> Total:
         """Counts of all parts."""
-        counts = {name: sum(getattr(part, name) for part in self.done) for name in ("images", "unreadable", "labelled", "right")}
-        return Total(**counts, first_bad=self._first_bad())
+        images, unreadable = (sum(getattr(part, name) for part in self.done) for name in ("images", "unreadable"))
+        return Total(images, unreadable, Right.total(part.right for part in self.done), self._first_bad())
 
-    def add(self, predictions: Predictions, bad: Sequence[tuple[str, str]], right: tuple[int, int], top_k: int) -> None:
+    def add(self, predictions: Predictions, bad: Sequence[tuple[str, str]], right: Right, top_k: int) -> None:
         """Write the next part."""
         written = [self._path(len(self.done))]
         write_predictions(written[0], predictions, top_k)
@@ -130,7 +130,7 @@ class Parts:
             written.append(self._unreadable(len(self.done)))
             write_unreadable(written[1], bad)
         hashes = {path.name: files.sha256(path) for path in written}
-        self.done.append(Part(len(predictions.paths) + len(bad), len(bad), *right, hashes))
+        self.done.append(Part(len(predictions.paths) + len(bad), len(bad), right, hashes))
         self._record()
 
     def finish(self) -> None:
@@ -196,7 +196,7 @@ class Parts:
             found = files.read_sealed_json(path)
             if found["format"] != FORMAT:
                 raise ValueError(f"its format is {found['format']}")
-            done = [Part(**part) for part in found["parts"]]
+            done = [Part(**{**part, "right": Right(*part["right"])}) for part in found["parts"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: is damaged ({error}); remove {self.folder}") from None
         if done and (difference := first_difference(found["about"], self.about)):

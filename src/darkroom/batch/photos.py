@@ -12,7 +12,8 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import DownloadParams
 from darkroom.batch.camera import read_frame
-from darkroom.batch.listing import KEY, Entry, Listing, is_image
+from darkroom.batch.entries import Entry
+from darkroom.batch.listing import KEY, Listing, is_image
 from darkroom.data.images import ImageError
 from darkroom.data.listing import printable
 from darkroom.sources.archive import Limits, iterate_files

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base.errors import InputError, Interrupted
-from darkroom.batch.blocks import Block, Blocks, right
+from darkroom.batch.blocks import Block, Blocks
 from darkroom.batch.parts import Parts, Total, images_of_part
+from darkroom.batch.right import Right
 from darkroom.reporting.predictions import WRITERS, Predictions
 from darkroom.sources.progress import progress_bar
 
@@ -107,7 +108,8 @@ def _go_on(parts: Parts, blocks: Blocks, size: int) -> None:
 
 def _write(parts: Parts, blocks: list[Block], top_k: int) -> None:
     predictions = Predictions.joined([block.predictions for block in blocks])
-    parts.add(predictions, [each for block in blocks for each in block.bad], right(predictions), top_k)
+    total = Right.total(block.right for block in blocks)
+    parts.add(predictions, [each for block in blocks for each in block.bad], total, top_k)
 
 
 def about_run(blocks: Blocks, further: dict[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from darkroom.base.errors import InputError, one_line
 from darkroom.base.params import Columns
-from darkroom.data.listing import junk_of
-from darkroom.sources.columns import column_texts, find_column, is_missing, label_names
+from darkroom.data.listing import column_texts, is_missing, junk_of
+from darkroom.sources.columns import find_column, label_names
 from darkroom.sources.manifest import DELIMITERS
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")

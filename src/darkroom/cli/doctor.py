@@ -19,8 +19,8 @@ def main(arguments: list[str]) -> None:
     )
     parser.parse(arguments)
 
+    from darkroom.base.errors import counted
     from darkroom.health.checks import all_checks
-    from darkroom.health.findings import counted
 
     marks: Counter[str] = Counter()
     for check in all_checks(paths.ROOT, parse_requirement):

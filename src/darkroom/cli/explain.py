@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.api.named_model import MODEL_HELP, open_model
-from darkroom.base.errors import InputError, listed, nearest, one_line
+from darkroom.base.errors import InputError, counted, listed, nearest, one_line
 from darkroom.cli import parser_of
 from darkroom.cli.predict import check_place
 
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
     found = explain(predictor, replace(inputs, tta=params.predict.tta), wanted, training)
     write_explained(chosen.out.absolute(), found, predictor.model.name)
     print(*lines(found), sep="\n")
-    print(f"explain: {len(found)} images -> {chosen.out}")
+    print(f"explain: {counted(len(found), 'image')} -> {chosen.out}")
 
 
 def _check(chosen: Namespace) -> None:

@@ -130,6 +130,10 @@ def _check(chosen: Namespace) -> None:
         if value is not None and (value < least or (most is not None and value > most)):
             meant = f"{least} or more" if most is None else f"{least} to {most}"
             raise InputError(f"{flag}: is {value}, but should be {meant}; give another number")
+    from darkroom.serving.limits import check_host
+
+    for name in chosen.allow_host:
+        check_host(name)
     chosen.model = chosen.model or [USUAL]
     if len(chosen.model) > MOST_MODELS or len(set(chosen.model)) < len(chosen.model):
         raise InputError(f"--model: names {', '.join(chosen.model)}; name one model, or two different ones")
@@ -147,7 +151,7 @@ def _token(chosen: Namespace) -> str | None:
     if chosen.token_file is not None:
         where = "--token-file"
         try:
-            text = chosen.token_file.read_text(encoding="utf-8")
+            text = chosen.token_file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "is not UTF-8"
             raise InputError(f"--token-file: {chosen.token_file} cannot be read ({reason}); name a file with the token") from None
@@ -162,6 +166,8 @@ def _token(chosen: Namespace) -> str | None:
         return None
     if len(token) < SHORTEST_TOKEN or not token.isprintable() or " " in token:
         raise InputError(f'{where}: is no token of {SHORTEST_TOKEN} or more characters on one line; run "{way}"')
+    if not token.isascii():
+        raise InputError(f'{where}: holds letters beyond ASCII, which the header of a request cannot; run "{way}"')
     return token
 
 

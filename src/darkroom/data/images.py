@@ -212,6 +212,8 @@ def _opened(data: bytes, tiff: TiffHeader | None) -> Image.Image:
 
 
 def _convert(image: Image.Image, conversions: list[str], tiff: TiffHeader | None = None, *, is_grey: bool = False) -> Decoded:
+    if 0 in image.size:
+        raise ImageError("has no pixels")
     number, is_rotated = load(image)
     made = turned(pixels_of(image, conversions, tiff, is_grey=is_grey), number)
     if is_rotated:

@@ -1,6 +1,8 @@
-"""What every source returns: a list of images, each read when it is needed, and their class names."""
+"""What every source returns: a list of images, read when they are needed, and their class names; cells of tables as text."""
 
-from collections.abc import Callable, Sequence
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +10,15 @@ from typing import Any, NamedTuple
 from darkroom.data.images import Decoded, ImageArray
 
 SPLITS = ("train", "val", "test")
+# What pandas reads as a missing value.
+MISSING = frozenset(
+    [
+        *("", "NaN", "nan", "NAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN", "NA", "<NA>", "N/A", "n/a"),
+        *("#NA", "#N/A", "#N/A N/A", "NULL", "null", "None", "NaT"),
+    ]
+)
+# Floats hold all integers up to here.
+EXACT = 1 << 53
 Label = int | tuple[int, ...]
 """The class index of an image; in a multilabel set its class indices, ascending."""
 Sample = tuple[bytes | Decoded, Label]
@@ -121,3 +132,43 @@ def _printable_character(character: str) -> str:
     is_byte = "\udc80" <= character <= "\udcff"
     encoded = character.encode("utf-8", "surrogateescape" if is_byte else "surrogatepass")
     return "".join(f"\\x{byte:02x}" for byte in encoded)
+
+
+def is_missing(cell: str) -> bool:
+    """Return whether a cell has no value, however its format says so."""
+    return cell.strip() in MISSING
+
+
+def column_texts(values: Iterable[Any]) -> list[str]:
+    """Return cells as text, missing ones as ''.
+
+    If all floats among them are whole, 3.0 becomes 3: pandas stores whole numbers as floats where values are missing.
+    """
+    values = list(values)
+    floats = [value for value in values if isinstance(value, float) and math.isfinite(value)]
+    whole = all(value.is_integer() and abs(value) <= EXACT for value in floats)
+    return [_text(value, whole=whole) for value in values]
+
+
+def _text(value: Any, *, whole: bool) -> str:
+    if value is None or value != value:  # NaN, of floats, times and decimals
+        return ""
+    if isinstance(value, float) and whole and math.isfinite(value):
+        return str(int(value))
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, bool | list | dict):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return str(value)
+
+
+def arrow_values(column: Any) -> list[Any]:
+    """Return the cells of a column of Arrow; of 32 bits, 0.1 is 0.1 and not 0.10000000149011612."""
+    import pyarrow as pa
+
+    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
+        import numpy as np
+
+        return [None if value is None else float(str(np.float32(value))) for value in column.to_pylist()]
+    values: list[Any] = column.to_pylist()
+    return values

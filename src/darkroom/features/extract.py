@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from darkroom.base import paths
+from darkroom.base.errors import counted
 from darkroom.data.pack import Pack, Rows
 from darkroom.features.backbone import Backbone
 from darkroom.features.cache import Features, Places, cached
@@ -64,5 +65,5 @@ def about(backbone: Backbone) -> list[Any]:
 
 def shown(batches: Any, total: int, backbone: Backbone, count: int) -> Any:
     """Return the batches with a progress bar on a terminal."""
-    print(f"features: computes those of {count} images with {backbone.name}, which are kept for the next time", flush=True)
+    print(f"features: computes those of {counted(count, 'image')} with {backbone.name}, kept for the next time", flush=True)
     return track(batches, "features", total, console=Console(), transient=True, disable=not sys.stdout.isatty())

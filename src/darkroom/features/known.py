@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, warn
 from darkroom.data.labels import names
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
@@ -83,6 +83,8 @@ def images_of_file(path: Path, of: FeaturesOf, where: str = "--among") -> Known:
         )
     if not len(file):
         raise InputError(f"{where}: {path}: holds no images; name another file")
+    if "actual" not in file.names and "class" in file.names:
+        warn(f"{where}: {path} has no true classes; those of its images are what the model predicted")
     features, done = room(extract.features_dir(), len(file), file.num_features), 0
     for block in file.blocks():
         features[done : done + len(block)] = unit(block)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from darkroom.base.errors import InputError
-from darkroom.health.findings import Finding, counted, first_of, install_command, installed_version
+from darkroom.base.errors import InputError, counted
+from darkroom.health.findings import Finding, first_of, install_command, installed_version
 from darkroom.health.machine import EDIT_PARAMS
 from darkroom.repository.git import SECONDS, git, text_in
 

@@ -59,11 +59,6 @@ def first_of(problems: list[str]) -> str:
     return problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
 
 
-def counted(number: int, noun: str) -> str:
-    """Return `1 stage`, `2 stages`."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
 def shown_size(num_bytes: float) -> str:
     """Return a size in a readable unit."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from darkroom.health.findings import Finding, counted, first_of, install_command, installed_version
+from darkroom.base.errors import counted
+from darkroom.health.findings import Finding, first_of, install_command, installed_version
 
 # As requires-python in pyproject.toml; a test compares the two.
 OLDEST, NEWEST = (3, 11), (3, 13)

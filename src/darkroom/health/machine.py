@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from darkroom.health.findings import TORCH_INDEX, WITHOUT_CUDA, Finding, counted, install_command, shown_size, within
+from darkroom.base.errors import counted
+from darkroom.health.findings import TORCH_INDEX, WITHOUT_CUDA, Finding, install_command, shown_size, within
 
 # The first import of torch from a network disk is slow.
 PROBE_SECONDS = 120

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base import files
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, counted
 from darkroom.base.nested import flatten
-from darkroom.health.findings import Finding, counted, remove_command, shown_size, within
+from darkroom.health.findings import Finding, remove_command, shown_size, within
 from darkroom.repository.git import git
 from darkroom.training.checkpoints.saved_trainings import SavedTraining, install_line, is_in_use, other_versions, saved_trainings
 

@@ -1,6 +1,7 @@
 """The features of images before a network's last layer. N images, C channels, H by W pixels, D features."""
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -83,7 +84,14 @@ class Embedder:
     def result(self) -> NDArray[np.float32]:
         """Return the features (N, D) of all images since the last call."""
         parts, self._parts = self._parts, []
-        return torch.cat(parts).numpy() if parts else np.zeros((0, 0), np.float32)
+        return torch.cat(parts).numpy() if parts else np.zeros((0, self.num_features), np.float32)
+
+    @cached_property
+    def num_features(self) -> int:
+        """D, which an image has to pass the network to tell."""
+        seen = self.predictor.seen
+        image = torch.zeros((1, seen.channels, *seen.shape), dtype=seen.image_dtype)
+        return int(self.features(image).shape[1])
 
     def _unfit(self) -> InputError:
         who, way_out = self.asked

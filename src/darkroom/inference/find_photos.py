@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
-from darkroom.base.errors import InputError, warn
+from darkroom.base.errors import InputError, nearest_path, warn
 from darkroom.data.images import EXTENSIONS
 from darkroom.data.listing import junk_of, printable
 
@@ -14,8 +15,30 @@ ARRAY = ".npy"
 NAMED = 10
 
 
+class Places:
+    """Where files are, whatever their paths look like: in a real folder, under a name.
+
+    Two links to one file are two images, as they are in one folder.
+    """
+
+    def __init__(self) -> None:
+        self._real = lru_cache(1024)(_real)
+
+    def of(self, path: str) -> str:
+        """Return what is equal for two paths of one file."""
+        folder, name = os.path.split(path)
+        return path if name in ("", "..") else f"{self._real(folder)}/{name}"
+
+
+def _real(folder: str) -> str:
+    try:
+        return os.path.realpath(folder)
+    except ValueError:  # a zero byte: no path, which is found missing when it is read
+        return folder
+
+
 def find_photos(chosen: Sequence[str | Path], beside: Sequence[Path] = ()) -> list[Path]:
-    """Return the files named, and the images in the folders named and below, sorted by name within a folder.
+    """Return the files named, and the images in the folders named and below, sorted by name within a folder, each once.
 
     In folders, files without an image's ending, links that lead nowhere or to folders, and what is no file are left out, which a
     warning says; hidden files, and those of `beside`, are left out without a word.
@@ -42,10 +65,14 @@ def find_photos(chosen: Sequence[str | Path], beside: Sequence[Path] = ()) -> li
         elif path.is_file():
             found.append(path)
         else:
-            raise InputError(
-                f"{path}: {'is no file or folder' if path.exists() else 'does not exist'}; name an image or a folder"
-            )
-    return found
+            if path.exists():
+                raise InputError(f"{path}: is no file or folder; name an image or a folder")
+            raise InputError(f"{path}: does not exist; {nearest_path(str(path), 'name an image or a folder')}")
+    places, once = Places(), dict[str, Path]()
+    if again := [path for path in found if once.setdefault(places.of(str(path)), path) is not path]:
+        more = f" (and {len(again) - 1} more)" if len(again) > 1 else ""
+        warn(f"{printable(str(again[0]))}: is named more than once{more}, and taken once")
+    return list(once.values())
 
 
 def described_files(left_out: list[tuple[str, str]]) -> str:

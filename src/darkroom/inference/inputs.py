@@ -187,7 +187,7 @@ def _described(
         yield describing.described(probabilities, named(done, end))
         done = end
     if not done:
-        yield describing.described(np.ones((0, 1)), named(0, 0))
+        yield describing.described(np.zeros((0, len(predictor.model.card.classes))), named(0, 0))
 
 
 class Describing:

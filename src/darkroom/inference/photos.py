@@ -67,6 +67,8 @@ class PhotoReader:
 
     def prepare(self, image: ImageArray) -> ImageArray:
         """Return the image (height, width, channels) of a decoded one, (H, W) or (H, W, C); errors as above."""
+        if not image.size:
+            raise ImageError("has no pixels")
         if image.dtype != self.dtype:
             raise ImageError(f"has {image.dtype} values, but the model was trained on {self.dtype}")
         if self.resize is not None:

@@ -90,7 +90,7 @@ def predict_rows(
     predictor: Predictor, pack: Pack, rows: Rows, *, batch_size: int, tta: str = "none", passing: Passing = iter
 ) -> Probabilities:
     """Return the probabilities (len(rows), K) of rows of the pack."""
-    return _joined(iterate_rows(predictor, pack, rows, batch_size=batch_size, tta=tta, passing=passing))
+    return _joined(predictor, iterate_rows(predictor, pack, rows, batch_size=batch_size, tta=tta, passing=passing))
 
 
 def iterate_photos(
@@ -103,7 +103,7 @@ def iterate_photos(
 
 def predict_photos(predictor: Predictor, photos: Photos, *, tta: str = "none") -> Probabilities:
     """Return the probabilities (len(photos.read), K) of images from files."""
-    return _joined(iterate_photos(predictor, photos, tta=tta))
+    return _joined(predictor, iterate_photos(predictor, photos, tta=tta))
 
 
 def predict_images(predictor: Predictor, images: Sequence[ImageArray], *, batch_size: int, tta: str = "none") -> Probabilities:
@@ -113,7 +113,7 @@ def predict_images(predictor: Predictor, images: Sequence[ImageArray], *, batch_
         torch.from_numpy(np.stack(list(islice(fitted, batch_size)))).permute(0, 3, 1, 2)
         for _ in range(0, len(images), batch_size)
     )
-    return _joined(_iterate(predictor, batches, -(-len(images) // batch_size), tta))
+    return _joined(predictor, _iterate(predictor, batches, -(-len(images) // batch_size), tta))
 
 
 def with_tta(predictor: Predictor, tta: str) -> Network:
@@ -126,7 +126,7 @@ def _iterate(predictor: Predictor, images: Iterable[Tensor], total: int, tta: st
     return iterate_probabilities(network, images, predictor.device, total=total, multilabel=predictor.model.multilabel)
 
 
-def _joined(parts: Iterable[Probabilities]) -> Probabilities:
-    """Return the probabilities of all batches together, (0, 1) of none."""
+def _joined(predictor: Predictor, parts: Iterable[Probabilities]) -> Probabilities:
+    """Return the probabilities (N, K) of all batches together."""
     every = list(parts)
-    return np.concatenate(every) if every else np.ones((0, 1))
+    return np.concatenate(every) if every else np.zeros((0, len(predictor.model.card.classes)))

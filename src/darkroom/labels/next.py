@@ -1,5 +1,6 @@
 """`./darkroom labels next`: features of the photos of a folder, what is known of them, and those that are worth a label."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from darkroom.labels.alike import Kinds, find_kinds
 from darkroom.labels.next_choice import choose, uncertainties
 from darkroom.labels.next_labelled import Labelled, Predicted, labelled_images
 from darkroom.labels.next_table import AskedTable, path_cell
+from darkroom.splitting.needed import too_few
 
 TYPICAL, UNCERTAIN = "typical", "uncertain"
 # Where the two most probable classes are nearer than this, the class of a photo is uncertain.
@@ -99,6 +101,7 @@ def next_photos(
     ids = [printable(path.relative_to(folder).as_posix()) for path in found.paths]
     kinds = find_kinds(found.hashes, ids, pack, params.split.near_distance)
     available = _available(labels, kinds, notes)
+    notes += [f"{paths.shown(table.out)}: {line}" for line in too_few(_counts(labels, kinds), params.split)]
     if count > len(available):
         raise InputError(_too_few(count, len(available), folder))
     labelled = _own(found, labels, table, notes)
@@ -148,6 +151,12 @@ def _available(labels: Sequence[str | None], kinds: Kinds, notes: list[str]) -> 
     if twins:
         notes.append(f"{twins} near duplicate(s) are not asked for beside their twins")
     return available
+
+
+def _counts(labels: Sequence[str | None], kinds: Kinds) -> Counter[str]:
+    """Return how many distinct photos of each class have a label; near duplicates stay together in a split."""
+    distinct = {(label, int(kind)) for label, kind in zip(labels, kinds.photos, strict=True) if label}
+    return Counter(label for label, _ in distinct)
 
 
 def _too_few(count: int, available: int, folder: Path) -> str:

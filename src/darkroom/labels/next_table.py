@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.data.labels import clean_name
-from darkroom.data.listing import printable
-from darkroom.sources.columns import ASKED, Table, is_asked, is_missing
+from darkroom.data.listing import is_missing, printable
+from darkroom.sources.columns import ASKED, Table, is_asked
 from darkroom.sources.entries import FilesBelow, member_name
 from darkroom.sources.manifest import read_table
 

@@ -154,7 +154,9 @@ class EmbeddingsFile:
         with self._damage():
             with self._open() as file:
                 schema, self.count = file.schema_arrow, file.metadata.num_rows
-            described = json.loads((schema.metadata or {})[METADATA])
+            if METADATA not in (schema.metadata or {}):
+                raise ValueError("it does not say of which network they are")
+            described = json.loads(schema.metadata[METADATA])
             if described.pop("format") != FORMAT:
                 raise ValueError("it has a format that this version does not know")
             self.num_features = int(described.pop("num_features"))

@@ -1,19 +1,20 @@
 """The addresses of the server: what each takes and answers. No torch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query
+from fastapi import Depends, FastAPI, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from darkroom.base.errors import RunError, one_line
+from darkroom.base.errors import RunError, listed, nearest, one_line
+from darkroom.data.listing import printable
 from darkroom.serving import answers
 from darkroom.serving.limits import Refused
 from darkroom.serving.page import make_page
@@ -53,6 +54,35 @@ MODEL = Annotated[str | None, Query(description="The model, by the name that /he
 TOP_K = Annotated[int | None, Query(ge=1, description="How many of the most probable classes; predict.top_k if left out.")]
 
 
+async def _check_query(request: Request) -> None:
+    """Refuse a parameter of the address that it does not take, or has twice: an answer without it would be another one."""
+    names, path = [name for name, _ in request.query_params.multi_items()], request.url.path
+    known = [each.alias for each in request.scope["route"].dependant.query_params]
+    for name in names:
+        if name not in known:
+            takes = f"{path} takes {listed(known)}"
+            raise Refused(422, "query", f"{printable(name)}: is no parameter of {path}; {nearest(name, known, takes)}")
+        if names.count(name) > 1:
+            raise Refused(422, "query", f"{name}: is given {names.count(name)} times; give one")
+
+
+def _check_fields(request: Request, fields: Iterable[str], known: Sequence[str] = ()) -> None:
+    """Refuse a field of a form that is not read, for the same reason."""
+    for name in fields:
+        if name not in known:
+            queries = [each.alias for each in request.scope["route"].dependant.query_params]
+            path = request.url.path
+            advice = (
+                f"write it into the address, {path}?{name}="
+                if name in queries
+                else f"{path} takes files" + (f" and {listed(known)}" if known else "")
+            )
+            raise Refused(422, "field", f"{printable(name)}: is no field of the form; {advice}")
+
+
+CHECKED = [Depends(_check_query)]
+
+
 def make_app(service: Service, start: Callable[[], Any], version: str) -> FastAPI:
     """Return the application.
 
@@ -81,19 +111,23 @@ def make_app(service: Service, start: Callable[[], Any], version: str) -> FastAP
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
-    @app.post("/predict", responses={200: {"model": answers.Predicted}, **REFUSALS}, openapi_extra=UPLOAD)
+    @app.post("/predict", dependencies=CHECKED, responses={200: {"model": answers.Predicted}, **REFUSALS}, openapi_extra=UPLOAD)
     async def predict(request: Request, model: MODEL = None, top_k: TOP_K = None) -> JSONResponse:
         """Predict the classes of one or several images."""
         served = service.model(model)
         count = served.params.predict.top_k if top_k is None else top_k
+        if top_k is not None and top_k > len(served.classes):
+            most = f"the model has {len(served.classes)} classes"
+            raise Refused(422, "top_k", f"top_k: is {top_k}, but {most}; give at most as many")
         async with service.reading(request) as upload:
+            _check_fields(request, upload.fields)
             images = await service.decode(served, upload.images)
             found = await service.predict(served, images)
             named = zip(upload.images, found, strict=True)
             told = [{"name": name, **each, "top": each["top"][:count]} for (name, _), each in named]
         return JSONResponse({"model": served.identity, "predictions": told})
 
-    @app.post("/explain", responses={200: {"model": answers.Explained}, **REFUSALS}, openapi_extra=UPLOAD)
+    @app.post("/explain", dependencies=CHECKED, responses={200: {"model": answers.Explained}, **REFUSALS}, openapi_extra=UPLOAD)
     async def explain(
         request: Request,
         model: MODEL = None,
@@ -104,12 +138,13 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         if class_ is not None and class_ not in served.classes:
             raise Refused(422, "class", f"class: the model has no class '{class_}'; GET /model lists the classes")
         async with service.reading(request) as upload:
+            _check_fields(request, upload.fields)
             (image,) = await service.decode(served, [_single(upload.images)])
             name = class_ or (await service.predict(served, [image]))[0]["top"][0]["class"]
             found = await service.explain(served, image, served.classes.index(name))
         return JSONResponse(found)
 
-    @app.post("/corrections", responses={200: {"model": answers.Kept}, **REFUSALS}, include_in_schema=False)
+    @app.post("/corrections", dependencies=CHECKED, responses={200: {"model": answers.Kept}, **REFUSALS}, include_in_schema=False)
     async def correct(request: Request, model: MODEL = None) -> JSONResponse:
         """Keep a photo with the class that a person gives it: multipart, with one file and the fields `label`."""
         if PAGE_HEADER not in request.headers:
@@ -118,6 +153,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         if collected is None:
             raise Refused(404, "collect", "corrections are not kept; start the server with --collect FOLDER")
         async with service.reading(request) as upload:
+            _check_fields(request, upload.fields, ["label"])
             name, data = _single(upload.images)
             labels = upload.fields.get("label", [])
             if len(labels) != 1 and not served.multilabel:
@@ -151,7 +187,7 @@ def _add_status(app: FastAPI, service: Service) -> None:
         """Say whether the models are loaded and warm; the one address that needs no token."""
         return JSONResponse({"status": "ready", "models": list(service.ready().models)})
 
-    @app.get("/model", responses={200: {"model": answers.About}, 401: REFUSALS[401], 503: REFUSALS[503]})
+    @app.get("/model", dependencies=CHECKED, responses={200: {"model": answers.About}, 401: REFUSALS[401], 503: REFUSALS[503]})
     async def about(model: MODEL = None) -> JSONResponse:
         """Describe the model that answers."""
         return JSONResponse(service.model(model).about)

@@ -9,7 +9,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import json
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 
 from darkroom.pages.document import SERVED_POLICY
-from darkroom.serving.limits import Refused
+from darkroom.serving.limits import Refused, is_number
 from darkroom.serving.measured import Measured
 
 OPEN = "/health"
@@ -59,7 +58,7 @@ class Guard:
 
     def __init__(self, app: Any, measured: Measured, hosts: Sequence[str] = (), token: str | None = None):
         self.app, self.measured = app, measured
-        self.hosts = {"localhost", *(host.casefold() for host in hosts)}
+        self.hosts = {"localhost", *(host.casefold().rstrip(".") for host in hosts)}
         self._token = None if token is None else _digest(token)
         self.stopping = False
         self.open = self.answered = 0
@@ -116,13 +115,7 @@ class Guard:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        if name in self.hosts:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
+        return name.rstrip(".") in self.hosts or is_number(name)
 
     def _has_token(self, authorization: str) -> bool:
         if self._token is None:

@@ -1,10 +1,14 @@
 """What the server takes, and how it says no: one line of JSON that names the limit. No torch."""
 
+import ipaddress
+import re
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from darkroom.base.errors import one_line
+from darkroom.base.errors import InputError, one_line
 
 RETRY_SECONDS = 1
+HOST = re.compile(r"(?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?")
 
 
 @dataclass(frozen=True)
@@ -68,3 +72,30 @@ class Refused(Exception):  # noqa: N818 (an answer, not a fault)
     def content(self) -> dict[str, str]:
         """The JSON of the answer."""
         return {"error": str(self), "limit": self.limit}
+
+
+def check_host(text: str) -> None:
+    """Refuse a name of the server by which no request can ask, such as an address with a scheme or a port.
+
+    Raises
+    ------
+    InputError
+        With the name as a Host header has it.
+    """
+    try:
+        host = (urlsplit(text if "//" in text else f"//{text}").hostname or "").encode("idna").decode()
+    except ValueError:  # a UnicodeError is one
+        host = ""
+    if (host == text.casefold() and HOST.fullmatch(host)) or is_number(text):
+        return
+    advice = f"write {host}" if HOST.fullmatch(host) else "write a whole name, such as photos.example.com"
+    raise InputError(f"--allow-host: {text!r} is no name by which a request can ask; {advice}")
+
+
+def is_number(name: str) -> bool:
+    """Return whether a name is an address of numbers."""
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True

@@ -90,8 +90,8 @@ class _Body:
             content = b"".join([part async for part in self._counted(request)])
             upload = Upload([("image", content)] if content else [])
         else:
-            what = f"the type {printable(kind)}" if kind else "no type"
-            raise Refused(415, "type", f"Content-Type: {what} is not taken; send multipart/form-data, or an image as image/jpeg")
+            what = f"the type {printable(kind)} is not taken" if kind else "is missing"
+            raise Refused(415, "type", f"Content-Type: {what}; send multipart/form-data, or an image as image/jpeg")
         if not upload.images:
             raise Refused(
                 400, "image", "the request holds no image; send a file of multipart/form-data, or the image as the body"

@@ -1,17 +1,16 @@
 """What a table says: which of its columns holds path, label, group and split, and what a cell means."""
 
 import json
-import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from darkroom.base.errors import InputError, warn
 from darkroom.base.params import Columns
 from darkroom.data.labels import clean_name
-from darkroom.data.listing import SPLITS, printable
+from darkroom.data.listing import SPLITS, column_texts, is_missing, printable
 from darkroom.sources.folder import LEVELS
 
 # Usual names of columns, for those that params.yaml does not name; capitals, spaces and signs between letters do not matter. Of
@@ -29,18 +28,14 @@ LESS_USUAL = {
 }
 # What `./darkroom labels next` writes beside path and label, and nobody else: by these columns its tables are known.
 ASKED = ("number", "proposed", "probability", "why")
+# What `./darkroom predict` writes of each image, and nobody else: by these columns its tables are known. What was predicted is no
+# label there; the true classes, where they were known, are in a column of their own.
+PREDICTED = ("class", "probability")
+GUESSES, TRUE = ("class", "classes", "mostprobable"), "actual"
+# Its column of the classes that an image may have, which is no part of a data set.
+CONFORMAL_SET = "set"
 # Columns that say true or false.
 FLAGS = ("istest", "isval", "isvalid", "isvalidation", "istrain", "istraining")
-# What pandas reads as a missing value.
-MISSING = frozenset(
-    [
-        *("", "NaN", "nan", "NAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "-1.#IND", "-1.#QNAN", "NA", "<NA>", "N/A", "n/a"),
-        *("#NA", "#N/A", "#N/A N/A", "NULL", "null", "None", "NaT"),
-    ]
-)
-# Floats hold all integers up to here.
-EXACT = 1 << 53
-
 Row = Sequence[str]
 
 
@@ -72,6 +67,8 @@ def find_roles(table: Table, columns: Columns, where: str) -> dict[str, int]:
         if name and name not in table.columns:
             names = ", ".join(map(printable, table.columns))
             raise InputError(f"params.yaml: download.columns.{role}: {where} has no column '{name}'; it has {names}")
+        if name and _is_guess(table, role, name):
+            raise InputError(f"params.yaml: download.columns.{role}: '{name}' of {where} was predicted; {_way_to_train(table)}")
         if name:
             places[role] = table.columns.index(name)
     for role in ("path", "label"):
@@ -92,15 +89,17 @@ def find_roles(table: Table, columns: Columns, where: str) -> dict[str, int]:
 def find_column(columns: Sequence[str], role: str, name: str | None, where: str) -> int | None:
     """Return the index of the column for path or label by its name, or by a usual one; None if it has no label.
 
+    In a table of predictions a name does not make a prediction a label.
+
     Raises
     ------
     InputError
         If several columns may be the one, or none holds paths.
     """
-    if name in columns:
-        return columns.index(name)
     table = Table(list(columns), [])
-    has_one = role != "label" or _named(table, USUAL[role] + LESS_USUAL[role])
+    if name is not None and name in columns and not _is_guess(table, role, name):
+        return columns.index(name)
+    has_one = role != "label" or _usual(table, role)
     return _needed(table, role, where) if has_one else None
 
 
@@ -109,14 +108,14 @@ def is_asked(table: Table) -> bool:
     return set(ASKED) <= set(table.columns)
 
 
+def is_predicted(table: Table) -> bool:
+    """Return whether a table is of predictions, as `./darkroom predict` writes them."""
+    return set(PREDICTED) <= {_key(column) for column in table.columns}
+
+
 def split_of(cell: str) -> str | None:
     """Return the split that a cell names, None if it names none."""
     return LEVELS.get(cell.strip().casefold())
-
-
-def is_missing(cell: str) -> bool:
-    """Return whether a cell has no value, however its format says so."""
-    return cell.strip() in MISSING
 
 
 def label_names(cell: str, separator: str | None) -> list[str]:
@@ -134,36 +133,35 @@ def label_names(cell: str, separator: str | None) -> list[str]:
     return [] if all(map(is_missing, parts)) else ["" if is_missing(part) else clean_name(part) for part in parts]
 
 
-def column_texts(values: Iterable[Any]) -> list[str]:
-    """Return cells as text, missing ones as ''.
-
-    If all floats among them are whole, 3.0 becomes 3: pandas stores whole numbers as floats where values are missing.
-    """
-    values = list(values)
-    floats = [value for value in values if isinstance(value, float) and math.isfinite(value)]
-    whole = all(value.is_integer() and abs(value) <= EXACT for value in floats)
-    return [_text(value, whole=whole) for value in values]
-
-
-def _text(value: Any, *, whole: bool) -> str:
-    if value is None or value != value:  # NaN, of floats, times and decimals
-        return ""
-    if isinstance(value, float) and whole and math.isfinite(value):
-        return str(int(value))
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    if isinstance(value, bool | list | dict):
-        return json.dumps(value, default=str, ensure_ascii=False)
-    return str(value)
-
-
 def _needed(table: Table, role: str, where: str) -> int:
-    usual = _named(table, USUAL[role]) or _named(table, LESS_USUAL[role])
+    usual = _usual(table, role)
+    if role == "label" and not usual and is_predicted(table):
+        raise InputError(f"{where}: holds predictions, and no true classes (column '{TRUE}'); {_way_to_train(table)}")
     if len(usual) != 1:
         names = ", ".join(printable(table.columns[place]) for place in usual)
         what = f"several columns ({names})" if usual else f"no column (of {', '.join(map(printable, table.columns))})"
+        if not table.columns:
+            raise InputError(f"{where}: is empty; write 'path,label' in the first line, and a row for each image")
         raise InputError(f"{where}: has {what} that may be the {role}; name it in download.columns.{role}")
     return usual[0]
+
+
+def _usual(table: Table, role: str) -> list[int]:
+    """Return the columns that may have a role by their names; of predictions the true classes, and what was added by hand."""
+    if role == "label" and is_predicted(table):
+        found = _named(table, (TRUE, *USUAL[role], *LESS_USUAL[role]))
+        return [place for place in found if not _is_guess(table, role, table.columns[place])]
+    return _named(table, USUAL[role]) or _named(table, LESS_USUAL[role])
+
+
+def _is_guess(table: Table, role: str, name: str) -> bool:
+    return role == "label" and _key(name) in GUESSES and is_predicted(table)
+
+
+def _way_to_train(table: Table) -> str:
+    if found := _named(table, [TRUE]):
+        return f"name '{table.columns[found[0]]}', which holds the true classes"
+    return "to train on what was predicted, rename its column 'class' to 'label'"
 
 
 def _group(table: Table, places: dict[str, int]) -> int | None:
@@ -179,6 +177,8 @@ def _group(table: Table, places: dict[str, int]) -> int | None:
 def _split(table: Table, places: dict[str, int], where: str) -> int | None:
     """Return the column that says train, val or test; say which others may mean it."""
     fitting, usual = [], _named(table, USUAL["split"])
+    if is_predicted(table):
+        usual = [place for place in usual if table.columns[place] != CONFORMAL_SET]
     for place in usual:
         cells = table.cells(place)
         known = {cell for cell in cells if split_of(cell)}

@@ -13,8 +13,8 @@ from typing import Any
 from darkroom.base.errors import InputError, RunError, one_line
 from darkroom.base.params import DownloadParams
 from darkroom.data.images import ImageError
-from darkroom.data.listing import Listing, printable
-from darkroom.sources.columns import Row, Table, column_texts
+from darkroom.data.listing import Listing, column_texts, printable
+from darkroom.sources.columns import Row, Table
 from darkroom.sources.entries import read_file, refuse_outside
 from darkroom.sources.folder import LEVELS
 from darkroom.sources.manifest import list_manifest

@@ -11,8 +11,20 @@ from typing import Any
 from darkroom.base.errors import InputError, one_line, warn
 from darkroom.base.params import Columns
 from darkroom.data.labels import clean_name
-from darkroom.data.listing import SPLITS, Item, Label, Listing, Sample, junk_of, ordered_classes, printable
-from darkroom.sources.columns import ASKED, Row, Table, column_texts, find_roles, is_asked, is_missing, label_names, split_of
+from darkroom.data.listing import (
+    SPLITS,
+    Item,
+    Label,
+    Listing,
+    Sample,
+    arrow_values,
+    column_texts,
+    is_missing,
+    junk_of,
+    ordered_classes,
+    printable,
+)
+from darkroom.sources.columns import ASKED, Row, Table, find_roles, is_asked, label_names, split_of
 from darkroom.sources.folder import name_all_classes
 
 DELIMITERS = (",", ";", "\t")
@@ -220,20 +232,8 @@ def _read_parquet(data: bytes) -> Table:
         table = pq.read_table(pa.BufferReader(data))
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error
-    cells = [column_texts(_values(column)) for column in table.columns]
+    cells = [column_texts(arrow_values(column)) for column in table.columns]
     return Table(table.column_names, list(enumerate(zip(*cells, strict=True), 1)))
-
-
-def _values(column: Any) -> list[Any]:
-    """Return the cells of a column of Arrow; of 32 bits, 0.1 is 0.1 and not 0.10000000149011612."""
-    import pyarrow as pa
-
-    if pa.types.is_float32(column.type) or pa.types.is_float16(column.type):
-        import numpy as np
-
-        return [None if value is None else float(str(np.float32(value))) for value in column.to_pylist()]
-    values: list[Any] = column.to_pylist()
-    return values
 
 
 READERS: dict[str, Callable[[bytes], Table]] = {

@@ -7,11 +7,12 @@ from numpy.typing import NDArray
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import SplitParams
-from darkroom.data.labels import count_labels
+from darkroom.data.labels import count_labels, is_multilabel
 from darkroom.data.listing import SPLITS
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import LEFT_OUT
 from darkroom.splitting.duplicates import Duplicates, connected, find_duplicates
+from darkroom.splitting.needed import check_enough
 from darkroom.splitting.stable import split_by_content
 from darkroom.splitting.stratified import split_stratified
 from darkroom.splitting.units import group_names, group_numbers
@@ -69,6 +70,9 @@ def assign_splits(pack: Pack, params: SplitParams, seed: int) -> Assignment:
         _drop_repeats(splits, sets)
     if params.folds is not None and (splits == "val").any():
         raise InputError("params.yaml: split.folds: the source has its own validation set; set it to null")
+    train = np.flatnonzero(splits == "train")
+    units = sets if groups is None else groups
+    check_enough(pack, train, units, params, grouped=groups is not None and not is_multilabel(pack.labels))
     if params.method == "stable":
         splits, folds = split_by_content(pack, splits, names, params, seed)
         _leave_out(splits, sets)

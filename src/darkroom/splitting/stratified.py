@@ -14,6 +14,7 @@ from darkroom.base.params import SplitParams
 from darkroom.data.labels import Labels, count_labels, is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import NO_FOLD
+from darkroom.splitting.needed import least_fraction
 from darkroom.splitting.proportional import draw_proportional
 from darkroom.splitting.rare import with_every_class
 from darkroom.splitting.units import units_of
@@ -110,10 +111,12 @@ class _Sampler:
         labels = self._unit_labels(rows, firsts)
         self._check_classes(labels)
         if min(count, rest) < len(self.pack.classes) and not is_multilabel(labels):
+            num_classes = len(self.pack.classes)
             which = f"gives {count} of {len(firsts)}" if count < rest else f"leaves {rest} of {len(firsts)}"
+            way = f"raise it to {least_fraction(whole, num_classes):g}" if count < rest else "lower it"
             raise InputError(
-                f"params.yaml: {key}: {which} images, fewer than one for each of the {len(self.pack.classes)} classes; "
-                f"{'raise' if count < rest else 'lower'} it, or add images"
+                f"params.yaml: {key}: {which} images, fewer than one for each of the {num_classes} classes; "
+                f"{f'{way}, or ' if len(firsts) >= 2 * num_classes else ''}add images"
             )
         if min(count, rest) < 1:
             raise InputError(f"params.yaml: {key}: gives {count} of {len(firsts)} images or groups; change it, or add images")

@@ -14,6 +14,7 @@ from darkroom.stage.declared import Declared, counts
 from darkroom.stage.inputs import Inputs, read_inputs
 from darkroom.stage.launcher import refuse_launcher
 from darkroom.stage.lock import locked
+from darkroom.stage.lost import saying_what_is_lost
 from darkroom.stage.orphans import die_with_parent
 from darkroom.stage.record import record_of
 
@@ -100,7 +101,7 @@ def running(name: str) -> Iterator[Stage]:
         yield Stage(name, read_inputs(name))
         return
     os.environ[MAIN_PROCESS] = str(os.getpid())  # for the processes that it starts to train beside it
-    with locked(paths.ROOT / ".dvc" / "tmp" / "darkroom.lock", name, of_workspace=True):
+    with saying_what_is_lost(), locked(paths.ROOT / ".dvc" / "tmp" / "darkroom.lock", name, of_workspace=True):
         for folder in (paths.RAW.parent, paths.MODELS, paths.TRAIN_METRICS.parent):
             files.sweep(folder)
         if observed.observation:

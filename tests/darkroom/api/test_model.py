@@ -24,6 +24,7 @@ from darkroom.base import files
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Params
 from darkroom.base.params_file import check_params
+from darkroom.data.images import ImageError, convert
 from darkroom.experiments.overrides import with_settings
 from darkroom.export import standalone
 from darkroom.export.export import export_model
@@ -32,6 +33,7 @@ from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.metrics.decision import USUAL, Decision
 from darkroom.reporting.predictions import Predictions
+from darkroom.sources.own.datasets import pixels
 from darkroom.training.plan import make_plan
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.xdist_group("model")]
@@ -191,9 +193,12 @@ def test_several_images_are_a_list_and_an_iterator_is_followed(kind: str, place:
     assert json.loads(json.dumps(one)) == [list(each) for each in one]
     assert (one.path, one.why, one.chosen) == (str(place.files[0]), [], [one[0][0]])
     assert model.predict([]) == []
+    assert model.embed([]).shape == (0, *model.embed(place.files[0]).shape)
+    assert model.probabilities([]).shape == (0, len(model.classes))
+    assert model.probabilities(np.zeros((0, 9, 9, 3), np.uint8)).shape == (0, len(model.classes))
     assert model.embed(place.files[:3]).shape == (3, *model.embed(place.files[0]).shape)
     assert next(model.embed(iter(place.files[:1]))).shape == model.embed(place.files[0]).shape
-    with pytest.raises((InputError, OSError)):
+    with pytest.raises(ValueError, match=r"^nothing.jpg: "):
         model.predict("nothing.jpg")
 
 
@@ -238,7 +243,7 @@ def test_an_export_decides_by_its_thresholds(task: str, decision: Decision, plac
     rows = [(share, 1 - share) for share in (0.1, 0.35, 0.5, 0.65, 0.75, 0.9)]
     answers = iter([np.array([row], np.float32) for row in rows])
     exported.session = SimpleNamespace(
-        get_outputs=lambda: [SimpleNamespace(name="probabilities")], run=lambda *_: [next(answers)]
+        get_outputs=lambda: [SimpleNamespace(name="probabilities", shape=["N", 2])], run=lambda *_: [next(answers)]
     )
     wanted = Predictions(exported.classes, [], np.array(rows), multilabel=task == "multilabel", decision=decision)
     found = exported.predict([np.zeros((9, 9, 3), np.uint8)] * len(rows))
@@ -253,7 +258,12 @@ def test_an_export_decides_by_its_thresholds(task: str, decision: Decision, plac
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("nothing", {}, "Model.load: nothing is no folder or file, and nothing: is not a commit"),
+        ("nothing", {}, "Model.load: nothing is no folder or file, and is not a commit"),
+        (
+            "tf_efficientnet_lite9",
+            {},
+            "is no folder or file, and is not a commit, .*; did you mean 'tf_efficientnet_lite\\d'\\?$",
+        ),
         ("models/nothing", {}, "Model.load: models/nothing does not exist"),
         ("exported", {}, r"Model.load: .*exported is an export, .*; open it with .*classify.py \(from classify import Model\)"),
         ("exported/model.onnx", {}, "Model.load: .*model.onnx is an export"),
@@ -285,6 +295,7 @@ def test_mistakes_are_one_line(name: str, settings: dict[str, Any], message: str
     ("image", "message"),
     [
         ("nothing.jpg", "nothing.jpg: does not exist; name an image or a folder"),
+        (f"{ROOT / 'READNE.md'}", "READNE.md: does not exist; did you mean '.*README.md'"),
         (["nothing.jpg"], r"nothing.jpg: cannot be read \(No such file or directory\)"),
         ([b"nothing"], r"image 0: cannot be read \(is not a JPEG"),
         (3, "predict: int is no image; give a file"),
@@ -295,6 +306,47 @@ def test_mistakes_are_one_line(name: str, settings: dict[str, Any], message: str
 def test_images_that_cannot_be_read_are_named(image: Any, message: str, place: Place) -> None:
     with pytest.raises(InputError, match=message):
         place.model.predict(image)
+
+
+NO_PIXELS = r"^image 0: cannot be read \(has no pixels\); correct it, or leave it out$"
+
+
+@pytest.mark.parametrize("kind", ["repository", "export"])
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        *((np.zeros(shape, np.uint8), NO_PIXELS) for shape in ((0, 0, 3), (0, 5, 3), (5, 0, 3), (0, 5), (5, 0, 1))),
+        *((Image.new(mode, size), NO_PIXELS) for mode in ("RGB", "L", "P", "RGBA", "I;16") for size in ((0, 0), (0, 5), (5, 0))),
+        (np.zeros((1, 0, 5, 3), np.uint8), NO_PIXELS),
+        ([np.zeros((0, 5, 3), np.uint8)], NO_PIXELS),
+        (np.full((8, 8, 3), 0.3333), "image 0: .*uint8"),
+        (np.zeros((8, 8, 3), np.int64), "image 0: .*int64.*uint8"),
+        (np.zeros((8,), np.uint8), "image 0: .*"),
+        (np.zeros((3, 8, 8), np.uint8), "image 0: .*"),
+        (np.zeros((8, 8, 4), np.uint8), "image 0: .*"),
+        (np.zeros((2, 3, 8, 8, 3), np.uint8), "image 0: .*"),
+        (b"nothing", r"image 0: cannot be read \(is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"),
+        (b"", "image 0: cannot be read"),
+        (None, "predict: NoneType is no image; give a file, a folder, "),
+        (3, "predict: int is no image; give a file, a folder, "),
+        ([3], "image 0: "),
+    ],
+)  # fmt: skip
+def test_what_is_no_image_is_one_line(image: Any, message: str, kind: str, place: Place) -> None:
+    model: Any = place.model if kind == "repository" else standalone.Model.load(place.folder / "exported" / "model.onnx")
+    for ask in (model.predict, model.probabilities, model.embed):
+        with pytest.raises(ValueError, match=message) as caught:
+            ask(image)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_image_of_no_pixels_has_no_features_anywhere(place: Place) -> None:
+    with pytest.raises(ImageError, match=r"^has no pixels$"):
+        convert(Image.new("RGB", (0, 0)))
+    with pytest.raises(ImageError, match=r"^has no pixels$"):
+        place.model._reader.prepare(np.zeros((0, 5, 3), np.uint8))
+    with pytest.raises(InputError, match=r"^images: one has no pixels"):
+        pixels(np.zeros((0, 5, 3)))
 
 
 def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

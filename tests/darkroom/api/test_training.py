@@ -86,6 +86,7 @@ def test_a_run_keeps_the_records_of_the_stages(first: TrainedModel) -> None:
 def test_predictions_are_those_that_were_measured(first: TrainedModel) -> None:
     images, labels = make_images(20, 1)
     probabilities = first.predict(list(images))
+    assert first.predict([]).shape == (0, probabilities.shape[1])
     assert probabilities.shape == (20, 2)
     assert (probabilities.argmax(1) == labels).mean() == first.metrics["test"]["accuracy"]
     tensors = torch.from_numpy(images).permute(0, 3, 1, 2)

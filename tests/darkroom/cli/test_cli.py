@@ -105,6 +105,8 @@ def test_an_unknown_command_is_one_line(arguments: list[str], message: str) -> N
         ("compare", "REV: is missing; './darkroom compare HEAD' compares HEAD with the workspace"),
         ("repeat", "--seeds --folds: one of them is needed; './darkroom repeat --help' shows the arguments"),
         ("repeat --seeds two", "--seeds: is 'two', but should be a whole number; './darkroom repeat --help' shows the arguments"),
+        ("export --allow-loss x", "--allow-loss: is 'x', but should be a number; './darkroom export --help' shows the arguments"),
+        ("find model --minutes x", "--minutes: is 'x', but should be a number; './darkroom find --help' shows the arguments"),
         ("repeat --seeds 0", "--seeds, --folds, --jobs: must be 1 or more; raise them"),
         ("repeat --seeds 2 --folds 3", "--folds: cannot be given together with --seeds; './darkroom repeat --help' shows"),
         (

@@ -86,6 +86,25 @@ def test_one_split_of_one_model(workspace: Path, capsys: pytest.CaptureFixture[s
             evaluate.main(["--out", out])
 
 
+@pytest.mark.usefixtures("workspace")
+def test_what_was_predicted_is_no_truth(digits: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_images(digits, tmp_path / "few", {3: "3", 7: "7"})
+    lines = [f"{path.relative_to(tmp_path)},{path.parent.name}" for path in sorted((tmp_path / "few").rglob("*.png"))]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    for ending in ("csv", "jsonl", "parquet"):
+        predict.main(["few", "--out", f"plain.{ending}"])
+        with pytest.raises(
+            InputError, match=rf"plain\.{ending}: holds predictions, and no true classes \(column 'actual'\); to "
+        ):
+            evaluate.main(["--data", f"plain.{ending}"])
+        predict.main(["labels.csv", "--out", f"known.{ending}"])
+        capsys.readouterr()
+        evaluate.main(["--data", f"known.{ending}"])
+        told = capsys.readouterr().out
+        evaluate.main(["--data", "labels.csv"])
+        assert told == capsys.readouterr().out
+
+
 @pytest.mark.parametrize("ending", [".safetensors", ".ckpt"])
 def test_a_file_of_weights_is_measured_as_its_model(workspace: Path, capsys: pytest.CaptureFixture[str], ending: str) -> None:
     evaluate.main(["--split", "test"])
@@ -167,7 +186,8 @@ def test_no_known_class_is_an_error_with_the_nearest_name(digits: Any, tmp_path:
         ("models/checkpoints", r"holds several models; name one of epoch_0001, epoch_0002$"),
         ("alone.ckpy", r"does not exist; did you mean 'alone\.ckpt'\?$"),
         ("params.yaml", r"is no file of weights; name one that ends with \.safetensors, "),
-        ("hedd", r"is no folder or file, and hedd: is not a commit, branch, tag or experiment; "),
+        ("hedd", r"is no folder or file, and is not a commit, branch, tag or experiment; "),
+        ("modells", r"modells is no folder or file, and is not a commit, branch, tag or experiment; did you mean 'models'\?$"),
         ("broken.ckpt", r"broken\.ckpt (is damaged|holds more than tensors)"),
     ],
 )

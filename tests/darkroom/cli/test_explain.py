@@ -88,7 +88,7 @@ def test_a_photo_of_the_training_set_is_its_own_nearest(workspace: Path, digits:
     assert header == ["image", "predicted", "most probable", "next", "nearest training images"]
     assert line[0] == str(workspace / "a b.png") or line[0] == "a b.png"
     assert line[-1].startswith(f"{digits.pack.classes[digits.pack.labels[row]]} 1.000, ")
-    assert said.endswith("explain: 1 images -> explanation.png\n")
+    assert said.endswith("explain: 1 image -> explanation.png\n")
     with Image.open("explanation.png") as sheet:
         assert sheet.width > 5 * 136
     explain.main(["a b.png", "--nearest", "3"])

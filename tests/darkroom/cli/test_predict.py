@@ -62,7 +62,7 @@ def test_outputs_of_stages_are_refused(name: str, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "link").symlink_to(paths.ROOT / name)
     monkeypatch.chdir(paths.ROOT / "data")
     for out in (paths.ROOT / name / "x.csv", Path("..", name, "deep", "x.csv"), tmp_path / "link" / "x.csv"):
-        with pytest.raises(InputError, match=r"--out: .*x\.csv is in \S+, which stages write; name a file elsewhere"):
+        with pytest.raises(InputError, match=r"--out: .*x\.csv is in \S+, which stages write; name another place"):
             check_place(out)
 
 

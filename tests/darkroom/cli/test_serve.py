@@ -7,6 +7,7 @@ import pytest
 
 from darkroom.base.errors import InputError, RunError
 from darkroom.cli import serve
+from darkroom.serving.limits import check_host
 from darkroom.serving.server import Server
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -18,6 +19,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(serve.TOKEN, raising=False)
     (tmp_path / "token.txt").write_text("0123456789abcdef\n")
     (tmp_path / "short.txt").write_text("0123\n")
+    (tmp_path / "letters.txt").write_text("0123456789abcdefü\n", encoding="utf-8")
     (tmp_path / "file").touch()
 
 
@@ -38,6 +40,19 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--host", "no.such.host", "--token-file", "token.txt"], r"--host: no\.such\.host is no address of this machine"),
         (["--token-file", "none.txt"], r"--token-file: none\.txt cannot be read \(No such file or directory\); name a file"),
         (["--token-file", "short.txt"], '--token-file: is no token of 16 or more characters on one line; run "python -c'),
+        (
+            ["--token-file", "letters.txt"],
+            '--token-file: holds letters beyond ASCII, which the header of a request cannot; run "',
+        ),
+        (["--allow-host", "http://x/"], "--allow-host: 'http://x/' is no name by which a request can ask; write x$"),
+        (["--allow-host", "x:8000"], "--allow-host: 'x:8000' is no name by which a request can ask; write x$"),
+        (["--allow-host", "bücher.de"], r"--allow-host: 'bücher.de' is no name .*; write xn--bcher-kva\.de$"),
+        (
+            ["--allow-host", "*.example.com"],
+            r"--allow-host: '\*\.example\.com' is no name .*; write a whole name, such as photos",
+        ),
+        (["--allow-host", ""], "--allow-host: '' is no name .*; write a whole name"),
+        (["--allow-host", "a b"], "--allow-host: 'a b' is no name .*; write a whole name"),
         (["--token", "0123456789abcdef"], r"--token: unknown flag; did you mean '--token-file'\?"),
         (["--port", "0", "--model", "no-such-model"], "--model: no-such-model is no folder or file, and "),
     ],
@@ -68,6 +83,11 @@ def test_the_token_of_the_environment_is_checked_and_not_passed_on(monkeypatch: 
     assert found["hosts"] == ("photos.example.com", "0.0.0.0")
     assert str(found["address"]).startswith("http://0.0.0.0:")
     assert serve.TOKEN not in serve.os.environ
+
+
+@pytest.mark.parametrize("name", ["photos.example.com", "Photos", "a_b-c.local", "10.0.0.5", "::1", "[::1]", "example.com."])
+def test_names_by_which_requests_can_ask(name: str) -> None:
+    check_host(name)
 
 
 def test_a_port_that_is_taken() -> None:

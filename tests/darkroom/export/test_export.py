@@ -92,6 +92,25 @@ def test_the_script_reads_files_as_predict_does(digits: Any, exported: Path, tmp
     assert "Traceback" not in wrong.stderr
 
 
+def test_the_script_says_how_it_is_called(exported: Path, tmp_path: Path) -> None:
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-I", exported / "classify.py", *arguments], capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    usage = "usage: python classify.py PHOTO_OR_FOLDER ...\n"
+    assert run() == (2, "", usage)
+    assert run("--help") == run("-h") == (0, usage, "")
+    code, out, error = run(tmp_path)
+    assert (code, out) == (1, "")
+    assert error.startswith(f"{tmp_path}: holds no image (.jpg, ")
+    (tmp_path / "a.txt").write_text("nothing")
+    code, out, error = run(tmp_path / "a.txt")
+    reason = "is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image"
+    assert (code, out, error) == (1, "", f"{tmp_path / 'a.txt'}: cannot be read ({reason}); correct it, or leave it out\n")
+
+
 def test_what_is_known_of_the_model_is_in_the_file(digits: Any, exported: Path) -> None:
     about = Model.load(exported / "model.onnx").about
     assert about["classes"] == digits.pack.classes

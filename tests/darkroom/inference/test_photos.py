@@ -120,3 +120,16 @@ def test_photos_are_resized_as_those_of_the_training_were(tmp_path: Path, make_p
     expected = fit(resize(noise, 60), 50, 3)
     assert np.array_equal(twice[0], expected)
     assert not np.array_equal(plain, twice)
+
+
+def test_a_file_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / "a" / name).touch()
+    (tmp_path / "b").symlink_to("a")
+    found = [Path("a/1.jpg"), Path("a/2.jpg")]
+    assert find_photos(["a"]) == found
+    assert capsys.readouterr().err == ""
+    assert find_photos(["a", "a/1.jpg", tmp_path / "a/2.jpg", "b"]) == found
+    assert capsys.readouterr().err == "warning: a/1.jpg: is named more than once (and 3 more), and taken once\n"

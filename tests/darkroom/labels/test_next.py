@@ -79,6 +79,9 @@ def test_rounds_add_rows_and_the_manifest_takes_them(
     output = capsys.readouterr()
     assert "1 row(s) of earlier rounds have no label yet" in output.out
     assert "labels next: 8 of 24 photos without a label" in output.out
+    assert (
+        "labels.csv: each class needs 3 labels to be split, one each to train on, to validate and to test; too few" in output.out
+    )
     assert output.err == ""  # of the table in the folder, nothing is said
     second = rows_of(folder)
     assert [row["label"] for row in second[:6]] == [colour_of(row["path"]) if n != 2 else "" for n, row in enumerate(first)]

@@ -135,7 +135,9 @@ def test_what_is_no_such_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^--among: .*f\.parquet: holds no embeddings of this program .*; write it again"):
         EmbeddingsFile(path, "--among")
     pq.write_table(pa.table({"path": ["a"]}), path)
-    with pytest.raises(InputError, match=r"^--among: .*: holds no embeddings"):
+    with pytest.raises(
+        InputError, match=r"^--among: .*: holds no embeddings of this program \(it does not say of which network "
+    ):
         EmbeddingsFile(path, "--among")
 
 

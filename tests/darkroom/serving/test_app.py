@@ -100,6 +100,10 @@ def test_images_that_wait_are_computed_together_with_the_same_answers(start: Sta
         ({"files": {"file": ("large.png", encoded(np.zeros((60, 60), np.uint8)))}}, (413, "max_pixels")),
         ({"files": {"file": PNG}, "params": {"model": "other"}}, (404, "model")),
         ({"files": {"file": PNG}, "params": {"top_k": "0"}}, (422, "query")),
+        ({"files": {"file": PNG}, "params": {"top_k": "11"}}, (422, "top_k")),
+        ({"files": {"file": PNG}, "params": {"topk": "1"}}, (422, "query")),
+        ({"files": {"file": PNG}, "params": {"top_k": ["1", "2"]}}, (422, "query")),
+        ({"files": {"file": PNG}, "data": {"top_k": "1"}}, (422, "field")),
     ],
 )
 def test_what_is_refused(start: Start, sent: dict[str, Any], wanted: tuple[int, str]) -> None:
@@ -107,6 +111,34 @@ def test_what_is_refused(start: Start, sent: dict[str, Any], wanted: tuple[int, 
     assert refusal(client.post("/predict", **sent)) == wanted
     assert f'darkroom_refusals_total{{limit="{wanted[1]}"}} 1.0' in client.get("/metrics").text
     assert client.server.service.uploads._held == 0
+
+
+@pytest.mark.parametrize(
+    ("address", "sent", "error"),
+    [
+        ("/predict?topk=1", {}, "topk: is no parameter of /predict; did you mean 'top_k'?"),
+        ("/predict?xyz=1", {}, "xyz: is no parameter of /predict; /predict takes model, top_k"),
+        ("/predict?top_k=1&top_k=2", {}, "top_k: is given 2 times; give one"),
+        ("/predict?top_k=99", {}, "top_k: is 99, but the model has 10 classes; give at most as many"),
+        ("/predict", {"data": {"top_k": "1"}}, "top_k: is no field of the form; write it into the address, /predict?top_k="),
+        ("/predict", {"data": {"other": "1"}}, "other: is no field of the form; /predict takes files"),
+        ("/explain?clas=1", {}, "clas: is no parameter of /explain; did you mean 'class'?"),
+        ("/explain", {"data": {"class": "1"}}, "class: is no field of the form; write it into the address, /explain?class="),
+    ],
+)
+def test_what_is_not_read_is_refused(start: Start, address: str, sent: dict[str, Any], error: str) -> None:
+    """An answer would be to another question."""
+    response = start().post(address, files={"file": PNG}, **sent)
+    assert (response.status_code, response.json()["error"]) == (422, error)
+
+
+def test_parameters_of_other_addresses(start: Start) -> None:
+    client = start()
+    assert client.get("/model?modell=a").json()["error"] == "modell: is no parameter of /model; did you mean 'model'?"
+    assert client.get("/health?time=1").status_code == client.get("/?from=mail").status_code == 200  # for people and probes
+    assert (
+        client.post("/predict", content=PNG).json()["error"].startswith("Content-Type: is missing; send multipart/form-data, or ")
+    )
 
 
 def test_a_bomb_is_refused_by_its_header(start: Start) -> None:

@@ -347,6 +347,33 @@ def test_a_table_of_labels_next_without_a_label_is_refused(pack: Callable[..., P
         pack("a.csv", csv_of(rows), columns=PLAIN)
 
 
+GUESS = {
+    "class": "cat",
+    "most_probable": "cat",
+    "probability": "0.4",
+    "class_2": "dog",
+    "probability_2": "0.3",
+    "set": "cat; dog",
+}
+
+
+def test_what_was_predicted_is_no_label(pack: Callable[..., Pack], capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"path": row["path"], "actual": row["label"], **GUESS} for row in ROWS]
+    packed = pack("a.csv", csv_of(rows), columns=PLAIN)
+    assert [packed.classes[label] for label in packed.labels] == [row["label"] for row in ROWS]
+    assert capsys.readouterr().err == ""  # the conformal set is no split
+    without = csv_of([{"path": row["path"], **GUESS} for row in ROWS])
+    way = "to train on what was predicted, rename its column 'class' to 'label'"
+    with pytest.raises(InputError, match=rf"set/a\.csv: holds predictions, and no true classes \(column 'actual'\); {way}$"):
+        pack("a.csv", without, columns=PLAIN)
+    with pytest.raises(InputError, match=rf"download\.columns\.label: 'class' of set/a\.csv was predicted; {way}$"):
+        pack("a.csv", without, columns=PLAIN | {"label": "class"})
+    with pytest.raises(InputError, match=r"'class' of set/a\.csv was predicted; name 'actual', which holds the true classes$"):
+        pack("a.csv", csv_of(rows), columns=PLAIN | {"label": "class"})
+    rows = [{"path": row["path"], **GUESS, "class": row["label"]} for row in ROWS]
+    assert pack("a.csv", csv_of(rows).replace(b"class,", b"label,", 1), columns=PLAIN).classes == ["cat", "dog"]
+
+
 def test_several_labels_of_which_one_is_missing(pack: Callable[..., Pack]) -> None:
     columns = COLUMNS | {"group": None, "split": None, "separator": ";"}
     rows = [row | {"label": label} for row, label in zip(ROWS, ("cat;dog", "nan", "", "dog"), strict=True)]

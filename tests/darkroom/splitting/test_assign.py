@@ -77,18 +77,30 @@ def test_what_is_tested_on_chooses_no_epoch(make_pack: Callable[..., Pack], make
 @pytest.mark.parametrize(
     ("counts", "changes", "message"),
     [
-        ([20, 1], {}, "data/raw: class 'class 1' has only 1 distinct image(s) to split; add images, or remove the class"),
+        (
+            [20, 1],
+            {},
+            "data/raw: class 'class 1' has 1 distinct image to split, but needs 3: one each to train on, to validate and to test; add 2,",
+        ),
         (
             [20, 20],
             {"test_fraction": 0.01},
-            "params.yaml: split.test_fraction: gives 0 of 40 images, fewer than one for each of the 2 classes; raise it",
+            "params.yaml: split.test_fraction: gives 0 of 40 images, fewer than one for each of the 2 classes; raise it to 0.05, or",
         ),
         (
             [20, 20],
             {"test_fraction": 0.5, "val_fraction": 0.499},
             "params.yaml: split.val_fraction: leaves 0 of 20 images, fewer than one for each of the 2 classes; lower it",
         ),
-        ([200, 2], {"test_fraction": 0.1}, "class 'class 1' has"),
+        ([200, 2], {"test_fraction": 0.1}, "class 'class 1' has 2 distinct images to split, but needs 3: one each to train on, "),
+        ([200, 2, 1], {}, "and to test (too few, too: 'class 2' 1); add 1, or remove the class"),
+        ([200, 2], {"method": "stable"}, "class 'class 1' has 2 distinct images to split, but needs 3"),
+        (
+            [200, 4],
+            {"folds": 5},
+            "but needs 6: one for each of 5 folds, and one to test; add 2, lower split.folds to 3, or remove",
+        ),
+        ([200, 2], {"folds": 5}, "but needs 6: one for each of 5 folds, and one to test; add 4, or remove the class"),
     ],
 )
 def test_too_few_images(
@@ -106,7 +118,8 @@ def test_a_class_whose_images_are_all_tested_on(make_pack: Callable[..., Pack], 
         [(number % 2, "train", number) for number in range(20)] + [(1, "test", number) for number in range(1, 20, 2)]
     )
     with pytest.raises(
-        InputError, match=r"class 'class 1' has only 0 distinct image\(s\) to split \(its training images are all in val"
+        InputError,
+        match=r"class 'class 1' has 0 distinct images to split \(its training images are all in val or test, too\), but needs 2: ",
     ):
         assign_splits(pack, make_params().split, 0)
 
@@ -126,7 +139,7 @@ def test_a_class_whose_images_are_all_tested_on(make_pack: Callable[..., Pack], 
         ),
         (
             [(int(number > 60), "train", number) for number in range(63)],
-            "data/split: class 'class 1' has no image in val; add images of it, remove the class, or raise split.val_fraction",
+            "data/raw: class 'class 1' has 2 distinct images to split, but needs 3: one each to train on, to validate and to test",
         ),
     ],
 )
@@ -144,7 +157,8 @@ def test_a_class_that_a_fold_lacks(make_pack: Callable[..., Pack], make_params: 
     pack = make_pack(images, [f"group {number // 4}" for number in range(60)])
     with pytest.raises(InputError) as caught:
         assign_splits(pack, make_params({"split.folds": 5}).split, 0)
-    assert str(caught.value).endswith("has no image in val; add images of it, remove the class, or lower split.folds")
+    needs = "but needs 2: one each to train on and to validate; add 1, or remove the class"
+    assert str(caught.value) == f"data/raw: class 'class 1' has 1 distinct group to split, {needs}"
 
 
 def photo(seed: int, *, quality: int | None = None, brighter: int = 0) -> np.ndarray[Any, Any]:
@@ -256,7 +270,7 @@ def test_what_folds_cannot_be(make_pack: Callable[..., Pack], make_params: Calla
 
 def test_more_folds_than_images(make_pack: Callable[..., Pack], make_params: Callable[..., Params]) -> None:
     pack = make_pack([(int(number < 6), "train", number) for number in range(90)])
-    with pytest.raises(InputError, match=r"split\.folds: is 8, but class 'class 1' has only \d distinct training image\(s\)"):
+    with pytest.raises(InputError, match=r"class 'class 1' has 6 .*, but needs 9: .*; add 3, lower split\.folds to 5, or remove"):
         assign_splits(pack, make_params({"split.folds": 8}).split, 0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.api.named_model import MODEL_HELP
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, counted
 from darkroom.base.nested import outputs_of, read_stages
 from darkroom.cli import check_file, parser_of, suggest
 from darkroom.cli.predict.features import (
@@ -17,7 +17,7 @@ from darkroom.cli.predict.features import (
     with_features,
     write_embeddings,
 )
-from darkroom.cli.predict.table import SHOWN, accuracy_line, print_predictions, table_lines
+from darkroom.cli.predict.table import SHOWN, print_predictions, table_lines
 
 if TYPE_CHECKING:
     from darkroom.base.command import Parser
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
         return
     blocks = _open(chosen, inputs, model, params, options)
     if chosen.embeddings:
-        print(f"predict: {write_embeddings(chosen.out, iterate_with_features(blocks))} images -> {chosen.out}")
+        print(f"predict: {counted(write_embeddings(chosen.out, iterate_with_features(blocks)), 'image')} -> {chosen.out}")
         unreadable: Unreadable = (0, None)  # of embeddings nothing is written then
     else:
         unreadable = print_predictions(blocks) if chosen.out is None else _write(chosen, blocks)
@@ -165,6 +165,7 @@ def _write(chosen: Namespace, blocks: "Blocks") -> "Unreadable":
     from darkroom.base import files
     from darkroom.batch.blocks import check_unreadable
     from darkroom.batch.parts import unreadable_beside
+    from darkroom.batch.right import accuracy_lines
     from darkroom.batch.run import predict_to_file, predict_to_folder
 
     further = {"nearest": chosen.nearest, "temperature": chosen.temperature, "unknown": chosen.unknown}
@@ -177,11 +178,11 @@ def _write(chosen: Namespace, blocks: "Blocks") -> "Unreadable":
         listed = str(unreadable_beside(chosen.out))
     if total.nothing_was_read:
         check_unreadable(total.unreadable, total.first_bad, 0)
-    print(f"predict: {total.images - total.unreadable} images -> {chosen.out}")
-    if total.labelled:
-        print(f"predict: {accuracy_line(total.right, total.labelled)}")
+    print(f"predict: {counted(total.images - total.unreadable, 'image')} -> {chosen.out}")
+    for line in accuracy_lines(total.right, blocks.predictor.model.card.classes):
+        print(f"predict: {line}")
     if total.unreadable:
-        print(f"predict: {total.unreadable} images cannot be read -> {listed}")
+        print(f"predict: {counted(total.unreadable, 'image')} cannot be read -> {listed}")
     return total.unreadable, total.first_bad
 
 
@@ -197,14 +198,14 @@ def _use_backbone(chosen: Namespace, parts: "Iterator[Predictions]", top_k: int)
     from darkroom.reporting.predictions import Predictions, write_predictions
 
     if chosen.embeddings:
-        print(f"predict: {write_embeddings(chosen.out, parts)} images -> {chosen.out}")
+        print(f"predict: {counted(write_embeddings(chosen.out, parts), 'image')} -> {chosen.out}")
         return
     predictions = Predictions.joined(list(parts))
     if chosen.out is None:
         print(*table_lines(predictions, top_k), sep="\n")
     else:
         write_predictions(chosen.out, predictions, top_k)
-        print(f"predict: {len(predictions.paths)} images -> {chosen.out}")
+        print(f"predict: {counted(len(predictions.paths), 'image')} -> {chosen.out}")
 
 
 def check_place(out: Path, option: str = "--out") -> None:
@@ -221,4 +222,4 @@ def check_place(out: Path, option: str = "--out") -> None:
     folders = [paths.ROOT / out for stage in read_stages(paths.PIPELINE).values() for out in outputs_of(stage)]
     for folder in (*folders, paths.MODELS):
         if place.is_relative_to(folder.resolve()):
-            raise InputError(f"{option}: {out} is in {paths.shown(folder)}, which stages write; name a file elsewhere")
+            raise InputError(f"{option}: {out} is in {paths.shown(folder)}, which stages write; name another place")

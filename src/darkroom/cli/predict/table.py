@@ -20,22 +20,21 @@ def print_predictions(blocks: "Blocks") -> "Unreadable":
     from dataclasses import replace
 
     from darkroom.base.errors import warn
-    from darkroom.batch.blocks import right
+    from darkroom.batch.right import Right, accuracy_lines
     from darkroom.reporting.predictions import Predictions
     from darkroom.sources.progress import progress_bar
 
     inputs, predict = blocks.inputs, blocks.params.predict
     total = inputs.total(blocks.predictor)
     first, bad = list[Predictions](), list[tuple[str, str]]()
-    count = num_bad = labelled = correct = 0
+    count, num_bad, found = 0, 0, Right()
     with progress_bar("predict", total) as advance:
         for block in blocks.iterate():
             if count < SHOWN or not first:
                 first.append(replace(block.predictions, embeddings=None))
             count, num_bad = count + len(block.predictions.paths), num_bad + len(block.bad)
             bad += block.bad[: SHOWN - len(bad)]
-            known, is_right = right(block.predictions)
-            labelled, correct = labelled + known, correct + is_right
+            found = Right.total([found, block.right])
             advance(len(block))
             if count >= SHOWN and not inputs.has_labels:
                 break
@@ -43,19 +42,11 @@ def print_predictions(blocks: "Blocks") -> "Unreadable":
             total = count
     if count:
         print(*table_lines(Predictions.joined(first), predict.top_k, total), sep="\n")
-    if labelled:
-        print(accuracy_line(correct, labelled))
+    for line in accuracy_lines(found, blocks.predictor.model.card.classes):
+        print(line)
     for name, reason in bad[num_bad > predict.max_bad :]:  # the error names the first
         warn(f"{name}: cannot be read ({reason})")
     return num_bad, bad[0] if bad else None
-
-
-def accuracy_line(correct: int, labelled: int) -> str:
-    """Return the accuracy with its interval."""
-    from darkroom.metrics.bootstrap import wilson
-
-    low, high = wilson(correct / labelled, labelled)
-    return f"accuracy {correct / labelled:.4f} ({low:.4f} to {high:.4f} with 95 %) of {labelled} labelled images"
 
 
 def table_lines(predictions: "Predictions", top_k: int, total: int | None = 0) -> Iterator[str]:

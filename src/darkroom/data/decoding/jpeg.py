@@ -30,6 +30,8 @@ HARMLESS = (
     *("extraneous bytes", "bad ICC", "Adobe color transform", "JFIF revision", "Invalid SOS", "Inconsistent progression"),
     "thumbnail image size",
 )
+# Data for pixels that are missing, between all numbers of restarts.
+MORE = b"".join(bytes(range(254, 126, -1)) + bytes([255, number]) for number in range(0xD0, 0xD8))
 SOS, END, APP1 = 0xDA, 0xD9, 0xE1
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
@@ -153,10 +155,22 @@ def _decoded(data: bytes, colours: str, height: int, width: int) -> NDArray[np.u
         if reason != "Premature end of JPEG file":
             break
     if any(each in reason for each in HARMLESS):
-        return np.asarray(decode_jpeg(data, colours, **size, strict=False))
+        image, longer = (np.asarray(decode_jpeg(each, colours, **size, strict=False)) for each in (data, _with_more(data)))
+        # Another warning may follow the first, which alone is told.
+        if not np.array_equal(image, longer):
+            raise ImageError("is damaged (it ends early)")
+        return image
     if reason.startswith(("Premature end", "Corrupt JPEG data")):
         raise ImageError(f"is damaged ({reason})")
     return None
+
+
+def _with_more(data: bytes) -> bytes:
+    """Return a JPEG with more data before its end, which changes pixels only if some are missing, behind any restart too."""
+    position = 2
+    while (found := MARKER.search(data, position)) and found[1][0] != END:
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2])
+    return (data[: found.start()] if found else data.rstrip(b"\xff")) + MORE + EOI
 
 
 def _cmyk_to_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

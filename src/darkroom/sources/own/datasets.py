@@ -98,6 +98,8 @@ def pixels(image: Any) -> ImageArray:
         array = np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"))
     else:
         array = np.asarray(image)
+    if not array.size:
+        raise InputError("images: one has no pixels; leave it out")
     if np.issubdtype(array.dtype, np.floating):
         scaled = array.astype(np.float64) * 255
         array = np.rint(scaled)

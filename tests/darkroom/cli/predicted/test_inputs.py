@@ -20,8 +20,10 @@ import pytest
 from object_store import object_store
 from PIL import Image
 from predicting import write_photos
+from ruamel.yaml import YAML
 
 from darkroom.base.errors import InputError
+from darkroom.base.params_file import read_yaml
 from darkroom.batch import camera
 from darkroom.cli import predict
 
@@ -129,18 +131,25 @@ def test_images_at_addresses(few: list[Path], workspace: Path, site: str, monkey
 def test_a_table_with_labels_gives_the_accuracy(few: list[Path], workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     classes = [row["class"] for row in rows_of("few")]
     names = [str(path.relative_to(workspace)) for path in few]
-    labels = [name if place % 4 else "another" for place, name in enumerate(classes)]
+    others = {name: str((int(name) + 1) % 10) for name in classes}
+    labels = [name if place % 4 else others[name] if place % 8 else "rosebush" for place, name in enumerate(classes)]
     labels[1] = "NA"
     write_table(Path("table.csv"), list(zip(names, labels, strict=True)))
     capsys.readouterr()
     found = rows_of("table.csv")
     assert [row["actual"] for row in found] == [name if name != "NA" else "" for name in labels]
     right = sum(one == other for one, other in zip(labels, classes, strict=True))
-    line = f"accuracy {right / 39:.4f} "
-    assert (right, line in capsys.readouterr().out) == (29, True)
+    said = capsys.readouterr().out
+    line, unknown = f"accuracy {right / 34:.4f} ", "5 of 39 labels name no class of the model and do not count in an accuracy"
+    assert (right, line in said, "of 34 labelled images" in said) == (29, True, True)
+    assert f"predict: {unknown}; the first is 'rosebush': it has 0, 1, 2," in said
     predict.main(["table.csv"])
     shown = capsys.readouterr().out
     assert line in shown
+    assert unknown in shown
+    capsys.readouterr()
+    assert [row["actual"] for row in rows_of("found.csv", out="again.csv")] == [row["actual"] for row in found]
+    assert line in capsys.readouterr().out
     assert "... and 20 more" in shown
 
 
@@ -164,6 +173,19 @@ def test_what_cannot_be_read_is_listed_and_the_rest_written(few: list[Path], cap
     Path("params.yaml").write_text(params.replace("max_bad: 0", "max_bad: 2"))
     predict.main(["@list.txt"])
     assert f"warning: {few[3]}: cannot be read" in capsys.readouterr().err
+
+
+def test_a_batch_of_unreadable_images_has_no_features(few: list[Path]) -> None:
+    predict.main(["few", "--embeddings", "--out", "whole.parquet"])
+    content = read_yaml(Path("params.yaml"))
+    content["predict"] |= {"batch_size": 2, "max_bad": 2}
+    YAML(typ="safe", pure=True).dump(content, Path("params.yaml"))
+    for path in few[:2]:
+        path.write_bytes(b"nothing")
+    predict.main(["few", "--embeddings", "--out", "rest.parquet"])
+    whole, rest = pq.read_table("whole.parquet"), pq.read_table("rest.parquet")
+    assert rest["path"].to_pylist() == whole["path"].to_pylist()[2:]
+    assert rest.schema.field("embedding") == whole.schema.field("embedding")
 
 
 def test_only_what_is_shown_is_predicted(few: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,6 +249,7 @@ def damaged() -> None:
         (lambda: Path("empty.txt").write_text("\n"), "@empty.txt", r"^@empty\.txt: the list is empty"),
         (lambda: Path("t.csv").write_text("a,b\n1,2\n"), "t.csv", r"^t\.csv: has no column \(of a, b\) that may be the path"),
         (lambda: Path("t.csv").write_text("path,label\na.png\n"), "t.csv", r"^t\.csv: cannot be read after row 0 \(a row has 1 cells"),
+        (lambda: Path("t.csv").write_text(""), "t.csv", r"^t\.csv: is empty; write 'path,label' in the first line"),
         (lambda: Path("t.csv").write_text("path\n"), "t.csv", r"^t\.csv: has no rows"),
         (lambda: Path("t.csv").write_text("path,label\n,a\n"), "t.csv", r"^t\.csv: row 1 has no path"),
         (lambda: Path("t.jsonl").write_text("[]\n"), "t.jsonl", r"^t\.jsonl: cannot be read after row 0 \(a line is not an object"),
