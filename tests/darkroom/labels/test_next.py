@@ -204,7 +204,7 @@ def test_when_all_is_asked_there_is_nothing_left(folder: Path) -> None:
         (["--count", "31"], "--count: is 31, but 30 photo.* give at most 30"),
         (["--out", "photos/labels.txt"], "does not end with .csv"),
         (["--out", "elsewhere/labels.csv"], "is neither in .*photos nor above it"),
-        (["--out", "photos/other.csv"], "exists and is no table of labels next; name another file"),
+        (["--out", "photos/other.csv"], "exists and was not written by ./darkroom labels next; name another file"),
         (["--sheet", "photos/sheet.png"], "where it would be taken for a photo"),
         (["--sheet", "sheet.jpg"], "does not end with .png"),
         (["--sheet", "nowhere/sheet.png"], "the folder nowhere does not exist"),
