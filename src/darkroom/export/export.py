@@ -1,6 +1,5 @@
 """Writing a model in a format, compared with itself before it counts as written. H by W pixels."""
 
-import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from darkroom.base.errors import InputError, Interrupted
 from darkroom.base.params import Params
 from darkroom.data.images import ImageArray
 from darkroom.data.pack import Pack, Rows
-from darkroom.export.folder import ABOUT, FILES, HASHES, PARITY, SCRIPT, hashes, recorded
+from darkroom.export.folder import complete, recorded
 from darkroom.export.formats import FORMATS, Run, write
 from darkroom.export.int8 import CALIBRATION
 from darkroom.export.network import Exported, about, make_exported
@@ -120,16 +119,21 @@ def export_model(
                 break
         finished = {each.name for each in found}
         if stopped is not None and not (finished and before.keys() <= finished):
-            if finished:
-                print(f"export: {paths.shown(out)} stays as it was, since not all of its formats were written again", flush=True)
-            raise stopped
-        _tidy(folder, finished)
-        _describe(folder, found, known)
-    if isinstance(stopped, Interrupted):
-        raise Interrupted(stopped.number, "what was finished is kept; run the same command again for the rest") from None
+            kept = f"{paths.shown(out)} stays as it was, since not all of its formats were written again"
+            raise _after(stopped, finished, kept)
+        complete(folder, {each.name: each.record() for each in found}, known)
     if stopped is not None:
-        raise stopped
+        raise _after(stopped, finished, "what was finished is kept; run the same command again for the rest")
     return found
+
+
+def _after(stopped: BaseException, finished: Collection[str], kept: str) -> BaseException:
+    """Return the error that ended an export, having said what became of the formats before it."""
+    if finished and isinstance(stopped, Interrupted):
+        return Interrupted(stopped.number, kept)
+    if finished:
+        print(f"export: {kept}", flush=True)
+    return stopped
 
 
 @dataclass(frozen=True)
@@ -159,28 +163,6 @@ class _Maker:
             parity, _ = labelled.compare(FORMATS[name].open(path), COMPARED)
             _refuse_others(name, parity)
         return Written(name, path, size_of(path), parity, loss, speed)
-
-
-def _tidy(folder: Path, finished: Collection[str]) -> None:
-    """Remove what there is of formats that were not finished."""
-    for name in FILES.keys() - set(finished):
-        for each in FILES[name]:
-            (folder / each).unlink(missing_ok=True)
-
-
-def _describe(folder: Path, found: Sequence[Written], known: dict[str, Any]) -> None:
-    """Write what is known of the files of a folder, and the code that predicts with one of them."""
-    files.write_text(folder / ABOUT, json.dumps(known, ensure_ascii=False, indent=2) + "\n")
-    if any(each.name == "onnx" for each in found):
-        files.write_text(folder / SCRIPT, _script())
-    files.write_json(folder / PARITY, {each.name: {**each.record(), HASHES: hashes(folder, each.name)} for each in found})
-
-
-def _script() -> str:
-    """Return the code that predicts with the ONNX file; it imports onnxruntime, which other formats do without."""
-    from darkroom.export import standalone
-
-    return Path(standalone.__file__).read_text(encoding="utf-8")
 
 
 def size_of(path: Path) -> int:

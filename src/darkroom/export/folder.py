@@ -1,6 +1,7 @@
 """The folder of an export: what in it an export wrote, by the hashes in parity.json. No torch."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,32 @@ HASHES = "sha256"
 LEFT_BEHIND = ("__pycache__", ".DS_Store")
 
 
-def hashes(folder: Path, name: str) -> dict[str, str]:
-    """Return the SHA-256 of the files of a format, by name."""
-    return {each: files.sha256(folder / each) for each in FILES[name]}
+def complete(folder: Path, records: Mapping[str, dict[str, Any]], known: Mapping[str, Any]) -> None:
+    """Write what is known of the files of a folder, and the code that predicts with one of them; remove all other formats.
+
+    Parameters
+    ----------
+    folder
+        With the files of formats, of which some may not be finished.
+    records
+        What was compared, for each format that is finished.
+    known
+        Of the model.
+    """
+    for each in (name for format_name in FILES.keys() - records.keys() for name in FILES[format_name]):
+        (folder / each).unlink(missing_ok=True)
+    files.write_text(folder / ABOUT, json.dumps(known, ensure_ascii=False, indent=2) + "\n")
+    if "onnx" in records:
+        files.write_text(folder / SCRIPT, _script())
+    hashes = {name: {each: files.sha256(folder / each) for each in FILES[name]} for name in records}
+    files.write_json(folder / PARITY, {name: {**record, HASHES: hashes[name]} for name, record in records.items()})
+
+
+def _script() -> str:
+    """Return the code that predicts with the ONNX file; it imports onnxruntime, which other formats do without."""
+    from darkroom.export import standalone
+
+    return Path(standalone.__file__).read_text(encoding="utf-8")
 
 
 def recorded(folder: Path) -> dict[str, dict[str, Any]] | None:

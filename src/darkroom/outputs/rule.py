@@ -2,7 +2,7 @@
 
 import glob
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def check_outputs(command: str, outputs: Mapping[str, Output], chosen: Namespace
     for number, (name, value) in enumerate(named.items()):
         output, path = outputs[name], Path(value)
         check_place(path, output.flag, command)
-        _check_no_input(path, output.flag, inputs)
+        check_no_input(path, output.flag, inputs)
         for before in list(named)[:number]:
             if path.absolute() == Path(named[before]).absolute():
                 raise InputError(f"{output.flag}: {path} is that of {outputs[before].flag} as well; name another file")
@@ -125,12 +125,7 @@ def check_place(out: Path, option: str, command: str = "") -> None:
             raise InputError(f"{option}: {out} is in {paths.shown(folder)}, which stages write; name a file elsewhere")
 
 
-def _check_parent(path: Path, option: str) -> None:
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"{option}: the folder {path.parent} does not exist; create it first")
-
-
-def _check_no_input(path: Path, option: str, inputs: list[str]) -> None:
+def check_no_input(path: Path, option: str, inputs: Sequence[str]) -> None:
     """Refuse a path that is read as well: itself, as a list (`@list.txt`), by a pattern, or as an image in a folder."""
     for text in inputs:
         read = Path(text.removeprefix("@")).expanduser()
@@ -138,6 +133,11 @@ def _check_no_input(path: Path, option: str, inputs: list[str]) -> None:
             raise InputError(f"{option}: {path} is in {text}, where it would be taken for a photo; name a file elsewhere")
         if path.exists() and any(path.samefile(each) for each in _existing(text, read)):
             raise InputError(f"{option}: {path} is read as well, and would be lost; name another one")
+
+
+def _check_parent(path: Path, option: str) -> None:
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{option}: the folder {path.parent} does not exist; create it first")
 
 
 def _is_inside(path: Path, read: Path) -> bool:

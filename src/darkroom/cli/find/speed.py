@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.api.named_model import MODEL_HELP, open_model
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, RunError
 from darkroom.outputs.parser import CommandParser
 from darkroom.outputs.rule import check_folder, other_table
 
@@ -40,6 +40,8 @@ def main(arguments: list[str]) -> None:
     from darkroom.experiments.text import table
     from darkroom.export.speed_table import SHOWN, write
 
+    if not measured.timings:
+        raise RunError(f"find: nothing was measured in {chosen.seconds:g} s; give --seconds {math.ceil(4 * chosen.seconds)}")
     print(*table(measured.cells(), SHOWN), sep="\n")
     facts = measured.facts
     counts = f"{facts['parameters'] / 1e6:.3g} M parameters, {facts['multiply_adds'] / 1e6:.3g} M multiply-adds an image"
@@ -47,9 +49,8 @@ def main(arguments: list[str]) -> None:
     missing = sorted({form.name for form in measured.forms} - {each.form for each in measured.timings})
     if missing:
         print(f"find: {', '.join(missing)}: had no time for five runs; give more --seconds")
-    if measured.timings:
-        write(out, measured)
-        print(f"find: table and chart in {paths.shown(out)}")
+    write(out, measured)
+    print(f"find: table and chart in {paths.shown(out)}")
     if len(measured.forms) == 1:
         print("find: there is no export; './darkroom export --format onnx' writes one to compare")
 

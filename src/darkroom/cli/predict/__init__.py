@@ -18,7 +18,7 @@ from darkroom.cli.predict.features import (
 )
 from darkroom.cli.predict.table import SHOWN, accuracy_line, print_predictions, table_lines
 from darkroom.outputs.marks import UNREADABLE
-from darkroom.outputs.rule import check_file
+from darkroom.outputs.rule import check_file, check_no_input
 
 if TYPE_CHECKING:
     from darkroom.base.params import Params
@@ -156,6 +156,7 @@ def _check_places(chosen: Namespace) -> None:
     elif chosen.out is not None:
         check_out(chosen.out)
         if not chosen.embeddings and chosen.backbone is None:
+            check_no_input(unreadable_beside(chosen.out), "--out", chosen.images)
             check_file(unreadable_beside(chosen.out), "--out", "./darkroom predict", UNREADABLE)
             read_started(parts_beside(chosen.out), chosen.out.suffix.lower())
     if chosen.sheet is not None:

@@ -215,7 +215,7 @@ def test_another_process_and_other_files_are_refused(many: Path) -> None:
             run("taken/")
     (many / "full").mkdir()
     (many / "full" / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"full: holds other files, such as thesis\.txt; name a new folder"):
+    with pytest.raises(InputError, match=r"^--out: full holds thesis\.txt, which was not written by ./darkroom predict; name another folder"):
         run("full/")
     assert (many / "full" / "thesis.txt").read_text() == "mine"
 
@@ -274,6 +274,9 @@ def test_files_of_somebody_else_beside_a_result_stay(monkeypatch: pytest.MonkeyP
     Path("x.unreadable.csv").write_text("mine\n")
     with pytest.raises(InputError, match=r"^--out: x\.unreadable\.csv exists and was not written by ./darkroom predict; name"):
         run("x.csv")
+    Path("x.unreadable.csv").write_text("path,reason\nmany/070.png,is damaged\n")
+    with pytest.raises(InputError, match=r"^--out: x\.unreadable\.csv is read as well, and would be lost; name another one"):
+        predict.main(["x.unreadable.csv", "--out", "x.csv"])
     Path("x.csv.parts").mkdir()
     Path("x.csv.parts", "mine").touch()
     Path("x.unreadable.csv").unlink()
