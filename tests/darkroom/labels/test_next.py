@@ -230,7 +230,7 @@ def test_folders_of_stages_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is what stages write, not photos of yours"):
         run(tmp_path / "data" / "raw")
     with pytest.raises(InputError, match=r"holds .*, which stages write"):
-        run(tmp_path)
+        run(tmp_path, "--sheet", str(tmp_path.with_suffix(".png")))
 
 
 def test_names_that_tables_cannot_hold(folder: Path, make_params: Callable[..., Params], tmp_path: Path) -> None:
