@@ -63,6 +63,8 @@ def check_outputs(command: str, outputs: Mapping[str, Output], chosen: Namespace
     for number, (name, value) in enumerate(named.items()):
         output, path = outputs[name], Path(value)
         check_place(path, output.flag, command)
+        if not output.is_folder(value):
+            _check_no_folder(path, output.flag)
         check_no_input(path, output.flag, inputs)
         for before in list(named)[:number]:
             if path.absolute() == Path(named[before]).absolute():
@@ -78,8 +80,7 @@ def check_file(path: Path, option: str, command: str, columns: str | None = None
 
     `columns`: see `wrote`.
     """
-    if path.is_dir():
-        raise InputError(f"{option}: {path} is a folder; name a file")
+    _check_no_folder(path, option)
     _check_parent(path, option)
     if not path.exists():
         return
@@ -133,6 +134,11 @@ def check_no_input(path: Path, option: str, inputs: Sequence[str]) -> None:
             raise InputError(f"{option}: {path} is in {text}, where it would be taken for a photo; name a file elsewhere")
         if path.exists() and any(path.samefile(each) for each in _existing(text, read)):
             raise InputError(f"{option}: {path} is read as well, and would be lost; name another one")
+
+
+def _check_no_folder(path: Path, option: str) -> None:
+    if path.is_dir():
+        raise InputError(f"{option}: {path} is a folder; name a file")
 
 
 def _check_parent(path: Path, option: str) -> None:

@@ -197,6 +197,12 @@ def test_an_input_is_never_an_output(tmp_path: Path, read: Callable[[Path], list
         predict(*read(path), "--out", str(path))
 
 
+def test_a_folder_in_place_of_a_file_is_named_so_also_if_it_is_read(tmp_path: Path) -> None:
+    for read in ("x.png", str(tmp_path)):
+        with pytest.raises(InputError, match=r"^--sheet: \S+ is a folder; name a file"):
+            predict(read, "--sheet", str(tmp_path))
+
+
 def test_a_picture_in_a_folder_that_is_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     places = [(str(tmp_path), "sheet.png"), (str(tmp_path), "sub/sheet.png"), (str(tmp_path / "*.png"), "sheet.png")]

@@ -215,7 +215,9 @@ def test_another_process_and_other_files_are_refused(many: Path) -> None:
             run("taken/")
     (many / "full").mkdir()
     (many / "full" / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"^--out: full holds thesis\.txt, which was not written by ./darkroom predict; name another folder"):
+    with pytest.raises(
+        InputError, match=r"^--out: full holds thesis\.txt, which was not written by ./darkroom predict; name another folder"
+    ):
         run("full/")
     assert (many / "full" / "thesis.txt").read_text() == "mine"
 
