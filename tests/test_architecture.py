@@ -17,6 +17,7 @@ SRC = ROOT / "src"
 # Who may import whom: base, itself, and the rooms named here. The order is that of the layers.
 ROOMS: dict[str, set[str]] = {
     "repository": set(),
+    "outputs": set(),
     "stage": set(),
     "data": set(),
     "hardware": set(),

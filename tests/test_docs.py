@@ -262,7 +262,7 @@ def test_the_page_of_commands_has_every_command_and_flag() -> None:
         row = re.search(rf"^\| `{path.stem}.*$", page, re.MULTILINE)
         assert row, path.stem
         code = "".join(each.read_text(encoding="utf-8") for each in (path.glob("*.py") if path.is_dir() else [path]))
-        flags = re.findall(r"add_argument\(\s*\"(-[^\"]+)\"", code)
+        flags = re.findall(r"add_(?:argument|output)\(\s*\"(-[^\"]+)\"", code)
         assert [flag for flag in flags if flag not in row[0]] == [], path.stem
 
 

@@ -282,7 +282,7 @@ def test_photos_are_predicted(clone: Clone, tmp_path: Path) -> None:
         "data/split/../raw/x.parquet",
     ):
         done = clone.run(f"./darkroom predict {tmp_path}/folder --out {out}", status=2)
-        assert re.fullmatch(r"error: --out: \S+ is in (data|models)\S*, which stages write; name another place\n", done.stderr)
+        assert re.fullmatch(r"error: --out: \S+ is in (data|models)\S*, which stages write; name a file elsewhere\n", done.stderr)
     assert contents(clone.path / "data" / "predictions") == before
     assert clone.run("git status --porcelain && dvc status").stdout == "Data and pipelines are up to date.\n"
 

@@ -1,6 +1,7 @@
 """Inputs of a prediction, read batch by batch from any of their images on. N images, C channels, H by W pixels."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -9,6 +10,7 @@ from darkroom.base.params import Params
 from darkroom.batch.listing import Listing
 from darkroom.batch.photos import Photo, iterate_photos
 from darkroom.data.images import ImageArray, ImageError
+from darkroom.inference.find_photos import NAMED, check_any_image
 from darkroom.inference.inputs import described_rows, is_test_split, read_test_split
 from darkroom.inference.photos import PhotoReader, read_batches
 
@@ -64,6 +66,7 @@ class PhotoInputs:
     def __init__(self, listing: Listing, params: Params):
         self.listing, self.params = listing, params
         self.digest, self.has_labels = listing.digest, listing.has_labels
+        _check_named(listing)
 
     def total(self, predictor: "Predictor") -> int | None:
         """Return the number of images, None if it is not known."""
@@ -99,6 +102,13 @@ class PhotoInputs:
             yield Read(tensor, known, unread, [photo.label is not None for photo in photos])
             del tensor
             del images  # the next ones need the memory
+
+
+def _check_named(listing: Listing) -> None:
+    """Refuse files that are named and are no images, before a model is loaded; of a long list the first are not looked at."""
+    first = list(islice(listing.entries(arrays=True), NAMED + 1))
+    if all(entry.kind == "file" and entry.is_named for entry in first):
+        check_any_image([Path(entry.name) for entry in first])
 
 
 class TestSplit:

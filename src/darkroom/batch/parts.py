@@ -18,25 +18,11 @@ from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.batch.joined_files import join_files
 from darkroom.batch.right import Right
+from darkroom.batch.started import FORMAT, RUN, Part, read_started
 from darkroom.reporting.predictions import Predictions, write_predictions
 
-RUN = "_run.json"
 # Images of a part, and numbers of it that are in memory at once.
 IMAGES, VALUES = 4096, 2_000_000
-FORMAT = 2
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part that is written."""
-
-    images: int
-    """Images that were listed, readable or not."""
-    unreadable: int
-    right: Right
-    """How many of the labelled images are right."""
-    sha256: dict[str, str]
-    """Hash of each of its files, by name."""
 
 
 @dataclass(frozen=True)
@@ -183,22 +169,11 @@ class Parts:
 
     def _take_over(self) -> None:
         """Read which parts are there, after removing what a killed run left half written."""
-        path = self.folder / RUN
-        others = [each.name for each in self.folder.iterdir() if not each.name.startswith(files.WRITING)]
-        if not path.exists():
-            if others:
-                raise InputError(f"{self.folder}: holds other files, such as {min(others)}; name a new folder")
-            files.sweep(self.folder)
+        found, done = read_started(self.folder, self.ending)
+        files.sweep(self.folder)
+        if not found:
             self._record()
             return
-        files.sweep(self.folder)
-        try:
-            found = files.read_sealed_json(path)
-            if found["format"] != FORMAT:
-                raise ValueError(f"its format is {found['format']}")
-            done = [Part(**{**part, "right": Right(*part["right"])}) for part in found["parts"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: is damaged ({error}); remove {self.folder}") from None
         if done and (difference := first_difference(found["about"], self.about)):
             raise InputError(
                 f"{self.folder}: is of a run that differs in {difference}; repeat that command, or remove the folder"
@@ -229,6 +204,11 @@ def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
 def unreadable_beside(out: Path) -> Path:
     """Return the file that lists what could not be read, beside a file of results."""
     return out.with_name(f"{out.stem}.unreadable.csv")
+
+
+def parts_beside(out: Path) -> Path:
+    """Return the folder of parts from which a file of results is joined."""
+    return out.with_name(f"{out.name}.parts")
 
 
 def write_unreadable(path: Path, bad: Sequence[tuple[str, str]]) -> None:

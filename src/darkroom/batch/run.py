@@ -10,7 +10,7 @@ from typing import Any
 
 from darkroom.base.errors import InputError, Interrupted
 from darkroom.batch.blocks import Block, Blocks
-from darkroom.batch.parts import Parts, Total, images_of_part
+from darkroom.batch.parts import Parts, Total, images_of_part, parts_beside
 from darkroom.batch.right import Right
 from darkroom.reporting.predictions import WRITERS, Predictions
 from darkroom.sources.progress import progress_bar
@@ -19,15 +19,11 @@ from darkroom.sources.progress import progress_bar
 PACKAGES = ("torch", "timm", "numpy", "pillow", "simplejpeg")
 
 
-def check_folder(folder: Path, file_format: str | None) -> None:
-    """Refuse a format that is unknown, and a folder that cannot be made."""
+def check_format(file_format: str | None) -> None:
+    """Refuse a format that is unknown."""
     if file_format is not None and f".{file_format}" not in WRITERS:
         known = ", ".join(name.lstrip(".") for name in WRITERS)
         raise InputError(f"--format: is {file_format}, but should be one of {known}; give one of them")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out: {folder} is a file; name a folder, or leave out the '/'")
-    if not folder.parent.is_dir():
-        raise InputError(f"--out: the folder {folder.parent} does not exist; create it first")
 
 
 def predict_to_file(out: Path, blocks: Blocks, further: dict[str, Any]) -> Total:
@@ -52,7 +48,7 @@ def predict_to_file(out: Path, blocks: Blocks, further: dict[str, Any]) -> Total
     InputError
         If an unfinished run of other inputs, or with another model or setting, is there.
     """
-    with _writing(out.with_name(f"{out.name}.parts"), out.suffix.lower(), blocks, further) as parts:
+    with _writing(parts_beside(out), out.suffix.lower(), blocks, further) as parts:
         total = parts.total
         if total.nothing_was_read:
             parts.discard()  # what was there before stays

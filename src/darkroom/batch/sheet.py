@@ -15,8 +15,9 @@ from darkroom.data.images import encode
 from darkroom.data.labels import SEPARATOR
 from darkroom.pages.document import Html, element, join, listed, name_of, page, paragraph
 from darkroom.pages.thumbnails import thumbnail
-from darkroom.reporting.sheets import contact_sheet
+from darkroom.reporting.sheets import contact_sheet, save_sheet
 
+COMMAND = "./darkroom predict"
 ENDINGS = (".png", ".html")
 SHOWN = 200  # images: a sheet of more is of no use
 
@@ -54,12 +55,11 @@ def write_sheet(out: Path, blocks: Blocks) -> None:
     title = f"The first {SHOWN} images" if len(shown) == SHOWN else f"{len(shown)} images"
     if out.suffix.lower() == ".html":
         note = paragraph("Each image as the network sees it, and its most probable class.")
-        files.write_text(out, page(title, note, element("section", listed(map(_card, shown), class_="images"))))
+        files.write_text(out, page(title, note, element("section", listed(map(_card, shown), class_="images")), by=COMMAND))
         return
     captions = [_lines(each) for each in shown]
     sheet = contact_sheet([each.image for each in shown], captions, [each.is_wrong for each in shown], title=title)
-    with files.replaced_file(out) as temporary:
-        sheet.save(temporary, "PNG")
+    save_sheet(out, sheet, COMMAND)
 
 
 def _cells(blocks: Blocks) -> Iterator[Shown]:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
-    from darkroom.base.command import Parser
+    from darkroom.outputs.parser import CommandParser
 
 OLDEST = (3, 11)
 COMMANDS = {
@@ -103,22 +102,14 @@ def overview() -> str:
     )
 
 
-def parser_of(name: str, details: str = "", *, examples: Sequence[str] = (), statuses: dict[str, str] | None = None) -> Parser:
-    """Return the parser of a command, to which it adds its arguments."""
-    from darkroom.base.command import Parser
+def parser_of(
+    name: str, details: str = "", *, examples: Sequence[str] = (), statuses: dict[str, str] | None = None
+) -> CommandParser:
+    """Return the parser of a command, to which it adds its arguments; what it writes is added by `add_output`."""
+    from darkroom.outputs.parser import CommandParser
 
     description = COMMANDS[name] + (f" {details}" if details else "")
-    return Parser(f"./darkroom {name}", description, examples=examples, statuses=statuses)
-
-
-def check_file(option: str, path: Path) -> None:
-    """Refuse a file that cannot be written, before anything is computed for it."""
-    from darkroom.base.errors import InputError
-
-    if not path.parent.is_dir():
-        raise InputError(f"{option}: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise InputError(f"{option}: {path} is a folder; name a file")
+    return CommandParser(f"./darkroom {name}", description, examples=examples, statuses=statuses)
 
 
 def suggest(line: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError
-from darkroom.cli import check_file, parser_of
+from darkroom.cli import parser_of
 
 SHOWN = 20
 DATA, WORKSPACE = "data", "workspace"
@@ -39,10 +39,10 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--split", choices=SPLITS, help="whose images to compare (default: test)")
     gate = "a condition that the later revisions must meet, such as 'test.accuracy >= main - 0.005' or 'test.loss <= 0.2'"
     parser.add_argument("--gate", action="append", default=[], metavar="CONDITION", help=f"{gate}; may be given several times")
-    parser.add_argument("--md", metavar="FILE", help="write Markdown for a pull request; - prints it instead of text")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with thumbnails of the images")
+    parser.add_output("--md", type=str, metavar="FILE", help="write Markdown for a pull request; - prints it instead of text")
+    parser.add_output("--html", metavar="FILE", help="write a page with thumbnails of the images")
     parser.add_argument("--all", action="store_true", help=f"list everything, not {SHOWN} of each kind")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="of 'data': write the complete list to a file")
+    parser.add_output("--csv", metavar="FILE", help="of 'data': write the complete list to a file")
     chosen = parser.parse(arguments)
     if chosen.revisions[:1] == [DATA]:
         compare_data(chosen)
@@ -66,8 +66,6 @@ def compare_data(chosen: argparse.Namespace) -> None:
     from darkroom.versions.differences import compare
     from darkroom.versions.revisions import open_revision
 
-    if chosen.csv:
-        check_file("--csv", chosen.csv)
     before, after = (open_revision(paths.ROOT, name, (RAW, SPLIT)) for name in names[:2])
     differences = compare(read_dataset(before), read_dataset(after))
     if chosen.csv:
@@ -82,9 +80,6 @@ def compare_results(chosen: argparse.Namespace) -> None:
         raise InputError("--csv: is of 'compare data'; write './darkroom compare data REV --csv FILE'")
     if not chosen.revisions and not chosen.gate:
         raise InputError("REV: is missing; './darkroom compare HEAD' compares HEAD with the workspace")
-    for option, path in (("--html", chosen.html), ("--md", chosen.md)):
-        if path and path != "-":
-            check_file(option, Path(path))
 
     from darkroom.comparison.comparison import Comparer
     from darkroom.comparison.gate import read_gate

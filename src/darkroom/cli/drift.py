@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from darkroom.api.named_model import MODEL_HELP
 from darkroom.base.errors import InputError
-from darkroom.cli import check_file, parser_of, suggest
+from darkroom.cli import parser_of, suggest
 from darkroom.cli.labels import BACKBONE_HELP
 
 if TYPE_CHECKING:
@@ -28,19 +28,17 @@ def main(arguments: list[str]) -> None:
         statuses={"1": "with --gate: there is drift; or the run failed"},
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="photos, also in folders inside it")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="write a .csv or .parquet file of the photos, the most foreign first"
-    )
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="write a page (.html) with the most foreign photos")
+    parser.add_output("--out", metavar="FILE", help="write a .csv or .parquet file of the photos, the most foreign first")
+    parser.add_output("--sheet", metavar="FILE", help="write a page (.html) with the most foreign photos")
     parser.add_argument("--gate", action="store_true", help="end with status 1 if there is drift")
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models, if there is one)")
     parser.add_argument("--backbone", metavar="NAME", help=BACKBONE_HELP)
     chosen = parser.parse(arguments)
+    folder = _folder(chosen.folder)  # before what takes seconds to import
 
     from darkroom.base import paths
     from darkroom.base.environment import ignore_variables
     from darkroom.base.params_file import load_sections
-    from darkroom.cli.predict import check_place
     from darkroom.drift import words
     from darkroom.drift.check import find_drift
     from darkroom.drift.page import check_ending, write_page
@@ -48,12 +46,9 @@ def main(arguments: list[str]) -> None:
     from darkroom.drift.table import write_table
 
     ignore_variables()
-    folder = _folder(chosen.folder)
-    for option, path, check in (("--out", chosen.out, check_table), ("--sheet", chosen.sheet, check_ending)):
+    for path, check in ((chosen.out, check_table), (chosen.sheet, check_ending)):
         if path is not None:
             check(path)
-            check_file(option, path)
-            check_place(path, option)
     params = load_sections(paths.PARAMS, "base", "split", "predict", "train", "hardware")
 
     from darkroom.api.named_model import open_model

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from darkroom.api.named_model import MODEL_HELP, open_model
 from darkroom.base.errors import InputError, listed, nearest, nearest_path
 from darkroom.cli import parser_of
-from darkroom.cli.predict import check_place
 
 if TYPE_CHECKING:
     from darkroom.base.params import DownloadParams, Params
@@ -36,7 +35,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models)")
     parser.add_argument("--data", metavar="DATA", help="other labelled images: folder, table or archive (default: data/split)")
     parser.add_argument("--split", choices=SPLITS, help="only this split (default: val and test; of --data all images)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the metrics to a .json file")
+    parser.add_output("--out", metavar="FILE", help="also write the metrics to a .json file")
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
@@ -44,10 +43,8 @@ def main(arguments: list[str]) -> None:
     from darkroom.base.params_file import load_sections
 
     ignore_variables()
-    if chosen.out is not None:
-        if chosen.out.suffix != ".json":
-            raise InputError(f"--out: {chosen.out} does not end with .json; name a .json file")
-        check_place(chosen.out)
+    if chosen.out is not None and chosen.out.suffix != ".json":
+        raise InputError(f"--out: {chosen.out} does not end with .json; name a .json file")
     params = load_sections(paths.PARAMS, "base", "evaluate", "hardware")
     about: dict[str, Any] = {}
     with ExitStack() as stack:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from darkroom.api.named_model import MODEL_HELP, open_model
 from darkroom.base.errors import InputError, counted, listed, nearest, one_line
 from darkroom.cli import parser_of
-from darkroom.cli.predict import check_place
 
 if TYPE_CHECKING:
     from darkroom.base.params import Params
@@ -46,9 +45,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--nearest", type=int, default=5, metavar="N", help="nearest training images, 0 to 12 (default: 5)")
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models)")
-    parser.add_argument(
-        "--out", type=Path, default=Path(DEFAULT_OUT), metavar="FILE", help=f"a .png or .html file (default: {DEFAULT_OUT})"
-    )
+    parser.add_output("--out", default=Path(DEFAULT_OUT), metavar="FILE", help=f"a .png or .html file (default: {DEFAULT_OUT})")
     chosen = parser.parse(arguments)
     _check(chosen)
 
@@ -59,14 +56,16 @@ def main(arguments: list[str]) -> None:
     ignore_variables()
     params = load_sections(paths.PARAMS, "base", "predict", "hardware")
     if chosen.images:
-        from darkroom.inference.find_photos import find_photos
+        from darkroom.inference.find_photos import check_any_image, find_photos
 
         chosen.images = _few(find_photos(chosen.images))
+        check_any_image(chosen.images)
 
     from darkroom.explanation.explained import Training, explain
-    from darkroom.explanation.results import write_explained
+    from darkroom.explanation.results import check_ending, write_explained
     from darkroom.inference.predictor import Predictor
 
+    check_ending(chosen.out)
     predictor = Predictor.load(lambda: open_model(chosen.model, params, "predict"), params, "predict")
     wanted = label_of(chosen.wanted, predictor.model.card.classes)
     data = _data(predictor, needed=not chosen.images)
@@ -80,10 +79,6 @@ def main(arguments: list[str]) -> None:
 
 def _check(chosen: Namespace) -> None:
     """Refuse arguments that are wrong or contradict each other."""
-    from darkroom.explanation.results import check_ending
-
-    check_ending(chosen.out)
-    check_place(chosen.out)
     for flag, value, least, most in (
         ("--top-losses", chosen.top_losses, 1, MOST),
         ("--count", chosen.count, 1, MOST),

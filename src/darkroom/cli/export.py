@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from darkroom.api.named_model import MODEL_HELP, open_model
-from darkroom.base.command import Parser
 from darkroom.base.errors import InputError, nearest
 from darkroom.cli import parser_of, suggest
-from darkroom.cli.predict import check_place
+from darkroom.outputs.parser import CommandParser
 
 FORMATS = ("onnx", "openvino", "openvino-int8", "torch")
 ALLOW_LOSS, DEFAULT_LOSS = "--allow-loss", 0.3
@@ -26,7 +25,6 @@ def main(arguments: list[str]) -> None:
             hint = nearest(name, FORMATS, f"there are {', '.join(FORMATS)}")
             raise InputError(f"--format: there is no format '{name}'; {hint}")
     allowed = _check_loss(chosen.allow_loss, formats)
-    _check_folder(chosen.out)
     ignore_variables()
     params = load_sections(paths.PARAMS, "base", "train", "predict", "hardware")
     from darkroom.data.pack import Pack
@@ -42,7 +40,7 @@ def main(arguments: list[str]) -> None:
     for name in formats:
         WRITTEN[name].check(name)
     predictor, tta = make_exporter(lambda: open_model(chosen.model, params, "predict"), params)
-    written = export_model(
+    export_model(
         predictor,
         pack,
         split.rows["val"],
@@ -52,13 +50,13 @@ def main(arguments: list[str]) -> None:
         calibration=split.rows["train"],
         allowed=allowed,
         option=ALLOW_LOSS,
+        tell=lambda written: print(*written.lines(chosen.out), sep="\n", flush=True),
     )
-    print(*(line for each in written for line in each.lines(chosen.out)), sep="\n")
     if "onnx" in formats:
         suggest(f"python {chosen.out}/classify.py PHOTO   # needs onnxruntime, numpy and Pillow alone")
 
 
-def _parser() -> Parser:
+def _parser() -> CommandParser:
     parser = parser_of(
         "export",
         "Each takes images (N, H, W, 3) of any size in uint8, crops, resizes and normalises them as predict does, and gives "
@@ -75,7 +73,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--format", action="append", metavar="FORMAT", help=f"{', '.join(FORMATS)}; may be given several times (default: onnx)"
     )
-    parser.add_argument("--out", type=Path, default=Path("exported"), metavar="FOLDER", help="is replaced (default: exported)")
+    parser.add_output("--out", other=_other, default=Path("exported"), metavar="FOLDER", help="is replaced (default: exported)")
     parser.add_argument(
         ALLOW_LOSS, type=float, metavar="POINTS", help="openvino-int8: points of validation accuracy it may lose (default: 0.3)"
     )
@@ -94,10 +92,7 @@ def _check_loss(points: float | None, formats: list[str]) -> float:
     return points
 
 
-def _check_folder(out: Path) -> None:
-    """Refuse a folder that holds something else than an export."""
-    check_place(out)
-    if out.exists() and not (out.is_dir() and ((out / "parity.json").is_file() or not any(out.iterdir()))):
-        raise InputError(f"--out: {out} exists and is no export; name another folder")
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"--out: the folder {out.parent} does not exist; create it first")
+def _other(out: Path) -> str | None:
+    from darkroom.export.folder import other_file
+
+    return other_file(out)

@@ -4,11 +4,9 @@ from pathlib import Path
 
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError, one_line
-from darkroom.cli import check_file, parser_of
+from darkroom.cli import parser_of
 
 MAX_REVISIONS = 8  # as many as there are colours
-# What the file of a page begins with: only such a file is replaced.
-START = b"<!DOCTYPE html>"
 
 
 def main(arguments: list[str]) -> None:
@@ -23,18 +21,15 @@ def main(arguments: list[str]) -> None:
         ],
     )
     parser.add_argument("revisions", metavar="REV", nargs="*", help="branch, tag, commit, experiment, or workspace (the default)")
-    parser.add_argument("--out", type=Path, metavar="FILE", default=Path("report.html"), help="the page (default: report.html)")
+    parser.add_output("--out", metavar="FILE", default=Path("report.html"), help="the page (default: report.html)")
     chosen = parser.parse(arguments)
 
-    from darkroom.cli.predict import check_place
     from darkroom.pages.report import report
     from darkroom.pages.sections.headline import summary
     from darkroom.pages.sections.words import readable
     from darkroom.versions.results import OUTS, Results
     from darkroom.versions.revisions import WORKSPACE, open_revision
 
-    check_out(chosen.out)
-    check_place(chosen.out)
     names = list(dict.fromkeys(chosen.revisions)) or [WORKSPACE]
     if len(names) > MAX_REVISIONS:
         raise InputError(f"REV: {len(names)} revisions do not fit beside each other; name at most {MAX_REVISIONS}")
@@ -46,12 +41,3 @@ def main(arguments: list[str]) -> None:
     for results in found:
         print(f"report: {one_line(summary(results))}")
     print(f"report: {chosen.out}, {chosen.out.stat().st_size / 1e6:.1f} MB; opens without a network")
-
-
-def check_out(path: Path) -> None:
-    """Refuse a place where no page can be written, or where another file would be lost."""
-    check_file("--out", path)
-    if path.exists():
-        with path.open("rb") as file:
-            if file.read(len(START)) != START:
-                raise InputError(f"--out: {path} exists and is no report; name another file")

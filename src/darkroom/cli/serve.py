@@ -4,15 +4,16 @@ import ipaddress
 import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.api.named_model import MODEL_HELP, open_model
-from darkroom.base.command import Parser
 from darkroom.base.errors import InputError, RunError, one_line
 from darkroom.cli import parser_of
-from darkroom.cli.predict import check_place
+from darkroom.outputs.parser import CommandParser
+from darkroom.outputs.rule import other_table
 
 if TYPE_CHECKING:
     from darkroom.base.params import Params
@@ -82,7 +83,7 @@ def main(arguments: list[str]) -> None:
     server.serve_on(listening, address_of(listening))
 
 
-def _parser() -> Parser:
+def _parser() -> CommandParser:
     parser = parser_of(
         "serve",
         "Programs send images to /predict; people drop them on the page at /. It answers as './darkroom predict' does. "
@@ -111,9 +112,9 @@ def _parser() -> Parser:
         "--token-file", type=Path, metavar="FILE", help=f"holds the token that requests must carry; or set {TOKEN}; "
         "needed unless --host is an address of this machine alone",
     )  # fmt: skip
-    parser.add_argument(
+    parser.add_output(
         "--collect",
-        type=Path,
+        other=partial(other_table, "./darkroom serve"),
         metavar="FOLDER",
         help="keep photos whose class is corrected on the page, with a table for download",
     )
@@ -137,12 +138,6 @@ def _check(chosen: Namespace) -> None:
     chosen.model = chosen.model or [USUAL]
     if len(chosen.model) > MOST_MODELS or len(set(chosen.model)) < len(chosen.model):
         raise InputError(f"--model: names {', '.join(chosen.model)}; name one model, or two different ones")
-    if chosen.collect is not None:
-        check_place(chosen.collect, "--collect")
-        if chosen.collect.exists() and not chosen.collect.is_dir():
-            raise InputError(f"--collect: {chosen.collect} is no folder; name another one")
-        if not chosen.collect.absolute().parent.is_dir():
-            raise InputError(f"--collect: the folder {chosen.collect.parent} does not exist; create it first")
 
 
 def _token(chosen: Namespace) -> str | None:

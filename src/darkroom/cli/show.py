@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from darkroom.base import paths
-from darkroom.base.command import Parser
 from darkroom.base.errors import InputError
-from darkroom.cli import check_file, parser_of
+from darkroom.cli import parser_of
+from darkroom.outputs.parser import CommandParser
 
 # Where the output is no terminal.
 WIDTH = 120
@@ -23,8 +23,6 @@ def main(arguments: list[str]) -> None:
     chosen = _parser().parse(arguments)
     if chosen.csv and chosen.md:
         raise InputError("--md: cannot be given together with --csv; choose one")
-    if chosen.csv and chosen.csv != "-":
-        check_file("--csv", Path(chosen.csv))
 
     from darkroom.history.overview import Request, read_overview
 
@@ -65,7 +63,7 @@ def main(arguments: list[str]) -> None:
         print(*(line for note in notes(overview) for line in paragraph(note, width)), sep="\n")
 
 
-def _parser() -> Parser:
+def _parser() -> CommandParser:
     parser = parser_of(
         "show",
         "A row for the workspace, for each commit of this branch that recorded results, and for each experiment, whatever "
@@ -85,6 +83,6 @@ def _parser() -> Parser:
     condition = "such as 'val.accuracy > 0.9' or 'name ~ slow*'; age is in hours; several with 'and', or the option again"
     parser.add_argument("--filter", action="append", default=[], metavar="CONDITION", help=condition)
     parser.add_argument("--all-branches", action="store_true", help="commits of all local branches")
-    parser.add_argument("--csv", metavar="FILE", help="write everything to a file, or to standard output with -")
+    parser.add_output("--csv", type=str, metavar="FILE", help="write everything to a file, or to standard output with -")
     parser.add_argument("--md", action="store_true", help="print the table in Markdown")
     return parser

@@ -39,7 +39,7 @@ def page(comparisons: Sequence[Comparison], verdicts: Sequence[Verdict], raw: Pa
     explained = document.section("What the numbers mean", paragraph(NOISE), paragraph(SEEDS), ident="meaning")
     revisions = [comparisons[0].first.name] if comparisons else []
     names = [*revisions, *(each.second.name for each in comparisons), *(each.name for each in verdicts)]
-    return document.page(" · ".join(dict.fromkeys(names)), *parts, explained)
+    return document.page(" · ".join(dict.fromkeys(names)), *parts, explained, by="./darkroom compare")
 
 
 class Thumbnails:

@@ -41,7 +41,7 @@ def write_page(out: Path, drift: Drift) -> None:
         _classes(drift),
         section("Photos", paragraph(f"{words.foreign(drift).capitalize()}."), paragraph(FAR), cards, rest, ident="photos"),
     ]
-    files.write_text(out, page(TITLE, *content))
+    files.write_text(out, page(TITLE, *content, by="./darkroom drift"))
 
 
 def _classes(drift: Drift) -> Html | None:

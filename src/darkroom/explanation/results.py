@@ -11,8 +11,9 @@ from darkroom.data.listing import printable
 from darkroom.explanation.explained import Explained, Near
 from darkroom.explanation.overlay import Picture, png
 from darkroom.pages.document import Html, element, image, join, listed, name_of, page, paragraph
-from darkroom.reporting.sheets import contact_sheet
+from darkroom.reporting.sheets import contact_sheet, save_sheet
 
+COMMAND = "./darkroom explain"
 ENDINGS = (".png", ".html")
 NOTE = (
     "Bright places speak for the class that is named under them: the more, the brighter. They show what the network used, which "
@@ -32,8 +33,7 @@ def write_explained(out: Path, found: Sequence[Explained], model: str) -> None:
     if out.suffix.lower() == ".html":
         files.write_text(out, make_page(found, model))
         return
-    with files.replaced_file(out) as temporary:
-        draw(found).save(temporary, "PNG")
+    save_sheet(out, draw(found), COMMAND)
 
 
 def draw(found: Sequence[Explained]) -> Image.Image:
@@ -69,7 +69,7 @@ def _near_cell(near: Near, each: Explained) -> Cell:
 
 def make_page(found: Sequence[Explained], model: str) -> str:
     """Return the page as HTML."""
-    return page("Why did it say that?", paragraph("Model: ", name_of(model)), paragraph(NOTE), *map(_section, found))
+    return page("Why did it say that?", paragraph("Model: ", name_of(model)), paragraph(NOTE), *map(_section, found), by=COMMAND)
 
 
 def _section(each: Explained) -> Html:

@@ -1,8 +1,7 @@
 """Writing a model in a format, compared with itself before it counts as written. H by W pixels."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from darkroom.base import files, paths
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, Interrupted
 from darkroom.base.params import Params
 from darkroom.data.images import ImageArray
 from darkroom.data.pack import Pack, Rows
+from darkroom.export.folder import complete, recorded
 from darkroom.export.formats import FORMATS, Run, write
 from darkroom.export.int8 import CALIBRATION
 from darkroom.export.network import Exported, about, make_exported
@@ -27,7 +27,6 @@ from darkroom.inference.predictor import OpenModel, Predictor
 COMPARED = 200
 # Of the largest feature; other kernels round otherwise.
 MOST_DIFFERENT = 1e-3
-SCRIPT, PARITY = "classify.py", "parity.json"
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,7 @@ def export_model(
     calibration: Rows | None = None,
     allowed: float = ALLOWED,
     option: str = "--format",
+    tell: Callable[[Written], None] = lambda _: None,
 ) -> list[Written]:
     """Write a model to a folder, in each of the formats, and compare each with the model.
 
@@ -89,13 +89,16 @@ def export_model(
     formats
         Names in `FORMATS`.
     out
-        The folder, which is replaced as a whole.
+        The folder, which is replaced as a whole. If a format fails or is stopped, those before it are kept in it, unless it held
+        an export with a format that was not written again: that stays as it was.
     tta
         As `predict.tta`.
     calibration
         Images of training, which a quantised format takes its ranges from.
     allowed, option
         Points of accuracy on `rows` that a quantised format may lose, and what names them, for messages.
+    tell
+        Is called with each format as it is finished.
 
     Raises
     ------
@@ -103,35 +106,63 @@ def export_model(
         If a format cannot hold the model, answers otherwise than it, or loses more than is allowed.
     """
     network, known = make_exported(predictor, tta), {**about(predictor), "tta": tta}
-    labelled = _Labelled(predictor, pack, rows, tta)
-    found = []
+    maker = _Maker(network, known, _Labelled(predictor, pack, rows, tta), calibration, allowed, option)
+    before, found = recorded(out) or {}, list[Written]()
+    stopped: BaseException | None = None
     with files.replaced_dir(out) as folder:
         for name in formats:
-            path = folder / f"model{FORMATS[name].ending}"
-            loss = speed = None
-            if FORMATS[name].is_quantised:
-                assert calibration is not None
-                write(name, network, known, path, list(stored_images(pack, evenly(calibration, CALIBRATION))))
-                parity, loss = labelled.compare(FORMATS[name].open(path), MEASURED)
-                refuse_loss(name, loss, parity.images, allowed, option)
-                speed = _speed(network, path, name, next(stored_images(pack, rows)))
-            else:
-                write(name, network, known, path)
-                parity, _ = labelled.compare(FORMATS[name].open(path), COMPARED)
-                _refuse_others(name, parity)
-            found.append(Written(name, out / path.name, size_of(path), parity, loss, speed))
-        files.write_json(folder / PARITY, {each.name: each.record() for each in found})
-        files.write_text(folder / "about.json", json.dumps(known, ensure_ascii=False, indent=2) + "\n")
-        if "onnx" in formats:
-            files.write_text(folder / SCRIPT, _script())
+            try:
+                found.append(replace(maker.make(name, folder), path=out / f"model{FORMATS[name].ending}"))
+                tell(found[-1])
+            except BaseException as error:
+                stopped = error
+                break
+        finished = {each.name for each in found}
+        if stopped is not None and not (finished and before.keys() <= finished):
+            kept = f"{paths.shown(out)} stays as it was, since not all of its formats were written again"
+            raise _after(stopped, finished, kept)
+        complete(folder, {each.name: each.record() for each in found}, known)
+    if stopped is not None:
+        raise _after(stopped, finished, "what was finished is kept; run the same command again for the rest")
     return found
 
 
-def _script() -> str:
-    """Return the code that predicts with the ONNX file; it imports onnxruntime, which other formats do without."""
-    from darkroom.export import standalone
+def _after(stopped: BaseException, finished: Collection[str], kept: str) -> BaseException:
+    """Return the error that ended an export, having said what became of the formats before it."""
+    if finished and isinstance(stopped, Interrupted):
+        return Interrupted(stopped.number, kept)
+    if finished:
+        print(f"export: {kept}", flush=True)
+    return stopped
 
-    return Path(standalone.__file__).read_text(encoding="utf-8")
+
+@dataclass(frozen=True)
+class _Maker:
+    """Writes a format, and compares it."""
+
+    network: Exported
+    known: dict[str, Any]
+    labelled: "_Labelled"
+    calibration: Rows | None
+    allowed: float
+    option: str
+
+    def make(self, name: str, folder: Path) -> Written:
+        """Write a format to a folder; refuse it if it answers otherwise than the model."""
+        path, labelled = folder / f"model{FORMATS[name].ending}", self.labelled
+        loss = speed = None
+        if FORMATS[name].is_quantised:
+            assert self.calibration is not None
+            images = list(stored_images(labelled.pack, evenly(self.calibration, CALIBRATION)))
+            write(name, self.network, self.known, path, images)
+            parity, loss = labelled.compare(FORMATS[name].open(path), MEASURED)
+            refuse_loss(name, loss, parity.images, self.allowed, self.option)
+            speed = _speed(self.network, path, name, next(stored_images(labelled.pack, labelled.rows)))
+        else:
+            write(name, self.network, self.known, path)
+            parity, _ = labelled.compare(FORMATS[name].open(path), COMPARED)
+            _refuse_others(name, parity)
+        return Written(name, path, size_of(path), parity, loss, speed)
 
 
 def size_of(path: Path) -> int:
@@ -190,10 +221,10 @@ def _refuse_others(name: str, parity: Parity) -> None:
     if parity.other_decisions:
         raise InputError(
             f"--format: {name} decides otherwise than the model on {parity.other_decisions} of {parity.images} images, "
-            f"by up to {parity.largest_difference:.2g} of a probability; nothing was written; name another format"
+            f"by up to {parity.largest_difference:.2g} of a probability; it is not written; name another format"
         )
     if parity.embedding_difference is not None and parity.embedding_difference > MOST_DIFFERENT:
         raise InputError(
             f"--format: {name} has other features than the model, by up to {parity.embedding_difference:.2g} of the largest; "
-            "nothing was written; name another format"
+            "it is not written; name another format"
         )

@@ -99,7 +99,7 @@ def refuse_loss(name: str, loss: Loss, images: int, allowed: float, option: str)
         raise InputError(
             f"{name}: loses {loss.lost_points:.2g} points of accuracy on {images} images of validation "
             f"({loss.float32_accuracy:.4f} to {loss.accuracy:.4f}), more than the {allowed:g} that {option} allows; "
-            f"nothing was written; export openvino, or set {option} to {np.ceil(10 * loss.lost_points) / 10:g}"
+            f"it is not written; export openvino, or set {option} to {np.ceil(10 * loss.lost_points) / 10:g}"
         )
 
 

@@ -5,12 +5,16 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from PIL import Image, UnidentifiedImageError
+
 from darkroom.base.errors import InputError, nearest_path, warn
-from darkroom.data.images import EXTENSIONS
+from darkroom.data.images import EXTENSIONS, FORMATS
 from darkroom.data.listing import junk_of, printable
 
 # Bands may also come in arrays.
 ARRAY = ".npy"
+# Which Pillow does not always know.
+BANDS = (".tif", ".tiff")
 # Files that are named where some are left out.
 NAMED = 10
 
@@ -73,6 +77,32 @@ def find_photos(chosen: Sequence[str | Path], beside: Sequence[Path] = ()) -> li
         more = f" (and {len(again) - 1} more)" if len(again) > 1 else ""
         warn(f"{printable(str(again[0]))}: is named more than once{more}, and taken once")
     return list(once.values())
+
+
+def check_any_image(named: Sequence[Path]) -> None:
+    """Refuse files of which none is an image by its first bytes, before a model is loaded for them.
+
+    If one is, the others are left to whoever reads them, and so are many files, and those that are missing.
+
+    Raises
+    ------
+    InputError
+        Naming the first.
+    """
+    if named and len(named) <= NAMED and all(map(_is_no_image, named)):
+        raise InputError(f"{named[0]}: is not a JPEG, PNG, WebP, BMP, GIF, TIFF or AVIF image; name an image or a folder")
+
+
+def _is_no_image(path: Path) -> bool:
+    if path.suffix.lower() in (*BANDS, ARRAY) or not path.is_file() or not path.stat().st_size:
+        return False
+    try:
+        Image.open(path, formats=FORMATS).close()
+    except UnidentifiedImageError:
+        return True
+    except Exception:
+        return False
+    return False
 
 
 def described_files(left_out: list[tuple[str, str]]) -> str:

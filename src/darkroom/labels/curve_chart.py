@@ -47,4 +47,4 @@ def draw_curve(path: Path, curve: Curve) -> None:
     axes.set_title(title[0].upper() + title[1:], loc="left", fontsize=10, fontweight="bold", wrap=True)
     figure.text(0.995, 0.005, f"features of {curve.backbone}", ha="right", va="bottom", fontsize=7, color="0.4")
     with files.replaced_file(path) as temporary:
-        figure.savefig(temporary, format="png")
+        figure.savefig(temporary, format="png", metadata={"Software": "./darkroom labels curve"})

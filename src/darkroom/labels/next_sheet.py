@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.base import files
 from darkroom.data.bands import read_image, shown_image
 from darkroom.data.images import ImageError
 from darkroom.labels.next import Asked
-from darkroom.reporting.sheets import SIDE, contact_sheet
+from darkroom.reporting.sheets import SIDE, contact_sheet, save_sheet
 
 SHOWN = 200  # photos: a sheet of more is of no use
 
@@ -38,8 +37,7 @@ def write_sheet(out: Path, photos: Sequence[Asked], first: int, max_pixels: int)
     title = f"{len(photos)} photos to label: {first} to {first + len(photos) - 1}{more}"
     images = [_image(each.path, max_pixels) for each in shown]
     sheet = contact_sheet(images, captions, [False] * len(shown), title=title)
-    with files.replaced_file(out) as temporary:
-        sheet.save(temporary, "PNG")
+    save_sheet(out, sheet, "./darkroom labels next")
 
 
 def _image(path: Path, max_pixels: int) -> NDArray[np.uint8] | None:

@@ -12,8 +12,9 @@ from darkroom.explanation.overlay import png
 from darkroom.labels.suspects import Suspect, Suspects
 from darkroom.pages.document import Html, element, join, listed, name_of, page, paragraph
 from darkroom.pages.thumbnails import thumbnail
-from darkroom.reporting.sheets import contact_sheet
+from darkroom.reporting.sheets import contact_sheet, save_sheet
 
+COMMAND = "./darkroom labels check"
 ENDINGS = (".png", ".html")
 SHOWN = 96  # images
 TITLE = "Images whose label is doubtful"
@@ -40,8 +41,7 @@ def write_sheet(out: Path, suspects: Suspects, show: Show) -> None:
     captions = [(each.id, f"label: {each.label}", f"{each.proposed} {each.confidence:.2f}?") for each in shown]
     title = f"{summary(suspects)}; the {len(shown)} most doubtful" if shown else "No doubtful label"
     sheet = contact_sheet([show(each.row) for each in shown], captions, [True] * len(shown), title=title)
-    with files.replaced_file(out) as temporary:
-        sheet.save(temporary, "PNG")
+    save_sheet(out, sheet, COMMAND)
 
 
 def summary(suspects: Suspects) -> str:
@@ -56,7 +56,7 @@ def make_page(suspects: Suspects, shown: Sequence[Suspect], show: Show) -> str:
     rest = paragraph(f"… and {more} more, which the table has ('--out labels.csv').") if more > 0 else None
     cards = [_card(each, show) for each in shown]
     section = element("section", listed(cards, class_="images"), rest) if cards else None
-    return page(TITLE, paragraph(element("b", f"{summary(suspects)}.")), paragraph(NOTE), section)
+    return page(TITLE, paragraph(element("b", f"{summary(suspects)}.")), paragraph(NOTE), section, by=COMMAND)
 
 
 def _card(each: Suspect, show: Show) -> Html:

@@ -16,7 +16,9 @@ BEFORE = "corrected before"
 
 
 def check_out(out: Path, pack: Pack) -> None:
-    """Refuse a file that would be lost: one that is no such table, or that holds corrections which data/raw does not have.
+    """Refuse a table that holds corrections which data/raw does not have, and one that cannot be read.
+
+    That it is such a table at all is checked before (`darkroom.outputs`).
 
     Raises
     ------

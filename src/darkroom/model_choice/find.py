@@ -1,8 +1,9 @@
 """The search of `./darkroom find model` as a whole: what there is to try, tried until the time is over or a signal comes."""
 
+import math
 from dataclasses import dataclass
 
-from darkroom.base.errors import InputError, Interrupted
+from darkroom.base.errors import InputError, Interrupted, RunError
 from darkroom.base.params import Params
 from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack
@@ -26,11 +27,28 @@ class Found:
         What was finished, and what was not.
     interrupted : int or None
         The signal that ended it.
+    needs : float or None
+        Seconds after which something will be finished, where nothing was for want of time.
     """
 
     rows: list[Row]
     omitted: list[LeftOut]
     interrupted: int | None
+    needs: float | None = None
+
+    def check(self) -> None:
+        """Fail where nothing was finished.
+
+        Raises
+        ------
+        RunError
+            Saying how many minutes it takes.
+        """
+        if self.rows or self.interrupted is not None:
+            return
+        if self.needs is None:
+            raise RunError("find: nothing could be tried, for the reasons above; change what they name")
+        raise RunError(f"find: nothing was finished in time; give --minutes {math.ceil(self.needs / 60)}")
 
 
 def find_model(params: Params, pack: Pack, split: Split, clock: Clock, backbones: list[Backbone] | None = None) -> Found:
@@ -66,7 +84,7 @@ def find_model(params: Params, pack: Pack, split: Split, clock: Clock, backbones
             search.run(backbones, task, others, as_set(params))
         except Interrupted as error:
             interrupted = error.number
-    return Found(search.rows, search.omitted, interrupted)
+    return Found(search.rows, search.omitted, interrupted, search.needs)
 
 
 def _begins(backbones: list[Backbone], split: Split, folds: list[Split], clock: Clock) -> str:

@@ -9,7 +9,7 @@ from darkroom.base.params import Params
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.model_choice.backbones import Backbone
-from darkroom.model_choice.clock import Clock, OutOfTime
+from darkroom.model_choice.clock import MARGIN, Clock, OutOfTime
 from darkroom.model_choice.recipes import FINE_TUNING, PROBE, Recipe, in_way
 from darkroom.model_choice.results import NO_TIME, LeftOut, Row, level, ranked
 from darkroom.model_choice.trial import Measured, Trial
@@ -55,6 +55,10 @@ class Search:
         What was not.
     expected : dict of float
         Seconds that a recipe needs, once it was opened.
+    first_needs : float or None
+        Seconds in which the first recipe that was opened would have been finished, counted from the clock's beginning.
+    is_late : bool
+        Whether a recipe was left out for want of time.
     """
 
     pack: Pack
@@ -65,6 +69,8 @@ class Search:
     rows: list[Row] = field(default_factory=list)
     omitted: list[LeftOut] = field(default_factory=list)
     expected: dict[Recipe, float] = field(default_factory=dict)
+    first_needs: float | None = None
+    is_late: bool = False
 
     def run(self, backbones: Sequence[Backbone], task: Sequence[str], others: Sequence[Recipe], own: Recipe) -> None:
         """Try every backbone by a probe, the best of them in other ways, and the best rows on further folds.
@@ -135,17 +141,29 @@ class Search:
             with self.clock.limited():
                 trial = self.open_trial(recipe.read(), self.pack, folds)
                 self.expected[recipe] = trial.expected
+                if self.first_needs is None:
+                    self.first_needs = self.clock.elapsed + MARGIN * trial.expected
                 if not self.clock.allows(trial.expected / share):
                     return self._too_long(trial.expected) if share == 1.0 else None
                 for measured in trial.run():
                     found.append(measured)
         except OutOfTime:
+            self.is_late = True
             return found or (NO_TIME if trial is None else "was not finished in time")
         except (InputError, RunError) as error:
             return found or str(error)
         return found
 
+    @property
+    def needs(self) -> float | None:
+        """Seconds after which something will be finished, where nothing was; None if that was not for want of time."""
+        if self.rows or not self.is_late:
+            return None
+        expected = self.first_needs or 0.0
+        return expected if expected > self.clock.seconds else 2 * self.clock.seconds  # it took longer than it promised
+
     def _too_long(self, seconds: float) -> str:
+        self.is_late = True
         if seconds == LEAST_SECONDS:
             return NO_TIME
         return f"needs about {duration(seconds)}, and {duration(max(0.0, self.clock.left))} were left"

@@ -43,7 +43,7 @@ HEADER = ["backbone", "way", "accuracy", "95 % interval", "images", "val", "seco
 def lines(rows: Sequence[Row], omitted: Sequence[LeftOut]) -> list[str]:
     """Return the table, what was left out, which rows are level, and the line that is proposed."""
     if not rows:
-        return [*_omitted(omitted), "find: nothing was finished; give more --minutes"]
+        return _omitted(omitted)
     order, unbeaten = ranked(rows), level(rows)
     numbered = [[str(place), *cells(row)] for place, row in enumerate(order, start=1)]
     shown = [*table(numbered, ["", *HEADER]), ""]

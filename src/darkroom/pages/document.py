@@ -199,13 +199,15 @@ def contents(sections: Iterable[tuple[str, str]]) -> Html:
     return element("nav", *(element("a", title, href=f"#{ident}") for ident, title in sections))
 
 
-def page(title: str, *content: Content, script: str | None = None, style: Path | None = None) -> str:
+def page(title: str, *content: Content, by: str | None = None, script: str | None = None, style: Path | None = None) -> str:
     """Return the whole file; its first heading is the title.
 
     Parameters
     ----------
     title, content
         What is shown.
+    by
+        The command that writes it, such as `./darkroom predict`: by this mark it knows the file, and replaces no other.
     script
         Name of a script that the server of this page has at its top; None: nothing runs.
     style
@@ -217,6 +219,7 @@ def page(title: str, *content: Content, script: str | None = None, style: Path |
     head = element(
         "head",
         element("meta", charset="utf-8"),
+        element("meta", name="generator", content=by) if by else None,
         element("meta", http_equiv="Content-Security-Policy", content=POLICY if script is None else SERVED_POLICY),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),

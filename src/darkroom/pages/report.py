@@ -48,6 +48,5 @@ def report(found: Sequence[Results]) -> str:
     title = f"Report: {', '.join(str(results.revision) for results in found)}"
     drawn = [(section, body) for section in SECTIONS if (body := section.draw(found)) is not None]
     links = document.contents((section.ident, section.title) for section, _ in drawn)
-    return document.page(
-        title, headline(found), links, *(document.section(section.title, body, ident=section.ident) for section, body in drawn)
-    )
+    sections = (document.section(section.title, body, ident=section.ident) for section, body in drawn)
+    return document.page(title, headline(found), links, *sections, by="./darkroom report")

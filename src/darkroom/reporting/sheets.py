@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+from darkroom.base import files
 
 SIDE = 96  # pixels of an image: a whole multiple of 8, 32 and 96
 FRAME = 3  # pixels
@@ -82,6 +85,14 @@ def contact_sheet(
             colour = RED if is_wrong and number == num_lines - 1 else INK
             draw.text((left, baseline), _drawable(line, _font(), CAPTION_WIDTH), fill=colour, font=_font(), anchor="ls")
     return sheet
+
+
+def save_sheet(out: Path, sheet: Image.Image, by: str) -> None:
+    """Write a sheet as PNG, with the command that writes it, by which it knows the file, and replaces no other."""
+    info = PngInfo()
+    info.add_text("Software", by)
+    with files.replaced_file(out) as temporary:
+        sheet.save(temporary, "PNG", pnginfo=info)
 
 
 def augmentation_sheet(views: Sequence[NDArray[np.uint8]], names: Sequence[str]) -> Image.Image:

@@ -15,7 +15,7 @@ from darkroom.base.command import Parser
 from darkroom.base.errors import InputError
 from darkroom.base.params_file import read_yaml
 from darkroom.base.paths import PRESETS
-from darkroom.cli import COMMANDS, REFUSED_BY_DVC, check_file
+from darkroom.cli import COMMANDS, REFUSED_BY_DVC
 from darkroom.experiments.presets import preset_names
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -203,11 +203,3 @@ def test_it_runs_the_code_beside_it_from_anywhere(checkout: Path) -> None:
         env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src")}
         out = subprocess.run([*command, "--help"], cwd="/", env=env, capture_output=True, text=True, check=True).stdout
         assert "Look at the installation" in out
-
-
-def test_files_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
-    check_file("--csv", tmp_path / "x.csv")
-    with pytest.raises(InputError, match=r"--csv: the folder .*/none does not exist; create it first"):
-        check_file("--csv", tmp_path / "none" / "x.csv")
-    with pytest.raises(InputError, match=r"--csv: .* is a folder; name a file"):
-        check_file("--csv", tmp_path)

@@ -2,14 +2,16 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from explanation_fixtures import digits_predictor
 
 from darkroom.base import paths
-from darkroom.base.errors import InputError
+from darkroom.base.errors import InputError, RunError
 from darkroom.cli import export, find
+from darkroom.cli.find import speed
 
 
 @pytest.mark.parametrize(
@@ -22,7 +24,10 @@ from darkroom.cli import export, find
         (["--seconds", "nan"], r"--seconds: is nan"),
         (["--secnds", "1"], r"--secnds: unknown flag; did you mean '--seconds'\?"),
         (["--out", "nowhere/speed"], r"--out: the folder nowhere does not exist; create it first"),
-        (["--out", str(paths.ROOT / "src")], r"--out: .*src exists and holds something else; name another folder"),
+        (
+            ["--out", str(paths.ROOT / "src")],
+            r"--out: .*src holds \S+, which was not written by ./darkroom find speed; name another folder",
+        ),
         (["--out", str(paths.ROOT / "models" / "exported")], r"--out: .* is in models, which stages write"),
         (["--exported", "nowhere"], r"--exported: nowhere holds no export \(about.json\); run './darkroom export --out nowhere'"),
     ],
@@ -47,6 +52,13 @@ def test_mistakes_of_export(arguments: list[str], message: str) -> None:
 
 
 @pytest.mark.slow
+def test_where_nothing_was_measured_it_fails_and_says_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "_measure", lambda *_: SimpleNamespace(timings=[]))
+    with pytest.raises(RunError, match=r"^find: nothing was measured in 0\.1 s; give --seconds 1$"):
+        speed.main(["--seconds", "0.1", "--out", str(tmp_path / "speed")])
+    assert not (tmp_path / "speed").exists()
+
+
 @pytest.mark.thorough
 @pytest.mark.xdist_group("export")
 def test_every_form_is_measured_and_another_models_export_is_refused(digits: Any, tmp_path: Path) -> None:

@@ -93,10 +93,36 @@ def test_planted_errors_are_found_corrected_and_gone(
 def test_corrections_that_are_not_packed_are_not_replaced(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write("none.csv")
-    Path("labels.csv").write_text("id,given,label\nblue/03.png,blue,red\n")
+    Path("labels.csv").write_text("id,given,proposed,confidence,label,note\nblue/03.png,blue,red,0.9,red,\n")
     with pytest.raises(InputError, match=r"--out: labels.csv has 1 correction\(s\) that data/raw does not have"):
         command.main(["check", "--out", "labels.csv"])
     assert "red" in Path("labels.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "number,path,label,proposed,probability,why",
+        "path,label",
+        "id,label",
+        "id,given,label",
+        "id,given,proposed,confidence,label,note,mine",
+    ],
+)
+def test_a_table_of_another_kind_is_not_replaced(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, header: str
+) -> None:
+    """Its labels agree with data/raw, so that no correction would be lost, but the work of a person would."""
+    monkeypatch.chdir(tmp_path)
+    write("none.csv")
+    values = {"number": "1", "path": "blue/03.png", "id": "blue/03.png", "label": "blue", "given": "blue"}
+    text = f"{header}\n{','.join(values.get(name, '') for name in header.split(','))}\n"
+    Path("labels.csv").write_text(text)
+    with pytest.raises(
+        InputError, match=r"^--out: labels.csv exists and was not written by ./darkroom labels check; name another"
+    ):
+        command.main(["check", "--out", "labels.csv"])
+    assert Path("labels.csv").read_text() == text
 
 
 @pytest.mark.parametrize("name", command.WHAT)

@@ -1,15 +1,13 @@
 """./darkroom predict: its table, and the places where it does not write. What it computes, the pipeline's tests see."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
-from darkroom.base.nested import outputs_of, read_stages
-from darkroom.cli.predict import check_place, main
+from darkroom.cli.predict import main
 from darkroom.cli.predict.table import SHOWN, table_lines
 from darkroom.reporting.predictions import Predictions
 
@@ -54,25 +52,7 @@ def test_names_cannot_write_to_the_terminal() -> None:
     assert "\x1b" not in "".join(table_lines(found, 1))
 
 
-NAMES = sorted(out for stage in read_stages(paths.PIPELINE).values() for out in outputs_of(stage))
-
-
-@pytest.mark.parametrize("name", [*NAMES, "models"])
-def test_outputs_of_stages_are_refused(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(paths.ROOT / name)
-    monkeypatch.chdir(paths.ROOT / "data")
-    for out in (paths.ROOT / name / "x.csv", Path("..", name, "deep", "x.csv"), tmp_path / "link" / "x.csv"):
-        with pytest.raises(InputError, match=r"--out: .*x\.csv is in \S+, which stages write; name another place"):
-            check_place(out)
-
-
-def test_other_places_are_not(tmp_path: Path) -> None:
-    for out in (tmp_path / "x.csv", paths.ROOT / "x.csv", paths.ROOT / "data" / "x.csv", paths.ROOT / "metrics" / "split.csv"):
-        check_place(out)
-
-
 def test_the_place_is_checked_before_anything_is_computed() -> None:
-    assert paths.PREDICTIONS in [paths.ROOT / name for name in NAMES]
     folder = paths.MODELS if paths.MODELS.is_dir() else paths.ROOT
     with pytest.raises(InputError, match="--out: "):
         main(["nothing.jpg", "--out", str(folder / "no" / "x.csv")])

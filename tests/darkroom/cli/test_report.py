@@ -48,7 +48,7 @@ def test_metrics_beside_other_parameters_are_marked(clone: Clone) -> None:
         ("four-image", "error: four-image: is not a commit, branch, tag or experiment; did you mean 'four-images'?"),
         ("--out nowhere/report.html", "error: --out: the folder nowhere does not exist; create it first"),
         ("--out data", "error: --out: data is a folder; name a file"),
-        ("--out params.yaml", "error: --out: params.yaml exists and is no report; name another file"),
+        ("--out params.yaml", "error: --out: params.yaml exists and was not written by ./darkroom report; name"),
         ("--out metrics/evaluate/report.html", "error: --out: metrics/evaluate/report.html is in metrics/evaluate, which stages"),
         ("HEAD HEAD~0 HEAD^0 a b c d e f", "error: REV: 9 revisions do not fit beside each other; name at most 8"),
     ],

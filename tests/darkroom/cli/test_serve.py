@@ -32,7 +32,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--max-pixels", "1000000000"], r"--max-pixels: is 1000000000, more than predict\.max_pixels \(100000000\); raise that"),
         (["--model", "a", "--model", "a"], "--model: names a, a; name one model, or two different ones"),
         (["--model", "a", "--model", "b", "--model", "c"], "--model: names a, b, c; name one model, or two different ones"),
-        (["--collect", "file"], "--collect: file is no folder; name another one"),
+        (["--collect", "file"], "--collect: file is a file; name a folder"),
         (["--collect", "no/folder"], "--collect: the folder no does not exist; create it first"),
         (["--host", "0.0.0.0"], r'--host: 0\.0\.0\.0 can be reached from other machines, so a token is needed; run "python -c'),
         (["--host", "::"], r"--host: :: can be reached from other machines"),

@@ -207,7 +207,7 @@ def test_when_all_is_asked_there_is_nothing_left(folder: Path) -> None:
         (["--count", "31"], "--count: is 31, but 30 photo.* give at most 30"),
         (["--out", "photos/labels.txt"], "does not end with .csv"),
         (["--out", "elsewhere/labels.csv"], "is neither in .*photos nor above it"),
-        (["--out", "photos/other.csv"], "exists and is no table of labels next; name another file"),
+        (["--out", "photos/other.csv"], "exists and was not written by ./darkroom labels next; name another file"),
         (["--sheet", "photos/sheet.png"], "where it would be taken for a photo"),
         (["--sheet", "sheet.jpg"], "does not end with .png"),
         (["--sheet", "nowhere/sheet.png"], "the folder nowhere does not exist"),
@@ -233,7 +233,7 @@ def test_folders_of_stages_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is what stages write, not photos of yours"):
         run(tmp_path / "data" / "raw")
     with pytest.raises(InputError, match=r"holds .*, which stages write"):
-        run(tmp_path)
+        run(tmp_path, "--sheet", str(tmp_path.with_suffix(".png")))
 
 
 def test_names_that_tables_cannot_hold(folder: Path, make_params: Callable[..., Params], tmp_path: Path) -> None:

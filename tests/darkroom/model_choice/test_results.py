@@ -52,7 +52,7 @@ def test_one_row_that_is_better_is_the_best() -> None:
     text = lines([row("bad", range(40), 500), row("good", range(1), 5)], [])
     assert "find: row 1 is the best" in text
     assert "train.model.name=good" in text[-1]
-    assert lines([], [])[-1] == "find: nothing was finished; give more --minutes"
+    assert lines([], []) == []
 
 
 def test_the_interval_is_wilsons() -> None:

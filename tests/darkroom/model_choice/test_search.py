@@ -1,5 +1,6 @@
 """The order of the trials, and what is not started."""
 
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.model_choice.backbones import Backbone
 from darkroom.model_choice.clock import Clock, OutOfTime
+from darkroom.model_choice.find import Found
 from darkroom.model_choice.recipes import AS_SET, PROBE, Recipe
 from darkroom.model_choice.results import Row
 from darkroom.model_choice.search import Search
@@ -101,6 +103,34 @@ def test_nothing_is_opened_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch
     assert search.run() == []
     assert not search.search.rows
     assert {each.why for each in search.search.omitted} == {"no time was left"}
+
+
+def test_where_nothing_is_finished_it_says_how_long_the_first_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = ImaginedSearch(monkeypatch, 100)
+    search.costs = dict.fromkeys(itertools.product(("a", "b", "c", "d"), ("probe",)), 200.0) | {("small_cnn", AS_SET): 900.0}
+    search.run()
+    assert search.search.needs == pytest.approx(1.15 * 200, abs=5)
+    found = Found([], search.search.omitted, None, search.search.needs)
+    with pytest.raises(RunError, match=r"^find: nothing was finished in time; give --minutes 4$"):
+        found.check()
+
+
+def test_what_took_longer_than_it_promised_is_given_twice_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = ImaginedSearch(monkeypatch, 100)
+    keys = [*itertools.product(("a", "b", "c", "d"), ("probe",)), ("small_cnn", AS_SET)]
+    search.wrong = {key: OutOfTime() for key in keys}
+    search.run()
+    assert search.search.needs == 200
+
+
+def test_where_all_fail_no_minutes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    search = ImaginedSearch(monkeypatch, 100)
+    keys = [*itertools.product(("a", "b", "c", "d"), ("probe",)), ("small_cnn", AS_SET)]
+    search.wrong = {key: RunError("x: is broken") for key in keys}
+    search.run()
+    assert search.search.needs is None
+    with pytest.raises(RunError, match=r"^find: nothing could be tried, for the reasons above; change what they name$"):
+        Found([], search.search.omitted, None).check()
 
 
 def test_a_recipe_that_fails_is_left_out_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,10 @@
 import argparse
 import math
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.base.errors import InputError
-from darkroom.cli import check_file, parser_of
+from darkroom.cli import parser_of
 
 if TYPE_CHECKING:
     from darkroom.base.params import Params
@@ -47,7 +46,7 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--steps", type=int, metavar="N", help=f"lr: steps of the sweep of learning rates (default: {STEPS})")
     parser.add_argument("--minutes", type=float, metavar="M", help=f"model: how long it may take (default: {MINUTES:g})")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="model: write the table to a .csv file as well")
+    parser.add_output("--out", metavar="FILE", help="model: write the table to a .csv file as well")
     chosen = parser.parse(arguments)
     _check(chosen)
 
@@ -80,13 +79,8 @@ def _check(chosen: argparse.Namespace) -> None:
     chosen.minutes = MINUTES if chosen.minutes is None else chosen.minutes
     if not (math.isfinite(chosen.minutes) and chosen.minutes > 0):
         raise InputError(f"--minutes: is {chosen.minutes:g}, but should be more than 0, such as 5")
-    if chosen.out is not None:
-        from darkroom.cli.predict import check_place
-
-        if chosen.out.suffix != ".csv":
-            raise InputError(f"--out: {chosen.out} is no .csv file; name one, such as table.csv")
-        check_file("--out", chosen.out)
-        check_place(chosen.out)
+    if chosen.out is not None and chosen.out.suffix != ".csv":
+        raise InputError(f"--out: {chosen.out} is no .csv file; name one, such as table.csv")
 
 
 def _find_number(chosen: argparse.Namespace, params: "Params", pack: "Pack", split: "Split") -> None:
@@ -138,4 +132,6 @@ def _find_model(chosen: argparse.Namespace, params: "Params", pack: "Pack", spli
             write_table(chosen.out, found.rows)
             print(f"find: table in {chosen.out}")
     if found.interrupted is not None:
-        raise Interrupted(found.interrupted, "the table above holds what was finished")
+        finished = "the table above holds what was finished" if found.rows else "nothing was finished"
+        raise Interrupted(found.interrupted, finished)
+    found.check()

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.api.named_model import MODEL_HELP, open_model
-from darkroom.base.command import Parser
-from darkroom.base.errors import InputError
-from darkroom.cli.predict import check_place
+from darkroom.base.errors import InputError, RunError
+from darkroom.outputs.parser import CommandParser
+from darkroom.outputs.rule import check_folder, other_table
 
 if TYPE_CHECKING:
     from darkroom.base.params import Params
     from darkroom.export.speed_table import Measured
 
+COMMAND = "./darkroom find speed"
 SECONDS, BATCH_SIZES = 60.0, "1,8,32"
 LARGEST = 4096
 
@@ -29,7 +30,7 @@ def main(arguments: list[str]) -> None:
     if not (math.isfinite(chosen.seconds) and chosen.seconds > 0):
         raise InputError(f"--seconds: is {chosen.seconds:g}, but should be more than 0, such as 60")
     out = paths.SPEED_METRICS if chosen.out is None else chosen.out
-    _check_folder(out)
+    check_folder(out, "--out", COMMAND, _other)
     folders = _folders(chosen.exported)
     ignore_variables()
     measured = _measure(
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> None:
     from darkroom.experiments.text import table
     from darkroom.export.speed_table import SHOWN, write
 
+    if not measured.timings:
+        raise RunError(f"find: nothing was measured in {chosen.seconds:g} s; give --seconds {math.ceil(4 * chosen.seconds)}")
     print(*table(measured.cells(), SHOWN), sep="\n")
     facts = measured.facts
     counts = f"{facts['parameters'] / 1e6:.3g} M parameters, {facts['multiply_adds'] / 1e6:.3g} M multiply-adds an image"
@@ -46,9 +49,8 @@ def main(arguments: list[str]) -> None:
     missing = sorted({form.name for form in measured.forms} - {each.form for each in measured.timings})
     if missing:
         print(f"find: {', '.join(missing)}: had no time for five runs; give more --seconds")
-    if measured.timings:
-        write(out, measured)
-        print(f"find: table and chart in {paths.shown(out)}")
+    write(out, measured)
+    print(f"find: table and chart in {paths.shown(out)}")
     if len(measured.forms) == 1:
         print("find: there is no export; './darkroom export --format onnx' writes one to compare")
 
@@ -92,18 +94,17 @@ def _folders(named: list[Path] | None) -> list[Path]:
     return named
 
 
-def _check_folder(out: Path) -> None:
-    """Refuse a folder in which the table would stand among files of something else."""
-    check_place(out)
-    if out.exists() and not (out.is_dir() and ((out / "speed.csv").is_file() or not any(out.iterdir()))):
-        raise InputError(f"--out: {out} exists and holds something else; name another folder")
-    if not out.absolute().parent.is_dir():
-        raise InputError(f"--out: the folder {out.parent} does not exist; create it first")
+def _other(out: Path) -> str | None:
+    """Return the name of something in a folder among which the table would not be found, or which it would replace."""
+    others = [each.name for each in out.iterdir()]
+    if others and "speed.csv" not in others:
+        return min(others)
+    return other_table(COMMAND, out)
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        "./darkroom find speed",
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        COMMAND,
         "Measure how fast the model answers, as it is (eager) and as its exports, by batch size, in turns: latency, images/s, "
         "memory, size, accuracy on validation. Exports are those of the stage, in models/exported, and those of './darkroom "
         "export', in exported. Images have the network's size, and as many threads compute as in training.",
@@ -129,7 +130,5 @@ def _parser() -> Parser:
         metavar="S",
         help=f"of timing, beside accuracy and memory (default: {SECONDS:g})",
     )
-    parser.add_argument(
-        "--out", type=Path, default=None, metavar="FOLDER", help="for speed.csv and speed.png (default: metrics/speed)"
-    )
+    parser.add_output("--out", other=_other, metavar="FOLDER", help="for speed.csv and speed.png (default: metrics/speed)")
     return parser

@@ -2,8 +2,8 @@
 
 from importlib import import_module
 
-from darkroom.base.command import Parser
 from darkroom.cli import parser_of
+from darkroom.outputs.parser import CommandParser
 
 # Name and line of each; `main` calls that of the file with its name.
 WHAT = {
@@ -25,6 +25,6 @@ def main(arguments: list[str]) -> None:
     parser.parse(arguments)
 
 
-def sub_parser(name: str, details: str, examples: list[str]) -> Parser:
+def sub_parser(name: str, details: str, examples: list[str]) -> CommandParser:
     """Return the parser of a sub-command, to which it adds its arguments."""
-    return Parser(f"./darkroom labels {name}", f"{WHAT[name]} {details}", examples=examples)
+    return CommandParser(f"./darkroom labels {name}", f"{WHAT[name]} {details}", examples=examples)

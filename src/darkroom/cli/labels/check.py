@@ -1,11 +1,10 @@
 """./darkroom labels check: the most doubtful labels as a table to edit, and a sheet."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.base.errors import InputError
-from darkroom.cli import check_file, suggest
+from darkroom.cli import suggest
 from darkroom.cli.labels import BACKBONE_HELP, sub_parser
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ def main(arguments: list[str]) -> None:
             "./darkroom labels check --out labels.csv --accept 0.8",
         ],
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write a .csv file of the doubtful images, to edit")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="show them on a sheet (.png) or a page (.html)")
+    parser.add_output("--out", metavar="FILE", help="write a .csv file of the doubtful images, to edit")
+    parser.add_output("--sheet", metavar="FILE", help="show them on a sheet (.png) or a page (.html)")
     parser.add_argument("--accept", type=float, metavar="P", help="write the proposed class as label from this probability on")
     parser.add_argument("--backbone", metavar="NAME", help=BACKBONE_HELP)
     chosen = parser.parse(arguments)
@@ -35,7 +34,6 @@ def main(arguments: list[str]) -> None:
     from darkroom.base import paths
     from darkroom.base.environment import ignore_variables
     from darkroom.base.params_file import load_sections
-    from darkroom.cli.predict import check_place
     from darkroom.data.pack import Pack
     from darkroom.labels.sheet import check_ending, summary, write_sheet
     from darkroom.labels.table import check_out, write_table
@@ -44,10 +42,6 @@ def main(arguments: list[str]) -> None:
     if chosen.accept is not None and (chosen.out is None or not 0 < chosen.accept <= 1):
         fault = "writes labels to a table; name it after --out" if chosen.out is None else f"is {chosen.accept}; give 0 to 1"
         raise InputError(f"--accept: {fault}")
-    for option, path in (("--out", chosen.out), ("--sheet", chosen.sheet)):
-        if path is not None:
-            check_file(option, path)
-            check_place(path, option)
     if chosen.sheet is not None:
         check_ending(chosen.sheet)
     params = load_sections(paths.PARAMS, "base", "split", "train", "hardware")

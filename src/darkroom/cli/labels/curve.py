@@ -1,9 +1,6 @@
 """./darkroom labels curve: accuracy by number of labelled images, as a table and a chart."""
 
-from pathlib import Path
-
 from darkroom.base.errors import InputError
-from darkroom.cli import check_file
 from darkroom.cli.labels import BACKBONE_HELP, sub_parser
 
 
@@ -16,23 +13,19 @@ def main(arguments: list[str]) -> None:
         "learns from more images in its own way, often more.",
         ["./darkroom labels curve", "./darkroom labels curve --out curve.csv --chart curve.png"],
     )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table as .csv")
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="where to draw it as .png (default: logs/labels-curve.png)")
+    parser.add_output("--out", metavar="FILE", help="write the table as .csv")
+    parser.add_output("--chart", metavar="FILE", help="where to draw it as .png (default: logs/labels-curve.png)")
     parser.add_argument("--backbone", metavar="NAME", help=BACKBONE_HELP)
     chosen = parser.parse(arguments)
 
     from darkroom.base import paths
     from darkroom.base.environment import ignore_variables
     from darkroom.base.params_file import load_sections
-    from darkroom.cli.predict import check_place
 
     ignore_variables()
     for option, path, ending in (("--out", chosen.out, ".csv"), ("--chart", chosen.chart, ".png")):
-        if path is not None:
-            if path.suffix.lower() != ending:
-                raise InputError(f"{option}: {path} does not end with {ending}; name such a file")
-            check_file(option, path)
-            check_place(path, option)
+        if path is not None and path.suffix.lower() != ending:
+            raise InputError(f"{option}: {path} does not end with {ending}; name such a file")
 
     from darkroom.data.pack import Pack
     from darkroom.data.split_file import Split

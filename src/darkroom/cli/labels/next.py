@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from darkroom.base.errors import InputError
-from darkroom.cli import check_file, suggest
+from darkroom.cli import suggest
 from darkroom.cli.labels import BACKBONE_HELP, sub_parser
 
 if TYPE_CHECKING:
@@ -28,12 +28,8 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="photos, also in folders inside it")
     parser.add_argument("--count", type=int, default=24, metavar="N", help=f"how many, 1 to {MOST_ASKED} (default: 24)")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the table, .csv, in FOLDER or above (default: FOLDER/labels.csv)"
-    )
-    parser.add_argument(
-        "--sheet", type=Path, default=Path("labels.png"), metavar="FILE", help="a .png file (default: labels.png)"
-    )
+    parser.add_output("--out", metavar="FILE", help="the table, .csv, in FOLDER or above (default: FOLDER/labels.csv)")
+    parser.add_output("--sheet", default=Path("labels.png"), metavar="FILE", help="a .png file (default: labels.png)")
     parser.add_argument("--without-raw", action="store_true", help="do not take the labelled images of data/raw into account")
     parser.add_argument("--backbone", metavar="NAME", help=BACKBONE_HELP)
     chosen = parser.parse(arguments)
@@ -42,8 +38,8 @@ def main(arguments: list[str]) -> None:
     from darkroom.base.environment import ignore_variables
     from darkroom.base.nested import outputs_of, read_stages
     from darkroom.base.params_file import load_sections
-    from darkroom.cli.predict import check_place
     from darkroom.labels.next_table import check_folder, check_sheet, open_table, plain_path
+    from darkroom.outputs.rule import check_file
 
     ignore_variables()
     if not 1 <= chosen.count <= MOST_ASKED:
@@ -52,9 +48,8 @@ def main(arguments: list[str]) -> None:
     outputs = [paths.ROOT / out for stage in read_stages(paths.PIPELINE).values() for out in outputs_of(stage)]
     check_folder(folder, [*outputs, paths.MODELS])
     out = chosen.out or chosen.folder.expanduser() / "labels.csv"
-    for option, path in (("--out", out), ("--sheet", chosen.sheet)):
-        check_file(option, path)
-        check_place(path, option)
+    if chosen.out is None:
+        check_file(out, "--out", parser.prog)
     check_sheet(chosen.sheet, folder)
     table = open_table(out, folder)
     params = load_sections(paths.PARAMS, "base", "split", "predict", "train", "hardware")

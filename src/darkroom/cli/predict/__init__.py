@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from darkroom.api.named_model import MODEL_HELP
 from darkroom.base.errors import InputError, counted
-from darkroom.base.nested import outputs_of, read_stages
-from darkroom.cli import check_file, parser_of, suggest
+from darkroom.cli import parser_of, suggest
 from darkroom.cli.predict.features import (
     add_arguments,
     check_arguments,
@@ -18,13 +17,15 @@ from darkroom.cli.predict.features import (
     write_embeddings,
 )
 from darkroom.cli.predict.table import SHOWN, print_predictions, table_lines
+from darkroom.outputs.marks import UNREADABLE
+from darkroom.outputs.rule import check_file, check_no_input
 
 if TYPE_CHECKING:
-    from darkroom.base.command import Parser
     from darkroom.base.params import Params
     from darkroom.batch.blocks import Blocks, Unreadable
     from darkroom.batch.options import Options
     from darkroom.models.saving import Published
+    from darkroom.outputs.parser import CommandParser
     from darkroom.reporting.predictions import Predictions
 
 INPUTS = (
@@ -81,7 +82,7 @@ def main(arguments: list[str]) -> None:
     check_unreadable(*unreadable, params.predict.max_bad)
 
 
-def _parser() -> "Parser":
+def _parser() -> "CommandParser":
     parser = parser_of(
         "predict",
         f"It prints a table of the first {SHOWN} images, or writes all to a file, or to a folder in parts. Killed or "
@@ -103,9 +104,16 @@ def _parser() -> "Parser":
         ],
     )
     parser.add_argument("images", nargs="*", metavar="PATH", help=INPUTS)
-    parser.add_argument("--out", metavar="PLACE", help="write a .csv, .jsonl or .parquet file, or a folder of parts (name/)")
+    parser.add_output(
+        "--out",
+        other=_other,
+        may_be_file=True,
+        type=str,
+        metavar="PLACE",
+        help="write a .csv, .jsonl or .parquet file, or a folder of parts (name/)",
+    )
     parser.add_argument("--format", metavar="FORMAT", help="of parts: csv, jsonl or parquet (default: parquet)")
-    parser.add_argument("--sheet", type=Path, metavar="FILE", help="show the first images on a sheet (.png) or a page (.html)")
+    parser.add_output("--sheet", metavar="FILE", help="show the first images on a sheet (.png) or a page (.html)")
     parser.add_argument("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: models)")
     parser.add_argument("--top-k", type=int, metavar="K", help="most probable classes to write (default: predict.top_k)")
     parser.add_argument("--threshold", metavar="P", help="of several labels or a positive class: a number, or 'fitted'")
@@ -115,6 +123,12 @@ def _parser() -> "Parser":
     )
     add_arguments(parser)
     return parser
+
+
+def _other(folder: Path) -> str | None:
+    from darkroom.batch.started import other_file
+
+    return other_file(folder)
 
 
 def _threshold(text: str | None) -> float | str | None:
@@ -128,22 +142,25 @@ def _threshold(text: str | None) -> float | str | None:
 
 def _check_places(chosen: Namespace) -> None:
     """Refuse what cannot be written, before anything is computed for it."""
-    from darkroom.batch.run import check_folder
+    from darkroom.batch.parts import parts_beside, unreadable_beside
+    from darkroom.batch.run import check_format
     from darkroom.batch.sheet import check_ending
+    from darkroom.batch.started import read_started
     from darkroom.reporting.predictions import check_out
 
     if chosen.format is not None and not chosen.folder:
         raise InputError("--format: is that of the parts in a folder; give --out results/, or name a file by its ending")
     if chosen.folder:
-        check_folder(chosen.out, chosen.format)
+        check_format(chosen.format)
+        read_started(chosen.out, f".{chosen.format or 'parquet'}")
     elif chosen.out is not None:
         check_out(chosen.out)
+        if not chosen.embeddings and chosen.backbone is None:
+            check_no_input(unreadable_beside(chosen.out), "--out", chosen.images)
+            check_file(unreadable_beside(chosen.out), "--out", "./darkroom predict", UNREADABLE)
+            read_started(parts_beside(chosen.out), chosen.out.suffix.lower())
     if chosen.sheet is not None:
         check_ending(chosen.sheet)
-        check_file("--sheet", chosen.sheet)
-    for option, place in (("--out", chosen.out), ("--sheet", chosen.sheet)):
-        if place is not None:
-            check_place(place, option)
 
 
 def _open(
@@ -206,20 +223,3 @@ def _use_backbone(chosen: Namespace, parts: "Iterator[Predictions]", top_k: int)
     else:
         write_predictions(chosen.out, predictions, top_k)
         print(f"predict: {counted(len(predictions.paths), 'image')} -> {chosen.out}")
-
-
-def check_place(out: Path, option: str = "--out") -> None:
-    """Refuse a file among the outputs of stages, which DVC removes, or records as what a stage made.
-
-    Raises
-    ------
-    InputError
-        Naming the folder.
-    """
-    from darkroom.base import paths
-
-    place = out.resolve()
-    folders = [paths.ROOT / out for stage in read_stages(paths.PIPELINE).values() for out in outputs_of(stage)]
-    for folder in (*folders, paths.MODELS):
-        if place.is_relative_to(folder.resolve()):
-            raise InputError(f"{option}: {out} is in {paths.shown(folder)}, which stages write; name another place")

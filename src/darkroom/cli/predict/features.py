@@ -47,6 +47,10 @@ def check_arguments(chosen: Namespace) -> None:
         raise InputError(f"--nearest: is {chosen.nearest}, but should be 1 to {MOST}; give another number")
     if chosen.among is not None and chosen.nearest is None:
         raise InputError("--among: names the images among which the nearest are looked for; give --nearest 5 as well")
+    if chosen.among is not None:
+        from darkroom.reporting.embeddings_file import EmbeddingsFile
+
+        EmbeddingsFile(chosen.among, "--among")  # refuses another file before a model is loaded
     if chosen.backbone is not None:
         _check_backbone(chosen)
 

@@ -48,10 +48,11 @@ def test_embeddings_of_photos_have_their_paths_and_bad_ones_none(workspace: Path
     assert [Path(path).name for path in table["path"].to_pylist()] == [f"{number:03d}.png" for number in range(70)]
     assert table.column_names == ["path", "class", "probability", "embedding"]
     (workspace / "few" / "005.png").write_bytes(b"nothing")
-    (workspace / "g.parquet").write_bytes(b"before")
+    before = (workspace / "f.parquet").read_bytes()
+    (workspace / "g.parquet").write_bytes(before)
     with pytest.raises(InputError, match=r"005\.png: cannot be read"):
         predict.main(["few", "--embeddings", "--out", "g.parquet"])
-    assert (workspace / "g.parquet").read_bytes() == b"before"
+    assert (workspace / "g.parquet").read_bytes() == before
 
 
 def test_the_nearest_of_a_training_image_is_itself(workspace: Path, digits: Any, capsys: pytest.CaptureFixture[str]) -> None:

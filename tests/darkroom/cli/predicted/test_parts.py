@@ -215,7 +215,9 @@ def test_another_process_and_other_files_are_refused(many: Path) -> None:
             run("taken/")
     (many / "full").mkdir()
     (many / "full" / "thesis.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"full: holds other files, such as thesis\.txt; name a new folder"):
+    with pytest.raises(
+        InputError, match=r"^--out: full holds thesis\.txt, which was not written by ./darkroom predict; name another folder"
+    ):
         run("full/")
     assert (many / "full" / "thesis.txt").read_text() == "mine"
 
@@ -247,6 +249,41 @@ def test_one_file_is_what_the_parts_are_together(many: Path, ending: str, monkey
         assert pq.read_table("joined.parquet").equals(pq.read_table("whole.parquet"))
     else:
         assert Path(f"joined.{ending}").read_bytes() == Path(f"whole.{ending}").read_bytes()
+
+
+@pytest.mark.parametrize("out", ["parts/", "killed/"])
+@pytest.mark.usefixtures("many")
+def test_parts_of_another_format_are_refused_before_a_model_is_loaded(out: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run that has ended, and of one that was killed, whose parts would be mixed."""
+    if out == "killed/":
+        assert dies_at(out, 4)
+    else:
+        run(out)
+    before = content(out)
+    assert any(name.startswith("part-") for name in before)
+    monkeypatch.setattr("darkroom.api.named_model.open_model", None)
+    for ending in ("csv", "jsonl"):
+        with pytest.raises(
+            InputError, match=rf": is of a run that differs in format \(it was parquet, and is {ending}\); repeat"
+        ):
+            run(out, "--format", ending)
+    assert content(out) == before
+
+
+@pytest.mark.usefixtures("many")
+def test_files_of_somebody_else_beside_a_result_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("darkroom.api.named_model.open_model", None)
+    Path("x.unreadable.csv").write_text("mine\n")
+    with pytest.raises(InputError, match=r"^--out: x\.unreadable\.csv exists and was not written by ./darkroom predict; name"):
+        run("x.csv")
+    Path("x.unreadable.csv").write_text("path,reason\nmany/070.png,is damaged\n")
+    with pytest.raises(InputError, match=r"^--out: x\.unreadable\.csv is read as well, and would be lost; name another one"):
+        predict.main(["x.unreadable.csv", "--out", "x.csv"])
+    Path("x.csv.parts").mkdir()
+    Path("x.csv.parts", "mine").touch()
+    Path("x.unreadable.csv").unlink()
+    with pytest.raises(InputError, match=r"^x\.csv\.parts: holds other files, such as mine; name a new folder"):
+        run("x.csv")
 
 
 @pytest.mark.parametrize(
