@@ -75,7 +75,8 @@ class Predictor:
             )
         self.decision = Decision(THRESHOLD if threshold is None else threshold, model.card.positive)
         self.model, self.hardware, self.stage, self.name, self.precision = model, hardware, stage, backend, precision
-        self._backend: Backend = BACKENDS[backend](model.network, hardware, f"{stage}.backend")
+        # One that was just trained would normalise each batch by itself, which depends on what else is in it.
+        self._backend: Backend = BACKENDS[backend](model.network.eval(), hardware, f"{stage}.backend")
         self._is_ready = False
         self.preprocess: Preprocess | None = None
         self.rule = Rule(self.decision, None, model.multilabel, is_calibrated=False)

@@ -61,6 +61,13 @@ def test_the_usual_predictor_differs_by_rounding_alone(hardware: HardwareParams)
     assert predictor.record == {"backend": "torch", "precision": "32-true"}
 
 
+def test_a_network_that_was_just_trained_predicts_as_one_that_was_loaded(hardware: HardwareParams) -> None:
+    model = published()
+    expected = logits(model.network)
+    model.network.train()
+    torch.testing.assert_close(logits(Predictor(model, hardware), IMAGES[:3]), expected[:3], rtol=1e-5, atol=1e-6)
+
+
 def test_a_processor_gets_large_images_a_few_at_a_time(hardware: HardwareParams, monkeypatch: pytest.MonkeyPatch) -> None:
     model, sizes = published(), []
     model.network.network.head.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
