@@ -331,7 +331,7 @@ def test_a_folder_named_in_params_is_watched(clone: Clone, tmp_path: Path) -> No
     ("command", "message"),
     [
         ("./darkroom predict nothing.jpg", "error: nothing.jpg: does not exist; name an image or a folder"),
-        ("./darkroom predict README.md --out r.csv", "error: README.md: cannot be read (is not a JPEG"),
+        ("./darkroom predict README.md --out r.csv", "error: README.md: is not a JPEG, PNG"),
         ("./darkroom preset mnits", "error: conf/mnits.yaml: there is no such preset; did you mean 'mnist'?"),
         *(
             pytest.param(f"./darkroom predict {arguments}", f"error: {message}", marks=pytest.mark.thorough)
