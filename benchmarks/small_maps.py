@@ -20,11 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from darkroom.base.params import TrainParams
 from darkroom.hardware.memory import keep_freed_memory
 from darkroom.models.builtin.whitened_cnn import WhitenedCNN
 from darkroom.training.small_maps import small_maps
 
 CPU = torch.device("cpu")
+TRAIN = TrainParams.model_construct(precision="bf16-mixed", compile=None)
 
 
 def resnet18_at_32() -> nn.Module:
@@ -48,7 +50,7 @@ CASES = {
 def step(network: nn.Module, images: Tensor, labels: Tensor, *, faster: bool) -> float:
     """Return the seconds of a core that the gradients of a batch take."""
     start = time.thread_time()
-    with small_maps(CPU) if faster else contextlib.nullcontext():
+    with small_maps(CPU, TRAIN) if faster else contextlib.nullcontext():
         with torch.autocast("cpu", torch.bfloat16):
             loss = functional.cross_entropy(network(images).float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]

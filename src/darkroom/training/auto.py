@@ -90,7 +90,7 @@ def _chosen(plan: Plan, device: torch.device) -> tuple[dict[str, str], str]:
     ways, why = _candidates(plan, device)
     if len(ways) == 1:
         return ways[0]._asdict(), why
-    seconds = _timed(plan.classifier.network, _images(plan).to(device), ways, plan.params.train.compile)
+    seconds = _timed(plan.classifier.network, _images(plan).to(device), ways, plan.params.train)
     best = min(ways, key=lambda way: seconds[way] * LEAST_GAIN ** _departures(way, ways[0]))
     # Only what differs among them is named.
     varies = [key for key in KEYS if len({getattr(way, key) for way in ways}) > 1]
@@ -135,7 +135,7 @@ def _images(plan: Plan) -> Tensor:
     return images.to(preprocessing.image_dtype)
 
 
-def _timed(network: nn.Module, images: Tensor, ways: list[Way], compiled: object) -> dict[Way, float]:
+def _timed(network: nn.Module, images: Tensor, ways: list[Way], train: TrainParams) -> dict[Way, float]:
     """Return the least seconds of forward and backward, measured alternately, so that other load affects all ways."""
     device = images.device
     devices = [device] if device.type == "cuda" else []
@@ -143,7 +143,7 @@ def _timed(network: nn.Module, images: Tensor, ways: list[Way], compiled: object
     if ways[0].precision in DTYPES:  # of all, then: `auto` tries only autocast
         trained.to(DTYPES[ways[0].precision])
     seconds: dict[Way, list[float]] = {way: [] for way in ways}
-    with torch.random.fork_rng(devices=devices), torch.enable_grad(), _one_thread(device), small_maps(device, compiled):
+    with torch.random.fork_rng(devices=devices), torch.enable_grad(), _one_thread(device), small_maps(device, train):
         # Two images show how many there is time for, on a machine that nothing else uses: so few that a step is mostly overhead
         # would mislead. The first step of a size allocates memory and chooses kernels.
         few = sum(_step(trained, images[:2], way)[1] for _ in range(2) for way in ways) / 2

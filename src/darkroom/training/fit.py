@@ -90,7 +90,7 @@ def fit(
             if trainer.is_global_zero:
                 print(f"train: input: {describe_input(loaders[0])}", flush=True)
                 _warn_of_one_class(plan, split)
-            with explained(plan.params, trainer, store.log_dir), small_maps(trainer.strategy.root_device, train.compile):
+            with explained(plan.params, trainer, store.log_dir), small_maps(trainer.strategy.root_device, train):
                 trainer.fit(plan.classifier, *loaders, ckpt_path="state" if state else None)
     if not best.kept:
         raise RunError(f"train: ended before {train.monitor} was measured once; let train.trainer allow at least one epoch")

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from darkroom.base.params import TrainParams
+
 # More outputs than this, or fewer channels, are faster in oneDNN's kernel.
 MOST_PLACES, FEWEST_CHANNELS = 49, 64
 # Of the patches that are laid out for the product; a larger batch is left to oneDNN.
@@ -20,17 +22,19 @@ MOST_BYTES = 1 << 29
 
 
 @contextmanager
-def small_maps(device: torch.device, compiled: object = None) -> Iterator[None]:
+def small_maps(device: torch.device, train: TrainParams) -> Iterator[None]:
     """Compute convolutions over small maps so within the block, where that is faster; elsewhere nothing changes.
 
     Parameters
     ----------
     device
         Of the network.
-    compiled
-        `train.compile`: unless it is None the network is left to torch's compiler.
+    train
+        With another precision than `bf16-mixed` (or `auto`, which tries it) nothing is looked at, since that costs a little with
+        every call of torch; with `train.compile` the network is left to torch's compiler.
     """
-    if compiled is not None or device.type != "cpu" or not torch.cpu.get_capabilities().get("amx_bf16", False):
+    may_be_half = train.precision in ("bf16-mixed", "auto") and train.compile is None
+    if not may_be_half or device.type != "cpu" or not torch.cpu.get_capabilities().get("amx_bf16", False):
         yield
         return
     with _SmallMaps():

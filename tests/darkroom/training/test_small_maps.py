@@ -1,6 +1,7 @@
 """Convolutions over small maps: the same outputs and gradients, and all others are left alone."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from darkroom.training import small_maps as module
 from darkroom.training.small_maps import small_maps
 
 CPU = torch.device("cpu")
+HALF: Any = SimpleNamespace(precision="bf16-mixed", compile=None)
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def of(layer: nn.Module, images: Tensor, device: torch.device | None, dtype: tor
         if device is None:
             outputs = layer(images)
         else:
-            with small_maps(device):
+            with small_maps(device, HALF):
                 outputs = layer(images)
     (outputs.float() * torch.linspace(-1, 1, outputs.numel()).view(outputs.shape)).sum().backward()
     return [outputs, images.grad, *(value.grad for value in layer.parameters() if value.grad is not None)]
@@ -105,14 +107,16 @@ def test_float32_frozen_weights_and_measuring_are_left_alone(counted: list[torch
     of(convolution()(), images, CPU, torch.float32)
     frozen = convolution()().requires_grad_(False)
     of(frozen, images, CPU)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), small_maps(CPU):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), small_maps(CPU, HALF):
         convolution()()(images)
     assert not counted
 
 
 @pytest.mark.usefixtures("has_amx")
-def test_a_compiled_network_is_left_alone(counted: list[torch.Size]) -> None:
-    with torch.autocast("cpu", torch.bfloat16), small_maps(CPU, {}):
+@pytest.mark.parametrize("changes", [{"compile": {}}, {"precision": "32-true"}], ids=str)
+def test_a_compiled_network_and_other_precisions_are_left_alone(changes: dict[str, Any], counted: list[torch.Size]) -> None:
+    train: Any = SimpleNamespace(**(vars(HALF) | changes))
+    with torch.autocast("cpu", torch.bfloat16), small_maps(CPU, train):
         convolution()()(torch.randn(2, 64, 4, 4)).float().sum().backward()
     assert not counted
 
