@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, as in many images, every process compiles torch and the rest of its imports again: 25 seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup setup-dev repro test test-all chaos coverage check profile bench lock generated clean
 .DEFAULT_GOAL := help

@@ -52,7 +52,13 @@ def test_optimizers_and_counts_do_without_the_compiler_and_give_the_same() -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("missing", ["torch.optim.optimizer._use_grad_for_differentiable", "torch._compile._disable_dynamo"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "torch.optim.optimizer._use_grad_for_differentiable",
+        pytest.param("torch._compile._disable_dynamo", marks=pytest.mark.thorough),
+    ],
+)
 def test_another_version_of_torch_imports_its_compiler_as_usual(missing: str) -> None:
     """The names that this depends on are private to torch."""
     module, _, name = missing.rpartition(".")
