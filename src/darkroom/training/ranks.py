@@ -114,9 +114,10 @@ def _look_at_child(process: "subprocess.Popen[Any]") -> Look:
     look = _look_at(process.pid)
 
     def look_at_child() -> str | None:
-        status = process.poll()
+        found = look()
+        status = process.poll()  # afterwards: of one that ends in between, how it ended would not be known
         if status is None:
-            return look()
+            return found
         return None if status == 0 else f"ended by signal {-status}" if status < 0 else f"ended with status {status}"
 
     return look_at_child

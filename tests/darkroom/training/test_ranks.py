@@ -63,6 +63,29 @@ def test_a_child_may_end_well_and_not_otherwise() -> None:
         assert _look_at_child(process)() == expected
 
 
+@pytest.mark.parametrize(("status", "expected"), [(0, None), (3, "ended with status 3")])
+def test_how_a_child_ended_while_it_was_looked_at_is_known(
+    status: int, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that ended well is no failure of the training."""
+    with subprocess.Popen([sys.executable, "-c", f"input(); raise SystemExit({status})"], stdin=subprocess.PIPE) as process:
+
+        def ends_and_looks(pid: int) -> ranks.Look:
+            look = _look_at(pid)
+
+            def looked() -> str | None:
+                assert process.stdin
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+                assert becomes(look, "has ended")
+                return look()
+
+            return looked
+
+        monkeypatch.setattr(ranks, "_look_at", ends_and_looks)
+        assert _look_at_child(process)() == expected
+
+
 def wait_until(told: list[Any], seconds: float = 10.0) -> list[Any]:
     deadline = time.monotonic() + seconds
     while not told and time.monotonic() < deadline:
