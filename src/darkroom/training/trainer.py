@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from dvclive.lightning import DVCLiveLogger
 from pytorch_lightning.callbacks import Checkpoint, ProgressBar
 from pytorch_lightning.plugins import environments
 from pytorch_lightning.strategies import StrategyRegistry
@@ -18,6 +17,7 @@ from darkroom.base.params import HardwareParams, Params
 from darkroom.hardware.devices import choose_device, num_processes, stop_looking_for_gpus
 from darkroom.stage.launcher import launched
 from darkroom.training.checkpoints.resume import State, StateInMemory
+from darkroom.training.observing.live import LiveLogger
 from darkroom.training.observing.observers import Observers
 from darkroom.training.ranks import RankWatch
 
@@ -47,7 +47,7 @@ def make_trainer(
     """
     train, hardware = params.train, params.hardware
     assert train.precision != "auto"  # resolve_auto has replaced it
-    live = DVCLiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None)
+    live = LiveLogger(dir=str(log_dir), dvcyaml=False, save_dvc_exp=False, resume=state is not None)
     further: dict[str, Any] = {"num_sanity_val_steps": 0, "log_every_n_steps": 1, **observers.arguments, **train.trainer.given}
     plugins: list[Any] = [StateInMemory(state)] if state is not None else []
     if launched() is None:  # one task of SLURM, too, is none of several

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from dvclive.lightning import DVCLiveLogger
 from pytorch_lightning.callbacks import DeviceStatsMonitor, ModelSummary
 from torch import Tensor
 
 from darkroom.base.errors import InputError, RunError, described
+from darkroom.training.observing.live import LiveLogger
 
 HOOKS = [name for name in vars(pl.Callback) if name.startswith(("on_", "setup", "teardown", "state_dict", "load_state_dict"))]
 # Where Lightning's callbacks write what `verbose` asks for; the Trainer's own messages there are silenced.
@@ -106,7 +106,7 @@ def _beside_dvclive(hook: Hook) -> Hook:
     @wraps(hook)
     def call(trainer: pl.Trainer, *arguments: Any, **named: Any) -> Any:
         loggers = trainer.loggers
-        trainer.loggers = [each for each in loggers if not isinstance(each, DVCLiveLogger)]
+        trainer.loggers = [each for each in loggers if not isinstance(each, LiveLogger)]
         try:
             return hook(trainer, *arguments, **named)
         finally:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from dvclive.lightning import DVCLiveLogger
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
+from darkroom.training.observing.live import LiveLogger
 from darkroom.training.observing.resilient_logger import ResilientLogger, Values
 
 # Reading a loss waits for the device, which is then idle until the next step is launched.
@@ -81,7 +81,7 @@ def log_rows(trainer: pl.Trainer, rows: list[tuple[int, Values]]) -> None:
     if not trainer.is_global_zero:
         return
     for logger in trainer.loggers:
-        if isinstance(logger, DVCLiveLogger):
+        if isinstance(logger, LiveLogger):
             _log_live(logger, rows)
         elif isinstance(logger, ResilientLogger):
             logger.log_steps(rows)
@@ -103,14 +103,14 @@ def log_within_epochs(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> boo
         epoch = round(trainer.current_epoch + done / total, 6)
         row = (trainer.global_step, {f"{name}_step": value for name, value in values.items()})
     for logger in trainer.loggers if trainer.is_global_zero else []:
-        if isinstance(logger, DVCLiveLogger):
+        if isinstance(logger, LiveLogger):
             _log_live(logger, [(epoch, values)])
         elif isinstance(logger, ResilientLogger):
             logger.log_steps([row])
     return True
 
 
-def _log_live(logger: DVCLiveLogger, rows: Sequence[tuple[float, Values]]) -> None:
+def _log_live(logger: LiveLogger, rows: Sequence[tuple[float, Values]]) -> None:
     # The logger's log_metrics inspects the call stack at every step, which takes milliseconds.
     live = logger.experiment
     for step, values in rows:
