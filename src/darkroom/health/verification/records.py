@@ -3,6 +3,7 @@
 import ast
 import platform
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -227,6 +228,7 @@ def _check_versions(name: str, stage: str, record: Json) -> Iterator[Finding]:
         yield Finding(NOTE, name, text)
 
 
+@cache  # each stage records the same packages
 def _version(name: str) -> str | None:
     try:
         return version(name)

@@ -368,13 +368,13 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def mutated(content: Any, path: tuple[Any, ...]) -> Any:
     """Return a copy with one value changed: to another one of its type, where it has one."""
-    content = copy.deepcopy(content)
-    place = content
-    for key in path[:-1]:
-        place = place[key]
-    old = place[path[-1]]
-    place[path[-1]] = not old if isinstance(old, bool) else old + 1 if isinstance(old, (int, float)) else f"{old or ''}x"
-    return content
+    if not path and isinstance(content, bool):
+        return not content
+    if not path:
+        return content + 1 if isinstance(content, (int, float)) else f"{content or ''}x"
+    other = copy.copy(content)
+    other[path[0]] = mutated(content[path[0]], path[1:])
+    return other
 
 
 # What somebody can change who mends the seal of a record and lets dvc.lock agree, and why nothing contradicts it.
