@@ -52,6 +52,7 @@ class Server(uvicorn.Server):
                 http="h11",
                 ws="none",
                 lifespan="on",
+                log_config=None,  # which would close the handlers of all other logs; warnings go to standard error without it
                 log_level="warning",
                 access_log=False,
                 server_header=False,

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import logging
 import threading
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,23 @@ def test_a_network_that_computes_nan_is_one_line(start: Start, capsys: pytest.Ca
     response = client.post("/predict", files={"file": PNG})
     assert refusal(response) == (500, "failed")
     assert "serve: a request failed: models/model.safetensors: its logits are NaN" in capsys.readouterr().out
+
+
+def test_the_logging_of_the_process_stays_as_it_is(start: Start) -> None:
+    """uvicorn's own configuration closes all handlers, and with absl's the stream that standard error was when absl was imported."""
+    closed: list[str] = []
+
+    class Handler(logging.Handler):
+        def close(self) -> None:
+            closed.append("closed")
+            super().close()
+
+    handler = Handler()
+    try:
+        start()
+        assert closed == []
+    finally:
+        handler.close()
 
 
 def test_heat_of_the_class_that_is_asked_for(start: Start) -> None:
