@@ -269,3 +269,64 @@ def test_what_is_in_models_is_removed_when_training_starts() -> None:
         InputError, match=r"^models: is removed when training starts; name what '\./darkroom commit HEAD:models' prints$"
     ):
         read_training(paths.ROOT, paths.ROOT, "models")
+
+
+PLATEAU = {"train.scheduler": {"_target_": "ReduceLROnPlateau", "patience": 0, "threshold": 10.0}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "before"), [("lr", 0.05, "0.01"), ("layer_decay", 0.5, "None"), ("lr_factors", {"network": 0.1}, "None")]
+)
+def test_a_schedule_that_waits_for_a_metric_keeps_the_rates_that_it_came_to(
+    train: Callable[..., Trained], key: str, value: Any, before: str
+) -> None:
+    first = train("first", {**SHORT, **PLATEAU})
+    told = rf"params\.yaml: train\.{key}: is .*, but .* was trained with {before}, and cannot be resumed otherwise; set it back"
+    with pytest.raises(InputError, match=told):
+        train("second", {**SHORT, **PLATEAU, "train.epochs": 3, "train.resume_from": str(first.folder), f"train.{key}": value})
+
+
+@pytest.mark.parametrize(("before", "after"), [(STEP_LR, PLATEAU), (PLATEAU, STEP_LR)], ids=["then it waits", "it waited"])
+def test_a_schedule_of_another_kind_has_the_rates_of_params(
+    train: Callable[..., Trained], before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    first = train("first", {**SHORT, **before})
+    further = {**SHORT, **after, "train.epochs": 3, "train.lr": 0.05, "train.resume_from": str(first.folder)}
+    assert float(train("second", further).found.log["plots/metrics/lr.tsv"].decode().split()[-1]) == pytest.approx(0.05)
+
+
+def test_sizes_by_epoch_are_the_same_ones_in_a_state(train: Callable[..., Trained]) -> None:
+    """JSON, in which a state has its parameters, knows no numbers as keys."""
+    sizes = {**SHORT, **STEP_LR, "train.image_sizes": {0: 6, 1: 8}}
+    whole, first = train("whole", {**sizes, "train.epochs": 3}), train("first", sizes)
+    second = train("second", {**sizes, "train.epochs": 3, "train.resume_from": str(first.folder)})
+    assert_equal(second.found, whole.found)
+
+
+def test_an_average_that_has_begun_is_not_stretched(train: Callable[..., Trained]) -> None:
+    """It is the mean of the last epochs, by a number of epochs that is another one now."""
+    swa = {**SHORT, "train.scheduler": None, "train.swa": 0.5, "train.epochs": 2}
+    longer = {**swa, "train.epochs": 4}
+    whole, first = train("whole", longer), train("first", swa)
+    with pytest.raises(
+        InputError, match=r"params\.yaml: train\.swa: the average of .* has begun, by its 2 epochs; resume from a kept epoch before"
+    ):
+        train("second", {**longer, "train.resume_from": str(first.folder)})
+    before = str(first.checkpoints / "epoch_0001")
+    assert_equal(train("third", {**longer, "train.resume_from": before}).found, whole.found)
+
+
+def test_the_precision_and_the_format_of_a_training_are_known_from_its_state() -> None:
+    record = Continued(source="there", commit=None, sha256={}, epoch=1, state="whole")
+
+    def computed_in(own: dict[str, Any] | None) -> dict[str, str]:
+        return Earlier("there", record, None if own is None else {"darkroom": own}).computes
+
+    assert computed_in({"precision": "bf16-mixed", "memory_format": "contiguous"}) == {
+        "precision": "bf16-mixed",
+        "memory_format": "contiguous",
+    }
+    # The versions that did not record the format knew one, and those before recorded neither.
+    assert computed_in({"precision": "32-true"}) == {"precision": "32-true", "memory_format": "channels_last"}
+    assert computed_in({}) == {}
+    assert computed_in(None) == {}, "weights alone"
