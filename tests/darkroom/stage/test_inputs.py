@@ -23,3 +23,12 @@ def test_what_is_no_path_depends_on_nothing(folder: str, root: Path) -> None:
     (root / "params.yaml").write_text(text.replace("input: photos", f"input: {folder}"))
     assert "photos/a.jpg" not in read_inputs("split")
     assert "src/split.py" in read_inputs("split")
+
+
+def test_what_editors_leave_in_a_folder_is_no_input(root: Path) -> None:
+    """DVC ignores it, too, so it would change the inputs of a stage that DVC does not run again."""
+    before = read_inputs("split")
+    (root / "photos" / "a.jpg~").write_text("of an editor")
+    (root / "photos" / ".ipynb_checkpoints").mkdir()
+    (root / "photos" / ".ipynb_checkpoints" / "a.jpg").write_text("of a notebook")
+    assert read_inputs("split") == before
