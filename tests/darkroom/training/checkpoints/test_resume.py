@@ -86,6 +86,13 @@ def test_killed_once_at_any_step(whole: Any, few: Any, tmp_path: Path) -> None:
         assert_equal(run(params, few, tmp_path / str(step), [Stop("killed", "step", step), None]), expected)
 
 
+def test_a_second_signal_does_not_wait_for_the_step(whole: Any, few: Any, tmp_path: Path) -> None:
+    """The state before is resumed: of the epoch, or the one that a signal had asked for."""
+    params, expected = whole()
+    stops = [Stop("hurried", "step", STEPS + 2), Stop("asked", "step", 2), Stop("hurried", "validation", 1), None]
+    assert_equal(run(params, few, tmp_path / "chain", stops), expected)
+
+
 CHAINS = [
     [Stop("asked", "step", 3), Stop("asked", "step", 3), Stop("asked", "step", 6), None],
     [Stop("asked", "step", 6), Stop("asked", "step", 6), Stop("killed", "step", 2), None],
