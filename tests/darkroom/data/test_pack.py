@@ -235,6 +235,8 @@ def test_pixels_in_sizes_that_they_have_not_are_damage(root: Path, download: Cal
     raw.mkdir(parents=True)
     write_pack(Listing("set", items, lambda _: ["even", "odd"], {}), raw, download(format="raw"))
     np.testing.assert_array_equal(Pack.open(raw)[1], images[1])
-    with_index(lambda index: index.set_column(index.schema.get_field_index("height"), "height", pa.array([4, 5, 4], pa.int32())))(raw)
+    with_index(lambda index: index.set_column(index.schema.get_field_index("height"), "height", pa.array([4, 5, 4], pa.int32())))(
+        raw
+    )
     with pytest.raises(InputError, match=r"^data/raw: is damaged .*dataset\.json, the index and the images do not match"):
         Pack.open(raw)

@@ -229,10 +229,10 @@ def _check_params(earlier: Earlier, params: Params) -> None:
             f"params.yaml: train.swa: the average of {earlier.name} has begun, by its {before['train']['epochs']} epochs; "
             "resume from a kept epoch before that"
         )
-    scheduler = params.train.scheduler
-    if earlier.scheduler is not None and scheduler is not None and scheduler.target.endswith("ReduceLROnPlateau"):
-        if changed := changed_rates(before["train"], params):  # the rates that it has come to are kept
-            raise _other(f"train.{changed[0]}", now["train"][changed[0]], before["train"].get(changed[0]), earlier.name)
+    scheduler, changed = params.train.scheduler, changed_rates(before["train"], params)
+    waits = scheduler is not None and scheduler.target.endswith("ReduceLROnPlateau")
+    if waits and earlier.scheduler is not None and changed:  # the rates that it has come to are kept
+        raise _other(f"train.{changed[0]}", now["train"][changed[0]], before["train"].get(changed[0]), earlier.name)
 
 
 def _other(key: str, value: Any, before: Any, name: str) -> InputError:

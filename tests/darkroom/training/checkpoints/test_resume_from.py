@@ -309,7 +309,8 @@ def test_an_average_that_has_begun_is_not_stretched(train: Callable[..., Trained
     longer = {**swa, "train.epochs": 4}
     whole, first = train("whole", longer), train("first", swa)
     with pytest.raises(
-        InputError, match=r"params\.yaml: train\.swa: the average of .* has begun, by its 2 epochs; resume from a kept epoch before"
+        InputError,
+        match=r"params\.yaml: train\.swa: the average of .* has begun, by its 2 epochs; resume from a kept epoch before",
     ):
         train("second", {**longer, "train.resume_from": str(first.folder)})
     before = str(first.checkpoints / "epoch_0001")
