@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from darkroom.base import files
 from darkroom.base.errors import InputError, RunError
@@ -74,6 +75,20 @@ def test_what_is_withheld_cannot_be_read(raw: Path) -> None:
             assert len(copy.batch(np.array([0, 1]))) == 2
             with pytest.raises(RunError, match="is in the test split"):
                 copy.batch(np.array([0, 2]))
+
+
+def test_the_file_of_an_image_is_the_one_that_is_stored(raw: Path, images: list[Any]) -> None:
+    """What looks at files, such as at their format, gets none where pixels are stored, and none that is withheld."""
+    pack = Pack.open(raw)
+    pack.withhold(np.array([5]))
+    with pytest.raises(RunError, match="is in the test split"):
+        pack.file(5)
+    file = pack.file(3)
+    if pack.is_encoded:
+        assert file is not None
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(file))), images[3])
+    else:
+        assert file is None
 
 
 def first_value(pack: Pack, row: int, answers: Any) -> None:

@@ -11,7 +11,9 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from darkroom.base.params import Params
+from darkroom.models.model_json import Continued
 from darkroom.training.checkpoints.restore_optimizer import RestoreOptimizer
+from darkroom.training.checkpoints.resume_from import Earlier
 
 
 def made(kind: type[Optimizer] = AdamW, features: int = 3, layers: int = 1) -> Optimizer:
@@ -61,3 +63,21 @@ def test_the_moments_of_this_project(target: str, is_taken: bool, make_params: C
     """Its params.yaml says of which optimizer they are, and settings may change."""
     state = without(saved(made()), "weight_decay")
     assert takes(make_params(), state, {"optimizer": {"_target_": target}}) == is_taken
+
+
+def test_every_process_takes_over_and_the_main_one_says_so(make_params: Callable[..., Params], capsys: Any) -> None:
+    params = make_params({"train.scheduler": None})
+    about = {"params": {"train": params.train.model_dump(by_alias=True)}}
+    record = Continued(source="there", commit=None, sha256={}, epoch=1, state="whole")
+    earlier = Earlier("there", record, {"darkroom": {"about": about}}, optimizer=saved(made()))
+    for is_main in (True, False):
+        optimizer = made()
+        strategy = SimpleNamespace(
+            load_optimizer_state_dict=lambda kept, own=optimizer: own.load_state_dict(*kept["optimizer_states"])
+        )
+        trainer: Any = SimpleNamespace(optimizers=[optimizer], strategy=strategy, is_global_zero=is_main)
+        module: Any = SimpleNamespace(configure_optimizers=made)
+        RestoreOptimizer(earlier, params).on_train_start(trainer, module)
+        assert [each["step"] for each in optimizer.state_dict()["state"].values()] == [1, 1]
+        said = "train: resuming after epoch 1 of there: all of its state; the optimizer is resumed\n"
+        assert capsys.readouterr().out == (said if is_main else "")
