@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -40,6 +41,8 @@ class RestoreOptimizer(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore what Lightning has not."""
         earlier = self.earlier
+        for stopping in trainer.early_stopping_callbacks:  # it may have stopped, and goes on now
+            stopping.stopped_epoch, stopping.stopping_reason = 0, EarlyStoppingReason.NOT_STOPPED
         if earlier.state is None:
             count_as_done(trainer, earlier.epoch)
         (optimizer,) = trainer.optimizers

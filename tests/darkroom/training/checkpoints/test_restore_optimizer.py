@@ -75,7 +75,9 @@ def test_every_process_takes_over_and_the_main_one_says_so(make_params: Callable
         strategy = SimpleNamespace(
             load_optimizer_state_dict=lambda kept, own=optimizer: own.load_state_dict(*kept["optimizer_states"])
         )
-        trainer: Any = SimpleNamespace(optimizers=[optimizer], strategy=strategy, is_global_zero=is_main)
+        trainer: Any = SimpleNamespace(
+            optimizers=[optimizer], strategy=strategy, is_global_zero=is_main, early_stopping_callbacks=[]
+        )
         module: Any = SimpleNamespace(configure_optimizers=made)
         RestoreOptimizer(earlier, params).on_train_start(trainer, module)
         assert [each["step"] for each in optimizer.state_dict()["state"].values()] == [1, 1]

@@ -331,3 +331,25 @@ def test_the_precision_and_the_format_of_a_training_are_known_from_its_state() -
     assert computed_in({"precision": "32-true"}) == {"precision": "32-true", "memory_format": "channels_last"}
     assert computed_in({}) == {}
     assert computed_in(None) == {}, "weights alone"
+
+
+@pytest.mark.parametrize(
+    ("patience", "last", "said"),
+    [
+        (3, 4, "train: stopped early at epoch 4 of 6: val/loss has not improved by more than 100 for 3 validations (patience 3)"),
+        (9, 6, None),
+    ],
+)
+def test_patience_of_params_holds_after_a_training_that_had_stopped(
+    train: Callable[..., Trained], capsys: pytest.CaptureFixture[str], patience: int, last: int, said: str | None
+) -> None:
+    """What was waited is counted; it is not said again that it stopped."""
+    stopping = {"min_delta": 100.0, "patience": 1}
+    longer = {**SHORT, "train.scheduler": None, "train.monitor": "val/loss", "train.epochs": 6}
+    first = train("first", {**longer, "train.early_stopping": stopping})
+    assert "train: stopped early at epoch 2 of 6: " in capsys.readouterr().out
+    changes = {"train.early_stopping": stopping | {"patience": patience}, "train.resume_from": str(first.folder)}
+    second = train("second", {**longer, **changes})
+    assert second.found.log["plots/metrics/val/loss.tsv"].decode().splitlines()[-1].startswith(f"{last}\t")
+    told = capsys.readouterr().out
+    assert (said in told) if said else ("stopped early" not in told)
