@@ -16,6 +16,7 @@ from darkroom.base.params import Params, TrainParams
 from darkroom.models.initial_weights.init_from import InitialWeights, open_initial_weights
 from darkroom.models.initial_weights.weights_file import FileWeights, load_without_code, open_file, read_pinned
 from darkroom.models.model_json import Continued, parse_card, science
+from darkroom.training.checkpoints.log_files import without_places
 
 KEY = "params.yaml: train.resume_from"
 # What may be another one from there on. All else would mean another thing for the epochs before: a metric that is compared
@@ -204,7 +205,7 @@ def _with_state(name: str, state: State, record: dict[str, Any], weights: Mappin
         )
     (optimizer,), scheduler = state["optimizer_states"], next(iter(state["lr_schedulers"]), {})
     # The optimizer and its schedule are loaded by RestoreOptimizer, which knows what they are now.
-    whole = {**state, "optimizer_states": [], "lr_schedulers": [], "darkroom": {**own, "finished": False}}
+    whole = {**without_places(state), "optimizer_states": [], "lr_schedulers": [], "darkroom": {**own, "finished": False}}
     whole["callbacks"] = {**state["callbacks"], "KeepBest": {**state["callbacks"]["KeepBest"], "states": {}}}
     continued = Continued(**record, epoch=own["epoch"], state="whole")
     return Earlier(name, continued, whole, None, optimizer, scheduler if "num_bad_epochs" in scheduler else None, weights)

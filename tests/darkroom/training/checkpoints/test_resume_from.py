@@ -1,6 +1,7 @@
 """`train.resume_from`: a training that resumes another one has the bits of one long training, and says what it cannot keep."""
 
 import copy
+import csv
 import hashlib
 import json
 import re
@@ -59,7 +60,7 @@ def train(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> Ca
         about = (plan.about[name] for name in ("origin", "teacher", "resumed"))
         store = StateStore(tmp_path / ".resume", depends_on({}, params, data, *about))
         with store.held():
-            best = fit(plan, few, store)
+            best = fit(plan, few, store, logs=tmp_path / "logs" if params.train.loggers else None)
             publish(
                 plan,
                 best,
@@ -353,3 +354,27 @@ def test_patience_of_params_holds_after_a_training_that_had_stopped(
     assert second.found.log["plots/metrics/val/loss.tsv"].decode().splitlines()[-1].startswith(f"{last}\t")
     told = capsys.readouterr().out
     assert (said in told) if said else ("stopped early" not in told)
+
+
+def test_what_looks_on_begins_anew_and_leaves_what_it_saw_before(train: Callable[..., Trained], tmp_path: Path) -> None:
+    """Two experiments may go on with one training: neither writes into its logs, whose run.json has other parameters."""
+
+    def seen() -> dict[str, dict[str, bytes]]:
+        return {
+            folder.name: {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for folder in (tmp_path / "logs").iterdir()
+        }
+
+    logged = {**SHORT, "train.scheduler": None, "train.loggers": [{"_target_": "pytorch_lightning.loggers.CSVLogger"}]}
+    first = train("first", logged)
+    (before,) = seen().items()
+    kept = torch.load(first.checkpoints / "states" / "epoch_0002.ckpt", weights_only=True)
+    assert not {"logs", "loggers"} & kept.keys(), "a time and a place would make another state of the same training"
+    second = train("second", {**logged, "train.epochs": 3, "train.resume_from": str(first.folder)})
+    assert second.earlier is not None
+    after = seen()
+    assert after.pop(before[0]) == before[1]
+    (new,) = after.values()
+    assert json.loads(new["run.json"])["params"]["train"]["epochs"] == 3
+    rows = csv.DictReader(new["csv/version_0/metrics.csv"].decode().splitlines())
+    assert {row["step"] for row in rows if row["val/loss"]} == {"3"}
