@@ -356,7 +356,9 @@ def test_patience_of_params_holds_after_a_training_that_had_stopped(
     assert (said in told) if said else ("stopped early" not in told)
 
 
-def test_what_looks_on_begins_anew_and_leaves_what_it_saw_before(train: Callable[..., Trained], tmp_path: Path) -> None:
+def test_what_looks_on_begins_anew_and_leaves_what_it_saw_before(
+    train: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two experiments may go on with one training: neither writes into its logs, whose run.json has other parameters."""
 
     def seen() -> dict[str, dict[str, bytes]]:
@@ -368,10 +370,15 @@ def test_what_looks_on_begins_anew_and_leaves_what_it_saw_before(train: Callable
     logged = {**SHORT, "train.scheduler": None, "train.loggers": [{"_target_": "pytorch_lightning.loggers.CSVLogger"}]}
     first = train("first", logged)
     (before,) = seen().items()
-    kept = torch.load(first.checkpoints / "states" / "epoch_0002.ckpt", weights_only=True)
-    assert not {"logs", "loggers"} & kept.keys(), "a time and a place would make another state of the same training"
-    second = train("second", {**logged, "train.epochs": 3, "train.resume_from": str(first.folder)})
-    assert second.earlier is not None
+    (tmp_path / ".resume").rename(tmp_path / "elsewhere")
+    (tmp_path / "logs").rename(tmp_path / "logs of the first")
+    monkeypatch.setenv("DVC_EXP_NAME", "again")  # by which the folder is named, and by the time
+    again = train("again", logged)
+    assert before[0] not in seen()
+    assert (again.checkpoints / "index.json").read_bytes() == (first.checkpoints / "index.json").read_bytes()
+    (before,) = seen().items()
+    monkeypatch.setenv("DVC_EXP_NAME", "second")
+    train("second", {**logged, "train.epochs": 3, "train.resume_from": str(first.folder)})
     after = seen()
     assert after.pop(before[0]) == before[1]
     (new,) = after.values()
