@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from darkroom.base.params import Params
 from darkroom.models.model_json import Continued
@@ -83,3 +85,30 @@ def test_every_process_takes_over_and_the_main_one_says_so(make_params: Callable
         assert [each["step"] for each in optimizer.state_dict()["state"].values()] == [1, 1]
         said = "train: resuming after epoch 1 of there: all of its state; the optimizer is resumed\n"
         assert capsys.readouterr().out == (said if is_main else "")
+
+
+class OwnPlateau(ReduceLROnPlateau):
+    """A schedule of one's own, which params.yaml names otherwise."""
+
+
+@pytest.mark.parametrize(
+    ("make", "before", "was", "go_on"),
+    [
+        (OwnPlateau, {"num_bad_epochs": 1}, {}, True),
+        (OwnPlateau, {"num_bad_epochs": 1}, {"lr": 0.5}, False),
+        (OwnPlateau, None, {}, False),
+        (partial(StepLR, step_size=1), {"num_bad_epochs": 1}, {}, False),
+        (None, {"num_bad_epochs": 1}, {}, False),
+    ],
+    ids=["went on", "another rate", "begun", "of another kind", "none"],
+)
+def test_rates_go_on_where_a_schedule_has_made_them_of_those_of_params(
+    make: Callable[[Optimizer], Any] | None,
+    before: dict[str, Any] | None,
+    was: dict[str, Any],
+    go_on: bool,
+    make_params: Callable[..., Params],
+) -> None:
+    params = make_params()
+    earlier: Any = SimpleNamespace(scheduler=before, params=params.train.model_dump(by_alias=True) | was)
+    assert RestoreOptimizer(earlier, params)._keeps_rates({"scheduler": make(made())} if make else None) == go_on
