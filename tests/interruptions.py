@@ -41,7 +41,7 @@ class Stop(NamedTuple):
     """Where a training ends early, counted from its start."""
 
     how: str
-    """`asked` (a signal) or `killed`."""
+    """`asked` (a signal), `hurried` (two of them) or `killed`."""
     where: str
     """`step`, `validation`, `epoch` or `soup` (a validation of one)."""
     number: int
@@ -85,7 +85,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, stop: Stop | None) -> None:
                 if count == stop.number:
                     if stop.how == "killed":
                         raise Killed
-                    signal.raise_signal(stop.sent)
+                    for _ in range(2 if stop.how == "hurried" else 1):
+                        signal.raise_signal(stop.sent)
             originals[where](self, *arguments, **named)
 
         return hook

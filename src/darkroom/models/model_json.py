@@ -166,8 +166,8 @@ def make_card(
 
 
 def science(params: Params) -> dict[str, Any]:
-    """Return the sections that the weights depend on, without the settings for saving states and for observing."""
-    sections = params.model_dump(by_alias=True, include={"base", "train"})
+    """Return the sections that the weights depend on as JSON, without the settings for saving states and for observing."""
+    sections = params.model_dump(mode="json", by_alias=True, include={"base", "train"})
     for key in ("checkpoint", "loggers", "inspect"):
         del sections["train"][key]
     return sections

@@ -9,7 +9,8 @@ from typing import Any
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
-from darkroom.base.nested import flatten, outputs_of, read_stages
+from darkroom.base.nested import flatten, named, outputs_of, read_stages
+from darkroom.base.params import Params
 from darkroom.base.params_file import read_yaml
 from darkroom.stage import observed
 
@@ -35,11 +36,21 @@ def read_inputs(name: str) -> Inputs:
 
 
 def stage_params(name: str) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted keys and values of the sections of params.yaml that a stage depends on."""
+    """Yield the dotted keys and values of the sections of params.yaml that a stage depends on.
+
+    Raises
+    ------
+    InputError
+        If dvc.yaml lists what is no section: a key, or another file. Records have whole sections of params.yaml.
+    """
     params = _params()
-    for section in _stage(name).get("params", []):
-        if isinstance(section, str):
-            yield from flatten(params.get(section), section)
+    for section in named(_stage(name).get("params", [])):
+        if section not in Params.model_fields:
+            raise InputError(
+                f"dvc.yaml: stages.{name}.params: {section} is no section of params.yaml, so it would not be recorded; "
+                "list whole sections, such as train, and other files in deps"
+            )
+        yield from flatten(params.get(section), section)
 
 
 def dependencies(name: str) -> Iterator[tuple[str, Path]]:

@@ -1,6 +1,7 @@
 """Every mistake in params.yaml is one line that names the key and how to fix it."""
 
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
         ),
         ("hardwar", {}, "params.yaml: hardwar: unknown key; did you mean 'hardware'?"),
         ("train.model.nam", "x", "params.yaml: train.model.nam: unknown key; did you mean 'name'?"),
+        ("tune.search_space", {"train.lr": {"hgh": 1}}, "tune.search_space.train.lr.hgh: unknown key; did you mean 'high'?"),
+        ("download.more_archives", [{"archve": "x"}], "download.more_archives.0.archve: unknown key; did you mean 'archive'?"),
         ("train.early_stopping.patienc", 1, "train.early_stopping.patienc: unknown key; did you mean 'patience'?"),
         ("train.lr", REMOVED, "params.yaml: train.lr: is missing; add it"),
         ("train.model.name", REMOVED, "params.yaml: train.model.name: is missing; add it"),
@@ -51,6 +54,12 @@ def test_the_repository_file_is_valid(make_params: Callable[..., Params]) -> Non
         ),
         ("train.model", {"_target_": "o s"}, 'params.yaml: train.model._target_: is "o s", but should be an import path'),
         ("train.model", 3, "params.yaml: train.model: is 3, but should be a mapping"),
+        pytest.param(
+            *("train.epochs", 16**5000, "train.epochs: is a number of thousands of digits, but should be less than 2147483648"),
+            id="digits",
+        ),
+        ("train.epochs", [16**5000], "params.yaml: train.epochs: is a list, but should be a valid integer"),
+        ("train.lr", {date(2026, 1, 1): 1}, "params.yaml: train.lr: is a mapping, but should be a valid number"),
         (
             "train.monitor",
             "val/acc",

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from darkroom.base import files
 from darkroom.base.errors import InputError, RunError
@@ -74,6 +75,20 @@ def test_what_is_withheld_cannot_be_read(raw: Path) -> None:
             assert len(copy.batch(np.array([0, 1]))) == 2
             with pytest.raises(RunError, match="is in the test split"):
                 copy.batch(np.array([0, 2]))
+
+
+def test_the_file_of_an_image_is_the_one_that_is_stored(raw: Path, images: list[Any]) -> None:
+    """What looks at files, such as at their format, gets none where pixels are stored, and none that is withheld."""
+    pack = Pack.open(raw)
+    pack.withhold(np.array([5]))
+    with pytest.raises(RunError, match="is in the test split"):
+        pack.file(5)
+    file = pack.file(3)
+    if pack.is_encoded:
+        assert file is not None
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(file))), images[3])
+    else:
+        assert file is None
 
 
 def first_value(pack: Pack, row: int, answers: Any) -> None:
@@ -225,3 +240,18 @@ def test_an_image_in_colour_is_no_grey_one(raw: Path) -> None:
         pack.channels = 1
         with pytest.raises(InputError, match=r"data/raw: '0' is not grey; the folder is damaged, run 'dvc checkout'"):
             pack.read(0)
+
+
+def test_pixels_in_sizes_that_they_have_not_are_damage(root: Path, download: Callable[..., DownloadParams]) -> None:
+    """Images of several sizes lie one behind the other: a height too many would show the rows of the next one."""
+    images = [np.full((4, 5 + row, 3), row, np.uint8) for row in range(3)]
+    items = [Item(f"{row}", "train", lambda row=row, image=image: (Decoded(image), row % 2)) for row, image in enumerate(images)]
+    raw = root / "data" / "raw"
+    raw.mkdir(parents=True)
+    write_pack(Listing("set", items, lambda _: ["even", "odd"], {}), raw, download(format="raw"))
+    np.testing.assert_array_equal(Pack.open(raw)[1], images[1])
+    with_index(lambda index: index.set_column(index.schema.get_field_index("height"), "height", pa.array([4, 5, 4], pa.int32())))(
+        raw
+    )
+    with pytest.raises(InputError, match=r"^data/raw: is damaged .*dataset\.json, the index and the images do not match"):
+        Pack.open(raw)

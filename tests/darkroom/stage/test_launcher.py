@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from darkroom.base.errors import MAIN_PROCESS, InputError
+from darkroom.stage import observed
+from darkroom.stage.inputs import read_inputs
 from darkroom.stage.launcher import COUNTED, RANKS, launched, refuse_launcher
 from darkroom.stage.runner import running
 
@@ -78,6 +80,32 @@ def test_only_a_training_may_run_in_several(stage: str, monkeypatch: pytest.Monk
         running(stage),
     ):
         pass
+
+
+@pytest.mark.parametrize("is_script", [True, False])
+def test_a_training_by_hand_may_and_the_first_process_alone_holds_the_lock(
+    root: Path, monkeypatch: pytest.MonkeyPatch, is_script: bool
+) -> None:
+    """The others say what they open: the first one refuses a result for which any of them read what is not declared.
+
+    A script of one's own that calls `main` is not observed.
+    """
+    (root / "dvc.yaml").write_text("stages:\n  train:\n    deps: [src/split.py]\n    params: [base]\n")
+    lock, report = root / ".dvc" / "tmp" / "darkroom.lock", str(root / "report")
+    for number in ("1", "0"):
+        for name, value in (SRUN | {"SLURM_PROCID": number}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv(MAIN_PROCESS, raising=False)
+        seen = observed.Observation(str(root), report)
+        seen.opened.add(f"/read/by/{number}")
+        monkeypatch.setattr(observed, "observation", seen if is_script else None)
+        with running("train") as stage:
+            assert stage.inputs == read_inputs("train")
+            assert lock.exists() == (number == "0")
+            first = observed.Observation(str(root), report)
+            assert first.of_all_processes() == ({"/read/by/1"} if number == "1" and is_script else set()), (
+                "those of an earlier stage go"
+            )
 
 
 @pytest.mark.parametrize("environment", [SRUN, TORCHRUN, {"OMPI_COMM_WORLD_SIZE": "2"}], ids=["srun", "torchrun", "mpirun"])

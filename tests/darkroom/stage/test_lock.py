@@ -98,3 +98,40 @@ def test_who_has_just_begun_is_waited_for_in_silence(tmp_path: Path, capsys: pyt
         with locked(lock, "train"):
             assert process.wait(5) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_who_may_not_wait_is_told_of_a_holder_without_a_name(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    code = f"import fcntl, sys; file = open({str(lock)!r}, 'a'); fcntl.lockf(file, fcntl.LOCK_EX); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with (
+            pytest.raises(RunError, match=r"lock: a stage that has just started is running here; wait for it$"),
+            locked(lock, "train", patient=False),
+        ):
+            pass
+        process.communicate()
+
+
+@pytest.mark.parametrize("made_anew", [False, True], ids=["gone", "another one in its place"])
+def test_a_lock_that_was_removed_while_it_was_waited_for_is_no_lock(tmp_path: Path, made_anew: bool) -> None:
+    """Its holder removed the folder, as that of a training that is over: whoever comes next would lock another file."""
+    lock = tmp_path / "states" / "lock"
+    lock.parent.mkdir()
+    code = (
+        "import fcntl, shutil, sys, time\n"
+        f"file = open({str(lock)!r}, 'a'); fcntl.lockf(file, fcntl.LOCK_EX)\n"
+        "print('held', flush=True); time.sleep(0.3)\n"
+        f"shutil.rmtree({str(lock.parent)!r})\n"
+        f"if {made_anew}: import os; os.mkdir({str(lock.parent)!r}); open({str(lock)!r}, 'a')\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        with locked(lock, "train"):
+            # Read by another process: to close the file here would free the lock.
+            code = f"import fcntl; file = open({str(lock)!r}, 'a+'); file.seek(0); print(file.read()); fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+            other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+            assert json.loads(other.stdout)["pid"] == os.getpid()
+            assert "BlockingIOError" in other.stderr

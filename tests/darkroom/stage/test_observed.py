@@ -1,5 +1,6 @@
 """A stage records only what it declares: each test is a stage of a small repository, run as people run it."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.base import paths
-from darkroom.stage.observed import Observation, asked_by_git
+from darkroom.base import files, paths
+from darkroom.base.errors import InputError
+from darkroom.stage.declared import Declared
+from darkroom.stage.observed import HashingLoader, Observation, asked_by_git
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 SCRIPT = '''"""A stage."""
@@ -290,3 +293,68 @@ def test_git_s_libraries_are_known_by_their_place(tmp_path: Path) -> None:
     exec(compile("found = asked()", str(library), "exec"), {"asked": asked_by_git}, found)
     assert found == {"found": True}
     assert not asked_by_git()
+
+
+@pytest.mark.parametrize(
+    ("path", "added"), [("src/mylib/deep/part.py", "src/mylib"), ("src/darkroom/room/deep/part.py", "src/darkroom/room")]
+)
+def test_of_a_package_within_a_package_the_outermost_is_to_be_added(path: str, added: str, root: Path) -> None:
+    """But rooms of darkroom are dependencies one by one."""
+    file = root / path
+    file.parent.mkdir(parents=True)
+    file.write_text("")
+    for folder in file.relative_to(root / "src").parents[:-1]:
+        (root / "src" / folder / "__init__.py").write_text("")
+    with pytest.raises(InputError, match=rf"^{path}: split reads it, .*; add '- {added}' to stages\.split\.deps in dvc\.yaml$"):
+        Declared("split").check([str(file)])
+
+
+def test_bytecode_stands_for_its_source(root: Path) -> None:
+    (root / "src" / "idle.py").write_text("")
+    (root / "src" / "__pycache__").mkdir()
+    declared = Declared("split")
+    assert declared.undeclared(importlib.util.cache_from_source(str(root / "src" / "split.py"))) is None
+    with pytest.raises(InputError, match=r"^src/idle\.py: split reads it"):
+        declared.check([importlib.util.cache_from_source(str(root / "src" / "idle.py"))])
+    odd = root / "src" / "__pycache__" / "weights.pyc"  # a name that Python gives to no bytecode
+    odd.write_text("")
+    with pytest.raises(InputError, match=r"weights\.pyc: split reads it, but DVC ignores files of this name; rename it$"):
+        declared.check([str(odd)])
+
+
+def test_a_file_that_is_only_written_to_is_not_read(tmp_path: Path) -> None:
+    seen, path = Observation(str(tmp_path), str(tmp_path / "report")), str(tmp_path / "journal")
+    seen._note(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    assert seen.opened == set()
+    seen._note(path)  # with what stood there before
+    assert seen.opened == {path}
+
+
+def test_a_script_that_was_saved_while_python_read_it_does_not_run(tmp_path: Path) -> None:
+    script = tmp_path / "split.py"
+    script.write_text("value = 2\n")
+    seen = Observation(str(tmp_path), str(tmp_path / "report"))
+    cached = Path(importlib.util.cache_from_source(str(script)))
+    cached.parent.mkdir()
+    cached.write_text("of the earlier text")
+    with pytest.raises(SystemExit, match=r"split\.py: changed while it started; run the same command again$"):
+        seen.check_running(str(script), compile("value = 1\n", str(script), "exec"))
+    assert not cached.exists(), "it would run the next time"
+    assert seen.code == {}
+    seen.check_running(str(script), compile("value = 2\n", str(script), "exec"))
+    assert seen.code == {str(script): files.sha256(script)}
+
+
+def test_bytecode_of_a_copied_checkout_names_the_files_of_the_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    for name in ("first", "copy"):
+        if name == "first":
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "module.py").write_text("value = 1\n")
+        else:
+            shutil.copytree(tmp_path / "first", tmp_path / name)
+        path = str(tmp_path / name / "module.py")
+        for _ in range(2):  # compiled, then read
+            code = HashingLoader("module", path, code={}).get_code("module")
+            assert code is not None
+            assert code.co_filename == path

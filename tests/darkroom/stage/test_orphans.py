@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from darkroom.stage.orphans import end, is_orphan, missed_death_of_dvc
+from darkroom.base.errors import MAIN_PROCESS
+from darkroom.stage import orphans
+from darkroom.stage.orphans import die_with_parent, end, is_orphan, missed_death_of_dvc
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 
@@ -83,6 +85,33 @@ def test_a_parent_that_died_before_it_was_followed() -> None:
     """No signal would come any more."""
     code = (
         f"import sys, time; sys.path.insert(0, {str(SRC)!r})\nfrom darkroom.stage.orphans import following\n"
-        "import os, signal; following(os.getppid() + 1, signal.SIGTERM)(); time.sleep(60)"
+        "import os, signal; signal.signal(signal.SIGTERM, lambda *_: sys.exit('saves its state'))\n"
+        "following(os.getppid() + 1, signal.SIGTERM)(); time.sleep(60)"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=30).returncode == -signal.SIGTERM
+    done = subprocess.run([sys.executable, "-c", code], timeout=30, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "saves its state\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "followed"),
+    [
+        ({}, []),  # by hand: closing the terminal tells it
+        ({"DVC_STAGE": "train"}, [(os.getppid(), signal.SIGTERM)]),
+        ({"DVC_STAGE": "train", "LOCAL_RANK": "1", MAIN_PROCESS: "42"}, [(42, signal.SIGKILL)]),
+        ({"LOCAL_RANK": "1"}, [(os.getppid(), signal.SIGKILL)]),
+        ({"LOCAL_RANK": "0"}, [(os.getppid(), signal.SIGTERM)]),
+    ],
+    ids=["by hand", "stage", "beside the main process", "beside another one", "first of several"],
+)
+def test_whom_a_process_follows(
+    environment: dict[str, str], followed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What trains beside the main process may wait for it for ever, and would not come to a signal that it handles."""
+    for name in ("DVC_STAGE", "LOCAL_RANK", MAIN_PROCESS):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    found: list[tuple[int, int]] = []
+    monkeypatch.setattr(orphans, "following", lambda *who: lambda: found.append(who))
+    die_with_parent()
+    assert found == followed

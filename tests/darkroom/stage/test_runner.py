@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from darkroom.base.errors import RunError
+from darkroom.stage import observed
 from darkroom.stage.inputs import read_inputs
 from darkroom.stage.runner import Stage, running
 
@@ -18,7 +19,14 @@ from darkroom.stage.runner import Stage, running
         ("photos/b.jpg", "new", "photos/b.jpg"),
     ],
 )
-def test_a_change_under_a_stage_is_found_and_nothing_is_written(root: Path, file: str, text: str, named: str) -> None:
+@pytest.mark.parametrize("is_observed", [False, True])
+def test_a_change_under_a_stage_is_found_and_nothing_is_written(
+    root: Path, file: str, text: str, named: str, is_observed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_observed:  # code counts if it was read, and everything else in any case
+        seen = observed.Observation(str(root), str(root / "report"))
+        seen.opened.add(str(root / "src" / "split.py"))
+        monkeypatch.setattr(observed, "observation", seen)
     out = root / "data" / "split"
     out.mkdir()
     (out / "before").write_text("before")

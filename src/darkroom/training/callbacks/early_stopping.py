@@ -74,8 +74,8 @@ class StopEarly(EarlyStopping):
         return {**super().state_dict(), "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore it."""
-        super().load_state_dict(state_dict)
+        """Restore it; patience is that of params.yaml, which is another one where another training is resumed."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
         self.best_epoch = state_dict["best_epoch"]
 
     def __str__(self) -> str:

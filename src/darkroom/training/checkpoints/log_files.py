@@ -1,6 +1,8 @@
-"""The log of a training as tensors in its state, and back as files."""
+"""The log of a training as tensors in its state, and back as files; and a state without the places of further logs."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,3 +23,8 @@ def write_files(directory: Path, content: dict[str, Tensor]) -> None:
             raise ValueError(f"{name}: is outside of the folder")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(values.numpy().data)
+
+
+def without_places(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state without what `KeepLoggers` adds: where this training is logged, and not one that goes on with it."""
+    return {key: value for key, value in state.items() if key not in ("logs", "loggers")}

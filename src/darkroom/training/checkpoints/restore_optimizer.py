@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -14,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from darkroom.base.params import Params
 from darkroom.objective.schedules import first_epoch, interval
 from darkroom.training.checkpoints.counters import count_as_done
-from darkroom.training.checkpoints.resume_from import Earlier
+from darkroom.training.checkpoints.resume_from import Earlier, changed_rates
 
 # Arguments of a schedule by which it depends on the number of epochs.
 TOTALS = ("total_steps", "T_max")
@@ -40,6 +41,8 @@ class RestoreOptimizer(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore what Lightning has not."""
         earlier = self.earlier
+        for stopping in trainer.early_stopping_callbacks:  # it may have stopped, and goes on now
+            stopping.stopped_epoch, stopping.stopping_reason = 0, EarlyStoppingReason.NOT_STOPPED
         if earlier.state is None:
             count_as_done(trainer, earlier.epoch)
         (optimizer,) = trainer.optimizers
@@ -52,11 +55,16 @@ class RestoreOptimizer(pl.Callback):
         self._place_schedule(trainer, config)
         for group, made in zip(optimizer.param_groups, fresh.param_groups, strict=True):
             group.update({name: value for name, value in made.items() if name != "params"})
-        if config and isinstance(config["scheduler"], ReduceLROnPlateau) and earlier.scheduler is not None and is_taken:
+        if is_taken and self._keeps_rates(config):
             for group, rate in zip(optimizer.param_groups, loaded, strict=True):
                 group["lr"] = rate
         if trainer.is_global_zero:
             print(*self._lines(config, is_taken=is_taken), sep="\n", flush=True)
+
+    def _keeps_rates(self, config: dict[str, Any] | None) -> bool:
+        """Return whether rates are what a schedule that waits for a metric has made of those that params.yaml still has."""
+        waits = config is not None and isinstance(config["scheduler"], ReduceLROnPlateau) and self.earlier.scheduler is not None
+        return waits and not changed_rates(self.earlier.params, self.params)
 
     def _takes_moments(self, optimizer: Optimizer, fresh: Optimizer) -> bool:
         """Return whether the saved moments are those of this optimizer and these parameters."""
@@ -82,7 +90,7 @@ class RestoreOptimizer(pl.Callback):
             return
         (own,), made = trainer.lr_scheduler_configs, config["scheduler"]
         if isinstance(made, ReduceLROnPlateau):
-            if self.earlier.scheduler is not None and "num_bad_epochs" in self.earlier.scheduler:
+            if self.earlier.scheduler is not None:
                 kept = {name: value for name, value in self.earlier.scheduler.items() if name not in _settings(made)}
                 own.scheduler.load_state_dict(kept)
             return

@@ -22,7 +22,7 @@ from darkroom.base.signals import SIGNALS, end_waiting
 from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.counters import set_counters
-from darkroom.training.checkpoints.log_files import read_files
+from darkroom.training.checkpoints.log_files import read_files, without_places
 from darkroom.training.checkpoints.saved_states import StateStore
 
 State = dict[str, Any]
@@ -171,7 +171,8 @@ class KeepState(pl.Callback):
         epoch, kept = state["darkroom"]["epoch"], {each.epoch for each in best.kept}
         best.states = {number: names for number, names in best.states.items() if number in kept}
         if epoch in kept or is_last:
-            best.states[epoch] = [self.store.save_kept_state(epoch, {**state, "weights": sorted(weights)}), *sorted(set(weights))]
+            published = {**without_places(state), "weights": sorted(weights)}
+            best.states[epoch] = [self.store.save_kept_state(epoch, published), *sorted(set(weights))]
         state["callbacks"]["KeepBest"]["states"] = dict(best.states)
         return [name for names in best.states.values() for name in names]
 

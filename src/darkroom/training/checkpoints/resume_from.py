@@ -16,6 +16,7 @@ from darkroom.base.params import Params, TrainParams
 from darkroom.models.initial_weights.init_from import InitialWeights, open_initial_weights
 from darkroom.models.initial_weights.weights_file import FileWeights, load_without_code, open_file, read_pinned
 from darkroom.models.model_json import Continued, parse_card, science
+from darkroom.training.checkpoints.log_files import without_places
 
 KEY = "params.yaml: train.resume_from"
 # What may be another one from there on. All else would mean another thing for the epochs before: a metric that is compared
@@ -27,6 +28,8 @@ MAY_CHANGE = frozenset(
         *("augment", "mixup", "cutmix", "threads", "processes", "strategy"),
     }
 )
+# By these and a schedule every parameter has its rate.
+RATES = ("lr", "lr_factors", "layer_decay")
 State = dict[str, Any]
 
 
@@ -75,7 +78,7 @@ class Earlier:
     optimizer : dict or None
         State of the optimizer.
     scheduler : dict or None
-        State of a schedule that waits for a metric.
+        State of a schedule that waits for a metric, ReduceLROnPlateau; every other one is a function of the steps.
     weights : dict of bytes
         Of its best epochs, which may stay the best ones.
     """
@@ -115,12 +118,10 @@ class Earlier:
             raise InputError(f"{KEY}: only weights of {self.name} are there, and {other} names others; set {other} to null")
 
 
-def read_checkpoint(params: Params) -> tuple[str, bytes] | None:
-    """Read the file that `train.resume_from` names, None if it names something else; torch is needed only later."""
-    name = params.train.resume_from or ""
-    if not (paths.ROOT / name).is_file():
-        return None
-    return name, read_pinned(KEY, name, "params.yaml: train.resume_sha256", params.train.resume_sha256)
+def changed_rates(before: Mapping[str, Any], params: Params) -> list[str]:
+    """Return the keys of `train` that set rates and were other ones in an earlier training; `before` has its section train."""
+    now = science(params)["train"]
+    return [key for key in RATES if before.get(key) != now[key]]
 
 
 def open_earlier(found: Recorded | None, params: Params, data_sha256: Mapping[str, str]) -> Earlier:
@@ -161,9 +162,9 @@ def _of_recorded(found: Recorded) -> Earlier:
 
 
 def _of_file(params: Params) -> Earlier:
-    read = read_checkpoint(params)
-    assert read is not None
-    name, content = read
+    name = params.train.resume_from
+    assert name is not None
+    content = read_pinned(KEY, name, "params.yaml: train.resume_sha256", params.train.resume_sha256)
     if Path(name).suffix != ".ckpt":
         raise InputError(
             f"{KEY}: {name} is no checkpoint; name a .ckpt file, or set train.model.weights to start from its weights"
@@ -202,12 +203,12 @@ def _with_state(name: str, state: State, record: dict[str, Any], weights: Mappin
         raise InputError(
             f"{KEY}: {name} is the state of an earlier version of this project; set train.init_from to start from its weights"
         )
-    (optimizer,), schedulers = state["optimizer_states"], state["lr_schedulers"]
+    (optimizer,), scheduler = state["optimizer_states"], next(iter(state["lr_schedulers"]), {})
     # The optimizer and its schedule are loaded by RestoreOptimizer, which knows what they are now.
-    whole = {**state, "optimizer_states": [], "lr_schedulers": [], "darkroom": {**own, "finished": False}}
+    whole = {**without_places(state), "optimizer_states": [], "lr_schedulers": [], "darkroom": {**own, "finished": False}}
     whole["callbacks"] = {**state["callbacks"], "KeepBest": {**state["callbacks"]["KeepBest"], "states": {}}}
     continued = Continued(**record, epoch=own["epoch"], state="whole")
-    return Earlier(name, continued, whole, None, optimizer, schedulers[0] if schedulers else None, weights)
+    return Earlier(name, continued, whole, None, optimizer, scheduler if "num_bad_epochs" in scheduler else None, weights)
 
 
 def _data_of(found: Recorded | None) -> dict[str, str]:
@@ -229,11 +230,10 @@ def _check_params(earlier: Earlier, params: Params) -> None:
             f"params.yaml: train.swa: the average of {earlier.name} has begun, by its {before['train']['epochs']} epochs; "
             "resume from a kept epoch before that"
         )
-    waits = earlier.scheduler is not None and "num_bad_epochs" in earlier.scheduler
-    if waits and params.train.scheduler is not None and params.train.scheduler.target.endswith("ReduceLROnPlateau"):
-        rate = before["train"]["lr"]
-        if rate != params.train.lr:  # the rate that it has come to is kept
-            raise _other("train.lr", params.train.lr, rate, earlier.name)
+    scheduler, changed = params.train.scheduler, changed_rates(before["train"], params)
+    waits = scheduler is not None and scheduler.target.endswith("ReduceLROnPlateau")
+    if waits and earlier.scheduler is not None and changed:  # the rates that it has come to are kept
+        raise _other(f"train.{changed[0]}", now["train"][changed[0]], before["train"].get(changed[0]), earlier.name)
 
 
 def _other(key: str, value: Any, before: Any, name: str) -> InputError:

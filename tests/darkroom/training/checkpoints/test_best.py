@@ -197,6 +197,8 @@ def test_what_is_published_is_the_measured_mean(
     assert best.score == pytest.approx(score, rel=1e-5)
     assert all(torch.equal(value, mean[name]) for name, value in best.weights.items())
     assert len(history(tmp_path, "val/loss")) == 6  # a soup's validations are in no table
+    if best.soup:
+        assert best.measured(best.store.log_dir) == {"loss": best.score}, "the tables have no other metric of the mean"
     if not changes:
         assert len(members) > 1
         card = make_card(params, plan.preprocessing, digits.split.classes, {}, best, soup=members)

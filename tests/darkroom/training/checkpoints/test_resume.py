@@ -5,14 +5,19 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
 from interruptions import CHANGES, EPOCHS, STEPS, Result, Stop, assert_equal, few_of, run
 from publishing import publish
 
+from darkroom.base.errors import Interrupted
 from darkroom.base.params import Params
+from darkroom.training.checkpoints.resume import KeepState
+from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -84,6 +89,13 @@ def test_killed_once_at_any_step(whole: Any, few: Any, tmp_path: Path) -> None:
     params, expected = whole()
     for step in (1, 6, 7, 12, 13, 18):
         assert_equal(run(params, few, tmp_path / str(step), [Stop("killed", "step", step), None]), expected)
+
+
+def test_a_second_signal_does_not_wait_for_the_step(whole: Any, few: Any, tmp_path: Path) -> None:
+    """The state before is resumed: of the epoch, or the one that a signal had asked for."""
+    params, expected = whole()
+    stops = [Stop("hurried", "step", STEPS + 2), Stop("asked", "step", 2), Stop("hurried", "validation", 1), None]
+    assert_equal(run(params, few, tmp_path / "chain", stops), expected)
 
 
 CHAINS = [
@@ -231,19 +243,38 @@ def test_a_finished_training_is_only_published(
     assert "finished before with the same parameters, data and code" in capsys.readouterr().out
 
 
-def test_a_slurm_job_is_put_back_into_its_queue(whole: Any, few: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params, expected = whole()
-    scontrol = tmp_path / "bin" / "scontrol"
+@pytest.fixture
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with what SLURM's command is told in a job."""
+    scontrol, told = tmp_path / "bin" / "scontrol", tmp_path / "told"
     scontrol.parent.mkdir()
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {told}\n')
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", str(scontrol.parent), prepend=":")
     settings = {"NTASKS": "1", "JOB_NAME": "train", "JOB_ID": "42", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
     for name, value in settings.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
+    return told
+
+
+def test_a_slurm_job_is_put_back_into_its_queue(
+    whole: Any, few: Any, tmp_path: Path, queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params, expected = whole()
     # Lightning would pick up a checkpoint of its own from the working directory.
     monkeypatch.chdir(tmp_path)
     stops = [Stop("asked", "step", 8, signal.SIGUSR1), None]
     assert_equal(run(params, few, tmp_path / "chain", stops), expected)
-    assert (tmp_path / "told").read_text() == "requeue 42\n"
+    assert queue.read_text() == "requeue 42\n"
     assert not list(tmp_path.glob("hpc_ckpt*"))
+
+
+def test_a_signal_to_one_process_ends_all_and_the_main_one_asks_for_the_queue(tmp_path: Path, queue: Path) -> None:
+    asked = torch.tensor([0, signal.SIGUSR1])
+    strategy = SimpleNamespace(all_gather=lambda own: asked.where(own == 0, own), root_device="cpu")
+    for is_main in (True, False):
+        trainer: Any = SimpleNamespace(world_size=2, strategy=strategy, is_global_zero=is_main, current_epoch=1, global_step=8)
+        with pytest.raises(Interrupted, match=r"the state of epoch 2, step 8 is saved; run the same command to resume") as ended:
+            KeepState(StateStore(tmp_path, {}), 1.0)._end_if_asked(trainer)
+        assert ended.value.number == signal.SIGUSR1
+    assert queue.read_text() == "requeue 42\n"

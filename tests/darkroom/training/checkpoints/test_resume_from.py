@@ -1,6 +1,7 @@
 """`train.resume_from`: a training that resumes another one has the bits of one long training, and says what it cannot keep."""
 
 import copy
+import csv
 import hashlib
 import json
 import re
@@ -59,7 +60,7 @@ def train(make_params: Callable[..., Params], digits: Any, tmp_path: Path) -> Ca
         about = (plan.about[name] for name in ("origin", "teacher", "resumed"))
         store = StateStore(tmp_path / ".resume", depends_on({}, params, data, *about))
         with store.held():
-            best = fit(plan, few, store)
+            best = fit(plan, few, store, logs=tmp_path / "logs" if params.train.loggers else None)
             publish(
                 plan,
                 best,
@@ -269,3 +270,118 @@ def test_what_is_in_models_is_removed_when_training_starts() -> None:
         InputError, match=r"^models: is removed when training starts; name what '\./darkroom commit HEAD:models' prints$"
     ):
         read_training(paths.ROOT, paths.ROOT, "models")
+
+
+PLATEAU = {"train.scheduler": {"_target_": "ReduceLROnPlateau", "patience": 0, "threshold": 10.0}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "before"), [("lr", 0.05, "0.01"), ("layer_decay", 0.5, "None"), ("lr_factors", {"network": 0.1}, "None")]
+)
+def test_a_schedule_that_waits_for_a_metric_keeps_the_rates_that_it_came_to(
+    train: Callable[..., Trained], key: str, value: Any, before: str
+) -> None:
+    first = train("first", {**SHORT, **PLATEAU})
+    told = rf"params\.yaml: train\.{key}: is .*, but .* was trained with {before}, and cannot be resumed otherwise; set it back"
+    with pytest.raises(InputError, match=told):
+        train("second", {**SHORT, **PLATEAU, "train.epochs": 3, "train.resume_from": str(first.folder), f"train.{key}": value})
+
+
+@pytest.mark.parametrize(("before", "after"), [(STEP_LR, PLATEAU), (PLATEAU, STEP_LR)], ids=["then it waits", "it waited"])
+def test_a_schedule_of_another_kind_has_the_rates_of_params(
+    train: Callable[..., Trained], before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    first = train("first", {**SHORT, **before})
+    further = {**SHORT, **after, "train.epochs": 3, "train.lr": 0.05, "train.resume_from": str(first.folder)}
+    assert float(train("second", further).found.log["plots/metrics/lr.tsv"].decode().split()[-1]) == pytest.approx(0.05)
+
+
+def test_sizes_by_epoch_are_the_same_ones_in_a_state(train: Callable[..., Trained]) -> None:
+    """JSON, in which a state has its parameters, knows no numbers as keys."""
+    sizes = {**SHORT, **STEP_LR, "train.image_sizes": {0: 6, 1: 8}}
+    whole, first = train("whole", {**sizes, "train.epochs": 3}), train("first", sizes)
+    second = train("second", {**sizes, "train.epochs": 3, "train.resume_from": str(first.folder)})
+    assert_equal(second.found, whole.found)
+
+
+def test_an_average_that_has_begun_is_not_stretched(train: Callable[..., Trained]) -> None:
+    """It is the mean of the last epochs, by a number of epochs that is another one now."""
+    swa = {**SHORT, "train.scheduler": None, "train.swa": 0.5, "train.epochs": 2}
+    longer = {**swa, "train.epochs": 4}
+    whole, first = train("whole", longer), train("first", swa)
+    with pytest.raises(
+        InputError,
+        match=r"params\.yaml: train\.swa: the average of .* has begun, by its 2 epochs; resume from a kept epoch before",
+    ):
+        train("second", {**longer, "train.resume_from": str(first.folder)})
+    before = str(first.checkpoints / "epoch_0001")
+    assert_equal(train("third", {**longer, "train.resume_from": before}).found, whole.found)
+
+
+def test_the_precision_and_the_format_of_a_training_are_known_from_its_state() -> None:
+    record = Continued(source="there", commit=None, sha256={}, epoch=1, state="whole")
+
+    def computed_in(own: dict[str, Any] | None) -> dict[str, str]:
+        return Earlier("there", record, None if own is None else {"darkroom": own}).computes
+
+    assert computed_in({"precision": "bf16-mixed", "memory_format": "contiguous"}) == {
+        "precision": "bf16-mixed",
+        "memory_format": "contiguous",
+    }
+    # The versions that did not record the format knew one, and those before recorded neither.
+    assert computed_in({"precision": "32-true"}) == {"precision": "32-true", "memory_format": "channels_last"}
+    assert computed_in({}) == {}
+    assert computed_in(None) == {}, "weights alone"
+
+
+@pytest.mark.parametrize(
+    ("patience", "last", "said"),
+    [
+        (3, 4, "train: stopped early at epoch 4 of 6: val/loss has not improved by more than 100 for 3 validations (patience 3)"),
+        (9, 6, None),
+    ],
+)
+def test_patience_of_params_holds_after_a_training_that_had_stopped(
+    train: Callable[..., Trained], capsys: pytest.CaptureFixture[str], patience: int, last: int, said: str | None
+) -> None:
+    """What was waited is counted; it is not said again that it stopped."""
+    stopping = {"min_delta": 100.0, "patience": 1}
+    longer = {**SHORT, "train.scheduler": None, "train.monitor": "val/loss", "train.epochs": 6}
+    first = train("first", {**longer, "train.early_stopping": stopping})
+    assert "train: stopped early at epoch 2 of 6: " in capsys.readouterr().out
+    changes = {"train.early_stopping": stopping | {"patience": patience}, "train.resume_from": str(first.folder)}
+    second = train("second", {**longer, **changes})
+    assert second.found.log["plots/metrics/val/loss.tsv"].decode().splitlines()[-1].startswith(f"{last}\t")
+    told = capsys.readouterr().out
+    assert (said in told) if said else ("stopped early" not in told)
+
+
+def test_what_looks_on_begins_anew_and_leaves_what_it_saw_before(
+    train: Callable[..., Trained], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two experiments may go on with one training: neither writes into its logs, whose run.json has other parameters."""
+
+    def seen() -> dict[str, dict[str, bytes]]:
+        return {
+            folder.name: {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for folder in (tmp_path / "logs").iterdir()
+        }
+
+    logged = {**SHORT, "train.scheduler": None, "train.loggers": [{"_target_": "pytorch_lightning.loggers.CSVLogger"}]}
+    first = train("first", logged)
+    (before,) = seen().items()
+    (tmp_path / ".resume").rename(tmp_path / "elsewhere")
+    (tmp_path / "logs").rename(tmp_path / "logs of the first")
+    monkeypatch.setenv("DVC_EXP_NAME", "again")  # by which the folder is named, and by the time
+    again = train("again", logged)
+    assert before[0] not in seen()
+    assert (again.checkpoints / "index.json").read_bytes() == (first.checkpoints / "index.json").read_bytes()
+    (before,) = seen().items()
+    monkeypatch.setenv("DVC_EXP_NAME", "second")
+    train("second", {**logged, "train.epochs": 3, "train.resume_from": str(first.folder)})
+    after = seen()
+    assert after.pop(before[0]) == before[1]
+    (new,) = after.values()
+    assert json.loads(new["run.json"])["params"]["train"]["epochs"] == 3
+    rows = csv.DictReader(new["csv/version_0/metrics.csv"].decode().splitlines())
+    assert {row["step"] for row in rows if row["val/loss"]} == {"3"}

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -25,7 +27,7 @@ from darkroom.training.checkpoints.fresh_start import refuse_other_versions, why
 from darkroom.training.checkpoints.log_files import write_files
 from darkroom.training.checkpoints.saved_states import StateStore, depends_on
 from darkroom.training.checkpoints.saved_trainings import install_line, is_in_use, other_versions, saved_trainings
-from darkroom.training.checkpoints.started import typed
+from darkroom.training.checkpoints.started import how_it_was_started, typed
 
 ABOUT = {"params": {"train": {"lr": 0.01, "epochs": 3}}, "code": {"src/train.py": "aa"}}
 
@@ -174,6 +176,19 @@ def test_a_full_disk_leaves_the_states_before(store: StateStore, monkeypatch: py
     assert sorted(store.folder.iterdir()) == before
 
 
+def test_weights_that_do_not_fit_on_the_disk_leave_what_was_there(store: StateStore) -> None:
+    """The library that writes them has an error of its own, whose text has the reason."""
+    before = sorted(store.folder.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(RunError, match=r"the weights of epoch 3 cannot be saved \(.*File too large.*\); free disk space"):
+            store.save_weights(3, {"layer": torch.zeros(1000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(store.folder.iterdir()) == before
+
+
 def test_too_small_a_disk_is_found_before_training(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.check_space(1000, num_kept=5)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
@@ -194,6 +209,19 @@ def test_why_a_training_starts_fresh(store: StateStore, about: dict[str, Any], w
     with other.held():
         assert other.latest() is None
         assert str(why_fresh(other)).endswith(why)
+
+
+def test_trainings_without_a_state_are_passed_over(store: StateStore) -> None:
+    """Those that are recorded, and folders of which nothing is left: the difference to what could be resumed is what counts."""
+    age(store.folder, 3)
+    recorded = StateStore(store.root, ABOUT | {"code": {"src/train.py": "cc"}})
+    with recorded.held():
+        (recorded.folder / "finished").touch()
+    (store.root / "0123456789abcdef").mkdir()
+    now = StateStore(store.root, ABOUT | {"params": {"train": {"lr": 0.02, "epochs": 3}}})
+    assert why_fresh(now) == f"the state in {store.folder} differs in params.train.lr"
+    store.forget()
+    assert why_fresh(now) is None
 
 
 def test_finished_trainings_are_forgotten_and_others_are_not(store: StateStore, tmp_path: Path) -> None:
@@ -346,6 +374,16 @@ def test_the_same_training_runs_once_at_a_time(store: StateStore) -> None:
 )
 def test_the_command_that_a_person_typed(commands: list[list[str]], shown: str) -> None:
     assert typed(commands) == shown
+
+
+def test_where_the_parents_of_a_process_are_hidden_its_own_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on machines whose users see only their own processes."""
+
+    def hidden(_: psutil.Process) -> None:
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil.Process, "parents", hidden)
+    assert how_it_was_started()["command"] == typed([psutil.Process().cmdline()])
 
 
 VERSIONS = {"torch": "1.0+cpu", "numpy": "2.0"}
