@@ -87,16 +87,13 @@ def _place(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def _asked_once() -> Iterator[None]:
-    """Do not look again, for each training in this process, for the callbacks of all packages and for a DVC repository.
+    """Do not look again, for each training in this process, for the callbacks of all packages, of which there are none.
 
-    It took a third of a small training. Neither has an effect: there are no such callbacks, and DVCLive is to leave DVC alone.
     Models that do not say how many threads they were trained with compute with one, as several tests share the cores.
     """
     with pytest.MonkeyPatch.context() as patched:
         if registry := sys.modules.get("lightning_fabric.utilities.registry"):
             patched.setattr(registry, "entry_points", cache(registry.entry_points))
-        if live := sys.modules.get("dvclive.live"):
-            patched.setattr(live, "get_dvc_repo", lambda: None)
         if cards := sys.modules.get("darkroom.models.model_json"):
             patched.setattr(cards, "THREADS", 1)
         yield

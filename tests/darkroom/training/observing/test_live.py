@@ -11,6 +11,7 @@ import dvclive.lightning
 import pytest
 from dvclive.lightning import DVCLiveLogger
 
+from darkroom.base import paths
 from darkroom.training.observing.live import WRITES, LiveLogger, lightning_called
 
 
@@ -59,3 +60,23 @@ def test_it_writes_what_dvclive_writes_without_reading_sources(tmp_path: Path, m
     monkeypatch.setattr(inspect, "stack", refuse)
     assert logged(LiveLogger(dir=str(tmp_path / "own"), **settings), tmp_path / "own") == expected
     assert [each and each["step"] for each in expected] == [None, 2, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [("", False), ("[studio]\n    token = abc\n", True), ("[studio]\n    offline", True)]
+)
+def test_dvc_is_opened_to_tell_its_studio_alone(
+    told: str, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of settings that cannot be read DVC speaks itself."""
+    opened: list[str] = []
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(told)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr("dvclive.live.get_dvc_repo", lambda: opened.append("opened"))
+    monkeypatch.setattr("dvclive.live.get_dvc_studio_config", lambda _: {})
+    monkeypatch.setattr("dvc_studio_client.config.get_studio_repo_url", lambda: "https://example.org/photos.git")
+    live = LiveLogger(dir=str(tmp_path / "log"), dvcyaml=False, save_dvc_exp=False).experiment
+    assert bool(opened) == expected
+    assert live.dvc_file == DVCLiveLogger(dir=str(tmp_path / "its"), dvcyaml=False, save_dvc_exp=False).experiment.dvc_file
+    live.end()
