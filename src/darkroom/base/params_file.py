@@ -211,7 +211,7 @@ def _shown(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError):  # keys that are not text, a number of thousands of digits
-        return {dict: "a mapping", list: "a list"}.get(type(value), "a number of thousands of digits")
+        return {"dict": "a mapping", "list": "a list"}.get(type(value).__name__, "a number of thousands of digits")
 
 
 def _allowed(detail: ErrorDetails) -> str:

@@ -203,7 +203,8 @@ def _with_state(name: str, state: State, record: dict[str, Any], weights: Mappin
         raise InputError(
             f"{KEY}: {name} is the state of an earlier version of this project; set train.init_from to start from its weights"
         )
-    (optimizer,), scheduler = state["optimizer_states"], next(iter(state["lr_schedulers"]), {})
+    (optimizer,) = state["optimizer_states"]
+    scheduler: dict[str, Any] = next(iter(state["lr_schedulers"]), {})
     # The optimizer and its schedule are loaded by RestoreOptimizer, which knows what they are now.
     whole = {**without_places(state), "optimizer_states": [], "lr_schedulers": [], "darkroom": {**own, "finished": False}}
     whole["callbacks"] = {**state["callbacks"], "KeepBest": {**state["callbacks"]["KeepBest"], "states": {}}}
