@@ -231,7 +231,7 @@ class ImageDataset(Dataset[Batch]):
     def _fitted(self, images: ImageTensors, count: int, size: Size) -> Tensor:
         """Return images as one (count, channels, height, width) tensor."""
         channels, (height, width) = self.channels, height_and_width(size)
-        if isinstance(images, Tensor) and images.shape[2:] == (height, width):
+        if isinstance(images, Tensor) and images.shape[2:] == (height, width) and images.shape[1] in (1, channels):
             return images if images.shape[1] == channels else images.expand(-1, channels, -1, -1)
         # Channels last, as in the pack and for the network.
         fitted = np.empty((count, height, width, channels), np.uint8 if self.dtype == torch.uint8 else np.float32)

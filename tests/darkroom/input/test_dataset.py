@@ -66,6 +66,21 @@ def test_images_of_one_size_are_taken_as_they_are(digits: Any) -> None:
     assert torch.equal(colour[:, 0], colour[:, 2])
 
 
+@pytest.mark.parametrize("transforms", [[], [RandomCropResize([1.0, 1.0], [1.0, 1.0])], [RandomShift(0)]])
+def test_a_grey_network_sees_coloured_images_of_one_size_in_grey(
+    transforms: list[Any], make_params: Callable[..., Params], tmp_path: Path
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    items = [
+        Item(str(row), "train", partial(lambda data, row: (Decoded(data), row % 2), data, row)) for row, data in enumerate(pixels)
+    ]
+    write_pack(Listing("set", items, lambda _: ["a", "b"], {}), tmp_path, make_params({"download.format": "raw"}).download)
+    data = ImageDataset(Pack.open(tmp_path), image_size=8, channels=1, transforms=transforms)
+    wanted = np.stack([fit(image, 8, 1) for image in pixels])
+    seen = data.images(0, np.arange(4)).permute(0, 2, 3, 1).numpy()
+    assert np.abs(seen.astype(int) - wanted).max() <= 1, "cutting resizes, and rounds"
+
+
 def test_photos_are_fitted_as_predict_fits_them(photos: Any) -> None:
     images = ImageDataset(photos.pack, image_size=32, channels=3)[0, np.array([7])]["images"]
     assert np.array_equal(images[0].permute(1, 2, 0).numpy(), fit(photos.pack[7], 32, 3))
