@@ -23,6 +23,7 @@ PLAIN = ROOT / "benchmarks" / "plain"
 def plain(folder: Path) -> Path:
     """Make a repository of the plain scripts."""
     shutil.copytree(PLAIN, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "pipeline.yaml").rename(folder / "dvc.yaml")  # under which name it would be a part of this repository's pipeline
     author = ["-c", "user.name=Benchmark", "-c", "user.email=benchmark@localhost"]
     for command in (
         ["git", "init", "-q"],
