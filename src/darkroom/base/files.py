@@ -49,7 +49,12 @@ def write_hash_named(directory: Path, stem: str, suffix: str, write: Callable[[P
 
 def has_named_hash(path: Path) -> bool:
     """Return whether a file exists and has the content that `write_hash_named` wrote."""
-    return path.is_file() and sha256(path) == path.stem.rpartition("-")[2]
+    return path.is_file() and sha256(path) == named_hash(path)
+
+
+def named_hash(path: Path) -> str:
+    """Return the SHA-256 in the name that `write_hash_named` gave."""
+    return path.stem.rpartition("-")[2]
 
 
 def make_folder(path: Path) -> None:

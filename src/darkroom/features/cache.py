@@ -184,9 +184,9 @@ class _Store:
 
 
 def _load(path: Path) -> Part:
-    """Return a part, mapped from its file; ValueError: it is damaged."""
-    if not files.has_named_hash(path):
-        path.stat()  # an OSError if it is not there any more
+    """Return a part, mapped from its file; ValueError: it is damaged; OSError: it is not there any more."""
+    # Opened once: another process may remove it, and write it again, between one look and the next.
+    if files.sha256(path) != files.named_hash(path):
         raise ValueError("it does not have the hash in its name")
     part: Part = np.load(path, mmap_mode="r", allow_pickle=False)
     if part.dtype.names != ("key", "features"):

@@ -158,6 +158,17 @@ def test_processes_at_once_do_not_disturb_each_other(tmp_path: Path, start: Any,
     assert capsys.readouterr().err == ""
 
 
+def test_a_part_that_is_removed_and_written_again_meanwhile_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Images(range(5)).features(tmp_path)
+    is_file = Path.is_file
+    # It is not there at the first look.
+    monkeypatch.setattr(Path, "is_file", lambda path: path.suffix != ".npy" and is_file(path))
+    assert Images(range(5)).features(tmp_path) == []
+    assert capsys.readouterr().err == ""
+
+
 def test_small_parts_become_one(tmp_path: Path) -> None:
     for number in range(cache.MOST_SMALL + 1):
         Images([number, number + 1]).features(tmp_path)
