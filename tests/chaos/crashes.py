@@ -2,7 +2,8 @@
 
 After `kill -9` everything that was written is there. After a power cut only that is certain which was synced: the content of a file
 whose descriptor was, and the names in a folder that was. Of the rest anything may be there: the content of a file in part, or none
-of it, or zeros of the right length; of the changes of a folder those up to any moment, since file systems keep their order.
+of it, or zeros of the right length; of the changes of a folder those up to any moment, since file systems keep their order. What was
+appended to a file is in doubt alone: what stood before it, and was synced, stays, unless the file was emptied.
 """
 
 import base64
@@ -48,7 +49,9 @@ def after_crash(records: Sequence[Record], end: int, kind: str, seed: int) -> Tr
         numbers = random.Random(seed + 1)
         for inode, number in _unsynced(records, end).items():
             if number not in kept:
-                contents[inode] = _torn(contents.get(inode, b""), base64.b64decode(records[number][2]), kind, numbers)
+                old, new = contents.get(inode, b""), base64.b64decode(records[number][2])
+                certain = old if new.startswith(old) and not _emptied(records, inode, end) else b""
+                contents[inode] = certain + _torn(old[len(certain) :], new[len(certain) :], kind, numbers)
     folders = {record[1] for record in records[:end] if record[0] == "create" and record[3]}
     tree: Tree = {}
     for inode in where:
@@ -92,6 +95,15 @@ def _unsynced(records: Sequence[Record], end: int) -> dict[int, int]:
             found[record[1]] = number
         elif record[0] == "sync":
             found.pop(record[1], None)
+    return found
+
+
+def _emptied(records: Sequence[Record], inode: int, end: int) -> bool:
+    """Return whether a file was emptied since it was last synced."""
+    found = False
+    for record in records[:end]:
+        if record[0] in ("emptied", "sync") and record[1] == inode:
+            found = record[0] == "emptied"
     return found
 
 

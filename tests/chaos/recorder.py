@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ TOLD = "darkroom.told"
 
 
 class Recorder:
-    """Writes one JSON line for every change of a file or folder, every fsync, and every call of the hook (`point`)."""
+    """Writes one JSON line for every change of a file or folder, every file that is emptied, every fsync, and every call of the hook.
+
+    The last of these are the points.
+    """
 
     def __init__(self, root: Path, log: int):
         self.root, self.log = root, os.fdopen(log, "w")
@@ -50,6 +54,15 @@ class Recorder:
             self.write("told", arguments[0])
         elif event in EVENTS and not self.busy and not (event == "open" and only_reads(arguments[2])):
             self.point()
+            if event == "os.truncate" or (event == "open" and empties(arguments[2])):
+                self.emptied(arguments[0])
+
+    def emptied(self, place: Any) -> None:
+        """Write that a file is made shorter, and so what was synced of it is no longer certain."""
+        with suppress(OSError, TypeError, ValueError):
+            inode = os.stat(place).st_ino  # noqa: PTH116 - it may be a descriptor
+            if inode in self.paths:
+                self.write("emptied", inode)
 
     def point(self) -> None:
         """Write what has changed since the last call, and that this is a point at which a crash may come."""
@@ -106,6 +119,10 @@ class Recorder:
 
 def only_reads(flags: Any) -> bool:
     return isinstance(flags, int) and not flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+
+
+def empties(flags: Any) -> bool:
+    return isinstance(flags, int) and bool(flags & os.O_TRUNC)
 
 
 def places(folders: dict[int, dict[str, int]]) -> dict[int, tuple[int, str]]:

@@ -5,6 +5,7 @@ runs again: over nothing and over an earlier run, and a training over what an ea
 `make test-all` 234, CHAOS=long 12 000. A case is repeated by its name: `CHAOS_CASE="train 2 torn 57 3" pytest tests/chaos/test_crash_points.py`.
 """
 
+import base64
 import os
 import random
 from collections.abc import Iterator
@@ -139,6 +140,17 @@ def test_a_crash_that_is_not_survived_is_seen(crashes: Crashes) -> None:
     rebuilt = [part(after_crash(unsynced, end, TORN, seed), "data/split") for seed in range(30)]
     assert part(after_crash(unsynced, end, BARE, 0), "data/split") == {}
     assert any(tree.keys() == whole.keys() and tree != whole for tree in rebuilt)
+
+
+@pytest.mark.parametrize("is_emptied", [False, True])
+def test_what_was_synced_stays_when_more_is_appended_unless_the_file_is_emptied(is_emptied: bool) -> None:
+    before, after = (base64.b64encode(content).decode() for content in (b"abc", b"abcdef"))
+    synced = [["point"], ["create", 1, [0, "journal"], False], ["data", 1, before], ["sync", 1], ["sync", 0], ["point"]]
+    records = [*synced, *[["emptied", 1]] * is_emptied, ["data", 1, after], ["point"]]
+    left = {after_crash(records, len(records), TORN, seed)["journal"] for seed in range(50)}
+    assert {b"abc", b"abcdef"} <= left
+    assert len(left) > 2
+    assert all(content.startswith(b"abc") for content in left) != is_emptied
 
 
 @pytest.mark.parametrize("stage", OUTS)
