@@ -18,8 +18,8 @@ WRITES = frozenset({"update_train_step_metrics", "update_train_epoch_metrics", "
 class LiveLogger(DVCLiveLogger):
     """Does what DVCLive's own does, and finds out who called it by names alone.
 
-    Its own looks up the module and the source lines of every caller, and for that goes over all imported modules: 20 to 100 ms
-    whenever an epoch logs, which was a quarter of a short training.
+    Its own looks up the module and the source lines of every caller, and for that goes over all imported modules: 24 ms whenever
+    an epoch logs, 0.9 s of the default training.
     """
 
     @property
@@ -37,7 +37,7 @@ class LiveLogger(DVCLiveLogger):
 
 
 class _Live(Live):
-    """Opens DVC's repository, 0.4 s of a core, only to tell its Studio: DVC itself saves experiments and what is in them."""
+    """Opens DVC's repository, 0.2 to 0.4 s of a core, only to tell its Studio: DVC itself saves experiments."""
 
     def _init_dvc(self) -> None:
         if studio_is_told():

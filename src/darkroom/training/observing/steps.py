@@ -111,7 +111,7 @@ def log_within_epochs(trainer: pl.Trainer, metrics: Mapping[str, Tensor]) -> boo
 
 
 def _log_live(logger: LiveLogger, rows: Sequence[tuple[float, Values]]) -> None:
-    # The logger's log_metrics inspects the call stack at every step, which takes milliseconds.
+    # The logger's log_metrics would write after every row, and change names that end in `_step`.
     live = logger.experiment
     for step, values in rows:
         live.step = step
