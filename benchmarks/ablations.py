@@ -31,7 +31,8 @@ import yaml
 
 from darkroom.base import files
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.experiments.presets import overlaid, read_preset

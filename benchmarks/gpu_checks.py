@@ -23,7 +23,8 @@ from workspaces import make_workspace
 
 from darkroom.base.errors import Interrupted
 from darkroom.base.nested import outputs_of
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

@@ -22,7 +22,8 @@ from predicting import draw_photos
 from step_overhead import Always, ours
 
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import Split
 from darkroom.inference.photos import PhotoReader, Photos

@@ -27,7 +27,8 @@ import timm
 import torch
 from numpy.typing import NDArray
 
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.hardware.devices import is_fast_at_bf16
 from darkroom.inference.predictor import Predictor
 from darkroom.models.model_json import Card

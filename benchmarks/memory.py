@@ -22,7 +22,7 @@ from typing import Any
 from peers import ENVIRONMENT, ROOT
 from workspaces import make_workspace, write_params
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 
 SIDE, CLASSES, BATCH, TEST = 32, 100, 256, 0.2
 STAGES = ("download", "split", "train", "evaluate", "predict")

@@ -12,7 +12,8 @@ import timm
 import torch
 from PIL import Image
 
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.hardware.devices import cores
 from darkroom.models.model_json import make_card
 from darkroom.models.preprocessing import Normalized, Preprocessing

@@ -151,7 +151,8 @@ def darkroom(photos: Path, work: Path, *, in_processes: bool = False, cached: bo
     import numpy as np
     from torchvision.transforms import v2
 
-    from darkroom.base.params_file import check_params, read_yaml
+    from darkroom.base.params_file import check_params
+    from darkroom.base.yaml_file import read_yaml
     from darkroom.data.pack import Pack
     from darkroom.input.augment import RandomCropResize, RandomFlip
     from darkroom.input.dataset import ImageDataset

@@ -18,7 +18,7 @@ from default_pipeline import clone, run
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.baseline import Baseline
 from darkroom.experiments.overrides import with_settings
 from darkroom.experiments.runs import Runner

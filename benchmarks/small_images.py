@@ -31,7 +31,8 @@ from step_overhead import ROOT, Clock, make_images, ours
 from torch import nn
 from torch.utils.data import DataLoader
 
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.hardware.devices import is_fast_at_bf16

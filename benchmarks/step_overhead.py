@@ -31,7 +31,8 @@ import pytorch_lightning as pl
 import torch
 
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.data.images import Decoded
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack

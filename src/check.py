@@ -7,7 +7,8 @@ observe(__name__)  # before anything else is imported
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.nested import read_stages
-from darkroom.base.params_file import load_params, read_yaml
+from darkroom.base.params_file import load_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.hardware.processes import check_processes, known_processes
 from darkroom.precheck.dependencies import check_dependencies, check_files
 from darkroom.precheck.names import check_names

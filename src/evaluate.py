@@ -7,13 +7,13 @@ observe(__name__)  # before anything else is imported
 from darkroom.base import files, paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.params_file import load_params
-from darkroom.base.state_files import forget_finished
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.reporting.closing import closing_line
 from darkroom.reporting.model_card import write_model_card
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
+from darkroom.stage.state_files import forget_finished
 
 # The table once more, in a folder that DVC pushes, so that the run cache of another clone finds it (docs/decisions/0029).
 COPY = "metrics.json"

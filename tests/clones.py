@@ -13,7 +13,7 @@ from pathlib import Path
 
 from warm_python import warm_bin
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 # One thread: several tests share the cores, and the network is too small for more.

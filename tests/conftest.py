@@ -20,7 +20,8 @@ from PIL import Image
 from tiers import SHARES, in_share
 
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split

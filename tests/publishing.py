@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 
 from darkroom.base import paths
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.features import extract
 from darkroom.models.model_json import data_hashes, make_card
 from darkroom.models.saving import save_model

@@ -7,7 +7,8 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.search.samplers import make_sampler
 from darkroom.search.space import Space
 from darkroom.search.storage import open_storage

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.stage.declared import UNRECORDED
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,7 +19,8 @@ from dvc.utils.hydra import apply_overrides
 from warm_python import warm_bin
 
 from darkroom.base.nested import outputs_of
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.presets import read_preset, set_arguments
 
 ROOT = Path(__file__).resolve().parents[1]

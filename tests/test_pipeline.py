@@ -20,7 +20,7 @@ from dvc.utils.hydra import apply_overrides
 from forked_stages import STAGES, ForkedStages
 from PIL import Image
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.presets import read_preset, set_arguments
 
 pytestmark = pytest.mark.slow

@@ -13,8 +13,9 @@ from clones import Clone, outs
 from recorded import BASELINE, EXPERIMENT, make_recorded_clone
 
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
 from darkroom.base.renamed import with_current_targets
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.repository import find_experiment, params_of
 from darkroom.search.study import with_start
 from darkroom.versions.datasets import read_dataset

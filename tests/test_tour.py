@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pytorch_lightning import Trainer
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 TOUR = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPOSE = {name: read_yaml(ROOT / "docs" / name / "compose.yaml")["services"] for name in ("mlflow", "sacred")}

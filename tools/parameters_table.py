@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from darkroom.base.params import NOT_PASSED_ON, Network, Params, Section, TrainerArguments
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 
 PAGE = ROOT / "docs" / "parameters.md"
 HEAD = """<!-- Made by tools/parameters_table.py; do not edit. -->

@@ -45,8 +45,8 @@ from darkroom.base import files, paths
 from darkroom.base.errors import InputError, RunError, one_line
 from darkroom.base.nested import outputs_of, read_stages
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, load_sections, read_yaml
-from darkroom.base.state_files import forget_finished
+from darkroom.base.params_file import check_params, load_sections
+from darkroom.base.yaml_file import read_yaml
 from darkroom.data.images import ImageError, decode
 from darkroom.data.listing import Item, Listing
 from darkroom.data.pack import Pack
@@ -64,6 +64,7 @@ from darkroom.sources.read import read_source
 from darkroom.splitting.assign import assign_splits
 from darkroom.splitting.split_writer import write_split
 from darkroom.stage.inputs import read_inputs
+from darkroom.stage.state_files import forget_finished
 
 pytestmark = [pytest.mark.slow]
 

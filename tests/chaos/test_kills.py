@@ -15,7 +15,7 @@ import pytest
 from clones import Clone, Finished, make_clone, outs
 
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 
 pytestmark = pytest.mark.slow
 MAX_CHAIN = 3

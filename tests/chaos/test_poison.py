@@ -27,7 +27,8 @@ from PIL import Image
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.data.pack import Pack
 from darkroom.models.model_json import science
 from darkroom.models.networks import build_network

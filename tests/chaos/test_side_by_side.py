@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import torch
 
-from darkroom.base.state_files import EPOCH_OVER, FINISHED, forget_finished
 from darkroom.stage.lock import HELD
+from darkroom.stage.state_files import EPOCH_OVER, FINISHED, forget_finished
 from darkroom.training.checkpoints.saved_states import StateStore
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,8 @@ from darkroom.api.named_model import open_model
 from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import PredictParams
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.overrides import with_settings
 from darkroom.export.network import about
 from darkroom.inference.embeddings import Embedder

@@ -19,8 +19,8 @@ from torch import nn
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
-from darkroom.base.state_files import forget_finished
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.experiments.overrides import with_settings
@@ -31,6 +31,7 @@ from darkroom.sources.own.examples import list_examples
 from darkroom.sources.pack_writer import write_pack
 from darkroom.splitting.assign import assign_splits
 from darkroom.splitting.split_writer import write_split
+from darkroom.stage.state_files import forget_finished
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def read_stages(path: Path) -> dict[str, dict[str, Any]]:
     InputError
         If it is another file, or damaged.
     """
-    from darkroom.base.params_file import read_yaml  # here, since doctor runs without the packages that it needs
+    from darkroom.base.yaml_file import read_yaml  # here, since doctor runs without the packages that it needs
 
     content = read_yaml(path)
     stages = content.get("stages") if isinstance(content, dict) else None

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from darkroom.base.errors import nearest
+from darkroom.base.yaml_file import parse_yaml
 
 # The key that names the distribution, here and in other trainers.
 KEYS = ("distribution", "type", "_target_")
@@ -121,7 +121,7 @@ def _cast(kind: type[int | float], sweep: str) -> dict[str, Any]:
 
 
 def _scalar(text: str) -> Any:
-    return YAML(typ="safe", pure=True).load(text)
+    return parse_yaml(text)
 
 
 def _number(text: str) -> int | float:

@@ -1,26 +1,21 @@
 """Reading and checking params.yaml: YAML 1.2, checked as a whole, each mistake explained on one line."""
 
-import copy
 import json
 import os
 import re
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent
 
 from darkroom.base import renamed
 from darkroom.base.errors import InputError, listed, nearest, warn
 from darkroom.base.params import PATTERNS, Params
 from darkroom.base.params_checks import check_combinations
 from darkroom.base.secrets import refuse_secrets
+from darkroom.base.yaml_file import read_yaml
 
 # The beginning of a message that already names its key.
 NAMES_KEY = re.compile(r"[A-Za-z_]\w*(\.\w+)+:")
@@ -92,46 +87,6 @@ class _Sections(Params):
         if name in Params.model_fields:
             raise InputError(self._fault)
         return super().__getattr__(name)  # type: ignore[misc]
-
-
-class _NoAliases(Composer):
-    """Refuses aliases, `*name`: a few of them can expand to gigabytes, or to a value that contains itself."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.parser.check_event(AliasEvent):
-            event = self.parser.peek_event()
-            raise MarkedYAMLError(problem=f"the alias *{event.anchor} is not supported", problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
-
-
-@lru_cache(maxsize=4)
-def _parsed(text: str) -> Any:
-    """Return the content of YAML text; cached, because a stage reads params.yaml and dvc.yaml several times."""
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Composer = _NoAliases
-    return yaml.load(text)
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML 1.2 file into plain dicts, lists and scalars; aliases are refused.
-
-    PyYAML is not used: it reads `1e-3` as text, `on` as true and `010` as 8, while DVC writes YAML 1.2.
-    """
-    try:
-        return copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{path.name}: does not exist; restore it with 'git checkout HEAD -- {path.name}'") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path.name}: is not UTF-8 at byte {error.start}; save it as UTF-8") from None
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise InputError(f"{path.name}:{line}: {str(error.problem).split(' with value')[0]}; remove one of the two") from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise InputError(f"{path.name}:{line}: is not YAML ({error.problem}); correct that line") from None
-    # Errors inside ruamel itself, on text that is far from YAML.
-    except (YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{path.name}: is not YAML ({type(error).__name__}: {error}); correct it") from None
 
 
 def check_params(content: Any, name: str = "params.yaml") -> Params:

@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> None:
     names = parser.parse(arguments).names
 
     from darkroom.base import paths
-    from darkroom.base.params_file import read_yaml
+    from darkroom.base.yaml_file import read_yaml
     from darkroom.experiments.presets import preset_names, read_preset, set_arguments, summary
 
     if names:

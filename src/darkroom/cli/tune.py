@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> None:
     refuse_launcher("./darkroom tune")
 
     from darkroom.base import paths
-    from darkroom.base.params_file import read_yaml
+    from darkroom.base.yaml_file import read_yaml
     from darkroom.experiments.overrides import read_request
 
     content, params = read_request(paths.PARAMS, paths.PRESETS, chosen.presets, chosen.settings)

@@ -9,7 +9,8 @@ from typing import Any
 from darkroom.base import paths, renamed
 from darkroom.base.errors import InputError, one_line
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.presets import overlaid, read_preset, shown_preset
 from darkroom.experiments.yaml_edits import write_params
 from darkroom.repository.origins import revisions_in, with_commit

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base.errors import InputError, listed, nearest, warn
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 
 KEY = re.compile(r"[A-Za-z0-9_./-]+")
 PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*|[a-z0-9]+://[A-Za-z0-9_./-]+")

@@ -7,10 +7,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ruamel.yaml import YAML
-
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.renamed import with_current_names
+from darkroom.base.yaml_file import parse_yaml
 from darkroom.repository.git import commit_of, experiments, git, git_output, git_path, text_in, trouble_of
 
 IDENTITY = {f"GIT_{who}_{what}": "darkroom" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
@@ -68,7 +67,7 @@ def find_experiment(repository: Path, name: str) -> str | None:
 
 def params_of(repository: Path, commit: str) -> dict[str, Any]:
     """Return the content of params.yaml in a commit, as plain mappings, with today's names of keys and classes."""
-    return with_current_names(YAML(typ="safe", pure=True).load(file_in(repository, commit, "params.yaml")))
+    return with_current_names(parse_yaml(file_in(repository, commit, "params.yaml")))
 
 
 def file_in(repository: Path, commit: str, path: str) -> str:

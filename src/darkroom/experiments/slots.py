@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from darkroom.base import files
 from darkroom.base.errors import RunError
 from darkroom.base.nested import named, outputs_of, read_stages
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.repository import Snapshot, commit_tree, find_experiment
 from darkroom.experiments.yaml_edits import dumped, only_stages, write_params
 from darkroom.health.processes import is_locked

@@ -39,7 +39,7 @@ def check_pipeline(root: Path) -> Iterator[Finding]:
 
 def _graph(root: Path) -> Finding:
     from darkroom.base.nested import read_stages
-    from darkroom.base.params_file import read_yaml
+    from darkroom.base.yaml_file import read_yaml
     from darkroom.precheck.dependencies import check_dependencies
 
     try:
@@ -66,7 +66,7 @@ def check_results(root: Path) -> Iterator[Finding]:
 
 def _stages_file(root: Path, name: str, way_out: str) -> Finding:
     from darkroom.base.nested import read_stages
-    from darkroom.base.params_file import read_yaml
+    from darkroom.base.yaml_file import read_yaml
 
     try:
         content = read_yaml(root / name)

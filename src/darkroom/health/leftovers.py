@@ -9,11 +9,11 @@ from typing import Any
 
 from darkroom.base import files
 from darkroom.base.errors import counted
-from darkroom.base.state_files import FINISHED
 from darkroom.health.findings import Finding, first_of, remove_command, shown_size, within
 from darkroom.health.locks import owner, owner_lives
 from darkroom.health.processes import is_locked
 from darkroom.repository.git import prefix_of
+from darkroom.stage.state_files import FINISHED
 
 # DVC 3.67: TaskStatus of a run that is unfinished, or whose result is being collected.
 UNFINISHED = range(4)

@@ -4,12 +4,11 @@ import json
 import shlex
 import time
 from collections.abc import Iterator, Mapping
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from darkroom.base import files
-from darkroom.base.errors import InputError, counted
+from darkroom.base.errors import counted
 from darkroom.base.nested import flatten
 from darkroom.health.findings import Finding, remove_command, shown_size, within
 from darkroom.repository.git import git
@@ -30,7 +29,7 @@ def check_unfinished(root: Path, states_dir: Path) -> Iterator[Finding]:
     if not trainings:
         yield Finding("ok", "unfinished", "no training to resume")
         return
-    now, committed = _read_params(root / "params.yaml"), _committed(root)
+    now, committed = _current(root), _committed(root)
     max_days = now.get("hardware.states_max_days")
     for training in reversed(trainings):
         yield _finding(root, training, now, committed, max_days)
@@ -130,21 +129,28 @@ def _sha256(path: Path) -> str | None:
 def _committed(root: Path) -> Values:
     """Return the values of params.yaml of the last commit, those of the file where there is no commit."""
     shown = git(root, "show", "HEAD:./params.yaml")
-    return _read_params(StringIO(shown.stdout) if shown.returncode == 0 else root / "params.yaml")
+    return _read_params(shown.stdout) if shown.returncode == 0 else _current(root)
 
 
-def _read_params(source: Any) -> Values:
+def _current(root: Path) -> Values:
+    """Return the values of params.yaml."""
+    try:
+        return _read_params((root / "params.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):  # which other checks report
+        return {}
+
+
+def _read_params(text: str) -> Values:
     """Return the values of a params.yaml by dotted key, with the defaults of those that it leaves out."""
     try:
-        from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
 
         from darkroom.base.params_file import check_params
+        from darkroom.base.yaml_file import parse_yaml
     except ImportError:  # which another check reports, too
         return {}
     try:
-        content = YAML(typ="safe", pure=True).load(source)
-        content = check_params(content).model_dump(by_alias=True)
-    except (OSError, YAMLError, InputError):  # which other checks report
+        content = check_params(parse_yaml(text)).model_dump(by_alias=True)
+    except (YAMLError, ValueError, LookupError, TypeError, AttributeError):  # which other checks report
         return {}
     return dict(flatten(json.loads(json.dumps(content))))

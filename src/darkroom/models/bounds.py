@@ -11,6 +11,30 @@ from torch.nn.parameter import is_lazy
 FACTOR = 4
 MORE_TENSORS, MORE_VALUES, MORE_MODULES = 1000, 100_000_000, 10_000
 MODULES_OF_TENSOR = 40
+# Bytes that name the tensors of a .safetensors file: some 100 000 of them, where a million take half a minute to open.
+MAX_HEADER_BYTES = 10_000_000
+
+
+def check_header(start: bytes) -> None:
+    """Refuse a .safetensors file whose list of tensors is far longer than that of any network.
+
+    Parameters
+    ----------
+    start
+        The file, or its first eight bytes.
+
+    Raises
+    ------
+    ValueError
+        If it is.
+
+    References
+    ----------
+    https://github.com/huggingface/safetensors#format
+    """
+    length = int.from_bytes(start[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"its header has {length} bytes; at most {MAX_HEADER_BYTES} are read")
 
 
 @contextmanager

@@ -223,6 +223,6 @@ def parse_card(data: bytes) -> Card:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"{key}: {first['msg']}") from None
+        raise ValueError(f"{key}: {first['msg']}" if key else first["msg"]) from None
     except RecursionError as error:
         raise ValueError(str(error)) from None

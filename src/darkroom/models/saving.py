@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Network, Params, Target
-from darkroom.models.bounds import no_larger_than
+from darkroom.models.bounds import check_header, no_larger_than
 from darkroom.models.model_json import CARD, RESTORE_ADVICE, WEIGHTS, Card, packages, parse_card, read_card
 from darkroom.models.networks import build_network, without_weights
 from darkroom.models.preprocessing import Normalized
@@ -142,8 +142,10 @@ def load_model(directory: Path, params: Params, name: str = "models") -> Publish
     if files.sha256(path) != card.weights_sha256:
         raise InputError(f"{name}/{path.name}: is not the file that model.json describes (its SHA-256 differs); {RESTORE_ADVICE}")
     try:
+        with path.open("rb") as file:
+            check_header(file.read(8))
         weights = load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:
         raise InputError(f"{name}/{path.name}: is damaged ({error}); {RESTORE_ADVICE}") from error
     return Published(build_published(card, weights, params, where=f"{name}/{CARD}", advice=RESTORE_ADVICE), card, name)
 
@@ -177,6 +179,7 @@ def open_content(key: str, name: str, content: Mapping[str, bytes]) -> tuple[Car
     if hashlib.sha256(content[WEIGHTS]).hexdigest() != card.weights_sha256:
         raise InputError(f"{key}: {WEIGHTS} of {name} is not the file that {CARD} describes; name another model")
     try:
+        check_header(content[WEIGHTS])
         return card, load(content[WEIGHTS])
     except (SafetensorError, ValueError) as error:
         raise InputError(f"{key}: {WEIGHTS} of {name} is damaged ({error}); name another model") from None

@@ -6,7 +6,7 @@ from typing import Any
 from darkroom.base.errors import InputError
 from darkroom.base.params import DownloadParams
 from darkroom.base.params_checks import SOURCES_OF_KEY
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 
 READ_BY = SOURCES_OF_KEY | {"folder": ["folder", "manifest", "huggingface"]}
 # Those of a new clone.

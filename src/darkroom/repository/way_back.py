@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.nested import flatten
+from darkroom.base.yaml_file import parse_yaml
 from darkroom.repository.git import text_in
 
 # From any state of Git's index, whatever was staged.
@@ -48,6 +47,6 @@ def _related(key: str, other: str) -> bool:
 def _keys(text: str) -> dict[str, Any]:
     """Return the values in the text of a params.yaml by dotted key; none if it cannot be read."""
     try:
-        return dict(flatten(YAML(typ="safe", pure=True).load(text)))
+        return dict(flatten(parse_yaml(text)))
     except Exception:  # of ruamel, on any text
         return {}

@@ -11,7 +11,7 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.nested import flatten, named, outputs_of, read_stages
 from darkroom.base.params import Params
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.stage import observed
 
 Inputs = dict[str, str]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError, RunError, listed
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 
 
 @contextmanager

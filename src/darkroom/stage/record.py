@@ -15,7 +15,7 @@ from typing import Any
 
 from darkroom.base import files, paths
 from darkroom.base.nested import read_stages
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.stage.inputs import Inputs, fill_in
 
 RECORD = "run.json"

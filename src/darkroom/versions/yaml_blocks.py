@@ -7,24 +7,12 @@ import re
 from functools import cache
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer
-from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.events import AliasEvent
+from darkroom.base.yaml_file import parse_yaml
 
 # A key that is not indented, or by two spaces. Other lines belong to the block before them.
 BLOCK = re.compile(r"^(?:  )?[^\s#\-\]})]", re.MULTILINE)
 COMMENTS = re.compile(r"(?:[ \t]*(?:#.*)?\n)*(?:[ \t]*(?:#.*)?)")
 MAX_CHARACTERS = 1_000_000
-
-
-class _NoAliases(Composer):
-    """Refuses aliases, as `read_yaml` does: a few of them can expand to gigabytes."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.parser.check_event(AliasEvent):
-            raise MarkedYAMLError(problem="an alias is not supported")
-        return super().compose_node(parent, index)
 
 
 def read_mapping(text: str) -> dict[str, Any]:
@@ -70,9 +58,7 @@ def _by_blocks(text: str) -> dict[str, Any]:
 
 @cache
 def _parsed(text: str) -> Any:
-    yaml = YAML(typ="safe", pure=True)
-    yaml.Composer = _NoAliases
     try:
-        return yaml.load(text)
+        return parse_yaml(text)
     except Exception as error:  # of ruamel, on any text
         raise ValueError("is not YAML") from error

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 

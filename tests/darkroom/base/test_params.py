@@ -10,7 +10,8 @@ import pytest
 from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Network, Params, Target, published_name
-from darkroom.base.params_file import check_params, load_params, load_sections, read_yaml
+from darkroom.base.params_file import check_params, load_params, load_sections
+from darkroom.base.yaml_file import read_yaml
 
 REMOVED = object()
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
 from darkroom.base.secrets import refuse_secrets
+from darkroom.base.yaml_file import read_yaml
 
 PARAMS = Path(__file__).resolve().parents[3] / "params.yaml"
 HIDDEN = "HUNTER2"

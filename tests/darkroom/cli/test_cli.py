@@ -13,8 +13,8 @@ import pytest
 
 from darkroom.base.command import Parser
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import read_yaml
 from darkroom.base.paths import PRESETS
+from darkroom.base.yaml_file import read_yaml
 from darkroom.cli import COMMANDS, REFUSED_BY_DVC
 from darkroom.experiments.presets import preset_names
 

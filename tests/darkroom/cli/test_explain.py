@@ -15,7 +15,8 @@ from ruamel.yaml import YAML
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.cli import explain
 from darkroom.explanation.explained import Explained, Near
 from darkroom.explanation.results import make_page, write_explained

@@ -16,7 +16,7 @@ import pytest
 from clones import Clone, make_clone
 from optuna.trial import TrialState
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.search.storage import open_storage
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("tune")]

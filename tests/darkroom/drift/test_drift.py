@@ -15,7 +15,8 @@ from publishing import enter_workspace, publish_untrained
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.cli import drift
 from darkroom.drift import check, reference
 from darkroom.models.preprocessing import Preprocessing

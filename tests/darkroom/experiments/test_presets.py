@@ -11,7 +11,8 @@ import pytest
 
 from darkroom.base import paths
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.presets import overlaid, override_text, preset_names, read_preset, set_arguments, summary
 
 PRESETS = preset_names(paths.PRESETS)

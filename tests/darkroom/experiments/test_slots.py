@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.overrides import with_settings
 from darkroom.experiments.repository import Snapshot, find_experiment, params_of, take_snapshot
 from darkroom.experiments.slots import Slot, lock_slots

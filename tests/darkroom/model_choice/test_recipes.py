@@ -11,7 +11,8 @@ import pytest
 from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Network, Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.model_choice.backbones import Backbone
 from darkroom.model_choice.recipes import AS_SET, FINE_TUNING, PROBE, Recipe, as_set, from_scratch, in_way, of_task
 

@@ -1,6 +1,9 @@
 """A published model answers as the trained one did; a damaged or foreign one is refused, and none of them runs code."""
 
+import hashlib
+import json
 import os
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -13,9 +16,10 @@ import torch
 from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.base.params import Network, Params, Target
+from darkroom.models.initial_weights.weights_file import load_without_code
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
-from darkroom.models.saving import load_model, save_model
+from darkroom.models.saving import load_model, open_content, save_model
 from darkroom.versions.models import read_model
 
 SEEN = Preprocessing(image_size=8, channels=1, mean=(0.3,), std=(0.2,))
@@ -228,3 +232,21 @@ def test_a_card_of_any_size_is_not_read(tmp_path: Path, make_params: Callable[..
         file.truncate(300_000_000)
     with pytest.raises(InputError, match=r"model\.json: is larger than 64 MB"):
         load_model(tmp_path, make_params())
+
+
+def test_a_million_tensors_are_not_opened(tmp_path: Path, make_params: Callable[..., Params]) -> None:
+    """They take half a minute; no network has so many."""
+    publish(tmp_path, SMALL)
+    header = json.dumps({f"t{number}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for number in range(200_000)})
+    weights = struct.pack("<Q", len(header)) + header.encode()
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    changed_card(tmp_path, weights_sha256=hashlib.sha256(weights).hexdigest())
+    begin = time.process_time()
+    for opened in (
+        lambda: load_model(tmp_path, make_params()),
+        lambda: open_content("key", "it", {name: (tmp_path / name).read_bytes() for name in ("model.json", "model.safetensors")}),
+        lambda: load_without_code("key", "it.safetensors", weights),
+    ):
+        with pytest.raises(InputError, match=r"its header has \d+ bytes; at most 10000000 are read"):
+            opened()
+    assert time.process_time() - begin < 2

@@ -11,7 +11,7 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.nested import read_stages
 from darkroom.base.params import Params
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.health.dvc_setup import check_pipeline
 from darkroom.precheck.dependencies import check_dependencies, check_files
 

@@ -11,7 +11,8 @@ import pytest
 
 from darkroom.base.errors import InputError
 from darkroom.base.instantiate import SHORT
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.precheck.names import OWN, OWN_NETWORKS, check_names
 from darkroom.precheck.source_text import arguments_of, defined_names, registered_networks
 

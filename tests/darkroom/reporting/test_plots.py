@@ -12,7 +12,7 @@ from dvc_render import ImageRenderer, VegaRenderer, render_html
 from dvc_render.html import HTML
 from PIL import Image
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.reporting.tables import plain_text
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -6,7 +6,7 @@ import pytest
 from places import CONTENT
 from repositories import shell
 
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.repository import find_experiment, params_of, take_snapshot
 from darkroom.experiments.slots import Slot, lock_slots
 from darkroom.repository.dvc import cache_dir

@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 from searching import open_trials
 
 from darkroom.base import paths
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.experiments.overrides import with_settings
 from darkroom.search.charts import scale_of
 from darkroom.search.page import plain_value, search_page

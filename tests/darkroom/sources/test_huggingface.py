@@ -21,7 +21,8 @@ from hub import COMMIT, Hub, hub
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import DownloadParams
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.data.pack import Pack
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source

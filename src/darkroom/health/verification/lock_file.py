@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from darkroom.base.errors import InputError
 from darkroom.base.nested import flatten, outputs_of, read_stages
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.health.verification.verified import FAIL, NOTE, OK, Finding
 from darkroom.repository.dvc import EMPTY
 from darkroom.stage.inputs import fill_in

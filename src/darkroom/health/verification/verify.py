@@ -10,7 +10,7 @@ from pathlib import Path
 
 from darkroom.base import files, paths
 from darkroom.base.nested import read_stages
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.health.verification.lock_file import Entry, Hashes, check_lock, md5_of, read_lock
 from darkroom.health.verification.records import check_records
 from darkroom.health.verification.verified import FAIL, OK, Finding

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base.nested import OUTPUTS, read_stages
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.health.verification.lock_file import (
     Entry,
     Hashes,

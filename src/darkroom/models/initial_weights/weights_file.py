@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from darkroom.base import files, paths
 from darkroom.base.errors import InputError, described
 from darkroom.base.params import Network, Target
+from darkroom.models.bounds import check_header
 from darkroom.models.initial_weights.pretrained import Pretrained
 from darkroom.models.licence import WeightsOrigin
 
@@ -135,6 +136,7 @@ def load_without_code(key: str, name: str, content: bytes) -> dict[Any, Any]:
         raise InputError(f"{key}: {name} is no file of weights; name one that ends with {', '.join(ENDINGS)}")
     try:
         if name.endswith(".safetensors"):
+            check_header(content)
             return dict(load(content))
         loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

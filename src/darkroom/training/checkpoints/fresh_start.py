@@ -8,7 +8,7 @@ from typing import Any
 from darkroom.base import paths
 from darkroom.base.errors import RunError
 from darkroom.base.nested import flatten
-from darkroom.base.state_files import FINISHED, FINISHED_MARK
+from darkroom.stage.state_files import FINISHED, FINISHED_MARK
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.checkpoints.saved_trainings import ABOUT, install_line, is_in_use, last_use, saved_trainings
 

@@ -19,7 +19,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from darkroom.base.errors import Interrupted
 from darkroom.base.signals import SIGNALS, end_waiting
-from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH
+from darkroom.stage.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.counters import set_counters
 from darkroom.training.checkpoints.log_files import read_files, without_places

@@ -18,10 +18,10 @@ from torch import Tensor
 from darkroom.base import files, paths
 from darkroom.base.errors import RunError, is_main_process, warn
 from darkroom.base.params import HardwareParams, Params
-from darkroom.base.state_files import KEPT_STATE_SUFFIX, WEIGHTS_SUFFIX
 from darkroom.hardware.devices import machine
 from darkroom.models.model_json import packages, science
 from darkroom.stage.lock import locked
+from darkroom.stage.state_files import KEPT_STATE_SUFFIX, WEIGHTS_SUFFIX
 from darkroom.training.checkpoints.collect import Limits, collect
 from darkroom.training.checkpoints.saved_trainings import ABOUT, STARTED, state_stem
 from darkroom.training.checkpoints.started import how_it_was_started

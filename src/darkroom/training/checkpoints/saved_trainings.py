@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from darkroom.base.state_files import FINISHED
+from darkroom.stage.state_files import FINISHED
 
 # What the result of a training depends on, and how it was started.
 ABOUT, STARTED = "about.json", "started.json"

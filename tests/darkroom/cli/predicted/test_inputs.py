@@ -23,7 +23,7 @@ from predicting import write_photos
 from ruamel.yaml import YAML
 
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.batch import camera
 from darkroom.cli import predict
 

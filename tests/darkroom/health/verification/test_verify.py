@@ -13,7 +13,7 @@ from clones import Finished
 from ruamel.yaml import YAML
 
 from darkroom.base import files
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.health.verification import trained
 from darkroom.health.verification.lock_file import Hashes, check_lock, entries_of
 from darkroom.health.verification.records import RECORDS, check_records

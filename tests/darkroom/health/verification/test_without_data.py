@@ -13,7 +13,7 @@ from repositories import shell
 from ruamel.yaml import YAML
 
 from darkroom.base.errors import InputError
-from darkroom.base.params_file import read_yaml
+from darkroom.base.yaml_file import read_yaml
 from darkroom.health.verification.verified import FAIL, NOTE, Finding
 from darkroom.health.verification.without_data import verify_lock
 

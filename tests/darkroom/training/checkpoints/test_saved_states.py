@@ -21,7 +21,7 @@ import torch
 from darkroom.base import files
 from darkroom.base.errors import MAIN_PROCESS, RunError
 from darkroom.base.params import Params
-from darkroom.base.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
+from darkroom.stage.state_files import EPOCH_OVER, FINISHED, WITHIN_EPOCH, forget_finished
 from darkroom.training.checkpoints.collect import Limits
 from darkroom.training.checkpoints.fresh_start import refuse_other_versions, why_fresh
 from darkroom.training.checkpoints.log_files import write_files

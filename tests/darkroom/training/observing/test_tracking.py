@@ -21,7 +21,8 @@ from tensorboard.plugins.hparams.api_pb2 import STATUS_SUCCESS
 
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Params
-from darkroom.base.params_file import check_params, read_yaml
+from darkroom.base.params_file import check_params
+from darkroom.base.yaml_file import read_yaml
 from darkroom.training.observing.loggers import check_loggers, open_loggers
 
 pytestmark = pytest.mark.filterwarnings("ignore")
