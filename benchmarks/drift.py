@@ -33,7 +33,7 @@ from darkroom.drift.judgement import Judgement, judge
 from darkroom.drift.measured import Measured, Outputs
 from darkroom.features.appearance import APPEARANCE
 from darkroom.metrics.bootstrap import wilson
-from darkroom.models.logistic_head import fit_logistic
+from darkroom.transfer.logistic_head import fit_logistic
 
 PER_CLASS, STRENGTH = 300, 100.0
 BACKBONE = "tf_efficientnet_lite0"

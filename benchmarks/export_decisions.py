@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from darkroom import Model
-from darkroom.inference.find_photos import find_photos
+from darkroom.prediction.find_photos import find_photos
 
 PACKAGES = ("onnxruntime", "numpy", "pillow")
 TIE = 1e-4

@@ -17,7 +17,7 @@ from darkroom.base import paths
 from darkroom.base.params_file import load_sections
 from darkroom.features.backbone import Backbone, open_backbone
 from darkroom.features.photos import photo_features
-from darkroom.models.logistic_head import fit_logistic
+from darkroom.transfer.logistic_head import fit_logistic
 
 ENDINGS = (".jpg", ".jpeg", ".png")
 NETWORK = "tf_efficientnet_lite0"

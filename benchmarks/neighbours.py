@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from darkroom.features import extract
 from darkroom.features.known import images_of_file
-from darkroom.reporting.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
+from darkroom.prediction.predictions import Predictions
 
 SIZE, QUERIES, AT_ONCE = 1280, 256, 1000
 OF = FeaturesOf("random", "random", "0" * 64)

@@ -24,7 +24,7 @@ from darkroom.base import paths
 from darkroom.base.params_file import load_sections
 from darkroom.labels.next_choice import choose, squared_distances, typical_distance, uncertainties
 from darkroom.labels.next_labelled import STRENGTH
-from darkroom.models.logistic_head import LogisticHead, fit_logistic
+from darkroom.transfer.logistic_head import LogisticHead, fit_logistic
 
 ROUND, ROUNDS = 12, 8
 Features = NDArray[np.float32]
@@ -58,7 +58,7 @@ def read(folder: Path) -> tuple[Features, Labels]:
     """Return the features of the photos in a folder and the numbers of their classes, the names of their folders."""
     from darkroom.features.backbone import open_backbone
     from darkroom.features.photos import photo_features
-    from darkroom.inference.find_photos import find_photos
+    from darkroom.prediction.find_photos import find_photos
 
     params = load_sections(paths.PARAMS, "base", "predict", "train", "hardware")
     backbone = open_backbone(hardware=params.hardware, threads=params.train.threads)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from darkroom.metrics.calibration import at_temperature, fit_temperature
-from darkroom.models.logistic_head import fit_logistic
+from darkroom.transfer.logistic_head import fit_logistic
 from darkroom.uncertainty.conformal import fit_conformal
 from darkroom.uncertainty.foreign import fit_directions, unit_length, with_limit
 

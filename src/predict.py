@@ -8,8 +8,8 @@ from darkroom.base import paths
 from darkroom.base.command import run_stage, stage_parser
 from darkroom.base.errors import counted
 from darkroom.base.params_file import load_params
-from darkroom.inference.inputs import predict_inputs
-from darkroom.reporting.predictions import EMBEDDINGS, write_all
+from darkroom.prediction.inputs import predict_inputs
+from darkroom.prediction.predictions import EMBEDDINGS, write_all
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 

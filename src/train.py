@@ -39,7 +39,6 @@ def main() -> None:
         from darkroom.hardware import startup
 
         startup.prepare()
-        from darkroom.models.initial_weights.init_from import open_initial_weights
         from darkroom.models.model_json import data_hashes
         from darkroom.objective.distillation import open_teacher
         from darkroom.training.augmentation_preview import augmented_views
@@ -50,6 +49,7 @@ def main() -> None:
         from darkroom.training.observing.loggers import log_model
         from darkroom.training.plan import make_plan
         from darkroom.training.publish import publish
+        from darkroom.transfer.init_from import open_initial_weights
 
         initial_weights = open_initial_weights(*initial) if initial else None
         teacher_model = open_teacher(*teacher, params) if teacher else None

@@ -34,7 +34,7 @@ from darkroom.models.model_json import science
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import load_model, save_model
-from darkroom.reporting.predictions import Predictions, write_predictions
+from darkroom.prediction.predictions import Predictions, write_predictions
 from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 from darkroom.splitting.assign import assign_splits

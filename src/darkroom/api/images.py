@@ -14,8 +14,8 @@ from darkroom.base.errors import InputError
 from darkroom.data.images import ImageArray, ImageError, convert, decode, encode
 from darkroom.data.resizing import height_and_width
 from darkroom.data.stored import resized
-from darkroom.inference.find_photos import find_photos, without_arrays
 from darkroom.inference.photos import PhotoReader
+from darkroom.prediction.find_photos import find_photos, without_arrays
 from darkroom.sources.own.datasets import pixels
 
 FOUR = 4

@@ -24,7 +24,7 @@ from darkroom.inference.photos import PhotoReader
 from darkroom.inference.predict import iterate_probabilities
 from darkroom.inference.predictor import Predictor
 from darkroom.inference.tta import TTAModel
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction.predictions import Predictions
 
 WHERE = "Model.load"
 # Of section predict: what the stage reads and writes.

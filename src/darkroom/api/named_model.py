@@ -139,12 +139,12 @@ def _open_file(where: str, name: str, path: Path, params: "Params", command: str
     from darkroom.base.params import Network
     from darkroom.data.pack import Pack
     from darkroom.data.split_file import Split
-    from darkroom.models.initial_weights.pretrained import describe_weights
-    from darkroom.models.initial_weights.weights_file import open_file
     from darkroom.models.model_json import Card
     from darkroom.models.networks import without_weights
     from darkroom.models.saving import Published, refuse_unsafe_loading
-    from darkroom.models.trainable import build_model
+    from darkroom.transfer.pretrained import describe_weights
+    from darkroom.transfer.trainable import build_model
+    from darkroom.transfer.weights_file import open_file
 
     refuse_unsafe_loading()
     weights = open_file(where, name, path.read_bytes())

@@ -57,11 +57,11 @@ def open_pretrained(where: str, name: str) -> "Published":
     """
     from darkroom.base.params import Network
     from darkroom.features.backbone import installed
-    from darkroom.models.initial_weights.pretrained import describe_weights, with_hashes
     from darkroom.models.model_json import Card
     from darkroom.models.networks import build_network, without_weights
     from darkroom.models.preprocessing import Normalized, Preprocessing
     from darkroom.models.saving import Published, refuse_unsafe_loading
+    from darkroom.transfer.pretrained import describe_weights, with_hashes
 
     refuse_unsafe_loading()
     classes, there = _classes(where, name), listed(installed())

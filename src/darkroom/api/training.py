@@ -214,7 +214,7 @@ def _is_published(models: Path, about: Mapping[str, Any]) -> bool:
 
 
 def _evaluate(place: Path, params: Params, pack: Pack, split: Split) -> Mapping[str, Mapping[str, float]]:
-    from darkroom.inference.evaluate import evaluate_model, write_results
+    from darkroom.evaluation.evaluate import evaluate_model, write_results
 
     metrics = place / "metrics"
     with (

@@ -11,7 +11,7 @@ from darkroom.base.params import Params
 from darkroom.batch.inputs import Inputs
 from darkroom.batch.options import Options
 from darkroom.batch.right import Right, right
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction.predictions import Predictions
 
 if TYPE_CHECKING:
     from darkroom.inference.predictor import Predictor
@@ -59,8 +59,8 @@ class Blocks:
 
     def iterate(self, start: int = 0) -> Iterator[Block]:
         """Yield blocks of a batch each, from a multiple of `predict.batch_size` on."""
-        from darkroom.inference.inputs import Describing
         from darkroom.inference.predict import batch_probabilities, with_tta
+        from darkroom.prediction.inputs import Describing
 
         predictor = self.predictor
         network = with_tta(predictor, self.params.predict.tta)
@@ -108,8 +108,8 @@ def open_blocks(
     InputError
         If the model does not exist, or does not fit the options or the inputs.
     """
-    from darkroom.inference.inputs import Describing
     from darkroom.inference.predictor import Predictor
+    from darkroom.prediction.inputs import Describing
 
     def opened() -> "Published":
         published = model()

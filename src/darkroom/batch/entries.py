@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from darkroom.base.errors import InputError, RunError
 from darkroom.data.listing import printable
-from darkroom.inference.find_photos import ARRAY, Places
+from darkroom.prediction.find_photos import ARRAY, Places
 
 
 class Entry(NamedTuple):

@@ -10,9 +10,9 @@ from darkroom.base.params import Params
 from darkroom.batch.listing import Listing
 from darkroom.batch.photos import Photo, iterate_photos
 from darkroom.data.images import ImageArray, ImageError
-from darkroom.inference.find_photos import NAMED, check_any_image
-from darkroom.inference.inputs import described_rows, is_test_split, read_test_split
 from darkroom.inference.photos import PhotoReader, read_batches
+from darkroom.prediction.find_photos import NAMED, check_any_image
+from darkroom.prediction.inputs import described_rows, is_test_split, read_test_split
 
 if TYPE_CHECKING:
     from torch import Tensor

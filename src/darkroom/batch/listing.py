@@ -18,7 +18,7 @@ from darkroom.batch.tables import ENDINGS as TABLES
 from darkroom.batch.tables import iterate_table
 from darkroom.data.images import EXTENSIONS
 from darkroom.data.listing import junk_of, printable
-from darkroom.inference.find_photos import described_files, no_image, walk_images
+from darkroom.prediction.find_photos import described_files, no_image, walk_images
 from darkroom.sources.remote import Store, is_remote, stamp_of
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz")

@@ -19,7 +19,7 @@ from darkroom.base.errors import InputError
 from darkroom.batch.joined_files import join_files
 from darkroom.batch.right import Right
 from darkroom.batch.started import FORMAT, RUN, Part, read_started
-from darkroom.reporting.predictions import Predictions, write_predictions
+from darkroom.prediction.predictions import Predictions, write_predictions
 
 # Images of a part, and numbers of it that are in memory at once.
 IMAGES, VALUES = 4096, 2_000_000

@@ -9,7 +9,7 @@ from darkroom.data.listing import printable
 from darkroom.metrics.bootstrap import wilson
 
 if TYPE_CHECKING:
-    from darkroom.reporting.predictions import Predictions
+    from darkroom.prediction.predictions import Predictions
 
 
 class Right(NamedTuple):

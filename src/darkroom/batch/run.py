@@ -12,7 +12,7 @@ from darkroom.base.errors import InputError, Interrupted
 from darkroom.batch.blocks import Block, Blocks
 from darkroom.batch.parts import Parts, Total, images_of_part, parts_beside
 from darkroom.batch.right import Right
-from darkroom.reporting.predictions import WRITERS, Predictions
+from darkroom.prediction.predictions import WRITERS, Predictions
 from darkroom.sources.progress import progress_bar
 
 # Those that compute pixels and probabilities.

@@ -13,7 +13,7 @@ from darkroom.cli import parser_of
 if TYPE_CHECKING:
     from darkroom.base.params import DownloadParams, Params
     from darkroom.data.pack import Pack
-    from darkroom.inference.evaluate import Evaluation
+    from darkroom.evaluation.evaluate import Evaluation
     from darkroom.models.saving import Published
 
 SPLITS = ("train", "val", "test")
@@ -79,7 +79,7 @@ def _of_recorded_data(model: str | None, params: "Params", splits: Sequence[str]
     pack = Pack.open(paths.RAW)
     split = Split.open(paths.SPLIT, pack)
 
-    from darkroom.inference.evaluate import evaluate_model
+    from darkroom.evaluation.evaluate import evaluate_model
 
     return evaluate_model(lambda: open_model(model, params, "evaluate"), params, pack, split, splits)
 
@@ -90,7 +90,7 @@ def _of_other_data(
     """Measure a model on images from elsewhere, which are packed into a temporary folder as the training images were."""
     source = source_of(data, params.download, split)
 
-    from darkroom.inference.evaluate import evaluate_images
+    from darkroom.evaluation.evaluate import evaluate_images
     from darkroom.inference.predictor import Predictor
 
     predictor = Predictor.load(lambda: open_model(model, params, "evaluate"), params, "evaluate")
@@ -153,7 +153,7 @@ def known_images(pack: "Pack", model: "Published", data: str, split: str | None)
     import numpy as np
 
     from darkroom.data.labels import count_labels, is_multilabel, matching, relabelled
-    from darkroom.inference.written_predictions import Images
+    from darkroom.evaluation.written_predictions import Images
 
     if is_multilabel(pack.labels) != model.multilabel:
         kind = "any number of classes" if model.multilabel else "one class"

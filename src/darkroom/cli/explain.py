@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     ignore_variables()
     params = load_sections(paths.PARAMS, "base", "predict", "hardware")
     if chosen.images:
-        from darkroom.inference.find_photos import check_any_image, find_photos
+        from darkroom.prediction.find_photos import check_any_image, find_photos
 
         chosen.images = _few(find_photos(chosen.images))
         check_any_image(chosen.images)
@@ -140,8 +140,8 @@ def _photos(found: list[Path], predictor: "Predictor", params: "Params") -> "Inp
     from darkroom.base import paths
     from darkroom.data.listing import printable
     from darkroom.explanation.explained import Inputs
-    from darkroom.inference.find_photos import without_arrays
     from darkroom.inference.photos import PhotoReader, Photos
+    from darkroom.prediction.find_photos import without_arrays
 
     if predictor.seen.bands is None:
         found = without_arrays(found, found[:1])

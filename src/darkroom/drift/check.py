@@ -23,8 +23,8 @@ from darkroom.drift.outputs import FEWEST_VAL, model_outputs
 from darkroom.drift.reference import Reference, as_stored, measure_distances, open_reference
 from darkroom.features.backbone import Backbone, open_backbone
 from darkroom.features.photos import PhotoFeatures, photo_features
-from darkroom.inference.find_photos import find_photos, without_arrays
 from darkroom.labels.alike import Kinds, find_kinds
+from darkroom.prediction.find_photos import find_photos, without_arrays
 
 if TYPE_CHECKING:
     from darkroom.models.saving import Published

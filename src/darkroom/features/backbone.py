@@ -140,10 +140,10 @@ def open_backbone(name: str | None = None, *, hardware: HardwareParams, channels
             f"data/raw: images have {channels} bands, but pretrained networks take grey or RGB; name a model of yours"
         )
 
-    from darkroom.models.initial_weights.pretrained import describe_weights
     from darkroom.models.networks import build_network
     from darkroom.models.preprocessing import Preprocessing
     from darkroom.models.probe_network import Probe
+    from darkroom.transfer.pretrained import describe_weights
 
     model = choose_network(name)
     expected = describe_weights(model)

@@ -12,8 +12,8 @@ from darkroom.features import extract
 from darkroom.features.backbone import Backbone
 from darkroom.features.cache import room
 from darkroom.features.neighbours import Features, nearest, unit
-from darkroom.reporting.embeddings_file import EmbeddingsFile, FeaturesOf
-from darkroom.reporting.further_columns import Neighbour
+from darkroom.prediction.embeddings_file import EmbeddingsFile, FeaturesOf
+from darkroom.prediction.further_columns import Neighbour
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.models.logistic_head import fit_logistic
+from darkroom.transfer.logistic_head import fit_logistic
 
 
 def out_of_fold(

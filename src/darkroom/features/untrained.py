@@ -12,11 +12,11 @@ from darkroom.data.listing import printable
 from darkroom.features.backbone import Backbone
 from darkroom.features.extract import pack_features
 from darkroom.features.photos import photo_features
-from darkroom.inference.find_photos import find_photos, without_arrays
-from darkroom.inference.inputs import described_rows, is_test_split, read_test_split
 from darkroom.inference.photos import check_bad
-from darkroom.reporting.embeddings_file import Embeddings, FeaturesOf
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction.embeddings_file import Embeddings, FeaturesOf
+from darkroom.prediction.find_photos import find_photos, without_arrays
+from darkroom.prediction.inputs import described_rows, is_test_split, read_test_split
+from darkroom.prediction.predictions import Predictions
 
 # Images whose features are given on together.
 AT_ONCE = 1000

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from darkroom.models.logistic_head import choose_strength, fit_logistic
+from darkroom.transfer.logistic_head import choose_strength, fit_logistic
 
 Features = NDArray[np.float32]
 Integers = NDArray[np.int64]

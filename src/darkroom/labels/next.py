@@ -14,11 +14,11 @@ from darkroom.data.listing import printable
 from darkroom.data.pack import Pack, Rows
 from darkroom.features.backbone import Backbone, open_backbone
 from darkroom.features.photos import PhotoFeatures, photo_features
-from darkroom.inference.find_photos import find_photos, without_arrays
 from darkroom.labels.alike import Kinds, find_kinds
 from darkroom.labels.next_choice import choose, uncertainties
 from darkroom.labels.next_labelled import Labelled, Predicted, labelled_images
 from darkroom.labels.next_table import AskedTable, path_cell
+from darkroom.prediction.find_photos import find_photos, without_arrays
 from darkroom.splitting.needed import too_few
 
 TYPICAL, UNCERTAIN = "typical", "uncertain"

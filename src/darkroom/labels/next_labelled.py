@@ -59,7 +59,7 @@ class Labelled:
         classes = sorted({name for name in self.names if name is not None})
         if len(classes) < 2:
             return None
-        from darkroom.models.logistic_head import fit_logistic
+        from darkroom.transfer.logistic_head import fit_logistic
 
         rows = np.array([row for row, name in enumerate(self.names) if name is not None])
         rows = np.random.default_rng(seed).permutation(rows)[: max(1000, MOST_FITTED // len(classes))]

@@ -1,1 +1,1 @@
-"""Networks, and published models: building, adapting, saving and loading them."""
+"""Networks, and published models: building, saving and loading them."""

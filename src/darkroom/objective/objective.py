@@ -18,14 +18,14 @@ from darkroom.data.pack import Pack, Rows
 from darkroom.metrics.decision import Decision
 from darkroom.metrics.extra import ExtraMetrics, Mode, build_metrics
 from darkroom.models.layers import Frozen
-from darkroom.models.lora import Merged
-from darkroom.models.trainable import TrainableModel
 from darkroom.objective.averaging import Average
 from darkroom.objective.distillation import Teacher
 from darkroom.objective.losses import class_weights, make_loss
 from darkroom.objective.mixup import Mixing
 from darkroom.objective.optimizers import make_optimizer
 from darkroom.objective.schedules import make_scheduler
+from darkroom.transfer.lora import Merged
+from darkroom.transfer.trainable import TrainableModel
 
 MakeOptimizer = Callable[[nn.Module], Optimizer]
 MakeScheduler = Callable[[Optimizer, int], LRScheduler | None]

@@ -1,1 +1,1 @@
-"""What stages write for people to read: tables, sheets of images, the data card, predictions."""
+"""What several stages write for people to read: tables, sheets of images, cards; and the description of the data."""

@@ -14,8 +14,8 @@ from darkroom.inference.photos import PhotoReader
 from darkroom.inference.predict import batch_probabilities
 from darkroom.inference.predictor import Predictor
 from darkroom.inference.tta import TTAModel
-from darkroom.reporting.further_columns import doubt
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction.further_columns import doubt
+from darkroom.prediction.predictions import Predictions
 
 if TYPE_CHECKING:
     from darkroom.models.saving import Published

@@ -14,10 +14,10 @@ from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Rows
 from darkroom.data.resizing import Size
 from darkroom.input.dataset import Batch, ImageDataset
-from darkroom.models.network_check import checked_logits, state_kept
 from darkroom.objective.losses import BinaryLoss
 from darkroom.training.classifier import Classifier
 from darkroom.training.failures import ONE_VALUE, one_image
+from darkroom.transfer.network_check import checked_logits, state_kept
 
 LOGIT_SHIFT = 5.0
 

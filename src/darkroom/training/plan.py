@@ -16,11 +16,9 @@ from darkroom.input.dataset import ImageDataset
 from darkroom.input.preprocess import ImageReader, build_preprocess
 from darkroom.input.training_images import build_training_images
 from darkroom.models.huggingface.network import HuggingFaceClassifier
-from darkroom.models.initial_weights.init_from import InitialWeights
 from darkroom.models.licence import check_licence
 from darkroom.models.networks import network_channels
 from darkroom.models.preprocessing import Preprocessing
-from darkroom.models.trainable import TrainableModel, build_model
 from darkroom.objective.distillation import Teacher
 from darkroom.objective.objective import Objective, build_objective
 from darkroom.training.callbacks.named import check_callbacks
@@ -29,6 +27,8 @@ from darkroom.training.classifier import Classifier
 from darkroom.training.dry_run import dry_run
 from darkroom.training.observing.loggers import check_loggers
 from darkroom.training.trainer import check_trainer_arguments
+from darkroom.transfer.init_from import InitialWeights
+from darkroom.transfer.trainable import TrainableModel, build_model
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,11 @@ from darkroom.data.images import ImageError, convert
 from darkroom.experiments.overrides import with_settings
 from darkroom.export import standalone
 from darkroom.export.export import export_model
-from darkroom.inference.inputs import open_inputs, predict_inputs
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
 from darkroom.metrics.decision import USUAL, Decision
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction.inputs import open_inputs, predict_inputs
+from darkroom.prediction.predictions import Predictions
 from darkroom.sources.own.datasets import pixels
 from darkroom.training.plan import make_plan
 

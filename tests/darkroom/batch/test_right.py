@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from darkroom.batch.right import Right, accuracy_lines, right
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction.predictions import Predictions
 
 CLASSES = ["daisy", "rosé", "unlike"]
 

@@ -11,7 +11,7 @@ import pytest
 
 from darkroom.base.params import Columns
 from darkroom.batch.tables import iterate_table
-from darkroom.reporting.predictions import Predictions, write_predictions
+from darkroom.prediction.predictions import Predictions, write_predictions
 
 UNSET: dict[str, Any] = {"path": None, "label": None, "group": None, "split": None, "separator": None}
 

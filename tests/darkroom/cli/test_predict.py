@@ -9,7 +9,7 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.cli.predict import main
 from darkroom.cli.predict.table import SHOWN, table_lines
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction.predictions import Predictions
 
 CLASSES = ["ant", "bee", "wild cat"]
 

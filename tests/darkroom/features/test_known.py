@@ -8,8 +8,8 @@ import pytest
 from darkroom.base.errors import InputError
 from darkroom.features import cache, extract
 from darkroom.features.known import images_of_file
-from darkroom.reporting.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
+from darkroom.prediction.predictions import Predictions
 
 OF = FeaturesOf("models", "Net", "a" * 64)
 

@@ -11,7 +11,7 @@ from darkroom.base.errors import Interrupted
 from darkroom.base.params import Params
 from darkroom.features import extract
 from darkroom.features.photos import photo_features
-from darkroom.inference.find_photos import find_photos
+from darkroom.prediction.find_photos import find_photos
 
 __all__ = ["backbone", "folder", "params"]
 

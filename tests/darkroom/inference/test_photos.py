@@ -13,8 +13,8 @@ from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.data.images import decode
 from darkroom.data.resizing import fit, resize
-from darkroom.inference.find_photos import find_photos
 from darkroom.inference.photos import PhotoReader, Photos
+from darkroom.prediction.find_photos import find_photos
 
 
 def test_folders_are_searched_and_files_taken_as_named(

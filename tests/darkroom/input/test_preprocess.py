@@ -28,8 +28,8 @@ from darkroom.input.samplers import SequentialBatchSampler
 from darkroom.input.training_images import build_training_images
 from darkroom.input.transform_checks import check_suitable
 from darkroom.models.preprocessing import Preprocessing
-from darkroom.models.trainable import build_model
 from darkroom.sources.pack_writer import write_pack
+from darkroom.transfer.trainable import build_model
 
 CLAHE = {"_target_": "albumentations.CLAHE", "p": 1.0, "clip_limit": [4.0, 4.0]}
 INVERT = {"_target_": "RandomInvert", "p": 1.0}

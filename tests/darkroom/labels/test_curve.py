@@ -18,7 +18,7 @@ from darkroom.labels import growth as growths
 from darkroom.labels.curve import Curve, lines, sentence
 from darkroom.labels.growth import Images, measure_growth
 from darkroom.labels.power_law import forecast
-from darkroom.models.logistic_head import fit_logistic
+from darkroom.transfer.logistic_head import fit_logistic
 
 CLASSES, DIMENSIONS = 6, 32
 

@@ -5,7 +5,7 @@ import pytest
 
 from darkroom.labels import growth
 from darkroom.labels.growth import Images, growing_order, joined, measure_growth, rotated
-from darkroom.models.logistic_head import fit_logistic
+from darkroom.transfer.logistic_head import fit_logistic
 
 NONE = np.zeros(0, np.int64)
 

@@ -16,13 +16,13 @@ from torchmetrics.classification import CalibrationError
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Params, Target
 from darkroom.data.split_file import Split
+from darkroom.evaluation.report import measure
 from darkroom.metrics.decision import Decision
 from darkroom.metrics.epoch import EpochMetrics, MultilabelEpochMetrics
 from darkroom.metrics.extra import ExtraMetrics, build_metrics
 from darkroom.metrics.outcomes import Outcomes
 from darkroom.metrics.scores import score_of
 from darkroom.objective.schedules import make_scheduler
-from darkroom.reporting.evaluation import measure
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit

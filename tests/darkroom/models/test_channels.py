@@ -14,11 +14,11 @@ from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Network, Target
 from darkroom.models import networks
-from darkroom.models.initial_weights.pretrained import Pretrained
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.probe_network import make_probe
 from darkroom.models.stem import adapt_stem
+from darkroom.transfer.pretrained import Pretrained
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 VIT: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}

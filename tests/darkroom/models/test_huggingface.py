@@ -18,12 +18,12 @@ from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Network, Params
 from darkroom.models.huggingface import network as huggingface
 from darkroom.models.huggingface import repository
-from darkroom.models.initial_weights.pretrained import describe_weights
 from darkroom.models.model_json import make_card
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import load_model, save_model
 from darkroom.training.plan import Plan, make_plan
+from darkroom.transfer.pretrained import describe_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 CARD = "---\nlicense: {}\n---\n# A network\n"

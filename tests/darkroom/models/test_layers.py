@@ -15,11 +15,11 @@ from darkroom.base.params import Params
 from darkroom.data.split_file import Split
 from darkroom.models.builtin.small_cnn import SmallCNN
 from darkroom.models.layers import Frozen, network_layers
-from darkroom.models.trainable import build_model
 from darkroom.objective.optimizers import make_optimizer, parameter_groups
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan
+from darkroom.transfer.trainable import build_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SMALL = {"train.model.kwargs": {"width": 4, "stages": 2}, "train.epochs": 2, "hardware.accelerator": "cpu"}

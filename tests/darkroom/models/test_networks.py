@@ -12,10 +12,10 @@ from torch import nn
 from darkroom.base.errors import InputError, RunError
 from darkroom.base.params import Network, Target
 from darkroom.input.dataset import Batch
-from darkroom.models.initial_weights.pretrained import describe_weights
 from darkroom.models.networks import build_network, network_channels
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.training.dry_run import try_step
+from darkroom.transfer.pretrained import describe_weights
 
 
 def named(provider: Any, name: str, *, pretrained: bool = False, **kwargs: Any) -> Network:

@@ -16,10 +16,10 @@ import torch
 from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.base.params import Network, Params, Target
-from darkroom.models.initial_weights.weights_file import load_without_code
 from darkroom.models.networks import build_network
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import load_model, open_content, save_model
+from darkroom.transfer.weights_file import load_without_code
 from darkroom.versions.models import read_model
 
 SEEN = Preprocessing(image_size=8, channels=1, mean=(0.3,), std=(0.2,))

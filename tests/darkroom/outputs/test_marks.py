@@ -25,9 +25,9 @@ from darkroom.labels.table import HEADER as DOUBTFUL
 from darkroom.model_choice.table import COLUMNS as NETWORKS
 from darkroom.outputs.marks import FOLDERS, TABLES, UNREADABLE, wrote
 from darkroom.pages.document import page
-from darkroom.reporting.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
-from darkroom.reporting.further_columns import Neighbour
-from darkroom.reporting.predictions import WRITERS, Predictions, write_predictions
+from darkroom.prediction.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
+from darkroom.prediction.further_columns import Neighbour
+from darkroom.prediction.predictions import WRITERS, Predictions, write_predictions
 from darkroom.reporting.sheets import save_sheet
 from darkroom.serving.collected import CORRECTIONS_COLUMNS, MANIFEST_COLUMNS
 from darkroom.versions.report import COLUMNS as CHANGES

@@ -17,7 +17,7 @@ from darkroom.cli import COMMANDS
 from darkroom.cli.labels import WHAT
 from darkroom.outputs.parser import CommandParser
 from darkroom.outputs.rule import check_file, check_place
-from darkroom.reporting.predictions import Predictions, write_predictions
+from darkroom.prediction.predictions import Predictions, write_predictions
 from darkroom.reporting.sheets import save_sheet
 
 CALLS = [*([name] for name in COMMANDS), *(["labels", name] for name in WHAT), ["find", "speed"]]

@@ -13,7 +13,7 @@ from dvc_render.html import HTML
 from PIL import Image
 
 from darkroom.base.yaml_file import read_yaml
-from darkroom.reporting.tables import plain_text
+from darkroom.evaluation.tables import plain_text
 
 ROOT = Path(__file__).resolve().parents[3]
 DVC = ROOT / ".dvc"

@@ -21,12 +21,12 @@ from darkroom.metrics import scores
 from darkroom.metrics.decision import Decision
 from darkroom.metrics.epoch import BinaryEpochMetrics
 from darkroom.metrics.outcomes import Outcomes
-from darkroom.models.initial_weights.init_from import open_initial_weights
 from darkroom.models.model_json import read_card
 from darkroom.objective.losses import BinaryLoss, FocalLoss, class_weights, make_loss
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import Plan, make_plan
+from darkroom.transfer.init_from import open_initial_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 BINARY = {

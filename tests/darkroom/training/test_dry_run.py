@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from darkroom.base.errors import InputError
 from darkroom.input.dataset import Batch
-from darkroom.models.network_check import check_network
 from darkroom.training.dry_run import try_step
+from darkroom.transfer.network_check import check_network
 
 BATCH = Batch(images=torch.arange(2 * 48, dtype=torch.uint8).view(2, 3, 4, 4), labels=torch.tensor([0, 4]))
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from darkroom.batch.options import Options
     from darkroom.models.saving import Published
     from darkroom.outputs.parser import CommandParser
-    from darkroom.reporting.predictions import Predictions
+    from darkroom.prediction.predictions import Predictions
 
 INPUTS = (
     "images, folders of them, 'globs/**/*.jpg', archives (.zip, .tar, .tar.gz), tables with a column of paths (.csv, .jsonl, "
@@ -146,7 +146,7 @@ def _check_places(chosen: Namespace) -> None:
     from darkroom.batch.run import check_format
     from darkroom.batch.sheet import check_ending
     from darkroom.batch.started import read_started
-    from darkroom.reporting.predictions import check_out
+    from darkroom.prediction.predictions import check_out
 
     if chosen.format is not None and not chosen.folder:
         raise InputError("--format: is that of the parts in a folder; give --out results/, or name a file by its ending")
@@ -212,7 +212,7 @@ def _write_sheet(sheet: Path, blocks: "Blocks") -> None:
 
 def _use_backbone(chosen: Namespace, parts: "Iterator[Predictions]", top_k: int) -> None:
     """Write or print what a pretrained network says of images: features, or the nearest images."""
-    from darkroom.reporting.predictions import Predictions, write_predictions
+    from darkroom.prediction.predictions import Predictions, write_predictions
 
     if chosen.embeddings:
         print(f"predict: {counted(write_embeddings(chosen.out, parts), 'image')} -> {chosen.out}")

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from darkroom.features.backbone import Backbone
     from darkroom.features.known import Known
     from darkroom.inference.predictor import Predictor
-    from darkroom.reporting.embeddings_file import FeaturesOf
-    from darkroom.reporting.further_columns import Neighbour
-    from darkroom.reporting.predictions import Predictions
+    from darkroom.prediction.embeddings_file import FeaturesOf
+    from darkroom.prediction.further_columns import Neighbour
+    from darkroom.prediction.predictions import Predictions
 
 MOST = 100
 PRETRAINED = "pretrained"
@@ -48,7 +48,7 @@ def check_arguments(chosen: Namespace) -> None:
     if chosen.among is not None and chosen.nearest is None:
         raise InputError("--among: names the images among which the nearest are looked for; give --nearest 5 as well")
     if chosen.among is not None:
-        from darkroom.reporting.embeddings_file import EmbeddingsFile
+        from darkroom.prediction.embeddings_file import EmbeddingsFile
 
         EmbeddingsFile(chosen.among, "--among")  # refuses another file before a model is loaded
     if chosen.backbone is not None:
@@ -70,7 +70,7 @@ def _check_backbone(chosen: Namespace) -> None:
 
 def write_embeddings(out: Path, parts: "Iterator[Predictions]") -> int:
     """Write the file of `--embeddings`, as the features are computed, and return the number of images."""
-    from darkroom.reporting.embeddings_file import writing_embeddings
+    from darkroom.prediction.embeddings_file import writing_embeddings
 
     with writing_embeddings(out) as writer:
         for part in parts:
@@ -98,7 +98,7 @@ def with_features(chosen: Namespace, blocks: "Blocks") -> "Blocks":
         return blocks
 
     from darkroom.features.backbone import backbone_of
-    from darkroom.inference.inputs import features_of
+    from darkroom.prediction.inputs import features_of
 
     predictor = blocks.predictor
     if chosen.among is None:
@@ -137,7 +137,7 @@ def iterate_backbone(chosen: Namespace, inputs: Sequence[str | Path], params: "P
         If an image, the network or the file of `--among` is wrong.
     """
     from darkroom.batch.listing import Listing
-    from darkroom.inference.inputs import is_test_split
+    from darkroom.prediction.inputs import is_test_split
 
     files: Sequence[str | Path] = inputs
     listing = None if is_test_split(inputs) else Listing(inputs, params.download.columns)

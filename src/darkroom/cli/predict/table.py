@@ -7,7 +7,7 @@ from darkroom.cli.predict.features import near_rows
 
 if TYPE_CHECKING:
     from darkroom.batch.blocks import Blocks, Unreadable
-    from darkroom.reporting.predictions import Predictions
+    from darkroom.prediction.predictions import Predictions
 
 SHOWN = 20
 
@@ -21,7 +21,7 @@ def print_predictions(blocks: "Blocks") -> "Unreadable":
 
     from darkroom.base.errors import warn
     from darkroom.batch.right import Right, accuracy_lines
-    from darkroom.reporting.predictions import Predictions
+    from darkroom.prediction.predictions import Predictions
     from darkroom.sources.progress import progress_bar
 
     inputs, predict = blocks.inputs, blocks.params.predict

@@ -13,12 +13,12 @@ from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import Split
 from darkroom.input.cached_features import CachedFeatures
 from darkroom.input.samplers import every_class_first
-from darkroom.models.logistic_head import LogisticHead, fit_logistic
 from darkroom.models.probe_network import Probe
 from darkroom.objective.losses import image_weights
 from darkroom.training.checkpoints.counters import count_as_done
 from darkroom.training.classifier import Classifier
 from darkroom.training.plan import Plan
+from darkroom.transfer.logistic_head import LogisticHead, fit_logistic
 
 
 class FitHead(pl.Callback):

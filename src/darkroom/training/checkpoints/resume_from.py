@@ -13,10 +13,10 @@ from typing import Any, Protocol
 from darkroom.base import paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params, TrainParams
-from darkroom.models.initial_weights.init_from import InitialWeights, open_initial_weights
-from darkroom.models.initial_weights.weights_file import FileWeights, load_without_code, open_file, read_pinned
 from darkroom.models.model_json import Continued, parse_card, science
 from darkroom.training.checkpoints.log_files import without_places
+from darkroom.transfer.init_from import InitialWeights, open_initial_weights
+from darkroom.transfer.weights_file import FileWeights, load_without_code, open_file, read_pinned
 
 KEY = "params.yaml: train.resume_from"
 # What may be another one from there on. All else would mean another thing for the epochs before: a metric that is compared

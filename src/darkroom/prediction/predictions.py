@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.metrics.decision import UNKNOWN, USUAL, Decision
-from darkroom.reporting.further_columns import Neighbour, csv_cells, csv_header, doubt, doubt_cells, json_entries, parquet_lists
+from darkroom.prediction.further_columns import Neighbour, csv_cells, csv_header, doubt, doubt_cells, json_entries, parquet_lists
 
 if TYPE_CHECKING:
-    from darkroom.reporting.embeddings_file import Embeddings
+    from darkroom.prediction.embeddings_file import Embeddings
 
 SEPARATOR = "; "
 EMBEDDINGS = "embeddings.parquet"

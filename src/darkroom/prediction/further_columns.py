@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from darkroom.base import files
 
 if TYPE_CHECKING:
-    from darkroom.reporting.predictions import Predictions
+    from darkroom.prediction.predictions import Predictions
 
 SEPARATOR = "; "
 Near = Sequence[Sequence["Neighbour"]]

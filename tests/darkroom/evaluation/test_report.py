@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from darkroom.base.params import EvaluateParams
+from darkroom.evaluation import report
+from darkroom.evaluation.report import write_evaluation
 from darkroom.metrics.outcomes import Outcomes
-from darkroom.reporting import evaluation, sheets
-from darkroom.reporting.evaluation import write_evaluation
+from darkroom.reporting import sheets
 
 CLASSES = ["<img src=x onerror=alert(1)>", "猫"]
 LABELS = np.array([0, 1, 0, 1, 0])
@@ -26,7 +27,7 @@ def write(
         drawn.append((title, captions))
         return sheets.contact_sheet(images, captions, wrong, title=title)
 
-    monkeypatch.setattr(evaluation, "contact_sheet", contact_sheet)
+    monkeypatch.setattr(report, "contact_sheet", contact_sheet)
     outcomes = Outcomes.of(np.array([[1 - row, row] for row in rows]), LABELS)
     ids = ["=1+1.png", "a/b.png", "c.png", "d.png", "e.png"]
     black = np.zeros((8, 8, 1), np.uint8)

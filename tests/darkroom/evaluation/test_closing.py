@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from darkroom.reporting.closing import INTERVALS, NEXT, closing_line
+from darkroom.evaluation.closing import INTERVALS, NEXT, closing_line
 
 METRICS = {"val": {"accuracy": 0.9}, "test": {"loss": 0.1, "f1_macro": 0.8, "accuracy": 0.95}}
 

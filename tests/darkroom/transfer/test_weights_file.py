@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
-from darkroom.models.initial_weights.weights_file import open_file, open_model_weights
 from darkroom.models.networks import build_network
-from darkroom.models.trainable import TrainableModel, build_model
+from darkroom.transfer.trainable import TrainableModel, build_model
+from darkroom.transfer.weights_file import open_file, open_model_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -11,12 +11,12 @@ from torchvision.models import mobilenet_v3_small
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
-from darkroom.models.initial_weights.init_from import InitialWeights, load_initial_weights, open_initial_weights
-from darkroom.models.initial_weights.pretrained import Pretrained
 from darkroom.models.licence import WeightsOrigin
 from darkroom.stage.runner import Stage
 from darkroom.training.checkpoints.saved_states import depends_on
 from darkroom.training.plan import Plan, make_plan
+from darkroom.transfer.init_from import InitialWeights, load_initial_weights, open_initial_weights
+from darkroom.transfer.pretrained import Pretrained
 from darkroom.versions.models import read_model
 
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from darkroom.base import files, paths
 from darkroom.base.params import TrainParams
+from darkroom.evaluation.hub_metadata import metadata, network_name
 from darkroom.reporting.card_text import calibrated, code, count_images, document, items, short_name, table
-from darkroom.reporting.hub_metadata import metadata, network_name
 
 Content = Mapping[str, Any]
 Metrics = Mapping[str, Mapping[str, float]]

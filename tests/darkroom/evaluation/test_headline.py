@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from darkroom.reporting.headline import write_headline
+from darkroom.evaluation.headline import write_headline
 
 
 def test_the_test_split_comes_first_and_a_metric_without_interval_has_empty_cells(tmp_path: Path) -> None:

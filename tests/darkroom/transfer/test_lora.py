@@ -15,13 +15,13 @@ from darkroom.base.errors import InputError
 from darkroom.base.params import Lora, Params
 from darkroom.inference.predict import predict_rows
 from darkroom.inference.predictor import Predictor
-from darkroom.models.lora import add_adapters
 from darkroom.models.model_json import make_card
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import load_model, save_model
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import Plan, make_plan
+from darkroom.transfer.lora import add_adapters
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 VIT = {

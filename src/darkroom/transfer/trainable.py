@@ -20,17 +20,17 @@ from darkroom.data.labels import is_multilabel
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.resizing import Way, fit, height_and_width
 from darkroom.models import networks
-from darkroom.models.initial_weights.init_from import InitialWeights, load_initial_weights
-from darkroom.models.initial_weights.pretrained import Pretrained, describe_weights, with_hashes
-from darkroom.models.initial_weights.weights_file import FileWeights, load_file_weights, open_model_weights
 from darkroom.models.layers import Frozen, zero_rate
 from darkroom.models.licence import WeightsOrigin, check_licence
-from darkroom.models.lora import Merged, add_adapters
-from darkroom.models.network_check import check_network
 from darkroom.models.preprocessing import Normalized, Preprocessing, use_memory_format
 from darkroom.models.probe_network import make_probe
 from darkroom.models.saving import refuse_unsafe_loading
 from darkroom.models.size import Size, measure
+from darkroom.transfer.init_from import InitialWeights, load_initial_weights
+from darkroom.transfer.lora import Merged, add_adapters
+from darkroom.transfer.network_check import check_network
+from darkroom.transfer.pretrained import Pretrained, describe_weights, with_hashes
+from darkroom.transfer.weights_file import FileWeights, load_file_weights, open_model_weights
 
 # A network with `fit_to` is given 2000 images of 32 by 32 pixels, or fewer larger ones: enough patches, in little memory.
 FITTED_TO_PIXELS = 2000 * 32 * 32

@@ -14,10 +14,10 @@ from darkroom.data.listing import printable
 from darkroom.data.pack import Pack, Rows
 from darkroom.data.split_file import Split
 from darkroom.inference.calibrated import make_rule, read_calibration
-from darkroom.inference.find_photos import find_photos, without_arrays
 from darkroom.inference.photos import PhotoReader, Photos
-from darkroom.reporting.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction.embeddings_file import Embeddings, FeaturesOf, writing_embeddings
+from darkroom.prediction.find_photos import find_photos, without_arrays
+from darkroom.prediction.predictions import Predictions
 
 if TYPE_CHECKING:
     from darkroom.inference.predictor import Predictor
@@ -97,7 +97,7 @@ def described_rows(pack: Pack, rows: Rows) -> dict[str, Any]:
 
 def _taken_over(model: Path, params: Params) -> Predictions | None:
     """Return the test split as evaluate has predicted it; None if predict would compute other numbers."""
-    from darkroom.inference.evaluated import evaluated_test_split
+    from darkroom.prediction.evaluated import evaluated_test_split
 
     pack, split, ids = read_test_split()
     hashes = {"raw": files.sha256(paths.RAW / "dataset.json"), "split": split.sha256}

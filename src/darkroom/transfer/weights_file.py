@@ -20,8 +20,8 @@ from darkroom.base import files, paths
 from darkroom.base.errors import InputError, described
 from darkroom.base.params import Network, Target
 from darkroom.models.bounds import check_header
-from darkroom.models.initial_weights.pretrained import Pretrained
 from darkroom.models.licence import WeightsOrigin
+from darkroom.transfer.pretrained import Pretrained
 
 KEY = "params.yaml: train.model.weights"
 ENDINGS = (".safetensors", ".ckpt", ".pth", ".pt", ".bin")

@@ -12,8 +12,8 @@ import pytest
 
 from darkroom.base.errors import InputError
 from darkroom.metrics.decision import Decision
-from darkroom.reporting.further_columns import Neighbour
-from darkroom.reporting.predictions import SHARED, Predictions, check_out, write_predictions
+from darkroom.prediction.further_columns import Neighbour
+from darkroom.prediction.predictions import SHARED, Predictions, check_out, write_predictions
 
 NAMES = [
     "plain.jpg",

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.base.errors import InputError
+from darkroom.evaluation.written_predictions import Images
 from darkroom.inference.embeddings import Embedder
 from darkroom.inference.predictor import Predictor
-from darkroom.inference.written_predictions import Images
 from darkroom.metrics.decision import UNKNOWN
 from darkroom.uncertainty.foreign import KEY, ForeignDetector, fit_directions, training_sample, with_limit
 

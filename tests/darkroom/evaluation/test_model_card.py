@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
 
 from darkroom.base import files, paths
-from darkroom.reporting.model_card import Measured, model_card, write_model_card
+from darkroom.evaluation.model_card import Measured, model_card, write_model_card
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

@@ -21,10 +21,9 @@ from darkroom.base import files, paths
 from darkroom.base.errors import InputError
 from darkroom.base.params import HardwareParams, Params
 from darkroom.cli.predict import table_lines
-from darkroom.inference.evaluate import evaluate_images, evaluate_model, write_results
-from darkroom.inference.inputs import predict_inputs
+from darkroom.evaluation.evaluate import evaluate_images, evaluate_model, write_results
+from darkroom.evaluation.written_predictions import Images
 from darkroom.inference.predictor import Predictor
-from darkroom.inference.written_predictions import Images
 from darkroom.metrics.calibration import at_temperature
 from darkroom.metrics.outcomes import Outcomes
 from darkroom.metrics.predictions_file import read_predictions
@@ -32,7 +31,8 @@ from darkroom.metrics.scores import score_of
 from darkroom.models.model_json import Card, data_hashes, make_card
 from darkroom.models.preprocessing import Normalized, Preprocessing
 from darkroom.models.saving import Published, save_model
-from darkroom.reporting.predictions import EMBEDDINGS, Predictions, write_all
+from darkroom.prediction.inputs import predict_inputs
+from darkroom.prediction.predictions import EMBEDDINGS, Predictions, write_all
 from darkroom.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -83,7 +83,7 @@ def test_predict_takes_over_what_evaluate_computed(workspace: Workspace, tmp_pat
     for name in ("network", "evaluated"):
         with monkeypatch.context() as patched:
             if name == "network":
-                patched.setattr("darkroom.inference.evaluated.evaluated_test_split", lambda *_: None)
+                patched.setattr("darkroom.prediction.evaluated.evaluated_test_split", lambda *_: None)
             else:
                 patched.setattr(Predictor, "load", lambda *_: pytest.fail("the network was built"))
             (tmp_path / name).mkdir()

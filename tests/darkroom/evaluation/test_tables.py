@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from darkroom.evaluation import tables
 from darkroom.metrics import scores
 from darkroom.metrics.outcomes import Outcomes
-from darkroom.reporting import tables
 
 
 def read(path: Path) -> list[list[str]]:

@@ -7,9 +7,9 @@ import pytest
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import Network, Params, Target
-from darkroom.models.initial_weights.pretrained import describe_weights
 from darkroom.models.licence import WeightsOrigin, check_licence
 from darkroom.training.plan import make_plan
+from darkroom.transfer.pretrained import describe_weights
 
 
 def named(provider: Any, name: str, **kwargs: Any) -> Network:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from darkroom.base import files
 from darkroom.base.errors import InputError
 from darkroom.metrics.predictions_file import numbers
-from darkroom.reporting.predictions import Predictions, parquet_columns
+from darkroom.prediction.predictions import Predictions, parquet_columns
 
 FORMAT = 1
 METADATA = b"darkroom"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from darkroom.base.errors import InputError
-from darkroom.models.initial_weights.pretrained import Pretrained
-from darkroom.models.initial_weights.weights_file import differing
 from darkroom.models.saving import open_content
+from darkroom.transfer.pretrained import Pretrained
+from darkroom.transfer.weights_file import differing
 
 KEY = "params.yaml: train.init_from"
 

@@ -10,10 +10,10 @@ from PIL import Image
 
 from darkroom.base.errors import warn
 from darkroom.base.params import EvaluateParams
+from darkroom.evaluation.tables import write_tables
 from darkroom.metrics.outcomes import Outcomes
 from darkroom.metrics.scores import per_class_scores, score_of
 from darkroom.reporting.sheets import contact_sheet, evenly_sampled
-from darkroom.reporting.tables import write_tables
 
 ReadImage = Callable[[int], NDArray[np.uint8]]
 

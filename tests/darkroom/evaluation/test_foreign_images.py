@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from darkroom.api import train
 from darkroom.base.errors import InputError
-from darkroom.inference.inputs import predict_inputs
 from darkroom.metrics.decision import UNKNOWN
+from darkroom.prediction.inputs import predict_inputs
 
 SETTINGS = {
     "train.epochs": 4,

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from darkroom.base.errors import InputError
-from darkroom.reporting import embeddings_file
-from darkroom.reporting.embeddings_file import Embeddings, EmbeddingsFile, FeaturesOf, writing_embeddings
-from darkroom.reporting.predictions import Predictions
+from darkroom.prediction import embeddings_file
+from darkroom.prediction.embeddings_file import Embeddings, EmbeddingsFile, FeaturesOf, writing_embeddings
+from darkroom.prediction.predictions import Predictions
 
 OF = FeaturesOf("models", "SmallCNN", "ab" * 32, pooled=True)
 CLASSES = ["花", "=x"]
@@ -160,7 +160,7 @@ from pathlib import Path
 sys.path[:0] = [{src!r}, {tests!r}]
 import numpy as np, pyarrow.parquet
 from test_embeddings_file import part
-from darkroom.reporting.embeddings_file import EmbeddingsFile, writing_embeddings
+from darkroom.prediction.embeddings_file import EmbeddingsFile, writing_embeddings
 path = Path(sys.argv[1])
 with writing_embeddings(path) as writer:
     writer.add(part(0, 100, 1280))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from darkroom.models.logistic_head import STRENGTHS, choose_strength, fit_logistic
+from darkroom.transfer.logistic_head import STRENGTHS, choose_strength, fit_logistic
 
 
 def clusters(per_class: int, num_classes: int = 3, noise: float = 0.3) -> tuple[np.ndarray, np.ndarray]:

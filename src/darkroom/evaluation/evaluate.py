@@ -13,17 +13,17 @@ from darkroom.base import files
 from darkroom.base.params import EvaluateParams, Params
 from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
-from darkroom.inference.foreign_images import ForeignImages
+from darkroom.evaluation.foreign_images import ForeignImages
+from darkroom.evaluation.headline import write_headline
+from darkroom.evaluation.report import measure, write_evaluation
+from darkroom.evaluation.written_predictions import Images, PredictionsFile, described
 from darkroom.inference.predict import Passing, iterate_rows
 from darkroom.inference.predictor import OpenModel, Predictor
-from darkroom.inference.written_predictions import Images, PredictionsFile, described
 from darkroom.metrics.calibrator import Calibrator
 from darkroom.metrics.extra import build_metrics
 from darkroom.metrics.intervals import intervals_json
 from darkroom.metrics.outcomes import MOST_CLASSES, Outcomes, OutcomesBuilder, Predicted
 from darkroom.models.model_json import data_hashes
-from darkroom.reporting.evaluation import measure, write_evaluation
-from darkroom.reporting.headline import write_headline
 
 
 @dataclass(frozen=True)

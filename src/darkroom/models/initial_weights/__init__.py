@@ -1,1 +1,0 @@
-"""Where a training takes its first weights from: a published model, a file, or a library."""

@@ -1,0 +1,1 @@
+"""The stage predict: which images, and the tables of what a model says of them."""
