@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
@@ -55,8 +56,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark thorough tests as slow, take a share of them if asked to, and put the short tests last.
 
-    Kills and pipelines take minutes each; short tests at the end keep all processes busy until then.
+    Of a test with the mark `sample`, all rows but the first ones are thorough. Kills and pipelines take minutes each; short tests at
+    the end keep all processes busy until then.
     """
+    rows: Counter[str] = Counter()
+    for item in items:
+        if sample := item.get_closest_marker("sample"):
+            rows[name := item.nodeid.partition("[")[0]] += 1
+            if rows[name] > sample.args[0]:
+                item.add_marker("thorough")
     thorough = [item for item in items if item.get_closest_marker("thorough")]
     for item in thorough:
         item.add_marker("slow")

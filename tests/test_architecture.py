@@ -312,6 +312,7 @@ def loaded_by(*statements: str) -> list[set[str]]:
     return [{name.split(".")[0] for name in line.split()} for line in run.stdout.splitlines()]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_other_packages_do_not_bring_in_the_heavy_ones(digits: Any) -> None:
     """Nor what few need: pandas and triton together would take half a second of each stage's start."""
@@ -342,6 +343,7 @@ def test_commands_do_not_bring_in_the_heavy_packages() -> None:
     assert compare & HEAVY == page & HEAVY == search & HEAVY == set()
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_lightning_brings_along_few_packages() -> None:
     """Scipy, timm, torchvision, and transformers where it is installed, would take a third of the start of train; others the same."""

@@ -28,6 +28,7 @@ def contents(clone: Clone) -> dict[str, str]:
 DEBUG = "train.debug: only tries the code, and here its result would replace the model and its metrics; run 'dvc exp run --temp "
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -59,6 +60,7 @@ def test_what_is_refused_takes_nothing_away(clone: Clone, settings: str, message
     assert clone.run("git status --porcelain && dvc status").stdout == "Data and pipelines are up to date.\n"
 
 
+@pytest.mark.thorough
 def test_a_smoke_test_runs_elsewhere_and_is_then_still_refused_here(clone: Clone) -> None:
     """The answer of check depends on where it runs, so DVC must not take it from the run cache."""
     before = contents(clone)

@@ -155,6 +155,7 @@ CPU = {"torch-2.15.0+cpu", "torchvision-0.29.2+cpu", "nvidia_ml_py-13.0"}
 CUDA = {"torch-2.15.0", "torchvision-0.29.2", "nvidia_ml_py-13.0", "nvidia_made-1.0", "triton-3.9.0"}
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere PyPI has one kind of wheel")
 @pytest.mark.parametrize("run", ["uv", pytest.param("pip", marks=pytest.mark.thorough)], indirect=True)
@@ -190,6 +191,7 @@ def test_without_the_index_of_cpu_wheels_the_pinned_ones_are_installed(run: Run,
     assert "the wheels with CUDA are installed instead (6.1 GB" in notes[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Windows has another layout")
 @pytest.mark.parametrize("run", ["uv", pytest.param("pip", marks=pytest.mark.thorough)], indirect=True)
@@ -210,6 +212,7 @@ def test_an_interrupted_installation_continues(run: Run, tmp_path: Path) -> None
         assert (site / f"{name}.py").read_text(encoding="utf-8") == "content = 'whole'\n"
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Windows has another layout")
 def test_uv_is_fetched_and_uses_the_indexes_of_pip(
@@ -243,6 +246,7 @@ def test_indexes_of_pip_are_told_to_uv(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["SSL_CERT_FILE"] == "/etc/own.pem"
 
 
+@pytest.mark.thorough
 def test_an_environment_whose_python_is_gone_is_replaced(empty: Path, tmp_path: Path) -> None:
     shutil.copytree(empty, tmp_path / "venv", symlinks=True)
     environment = INSTALL.Environment(tmp_path / "venv")

@@ -67,6 +67,7 @@ def test_the_score_is_the_published_mean_s(clone: Clone) -> None:
     assert metrics["test"]["ece_bins"] == pytest.approx(metrics["test"]["ece"], abs=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_kept_epoch_is_measured_predicted_with_and_started_from(clone: Clone) -> None:
     folder = "models/checkpoints/epoch_0004"
     index = json.loads((clone.path / "models/checkpoints/index.json").read_text())

@@ -51,6 +51,7 @@ def test_a_second_repro_runs_nothing_and_git_is_clean(clone: Clone) -> None:
     assert clone.run("git status --porcelain").stdout == ""
 
 
+@pytest.mark.thorough
 def test_two_clones_give_equal_results(clone: Clone, tmp_path: Path) -> None:
     """In the finished one every command was a Python of its own, in the other one they fork."""
     other = make_clone(tmp_path / "elsewhere" / "other name")
@@ -182,6 +183,7 @@ def test_predictions_agree_in_three_formats(clone: Clone) -> None:
     assert right == pytest.approx(clone.metrics()["test"]["accuracy"])
 
 
+@pytest.mark.thorough
 def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
     try:
         clone.run("dvc exp run -n fast -S train.lr=0.02 evaluate")
@@ -208,6 +210,7 @@ def test_experiments_are_compared_in_readable_columns(clone: Clone) -> None:
         clone.run("git reset -q --hard && rm -rf plots && dvc checkout -q")
 
 
+@pytest.mark.thorough
 def test_images_that_a_temporary_folder_has_not(clone: Clone) -> None:
     done = clone.run("dvc exp run --temp -S download.source=folder", status=None)
     assert done.returncode != 0
@@ -230,6 +233,7 @@ def test_the_way_back_from_a_failed_experiment(clone: Clone) -> None:
     assert clone.stages_that_would_run() == []
 
 
+@pytest.mark.thorough
 def test_an_experiment_with_a_new_file_is_left_and_adopted(finished: Finished, tmp_path: Path) -> None:
     clone = finished.copy(tmp_path / "darkroom")
     before = outs(clone.path / "dvc.lock")
@@ -249,6 +253,7 @@ def test_an_experiment_with_a_new_file_is_left_and_adopted(finished: Finished, t
     assert other.run("dvc status && ./darkroom verify").stdout.endswith("everything is as recorded\n")
 
 
+@pytest.mark.thorough
 def test_git_checkout_goes_back_too(finished: Finished, tmp_path: Path) -> None:
     """DVC stages nothing, so that Git's index is that of the last commit."""
     clone = finished.copy(tmp_path / "darkroom")
@@ -472,6 +477,7 @@ def test_damaged_results_are_found(finished: Finished, tmp_path: Path, damage: s
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
@@ -578,6 +584,7 @@ def test_training_cannot_read_what_is_tested_on(clone: Clone, forked: ForkedStag
         clone.run("git checkout -q params.yaml")
 
 
+@pytest.mark.thorough
 @share_forks
 def test_running_a_stage_by_hand_does_not_write_into_the_cache(clone: Clone, forked: ForkedStages) -> None:
     cache = {path: path.read_bytes() for path in (clone.path / ".dvc/cache/files").rglob("*") if path.is_file()}

@@ -141,6 +141,7 @@ def test_another_pull_request_that_changes_the_same_does_not_train(project: Proj
     assert other.run("git ls-remote origin again").stdout.split()[0] == other.run("git rev-parse HEAD~1").stdout.strip()
 
 
+@pytest.mark.thorough
 def test_a_merge_request_that_changes_no_result_runs_nothing(project: Project) -> None:
     project.push("words", "echo more >> README.md")
     status, printed, comment = project.outcome(project.checkout("words", "ci"), gitlab_steps("words"))

@@ -43,6 +43,7 @@ def test_dvc_fetches_all_that_predict_needs(registered: tuple[Clone, Clone]) -> 
     assert by_folder.splitlines()[-1].split()[0].endswith("photo.png")
 
 
+@pytest.mark.thorough
 def test_a_registered_model_is_measured_on_other_images(registered: tuple[Clone, Clone]) -> None:
     _, other = registered
     assert "accuracy 0.5000" in other.run("./darkroom evaluate --model classifier@latest --data ../photos").stdout

@@ -64,6 +64,7 @@ def test_a_folder_of_its_own_shares_them(two: Clone) -> None:
     assert ran(told) == {"check": "Running", **dict.fromkeys(RESULTS, "cached")}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("fetch", "run"),
     [

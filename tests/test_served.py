@@ -88,6 +88,7 @@ def test_it_answers_what_predict_writes(clone: Clone, running: Running, folder: 
         assert alone["probability"] == pytest.approx(each["probability"], abs=1e-6)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 @pytest.mark.parametrize(("width", "dark"), [(1400, False), (390, True)])
 def test_a_photo_in_a_browser(running: Running, folder: Path, width: int, dark: bool) -> None:

@@ -86,6 +86,7 @@ def test_every_command_and_stage_has_a_limit() -> None:
     assert HELP | stages <= set(LIMITS)
 
 
+@pytest.mark.sample(9)
 @pytest.mark.slow
 @pytest.mark.parametrize("row", LIMITS)
 def test_what_is_imported_stays_below_its_limit(row: str) -> None:

@@ -129,6 +129,7 @@ def slow_save(folder: Path, seconds: int) -> dict[str, str]:
     return {"PYTHONPATH": str(folder), "SLOW_SECONDS": str(seconds), "SLOW_MARK": str(folder / "mark")}
 
 
+@pytest.mark.thorough
 def test_the_other_one_dies(training: tuple[subprocess.Popen[str], int]) -> None:
     os.kill(training[1], signal.SIGKILL)
     assert_told_in_one_line(training)

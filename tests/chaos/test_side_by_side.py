@@ -139,6 +139,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.thorough) for part in range(1, 8))])
 def test_no_window_between_two_steps_costs_a_training(tmp_path: Path, pair: str, part: int) -> None:

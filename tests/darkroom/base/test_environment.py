@@ -30,6 +30,7 @@ def test_no_command_loads_openmp_before_the_environment_is_set() -> None:
     assert not is_loaded(f"import {', '.join(STAGES)}, darkroom.cli, darkroom.base.command")
 
 
+@pytest.mark.thorough
 @on_linux
 @pytest.mark.slow
 def test_a_loaded_openmp_is_seen() -> None:

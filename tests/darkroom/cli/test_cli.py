@@ -150,6 +150,7 @@ def found_in(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_takes_no_argument_but_help(stage: str, checkout: Path) -> None:
     before = found_in(checkout)
@@ -171,7 +172,7 @@ def test_without_packages_a_command_says_what_is_missing(checkout: Path) -> None
         command = [sys.executable, "-S", "darkroom", *arguments]
         done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
         assert done.returncode == 1, done
-        assert done.stderr == "error: pydantic: is not installed; './darkroom doctor' shows how to install it\n"
+        assert done.stderr == "error: ruamel: is not installed; './darkroom doctor' shows how to install it\n"
         assert done.stdout == (f"{REFUSED_BY_DVC}\n" if arguments[0] == "preset" else "")
 
 

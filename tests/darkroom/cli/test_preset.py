@@ -16,6 +16,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return make_clone(tmp_path_factory.mktemp("preset") / "darkroom")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -58,6 +59,7 @@ def test_a_preset_that_fails_runs_nothing(clone: Clone, damage: str, words: str)
         clone.run("rm -rf conf/mnist.yaml && git checkout -q .")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("option", ["--queue", "--temp"])
 def test_nothing_is_queued_either(clone: Clone, option: str) -> None:
     done = clone.run(f"dvc exp run {option} $(./darkroom preset mnits) -S train.lr=0.5", status=None)

@@ -162,6 +162,7 @@ def test_every_end_of_a_trial_says_how_far_the_search_is(searched: tuple[Clone, 
     assert all(re.fullmatch(r"\d of 3(, best 0\.\d+)?(, \d+ (s|min) left)?", state) for state in states), states
 
 
+@pytest.mark.thorough
 def test_a_trial_that_was_trained_before_has_its_value_without_training(searched: tuple[Clone, str]) -> None:
     clone, _ = searched
     told = clone.run(f"{TUNE} -S tune.trials=1 -S tune.pruner=null -S tune.study=again").stdout
@@ -216,6 +217,7 @@ def test_what_is_wrong_is_told_before_the_first_trial(searched: tuple[Clone, str
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_pruned_and_failed_trials_are_in_the_study_with_their_reasons_and_nowhere_else(searched: tuple[Clone, str]) -> None:
     clone, _ = searched
     refs = clone.run("git for-each-ref").stdout

@@ -46,6 +46,7 @@ def files() -> dict[str, bytes]:
     }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("form", ["raw", "encoded"])
 @pytest.mark.parametrize("resize", [None, 100])
 def test_a_file_is_read_as_from_the_pack(

@@ -83,6 +83,7 @@ def test_other_networks_too(network: Normalized, steps: int, lr: float) -> None:
     assert share(first, opposite).mean() < 0.2
 
 
+@pytest.mark.thorough
 def test_networks_side_by_side_are_added_up() -> None:
     network = build("side_by_side", networks=["test_efficientnet", "test_resnet"])
     train(network, lambda colours: colours, 60, 3e-3)

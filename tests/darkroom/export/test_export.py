@@ -118,6 +118,7 @@ def test_what_is_known_of_the_model_is_in_the_file(digits: Any, exported: Path) 
     assert json.loads((exported / "parity.json").read_text())["onnx"]["other_decisions"] == 0
 
 
+@pytest.mark.thorough
 def test_views_and_images_of_no_class_are_in_the_file(digits: Any, tmp_path: Path) -> None:
     """Probabilities are those of two views, features those of the image as it is."""
     predictor, rows = made(digits), digits.split.rows["val"][:40]
@@ -179,6 +180,7 @@ def test_what_is_no_part_of_a_network_is_refused(digits: Any) -> None:
         make_exported(predictor)
 
 
+@pytest.mark.thorough
 def test_formats_that_are_not_installed_are_named_and_others_do_without_them() -> None:
     """Nothing that export imports imports their packages before they are asked for."""
     code = (

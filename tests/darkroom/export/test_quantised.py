@@ -93,6 +93,7 @@ def test_digits_in_int8(digits: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(together, np.concatenate([opened(image[None])[0] for image in images]), atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_digits_in_int8_in_a_process_of_its_own() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::{test_digits_in_int8.__name__}"]

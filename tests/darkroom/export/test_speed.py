@@ -62,6 +62,7 @@ def opening(megabytes: int) -> Callable[[], Run]:
     return partial(eval, f"(lambda kept: lambda _: (kept,))(b'x' * {megabytes * 10**6})")
 
 
+@pytest.mark.sample(1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("megabytes", "low", "high"), [(300, 290e6, 400e6), (1, 0, 60e6)])
 def test_memory_is_that_of_the_form_alone(megabytes: int, low: float, high: float) -> None:
@@ -72,6 +73,7 @@ def test_memory_is_that_of_the_form_alone(megabytes: int, low: float, high: floa
     assert low <= found <= high
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_memory_of_what_cannot_be_opened_is_not_known() -> None:
     assert peak_memory(partial(eval, "1 / 0"), IMAGE[None]) is None

@@ -51,6 +51,7 @@ def test_optimizers_and_counts_do_without_the_compiler_and_give_the_same() -> No
     assert usual() == without.replace("False\n", "True\n")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "missing",
@@ -66,6 +67,7 @@ def test_another_version_of_torch_imports_its_compiler_as_usual(missing: str) ->
     assert other.partition(") ")[0] == usual().partition(") ")[0]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_once_it_is_imported_the_compiler_is_told_all_that_it_asks() -> None:
     script = """
@@ -89,6 +91,7 @@ print(kept.__module__, torch.compiler.disable.__module__)
     assert run(PREPARED, TRAIN, script).split() == ["torch._dynamo.eval_frame", "torch.compiler"]
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_what_is_imported_later_is_there_when_it_is_used(tmp_path: Path) -> None:
     script = f"""

@@ -37,6 +37,7 @@ print(cleared_pages(), given_back)
 """
 
 
+@pytest.mark.sample(1)
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' libraries have no such setting")
 @pytest.mark.parametrize(
     "before",

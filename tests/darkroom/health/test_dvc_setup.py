@@ -19,7 +19,7 @@ def test_pipeline(workspace: Path) -> None:
         == "ok dvc.yaml 6 stages: check, download, split, train, evaluate, predict"
     )
     for text, expected in (
-        ("stages: [", "dvc.yaml:1: is not YAML"),
+        ("stages: [", "dvc.yaml:2: is not YAML"),
         ("a: 1", "has no stages"),
         (None, "dvc.yaml: does not exist"),
     ):
@@ -80,6 +80,7 @@ def test_dvc_is_missing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert lines(dvc_setup.check_dvc(workspace))[0].startswith("fail dvc is not installed; run: ")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "expected"),

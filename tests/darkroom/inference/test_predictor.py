@@ -198,6 +198,7 @@ def small() -> nn.Module:
     return nn.Sequential(*layers).eval()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.thorough)])
 @pytest.mark.usefixtures("_compiles_at_once")
 def test_compiled_logits_are_as_before_and_the_time_is_printed(

@@ -184,6 +184,7 @@ def changed_card(folder: Path, **changes: Any) -> None:
     files.write_sealed_json(folder / "model.json", content | changes)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "changes",
     [

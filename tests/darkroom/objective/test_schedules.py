@@ -169,6 +169,7 @@ LOGGED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.sample(6)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", LOGGED)
 def test_the_rate_that_is_logged_is_the_one_that_the_step_used(

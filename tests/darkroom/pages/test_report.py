@@ -52,6 +52,7 @@ def test_nothing_in_the_page_runs_or_loads(page: str) -> None:
     assert "\u202e" not in page
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("fault", ["<script>1</script>", "<p onclick=x>", "<img src=//x.org/a.png>", "<a href='https://x.org'>"])
 def test_what_runs_or_loads_is_seen(page: str, fault: str) -> None:
     assert faults(page.replace("</main>", f"{fault}</main>")) != []
@@ -104,6 +105,7 @@ def test_it_is_the_same_every_time(files: Files, page: str) -> None:
     assert report([revision(files)]) == page
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "name", ["metrics/evaluate.json", "metrics/predictions.parquet", "dvc.lock", "metrics/evaluate/confusion.csv"]
 )
@@ -122,6 +124,7 @@ def test_nothing_at_all_is_a_page_as_well() -> None:
     assert text.count('class="missing"') >= 6
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "content", [b"", b"\xff\x00", b"{}", b"[]", b"null", b"a,b\n1,2\n", b'{"a": {"b": [null]}}', b'{"stages": {"x": 1}}']
 )

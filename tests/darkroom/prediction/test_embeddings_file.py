@@ -174,6 +174,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) / 1000)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_images(tmp_path: Path) -> None:
     code = MEMORY.format(src=str(ROOT / "src"), tests=str(Path(__file__).parent))

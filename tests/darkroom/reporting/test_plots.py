@@ -173,6 +173,7 @@ def images(folder: Path, name: str) -> Any:
     return ImageRenderer([{"rev": rev, "src": str(folder / f"{rev}.png")} for rev in REVISIONS], name)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium")
 @pytest.mark.parametrize(("width", "dark"), [(1400, False), (390, True)])

@@ -28,6 +28,7 @@ def run_killed(repository: Path, *, kills: int, number: int, address: str | None
     return open_trials(repository, number, address)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_kills_lose_double_and_change_nothing(tmp_path: Path, kind: str) -> None:
     def address(folder: Path) -> str | None:

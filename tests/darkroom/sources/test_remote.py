@@ -103,6 +103,7 @@ def test_an_empty_class_and_a_folder_without_a_name(photos: ObjectStore, pack: C
         pack()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.thorough), 3])
 @pytest.mark.parametrize("fault", [refuses("503 Slow Down", "SlowDown"), refuses("500 Oops", "InternalError"), breaks_off])
 def test_what_passes_is_tried_again(fault: Any, times: int, photos: ObjectStore, pack: Callable[..., Pack]) -> None:
@@ -111,6 +112,7 @@ def test_what_passes_is_tried_again(fault: Any, times: int, photos: ObjectStore,
     assert photos.faults == {"/bucket/set/a/1.png": []}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -132,6 +134,7 @@ def test_unreadable_images_are(photos: ObjectStore, pack: Callable[..., Pack]) -
     assert pack(max_bad=1).ids == NAMES[:3]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["set/a/1.png", pytest.param("set/b/1.png", marks=pytest.mark.thorough), "set/b/new.png"])
 def test_a_change_meanwhile(name: str, photos: ObjectStore, pack: Callable[..., Pack], root: Path) -> None:
     pack()
@@ -164,6 +167,7 @@ def test_many_are_read_at_a_time(photos: ObjectStore, pack: Callable[..., Pack],
     assert together.broken
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
@@ -278,6 +282,7 @@ def test_an_old_part_of_something_longer(archive: bytes, store: ObjectStore, dow
     assert fetch(download(source="archive", archive="s3://bucket/set.tar", sha256=digest)).read_bytes() == archive
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [

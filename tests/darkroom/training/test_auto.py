@@ -84,6 +84,7 @@ def test_the_clearly_faster_one_is_chosen(
     assert passes == [(False, False), (True, False)] * (auto.STEPS + 3)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("half", "contiguous", "chosen"),
     [

@@ -179,6 +179,7 @@ def test_it_learns_more_than_its_labels_alone_teach(make_params: Any, digits: An
     assert accuracy(1.0) > accuracy(0.0) + 0.03
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "changes",
     [

@@ -240,6 +240,7 @@ class DyingAugmentation(torch.nn.Module):
         return image
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("number", "message"),
     [

@@ -25,6 +25,7 @@ SIMILAR = (
 )
 
 
+@pytest.mark.sample(6)
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.thorough] * (name in SIMILAR)) for name in PRESETS])
 def test_a_preset_takes_two_steps(

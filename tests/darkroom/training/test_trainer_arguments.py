@@ -127,6 +127,7 @@ def test_the_effect_of_every_argument_is_tested() -> None:
     assert EFFECTS.keys() | TESTED_ELSEWHERE == TrainerArguments.model_fields.keys()
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("name", EFFECTS)
 def test_an_argument_does_what_it_says(
     make_params: Callable[..., Params],
@@ -149,6 +150,7 @@ def test_an_argument_does_what_it_says(
     assert look(without[key]) == otherwise
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("time", ["00:00:00:02", {"seconds": 2}])
 def test_a_training_ends_after_its_time(
     make_params: Callable[..., Params], digits: Any, tmp_path: Path, seen: Seen, time: Any

@@ -121,6 +121,7 @@ def test_the_published_model_knows_of_no_adapters(plan: Callable[..., Plan], few
     assert right == pytest.approx(best.score)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "more",
     [

@@ -30,6 +30,7 @@ def test_what_is_neither(tmp_path: Path) -> None:
         read_model(tmp_path, tmp_path, "gone")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_training_starts_from_a_commit_also_elsewhere(finished: Finished, tmp_path: Path) -> None:
     """Of a branch in the workspace, and of an experiment in a folder of its own, where Git knows no branch."""

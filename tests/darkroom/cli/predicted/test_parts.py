@@ -83,6 +83,7 @@ def dies_at(out: str, number: int, *, before: bool = True) -> bool:
     return False
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("out", ["{}.csv", "{}.parquet", "{}/"])
 @pytest.mark.usefixtures("many")
 def test_a_kill_at_any_write_changes_nothing(out: str) -> None:

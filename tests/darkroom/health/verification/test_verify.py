@@ -210,6 +210,7 @@ QUICK = (
 )
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "case", [case if case in QUICK else pytest.param(case, marks=pytest.mark.thorough) for case in COMMITTED]
 )

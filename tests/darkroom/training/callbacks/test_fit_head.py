@@ -50,6 +50,7 @@ def trained(params: Params, data: Any, split: Split, folder: Path) -> tuple[Plan
     return plan, best, {f"{path.parent.name}/{path.stem}": [list(map(float, line.split())) for line in path.read_text().splitlines()[1:]] for path in tables}  # fmt: skip
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("cached", [True, False])
 def test_the_only_epoch_is_the_solution(
     cached: bool, make_params: Callable[..., Params], digits: Any, few: Split, tmp_path: Path, capsys: Any
@@ -98,6 +99,7 @@ def test_a_schedule_begins_after_it(make_params: Callable[..., Params], digits: 
     assert schedule.get_last_lr() == pytest.approx([0.0, 0.0][: len(schedule.get_last_lr())], abs=1e-9)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("more", [{"train.ema": 0.9}, {"train.lora": {"rank": 2}, "train.freeze": 0.0}], ids=["ema", "lora"])
 def test_the_published_network_has_the_head(
     more: dict[str, Any], make_params: Callable[..., Params], digits: Any, few: Split, tmp_path: Path

@@ -169,6 +169,7 @@ def test_early_stopping_of_lightning_knows_what_is_better(
     assert "Metric val/accuracy improved" in caplog.text
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["RichProgressBar", "TQDMProgressBar", "RichModelSummary", "ModelSummary"])
 def test_bars_and_summaries_show_beside_the_lines(train: Train, capfd: Any, caplog: Any, name: str) -> None:
     train([name], epochs=1)
@@ -207,6 +208,7 @@ def test_what_is_no_callback_is_refused_before_anything_is_built(
     assert message in str(caught.value)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("callbacks", "message"),
     [

@@ -144,6 +144,7 @@ def chains_of(name: str) -> list[list[Stop | None]]:
 SIMILAR = ("plain", "one worker", "one cycle", "held", "steps and test", "kept epochs")
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.thorough] * (name in SIMILAR)) for name in CONFIGURATIONS]
 )

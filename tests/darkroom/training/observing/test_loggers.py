@@ -49,6 +49,7 @@ def only_folder(logs: Path) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_three_loggers_at_once_go_on_after_an_interruption(
     make_params: Callable[..., Params], few: Any, tmp_path: Path, tracking_uri: str
 ) -> None:

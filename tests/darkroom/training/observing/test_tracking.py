@@ -286,6 +286,7 @@ def test_sacred_has_the_run_in_sql(tracked: Tracked) -> None:
     assert json.loads(rows[-1][3])["val/accuracy"] == pytest.approx(tracked.accuracy[EPOCHS])
 
 
+@pytest.mark.thorough
 def test_mongodb_that_does_not_answer_is_reported_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The address may stand in the environment, out of params.yaml."""
     if not with_pkg_resources():
