@@ -6,7 +6,9 @@ It has to be done before torch is imported: libraries read their variables once.
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 from darkroom.base.errors import InputError, is_main_process, warn
 
@@ -39,6 +41,7 @@ READ_AT_START = {"NPY_*_CPU_FEATURES": "", "NPY_PROMOTION_STATE": "", "OPENBLAS_
 # A waiting thread looks so often for new work before it sleeps. GNU's OpenMP, which torch uses on Linux, looks 300 000 times: a
 # thread then keeps a core for milliseconds while the thread that it waits for needs it. docs/decisions/0023 has the figures.
 SPIN_COUNT = 5000
+SHARED_SPIN_COUNT = 0  # beside another training
 RESTARTED = "DARKROOM_RESTARTED"  # set for a process that was started again, so that it is so once
 POLICY, SPINS = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 
@@ -92,7 +95,18 @@ def limit_spinning() -> None:
     OpenMP is loaded with torch or scikit-learn.
     """
     if not has_chosen_waiting():
-        os.environ[SPINS] = str(SPIN_COUNT)
+        os.environ[SPINS] = str(SHARED_SPIN_COUNT if another_trains() else SPIN_COUNT)
+
+
+def another_trains(processes: Path = Path("/proc")) -> bool:
+    """Return whether another process of this machine runs a stage train; only Linux says."""
+    for process in processes.glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            program, *arguments = (process / "cmdline").read_bytes().split(b"\0")
+            is_training = b"python" in program and any(argument.endswith(b"src/train.py") for argument in arguments)
+            if is_training and process.name != str(os.getpid()):
+                return True
+    return False
 
 
 def has_chosen_waiting() -> bool:

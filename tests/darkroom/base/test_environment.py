@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.base.environment import POLICY, SPIN_COUNT, SPINS, changing, ignore_variables
+from darkroom.base.environment import POLICY, SPIN_COUNT, SPINS, another_trains, changing, ignore_variables
 
 SRC = Path(__file__).resolve().parents[3] / "src"
 STAGES = ("check", "download", "split", "train", "evaluate", "predict")
@@ -40,17 +40,54 @@ def test_a_loaded_openmp_is_seen() -> None:
 @on_linux
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "others", "told"),
     [
-        ({}, f"GOMP_SPINCOUNT = '{SPIN_COUNT}'"),
-        ({"GOMP_SPINCOUNT": "7"}, "GOMP_SPINCOUNT = '7'"),
-        ({"OMP_WAIT_POLICY": "passive"}, "GOMP_SPINCOUNT = '0'"),
+        ({}, False, f"GOMP_SPINCOUNT = '{SPIN_COUNT}'"),
+        ({}, True, "GOMP_SPINCOUNT = '0'"),
+        ({"GOMP_SPINCOUNT": "7"}, True, "GOMP_SPINCOUNT = '7'"),
+        ({"OMP_WAIT_POLICY": "passive"}, False, "GOMP_SPINCOUNT = '0'"),
     ],
 )
-def test_openmp_takes_it_unless_the_user_chose(variables: dict[str, str], told: str) -> None:
+def test_openmp_takes_it_unless_the_user_chose(variables: dict[str, str], others: bool, told: str) -> None:
     (library,) = Path(str(find_spec("torch").origin)).parent.glob("lib/libgomp*")  # type: ignore[union-attr]
-    code = f"from darkroom.base.command import run_command\nrun_command(lambda: __import__('ctypes').CDLL({str(library)!r}))"
+    code = f"""from darkroom.base import environment
+from darkroom.base.command import run_command
+environment.another_trains = lambda: {others}
+run_command(lambda: __import__('ctypes').CDLL({str(library)!r}))"""
     assert told in run(code, OMP_DISPLAY_ENV="VERBOSE", **variables).stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "trains"),
+    [
+        ([sys.executable, "src/train.py"], True),
+        (["python3.12", "-u", "/home/me/darkroom/src/train.py"], True),
+        (["sh", "-c", "python src/train.py"], False),  # the shell of this one
+        (["vi", "src/train.py"], False),
+        (["python", "src/evaluate.py"], False),
+        ([""], False),  # a thread of the system
+    ],
+)
+def test_another_training_is_seen_and_its_shell_is_not(command: list[str], trains: bool, tmp_path: Path) -> None:
+    for pid in (os.getpid(), os.getpid() + 1):
+        assert not another_trains(tmp_path)
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cmdline").write_text("\0".join([*command, ""]))
+    (tmp_path / "1").mkdir()  # it has ended
+    assert another_trains(tmp_path) == trains
+
+
+@on_linux
+@pytest.mark.slow
+def test_a_running_training_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "train.py").write_text("print(flush=True); input()")
+    command = [sys.executable, "src/train.py"]
+    with subprocess.Popen(command, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert another_trains()
+        other.kill()
 
 
 # Each of them has been seen to change the weights, or is read by a library that this project uses.
