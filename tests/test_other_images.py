@@ -89,6 +89,7 @@ def test_four_bands_of_16_bits(clone: Clone, forked: ForkedStages) -> None:
     assert "| band 3 |" in (clone.path / "metrics/split/card.md").read_text().replace("`", "")
 
 
+@pytest.mark.thorough
 @share_forks
 def test_letterboxed_three_to_two(clone: Clone, forked: ForkedStages) -> None:
     """The classes differ at the left and right border alone, which a central crop would cut off."""

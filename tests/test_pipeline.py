@@ -100,6 +100,7 @@ def test_find_proposes_a_line_to_run_and_changes_nothing(clone: Clone) -> None:
     assert clone.stages_that_would_run() == []
 
 
+@pytest.mark.thorough
 def test_a_profile_says_where_the_time_went_and_changes_nothing(clone: Clone) -> None:
     told = clone.run("python tools/profile_training.py --seconds 1").stdout
     assert "Where the time went" in told
@@ -529,6 +530,7 @@ def test_what_is_not_as_recorded_is_found(finished: Finished, tmp_path: Path, da
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_an_interrupted_training_is_not_recorded(clone: Clone) -> None:
     try:
         clone.edit({"epochs: 3": "epochs: 100000", "patience: 10": "patience: 100000"})
@@ -596,6 +598,7 @@ def test_running_a_stage_by_hand_does_not_write_into_the_cache(clone: Clone, for
         clone.restore()
 
 
+@pytest.mark.thorough
 @share_forks
 def test_a_set_of_two_classes_passes_through_all_stages_with_one_output(clone: Clone, forked: ForkedStages) -> None:
     """The threshold and the positive class decide what is written; both columns add up to 1."""

@@ -50,6 +50,7 @@ def predictions(clone: Clone) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO((clone.path / "data/predictions/predictions.csv").read_text())))
 
 
+@pytest.mark.thorough
 def test_it_is_shown(today: Clone) -> None:
     rows = list(csv.DictReader(io.StringIO(today.run("dvc exp show -A --csv").stdout)))
     (row,) = [row for row in rows if row["Experiment"] == EXPERIMENT]
@@ -69,6 +70,7 @@ def test_it_is_applied_with_its_code_and_parameters(today: Clone) -> None:
     assert today.run("git status --short").stdout == ""
 
 
+@pytest.mark.thorough
 def test_its_model_predicts_under_today_s_code(today: Clone) -> None:
     today.run(f"dvc exp apply {EXPERIMENT}")
     before = predictions(today)

@@ -310,6 +310,7 @@ def test_there_are_enough() -> None:
     assert len(CASES) >= 40
 
 
+@pytest.mark.sample(24)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_nothing_runs_and_nothing_leaves_its_folder(
     case: Case, content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

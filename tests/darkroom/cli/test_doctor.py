@@ -93,6 +93,7 @@ def test_a_damaged_workspace_ends_in_lines(clone: Path) -> None:
     assert found["torch"].startswith("ok ")
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_without_packages(clone: Path) -> None:
     found = doctor(clone, "-S")  # without site-packages

@@ -48,6 +48,7 @@ def test_runs_have_their_own_folder_environment_log_and_status(repository: Path,
     assert "MARK" not in os.environ
 
 
+@pytest.mark.thorough
 def test_a_signal_ends_the_run_alone(repository: Path, tmp_path: Path) -> None:
     process = start_dvc(["repro", "wait"], folder=repository, env=ENV, log=tmp_path / "log")
     wait_for(repository / "begun")

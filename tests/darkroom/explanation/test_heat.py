@@ -57,6 +57,7 @@ def test_of_a_network_that_learned_from_shuffled_labels_no_class_has_more_heat_t
     assert abs(own - other) < 0.3
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "steps", "lr"),

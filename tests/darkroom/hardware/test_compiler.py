@@ -110,6 +110,7 @@ print(type(figure).__name__)
     assert (tmp_path / "plots" / "custom" / "table.json").read_text(encoding="utf-8").count("x") >= 2
 
 
+@pytest.mark.thorough
 @pytest.mark.slow
 def test_timm_and_torchvision_do_without_the_compiler_and_ask_it_when_they_need_it() -> None:
     script = """

@@ -52,6 +52,7 @@ def train(params: Params, data: Any, split: Split, folder: Path) -> tuple[dict[s
     return best.weights, {f"{path.parent.name}/{path.stem}": [float(line.split()[-1]) for line in path.read_text().splitlines()[1:]] for path in tables}  # fmt: skip
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "more",
     [

@@ -127,6 +127,7 @@ def test_what_fails_in_a_thread_is_told(photos: Any) -> None:
         list(loader)
 
 
+@pytest.mark.thorough
 def test_threads_take_none_from_the_network() -> None:
     """Also where nothing was computed before: torch would give the threads' number to whoever asks next."""
     code = f"""

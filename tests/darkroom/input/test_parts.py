@@ -48,6 +48,7 @@ def packed(directory: Path, params: Params, kind: str, sizes: list[tuple[int, in
     return Pack.open(directory)
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize(
     ("kind", "settings", "sizes"),
     [

@@ -60,6 +60,7 @@ def true_gain(count: int, draws: int = 12) -> float:
 COUNT, TRUTH = 192, 0.0120
 
 
+@pytest.mark.thorough
 def test_half_of_the_images_predict_what_all_give(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growths, "DRAWS", 1)
     said = sentence(curve_of(like_flowers(COUNT, 3)))

@@ -113,7 +113,7 @@ FROZEN: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", FROZEN)
 def test_what_is_frozen_by_name_does_not_move_and_is_recorded(
     name: str, make_params: Callable[..., Params], digits: Any, tmp_path: Path

@@ -184,7 +184,7 @@ def changed_card(folder: Path, **changes: Any) -> None:
     files.write_sealed_json(folder / "model.json", content | changes)
 
 
-@pytest.mark.sample(2)
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "changes",
     [

@@ -73,6 +73,7 @@ def test_a_browser_reports_errors_and_requests(tmp_path: Path) -> None:
     assert sorted(seen.requests) == [(tmp_path / "x.png").as_uri(), "http://other.test/y.png"]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 def test_even_a_name_that_became_markup_would_not_run(page: str, tmp_path: Path) -> None:
     broken = page.replace("</main>", "<img src=x onerror=\"document.title='run'\"><script>document.title='run'</script></main>")
@@ -137,6 +138,7 @@ def test_a_damaged_file_is_said(files: Files, content: bytes) -> None:
         assert len(text) > 20_000, name
 
 
+@pytest.mark.thorough
 def test_a_table_is_longer_or_shorter_than_the_classes(files: Files) -> None:
     for name in ("metrics/evaluate/per_class.csv", "metrics/evaluate/confusion.csv", "metrics/split/classes.csv"):
         lines = files[name].splitlines(keepends=True)
@@ -170,6 +172,7 @@ def test_a_thousand_classes_are_few_bytes(tmp_path: Path) -> None:
     assert 'class="matrix"' not in text
 
 
+@pytest.mark.thorough
 def test_images_are_limited(files: Files, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (24, 300, 300, 3), dtype=np.uint8)
     rows = {"id": [str(row) for row in range(24)], "image": [], "heat": []}
@@ -196,6 +199,7 @@ def test_revisions_stand_beside_each_other(files: Files, tmp_path: Path) -> None
     assert "./darkroom compare main &#x27;&lt;img src=x onerror=alert(1)&gt;&#x27; again" in text
 
 
+@pytest.mark.thorough
 def test_other_data_are_said_where_metrics_are_compared(files: Files) -> None:
     other = files | {"dvc.lock": files["dvc.lock"].replace(b"md5: s", b"md5: t")}
     text = report([revision(files, "main"), revision(files, "same"), revision(other, "other")])

@@ -89,6 +89,7 @@ def test_versions_and_stages_are_found(registered: tuple[Path, str, str]) -> Non
         find_registered(project, "classifier@prod")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("name", "told"),
     [
@@ -136,6 +137,7 @@ def test_a_commit_without_the_artifact_is_told(plain: Path) -> None:
         find_registered(plain, "classifier@v1.0.0")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("place", [at_the_top, in_a_plain_folder, in_a_worktree, in_a_submodule, shallow, detached])
 def test_it_is_found_wherever_git_puts_the_project(place: object, tmp_path: Path) -> None:
     project: Path = place(tmp_path)  # type: ignore[operator]

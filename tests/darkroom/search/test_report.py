@@ -169,6 +169,7 @@ def test_the_last_line_can_be_typed(found: SearchResult, content: dict[str, Any]
     assert line_for("my photos").startswith(f"dvc exp apply {best}")
 
 
+@pytest.mark.thorough
 def test_the_arguments_make_the_parameters_of_every_trial(found: SearchResult, tmp_path: Path) -> None:
     from dvc.utils.hydra import apply_overrides
 

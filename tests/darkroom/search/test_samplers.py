@@ -35,6 +35,7 @@ def tried(tune: TuneParams, root: Path, stops: list[int], first: dict[str, Any] 
     return [trial.params for trial in study.trials]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("sampler", ["TPESampler", "RandomSampler", {"_target_": "TPESampler", "multivariate": True}])
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_interruptions_change_nothing(content: dict[str, Any], tmp_path: Path, sampler: Any) -> None:

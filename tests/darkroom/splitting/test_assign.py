@@ -241,6 +241,7 @@ def test_groups_that_share_images(make_pack: Callable[..., Pack], make_params: C
     assert Counter(assign_splits(pack, make_params({"split.duplicates": "drop"}).split, 0).splits.tolist())["left_out"] == 9
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("method", ["stratified", "stable"])
 @pytest.mark.parametrize("grouped", [False, True])
 def test_folds_are_disjoint_and_whole(

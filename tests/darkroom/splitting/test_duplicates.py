@@ -65,6 +65,7 @@ def planted(count: int, distances: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any
     return hashes, pairs
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("count", [1000, 30_000])
 def test_near_hashes_are_found(count: int) -> None:
     hashes, pairs = planted(count, np.arange(300) % 25)

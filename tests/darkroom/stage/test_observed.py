@@ -98,6 +98,7 @@ WORKER = (
 READ = "def read():\n    open('other/a.json').read()\n"
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("body", "head", "named", "added"),
     [

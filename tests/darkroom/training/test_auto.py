@@ -185,6 +185,7 @@ def test_a_training_that_goes_on_does_not_choose_anew(make: Any, clocked: Any, t
     assert resolve_auto(plan, memory).computes == usual
 
 
+@pytest.mark.thorough
 def test_a_state_says_how_it_was_computed(make: Any, clocked: Any, digits: Any, tmp_path: Path) -> None:
     plan = make(BOTH | {"train.epochs": 1, "train.trainer": {"limit_train_batches": 1, "limit_val_batches": 1}})
     clocked(plan, 0.01, 0.02, contiguous=0.5)

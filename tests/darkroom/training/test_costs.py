@@ -68,6 +68,7 @@ def reads(params: Params, data: Any, folder: Path) -> int:
     return counted.count
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -155,6 +156,7 @@ def count_decodings(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
 WHOLE_BATCHES, SINGLE_IMAGES = ["RandomFlip", "RandomColor"], ["RandomCropResize", "RandomFlip"]
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(
     ("augment", "hold", "times", "workers"),
     [

@@ -43,7 +43,6 @@ def trained(make_params: Callable[..., Params], digits: Any, tmp_path: Any) -> C
     return train
 
 
-@pytest.mark.thorough
 @pytest.mark.usefixtures("_compiles_at_once")
 def test_it_learns_the_same_and_says_what_it_cost(trained: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     plain = trained(compile=None)

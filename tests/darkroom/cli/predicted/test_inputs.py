@@ -273,6 +273,7 @@ def test_odd_input_is_one_line(make: Callable[[], Any], argument: str, message: 
     assert not Path("x.csv.parts").exists()
 
 
+@pytest.mark.thorough
 def test_features_take_the_same_inputs(few: list[Path], workspace: Path) -> None:
     Path("list.txt").write_text("".join(f"{path}\n" for path in few))
     predict.main(["few", "--embeddings", "--out", "a.parquet"])

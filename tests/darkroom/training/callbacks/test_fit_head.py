@@ -119,6 +119,7 @@ def test_a_validation_within_epochs_is_logged_beside_it(
     assert best.measured(tmp_path / "none")["accuracy"] == best.score
 
 
+@pytest.mark.thorough
 def test_it_is_the_same_after_interruptions(make_params: Callable[..., Params], digits: Any, few: Split, tmp_path: Path) -> None:
     params = make_params(FITTED | {"train.epochs": 3, "train.freeze": 0.5, "train.ema": 0.9, "train.keep_best": 2})
     expected = run(params, (digits, few), tmp_path / "whole", [None])

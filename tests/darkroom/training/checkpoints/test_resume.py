@@ -177,6 +177,7 @@ def measured(folder: Path) -> list[dict[str, str]]:
     return [row for row in rows if row.keys() - {"step"}]
 
 
+@pytest.mark.thorough
 def test_whatever_looks_on_changes_nothing_and_goes_on(
     make_params: Callable[..., Params], whole: Any, few: Any, tmp_path: Path
 ) -> None:
