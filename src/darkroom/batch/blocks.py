@@ -8,9 +8,9 @@ import numpy as np
 
 from darkroom.base.errors import InputError
 from darkroom.base.params import Params
+from darkroom.batch.accuracy import Right, right
 from darkroom.batch.inputs import Inputs
 from darkroom.batch.options import Options
-from darkroom.batch.right import Right, right
 from darkroom.prediction.predictions import Predictions
 
 if TYPE_CHECKING:

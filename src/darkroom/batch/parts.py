@@ -16,8 +16,8 @@ from typing import Any, Self
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
+from darkroom.batch.accuracy import Right
 from darkroom.batch.joined_files import join_files
-from darkroom.batch.right import Right
 from darkroom.batch.started import FORMAT, RUN, Part, read_started
 from darkroom.prediction.predictions import Predictions, write_predictions
 

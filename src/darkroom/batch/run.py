@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from darkroom.base.errors import InputError, Interrupted
+from darkroom.batch.accuracy import Right
 from darkroom.batch.blocks import Block, Blocks
 from darkroom.batch.parts import Parts, Total, images_of_part, parts_beside
-from darkroom.batch.right import Right
 from darkroom.prediction.predictions import WRITERS, Predictions
 from darkroom.sources.progress import progress_bar
 

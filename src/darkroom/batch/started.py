@@ -6,7 +6,7 @@ from typing import Any
 
 from darkroom.base import files
 from darkroom.base.errors import InputError
-from darkroom.batch.right import Right
+from darkroom.batch.accuracy import Right
 
 RUN = "_run.json"
 FORMAT = 2

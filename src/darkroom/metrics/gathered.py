@@ -16,7 +16,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from darkroom.base.instantiate import Builder
 from darkroom.base.params import Target
-from darkroom.metrics.defined import function_of_defined, mean_of_defined
+from darkroom.metrics.class_means import function_of_defined, mean_of_defined
 
 FUNCTIONS = "torchmetrics.functional.classification"
 Measure = Callable[[Tensor, Tensor], Any]

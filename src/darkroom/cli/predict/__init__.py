@@ -180,9 +180,9 @@ def _open(
 def _write(chosen: Namespace, blocks: "Blocks") -> "Unreadable":
     """Write a file, or a folder of parts, say what is in it, and return how many images cannot be read, with the first."""
     from darkroom.base import files
+    from darkroom.batch.accuracy import accuracy_lines
     from darkroom.batch.blocks import check_unreadable
     from darkroom.batch.parts import unreadable_beside
-    from darkroom.batch.right import accuracy_lines
     from darkroom.batch.run import predict_to_file, predict_to_folder
 
     further = {"nearest": chosen.nearest, "temperature": chosen.temperature, "unknown": chosen.unknown}

@@ -20,7 +20,7 @@ def print_predictions(blocks: "Blocks") -> "Unreadable":
     from dataclasses import replace
 
     from darkroom.base.errors import warn
-    from darkroom.batch.right import Right, accuracy_lines
+    from darkroom.batch.accuracy import Right, accuracy_lines
     from darkroom.prediction.predictions import Predictions
     from darkroom.sources.progress import progress_bar
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darkroom.batch.right import Right, accuracy_lines, right
+from darkroom.batch.accuracy import Right, accuracy_lines, right
 from darkroom.prediction.predictions import Predictions
 
 CLASSES = ["daisy", "rosé", "unlike"]
