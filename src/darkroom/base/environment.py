@@ -95,7 +95,14 @@ def limit_spinning() -> None:
     OpenMP is loaded with torch or scikit-learn.
     """
     if not has_chosen_waiting():
-        os.environ[SPINS] = str(SHARED_SPIN_COUNT if another_trains() else SPIN_COUNT)
+        os.environ[SPINS] = str(SPIN_COUNT)
+
+
+def sleep_beside_another() -> None:
+    """Let threads of a training sleep at once if another one runs on this machine, unless the user has chosen otherwise."""
+    # The processes of one training have what the main one has.
+    if is_main_process() and not has_chosen_waiting() and another_trains():
+        os.environ[SPINS] = str(SHARED_SPIN_COUNT)
 
 
 def another_trains(processes: Path = Path("/proc")) -> bool:

@@ -12,7 +12,7 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEv
 
 from darkroom.base.errors import InputError
 
-# Deeper texts end the process, inside libyaml.
+# Some 100 000 levels end the process, inside libyaml.
 MAX_DEPTH = 100
 
 

@@ -8,7 +8,7 @@ of which DVCLive takes tables, are imported when they are used, and torch's comp
 
 from typing import Any
 
-from darkroom.base.environment import limit_spinning
+from darkroom.base.environment import sleep_beside_another
 from darkroom.hardware import compiler
 from darkroom.hardware.imports import COMPILER, Later, class_of
 from darkroom.hardware.memory import keep_freed_memory
@@ -26,7 +26,7 @@ IN_PLACE: dict[tuple[str, str], Any] = {
 
 def prepare() -> None:
     """Do all of it; call this before anything imports Lightning."""
-    limit_spinning()  # as every command does; again, since another training may have started at the same time
+    sleep_beside_another()
     keep_freed_memory()
     import_torchmetrics()
     with compiler.without_compiler(IN_PLACE):

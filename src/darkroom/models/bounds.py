@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 FACTOR = 4
 MORE_TENSORS, MORE_VALUES, MORE_MODULES = 1000, 100_000_000, 10_000
 MODULES_OF_TENSOR = 40
-# Bytes that name the tensors of a .safetensors file: some 100 000 of them, where a million take half a minute to open.
+# Bytes that name the tensors of a .safetensors file: more than 100 000 of them, where a million take half a minute to open.
 MAX_HEADER_BYTES = 10_000_000
 
 

@@ -53,7 +53,12 @@ def test_openmp_takes_it_unless_the_user_chose(variables: dict[str, str], others
     code = f"""from darkroom.base import environment
 from darkroom.base.command import run_command
 environment.another_trains = lambda: {others}
-run_command(lambda: __import__('ctypes').CDLL({str(library)!r}))"""
+
+def main():
+    environment.sleep_beside_another()
+    __import__('ctypes').CDLL({str(library)!r})
+
+run_command(main)"""
     assert told in run(code, OMP_DISPLAY_ENV="VERBOSE", **variables).stderr
 
 

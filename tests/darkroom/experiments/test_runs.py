@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from darkroom.base import environment
 from darkroom.base.environment import POLICY, SPINS, limit_spinning
 from darkroom.base.errors import InputError
 from darkroom.base.params import HardwareParams
@@ -64,7 +63,6 @@ def test_threads_are_divided_unless_they_are_set(monkeypatch: pytest.MonkeyPatch
     for name in (*runs.THREADS, POLICY, SPINS):
         monkeypatch.delenv(name, raising=False)
     assert thread_limits(1) == {}
-    monkeypatch.setattr(environment, "another_trains", lambda: False)
     limit_spinning()  # as every command does
     waiting = {SPINS: "0"}
     assert thread_limits(3) == dict.fromkeys(runs.THREADS, "2") | waiting
