@@ -3,10 +3,12 @@
     python benchmarks/ablations.py ARCHIVE --keep DIR "" "train.epochs=7" "train.lr=0.7 train.batch_size=256"
 
 ARCHIVE has train/ and test/ with a folder per class. Each further argument is a row: settings with `=`, between spaces, as after
-`-S`, in quotes where a value has spaces; an empty one is the preset as it is. Rows are trained one after the other in a process
-of their own, and written to DIR/rows.jsonl, so that a run that was interrupted goes on with the missing ones. Seconds are those
-of all threads together, of the training with its validations. On a busy machine add `train.threads=1`: two threads that share a
-core wait for each other by spinning, which is counted. Accuracy is measured on the test images.
+`-S`, in quotes where a value has spaces; an empty one is the preset as it is. `without=whitening` leaves the first layer of
+whitened_cnn with the pixels of a patch for filters, `without=identity` initialises its convolutions as torch does. Rows are
+trained one after the other in a process of their own, and written to DIR/rows.jsonl, so that a run that was interrupted goes on
+with the missing ones. Seconds are those of all threads together, of the training with its validations. On a busy machine add
+`train.threads=1`: two threads that share a core wait for each other by spinning, which is counted. Accuracy is measured on the
+test images.
 """
 
 import argparse
@@ -57,6 +59,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         keep = given.keep or Path(temporary)
         if given.one is not None:
+            leave_out(given.settings[0])
             print(json.dumps(train(changed(given.archive, given.preset, given.settings[0], given.one), keep)))
             return
         keep.mkdir(parents=True, exist_ok=True)
@@ -91,6 +94,25 @@ def row_of(given: argparse.Namespace, settings: str, seed: int, keep: Path) -> d
     return row
 
 
+def leave_out(settings: str) -> None:
+    """Leave out, of the networks that this process builds, the parts that settings name with `without=`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such part.
+    """
+    for part in [value for name, _, value in (word.partition("=") for word in shlex.split(settings)) if name == "without"]:
+        if part not in ("whitening", "identity"):
+            raise ValueError(f"without={part}: must be whitening or identity")
+        from darkroom.models.builtin import whitened_cnn
+
+        if part == "whitening":
+            whitened_cnn.WhitenedCNN.fit_to = lambda *_: None  # type: ignore[method-assign]
+        else:
+            whitened_cnn._convolution = lambda inputs, outputs: whitened_cnn.nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+
+
 def changed(archive: Path, preset: str, settings: str, seed: int) -> Params:
     """Return params.yaml with a preset, settings and a seed, for the images of an archive."""
     content = overlaid(read_yaml(ROOT / "params.yaml"), read_preset(ROOT / "conf", preset))
@@ -100,6 +122,8 @@ def changed(archive: Path, preset: str, settings: str, seed: int) -> Params:
     content["base"] |= {"seed": seed}
     for setting in shlex.split(settings):
         name, _, value = setting.partition("=")
+        if name == "without":
+            continue
         *path, last = name.split(".")
         section = content
         for part in path:
@@ -132,7 +156,7 @@ def train(params: Params, keep: Path) -> dict[str, Any]:
     from darkroom.inference.predictor import Predictor
     from darkroom.models.model_json import Card
     from darkroom.models.saving import Published
-    from darkroom.training.auto import resolve_auto
+    from darkroom.training.auto_precision import resolve_auto
     from darkroom.training.checkpoints.saved_states import StateStore
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan

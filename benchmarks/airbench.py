@@ -42,7 +42,7 @@ from darkroom.sources.pack_writer import write_pack
 from darkroom.sources.read import read_source
 from darkroom.splitting.assign import assign_splits
 from darkroom.splitting.split_writer import write_split
-from darkroom.training.auto import resolve_auto
+from darkroom.training.auto_precision import resolve_auto
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit
 from darkroom.training.plan import make_plan

@@ -42,7 +42,7 @@ def main() -> None:
         from darkroom.models.model_json import data_hashes
         from darkroom.objective.distillation import open_teacher
         from darkroom.training.augmentation_preview import augmented_views
-        from darkroom.training.auto import resolve_auto
+        from darkroom.training.auto_precision import resolve_auto
         from darkroom.training.checkpoints.resume_from import open_earlier
         from darkroom.training.checkpoints.saved_states import StateStore, depends_on
         from darkroom.training.fit import fit

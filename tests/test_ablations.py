@@ -5,8 +5,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from darkroom.base.errors import InputError
+from darkroom.models.builtin import whitened_cnn
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,6 +39,28 @@ def test_a_row_is_the_preset_with_its_settings(benchmark: ModuleType, archive: P
     assert plain.train.model_dump(exclude=unchanged) == changed.train.model_dump(exclude=unchanged)
     with pytest.raises(InputError, match=r"train.rl: unknown key"):
         benchmark.changed(archive, "cifar10_small", "train.rl=0.5", 0)
+
+
+@pytest.mark.parametrize("part", ["whitening", "identity"])
+def test_a_part_of_the_network_is_left_out(
+    benchmark: ModuleType, archive: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    settings = f"without={part} train.lr=0.5"
+    assert benchmark.changed(archive, "cifar10_small", settings, 0).train.lr == 0.5
+    for owner, name in ((whitened_cnn.WhitenedCNN, "fit_to"), (whitened_cnn, "_convolution")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))  # brought back at the end
+    benchmark.leave_out(settings)
+    network = whitened_cnn.WhitenedCNN(3, 3, widths=(24, 24))
+    network.fit_to(torch.rand(8, 3, 8, 8))
+    identity = torch.eye(24)
+    is_whitened = not torch.equal(network.whiten.filters.flatten(1), torch.cat([torch.eye(12), -torch.eye(12)]))
+    is_identity = torch.equal(network.blocks[0].second.weight[:, :, 1, 1], identity)
+    assert (is_whitened, is_identity) == (part != "whitening", part != "identity")
+
+
+def test_a_part_that_there_is_not_is_refused(benchmark: ModuleType) -> None:
+    with pytest.raises(ValueError, match="without=whitning: must be whitening or identity"):
+        benchmark.leave_out("without=whitning")
 
 
 def test_the_table_has_the_views_of_the_preset(benchmark: ModuleType) -> None:

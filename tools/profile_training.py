@@ -31,7 +31,7 @@ def main() -> None:
     split = Split.open(paths.SPLIT, pack)
     pack.withhold(split.rows["test"])
 
-    from darkroom.training.auto import resolve_auto
+    from darkroom.training.auto_precision import resolve_auto
     from darkroom.training.checkpoints.saved_states import StateStore
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan

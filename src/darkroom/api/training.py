@@ -178,7 +178,7 @@ def _fit(place: Path, params: Params, code: dict[str, str], pack: Pack, split: S
     from darkroom.hardware import startup
 
     startup.prepare()
-    from darkroom.training.auto import resolve_auto
+    from darkroom.training.auto_precision import resolve_auto
     from darkroom.training.checkpoints.saved_states import StateStore, depends_on
     from darkroom.training.fit import fit
     from darkroom.training.plan import make_plan

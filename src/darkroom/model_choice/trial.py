@@ -26,7 +26,7 @@ from darkroom.input.samplers import SequentialBatchSampler
 from darkroom.model_choice.costs import training_seconds
 from darkroom.model_choice.judging import judge, speed
 from darkroom.models.probe_network import Probe
-from darkroom.training.auto import resolve_auto
+from darkroom.training.auto_precision import resolve_auto
 from darkroom.training.callbacks.fit_head import fit_head_of, set_head
 from darkroom.training.checkpoints.best import KeepBest
 from darkroom.training.checkpoints.saved_states import StateStore

@@ -35,9 +35,9 @@ from darkroom.training.observing.steps import LogSteps
 from darkroom.training.plan import Plan
 from darkroom.training.ranks import RankWatch
 from darkroom.training.search_link import report_to_search
-from darkroom.training.small_maps import small_maps
 from darkroom.training.test_during import TestDuring
 from darkroom.training.trainer import make_trainer
+from darkroom.training.weight_gradients import fast_weight_gradients
 
 
 def fit(
@@ -90,7 +90,7 @@ def fit(
             if trainer.is_global_zero:
                 print(f"train: input: {describe_input(loaders[0])}", flush=True)
                 _warn_of_one_class(plan, split)
-            with explained(plan.params, trainer, store.log_dir), small_maps(trainer.strategy.root_device, train):
+            with explained(plan.params, trainer, store.log_dir), fast_weight_gradients(trainer.strategy.root_device, train):
                 trainer.fit(plan.classifier, *loaders, ckpt_path="state" if state else None)
     if not best.kept:
         raise RunError(f"train: ended before {train.monitor} was measured once; let train.trainer allow at least one epoch")

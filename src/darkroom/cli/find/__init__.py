@@ -86,7 +86,7 @@ def _check(chosen: argparse.Namespace) -> None:
 def _find_number(chosen: argparse.Namespace, params: "Params", pack: "Pack", split: "Split") -> None:
     """Propose a learning rate or a batch size."""
     from darkroom.base import paths
-    from darkroom.training.auto import resolve_auto
+    from darkroom.training.auto_precision import resolve_auto
     from darkroom.training.finders import MIN_STEPS, Trial, find_batch_size, find_lr, smallest_fast
     from darkroom.training.plan import make_plan
 

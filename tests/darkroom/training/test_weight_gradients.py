@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from darkroom.training import small_maps as module
-from darkroom.training.small_maps import small_maps
+from darkroom.training import fast_weight_gradients as module
+from darkroom.training.weight_gradients import fast_weight_gradients
 
 CPU = torch.device("cpu")
 HALF: Any = SimpleNamespace(precision="bf16-mixed", compile=None)
@@ -43,7 +43,7 @@ def of(layer: nn.Module, images: Tensor, device: torch.device | None, dtype: tor
         if device is None:
             outputs = layer(images)
         else:
-            with small_maps(device, HALF):
+            with fast_weight_gradients(device, HALF):
                 outputs = layer(images)
     (outputs.float() * torch.linspace(-1, 1, outputs.numel()).view(outputs.shape)).sum().backward()
     return [outputs, images.grad, *(value.grad for value in layer.parameters() if value.grad is not None)]
@@ -107,7 +107,7 @@ def test_float32_frozen_weights_and_measuring_are_left_alone(counted: list[torch
     of(convolution()(), images, CPU, torch.float32)
     frozen = convolution()().requires_grad_(False)
     of(frozen, images, CPU)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), small_maps(CPU, HALF):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16), fast_weight_gradients(CPU, HALF):
         convolution()()(images)
     assert not counted
 
@@ -116,7 +116,7 @@ def test_float32_frozen_weights_and_measuring_are_left_alone(counted: list[torch
 @pytest.mark.parametrize("changes", [{"compile": {}}, {"precision": "32-true"}], ids=str)
 def test_a_compiled_network_and_other_precisions_are_left_alone(changes: dict[str, Any], counted: list[torch.Size]) -> None:
     train: Any = SimpleNamespace(**(vars(HALF) | changes))
-    with torch.autocast("cpu", torch.bfloat16), small_maps(CPU, train):
+    with torch.autocast("cpu", torch.bfloat16), fast_weight_gradients(CPU, train):
         convolution()()(torch.randn(2, 64, 4, 4)).float().sum().backward()
     assert not counted
 

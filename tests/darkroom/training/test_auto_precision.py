@@ -14,7 +14,7 @@ from darkroom.hardware import devices
 from darkroom.hardware.processes import check_processes
 from darkroom.models.preprocessing import Normalized
 from darkroom.training import auto
-from darkroom.training.auto import resolve_auto
+from darkroom.training.auto_precision import resolve_auto
 from darkroom.training.checkpoints.resume_from import Earlier
 from darkroom.training.checkpoints.saved_states import StateStore
 from darkroom.training.fit import fit

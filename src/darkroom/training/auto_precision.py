@@ -23,7 +23,7 @@ from darkroom.hardware.devices import choose_device, is_fast_at_bf16
 from darkroom.models.preprocessing import use_memory_format
 from darkroom.models.probe_network import Probe
 from darkroom.training.plan import Plan
-from darkroom.training.small_maps import small_maps
+from darkroom.training.weight_gradients import fast_weight_gradients
 
 FULL, CHANNELS_LAST = "32-true", "channels_last"
 KEYS = ("precision", "memory_format")
@@ -143,7 +143,7 @@ def _timed(network: nn.Module, images: Tensor, ways: list[Way], train: TrainPara
     if ways[0].precision in DTYPES:  # of all, then: `auto` tries only autocast
         trained.to(DTYPES[ways[0].precision])
     seconds: dict[Way, list[float]] = {way: [] for way in ways}
-    with torch.random.fork_rng(devices=devices), torch.enable_grad(), _one_thread(device), small_maps(device, train):
+    with torch.random.fork_rng(devices=devices), torch.enable_grad(), _one_thread(device), fast_weight_gradients(device, train):
         # Two images show how many there is time for, on a machine that nothing else uses: so few that a step is mostly overhead
         # would mislead. The first step of a size allocates memory and chooses kernels.
         few = sum(_step(trained, images[:2], way)[1] for _ in range(2) for way in ways) / 2

@@ -1,4 +1,4 @@
-"""Measure what gradients by one product of matrices give a training step in bfloat16: python benchmarks/small_maps.py.
+"""Measure what gradients by one product of matrices give a training step in bfloat16: python benchmarks/weight_gradients.py.
 
 Forward and backward with and without, in turns, in one thread: the least milliseconds of a core for an image. Needs AMX.
 """
@@ -23,7 +23,7 @@ from torch.nn import functional
 from darkroom.base.params import TrainParams
 from darkroom.hardware.memory import keep_freed_memory
 from darkroom.models.builtin.whitened_cnn import WhitenedCNN
-from darkroom.training.small_maps import small_maps
+from darkroom.training.weight_gradients import fast_weight_gradients
 
 CPU = torch.device("cpu")
 TRAIN = TrainParams.model_construct(precision="bf16-mixed", compile=None)
@@ -50,7 +50,7 @@ CASES = {
 def step(network: nn.Module, images: Tensor, labels: Tensor, *, faster: bool) -> float:
     """Return the seconds of a core that the gradients of a batch take."""
     start = time.thread_time()
-    with small_maps(CPU, TRAIN) if faster else contextlib.nullcontext():
+    with fast_weight_gradients(CPU, TRAIN) if faster else contextlib.nullcontext():
         with torch.autocast("cpu", torch.bfloat16):
             loss = functional.cross_entropy(network(images).float(), labels)
         loss.backward()  # type: ignore[no-untyped-call]

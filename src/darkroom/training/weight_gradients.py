@@ -22,7 +22,7 @@ MOST_BYTES = 1 << 29
 
 
 @contextmanager
-def small_maps(device: torch.device, train: TrainParams) -> Iterator[None]:
+def fast_weight_gradients(device: torch.device, train: TrainParams) -> Iterator[None]:
     """Compute convolutions over small maps so within the block, where that is faster; elsewhere nothing changes.
 
     Parameters
@@ -37,11 +37,11 @@ def small_maps(device: torch.device, train: TrainParams) -> Iterator[None]:
     if not may_be_half or device.type != "cpu" or not torch.cpu.get_capabilities().get("amx_bf16", False):
         yield
         return
-    with _SmallMaps():
+    with _FastWeightGradients():
         yield
 
 
-class _SmallMaps(TorchFunctionMode):
+class _FastWeightGradients(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
