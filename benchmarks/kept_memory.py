@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 STEPS = 4
 # Batch size and side of the images.
 CASES = {
-    "cifar10_small": (512, 32, {"widths": [32, 128, 128]}),
+    "cifar10_small": (512, 32, {"widths": [64, 192, 192]}),
     "from_scratch_small": (32, 224, {"widths": [64, 128, 256], "patch": 4, "stride": 4}),
     "small_resnet18": (64, 32, None),
 }

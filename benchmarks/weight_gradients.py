@@ -39,7 +39,7 @@ def resnet18_at_32() -> nn.Module:
 # Networks by name, with the batch and the size of its images.
 CASES = {
     "cifar10_fast": (lambda: WhitenedCNN(10, 3, widths=(64, 256, 256)), 512, 32),
-    "cifar10_small": (lambda: WhitenedCNN(10, 3, widths=(32, 128, 128)), 512, 32),
+    "cifar10_small": (lambda: WhitenedCNN(10, 3, widths=(64, 192, 192)), 512, 32),
     "ResNet-18, 32 px": (resnet18_at_32, 128, 32),
     "ResNet-18": (lambda: timm.create_model("resnet18", num_classes=10), 32, 224),
     "ResNet-50": (lambda: timm.create_model("resnet50", num_classes=10), 16, 224),

@@ -85,10 +85,8 @@ def _check_download(download: DownloadParams) -> None:
 
 def _check_split(split: SplitParams) -> None:
     if split.val_fraction + split.test_fraction >= 1:
-        raise ValueError(
-            f"split.val_fraction and split.test_fraction: are {split.val_fraction} and {split.test_fraction}, "
-            "which leaves nothing to train on; their sum must be below 1"
-        )
+        wrong = f"are {split.val_fraction} and {split.test_fraction}, which leaves nothing to train on"
+        raise ValueError(f"split.val_fraction and split.test_fraction: {wrong}; their sum must be below 1")
     if split.folds is not None and split.fold >= split.folds:
         raise ValueError(f"split.fold: is {split.fold}, but folds are counted from 0 to {split.folds - 1}; lower it")
 
@@ -125,20 +123,16 @@ def _check_task(train: TrainParams) -> None:
     if train.positive_class is not None and train.task != "binary":
         warn(f"params.yaml: train.positive_class has no effect while train.task is {train.task}")
     if train.pos_weight is not None and train.class_weights is not None:
-        raise ValueError(
-            f"train.pos_weight and train.class_weights: are {train.pos_weight} and {train.class_weights}, but the loss takes one "
-            "of them; set the other to null"
-        )
+        wrong = f"are {train.pos_weight} and {train.class_weights}, but the loss takes one of them"
+        raise ValueError(f"train.pos_weight and train.class_weights: {wrong}; set the other to null")
     if train.pos_weight is not None and train.task == "multiclass":
         raise ValueError(f"train.pos_weight: {POS_WEIGHT}")
 
 
 def _check_averages(train: TrainParams) -> None:
     if train.ema is not None and train.swa is not None:
-        raise ValueError(
-            f"train.ema and train.swa: are {train.ema} and {train.swa}, but only one average can be published; "
-            "set one of them to null"
-        )
+        wrong = f"are {train.ema} and {train.swa}, but only one average can be published"
+        raise ValueError(f"train.ema and train.swa: {wrong}; set one of them to null")
 
 
 def _check_schedules(train: TrainParams) -> None:
@@ -151,6 +145,12 @@ def _check_schedules(train: TrainParams) -> None:
             re.compile(pattern)
         except re.error as error:
             raise ValueError(f"train.lr_factors: '{pattern}' is not a regular expression ({error}); correct it") from None
+    needed = {key: max(getattr(train, key) or [-1]) + 1 for key in ("image_sizes", "lr_table")}
+    needed["unfreeze_epoch"] = 0 if train.unfreeze_epoch is None else train.unfreeze_epoch + 1
+    needed |= {key: getattr(train, key) or 0 for key in ("keep_every", "test_every")}
+    for key, epochs in needed.items():
+        if epochs > train.epochs:
+            warn(f"params.yaml: train.{key} needs {epochs} epochs to have its effect, but train.epochs is {train.epochs}")
 
 
 def _check_init_from(train: TrainParams) -> None:

@@ -288,6 +288,27 @@ def test_what_is_no_params_file_stops_every_command(text: str, tmp_path: Path) -
         load_sections(tmp_path / "params.yaml", "predict")
 
 
+@pytest.mark.parametrize(
+    ("changes", "needed"),
+    [
+        ({"train.image_sizes": {0: 8, 3: 16}}, 4),
+        ({"train.lr_table": {0: 0.1, 5: 0.01}}, 6),
+        ({"train.freeze": True, "train.unfreeze_epoch": 3}, 4),
+        ({"train.keep_every": 4}, 4),
+        ({"train.test_every": 5}, 5),
+    ],
+)
+def test_an_epoch_that_never_comes_is_told(
+    make_params: Callable[..., Params], capsys: pytest.CaptureFixture[str], changes: dict[str, Any], needed: int
+) -> None:
+    make_params({"train.epochs": needed} | changes)
+    assert capsys.readouterr().err == ""
+    make_params({"train.epochs": needed - 1} | changes)
+    key = list(changes)[-1]
+    told = f"params.yaml: {key} needs {needed} epochs to have its effect, but train.epochs is {needed - 1}"
+    assert capsys.readouterr().err.count(told) == 1
+
+
 def test_of_many_names_the_first_are_listed(content: dict[str, Any]) -> None:
     content["train"]["qqqq"] = 1
     with pytest.raises(InputError, match=r"known keys here: task, .*, … \(\d\d in all\)$"):
