@@ -13,7 +13,7 @@ from darkroom.base.params import Params
 from darkroom.hardware import devices
 from darkroom.hardware.processes import check_processes
 from darkroom.models.preprocessing import Normalized
-from darkroom.training import auto
+from darkroom.training import auto_precision
 from darkroom.training.auto_precision import resolve_auto
 from darkroom.training.checkpoints.resume_from import Earlier
 from darkroom.training.checkpoints.saved_states import StateStore
@@ -49,8 +49,8 @@ def clocked(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[bool, b
         original = type(plan.classifier.network).forward
         monkeypatch.setattr(type(plan.classifier.network), "forward", forward)
         for clock in ("perf_counter", "thread_time"):
-            monkeypatch.setattr(auto.time, clock, lambda: now)
-        monkeypatch.setattr(auto, "is_fast_at_bf16", lambda _: True)
+            monkeypatch.setattr(auto_precision.time, clock, lambda: now)
+        monkeypatch.setattr(auto_precision, "is_fast_at_bf16", lambda _: True)
         return passes
 
     return set_clock
@@ -81,7 +81,7 @@ def test_the_clearly_faster_one_is_chosen(
     why = f"a step of some images takes ms: 10.0 in 32-true, {said} in bf16-mixed"
     assert capsys.readouterr().out == f"train.precision: computes in {chosen}: {why}\n"
     assert (found.params.train.precision, found.about["precision"]) == (chosen, chosen)
-    assert passes == [(False, False), (True, False)] * (auto.STEPS + 3)
+    assert passes == [(False, False), (True, False)] * (auto_precision.STEPS + 3)
 
 
 @pytest.mark.sample(2)
@@ -101,7 +101,7 @@ def test_both_are_chosen_in_one_measurement(
     clocked(plan, 0.01, half, contiguous=contiguous)
     found = resolve_auto(plan)
     assert (found.about["precision"], found.about["memory_format"]) == chosen
-    assert found.computes == dict(zip(auto.KEYS, chosen, strict=True))
+    assert found.computes == dict(zip(auto_precision.KEYS, chosen, strict=True))
     line = capsys.readouterr().out
     assert line.startswith(f"train.precision and train.memory_format: computes in {chosen[0]}, {chosen[1]}: a step")
     assert line.count("\n") == 1
@@ -213,18 +213,18 @@ def test_resume_from_keeps_what_the_earlier_training_chose(
     params = make_params(BOTH | {"hardware.accelerator": "cpu"})
     earlier = Earlier("a1b2c3d", None, state={"darkroom": recorded})  # type: ignore[arg-type]
     plan = make_plan(params, digits.pack, digits.split.rows["train"], earlier=earlier)
-    monkeypatch.setattr(auto, "_timed", None)
+    monkeypatch.setattr(auto_precision, "_timed", None)
     assert resolve_auto(plan).computes == {"precision": "bf16-mixed", "memory_format": chosen}
 
 
 def test_nothing_is_tried_in_vain(make: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auto, "is_fast_at_bf16", lambda _: False)
-    monkeypatch.setattr(auto, "_timed", None)
+    monkeypatch.setattr(auto_precision, "is_fast_at_bf16", lambda _: False)
+    monkeypatch.setattr(auto_precision, "_timed", None)
     assert resolve_auto(make()).params.train.precision == "32-true"
     assert capsys.readouterr().out == "train.precision: computes in 32-true: this cpu has no instructions for half precision\n"
     plan = make({"train.precision": "64-true"})
     assert resolve_auto(plan) is plan
-    monkeypatch.setattr(auto, "is_fast_at_bf16", lambda _: True)
+    monkeypatch.setattr(auto_precision, "is_fast_at_bf16", lambda _: True)
     assert resolve_auto(make(BOTH | {"train.freeze": True, "train.cache_features": True, "train.augment": []}))
     assert "computes in 32-true, channels_last: only the head is trained" in capsys.readouterr().out
 

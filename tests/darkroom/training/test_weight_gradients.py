@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from darkroom.training import fast_weight_gradients as module
+from darkroom.training import weight_gradients as module
 from darkroom.training.weight_gradients import fast_weight_gradients
 
 CPU = torch.device("cpu")
