@@ -4,6 +4,7 @@ The process that forks imports and never computes: threads of OpenMP do not surv
 A test that is about the start of a stage, about signals or about several processes starts `python src/<stage>.py` instead.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -60,9 +61,12 @@ class ForkedStages:
         return Result(*json.loads(answer))
 
     def close(self) -> None:
+        """End the process that forks, by an empty line: another fork, such as a loader's, may hold this end of the pipe open."""
         assert self.server.stdin
         assert self.server.stdout
-        self.server.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            self.server.stdin.write("\n")
+            self.server.stdin.close()
         self.server.stdout.close()
         self.server.wait()
 
@@ -71,7 +75,7 @@ class ForkedStages:
 
 
 def serve(root: Path, before: Callable[[Any, int], None] | None = None, mains: dict[str, Main] | None = None) -> None:
-    """Answer each line of standard input, a stage and a request, with how the stage ended.
+    """Answer each line of standard input, a stage and a request, with how the stage ended, up to an empty one.
 
     `before` is called in each fork with the request and a descriptor for its events; `mains` are run beside the stages.
     """
@@ -86,7 +90,9 @@ def serve(root: Path, before: Callable[[Any, int], None] | None = None, mains: d
     # Arrow's allocator has a thread, which forks do without.
     threads = {(task / "comm").read_text().strip() for task in others} - {"jemalloc_bg_thd"}
     assert not threads, f"something has started threads while it was imported: {threads}"
-    for line in sys.stdin:
+    for line in iter(sys.stdin.readline, ""):
+        if line == "\n":
+            break
         stage, request = json.loads(line)
         main = importlib.import_module(stage).main if stage in STAGES else (mains or {})[stage]
         answers.write(json.dumps(forked(stage, main, lambda log, request=request: before and before(request, log))) + "\n")
