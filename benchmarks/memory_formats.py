@@ -25,7 +25,7 @@ from torch.nn import functional
 from darkroom.hardware.memory import keep_freed_memory
 from darkroom.models.builtin.whitened_cnn import WhitenedCNN
 
-SMALL, FAST = (32, 128, 128), (64, 256, 256)
+NARROW, WIDE = (32, 128, 128), (64, 256, 256)
 
 
 class Case(NamedTuple):
@@ -43,11 +43,11 @@ class Case(NamedTuple):
 
 
 CASES = (
-    *(Case(SMALL, half, last) for half in (False, True) for last in (True, False)),
-    *(Case(FAST, half, last, batch=256) for half in (False, True) for last in (True, False)),
+    *(Case(NARROW, half, last) for half in (False, True) for last in (True, False)),
+    *(Case(WIDE, half, last, batch=256) for half in (False, True) for last in (True, False)),
     *(Case((32, *wide)) for wide in ((128, 192), (192, 192))),
     *(Case((64, *wide)) for wide in ((128, 128), (192, 192), (256, 256))),
-    *(Case(FAST, size=24), Case(SMALL, size=24), Case(SMALL, batch=256), Case(FAST, batch=1024)),
+    *(Case(WIDE, size=24), Case(NARROW, size=24), Case(NARROW, batch=256), Case(WIDE, batch=1024)),
 )
 
 
