@@ -26,7 +26,6 @@ FOR_96 = {
         "weights_sha256": None,
     },
     "epochs": 37,
-    "lr": 1.2,
     "augment": [{"_target_": "AlternatingFlip"}, {"_target_": "RandomShift", "pixels": 4}],
 }
 

@@ -124,6 +124,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "table and mixing": {"train.lr_table": {0: 0.01, 1: 0.1, 2: 0.02}, "train.layer_decay": 0.5, "train.mixup": 0.4, "train.cutmix": 1.0},
     "thawed": {"train.freeze": 0.5, "train.unfreeze_epoch": 1, "train.class_weights": "balanced", "train.decay_norm_and_bias": False},
     "ema": {"train.ema": 0.9, "train.sampler": "balanced", "train.adaptive_clip": 0.1, "train.image_sizes": {0: 6, 1: 8}},
+    "muon": {"train.optimizer": {"_target_": "timm.optim.Muon", "momentum": 0.6, "nesterov": True, "weight_decay": 0.1}, "train.decay_norm_and_bias": False, "train.ema": 0.9},
     "swa": {"train.swa": 0.4},
     "steps and test": {"train.log_every": "step", "train.test_every": 2},
     "cached features": {"train.cache_features": True, "train.freeze": True, "train.augment": [], "train.ema": 0.9, "train.test_every": 2},
