@@ -34,7 +34,7 @@ def test_a_row_is_the_preset_with_its_settings(benchmark: ModuleType, archive: P
     plain, changed = (benchmark.changed(archive, "cifar10_small", each, 3) for each in ("", settings))
     assert (changed.train.lr, changed.train.model.kwargs, changed.base.seed) == (0.5, {"widths": [8, 16]}, 3)
     assert [each.arguments for each in changed.train.augment] == [{"pixels": 1}]
-    assert (plain.train.lr, plain.train.precision, plain.train.memory_format) == (1.0, "auto", "auto")
+    assert (plain.train.lr, plain.train.precision, plain.train.memory_format) == (0.12, "auto", "auto")
     unchanged = {"lr", "model", "augment"}
     assert plain.train.model_dump(exclude=unchanged) == changed.train.model_dump(exclude=unchanged)
     with pytest.raises(InputError, match=r"train.rl: unknown key"):

@@ -1,22 +1,33 @@
 """Records what a stage writes, so that the disk as a crash would have left it can be rebuilt (tests/chaos/crashes.py).
 
 A hook is called before every rename, removal, creation and fsync that Python makes. It compares the folders below the root with
-what they were at the call before, which also shows what libraries in C have written. Files and folders go by their inodes.
+what they were at the call before, which also shows what libraries in C have written. Files and folders go by numbers of their own, since
+file systems give the inode of what was removed to what is made next: a file that got that of a folder was rebuilt as a folder.
 """
 
 import base64
+import itertools
 import json
 import os
+import stat
 import sys
 import threading
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 WATCHED = ("data", "metrics", "models", ".resume", "search")
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink", "tempfile.mkstemp"}
 TOLD = "darkroom.told"
 """An event of a test: its argument is kept in the record, as what had been promised at this point."""
+
+
+class Known(NamedTuple):
+    """A file or folder that has been seen."""
+
+    number: int
+    is_folder: bool
 
 
 class Recorder:
@@ -28,11 +39,14 @@ class Recorder:
     def __init__(self, root: Path, log: int):
         self.root, self.log = root, os.fdopen(log, "w")
         self.lock, self.busy = threading.Lock(), False
+        self.known: dict[int, Known] = {}
+        """What has each inode now."""
+        self.numbers = itertools.count(1)
         self.folders: dict[int, dict[str, int]] = {}
-        """Inodes by name, of each folder by its inode; 0 is the root."""
+        """Numbers by name, of each folder by its number; 0 is the root."""
         self.paths: dict[int, Path] = {}
         self.marks: dict[int, tuple[int, int]] = {}
-        """Size and time of modification of each file, by its inode."""
+        """Size and time of modification of each file, by its number."""
 
     def begin(self) -> None:
         """Record this process from here on."""
@@ -42,7 +56,8 @@ class Recorder:
             self.point()
             sync(descriptor)
             inode = os.fstat(descriptor).st_ino
-            self.write("sync", 0 if inode == top else inode)
+            if inode == top or inode in self.known:
+                self.write("sync", 0 if inode == top else self.known[inode].number)
 
         os.fsync = fsync
         self.point()
@@ -61,8 +76,8 @@ class Recorder:
         """Write that a file is made shorter, and so what was synced of it is no longer certain."""
         with suppress(OSError, TypeError, ValueError):
             inode = os.stat(place).st_ino  # noqa: PTH116 - it may be a descriptor
-            if inode in self.paths:
-                self.write("emptied", inode)
+            if inode in self.known:
+                self.write("emptied", self.known[inode].number)
 
     def point(self) -> None:
         """Write what has changed since the last call, and that this is a point at which a crash may come."""
@@ -75,40 +90,38 @@ class Recorder:
         self.write("point")
 
     def compare(self) -> None:
-        before, self.folders, self.paths = self.folders, {0: {}}, {}
+        found: dict[Path, os.stat_result] = {}
         for name in WATCHED:
-            if (self.root / name).is_dir():
-                self.folders[0][name] = (self.root / name).stat().st_ino
-                self.visit(self.root / name)
+            visit(self.root / name, found)
+        self.known = numbered(self.known, {each.st_ino: stat.S_ISDIR(each.st_mode) for each in found.values()}, self.numbers)
+        before, self.folders, self.paths = self.folders, {0: {}}, {}
+        for path, status in found.items():  # a folder comes before what is in it
+            number, is_folder = self.known[status.st_ino]
+            self.paths[number] = path
+            above = 0 if path.parent not in found else self.known[found[path.parent].st_ino].number
+            self.folders[above][str(path.relative_to(self.root)) if above == 0 else path.name] = number
+            if is_folder:
+                self.folders[number] = {}
         old, new = places(before), places(self.folders)
-        for inode in old.keys() & new.keys():
-            if new[inode] != old[inode]:
-                self.write("move", inode, old[inode], new[inode])
-        for inode in old.keys() - new.keys():
-            self.write("remove", inode, old[inode])
-            self.marks.pop(inode, None)
-        for inode in new.keys() - old.keys():
-            self.write("create", inode, new[inode], inode in self.folders)
-        for inode, path in self.paths.items():
-            if inode not in self.folders:
-                self.look(inode, path)
+        for number in old.keys() & new.keys():
+            if new[number] != old[number]:
+                self.write("move", number, old[number], new[number])
+        for number in old.keys() - new.keys():
+            self.write("remove", number, old[number])
+            self.marks.pop(number, None)
+        for number in new.keys() - old.keys():
+            self.write("create", number, new[number], number in self.folders)
+        for number, path in self.paths.items():
+            if number not in self.folders:
+                self.look(number, path)
 
-    def visit(self, folder: Path) -> None:
-        names = self.folders[folder.stat().st_ino] = {}
-        for entry in os.scandir(folder):
-            if not entry.is_symlink():
-                names[entry.name] = entry.inode()
-                self.paths[entry.inode()] = Path(entry.path)
-                if entry.is_dir():
-                    self.visit(Path(entry.path))
-
-    def look(self, inode: int, path: Path) -> None:
+    def look(self, number: int, path: Path) -> None:
         try:
             status = path.stat()
             mark = (status.st_size, status.st_mtime_ns)
-            if self.marks.get(inode) != mark:
-                self.marks[inode] = mark
-                self.write("data", inode, base64.b64encode(path.read_bytes()).decode())
+            if self.marks.get(number) != mark:
+                self.marks[number] = mark
+                self.write("data", number, base64.b64encode(path.read_bytes()).decode())
         except FileNotFoundError:  # another thread has removed it
             return
 
@@ -125,6 +138,25 @@ def empties(flags: Any) -> bool:
     return isinstance(flags, int) and bool(flags & os.O_TRUNC)
 
 
+def visit(path: Path, found: dict[Path, os.stat_result]) -> None:
+    """Add a file or folder, then all that is in it; links are left out, and what another thread has removed by now."""
+    with suppress(FileNotFoundError):
+        status = path.lstat()
+        if not stat.S_ISLNK(status.st_mode):
+            found[path] = status
+        if stat.S_ISDIR(status.st_mode):
+            for inner in path.iterdir():
+                visit(inner, found)
+
+
+def numbered(known: Mapping[int, Known], found: Mapping[int, bool], numbers: Iterator[int]) -> dict[int, Known]:
+    """Return what has each inode that was found, folder or file: as it was known, else with the next number."""
+    return {
+        inode: known[inode] if inode in known and known[inode].is_folder == is_folder else Known(next(numbers), is_folder)
+        for inode, is_folder in found.items()
+    }
+
+
 def places(folders: dict[int, dict[str, int]]) -> dict[int, tuple[int, str]]:
-    """Return the folder and the name of each inode."""
-    return {inode: (folder, name) for folder, names in folders.items() for name, inode in names.items()}
+    """Return the folder and the name of each number."""
+    return {number: (folder, name) for folder, names in folders.items() for name, number in names.items()}

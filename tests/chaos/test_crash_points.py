@@ -6,6 +6,7 @@ runs again: over nothing and over an earlier run, and a training over what an ea
 """
 
 import base64
+import itertools
 import os
 import random
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from chaos.crashes import BARE, KILLED, TORN, after_crash, durable, points, told
+from chaos.recorder import Known, numbered
 from chaos.saboteur import TRIALS
 from chaos.workplace import OUTS, STATES, Tree, Workplace, part
 
@@ -140,6 +142,14 @@ def test_a_crash_that_is_not_survived_is_seen(crashes: Crashes) -> None:
     rebuilt = [part(after_crash(unsynced, end, TORN, seed), "data/split") for seed in range(30)]
     assert part(after_crash(unsynced, end, BARE, 0), "data/split") == {}
     assert any(tree.keys() == whole.keys() and tree != whole for tree in rebuilt)
+
+
+def test_an_inode_that_is_given_again_is_another_file() -> None:
+    numbers = itertools.count(1)
+    folder = numbered({}, {7: True}, numbers)
+    assert numbered(folder, {7: True, 8: False}, numbers) == {7: Known(1, is_folder=True), 8: Known(2, is_folder=False)}
+    assert numbered(folder, {7: False}, numbers) == {7: Known(3, is_folder=False)}, "while nobody looked"
+    assert numbered(numbered(folder, {}, numbers), {7: True}, numbers) == {7: Known(4, is_folder=True)}
 
 
 @pytest.mark.parametrize("is_emptied", [False, True])
