@@ -11,6 +11,7 @@ from darkroom.data.pack import Pack
 from darkroom.data.split_file import Split
 from darkroom.evaluation.closing import closing_line
 from darkroom.evaluation.model_card import write_model_card
+from darkroom.hardware.imports import without_collecting
 from darkroom.stage.record import RECORD
 from darkroom.stage.runner import running
 from darkroom.stage.state_files import forget_finished
@@ -26,8 +27,9 @@ def main() -> None:
         pack = Pack.open(paths.RAW)
         split = Split.open(paths.SPLIT, pack)
 
-        from darkroom.evaluation.evaluate import evaluate_model, write_results
-        from darkroom.explanation.mistakes import explain_test
+        with without_collecting():
+            from darkroom.evaluation.evaluate import evaluate_model, write_results
+            from darkroom.explanation.mistakes import explain_test
 
         # DVC has recorded what train made, or this stage would not run.
         forget_finished(paths.states_dir(), paths.MODELS / "run.json")

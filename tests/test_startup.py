@@ -39,9 +39,9 @@ LIMITS: dict[str, tuple[int, str]] = {
     "stage download": (210, "numpy"),
     "stage split": (220, "numpy"),
     "stage train": (1940, "numpy dvc requests torch torchmetrics pytorch_lightning dvclive"),
-    "stage evaluate": (1170, "numpy pyarrow torch"),
-    "stage predict": (230, "numpy pyarrow"),
-    "stage export": (1150, "numpy torch"),
+    "stage evaluate": (1120, "numpy pyarrow torch"),
+    "stage predict": (220, "numpy pyarrow"),
+    "stage export": (1090, "numpy torch"),
     "a network of timm": (1670, "numpy torch torchvision timm"),
 }
 # By how much a limit may exceed what is counted here, for other versions and machines count a little differently.

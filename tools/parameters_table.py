@@ -4,8 +4,12 @@ Meanings are the docstrings of `darkroom.base.params`, defaults are params.yaml'
 that the page is current and that DVC and Darkroom accept every example.
 """
 
+import ast
+import inspect
+import itertools
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +226,8 @@ def page() -> str:
 
 def _trainer_rows() -> list[str]:
     """Return a row for every argument of Lightning's Trainer."""
-    passed = {name: f"passed on | {field.description}" for name, field in TrainerArguments.model_fields.items()}
+    meanings = _meanings(TrainerArguments)
+    passed = {name: f"passed on | {meanings[name]}" for name in TrainerArguments.model_fields}
     keys = {name: f"a key here | {text}" for name, text in NOT_PASSED_ON.items() if text.startswith("set ")}
     refused = {name: f"refused | {text}" for name, text in NOT_PASSED_ON.items() if name not in keys}
     return [f"| `{name}` | {text} |\n" for name, text in sorted({**passed, **keys, **refused}.items())]
@@ -230,12 +235,25 @@ def _trainer_rows() -> list[str]:
 
 def _rows(prefix: str, section: type[Section], values: dict[str, Any]) -> list[str]:
     rows = []
-    for key, field in section.model_fields.items():
+    meanings = _meanings(section)
+    for key in section.model_fields:
         name, value = f"{prefix}.{key}", values[key]
-        rows.append(f"| `{name}` | {_shown(value)} | {field.description}<br>`{EXAMPLES[name]}` |\n")
+        rows.append(f"| `{name}` | {_shown(value)} | {meanings[key]}<br>`{EXAMPLES[name]}` |\n")
         if name == "train.model":
             rows += _rows(name, Network, value)
     return rows
+
+
+def _meanings(section: type[Section]) -> dict[str, str]:
+    """Return the docstrings below the keys of a section; only this page needs them, so no command reads them."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(section))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    meanings = {}
+    for key, text in itertools.pairwise(body.body):
+        match key, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
+                meanings[name] = inspect.cleandoc(meaning)
+    return meanings
 
 
 def _shown(value: Any) -> str:

@@ -153,9 +153,7 @@ class Section(BaseModel):
     lack them, and so does the params.yaml of whoever merges a later version.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class Target(BaseModel):

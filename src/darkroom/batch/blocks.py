@@ -11,6 +11,7 @@ from darkroom.base.params import Params
 from darkroom.batch.accuracy import Right, right
 from darkroom.batch.inputs import Inputs
 from darkroom.batch.options import Options
+from darkroom.hardware.imports import without_collecting
 from darkroom.prediction.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def open_blocks(
     InputError
         If the model does not exist, or does not fit the options or the inputs.
     """
-    from darkroom.inference.predictor import Predictor
+    with without_collecting():
+        from darkroom.inference.predictor import Predictor
     from darkroom.prediction.inputs import Describing
 
     def opened() -> "Published":

@@ -11,7 +11,7 @@ from functools import wraps
 from types import FunctionType
 from typing import Any
 
-from darkroom.hardware.imports import COMPILER, function_of, in_place
+from darkroom.hardware.imports import COMPILER, function_of, in_place, without_collecting
 
 # Of a method that the compiler must not trace: where torch keeps what it calls, once the compiler has made it (torch._compile).
 KEPT = "__dynamo_disable"
@@ -53,13 +53,13 @@ def without_compiler(found: Mapping[tuple[str, str], Any]) -> Iterator[None]:
 
 def import_torchvision() -> None:
     """Import torchvision; call this before anything else imports it."""
-    with without_compiler(OF_TORCHVISION):
+    with without_collecting(), without_compiler(OF_TORCHVISION):
         import torchvision  # noqa: F401
 
 
 def import_timm() -> None:
     """Import timm, and torchvision, which it uses; call this before anything else imports one of them."""
-    with without_compiler(OF_TORCHVISION):
+    with without_collecting(), without_compiler(OF_TORCHVISION):
         import timm  # noqa: F401
 
 

@@ -1,6 +1,7 @@
 """Importing libraries without what they import at their top and hardly ever use: that is imported once it is used."""
 
 import builtins
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,20 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 COMPILER = "torch._dynamo"
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """Import without the search for objects that nothing uses: an import makes hundreds of thousands, and nearly all stay.
+
+    Neither are they searched later: https://docs.python.org/3/library/gc.html#gc.freeze.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class Later(ModuleType):

@@ -10,7 +10,7 @@ from typing import Any
 
 from darkroom.base.environment import sleep_beside_another
 from darkroom.hardware import compiler
-from darkroom.hardware.imports import COMPILER, Later, class_of
+from darkroom.hardware.imports import COMPILER, Later, class_of, without_collecting
 from darkroom.hardware.memory import keep_freed_memory
 from darkroom.hardware.metrics_import import import_torchmetrics
 
@@ -28,8 +28,9 @@ def prepare() -> None:
     """Do all of it; call this before anything imports Lightning."""
     sleep_beside_another()
     keep_freed_memory()
-    import_torchmetrics()
-    with compiler.without_compiler(IN_PLACE):
-        import dvclive.lightning  # noqa: F401
-        import pytorch_lightning  # noqa: F401
+    with without_collecting():
+        import_torchmetrics()
+        with compiler.without_compiler(IN_PLACE):
+            import dvclive.lightning  # noqa: F401
+            import pytorch_lightning  # noqa: F401
     compiler.keep_out()

@@ -7,8 +7,6 @@ from itertools import islice
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from darkroom.base.errors import RunError
@@ -53,9 +51,18 @@ def iterate_probabilities(
     RunError
         If a batch does not fit in the device's memory, or a logit is NaN or infinite.
     """
-    shown = track(batches, "images", total, console=Console(), transient=True, disable=total is None or not sys.stdout.isatty())
-    for images in shown:
+    for images in _shown(batches, total):
         yield batch_probabilities(network, images, device, multilabel=multilabel)
+
+
+def _shown(batches: Iterable[Tensor], total: int | None) -> Iterable[Tensor]:
+    """Show a progress bar on a terminal."""
+    if total is None or not sys.stdout.isatty():
+        return batches
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(batches, "images", total, console=Console(), transient=True)
 
 
 @torch.inference_mode()
