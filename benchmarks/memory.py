@@ -1,10 +1,11 @@
 """Measure the peak memory of every stage by the number of images, beside others: python benchmarks/memory.py 10000 100000.
 
 Draws a folder of JPEGs of 32 by 32 pixels in a hundred classes. Every stage, and every loop of others, is a process of its own
-with all that it starts; its memory is the sum of what each of them has for itself and of its share in common pages (PSS), mapped
-files included, ten times a second. All train the same small network for `--batches` batches of 256, read by two workers or
-threads, and predict all test images. The others are loops as their documentation has them; for Darkroom's stages they have the
-nearest thing: Hugging Face's datasets copies and splits images, too.
+with all that it starts; its memory is the sum of what each of them has for itself and of its share in common pages (PSS), ten
+times a second: with the pages of mapped files that it has read, which the system takes back when it needs them, and without.
+All train the same small network for `--batches` batches of 256, read by two workers or threads, and predict all test images. The
+others are loops as their documentation has them; for Darkroom's stages they have the nearest thing: Hugging Face's datasets
+copies and splits images, too.
 """
 
 import argparse
@@ -42,19 +43,20 @@ def draw(folder: Path, count: int) -> None:
         (folder / f"class{number % CLASSES:03d}" / f"{number:08d}.jpg").write_bytes(jpeg)
 
 
-def peak(command: list[str], folder: Path) -> tuple[float, float]:
-    """Return the seconds of a command and the largest memory in MiB of all of its processes together."""
-    start, most = time.monotonic(), 0
+def peak(command: list[str], folder: Path) -> tuple[float, float, float]:
+    """Return the seconds of a command and the largest memory in MiB of all of its processes together, mapped files out and in."""
+    start, own, most = time.monotonic(), 0, 0
     with (folder / "memory.log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         while process.poll() is None:
-            most = max(most, sum(pss(number) for number in of_session(process.pid)))
+            each = [pss(number) for number in of_session(process.pid)]
+            own, most = max(own, sum(own for own, _ in each)), max(most, sum(all_of_it for _, all_of_it in each))
             time.sleep(0.1)
     if process.returncode:
         sys.exit(f"{' '.join(command)} failed:\n{(folder / 'memory.log').read_text()[-2000:]}")
-    return time.monotonic() - start, most / 1024
+    return time.monotonic() - start, own / 1024, most / 1024
 
 
 def of_session(session: int) -> Iterator[int]:
@@ -68,13 +70,14 @@ def of_session(session: int) -> Iterator[int]:
                 pass
 
 
-def pss(number: int) -> int:
-    """Return the proportional set size of a process in KiB; 0 if it has ended."""
+def pss(number: int) -> tuple[int, int]:
+    """Return the proportional set size of a process in KiB, without mapped files and with them; zeros if it has ended."""
     try:
         lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
     except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+        return 0, 0
+    found = {words[0]: int(words[1]) for words in map(str.split, lines) if words[0].startswith("Pss")}
+    return found.get("Pss_Anon:", 0) + found.get("Pss_Shmem:", 0), found.get("Pss:", 0)
 
 
 def ours(work: Path, photos: Path, batches: int) -> Iterator[tuple[str, str, list[str], Path]]:
@@ -179,7 +182,7 @@ def main() -> None:
         peer(*given.peer, given.photos, given.batches)
         return
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    print("| images | what | by | peak MiB | seconds |\n|---|---|---|---|---|")
+    print("| images | what | by | peak MiB | with mapped files | seconds |\n|---|---|---|---|---|---|")
     for count in given.counts:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
@@ -187,8 +190,8 @@ def main() -> None:
             for make in (ours, others):
                 (folder / make.__name__).mkdir()
                 for what, who, command, where in make(folder / make.__name__, folder / "photos", given.batches):
-                    seconds, most = peak(command, where)
-                    print(f"| {count:,} | {what} | {who} | {most:.0f} | {seconds:.0f} |", flush=True)
+                    seconds, own, most = peak(command, where)
+                    print(f"| {count:,} | {what} | {who} | {own:.0f} | {most:.0f} | {seconds:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

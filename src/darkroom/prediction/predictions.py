@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -82,7 +83,8 @@ class Predictions:
                 changes[name] = [value for each in values for value in each]
         return replace(first, embeddings=None, **changes)
 
-    @property
+    # Two that pass over all images: writers ask for them beside every image.
+    @cached_property
     def chosen(self) -> list[list[str]]:
         """The several classes that are predicted for each image, in the order of the class list."""
         rows = self.decision.chosen(self.probabilities)
@@ -111,7 +113,7 @@ class Predictions:
         order = np.argsort(-self.probabilities[number], kind="stable")
         return [self.classes[label] for label in order.tolist() if self.sets[number, label]]
 
-    @property
+    @cached_property
     def given_columns(self) -> list[str]:
         """Names of the further columns of the source."""
         return list(dict.fromkeys(name for each in self.given or [] for name in each))

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,23 @@ def test_several_labels_have_a_threshold() -> None:
     scores = np.array([[0.9, 0.3], [0.2, 0.4]])
     for threshold, expected in ((0.5, [["a"], []]), (0.25, [["a", "b"], ["b"]])):
         assert Predictions(["a", "b"], ["1", "2"], scores, multilabel=True, decision=Decision(threshold)).chosen == expected
+
+
+class Counted(list[dict[str, str]]):
+    """A list that knows how often it was passed over."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        self.passes += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_writing_many_images_passes_over_them_a_few_times(tmp_path: Path, ending: str) -> None:
+    many, given = 200, Counted({"site": "A"} for _ in range(200))
+    rows = dataclasses.replace(
+        predictions(), paths=[f"{number}.png" for number in range(many)], probabilities=np.full((many, 4), 0.25), given=given
+    )
+    write_predictions(tmp_path / f"many{ending}", rows, 2)
+    assert given.passes <= 3
