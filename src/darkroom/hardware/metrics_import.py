@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning_utilities.core import imports
 
-from darkroom.hardware.imports import Later
+from darkroom.hardware.imports import Later, without_collecting
 
 # torchmetrics sees only these packages.
 USED = ("torch", "torchmetrics")
@@ -23,7 +23,8 @@ def import_torchmetrics() -> None:
     known.RequirementCache.__bool__ = is_met_and_used
     known.package_available = lambda name: name in USED and is_there(name)
     try:
-        from torchmetrics.utilities import plot
+        with without_collecting():  # torch first of all
+            from torchmetrics.utilities import plot
     finally:
         known.RequirementCache.__bool__, known.package_available = is_met, is_there
     drawing: Any = plot

@@ -28,9 +28,8 @@ def prepare() -> None:
     """Do all of it; call this before anything imports Lightning."""
     sleep_beside_another()
     keep_freed_memory()
-    with without_collecting():
-        import_torchmetrics()
-        with compiler.without_compiler(IN_PLACE):
-            import dvclive.lightning  # noqa: F401
-            import pytorch_lightning  # noqa: F401
+    import_torchmetrics()
+    with without_collecting(), compiler.without_compiler(IN_PLACE):
+        import dvclive.lightning  # noqa: F401
+        import pytorch_lightning  # noqa: F401
     compiler.keep_out()
