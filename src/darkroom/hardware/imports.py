@@ -16,13 +16,16 @@ COMPILER = "torch._dynamo"
 def without_collecting() -> Iterator[None]:
     """Import without the search for objects that nothing uses: an import makes hundreds of thousands, and nearly all stay.
 
-    Neither are they searched later: https://docs.python.org/3/library/gc.html#gc.freeze.
+    What is there when torch has been imported is never searched later: https://docs.python.org/3/library/gc.html#gc.freeze. Only
+    then, since a process that had torch before can hold networks, which would stay as well.
     """
+    is_first = "torch" not in sys.modules
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
+        if is_first and "torch" in sys.modules:
+            gc.freeze()
         gc.enable()
 
 
