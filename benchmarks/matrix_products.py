@@ -3,9 +3,8 @@
 A convolution is a product of the patches of its images and its weights, and its gradients are two more of the same size. These
 products alone, of matrices that lie ready, are what a step takes at least, as long as no other algorithm needs fewer operations.
 The rest of a step is all else: laying out patches, normalisation, activations, the loss, the optimizer. Forward, backward and
-optimizer, in one thread; the least seconds that it had a core, over the rounds, in which step and products take turns. Of the
-products of a convolution with groups only those of one group at a time are counted, as one batched product; the first layer has
-no gradient for its images.
+optimizer, in one thread; the least seconds that it had a core, over the rounds, in which step and products take turns. A
+convolution with groups is a product for each group, all in one call; the first layer has no gradient for its images.
 """
 
 import argparse
